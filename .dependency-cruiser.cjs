@@ -1,0 +1,49 @@
+// The house's allowed arrows, as data: `npm test` fails on any other import.
+// Each row: who (a folder or file of lib/), and everything it may import besides
+// itself, node: built-ins and the packages named.
+const house = [
+  ['errno', []],
+  ['errors', ['errno']],
+  ['trace', []],
+  ['backend/(backend|hardware|topology)', ['backend/(backend|hardware|topology)', 'errors', 'errno']],
+  ['kernel', ['backend/(backend|hardware|topology)', 'errors', 'errno', 'trace']],
+  ['backend/emulator', ['kernel', 'backend/(backend|hardware|topology)', 'errors', 'errno', 'trace']],
+  ['backend/native', ['kernel', 'backend/(backend|hardware|topology)', 'errors', 'errno', 'trace']],
+  ['streams', ['kernel', 'backend/(backend|topology)', 'errors', 'errno', 'trace']],
+  ['system', ['streams', 'kernel', 'backend', 'errors', 'errno', 'trace']],
+  ['index', ['system', 'streams', 'kernel', 'backend', 'errors', 'trace']],
+  ['cli', ['index']],
+];
+
+const inLib = (part) => `^lib/${part}(/|\\.ts$)`;
+
+module.exports = {
+  forbidden: [
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'no-orphans', severity: 'error', from: { orphan: true, path: '^lib/' }, to: {} },
+    {
+      name: 'packages-are-declared',
+      severity: 'error',
+      from: { path: '^lib/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'] },
+    },
+    ...house.map(([who, may]) => ({
+      name: `${who} imports only: ${may.join(', ') || 'nothing'}`,
+      severity: 'error',
+      from: { path: inLib(who) },
+      to: { path: '^lib/', pathNot: [who, ...may].map(inLib) },
+    })),
+    {
+      name: 'public-face-only',
+      comment: 'Examples and benchmarks use what a user can import.',
+      severity: 'error',
+      from: { path: '^(examples|bench)/' },
+      to: { path: '^lib/', pathNot: inLib('index') },
+    },
+  ],
+  options: {
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: 'node_modules' },
+  },
+};

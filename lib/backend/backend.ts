@@ -1,0 +1,197 @@
+/**
+ * The seam between the streams and whatever does the DMA: the real kernel (native) or ours over
+ * emulated hardware (emulator). Four small tables (topology, memory, target, passthrough) and
+ * the object that carries them. Everything here is about *one process's* use of a machine.
+ */
+import type { Bdf, PciDev, Topology } from './topology.js';
+
+/**
+ * Bytes by the way they went.
+ *
+ *     drive A ──internal──▶ A's CMB ──peerBus──▶ drive B        copying N bytes A→B through A's CMB:
+ *                                                               internal N, peerBus N, the rest 0
+ */
+export interface PathBytes {
+  /** A drive moved data to or from its own CMB. */
+  internal: number;
+  /** From one PCI function to another without reaching the root complex. */
+  peerBus: number;
+  /** From one PCI function to another through the root complex (host bridge), not through DRAM. */
+  hostBridge: number;
+  /** Into or out of host DRAM. */
+  hostDram: number;
+}
+
+/** A piece of mmapped memory. */
+export interface Mapping {
+  /** Exactly `bytes` long. memremap's `pgmapOf()` recognises it and every view of it. */
+  readonly buffer: ArrayBuffer;
+  readonly bytes: number;
+  /** The function whose CMB this is, or null for host memory. */
+  readonly provider: PciDev | null;
+  /**
+   * Detach the buffer (any later use of a view throws) and give the memory back. Idempotent.
+   * Must not be called while an I/O uses it; the slot pool sees to that.
+   */
+  munmap(): void;
+}
+
+export interface MemoryBackend {
+  /**
+   * mmap(MAP_SHARED) of `<provider>/p2pmem/allocate`. Bytes are rounded up to pages.
+   * @throws P2pdmaError ENODEV (no p2pmem), ENOMEM (pool exhausted), EACCES
+   */
+  mmapP2pmem(provider: PciDev, bytes: number): Mapping;
+  /** Page-aligned host memory fit for O_DIRECT. */
+  allocHost(bytes: number): Mapping;
+  /** Bytes free in the provider's pool now (`p2pmem/available`). */
+  available(provider: PciDev): number;
+}
+
+/** What a block queue accepts. Sizes in bytes. */
+export interface QueueLimits {
+  /** Offset and length of every transfer are multiples of it: 512 or 4096. */
+  readonly logicalBlockSize: number;
+  /** Memory addresses are multiples of it (`queue/dma_alignment` + 1): 4 on NVMe. */
+  readonly dmaAlignment: number;
+  /** Largest single request (`queue/max_sectors_kb`): longer ones are split. */
+  readonly maxTransfer: number;
+  readonly maxSegments: number;
+  /** The queue takes P2P memory (BLK_FEAT_PCI_P2PDMA). */
+  readonly pciP2pdma: boolean;
+}
+
+/**
+ * One transfer, as preadv2/pwritev2 with O_DIRECT would do it. The caller owns the object, may reuse
+ * it after `done`, and must leave it and its memory alone before.
+ */
+export interface IoRequest {
+  op: 'read' | 'write';
+  /** Byte offset in the target. */
+  offset: number;
+  /** Memory, in order. CMB and host memory may be mixed (a CMB's owner answers that with EIO). */
+  segments: readonly Uint8Array[];
+  /** Set by the backend: bytes moved, or a negative errno. A short count is possible and is not an error here. */
+  result: number;
+  /** Set by the backend: how the bytes went. Natively this is derived from the map type. */
+  readonly path: PathBytes;
+  /** Called exactly once, never inside `submit`. */
+  done(io: IoRequest): void;
+}
+
+/** An NVMe command for the passthrough door (NVME_IOCTL_IO64_CMD / ADMIN64_CMD). */
+export interface PassthroughCommand {
+  readonly admin?: boolean;
+  readonly opcode: number;
+  readonly nsid?: number;
+  readonly cdw2?: number;
+  readonly cdw3?: number;
+  readonly cdw10?: number;
+  readonly cdw11?: number;
+  readonly cdw12?: number;
+  readonly cdw13?: number;
+  readonly cdw14?: number;
+  readonly cdw15?: number;
+  /** Data memory, read or written by the drive depending on the opcode's low two bits. */
+  readonly data?: Uint8Array;
+  readonly timeoutMs?: number;
+}
+
+export interface PassthroughResult {
+  /** NVMe status: code type << 8 | code; 0 is success. */
+  readonly status: number;
+  /** Command-specific result (DW0 and DW1 of the completion). */
+  readonly result: bigint;
+  readonly path: PathBytes;
+}
+
+/** An open namespace, block device or file. */
+export interface BlockTarget {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: 'namespace' | 'block' | 'file';
+  /** The PCI function that does the DMA (the P2PDMA client), or null: no PCI client. */
+  readonly client: PciDev | null;
+  /** Exact size in bytes; for a file its length now. */
+  readonly size: number;
+  readonly limits: QueueLimits;
+  /** Null when CMB memory may be given to this target; otherwise why not, in words. */
+  readonly noP2pReason: string | null;
+  /** Null when each success proves where the bytes went; otherwise why a receipt must say `unproven`. */
+  readonly unproven: string | null;
+  /** Queue one transfer. Transfers of one event-loop turn go down together. */
+  submit(io: IoRequest): void;
+  /** Make everything written durable. */
+  flush(): Promise<void>;
+  /** Set a file's exact length; block targets refuse with EINVAL. */
+  truncate(size: number): Promise<void>;
+  passthrough(command: PassthroughCommand): Promise<PassthroughResult>;
+  /** Resolves when nothing is in flight any more and the target is closed. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface OpenOptions {
+  readonly write?: boolean;
+  /** Write to a device that is mounted or otherwise held. */
+  readonly force?: boolean;
+  /** Files only: create it if missing. */
+  readonly create?: boolean;
+  /** Files only: fail if it exists. */
+  readonly exclusive?: boolean;
+  /** Files only: start at length 0. */
+  readonly truncate?: boolean;
+  /** Natively: which engine does the I/O. */
+  readonly engine?: 'auto' | 'uring' | 'threads' | 'passthrough';
+  /** Emulator: which controller (name or BDF) a file is put on; default: see openSystem. */
+  readonly controller?: string;
+}
+
+/** An NVMe controller and what it offers. */
+export interface Controller {
+  /** `'nvme0'`. */
+  readonly name: string;
+  readonly pdev: PciDev | null;
+  /** `'pcie'`, or a fabric's transport: `'tcp'`, `'loop'`, `'rdma'`. */
+  readonly transport: string;
+  readonly model: string | null;
+  readonly namespaces: readonly {
+    readonly name: string;
+    readonly nsid: number;
+    readonly size: number;
+    readonly logicalBlockSize: number;
+  }[];
+  /** Its CMB, or null. `usable` is null, or why it can't be published. */
+  readonly cmb: { readonly size: number; readonly published: boolean; readonly unusable: string | null } | null;
+}
+
+/** What is still held after everything was closed. Zero is the only good number. */
+export interface LeakReport {
+  /** IOVA ranges still mapped. */
+  iovas: number;
+  /** Pages still pinned. */
+  pages: number;
+  /** Slots not handed back, and bytes of CMB not returned to a pool. */
+  slots: number;
+  /** Requests that never completed. */
+  requests: number;
+  /** Natively: file descriptors, mappings, rings still open. */
+  handles: number;
+}
+
+export interface Backend {
+  readonly name: 'native' | 'emulator';
+  readonly topology: Topology;
+  readonly controllers: readonly Controller[];
+  readonly memory: MemoryBackend;
+  /** Open a namespace by name (`nvme0n1`), device path (`/dev/nvme0n1`) or file path. */
+  openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget>;
+  /** The machine as JSON that the emulator can run (see the machine schema). */
+  snapshot(): unknown;
+  close(): Promise<LeakReport>;
+}
+
+/** Find a controller by name (`nvme0`) or BDF. */
+export function findController(controllers: readonly Controller[], nameOrBdf: Bdf): Controller | null {
+  const bdf = nameOrBdf.includes(':') && nameOrBdf.split(':').length === 2 ? `0000:${nameOrBdf}` : nameOrBdf;
+  return controllers.find((c) => c.name === nameOrBdf || c.pdev?.bdf === bdf) ?? null;
+}

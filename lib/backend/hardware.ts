@@ -1,0 +1,82 @@
+/**
+ * What a driver sees of a machine: registers, physical memory, an IOMMU, interrupts. The kernel
+ * modules are written against these; the emulator implements them. Nothing above kernel/ uses them.
+ *
+ * Addresses are JS numbers (exact up to 2^53): `phys` is a CPU physical address, `bus` what travels
+ * in a TLP. All callbacks run on the event loop, never inside the call that caused them.
+ */
+import type { PathBytes } from './backend.js';
+import type { PciDev } from './topology.js';
+
+export const PAGE_SHIFT = 12;
+export const PAGE_SIZE = 4096;
+
+/** A BAR's registers, little-endian. 64-bit ones as two halves, as NVMe allows. Reads of a removed device give all ones. */
+export interface Mmio {
+  read32(offset: number): number;
+  write32(offset: number, value: number): void;
+}
+
+/** Host DRAM. */
+export interface HostMemory {
+  /** Zeroed, page-aligned pages; `bytes` views them. */
+  allocPages(bytes: number): { readonly phys: number; readonly bytes: Uint8Array };
+  freePages(phys: number): void;
+  /**
+   * Give a view of ordinary JS memory a physical address for as long as it is pinned, so that a device can
+   * reach it. Pins of one ArrayBuffer nest; offsets inside it are kept (byteOffset & 4095 is the page offset).
+   * Access after the last unpin faults, as it should.
+   */
+  pin(view: Uint8Array): number;
+  unpin(phys: number): void;
+  /** Pages pinned or allocated now. */
+  readonly pages: { readonly pinned: number; readonly allocated: number };
+}
+
+/** The translation hardware. One domain per device. */
+export interface IommuHardware {
+  /** iova, phys and length are multiples of the page size. */
+  map(dev: PciDev, iova: number, phys: number, length: number, write: boolean): void;
+  unmap(dev: PciDev, iova: number, length: number): void;
+}
+
+/** A protocol analyser on the bus: which way the data of one NVMe command went. */
+export interface BusMonitor {
+  /** Add the bytes that command `cid` of queue `qid` of this function moved to `into`, and forget them. */
+  take(dev: PciDev, qid: number, cid: number, into: PathBytes): void;
+}
+
+/** One NVMe controller as its driver meets it. */
+export interface NvmeHardware {
+  readonly pdev: PciDev;
+  /** BAR 0. */
+  readonly regs: Mmio;
+  /** False once the device was removed (surprise or sysfs). */
+  readonly present: boolean;
+  /** MSI-X: `handler` runs once per wake-up, however many completions there are. */
+  onInterrupt(vector: number, handler: () => void): void;
+  /** Called when the device disappears. */
+  onRemove(handler: () => void): void;
+  /**
+   * The CMB's memory, for its mmap: a fresh ArrayBuffer of `length` bytes that *is* the device memory
+   * at `offset` of BAR `bar` until it is given back (then it is detached). Contents carry over both ways.
+   */
+  mapBar(bar: number, offset: number, length: number): { readonly buffer: ArrayBuffer; unmap(): void };
+}
+
+/** Time, injected: tests run years in a millisecond. Times in ms. */
+export interface Clock {
+  now(): number;
+  /** Run `fn` on a later turn of the event loop. */
+  defer(fn: () => void): void;
+  setTimer(fn: () => void, ms: number): { cancel(): void };
+}
+
+/** Everything a booting kernel finds. */
+export interface Hardware {
+  readonly memory: HostMemory;
+  readonly iommu: IommuHardware | null;
+  readonly monitor: BusMonitor;
+  readonly clock: Clock;
+  readonly nvme: readonly NvmeHardware[];
+}

@@ -1,0 +1,114 @@
+/**
+ * PCI as the P2PDMA rules see it: functions, the bridges above them, host bridges, the CPU.
+ *
+ * Both backends give the same shape: the emulator from a machine description, the native
+ * backend from sysfs. A topology is plain data plus links; it never does I/O.
+ *
+ *        HostBridge  (domain 0000, root bus 00)
+ *            │  firstDevice = 00:00.0, which the kernel's allow-list looks at
+ *        00:01.0  root-port            ← upstream: null (it sits on a root bus)
+ *            │
+ *        01:00.0  upstream-port
+ *          ┌─┴────────┐
+ *      02:00.0     02:01.0  downstream-port
+ *          │           │
+ *      03:00.0     04:00.0  endpoint   ← upstream: 02:00.0 / 02:01.0
+ */
+
+/** A PCI address, `dddd:bb:dd.f`, lower-case hex: `'0000:03:00.0'`. */
+export type Bdf = string;
+
+/** PCIe device/port type (PCIe Base Spec, PCI Express Capabilities register), as far as it matters here. */
+export type PciePortType =
+  | 'endpoint'
+  | 'root-complex-endpoint'
+  | 'root-port'
+  | 'upstream-port'
+  | 'downstream-port'
+  | 'pcie-to-pci-bridge'
+  | 'conventional'
+  | 'unknown';
+
+/**
+ * The ACS Control register of a function (PCIe extended capability 0x000d), or
+ * `'none'`: it has no ACS capability; `'unknown'`: its extended configuration space could not
+ * be read (an unprivileged reader of sysfs sees 64 bytes), which is not the same as clear.
+ */
+export type AcsControl = number | 'none' | 'unknown';
+
+/** ACS P2P Request Redirect (PCI_ACS_RR). */
+export const PCI_ACS_RR = 0x04;
+/** ACS P2P Completion Redirect (PCI_ACS_CR). */
+export const PCI_ACS_CR = 0x08;
+/** ACS P2P Egress Control (PCI_ACS_EC). */
+export const PCI_ACS_EC = 0x20;
+
+/** One memory or I/O BAR. Addresses and sizes in bytes. */
+export interface PciBar {
+  readonly index: number;
+  readonly kind: 'memory' | 'io';
+  /** The address the CPU uses (what `resource` in sysfs shows). */
+  readonly cpuAddress: number;
+  /** The address that travels in a TLP on the bus. Differs from the CPU's where the host bridge translates. */
+  readonly busAddress: number;
+  readonly size: number;
+  readonly prefetchable: boolean;
+}
+
+/** The root of one PCI hierarchy. */
+export interface HostBridge {
+  readonly domain: number;
+  /** Number of its root bus. */
+  readonly bus: number;
+  /** The first device on the root bus: how the kernel tells which host bridge this is. */
+  readonly firstDevice: PciDev | null;
+}
+
+/** One PCI function (the kernel's struct pci_dev). */
+export interface PciDev {
+  readonly bdf: Bdf;
+  /** `domain << 16 | bus << 8 | devfn`: key of the kernel's map-type cache. */
+  readonly id: number;
+  /** `device << 3 | function`. */
+  readonly devfn: number;
+  readonly vendor: number;
+  readonly device: number;
+  /** 24-bit class code: 0x010802 is an NVMe controller, 0x060400 a PCI bridge. */
+  readonly class: number;
+  readonly portType: PciePortType;
+  /** The bridge directly above (pci_upstream_bridge()), or null on a root bus. */
+  readonly upstream: PciDev | null;
+  readonly hostBridge: HostBridge;
+  readonly acs: AcsControl;
+  /** Indexed by BAR number; null where there is none. */
+  readonly bars: readonly (PciBar | null)[];
+  readonly numaNode: number | null;
+  readonly iommuGroup: number | null;
+  /**
+   * What this topology knows of the function's peer memory: null if it has none.
+   * `published` means orchestrators may choose it (a CMB that allows both reads and writes of data).
+   */
+  readonly p2pmem: { readonly size: number; readonly available: number; readonly published: boolean } | null;
+}
+
+export interface Cpu {
+  /** CPUID vendor: `'AuthenticAMD'`, `'GenuineIntel'`, …; null if unknown. */
+  readonly vendor: string | null;
+  /** Display family: 0x17 is the first Zen; null if unknown. */
+  readonly family: number | null;
+}
+
+/** How DMA addresses are made: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). */
+export type IommuMode = 'none' | 'translating' | 'unsupported' | 'unknown';
+
+export interface Topology {
+  readonly cpu: Cpu;
+  readonly iommu: IommuMode;
+  readonly hostBridges: readonly HostBridge[];
+  /** In BDF order. */
+  readonly functions: readonly PciDev[];
+  /** A function by BDF; a missing domain means 0000 (`'03:00.0'`). */
+  find(bdf: Bdf): PciDev | null;
+  /** Attributes that could not be read, by file name, with why. Empty in the emulator. */
+  readonly unknowns: readonly { readonly file: string; readonly why: string }[];
+}

@@ -1,0 +1,35 @@
+import { channel } from 'node:diagnostics_channel';
+
+/**
+ * One crossing from a layer of the stack into the next, published on the
+ * diagnostics channel `p2pdma:trace`.
+ *
+ * `layer` is the module's file name (`'bio'`, `'dma-direct'`, `'fabric'`, …) and
+ * `event` what it did, in the kernel's word where it has one.
+ */
+export interface TraceEvent {
+  readonly layer: string;
+  readonly event: string;
+  /** Monotonic time in µs. */
+  readonly time: number;
+  readonly [field: string]: unknown;
+}
+
+export const TRACE_CHANNEL = 'p2pdma:trace';
+
+const traceChannel = channel(TRACE_CHANNEL);
+
+/**
+ * Is anybody listening? Ask before building the fields, so that tracing costs one
+ * property read when nobody is:
+ *
+ *     if (tracing()) trace('bio', 'submit', { sector, bytes });
+ */
+export function tracing(): boolean {
+  return traceChannel.hasSubscribers;
+}
+
+/** Publish one layer crossing. */
+export function trace(layer: string, event: string, fields: Record<string, unknown>): void {
+  traceChannel.publish({ layer, event, time: performance.now() * 1000, ...fields });
+}
