@@ -44,6 +44,8 @@ export interface MemoryBackend {
   mmapP2pmem(provider: PciDev, bytes: number): Mapping;
   /** Page-aligned host memory fit for O_DIRECT. */
   allocHost(bytes: number): Mapping;
+  /** Ordinary garbage-collected memory, at an address fit for O_DIRECT, that a consumer may keep for ever. */
+  allocBuffer(bytes: number): Uint8Array;
   /** Bytes free in the provider's pool now (`p2pmem/available`). */
   available(provider: PciDev): number;
 }
