@@ -1,0 +1,61 @@
+/**
+ * mm/huge_memory.c (RFC patch 10; those lookups as they stood before 6.12 moved them into gup.c): device
+ * memory mapped by one page-middle (2 MiB) or page-upper (1 GiB) directory entry is looked up in one step,
+ * under the same rule as a single page: P2P memory only for those who ask for it.
+ *
+ *      phys  0x…200000            0x…400000                 0x…600000
+ *        ───────┬──────────────────────┬────────────────────────┬─────
+ *         pte … │        one pmd       │        one pmd         │ pte …
+ *        ───────┴──────────────────────┴────────────────────────┴─────
+ */
+import type { DevPagemap, Mm } from './memremap.js';
+import { FOLL_PCI_P2PDMA, getDevPagemap } from './memremap.js';
+
+export const PMD_SIZE = 2 * 1024 * 1024;
+export const PUD_SIZE = 1024 * 1024 * 1024;
+
+/** The pagemap a walk has reached, with the reference it holds. */
+export interface FollowContext {
+  pgmap: DevPagemap | null;
+}
+
+function followDevmapHuge(
+  mm: Mm,
+  phys: number,
+  length: number,
+  flags: number,
+  context: FollowContext,
+  size: number,
+): number {
+  if (length < size || phys % size !== 0) return 0;
+  const hint = context.pgmap;
+  const pgmap = getDevPagemap(mm, phys, hint, (flags & FOLL_PCI_P2PDMA) !== 0);
+  context.pgmap = pgmap;
+  if (pgmap === null || phys + size > pgmap.start + pgmap.length) return 0;
+  return size;
+}
+
+/**
+ * follow_devmap_pmd(): the bytes that one pmd maps at `phys`, or 0 when a pmd cannot map there: not
+ * aligned, less than a pmd left, no pagemap, or one that the flags do not allow.
+ */
+export function followDevmapPmd(
+  mm: Mm,
+  phys: number,
+  length: number,
+  flags: number,
+  context: FollowContext,
+): number {
+  return followDevmapHuge(mm, phys, length, flags, context, PMD_SIZE);
+}
+
+/** follow_devmap_pud(). */
+export function followDevmapPud(
+  mm: Mm,
+  phys: number,
+  length: number,
+  flags: number,
+  context: FollowContext,
+): number {
+  return followDevmapHuge(mm, phys, length, flags, context, PUD_SIZE);
+}

@@ -1,0 +1,230 @@
+/**
+ * mm/memremap.c and include/linux/memremap.h (RFC patch 10, checked against 6.12), with the flags of
+ * include/linux/mm_types.h that say how memory is looked up.
+ *
+ * Memory has an identity. Two registries give it:
+ *
+ *     ArrayBuffer ──vmaOf()──▶ Vma ──phys──▶ [ DRAM | pagemap of 03:00.0's CMB | DRAM | … ]  one Mm per machine
+ *          ▲                     │                        ▲
+ *      any Buffer view           └────────pgmap───────────┘ getDevPagemap(phys)
+ *
+ * A Vma is keyed by its ArrayBuffer, so a chunk, a `subarray` of it or a Buffer over it is known for
+ * what it is wherever it turns up, as a page is. An ArrayBuffer without a Vma is ordinary memory.
+ */
+import type { HostMemory } from '../backend/hardware.js';
+import { PAGE_SIZE } from '../backend/hardware.js';
+import type { PciDev } from '../backend/topology.js';
+import { EINVAL, ENOMEM } from '../errno.js';
+import { trace, tracing } from '../trace.js';
+
+/** The memory will be written to: a read from a device. */
+export const FOLL_WRITE = 1 << 0;
+/** Take a page reference. */
+export const FOLL_GET = 1 << 2;
+/** The pin may be kept for as long as its holder likes (io_uring's fixed buffers). */
+export const FOLL_LONGTERM = 1 << 8;
+/** The caller can cope with PCI P2PDMA memory (RFC patch 10). */
+export const FOLL_PCI_P2PDMA = 1 << 10;
+/** Pin for DMA; gup sets it by itself. */
+export const FOLL_PIN = 1 << 19;
+
+/** Hot-plugged memory starts and ends on these: a subsection, 2 MiB (memremap_compat_align()). */
+export const MEMREMAP_COMPAT_ALIGN = 2 * 1024 * 1024;
+
+/** enum memory_type, without those that need a CPU-coherent device. */
+export type MemoryType =
+  /** BAR memory of a PCI function, for DMA between devices. */
+  | 'MEMORY_DEVICE_PCI_P2PDMA'
+  /** Persistent memory under a filesystem with DAX. */
+  | 'MEMORY_DEVICE_FS_DAX'
+  /** Memory that the CPU cannot reach. */
+  | 'MEMORY_DEVICE_PRIVATE'
+  /** Device DAX and the like. */
+  | 'MEMORY_DEVICE_GENERIC';
+
+/** struct dev_pagemap, and what struct pci_p2pdma_pagemap adds. */
+export interface DevPagemap {
+  readonly type: MemoryType;
+  /** CPU physical address; 0 natively, where it is not known. */
+  readonly start: number;
+  readonly length: number;
+  /** P2P: the function whose BAR it is. */
+  readonly provider: PciDev | null;
+  /** P2P: BAR bus address − BAR CPU address. */
+  readonly busOffset: number;
+  /** References held by users: getDevPagemap() takes one, putDevPagemap() drops it. */
+  refs: number;
+  /** No new references; the memory goes when the last one does. */
+  dead: boolean;
+}
+
+/** All the physical memory that one machine knows: its DRAM and its device pagemaps. One per emulated System. */
+export class Mm {
+  readonly memory: HostMemory;
+  /** Device pagemaps by address, dead ones with references included: their range is not free yet. */
+  readonly pagemaps: DevPagemap[] = [];
+  /** Frame numbers that memory-failure took out of use. */
+  readonly poisoned = new Set<number>();
+  /** Ranges pinned by gup and not unpinned yet. */
+  pinned = 0;
+
+  constructor(memory: HostMemory) {
+    this.memory = memory;
+  }
+}
+
+/** Where a dying pagemap must be taken out when its last reference goes. */
+const dying = new WeakMap<DevPagemap, Mm>();
+
+/** Index of the first pagemap that ends beyond `phys`. */
+function lowerBound(pagemaps: readonly DevPagemap[], phys: number): number {
+  let low = 0;
+  let high = pagemaps.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const pgmap = pagemaps[middle]!;
+    if (pgmap.start + pgmap.length <= phys) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * memremap_pages(): make device memory known to the machine.
+ *
+ * @returns 0; -EINVAL for an empty range or one not on subsection boundaries; -ENOMEM when
+ * it conflicts with a pagemap that is there (P2P ones included: the conflict check allows them).
+ */
+export function memremapPages(mm: Mm, pgmap: DevPagemap): number {
+  const { start, length } = pgmap;
+  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(start + length)) return -EINVAL;
+  if (start < 0 || length <= 0) return -EINVAL;
+  if (start % MEMREMAP_COMPAT_ALIGN !== 0 || length % MEMREMAP_COMPAT_ALIGN !== 0) return -EINVAL;
+  if (pgmap.dead || pgmap.refs !== 0) return -EINVAL;
+
+  const at = lowerBound(mm.pagemaps, start);
+  const next = mm.pagemaps[at];
+  if (next !== undefined && next.start < start + length) return -ENOMEM;
+  mm.pagemaps.splice(at, 0, pgmap);
+  if (tracing())
+    trace('memremap', 'memremap_pages', { type: pgmap.type, start, length, provider: bdfOf(pgmap) });
+  return 0;
+}
+
+/**
+ * memunmap_pages(): no reference can be taken from now on. The kernel sleeps until the last one is
+ * gone; here the range stays taken until then.
+ */
+export function memunmapPages(mm: Mm, pgmap: DevPagemap): void {
+  if (pgmap.dead) return;
+  pgmap.dead = true;
+  if (tracing()) {
+    trace('memremap', 'memunmap_pages', {
+      type: pgmap.type,
+      start: pgmap.start,
+      refs: pgmap.refs,
+      provider: bdfOf(pgmap),
+    });
+  }
+  if (pgmap.refs === 0) removePagemap(mm, pgmap);
+  else dying.set(pgmap, mm);
+}
+
+function removePagemap(mm: Mm, pgmap: DevPagemap): void {
+  const at = mm.pagemaps.indexOf(pgmap);
+  if (at >= 0) mm.pagemaps.splice(at, 1);
+}
+
+/**
+ * get_dev_pagemap(), with RFC patch 10's third argument: the pagemap that covers `phys`, with a
+ * reference taken, or null when there is none, it is dying, or it is P2P memory and that is not allowed.
+ *
+ * `pgmap` is the caller's last answer and brings its reference along: if it covers `phys` it is returned
+ * as it is, else its reference is dropped. So a walk holds one reference however many steps it takes.
+ */
+export function getDevPagemap(
+  mm: Mm,
+  phys: number,
+  pgmap: DevPagemap | null,
+  allowPciP2pdma: boolean,
+): DevPagemap | null {
+  let found = pgmap;
+  if (found === null || phys < found.start || phys >= found.start + found.length) {
+    if (found !== null) putDevPagemap(found);
+    found = mm.pagemaps[lowerBound(mm.pagemaps, phys)] ?? null;
+    if (found === null || phys < found.start || found.dead) return null;
+    found.refs++;
+  }
+  if (!allowPciP2pdma && found.type === 'MEMORY_DEVICE_PCI_P2PDMA') {
+    putDevPagemap(found);
+    return null;
+  }
+  return found;
+}
+
+/** put_dev_pagemap(). */
+export function putDevPagemap(pgmap: DevPagemap): void {
+  if (pgmap.refs <= 0) throw new Error(`pagemap of ${bdfOf(pgmap) ?? pgmap.type}: reference dropped twice`);
+  if (--pgmap.refs !== 0 || !pgmap.dead) return;
+  const mm = dying.get(pgmap);
+  if (mm === undefined) return;
+  dying.delete(pgmap);
+  removePagemap(mm, pgmap);
+}
+
+function bdfOf(pgmap: DevPagemap): string | null {
+  return pgmap.provider?.bdf ?? null;
+}
+
+/** struct vm_area_struct: which physical range a mmapped ArrayBuffer is. */
+export interface Vma {
+  readonly buffer: ArrayBuffer;
+  /** Of the buffer's first byte; page-aligned. 0 natively, where it is not known. */
+  readonly phys: number;
+  readonly length: number;
+  readonly pgmap: DevPagemap | null;
+  /** Pins that gup holds on it now; registerVma() sets it to 0. */
+  pins?: number;
+  /**
+   * Called when the last pin goes. munmap of memory that is still under an I/O sets it, to give the
+   * memory back then and not before.
+   */
+  onUnpinned?: (() => void) | null;
+}
+
+/** Null: was mapped once and is gone, so it must not pass for ordinary memory. */
+const vmas = new WeakMap<ArrayBufferLike, Vma | null>();
+
+/** Make a mapping known. */
+export function registerVma(vma: Vma): void {
+  if (vma.phys % PAGE_SIZE !== 0)
+    throw new RangeError(`VMA at 0x${vma.phys.toString(16)} is not page-aligned`);
+  vma.pins ??= 0;
+  vma.onUnpinned ??= null;
+  vmas.set(vma.buffer, vma);
+}
+
+/** The mapping is gone. Its buffer stays recognisable as one that is: using it for I/O is -EFAULT. */
+export function unregisterVma(buffer: ArrayBuffer): void {
+  if (vmas.has(buffer)) vmas.set(buffer, null);
+}
+
+/** The mapping that a view lies in, or null: ordinary memory, or a mapping that is gone. */
+export function vmaOf(view: ArrayBufferView): Vma | null {
+  return vmas.get(view.buffer) ?? null;
+}
+
+/** As vmaOf(), but undefined for ordinary memory and null for a mapping that is gone. */
+export function findVma(view: ArrayBufferView): Vma | null | undefined {
+  return vmas.get(view.buffer);
+}
+
+/** Which pagemap this memory belongs to; null: ordinary memory. */
+export function pgmapOf(view: ArrayBufferView): DevPagemap | null {
+  return vmas.get(view.buffer)?.pgmap ?? null;
+}
+
+/** is_pci_p2pdma_page(), for a view. */
+export function isPciP2pdmaView(view: ArrayBufferView): boolean {
+  return pgmapOf(view)?.type === 'MEMORY_DEVICE_PCI_P2PDMA';
+}
