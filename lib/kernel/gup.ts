@@ -1,0 +1,202 @@
+/**
+ * mm/gup.c (RFC patch 10, 6.12): pin the memory behind a view so that a device can reach it.
+ *
+ *     view ──▶ mmapped?  no ──▶ HostMemory.pin(): an address for as long as the pin lasts
+ *                │
+ *               yes ──▶ check_vma_flags ──▶ follow: pud, pmd, pte steps, one pagemap reference for all
+ *                                              └─ P2P memory without FOLL_PCI_P2PDMA: -EREMOTEIO
+ *
+ * A view of one ArrayBuffer is physically contiguous here, so one pin is one range, never a list of pages.
+ */
+import { EFAULT, EHWPOISON, EINVAL, EOPNOTSUPP, EREMOTEIO } from '../errno.js';
+import { trace, tracing } from '../trace.js';
+import { vmaIsFsdax } from './dax.js';
+import { type FollowContext, followDevmapPmd, followDevmapPud, PMD_SIZE } from './huge_memory.js';
+import { isPoisoned } from './memory-failure.js';
+import {
+  type DevPagemap,
+  FOLL_GET,
+  FOLL_LONGTERM,
+  FOLL_PCI_P2PDMA,
+  FOLL_PIN,
+  FOLL_WRITE,
+  findVma,
+  getDevPagemap,
+  type Mm,
+  putDevPagemap,
+  type Vma,
+} from './memremap.js';
+
+export { FOLL_GET, FOLL_LONGTERM, FOLL_PCI_P2PDMA, FOLL_PIN, FOLL_WRITE };
+
+/** One pinned, physically contiguous run. Mutable: callers reuse it. */
+export interface PageRange {
+  phys: number;
+  length: number;
+  pgmap: DevPagemap | null;
+  /** What the pin holds, for unpinUserPages(): a mapping, an address of HostMemory, or nothing. */
+  held?: Vma | 'memory' | null;
+}
+
+export function newPageRange(): PageRange {
+  return { phys: 0, length: 0, pgmap: null, held: null };
+}
+
+const follow: FollowContext = { pgmap: null };
+
+/** is_valid_gup_args(): a pagemap must be able to go at any time, so no long pins of P2P memory. */
+function isValidGupArgs(gupFlags: number): boolean {
+  return (gupFlags & FOLL_LONGTERM) === 0 || (gupFlags & FOLL_PCI_P2PDMA) === 0;
+}
+
+/** check_vma_flags(). A CMB is a shared writable file mapping: no long pins for writing (io_uring's fixed buffers). */
+function checkVmaFlags(mm: Mm, vma: Vma, gupFlags: number): number {
+  if ((gupFlags & FOLL_LONGTERM) === 0) return 0;
+  if (vmaIsFsdax(mm, vma)) return -EOPNOTSUPP;
+  if (vma.pgmap?.type === 'MEMORY_DEVICE_PCI_P2PDMA' && (gupFlags & FOLL_WRITE) !== 0) return -EFAULT;
+  return 0;
+}
+
+/** follow_page_mask() over the whole range: 0 with one reference in `follow.pgmap`, or -errno without. */
+function followRange(mm: Mm, phys: number, length: number, pgmap: DevPagemap, flags: number): number {
+  const allow = (flags & FOLL_PCI_P2PDMA) !== 0;
+  follow.pgmap = null;
+  let done = 0;
+  while (done < length) {
+    const at = phys + done;
+    let step = 0;
+    if (length - done >= PMD_SIZE) {
+      step = followDevmapPud(mm, at, length - done, flags, follow);
+      if (step === 0) step = followDevmapPmd(mm, at, length - done, flags, follow);
+    }
+    if (step === 0) {
+      follow.pgmap = getDevPagemap(mm, at, follow.pgmap, allow);
+      step = PMD_SIZE - (at % PMD_SIZE);
+    }
+    if (follow.pgmap !== pgmap) {
+      if (follow.pgmap !== null) putDevPagemap(follow.pgmap);
+      follow.pgmap = null;
+      return pgmap.type === 'MEMORY_DEVICE_PCI_P2PDMA' && !allow ? -EREMOTEIO : -EFAULT;
+    }
+    done += step;
+  }
+  return 0;
+}
+
+/** A detached buffer looks empty; only making a view of it tells the two apart on Node 20. */
+function isDetached(buffer: ArrayBufferLike): boolean {
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * pin_user_pages(): pin all of `view`. `out` describes it, and is what unpinUserPages() takes back.
+ *
+ * @returns bytes pinned (0 for an empty view) or -errno, and then nothing is pinned:
+ * -EREMOTEIO: P2P memory, and FOLL_PCI_P2PDMA is not set;
+ * -EFAULT: the memory is gone (detached, unmapped, its device removed), or P2P memory is to be pinned for
+ * long and written to, as io_uring's fixed buffers are;
+ * -EINVAL: FOLL_LONGTERM and FOLL_PCI_P2PDMA exclude each other;
+ * -EOPNOTSUPP: fs-dax memory cannot be pinned for long;
+ * -EHWPOISON: memory-failure took it out of use.
+ */
+export function pinUserPages(mm: Mm, view: Uint8Array, gupFlags: number, out: PageRange): number {
+  return pinUserRange(mm, view, 0, view.byteLength, gupFlags, out);
+}
+
+/** pinUserPages() of a part of a view, without making a view of that part where it is not needed. */
+export function pinUserRange(
+  mm: Mm,
+  view: Uint8Array,
+  start: number,
+  length: number,
+  gupFlags: number,
+  out: PageRange,
+): number {
+  const result = pinRange(mm, view, start, length, gupFlags, out);
+  if (tracing()) {
+    const provider = out.pgmap?.provider?.bdf ?? null;
+    trace('gup', 'pin_user_pages', { bytes: length, flags: gupFlags, provider, result });
+  }
+  return result;
+}
+
+function pinRange(
+  mm: Mm,
+  view: Uint8Array,
+  start: number,
+  length: number,
+  gupFlags: number,
+  out: PageRange,
+): number {
+  out.length = 0;
+  out.pgmap = null;
+  out.held = null;
+  if (!isValidGupArgs(gupFlags)) return -EINVAL;
+  const vma = findVma(view);
+  if (vma === null) return -EFAULT;
+  if (length === 0) return isDetached(view.buffer) ? -EFAULT : 0;
+  if (start + length > view.byteLength) return -EFAULT;
+  return vma === undefined
+    ? pinMemory(mm, view, start, length, out)
+    : pinVma(mm, vma, view.byteOffset + start, length, gupFlags, out);
+}
+
+function pinMemory(mm: Mm, view: Uint8Array, start: number, length: number, out: PageRange): number {
+  const all = start === 0 && length === view.byteLength;
+  const phys = mm.memory.pin(all ? view : new Uint8Array(view.buffer, view.byteOffset + start, length));
+  if (isPoisoned(mm, phys, length)) {
+    mm.memory.unpin(phys);
+    return -EHWPOISON;
+  }
+  out.phys = phys;
+  out.length = length;
+  out.held = 'memory';
+  mm.pinned++;
+  return length;
+}
+
+function pinVma(mm: Mm, vma: Vma, offset: number, length: number, gupFlags: number, out: PageRange): number {
+  const refused = checkVmaFlags(mm, vma, gupFlags);
+  if (refused !== 0) return refused;
+  if (offset + length > vma.length) return -EFAULT;
+  const phys = vma.phys + offset;
+  if (vma.pgmap !== null) {
+    const error = followRange(mm, phys, length, vma.pgmap, gupFlags | FOLL_PIN);
+    if (error !== 0) return error;
+  }
+  if (isPoisoned(mm, phys, length)) {
+    if (vma.pgmap !== null) putDevPagemap(vma.pgmap);
+    return -EHWPOISON;
+  }
+  out.phys = phys;
+  out.length = length;
+  out.pgmap = vma.pgmap;
+  out.held = vma;
+  vma.pins = (vma.pins ?? 0) + 1;
+  mm.pinned++;
+  return length;
+}
+
+/** unpin_user_pages(). A range that holds nothing (any more) is left alone. */
+export function unpinUserPages(mm: Mm, range: PageRange): void {
+  const held = range.held;
+  if (held === undefined || held === null) return;
+  range.held = null;
+  mm.pinned--;
+  if (held === 'memory') {
+    mm.memory.unpin(range.phys);
+    return;
+  }
+  if (held.pgmap !== null) putDevPagemap(held.pgmap);
+  held.pins = (held.pins ?? 1) - 1;
+  if (held.pins === 0 && held.onUnpinned) {
+    const gone = held.onUnpinned;
+    held.onUnpinned = null;
+    gone();
+  }
+}
