@@ -1,0 +1,427 @@
+/**
+ * lib/iov_iter.c and include/linux/uio.h (RFC patch 11, 6.12): a cursor over scattered memory.
+ *
+ *     segments   [ aaaa | bbbbbbbb | cc ]        count: bytes from the cursor to the end
+ *                          ▲
+ *              index 1, offset 3                 advance() moves it on, revert() back
+ *
+ * Walking, cutting and alignment need no machine (the native backend uses them so); taking pages does.
+ * An address is known here modulo its page, which is all that alignment asks: memory is pinned and mapped
+ * so that `byteOffset` keeps its place in a page.
+ */
+import { PAGE_SIZE } from '../backend/hardware.js';
+import { EFAULT } from '../errno.js';
+import { FOLL_WRITE, type PageRange, pinUserRange, unpinUserPages } from './gup.js';
+import type { DevPagemap, Mm } from './memremap.js';
+
+/** The iterator is the destination: data is read from a device into it. */
+export const READ = 0;
+/** The iterator is the source: it is written to a device. */
+export const WRITE = 1;
+export const ITER_DEST = READ;
+export const ITER_SOURCE = WRITE;
+export type IterDirection = typeof READ | typeof WRITE;
+
+export type IterType =
+  /** One user buffer. */
+  | 'ITER_UBUF'
+  /** Several user buffers. */
+  | 'ITER_IOVEC'
+  /** Physical ranges, already pinned by whoever made them. */
+  | 'ITER_BVEC'
+  /** Nowhere: data read is dropped. */
+  | 'ITER_DISCARD';
+
+/** struct bio_vec, multi-page: a physically contiguous range of one pagemap. */
+export interface BioVec {
+  phys: number;
+  length: number;
+  pgmap: DevPagemap | null;
+}
+
+const none: readonly never[] = [];
+const nothing = new Uint8Array(0);
+
+/** struct iov_iter. Reusable: the init methods make a fresh cursor of an old object. */
+export class IovIter {
+  iterType: IterType = 'ITER_DISCARD';
+  dataSource: IterDirection = READ;
+  /** Bytes left. */
+  count = 0;
+  /** Which segment the cursor is in, and where in it. */
+  index = 0;
+  offset = 0;
+  ubuf: Uint8Array = nothing;
+  iovec: readonly Uint8Array[] = none;
+  bvec: readonly BioVec[] = none;
+
+  private start(type: IterType, direction: IterDirection, count: number): this {
+    this.iterType = type;
+    this.dataSource = direction;
+    this.count = count;
+    this.index = 0;
+    this.offset = 0;
+    return this;
+  }
+
+  initUbuf(direction: IterDirection, view: Uint8Array): this {
+    this.ubuf = view;
+    this.iovec = none;
+    this.bvec = none;
+    return this.start('ITER_UBUF', direction, view.byteLength);
+  }
+
+  initIovec(direction: IterDirection, views: readonly Uint8Array[]): this {
+    let count = 0;
+    for (let i = 0; i < views.length; i++) count += views[i]!.byteLength;
+    this.ubuf = nothing;
+    this.iovec = views;
+    this.bvec = none;
+    return this.start('ITER_IOVEC', direction, count);
+  }
+
+  initBvec(direction: IterDirection, bvecs: readonly BioVec[]): this {
+    let count = 0;
+    for (let i = 0; i < bvecs.length; i++) count += bvecs[i]!.length;
+    this.ubuf = nothing;
+    this.iovec = none;
+    this.bvec = bvecs;
+    return this.start('ITER_BVEC', direction, count);
+  }
+
+  initDiscard(direction: IterDirection, count: number): this {
+    this.ubuf = nothing;
+    this.iovec = none;
+    this.bvec = none;
+    return this.start('ITER_DISCARD', direction, count);
+  }
+
+  /** dup_iter(): an independent cursor over the same memory. */
+  dup(): IovIter {
+    const copy = new IovIter();
+    copy.ubuf = this.ubuf;
+    copy.iovec = this.iovec;
+    copy.bvec = this.bvec;
+    copy.start(this.iterType, this.dataSource, this.count);
+    copy.index = this.index;
+    copy.offset = this.offset;
+    return copy;
+  }
+
+  /** Number of segments, empty ones included. */
+  get nrSegs(): number {
+    if (this.iterType === 'ITER_IOVEC') return this.iovec.length;
+    return this.iterType === 'ITER_BVEC' ? this.bvec.length : 1;
+  }
+
+  private segmentLength(index: number): number {
+    return this.iterType === 'ITER_IOVEC' ? this.iovec[index]!.byteLength : this.bvec[index]!.length;
+  }
+
+  private get segmented(): boolean {
+    return this.iterType === 'ITER_IOVEC' || this.iterType === 'ITER_BVEC';
+  }
+
+  /** iov_iter_single_seg_count(): bytes from the cursor to the end of its segment. Steps over empty segments. */
+  singleSegCount(): number {
+    if (!this.segmented) return this.count;
+    const segments = this.nrSegs;
+    while (this.index < segments) {
+      const left = this.segmentLength(this.index) - this.offset;
+      if (left > 0) return Math.min(left, this.count);
+      this.index++;
+      this.offset = 0;
+    }
+    return 0;
+  }
+
+  /** iov_iter_advance(). Beyond the end is the end. */
+  advance(bytes: number): void {
+    const step = Math.min(bytes, this.count);
+    this.count -= step;
+    if (!this.segmented) {
+      this.offset += step;
+      return;
+    }
+    let left = step + this.offset;
+    const segments = this.nrSegs;
+    while (this.index < segments) {
+      const length = this.segmentLength(this.index);
+      if (left < length) break;
+      left -= length;
+      this.index++;
+    }
+    this.offset = this.index < segments ? left : 0;
+  }
+
+  /** iov_iter_revert(). Not beyond the start. */
+  revert(bytes: number): void {
+    if (bytes === 0) return;
+    if (!this.segmented) {
+      if (bytes > this.offset)
+        throw new RangeError(`revert ${bytes} bytes, only ${this.offset} were advanced`);
+      this.offset -= bytes;
+      this.count += bytes;
+      return;
+    }
+    let index = this.index;
+    let at = this.offset - bytes;
+    while (at < 0) {
+      if (index === 0) throw new RangeError(`revert ${bytes} bytes, only ${bytes + at} were advanced`);
+      index--;
+      at += this.segmentLength(index);
+    }
+    this.index = index;
+    this.offset = at;
+    this.count += bytes;
+  }
+
+  /** iov_iter_truncate(): no more than `count` bytes are left. */
+  truncate(count: number): void {
+    if (count < this.count) this.count = count;
+  }
+
+  /** iov_iter_reexpand(): undo truncate(). */
+  reexpand(count: number): void {
+    this.count = count;
+  }
+
+  /**
+   * The memory from the cursor to the end of its segment, at most `maxBytes` of it. Empty at the end, for
+   * iterators without user memory, and where a buffer was detached since.
+   */
+  peek(maxBytes: number): Uint8Array {
+    const whole = this.iterType === 'ITER_UBUF' ? this.ubuf : this.segmentHere();
+    const length = Math.min(this.singleSegCount(), whole.byteLength - this.offset, maxBytes);
+    if (length <= 0) return nothing;
+    return length === whole.byteLength ? whole : whole.subarray(this.offset, this.offset + length);
+  }
+
+  private segmentHere(): Uint8Array {
+    if (this.iterType !== 'ITER_IOVEC') return nothing;
+    this.singleSegCount();
+    return this.iovec[this.index] ?? nothing;
+  }
+}
+
+export function iovIterUbuf(direction: IterDirection, view: Uint8Array): IovIter {
+  return new IovIter().initUbuf(direction, view);
+}
+
+export function iovIterIovec(direction: IterDirection, views: readonly Uint8Array[]): IovIter {
+  return new IovIter().initIovec(direction, views);
+}
+
+export function iovIterBvec(direction: IterDirection, bvecs: readonly BioVec[]): IovIter {
+  return new IovIter().initBvec(direction, bvecs);
+}
+
+export function iovIterDiscard(direction: IterDirection, count: number): IovIter {
+  return new IovIter().initDiscard(direction, count);
+}
+
+/** user_backed_iter(). */
+export function userBackedIter(iter: IovIter): boolean {
+  return iter.iterType === 'ITER_UBUF' || iter.iterType === 'ITER_IOVEC';
+}
+
+/**
+ * iov_iter_get_pages_flags() (RFC patch 11), advancing as iov_iter_get_pages2() does: pin the next
+ * contiguous run, at most `maxBytes` of it. A read into user memory adds FOLL_WRITE.
+ *
+ * Ranges of a bvec iterator are only described: their pins belong to whoever made the iterator.
+ * @returns bytes, 0 at the end, or -errno; give the range to unpinUserPages() afterwards.
+ */
+export function iovIterGetPagesFlags(
+  mm: Mm,
+  iter: IovIter,
+  out: PageRange,
+  maxBytes: number,
+  gupFlags: number,
+): number {
+  out.held = null;
+  if (iter.count === 0 || maxBytes <= 0) return 0;
+  const run = iter.singleSegCount();
+  const length = Math.min(run, maxBytes);
+  if (length === 0) return -EFAULT;
+  let got: number;
+  if (iter.iterType === 'ITER_BVEC') {
+    const bvec = iter.bvec[iter.index]!;
+    out.phys = bvec.phys + iter.offset;
+    out.length = length;
+    out.pgmap = bvec.pgmap;
+    got = length;
+  } else if (iter.iterType === 'ITER_DISCARD') {
+    return -EFAULT;
+  } else {
+    const view = iter.iterType === 'ITER_UBUF' ? iter.ubuf : iter.iovec[iter.index]!;
+    const flags = iter.dataSource === READ ? gupFlags | FOLL_WRITE : gupFlags;
+    got = pinUserRange(mm, view, iter.offset, length, flags, out);
+  }
+  if (got > 0) iter.advance(got);
+  return got;
+}
+
+/** iov_iter_get_pages(): the same with flags 0, so never P2P memory. */
+export function iovIterGetPages(mm: Mm, iter: IovIter, out: PageRange, maxBytes: number): number {
+  return iovIterGetPagesFlags(mm, iter, out, maxBytes, 0);
+}
+
+/**
+ * iov_iter_get_pages_alloc_flags(): pin the next `maxBytes`, however many runs they are. On an error
+ * nothing is pinned and the iterator has not moved.
+ */
+export function iovIterGetPagesAllocFlags(
+  mm: Mm,
+  iter: IovIter,
+  maxBytes: number,
+  gupFlags: number,
+): PageRange[] | number {
+  const ranges: PageRange[] = [];
+  let done = 0;
+  while (done < maxBytes) {
+    const range: PageRange = { phys: 0, length: 0, pgmap: null, held: null };
+    const got = iovIterGetPagesFlags(mm, iter, range, maxBytes - done, gupFlags);
+    if (got === 0) break;
+    if (got < 0) {
+      for (const pinned of ranges) unpinUserPages(mm, pinned);
+      iter.revert(done);
+      return got;
+    }
+    ranges.push(range);
+    done += got;
+  }
+  return ranges;
+}
+
+/** iov_iter_get_pages_alloc(): the same with flags 0. */
+export function iovIterGetPagesAlloc(mm: Mm, iter: IovIter, maxBytes: number): PageRange[] | number {
+  return iovIterGetPagesAllocFlags(mm, iter, maxBytes, 0);
+}
+
+/** Where the current segment lies in its page. */
+function inPage(iter: IovIter, index: number, offset: number): number {
+  switch (iter.iterType) {
+    case 'ITER_UBUF':
+      return (iter.ubuf.byteOffset + offset) % PAGE_SIZE;
+    case 'ITER_IOVEC':
+      return (iter.iovec[index]!.byteOffset + offset) % PAGE_SIZE;
+    case 'ITER_BVEC':
+      return (iter.bvec[index]!.phys + offset) % PAGE_SIZE;
+    case 'ITER_DISCARD':
+      return 0;
+  }
+}
+
+function lengthAt(iter: IovIter, index: number): number {
+  switch (iter.iterType) {
+    case 'ITER_IOVEC':
+      return iter.iovec[index]!.byteLength;
+    case 'ITER_BVEC':
+      return iter.bvec[index]!.length;
+    case 'ITER_UBUF':
+    case 'ITER_DISCARD':
+      return iter.offset + iter.count;
+  }
+}
+
+/**
+ * iov_iter_is_aligned(): every segment starts where the address mask has only zeros, and has a length for
+ * which the length mask has. Masks are below a page.
+ */
+export function iovIterIsAligned(iter: IovIter, addrMask: number, lenMask: number): boolean {
+  let left = iter.count;
+  let offset = iter.offset;
+  for (let i = iter.index; left > 0 && i < iter.nrSegs; i++) {
+    const length = Math.min(lengthAt(iter, i) - offset, left);
+    if (length > 0) {
+      if (((length % PAGE_SIZE) & lenMask) !== 0) return false;
+      if ((inPage(iter, i, offset) & addrMask) !== 0) return false;
+      left -= length;
+    }
+    offset = 0;
+  }
+  return true;
+}
+
+/** iov_iter_alignment(): all addresses and lengths or-ed together, as far as they are within a page. */
+export function iovIterAlignment(iter: IovIter): number {
+  let result = 0;
+  let left = iter.count;
+  let offset = iter.offset;
+  for (let i = iter.index; left > 0 && i < iter.nrSegs; i++) {
+    const length = Math.min(lengthAt(iter, i) - offset, left);
+    if (length > 0) {
+      result |= inPage(iter, i, offset) | (length % PAGE_SIZE);
+      left -= length;
+    }
+    offset = 0;
+  }
+  return result;
+}
+
+/** iov_iter_gap_alignment(): where segments meet inside the iterator, ends and starts or-ed together. */
+export function iovIterGapAlignment(iter: IovIter): number {
+  let result = 0;
+  let left = iter.count;
+  let offset = iter.offset;
+  let end = -1;
+  for (let i = iter.index; left > 0 && i < iter.nrSegs; i++) {
+    const length = Math.min(lengthAt(iter, i) - offset, left);
+    if (length > 0) {
+      const start = inPage(iter, i, offset);
+      if (end >= 0) result |= start | end;
+      end = (start + length) % PAGE_SIZE;
+      left -= length;
+    }
+    offset = 0;
+  }
+  return result;
+}
+
+/** iov_iter_npages(): pages that the rest of the iterator touches, at most `maxPages`. */
+export function iovIterNpages(iter: IovIter, maxPages: number): number {
+  let pages = 0;
+  let left = iter.count;
+  let offset = iter.offset;
+  for (let i = iter.index; left > 0 && pages < maxPages && i < iter.nrSegs; i++) {
+    const length = Math.min(lengthAt(iter, i) - offset, left);
+    if (length > 0) {
+      pages += Math.ceil((inPage(iter, i, offset) + length) / PAGE_SIZE);
+      left -= length;
+    }
+    offset = 0;
+  }
+  return Math.min(pages, maxPages);
+}
+
+/** copy_to_iter(): the CPU copies `from` to where the cursor is, and moves it. Returns bytes copied. */
+export function copyToIter(from: Uint8Array, iter: IovIter): number {
+  let done = 0;
+  while (done < from.byteLength && iter.count > 0) {
+    if (iter.iterType === 'ITER_DISCARD') {
+      const dropped = Math.min(from.byteLength - done, iter.count);
+      iter.advance(dropped);
+      return done + dropped;
+    }
+    const to = iter.peek(from.byteLength - done);
+    if (to.byteLength === 0) break;
+    to.set(from.subarray(done, done + to.byteLength));
+    iter.advance(to.byteLength);
+    done += to.byteLength;
+  }
+  return done;
+}
+
+/** copy_from_iter(). Ranges of a bvec iterator cannot be copied: the CPU has no view of them. */
+export function copyFromIter(to: Uint8Array, iter: IovIter): number {
+  let done = 0;
+  while (done < to.byteLength && iter.count > 0) {
+    const from = iter.peek(to.byteLength - done);
+    if (from.byteLength === 0) break;
+    to.set(from, done);
+    iter.advance(from.byteLength);
+    done += from.byteLength;
+  }
+  return done;
+}
