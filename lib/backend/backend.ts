@@ -5,6 +5,9 @@
  */
 import type { Bdf, PciDev, Topology } from './topology.js';
 
+/** Granule of every mapping, in bytes. */
+export const PAGE_SIZE = 4096;
+
 /**
  * Bytes by the way they went.
  *
@@ -163,7 +166,11 @@ export interface Controller {
     readonly logicalBlockSize: number;
   }[];
   /** Its CMB, or null. `usable` is null, or why it can't be published. */
-  readonly cmb: { readonly size: number; readonly published: boolean; readonly unusable: string | null } | null;
+  readonly cmb: {
+    readonly size: number;
+    readonly published: boolean;
+    readonly unusable: string | null;
+  } | null;
 }
 
 /** What is still held after everything was closed. Zero is the only good number. */

@@ -9,7 +9,7 @@ import type { PathBytes } from './backend.js';
 import type { PciDev } from './topology.js';
 
 export const PAGE_SHIFT = 12;
-export const PAGE_SIZE = 4096;
+export { PAGE_SIZE } from './backend.js';
 
 /** A BAR's registers, little-endian. 64-bit ones as two halves, as NVMe allows. Reads of a removed device give all ones. */
 export interface Mmio {

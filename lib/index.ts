@@ -1,0 +1,36 @@
+/**
+ * p2pdma: Node streams whose chunks live in an NVMe drive's own memory. Everything a user may import.
+ */
+export type {
+  BlockTarget,
+  Controller,
+  LeakReport,
+  PassthroughCommand,
+  PassthroughResult,
+  PathBytes,
+  QueueLimits,
+} from './backend/backend.js';
+export type { AcsControl, Bdf, Cpu, HostBridge, PciBar, PciDev, Topology } from './backend/topology.js';
+export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
+export type { ReadStreamOptions, WriteStreamOptions } from './streams/options.js';
+export { P2pReadStream } from './streams/read-stream.js';
+export type { Receipt, Transport } from './streams/receipt.js';
+export { Target } from './streams/target.js';
+export { P2pWriteStream } from './streams/write-stream.js';
+export {
+  type Allocation,
+  type ClientVerdict,
+  createReadStream,
+  createWriteStream,
+  type Explanation,
+  type MachineSpec,
+  openSystem,
+  type PipelineDestination,
+  type PipelineOptions,
+  type PipelineSource,
+  pipeline,
+  System,
+  type SystemOptions,
+  type TargetOptions,
+} from './system.js';
+export { TRACE_CHANNEL, type TraceEvent } from './trace.js';

@@ -1,0 +1,112 @@
+/**
+ * The stream options as one table: it validates, it is the TypeScript type, and its descriptions are what the
+ * command's help and the documentation say.
+ */
+import { z } from 'zod';
+import { type ErrorCode, P2pdmaError } from '../errors.js';
+
+/** Default chunk: large enough that per-chunk costs vanish, small enough that two pipes share a 16 MiB CMB. */
+export const DEFAULT_CHUNK = 512 * 1024;
+export const DEFAULT_DEPTH = 8;
+
+const offset = z.int().nonnegative();
+
+const shared = {
+  start: offset.describe('First byte, counted from 0.').default(0),
+  highWaterMark: z.int().positive().describe('Chunk size in bytes.').optional(),
+  queueDepth: z.int().min(1).max(1024).describe('Transfers kept in flight.').default(DEFAULT_DEPTH),
+  provider: z
+    .string()
+    .min(1)
+    .describe("Whose CMB to use: 'auto', 'none', a PCI address or a controller's name.")
+    .default('auto'),
+  memory: z
+    .enum(['auto', 'cmb', 'host'])
+    .describe("'cmb' lends CMB chunks to any consumer, who must release() them; 'host' never uses a CMB.")
+    .default('auto'),
+  requireP2p: z.boolean().describe('Fail rather than fall back to host memory.').default(false),
+  engine: z
+    .enum(['auto', 'uring', 'threads', 'passthrough'])
+    .describe('Natively: what submits the I/O.')
+    .default('auto'),
+  autoClose: z.boolean().describe('Close the target when the stream ends or fails.').default(true),
+  emitClose: z.boolean().describe("Emit 'close' at the end.").default(true),
+  signal: z.instanceof(AbortSignal).describe('Destroys the stream when aborted.').optional(),
+};
+
+export const readOptions = z.strictObject({
+  ...shared,
+  end: z
+    .union([offset, z.literal(Number.POSITIVE_INFINITY)])
+    .describe('Last byte, inclusive.')
+    .default(Number.POSITIVE_INFINITY),
+  canary: z
+    .boolean()
+    .describe('Poison each slot before its read and fail if it comes back unchanged.')
+    .default(false),
+});
+
+export const writeOptions = z.strictObject({
+  ...shared,
+  flags: z
+    .enum(['w', 'wx', 'r+'])
+    .describe('Files: truncate, create only, or write into what is there.')
+    .default('w'),
+  flush: z.boolean().describe('Make the data durable before finish.').default(true),
+  force: z.boolean().describe('Write to a device that is in use.').default(false),
+});
+
+export type ReadStreamOptions = z.input<typeof readOptions>;
+export type WriteStreamOptions = z.input<typeof writeOptions>;
+export type ReadSettings = z.output<typeof readOptions>;
+export type WriteSettings = z.output<typeof writeOptions>;
+
+/**
+ * Validate `value` against a table, with Node's error codes: the option and the value are in the message.
+ * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE
+ */
+export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
+  const result = table.safeParse(value ?? {}, { reportInput: true });
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw optionError(issue);
+}
+
+function optionError(issue: z.core.$ZodIssue): P2pdmaError {
+  const name = issue.path.join('.') || 'options';
+  if (issue.code === 'unrecognized_keys') {
+    return new P2pdmaError('ERR_INVALID_ARG_VALUE', `unknown option '${issue.keys.join("', '")}'`);
+  }
+  // A union reports the failure of each branch; the first is the ordinary one.
+  if (issue.code === 'invalid_union' && issue.errors[0]?.[0] !== undefined) {
+    return optionError({ ...issue.errors[0][0], path: issue.path, input: issue.input } as z.core.$ZodIssue);
+  }
+  const code: ErrorCode =
+    issue.code === 'too_small' || issue.code === 'too_big' || isFraction(issue.input)
+      ? 'ERR_OUT_OF_RANGE'
+      : issue.code === 'invalid_type'
+        ? 'ERR_INVALID_ARG_TYPE'
+        : 'ERR_INVALID_ARG_VALUE';
+  return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${show(issue.input)})`);
+}
+
+function isFraction(value: unknown): boolean {
+  return typeof value === 'number' && !Number.isSafeInteger(value);
+}
+
+function show(value: unknown): string {
+  return typeof value === 'string' ? `'${value}'` : String(value);
+}
+
+/**
+ * Chunk size for a pool in a CMB of `available` bytes: the caller's, or the default cut down so that a full
+ * pool takes no more than half of what is there.
+ */
+export function chunkSize(highWaterMark: number | undefined, blockSize: number, available?: number): number {
+  const wanted = highWaterMark ?? DEFAULT_CHUNK;
+  const rounded = Math.max(blockSize, Math.ceil(wanted / blockSize) * blockSize);
+  if (highWaterMark !== undefined || available === undefined) return rounded;
+  let chunk = rounded;
+  while (chunk > 4096 && chunk * 2 * DEFAULT_DEPTH * 2 > available) chunk /= 2;
+  return Math.max(chunk, blockSize);
+}

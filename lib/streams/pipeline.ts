@@ -1,0 +1,170 @@
+import type { Readable, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { ENOSPC } from '../errno.js';
+import { errnoError, P2pdmaError } from '../errors.js';
+import type { StreamContext } from './context.js';
+import { P2pReadStream } from './read-stream.js';
+import { type Receipt, worse } from './receipt.js';
+import { hostRoute } from './route.js';
+import { addPath, zeroPath } from './transfer.js';
+import { PassingDigest, verifyRanges } from './verify.js';
+import { P2pWriteStream } from './write-stream.js';
+
+export interface RunOptions {
+  /** Read every destination back through host memory and compare. */
+  readonly verify?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Run one source into 1..n destinations and account for it. With several destinations the source is read once and all
+ * of them write from the same slots. Any failure ends all of them; resolves when everything is written, flushed
+ * (unless the streams say otherwise), verified if asked, and closed.
+ */
+export async function run(
+  source: Readable,
+  destinations: readonly Writable[],
+  options: RunOptions = {},
+): Promise<Receipt> {
+  const all = [source, ...destinations];
+  let failure: Error | null = null;
+  const fail = (error: Error) => {
+    failure ??= error;
+    for (const stream of all) stream.destroy();
+  };
+  for (const stream of all) stream.on('error', fail);
+  const abort = () => fail(abortError(options.signal!));
+  if (options.signal?.aborted) abort();
+  options.signal?.addEventListener('abort', abort, { once: true });
+
+  const passing = options.verify && !(source instanceof P2pReadStream) ? new PassingDigest() : null;
+  try {
+    if (failure === null) {
+      await checkBeforeFirstByte(source, destinations);
+      if (passing !== null)
+        source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
+      for (const destination of destinations) source.pipe(destination);
+      await Promise.all(destinations.map((destination) => finished(destination)));
+    }
+  } catch (error) {
+    fail(error as Error);
+  } finally {
+    options.signal?.removeEventListener('abort', abort);
+  }
+  if (failure !== null) {
+    for (const stream of all) await settle(stream);
+    throw failure;
+  }
+
+  const receipt = merge(source, destinations);
+  try {
+    if (options.verify) await verify(source, destinations, receipt, passing);
+  } finally {
+    for (const stream of all) await settle(stream);
+  }
+  return receipt;
+}
+
+/** Everything that can be known to go wrong is found before anything is written. */
+async function checkBeforeFirstByte(source: Readable, destinations: readonly Writable[]): Promise<void> {
+  if (destinations.length === 0) {
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'pipeline: there is no destination');
+  }
+  const ends = destinations.filter((d) => d instanceof P2pWriteStream);
+  if (!(source instanceof P2pReadStream)) return;
+  await source.opened();
+  for (const end of ends) {
+    const target = await end.opened();
+    const room = target.size - end.start;
+    if (target.kind !== 'file' && source.length > room) {
+      throw errnoError(-ENOSPC, 'write', end.path, {
+        hint: `${source.length} bytes are to be written from byte ${end.start} on, and ${Math.max(0, room)} fit.`,
+      });
+    }
+  }
+}
+
+/** Destroyed or finished, wait until its I/O is over and its target closed. */
+async function settle(stream: Readable | Writable): Promise<void> {
+  if (stream instanceof P2pReadStream || stream instanceof P2pWriteStream) await stream.shutdown();
+  else stream.destroy();
+}
+
+function merge(source: Readable, destinations: readonly Writable[]): Receipt {
+  const ends = destinations.filter((d) => d instanceof P2pWriteStream);
+  const parts = [
+    ...(source instanceof P2pReadStream ? [source.receipt] : []),
+    ...ends.map((end) => end.receipt),
+  ];
+  const foreign = destinations.length > ends.length || !(source instanceof P2pReadStream);
+  const first = parts[0];
+  if (first === undefined) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      'pipeline: neither source nor destination is a p2pdma stream',
+    );
+  }
+  const transport = foreign ? 'host-memory' : parts.map((part) => part.transport).reduce(worse);
+  const decisive = parts.find((part) => part.transport === transport) ?? first;
+  const path = zeroPath();
+  for (const part of parts) addPath(path, part.path);
+  return {
+    bytes: ends[0]?.bytesWritten ?? first.bytes,
+    seconds: Math.max(...parts.map((part) => part.seconds)),
+    backend: first.backend,
+    provider: transport === 'host-memory' ? null : decisive.provider,
+    transport,
+    reason:
+      foreign && decisive.transport !== 'host-memory'
+        ? hostRoute('an end is not a p2pdma stream').reason
+        : decisive.reason,
+    unproven: parts.map((part) => part.unproven).find((u) => u !== null) ?? null,
+    path,
+    verified: false,
+    digest: null,
+  };
+}
+
+async function verify(
+  source: Readable,
+  destinations: readonly Writable[],
+  receipt: Receipt,
+  passing: PassingDigest | null,
+): Promise<void> {
+  for (const destination of destinations) {
+    if (!(destination instanceof P2pWriteStream)) {
+      throw new P2pdmaError(
+        'ERR_INVALID_ARG_VALUE',
+        'verify: a destination is not a p2pdma stream and cannot be read back',
+      );
+    }
+    const context: StreamContext = destination.context!;
+    const allocate = (bytes: number) => context.backend.memory.allocBuffer(bytes);
+    const target = await context.backend.openTarget(destination.path, {});
+    try {
+      const range = { target, start: destination.start };
+      if (source instanceof P2pReadStream) {
+        const from = await source.context!.backend.openTarget(source.path, {});
+        try {
+          receipt.digest = await verifyRanges(
+            { target: from, start: source.start },
+            range,
+            receipt.bytes,
+            allocate,
+          );
+        } finally {
+          await from.close();
+        }
+      } else {
+        receipt.digest = await passing!.verify(range, allocate);
+      }
+    } finally {
+      await target.close();
+    }
+  }
+  receipt.verified = true;
+}
+
+export function abortError(signal: AbortSignal): P2pdmaError {
+  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', { cause: signal.reason });
+}

@@ -1,0 +1,563 @@
+import { randomFillSync } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
+import { errnoName } from '../errno.js';
+import { P2pdmaError } from '../errors.js';
+import { trace, tracing } from '../trace.js';
+import type { StreamContext } from './context.js';
+import { type LendingEnd, lendingEndOf } from './lending.js';
+import {
+  chunkSize,
+  parseOptions,
+  type ReadSettings,
+  type ReadStreamOptions,
+  readOptions,
+} from './options.js';
+import type { Receipt, Transport } from './receipt.js';
+import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
+import { type Slot, SlotPool } from './slot-pool.js';
+import { addPath, deferred, Transfer, zeroPath } from './transfer.js';
+
+/** How a stream gets its target: opened when the stream is constructed. */
+export interface Source {
+  /** What `stream.path` says, before it is open. */
+  readonly path: string;
+  open(): Promise<{ context: StreamContext; target: BlockTarget }>;
+  /** False: somebody else's target, which the stream must leave open. */
+  readonly owned: boolean;
+}
+
+/** One read in flight, or done and waiting for its turn. */
+interface ReadJob {
+  readonly transfer: Transfer;
+  slot: Slot | null;
+  /** The memory it fills: whole blocks. */
+  view: Uint8Array;
+  offset: number;
+  /** The part of the view that was asked for. */
+  from: number;
+  to: number;
+  finished: boolean;
+  canary: Buffer | null;
+}
+
+const CANARY = 16;
+
+/**
+ * A Readable over a namespace, block device or file. Chunks are plain Buffers: slots of CMB memory when all its
+ * consumers are this package's writers (they hand them back), ordinary Buffers that may be kept otherwise.
+ *
+ * It keeps `queueDepth` reads in flight and pushes them in order.
+ */
+export class P2pReadStream extends Readable {
+  readonly path: string;
+  /** First byte it reads. */
+  readonly start: number;
+  /** Bytes pushed so far. */
+  bytesRead = 0;
+  #source: Source;
+  #options: ReadSettings;
+  #context: StreamContext | null = null;
+  #target: BlockTarget | null = null;
+  #route: Route | null = null;
+  #starting = false;
+  #pool: SlotPool | null = null;
+  #chunk = 0;
+  /** Jobs in the order of their offsets; #head is the next to be pushed. */
+  #jobs: ReadJob[] = [];
+  #spare: ReadJob[] = [];
+  #inFlight = 0;
+  #next = 0;
+  #end = 0;
+  #demand = false;
+  /** Pushed slots that may still sit in this stream's own buffer. */
+  #buffered: Slot[] = [];
+  #ends = new Set<LendingEnd>();
+  #idle: (() => void) | null = null;
+  #bytesPath: PathBytes = zeroPath();
+  #hostChunks = false;
+  #began = 0;
+  #ended = 0;
+  #opened = deferred<BlockTarget>();
+  #settled = deferred();
+
+  constructor(source: Source, options: ReadStreamOptions = {}) {
+    const settings = parseOptions(readOptions, options);
+    if (settings.start > settings.end) {
+      throw new P2pdmaError(
+        'ERR_OUT_OF_RANGE',
+        `option start: must be <= end (received start ${settings.start}, end ${settings.end})`,
+      );
+    }
+    super({
+      highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
+      autoDestroy: settings.autoClose,
+      emitClose: settings.emitClose,
+      signal: settings.signal,
+    });
+    this.#options = settings;
+    this.#source = source;
+    this.#opened.promise.catch(() => {});
+    this.path = source.path;
+    this.start = settings.start;
+  }
+
+  /** True until the target is open. */
+  get pending(): boolean {
+    return this.#target === null;
+  }
+
+  /** Resolves when its target is open. */
+  opened(): Promise<BlockTarget> {
+    return this.#opened.promise;
+  }
+
+  /** The system it belongs to, once open. */
+  get context(): StreamContext | null {
+    return this.#context;
+  }
+
+  /** Bytes it will deliver in all; 0 until it is open. */
+  get length(): number {
+    return Math.max(0, this.#end - this.start);
+  }
+
+  /** How the data travels; null before the first read decides. */
+  get transport(): Transport | null {
+    if (this.#route === null) return null;
+    return this.#hostChunks ? 'host-memory' : this.#route.transport;
+  }
+
+  /** What this stream did so far. Its path counts only its own side: the drive → memory half. */
+  get receipt(): Receipt {
+    const route = this.#route ?? hostRoute('nothing was read yet');
+    return {
+      bytes: this.bytesRead,
+      seconds: this.#began === 0 ? 0 : ((this.#ended || performance.now()) - this.#began) / 1000,
+      backend: this.#context?.backend.name ?? 'emulator',
+      provider: this.#hostChunks ? null : (route.provider?.bdf ?? null),
+      transport: this.transport ?? 'host-memory',
+      reason: route.reason,
+      unproven: route.unproven,
+      path: { ...this.#bytesPath },
+      verified: false,
+      digest: null,
+    };
+  }
+
+  /**
+   * Hand back a chunk that was lent (`memory: 'cmb'`). Its memory will be overwritten by a later read.
+   * @throws P2pdmaError ERR_NOT_LENT for anything else, or a second time
+   */
+  release(chunk: Uint8Array): void {
+    if (this.#pool === null) throw new P2pdmaError('ERR_NOT_LENT', 'release(): this stream lent nothing');
+    this.#pool.release(chunk);
+  }
+
+  override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
+    const end = lendingEndOf(destination);
+    if (end !== null) {
+      this.#ends.add(end);
+      const forget = (source: Readable) => {
+        if (source !== this) return;
+        this.#ends.delete(end);
+        destination.removeListener('unpipe', forget);
+      };
+      destination.on('unpipe', forget);
+    }
+    return super.pipe(destination, options);
+  }
+
+  override on(event: string | symbol, listener: (...args: never[]) => void): this {
+    // A consumer that joins while a lent chunk waits in the buffer will see that chunk and may keep it.
+    if (event === 'data' || event === 'readable') this.#retireBuffered();
+    return super.on(event, listener as (...args: unknown[]) => void);
+  }
+
+  override addListener(event: string | symbol, listener: (...args: never[]) => void): this {
+    return this.on(event, listener);
+  }
+
+  override _construct(callback: (error?: Error | null) => void): void {
+    this.#source.open().then(
+      ({ context, target }) => {
+        this.#context = context;
+        this.#target = target;
+        try {
+          context.add(this);
+          const { start, end } = this.#options;
+          if (start > target.size) {
+            throw new P2pdmaError(
+              'ERR_OUT_OF_RANGE',
+              `option start: ${start} is beyond the end of '${this.path}' (${target.size} bytes)`,
+            );
+          }
+          this.#next = start;
+          this.#end = Math.min(end + 1, target.size);
+        } catch (error) {
+          this.#opened.reject(error as Error);
+          return callback(error as Error);
+        }
+        this.#opened.resolve(target);
+        callback();
+        this.emit('open', target.name);
+        this.emit('ready');
+      },
+      (error: Error) => {
+        this.#opened.reject(error);
+        callback(error);
+      },
+    );
+  }
+
+  override _read(): void {
+    this.#demand = true;
+    if (this.#route !== null) this.#pump();
+    else if (!this.#starting) {
+      this.#starting = true;
+      this.#begin().then(
+        () => {
+          if (this.destroyed) this.#idle?.();
+          else this.#pump();
+        },
+        (error: Error) => this.destroy(error),
+      );
+    }
+  }
+
+  /** All consumers are this package's writers: nobody can keep a chunk. */
+  #oursOnly(): boolean {
+    return (
+      this.#ends.size > 0 &&
+      this.listenerCount('data') === this.#ends.size &&
+      this.listenerCount('readable') === 0
+    );
+  }
+
+  /** Choose the route, with the destinations' drives known, and get the memory for it. */
+  async #begin(): Promise<void> {
+    const target = this.#target!;
+    const { backend } = this.#context!;
+    const forced = this.#options.memory === 'cmb';
+    const ends = this.#oursOnly() ? [...this.#ends] : [];
+    const destinations = await Promise.all(ends.map((end) => end.opened()));
+    if (this.destroyed) return;
+
+    let route: Route;
+    if (ends.length > 0) {
+      const wishes = [this.#options, ...ends.map((end) => end.wishes)];
+      route = chooseRoute(backend, [target, ...destinations], {
+        provider: wishes.map((w) => w.provider).find((p) => p !== 'auto') ?? 'auto',
+        memory: wishes.some((w) => w.memory === 'host') ? 'host' : this.#options.memory,
+      });
+      const shift = misfit(this.#next, ends, target);
+      if (route.provider !== null && shift !== null) route = hostRoute(shift);
+    } else if (forced) {
+      route = chooseRoute(backend, [target], this.#options);
+    } else {
+      route = hostRoute('the consumer is not a p2pdma stream, so it gets ordinary Buffers that it may keep');
+    }
+    const required = this.#options.requireP2p || ends.some((end) => end.wishes.requireP2p);
+    if (ends.length > 0 || forced) route = this.#takePool(route, required);
+    else this.#chunk = chunkSize(this.#options.highWaterMark, target.limits.logicalBlockSize);
+    if (required && route.provider === null) throw p2pRequired(this.path, route.reason);
+    if (forced && route.provider === null) throw p2pRequired(this.path, route.reason, 'memory: cmb');
+    this.#settle(route);
+    if (tracing()) {
+      const { transport, provider, reason } = route;
+      trace('streams', 'route', {
+        path: this.path,
+        transport,
+        provider: provider?.bdf,
+        reason,
+        chunk: this.#chunk,
+      });
+    }
+    this.#began = performance.now();
+  }
+
+  #settle(route: Route): void {
+    this.#route = route;
+    for (const end of this.#ends) end.routed(route);
+  }
+
+  /** Get a pool for this route; where its CMB has nothing left, one in host memory, and say so. */
+  #takePool(route: Route, required: boolean): Route {
+    const context = this.#context!;
+    const { limits } = this.#target!;
+    const block = Math.max(limits.logicalBlockSize, ...[...this.#ends].map((end) => end.blockSize()));
+    const wanted = 2 * this.#options.queueDepth;
+    if (route.provider !== null) {
+      const { bdf, p2pmem } = route.provider;
+      // The writers' tails and heads (read-modify-write of part of a block) need a page each.
+      const free = context.backend.memory.available(route.provider) - 2 * PAGE_SIZE * this.#ends.size;
+      const chunk = chunkSize(this.#options.highWaterMark, block, p2pmem?.size);
+      if (chunk > (p2pmem?.size ?? 0)) {
+        throw new P2pdmaError(
+          'ERR_CHUNK_TOO_LARGE',
+          `option highWaterMark: a chunk of ${chunk} bytes does not fit the CMB of ${bdf} (${p2pmem?.size} bytes)`,
+        );
+      }
+      const count = Math.min(wanted, Math.floor(free / chunk));
+      try {
+        if (count >= 1) {
+          this.#adopt(new SlotPool(context, route.provider, chunk, count), chunk);
+          return route;
+        }
+      } catch (error) {
+        if (!(error instanceof P2pdmaError) || required) throw error;
+        return this.#takePool(hostRoute(`provider ${bdf}: ${error.message}`), required);
+      }
+      return this.#takePool(
+        hostRoute(`provider ${bdf}: its pool has ${Math.max(0, free)} bytes free, a chunk needs ${chunk}`),
+        required,
+      );
+    }
+    const chunk = chunkSize(this.#options.highWaterMark, block);
+    if (!required) this.#adopt(new SlotPool(context, null, chunk, wanted), chunk);
+    return route;
+  }
+
+  #adopt(pool: SlotPool, chunk: number): void {
+    this.#pool = pool;
+    this.#chunk = chunk;
+    pool.onFree = () => this.#pump();
+    pool.onRefused = (reason) => {
+      if (this.#pool === pool) this.#fallBack(reason);
+    };
+  }
+
+  /** The device refused CMB memory after all: go on in host memory from here. */
+  #fallBack(reason: string): void {
+    const old = this.#pool!;
+    this.#retire(old);
+    this.#hostChunks = true;
+    this.#settle(this.#takePool(hostRoute(reason), false));
+  }
+
+  #retire(pool: SlotPool): void {
+    const context = this.#context!;
+    const closing = { shutdown: () => closed };
+    const closed = pool.close().then(() => context.remove(closing));
+    if (!context.closed) context.add(closing);
+  }
+
+  #pump(): void {
+    if (this.destroyed || this.#route === null) return;
+    this.#recycle();
+    const target = this.#target!;
+    const block = target.limits.logicalBlockSize;
+    const jobs = this.#jobs;
+    while (this.#next < this.#end && jobs.length < this.#options.queueDepth) {
+      const job = this.#job();
+      if (job === null) break;
+      job.offset = this.#next - (this.#next % block);
+      job.from = this.#next - job.offset;
+      job.to = Math.min(this.#end - job.offset, this.#chunk);
+      job.finished = false;
+      const length = Math.ceil(job.to / block) * block;
+      if (job.slot === null) job.view = this.#context!.backend.memory.allocBuffer(length);
+      else job.view = length === this.#chunk ? job.slot.buffer : job.slot.buffer.subarray(0, length);
+      this.#next = job.offset + job.to;
+      jobs.push(job);
+      this.#start(job);
+    }
+    while (this.#demand && jobs.length > 0 && jobs[0]!.finished) this.#push(jobs.shift()!);
+    if (this.#demand && jobs.length === 0 && this.#next >= this.#end) {
+      this.#demand = false;
+      this.#ended = performance.now();
+      this.push(null);
+    }
+  }
+
+  #job(): ReadJob | null {
+    const slot = this.#pool === null ? null : this.#pool.take();
+    if (this.#pool !== null && slot === null) return null;
+    const job = this.#spare.pop() ?? newJob();
+    job.slot = slot;
+    return job;
+  }
+
+  #start(job: ReadJob): void {
+    if (this.#options.canary && job.slot !== null) poison(job);
+    this.#inFlight++;
+    // A file may end inside its last block: then only so much comes.
+    const expect = Math.min(job.view.length, this.#target!.size - job.offset);
+    job.transfer.start(this.#target!, 'read', job.view, job.offset, expect, (transfer) => {
+      this.#inFlight--;
+      addPath(this.#bytesPath, transfer.path);
+      if (this.destroyed) {
+        this.#drop(job);
+        if (this.#inFlight === 0) this.#idle?.();
+      } else if (transfer.error === null) {
+        const dead = job.canary === null ? null : unchanged(job, this.path);
+        if (dead !== null) this.destroy(dead);
+        job.finished = true;
+        this.#pump();
+      } else if (transfer.error.code === 'EREMOTEIO' && job.slot?.pool.provider != null) {
+        this.#refused(job, transfer.error);
+      } else {
+        this.destroy(transfer.error);
+      }
+    });
+  }
+
+  /** A read into CMB memory was refused: again, into host memory, unless peer-to-peer is required. */
+  #refused(job: ReadJob, error: P2pdmaError): void {
+    const slot = job.slot!;
+    if (this.#options.requireP2p || this.#options.memory === 'cmb') {
+      this.destroy(p2pRequired(this.path, error.message));
+      return;
+    }
+    if (this.#pool === slot.pool) {
+      this.#fallBack(`${this.path}: the kernel refused CMB memory (${errnoName(error.errno ?? 0)})`);
+    }
+    job.slot = null;
+    job.canary = null;
+    job.view = this.#context!.backend.memory.allocBuffer(job.view.length);
+    slot.filling = false;
+    slot.settle();
+    this.#start(job);
+  }
+
+  #push(job: ReadJob): void {
+    const { slot } = job;
+    const whole = job.from === 0 && job.to === job.view.length;
+    let chunk = asBuffer(whole ? job.view : job.view.subarray(job.from, job.to));
+    if (slot !== null) {
+      const lent = this.#options.memory === 'cmb' && !this.#oursOnly();
+      if (!lent && !this.#oursOnly()) {
+        // The consumers changed since the read began: these may keep what they get.
+        chunk = Buffer.from(chunk);
+        this.#bytesPath.hostDram += chunk.length;
+        this.#hostChunks = true;
+      } else {
+        slot.lent = lent;
+        slot.buffered = !lent;
+        if (!lent) this.#buffered.push(slot);
+      }
+      slot.filling = false;
+    }
+    job.slot = null;
+    this.#spare.push(job);
+    this.bytesRead += chunk.length;
+    // A consumer may call read(), and so _read(), while it is handed this chunk: that demand stands.
+    this.#demand = false;
+    if (this.push(chunk)) this.#demand = true;
+    if (slot !== null && !slot.buffered) slot.settle();
+    this.#recycle();
+  }
+
+  /**
+   * When this stream's own buffer is empty, every chunk pushed so far has been emitted to every consumer: writers
+   * that want one hold it by now.
+   */
+  #recycle(): void {
+    if (this.#buffered.length === 0 || this.readableLength > 0) return;
+    for (const slot of this.#buffered.splice(0)) {
+      slot.buffered = false;
+      slot.settle();
+    }
+  }
+
+  /** What waits in the buffer will be seen by a foreign consumer: never reuse those slots. */
+  #retireBuffered(): void {
+    if (this.#ends.size === 0 || !this.#oursOnly() || this.readableLength === 0) return;
+    for (const slot of this.#buffered.splice(0)) {
+      slot.buffered = false;
+      slot.lent = true;
+    }
+  }
+
+  #drop(job: ReadJob): void {
+    if (job.slot === null) return;
+    job.slot.filling = false;
+    job.slot.settle();
+    job.slot = null;
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#ended ||= performance.now();
+    this.#opened.reject(error ?? new P2pdmaError('ERR_STREAM_DESTROYED', `'${this.path}' was closed`));
+    const finish = () => {
+      this.#idle = null;
+      for (const job of this.#jobs.splice(0)) this.#drop(job);
+      if (this.#pool !== null) this.#retire(this.#pool);
+      const closed = this.#source.owned && this.#target !== null ? this.#target.close() : Promise.resolve();
+      closed
+        .then(
+          () => callback(error),
+          (closeError: Error) => callback(error ?? closeError),
+        )
+        .finally(() => {
+          this.#context?.remove(this);
+          this.#settled.resolve();
+        });
+    };
+    if (this.#inFlight === 0) finish();
+    else this.#idle = finish;
+  }
+
+  /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. */
+  shutdown(): Promise<void> {
+    if (!this.destroyed) this.destroy();
+    return this.#settled.promise;
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+}
+
+function newJob(): ReadJob {
+  return {
+    transfer: new Transfer(),
+    slot: null,
+    view: Buffer.alloc(0),
+    offset: 0,
+    from: 0,
+    to: 0,
+    finished: false,
+    canary: null,
+  };
+}
+
+function asBuffer(view: Uint8Array): Buffer {
+  return Buffer.isBuffer(view) ? view : Buffer.from(view.buffer, view.byteOffset, view.length);
+}
+
+/** Put a random pattern where the read will write, so that a write that never arrives is seen. */
+function poison(job: ReadJob): void {
+  job.canary ??= Buffer.alloc(CANARY);
+  randomFillSync(job.canary);
+  job.view.set(job.canary, 0);
+  job.view.set(job.canary, job.view.length - CANARY);
+}
+
+/** The error if the pattern is still there, at either end, after a read that reported success. */
+function unchanged(job: ReadJob, path: string): P2pdmaError | null {
+  const { canary, view } = job;
+  if (canary === null) return null;
+  const tail = view.length - CANARY;
+  const at = canary.equals(view.subarray(0, CANARY)) ? 0 : canary.equals(view.subarray(tail)) ? tail : -1;
+  if (at < 0) return null;
+  return new P2pdmaError(
+    'ERR_VERIFY_MISMATCH',
+    `read '${path}': reported success, but the CMB slot did not change at offset ${job.offset + at}: the peer write was dropped`,
+    { path, syscall: 'read' },
+  );
+}
+
+/**
+ * Why source and destination offsets cannot share chunks, or null: a chunk's bytes land at the same distance
+ * from a block start on both sides only up to the memory alignment that the drives need.
+ */
+function misfit(start: number, ends: readonly LendingEnd[], target: BlockTarget): string | null {
+  for (const end of ends) {
+    const shift = Math.abs(start - end.start) % end.alignment();
+    if (shift !== 0) {
+      return `'${target.path}' from byte ${start} to byte ${end.start}: the difference is not a multiple of the DMA alignment (${end.alignment()} bytes), so the CPU has to shift the data`;
+    }
+  }
+  return null;
+}

@@ -1,0 +1,37 @@
+import type { PathBytes } from '../backend/backend.js';
+import type { Bdf } from '../backend/topology.js';
+
+/**
+ * How data travels. `p2p-bus`: straight across a PCIe switch (or inside one drive); `p2p-host-bridge`:
+ * peer to peer, but up through the root complex; `host-memory`: into host DRAM and out again.
+ */
+export type Transport = 'p2p-bus' | 'p2p-host-bridge' | 'host-memory';
+
+/** What one stream or copy did: the answer to "did it really go peer to peer?". */
+export interface Receipt {
+  /** Bytes of data delivered (not counting padding to whole blocks). */
+  bytes: number;
+  /** From the first I/O to the last, in seconds. */
+  seconds: number;
+  backend: 'native' | 'emulator';
+  /** BDF of the function whose CMB was used, or null. */
+  provider: Bdf | null;
+  transport: Transport;
+  /** Why this transport, in words. */
+  reason: string;
+  /** Null, or why success does not prove the route. */
+  unproven: string | null;
+  /** Bytes by the way their DMA went. Copying N bytes A→B through A's CMB: internal N, peerBus N. */
+  path: PathBytes;
+  /** The destination was read back through host memory and is identical. False: was not asked for. */
+  verified: boolean;
+  /** `sha256:<hex>` of the verified bytes, or null. */
+  digest: string | null;
+}
+
+const rank: Record<Transport, number> = { 'p2p-bus': 0, 'p2p-host-bridge': 1, 'host-memory': 2 };
+
+/** The less direct of two. */
+export function worse(a: Transport, b: Transport): Transport {
+  return rank[a] >= rank[b] ? a : b;
+}

@@ -1,0 +1,117 @@
+/**
+ * Which memory a transfer uses, decided before its first byte: every published provider (or the one asked for)
+ * is tried against all the drives that will do DMA, the nearest wins, and what is said of the choice
+ * is what the receipt will say.
+ */
+import type { Backend, BlockTarget } from '../backend/backend.js';
+import { findController } from '../backend/backend.js';
+import type { PciDev } from '../backend/topology.js';
+import { P2pdmaError } from '../errors.js';
+import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma.js';
+import { type Transport, worse } from './receipt.js';
+
+export interface Route {
+  readonly transport: Transport;
+  /** The function whose CMB is used; null for host memory. */
+  readonly provider: PciDev | null;
+  readonly reason: string;
+  readonly unproven: string | null;
+}
+
+export interface RouteOptions {
+  /** `'auto'`, `'none'`, a BDF or a controller's name. */
+  readonly provider?: string | undefined;
+  readonly memory?: 'auto' | 'cmb' | 'host' | undefined;
+}
+
+export function hostRoute(reason: string): Route {
+  return { transport: 'host-memory', provider: null, reason, unproven: null };
+}
+
+/** The error when peer-to-peer was demanded and cannot be had. */
+export function p2pRequired(path: string, reason: string, demand = 'requireP2p'): P2pdmaError {
+  return new P2pdmaError('ERR_P2P_REQUIRED', `${demand}: '${path}' cannot go peer-to-peer: ${reason}`, {
+    path,
+  });
+}
+
+/** The function that an option like `provider: 'nvme0'` or `'0000:03:00.0'` names. */
+export function findFunction(backend: Backend, nameOrBdf: string, option: string): PciDev {
+  const controller = findController(backend.controllers, nameOrBdf);
+  const found = controller === null ? backend.topology.find(nameOrBdf) : controller.pdev;
+  if (found === null) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `${option}: there is no PCI function or NVMe controller '${nameOrBdf}'`,
+      { hint: `Known controllers: ${backend.controllers.map((c) => c.name).join(', ') || 'none'}.` },
+    );
+  }
+  return found;
+}
+
+/**
+ * Choose for these targets: sources first, so that among equally near providers the source's own CMB is taken.
+ * (The kernel's pci_p2pmem_find_many() breaks ties at random to spread load over many orchestrators; one
+ * copy wants the same answer every time.)
+ */
+export function chooseRoute(backend: Backend, targets: readonly BlockTarget[], options: RouteOptions): Route {
+  if (options.provider === 'none') return hostRoute('host memory was asked for (provider: none)');
+  if (options.memory === 'host') return hostRoute('host memory was asked for (memory: host)');
+
+  const { topology } = backend;
+  const named =
+    options.provider === undefined || options.provider === 'auto'
+      ? null
+      : findFunction(backend, options.provider, 'provider');
+  for (const target of targets) {
+    if (target.noP2pReason !== null) return hostRoute(`${target.name}: ${target.noP2pReason}`);
+    if (target.client === null) return hostRoute(`${target.name}: no PCI function does its DMA`);
+  }
+  const clients = [...new Set(targets.map((target) => target.client!))];
+
+  if (named !== null) {
+    if (named.p2pmem === null) return hostRoute(`provider ${named.bdf} has no peer-to-peer memory (no CMB)`);
+    if (!named.p2pmem.published) {
+      return hostRoute(
+        `provider ${named.bdf}: its CMB is not published (it cannot both be read and written)`,
+      );
+    }
+  }
+  const published = topology.functions.filter((f) => f.p2pmem?.published === true);
+  const candidates = named === null ? nearestFirst(published, clients) : [named];
+  if (candidates.length === 0) {
+    const unpublished = topology.functions.some((f) => f.p2pmem !== null);
+    return hostRoute(
+      unpublished
+        ? 'no CMB is published: those there cannot both be read and written'
+        : 'no drive has a CMB (p2pmem) to lend',
+    );
+  }
+
+  let best: { provider: PciDev; verdicts: DistanceVerdict[]; distance: number } | null = null;
+  let refusal: string | null = null;
+  for (const provider of candidates) {
+    const verdicts = clients.map((client) => calcMapTypeAndDist(topology, provider, client));
+    const refused = verdicts.find((v) => v.mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED');
+    if (refused !== undefined) {
+      refusal ??= refused.reason;
+      continue;
+    }
+    const distance = verdicts.reduce((sum, v) => sum + v.distance, 0);
+    if (best === null || distance < best.distance) best = { provider, verdicts, distance };
+  }
+  if (best === null) return hostRoute(refusal ?? 'no provider suits');
+
+  const transport = best.verdicts
+    .map((v): Transport => (v.mapType === 'PCI_P2PDMA_MAP_BUS_ADDR' ? 'p2p-bus' : 'p2p-host-bridge'))
+    .reduce(worse, 'p2p-bus');
+  const farthest = best.verdicts.reduce((a, b) => (b.distance > a.distance ? b : a));
+  const unproven = targets.map((t) => t.unproven).find((u) => u !== null) ?? null;
+  return { transport, provider: best.provider, reason: farthest.reason, unproven };
+}
+
+/** Clients that are providers themselves come first, in the clients' order. */
+function nearestFirst(published: readonly PciDev[], clients: readonly PciDev[]): PciDev[] {
+  const own = clients.filter((client) => published.includes(client));
+  return [...own, ...published.filter((f) => !own.includes(f))];
+}

@@ -1,0 +1,151 @@
+/**
+ * Lending. A CMB is small (16 MB is common), so chunks are slots of a pool: the reader fills a slot,
+ * lends it, and gets it back when the last writer's DMA is done.
+ *
+ *        take            pushed            delivered to the writers
+ *     FREE ───▶ filling ───────▶ in the Readable's buffer ───▶ held (one hold for each writer's DMA) ───▶ FREE
+ *                                        └──── lent to the user (memory: 'cmb') ──── release(chunk) ──────▲
+ *
+ * A slot is free again only when it is neither being filled, nor buffered, nor lent, nor held.
+ */
+import type { Mapping } from '../backend/backend.js';
+import type { PciDev } from '../backend/topology.js';
+import { P2pdmaError } from '../errors.js';
+import type { StreamContext } from './context.js';
+
+export class Slot {
+  readonly pool: SlotPool;
+  readonly buffer: Buffer;
+  /** A DMA into it is in flight, or its data was not yet pushed. */
+  filling = false;
+  /** It was pushed and sits in a Readable's buffer. */
+  buffered = false;
+  /** A consumer has it and must release() it. */
+  lent = false;
+  /** Writers that accepted it and have not finished with it. */
+  holds = 0;
+
+  constructor(pool: SlotPool, buffer: Buffer) {
+    this.pool = pool;
+    this.buffer = buffer;
+  }
+
+  hold(): void {
+    this.holds++;
+  }
+
+  /** One writer is done with it. */
+  unhold(): void {
+    this.holds--;
+    this.settle();
+  }
+
+  /** Hand it back to the pool if nothing needs it any more. */
+  settle(): void {
+    if (this.holds === 0 && !this.filling && !this.buffered && !this.lent) this.pool.giveBack(this);
+  }
+}
+
+const pools = new WeakMap<ArrayBufferLike, SlotPool>();
+
+/** The slot that a chunk, a subarray of it or a Buffer over it lies in; null for other memory. */
+export function slotOf(chunk: Uint8Array): Slot | null {
+  const pool = pools.get(chunk.buffer);
+  return pool === undefined ? null : pool.slotAt(chunk.byteOffset);
+}
+
+export class SlotPool {
+  readonly slotBytes: number;
+  readonly slots: readonly Slot[];
+  /** Called when a slot became free. */
+  onFree: (() => void) | null = null;
+  /** A writer found that its device refuses this memory. */
+  onRefused: ((reason: string) => void) | null = null;
+  #context: StreamContext;
+  #mapping: Mapping;
+  #free: Slot[];
+  #closing = false;
+  #closed: (() => void) | null = null;
+
+  /**
+   * `count` slots of `slotBytes` (both ≥ 1) in one mapping.
+   * @throws P2pdmaError ENOMEM, ENODEV, EACCES from the mapping
+   */
+  constructor(context: StreamContext, provider: PciDev | null, slotBytes: number, count: number) {
+    const { memory } = context.backend;
+    const bytes = slotBytes * count;
+    this.#context = context;
+    this.#mapping = provider === null ? memory.allocHost(bytes) : memory.mmapP2pmem(provider, bytes);
+    context.mappings++;
+    this.slotBytes = slotBytes;
+    this.slots = Array.from(
+      { length: count },
+      (_, i) => new Slot(this, Buffer.from(this.#mapping.buffer, i * slotBytes, slotBytes)),
+    );
+    this.#free = this.slots.toReversed();
+    pools.set(this.#mapping.buffer, this);
+  }
+
+  get provider(): PciDev | null {
+    return this.#mapping.provider;
+  }
+
+  get closing(): boolean {
+    return this.#closing;
+  }
+
+  slotAt(byteOffset: number): Slot | null {
+    return this.slots[Math.floor(byteOffset / this.slotBytes)] ?? null;
+  }
+
+  take(): Slot | null {
+    const slot = this.#free.pop();
+    if (slot === undefined) return null;
+    slot.filling = true;
+    return slot;
+  }
+
+  giveBack(slot: Slot): void {
+    this.#free.push(slot);
+    if (this.#closing) this.#unmapWhenIdle();
+    else this.onFree?.();
+  }
+
+  /** `release(chunk)` of a forced lending. */
+  release(chunk: Uint8Array): void {
+    const slot = slotOf(chunk);
+    if (slot === null || slot.pool !== this || !slot.lent) {
+      throw new P2pdmaError('ERR_NOT_LENT', 'release(): this chunk is not on loan from this stream');
+    }
+    slot.lent = false;
+    slot.settle();
+  }
+
+  /**
+   * Unmap as soon as no DMA uses a slot. Slots that a consumer still has on loan are not waited for: they
+   * are detached. Resolves when the memory is back.
+   */
+  close(): Promise<void> {
+    this.#closing = true;
+    this.onFree = null;
+    return new Promise((resolve) => {
+      this.#closed = resolve;
+      for (const slot of this.slots) {
+        if (slot.buffered || slot.lent) {
+          slot.buffered = false;
+          slot.lent = false;
+          slot.settle();
+        }
+      }
+      this.#unmapWhenIdle();
+    });
+  }
+
+  #unmapWhenIdle(): void {
+    if (this.#closed === null || this.#free.length < this.slots.length) return;
+    this.#mapping.munmap();
+    this.#context.mappings--;
+    this.#closed();
+    this.#closed = null;
+  }
+}

@@ -1,0 +1,286 @@
+import type {
+  BlockTarget,
+  IoRequest,
+  PassthroughCommand,
+  PassthroughResult,
+  PathBytes,
+  QueueLimits,
+} from '../backend/backend.js';
+import { ENOSPC } from '../errno.js';
+import { errnoError, P2pdmaError } from '../errors.js';
+import { bioCutUser } from '../kernel/bio.js';
+import { pgmapOf, vmaOf } from '../kernel/memremap.js';
+import type { StreamContext } from './context.js';
+import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
+import { P2pReadStream, type Source } from './read-stream.js';
+import { Transfer, zeroPath } from './transfer.js';
+import { P2pWriteStream } from './write-stream.js';
+
+/** One I/O of several segments, as the backend takes it. */
+class VectoredIo implements IoRequest {
+  readonly op: 'read' | 'write';
+  readonly offset: number;
+  readonly segments: readonly Uint8Array[];
+  result = 0;
+  readonly path: PathBytes = zeroPath();
+  #finished: (io: VectoredIo) => void;
+
+  constructor(
+    op: 'read' | 'write',
+    offset: number,
+    segments: readonly Uint8Array[],
+    finished: (io: VectoredIo) => void,
+  ) {
+    this.op = op;
+    this.offset = offset;
+    this.segments = segments;
+    this.#finished = finished;
+  }
+
+  done(): void {
+    this.#finished(this);
+  }
+}
+
+/**
+ * An open namespace, block device or file: positioned I/O, vectored I/O, flush, NVMe passthrough, streams.
+ * Everything goes with O_DIRECT: offsets and lengths are multiples of `logicalBlockSize`, addresses of
+ * `limits.dmaAlignment`. (The streams take any offset and length.)
+ */
+export class Target {
+  #context: StreamContext;
+  #target: BlockTarget;
+  #spare: Transfer[] = [];
+  #inFlight = 0;
+  #idle: (() => void) | null = null;
+  #closed: Promise<void> | null = null;
+
+  constructor(context: StreamContext, target: BlockTarget) {
+    this.#context = context;
+    this.#target = target;
+    context.add(this);
+  }
+
+  /** `'nvme0n1'`, or a file's base name. */
+  get name(): string {
+    return this.#target.name;
+  }
+  get path(): string {
+    return this.#target.path;
+  }
+  get kind(): 'namespace' | 'block' | 'file' {
+    return this.#target.kind;
+  }
+  /** In bytes; exact, also for files. */
+  get size(): number {
+    return this.#target.size;
+  }
+  get logicalBlockSize(): number {
+    return this.#target.limits.logicalBlockSize;
+  }
+  get limits(): QueueLimits {
+    return this.#target.limits;
+  }
+  /** PCI address of the function that does the DMA, or null. */
+  get client(): string | null {
+    return this.#target.client?.bdf ?? null;
+  }
+  /** Null, or why CMB memory cannot be used with this target. */
+  get noP2pReason(): string | null {
+    return this.#target.noP2pReason;
+  }
+  /** For this package's own functions. */
+  get blockTarget(): BlockTarget {
+    return this.#target;
+  }
+  get context(): StreamContext {
+    return this.#context;
+  }
+
+  /**
+   * Read `view.length` bytes at `position` into `view` (CMB or host memory). Resolves to the bytes read: fewer only at
+   * the end of the target.
+   * @throws P2pdmaError EINVAL (misaligned), EREMOTEIO (this memory cannot be used here), EIO, …
+   */
+  read(view: Uint8Array, position: number): Promise<number> {
+    const expect = Math.min(view.length, this.size - position);
+    const bad = this.#check('read', view.length, position) ?? this.#checkAddress('read', view);
+    if (bad !== null) return Promise.reject(bad);
+    if (expect <= 0) return Promise.resolve(0);
+    return this.#transfer('read', view, position, expect);
+  }
+
+  /**
+   * Write `view` at `position`. Resolves to its length, never less. Not durable before `flush()`.
+   * @throws P2pdmaError EINVAL, EBADF (not open for writing), ENOSPC (beyond the end), EREMOTEIO, EIO, …
+   */
+  write(view: Uint8Array, position: number): Promise<number> {
+    const bad = this.#check('write', view.length, position) ?? this.#checkAddress('write', view);
+    if (bad !== null) return Promise.reject(bad);
+    if (view.length === 0) return Promise.resolve(0);
+    return this.#transfer('write', view, position, view.length);
+  }
+
+  /**
+   * Read into several pieces of memory, CMB and host mixed, in one I/O; in several where the drive owns
+   * the CMB and so would refuse the mixture (NVMe: Invalid Use of Controller Memory Buffer).
+   */
+  readv(views: readonly Uint8Array[], position: number): Promise<number> {
+    return this.#vectored('read', views, position);
+  }
+
+  /** Write from several pieces of memory; see `readv`. */
+  writev(views: readonly Uint8Array[], position: number): Promise<number> {
+    return this.#vectored('write', views, position);
+  }
+
+  /** Make everything written durable. */
+  async flush(): Promise<void> {
+    this.#assertOpen();
+    await this.#target.flush();
+  }
+
+  /** Send an NVMe command; the drive's status comes back as a number, not as an error. */
+  async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
+    this.#assertOpen();
+    this.#inFlight++;
+    try {
+      return await this.#target.passthrough(command);
+    } finally {
+      this.#ended();
+    }
+  }
+
+  /** A Readable over this target; the target stays open when it ends. */
+  createReadStream(options?: ReadStreamOptions): P2pReadStream {
+    return new P2pReadStream(this.#source(), options);
+  }
+
+  /** A Writable over this target; the target stays open when it ends. */
+  createWriteStream(options?: WriteStreamOptions): P2pWriteStream {
+    return new P2pWriteStream(this.#source(), options);
+  }
+
+  /** Resolves when nothing is in flight and it is closed. Idempotent. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      if (this.#inFlight > 0) {
+        await new Promise<void>((resolve) => {
+          this.#idle = resolve;
+        });
+      }
+      await this.#target.close();
+      this.#context.remove(this);
+    })();
+    return this.#closed;
+  }
+
+  shutdown(): Promise<void> {
+    return this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #source(): Source {
+    return {
+      path: this.path,
+      owned: false,
+      open: async () => {
+        this.#assertOpen();
+        return { context: this.#context, target: this.#target };
+      },
+    };
+  }
+
+  #transfer(op: 'read' | 'write', view: Uint8Array, position: number, expect: number): Promise<number> {
+    const transfer = this.#spare.pop() ?? new Transfer();
+    this.#inFlight++;
+    return new Promise((resolve, reject) => {
+      transfer.start(this.#target, op, view, position, expect, ({ error, moved }) => {
+        this.#spare.push(transfer);
+        if (error === null) resolve(Math.min(moved, expect));
+        else reject(error);
+        this.#ended();
+      });
+    });
+  }
+
+  async #vectored(op: 'read' | 'write', views: readonly Uint8Array[], position: number): Promise<number> {
+    const total = views.reduce((sum, view) => sum + view.length, 0);
+    const bad = this.#check(op, total, position);
+    if (bad !== null) throw bad;
+    const { client, limits } = this.#target;
+    const providers = new Set(views.map((view) => pgmapOf(view)?.provider ?? null));
+    const mixedOnOwner = client !== null && providers.size > 1 && providers.has(client);
+    const pieces = mixedOnOwner
+      ? bioCutUser(views, position, limits, (view) => pgmapOf(view)?.provider ?? null)
+      : [{ offset: position, segments: views }];
+    const moved = await Promise.all(pieces.map((piece) => this.#piece(op, piece.offset, piece.segments)));
+    return moved.reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  #piece(op: 'read' | 'write', offset: number, segments: readonly Uint8Array[]): Promise<number> {
+    const bytes = segments.reduce((sum, segment) => sum + segment.length, 0);
+    const expect = op === 'write' ? bytes : Math.max(0, Math.min(bytes, this.size - offset));
+    if (expect === 0) return Promise.resolve(0);
+    this.#inFlight++;
+    return new Promise((resolve, reject) => {
+      const finished = (io: VectoredIo) => {
+        this.#ended();
+        if (io.result < 0) reject(errnoError(io.result, `${op}v`, this.path));
+        else if (io.result < expect) {
+          reject(
+            new P2pdmaError(
+              'ERR_SHORT_TRANSFER',
+              `${op}v '${this.path}': ${io.result} of ${expect} bytes at offset ${offset}`,
+              { path: this.path, syscall: `${op}v` },
+            ),
+          );
+        } else resolve(io.result);
+      };
+      this.#target.submit(new VectoredIo(op, offset, segments, finished));
+    });
+  }
+
+  #ended(): void {
+    this.#inFlight--;
+    if (this.#inFlight === 0) this.#idle?.();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', `'${this.path}' is closed`);
+  }
+
+  #check(op: 'read' | 'write', length: number, position: number): P2pdmaError | null {
+    if (this.#closed !== null) return new P2pdmaError('ERR_TARGET_CLOSED', `${op}: '${this.path}' is closed`);
+    if (!Number.isSafeInteger(position) || position < 0) {
+      return new P2pdmaError(
+        'ERR_OUT_OF_RANGE',
+        `${op}: position must be a whole number >= 0 (received ${position})`,
+      );
+    }
+    const block = this.logicalBlockSize;
+    if (position % block !== 0 || length % block !== 0) {
+      return errnoError(-22, op, this.path, {
+        hint: `Position (${position}) and length (${length}) must be multiples of the block size, ${block}; streams take any.`,
+      });
+    }
+    if (op === 'write' && this.kind !== 'file' && position + length > this.size) {
+      return errnoError(-ENOSPC, op, this.path, {
+        hint: `The write ends at ${position + length}, the target at ${this.size}.`,
+      });
+    }
+    return null;
+  }
+
+  /** The address is known for mapped memory only; for other memory the kernel answers. */
+  #checkAddress(op: 'read' | 'write', view: Uint8Array): P2pdmaError | null {
+    const { dmaAlignment } = this.#target.limits;
+    if (view.byteOffset % dmaAlignment === 0 || vmaOf(view) === null) return null;
+    return errnoError(-22, op, this.path, {
+      hint: `The memory starts at byte ${view.byteOffset} of its mapping: it must be a multiple of ${dmaAlignment}.`,
+    });
+  }
+}

@@ -1,0 +1,131 @@
+import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
+import { EIO } from '../errno.js';
+import { errnoError, P2pdmaError } from '../errors.js';
+
+export function zeroPath(): PathBytes {
+  return { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
+}
+
+export function addPath(to: PathBytes, from: PathBytes): void {
+  to.internal += from.internal;
+  to.peerBus += from.peerBus;
+  to.hostBridge += from.hostBridge;
+  to.hostDram += from.hostDram;
+}
+
+/**
+ * One transfer that ends in all of its bytes or in an error, never in a part: short counts are continued, and a
+ * count of zero inside a target of known size is an error, because that is how a removed drive answers.
+ * Reusable: one object serves many transfers, one after the other.
+ */
+export class Transfer implements IoRequest {
+  op: 'read' | 'write' = 'read';
+  offset = 0;
+  segments: readonly Uint8Array[] = [];
+  result = 0;
+  readonly path: PathBytes = zeroPath();
+  /** Bytes moved in the end. */
+  moved = 0;
+  error: P2pdmaError | null = null;
+  #target: BlockTarget | null = null;
+  #single: Uint8Array[] = [new Uint8Array(0)];
+  #view: Uint8Array | null = null;
+  #expect = 0;
+  #finished: ((transfer: this) => void) | null = null;
+
+  /**
+   * Move `view` (aligned address and length) at `offset`. `expect` is how many bytes must move at least: less than
+   * the view only where a file ends inside it. `finished` runs once, never inside this call.
+   */
+  start(
+    target: BlockTarget,
+    op: 'read' | 'write',
+    view: Uint8Array,
+    offset: number,
+    expect: number,
+    finished: (transfer: this) => void,
+  ): void {
+    this.op = op;
+    this.offset = offset;
+    this.#view = view;
+    this.#single[0] = view;
+    this.segments = this.#single;
+    this.moved = 0;
+    this.error = null;
+    this.#expect = expect;
+    this.#target = target;
+    this.#finished = finished;
+    const path = this.path;
+    path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
+    target.submit(this);
+  }
+
+  done(): void {
+    const target = this.#target!;
+    if (this.result < 0) return this.#finish(this.result);
+    this.moved += this.result;
+    if (this.moved >= this.#expect) return this.#finish(0);
+    if (this.result === 0 || this.moved % target.limits.logicalBlockSize !== 0) return this.#finish(-EIO);
+    this.offset += this.result;
+    this.#single[0] = this.#view!.subarray(this.moved);
+    target.submit(this);
+  }
+
+  #finish(errno: number): void {
+    const { path } = this.#target!;
+    if (errno < 0 && this.result < 0) {
+      this.error = errnoError(errno, this.op, path, { hint: hintFor(errno, this.op) });
+    } else if (errno < 0) {
+      this.error = new P2pdmaError(
+        'ERR_SHORT_TRANSFER',
+        `${this.op} '${path}': ${this.moved} of ${this.#expect} bytes at offset ${this.offset}, then nothing`,
+        { errno, syscall: this.op, path },
+      );
+    }
+    const finished = this.#finished!;
+    this.#finished = null;
+    this.#view = null;
+    finished(this);
+  }
+}
+
+function hintFor(errno: number, op: 'read' | 'write'): string | undefined {
+  return errno === -EIO
+    ? `The drive could not ${op} these blocks: check its health and the kernel log.`
+    : undefined;
+}
+
+/** `Transfer` as a promise, for what is not on the hot path. Resolves to the bytes moved. */
+export function transfer(
+  target: BlockTarget,
+  op: 'read' | 'write',
+  view: Uint8Array,
+  offset: number,
+  expect: number,
+  path?: PathBytes,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    new Transfer().start(target, op, view, offset, expect, (done) => {
+      if (path !== undefined) addPath(path, done.path);
+      if (done.error !== null) reject(done.error);
+      else resolve(done.moved);
+    });
+  });
+}
+
+export interface Deferred<T> {
+  readonly promise: Promise<T>;
+  resolve(value: T): void;
+  reject(error: Error): void;
+}
+
+/** A promise with its handles outside (Promise.withResolvers, which Node 20 lacks). */
+export function deferred<T = void>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (error: Error) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,538 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { Readable, type Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import type {
+  Backend,
+  BlockTarget,
+  Controller,
+  LeakReport,
+  Mapping,
+  OpenOptions,
+} from './backend/backend.js';
+import type { PciDev, Topology } from './backend/topology.js';
+import { P2pdmaError } from './errors.js';
+import { calcMapTypeAndDist, type DistanceVerdict } from './kernel/pci-p2pdma.js';
+import { StreamContext } from './streams/context.js';
+import type { ReadStreamOptions, WriteStreamOptions } from './streams/options.js';
+import { run } from './streams/pipeline.js';
+import { P2pReadStream, type Source } from './streams/read-stream.js';
+import type { Receipt } from './streams/receipt.js';
+import { chooseRoute, findFunction } from './streams/route.js';
+import { Target } from './streams/target.js';
+import { P2pWriteStream } from './streams/write-stream.js';
+import { TRACE_CHANNEL } from './trace.js';
+
+/** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
+export type MachineSpec = string | object;
+
+export interface SystemOptions {
+  /**
+   * `'native'`: this Linux, whose kernel does the DMA. `'emulator'`: a machine in this process. `'auto'`: the emulator
+   * if a machine is named, else native where the addon works, else the emulator.
+   */
+  backend?: 'auto' | 'native' | 'emulator';
+  /** Emulator: preset name, path of a machine's JSON, or the Machine. Default: `'switch'`. */
+  machine?: MachineSpec;
+  /** Native: where sys/ and proc/ are; another root makes a captured tree readable on any OS. Default `'/'`. */
+  root?: string;
+}
+
+/** One client's verdict against a provider: the answer to "why is this pair (not) peer-to-peer?". */
+export interface ClientVerdict {
+  bdf: string;
+  /** Hops, as pci_p2pdma_distance() counts them; −1 if not supported. */
+  distance: number;
+  mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED';
+  /** Functions on the way that redirect peer traffic upwards (ACS). */
+  acs: string[];
+  /** False: some ACS registers could not be read, so the verdict assumes they are clear. */
+  acsKnown: boolean;
+  reason: string;
+  /** What would help, or null. */
+  remedy: string | null;
+}
+
+export interface Explanation {
+  provider: string;
+  /** Sum over the clients; −1 if any is not supported. */
+  distance: number;
+  /** Null, or what to know before using the answer: the provider has no p2pmem, or it is not published. */
+  note: string | null;
+  clients: ClientVerdict[];
+}
+
+/** A piece of CMB (or host) memory of the caller's own, to use with Target's reads and writes. */
+export interface Allocation {
+  /** A plain Buffer over the memory. */
+  readonly buffer: Buffer;
+  /** PCI address of the provider; null: host memory. */
+  readonly provider: string | null;
+  /** Give it back. Later use of the buffer throws. Wait for I/O on it first. */
+  free(): void;
+  [Symbol.dispose](): void;
+}
+
+export interface TargetOptions {
+  /** Open for writing too. */
+  write?: boolean;
+  /** Write to a device that is mounted or held. */
+  force?: boolean;
+  engine?: 'auto' | 'uring' | 'threads' | 'passthrough';
+  /** Emulator: the controller (name or address) that a file is put on. */
+  controller?: string;
+}
+
+export interface PipelineOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emitClose' | 'canary'> {
+  system?: System;
+  /** Where the first byte goes in every destination. */
+  destinationStart?: number;
+  flags?: WriteStreamOptions['flags'];
+  flush?: boolean;
+  force?: boolean;
+  /** Read the destinations back through host memory and compare; a difference is ERR_VERIFY_MISMATCH with its offset. */
+  verify?: boolean;
+}
+
+export type PipelineSource = string | URL | Target | P2pReadStream | Readable;
+export type PipelineDestination = string | URL | Target | P2pWriteStream | Writable;
+
+/** A machine: real or emulated. Open one with `openSystem()`. */
+export class System {
+  #context: StreamContext;
+
+  constructor(backend: Backend) {
+    this.#context = new StreamContext(backend);
+  }
+
+  get backend(): 'native' | 'emulator' {
+    return this.#context.backend.name;
+  }
+  /** PCI functions, bridges above them, host bridges, CPU. */
+  get topology(): Topology {
+    return this.#context.backend.topology;
+  }
+  get controllers(): readonly Controller[] {
+    return this.#context.backend.controllers;
+  }
+
+  /**
+   * Open a namespace (`'nvme0n1'`, `'/dev/nvme0n1'`), block device or file.
+   * @throws P2pdmaError ENOENT, EISDIR, EACCES, EBUSY (in use; `force` overrides), EROFS
+   */
+  async target(nameOrPath: string | URL, options: TargetOptions = {}): Promise<Target> {
+    this.#context.assertOpen();
+    return new Target(this.#context, await this.#context.backend.openTarget(toPath(nameOrPath), options));
+  }
+
+  /** A Readable over a path; see `createReadStream`. */
+  createReadStream(path: string | URL, options?: ReadStreamOptions): P2pReadStream {
+    return new P2pReadStream(
+      pathSource(async () => this, toPath(path), { engine: options?.engine ?? 'auto' }),
+      options,
+    );
+  }
+
+  /** A Writable over a path; see `createWriteStream`. */
+  createWriteStream(path: string | URL, options?: WriteStreamOptions): P2pWriteStream {
+    return new P2pWriteStream(
+      pathSource(async () => this, toPath(path), writeFlags(options)),
+      options,
+    );
+  }
+
+  /** `pipeline()` on this system. */
+  pipeline(
+    source: PipelineSource,
+    destinations: PipelineDestination | readonly PipelineDestination[],
+    options: Omit<PipelineOptions, 'system'> = {},
+  ): Promise<Receipt> {
+    return pipeline(source, destinations, { ...options, system: this });
+  }
+
+  /** The published provider nearest to all these targets, as the streams would choose it; null if none suits. */
+  findProvider(targets: readonly Target[]): string | null {
+    const route = chooseRoute(
+      this.#context.backend,
+      targets.map((target) => target.blockTarget),
+      {},
+    );
+    return route.provider?.bdf ?? null;
+  }
+
+  /**
+   * The kernel's verdict for a provider and its clients, computed here, before any I/O. Any two PCI functions may be
+   * asked about (address or controller name); one that has no p2pmem is answered as if it had, and `note` says so.
+   */
+  explain(provider: string, clients: readonly string[]): Explanation {
+    const { backend } = this.#context;
+    const from = findFunction(backend, provider, 'provider');
+    const verdicts = clients.map((client) => {
+      const to = findFunction(backend, client, 'client');
+      return clientVerdict(to, calcMapTypeAndDist(backend.topology, from, to));
+    });
+    const unsupported = verdicts.length === 0 || verdicts.some((verdict) => verdict.distance < 0);
+    return {
+      provider: from.bdf,
+      distance: unsupported ? -1 : verdicts.reduce((sum, verdict) => sum + verdict.distance, 0),
+      note: providerNote(from),
+      clients: verdicts,
+    };
+  }
+
+  /**
+   * Memory of a provider's CMB (address or controller name), or of the host (`null`).
+   * @throws P2pdmaError ENODEV (it has no p2pmem), ENOMEM (its pool is exhausted)
+   */
+  allocate(provider: string | null, bytes: number): Allocation {
+    this.#context.assertOpen();
+    if (!Number.isSafeInteger(bytes) || bytes <= 0) {
+      throw new P2pdmaError(
+        'ERR_OUT_OF_RANGE',
+        `allocate: bytes must be a whole number > 0 (received ${bytes})`,
+      );
+    }
+    const { memory } = this.#context.backend;
+    const mapping =
+      provider === null
+        ? memory.allocHost(bytes)
+        : memory.mmapP2pmem(findFunction(this.#context.backend, provider, 'provider'), bytes);
+    return new MappedAllocation(this.#context, mapping, bytes);
+  }
+
+  /**
+   * A Readable of objects (TraceEvent), one per layer crossing, until it is destroyed. Process-wide: with several systems
+   * open it shows all of them. When its reader does not keep up, the oldest events are dropped.
+   */
+  trace(): Readable {
+    return traceStream();
+  }
+
+  /** This machine as JSON that the emulator can run. */
+  snapshot(): unknown {
+    return this.#context.backend.snapshot();
+  }
+
+  /** For this package's own functions. */
+  get context(): StreamContext {
+    return this.#context;
+  }
+
+  /**
+   * End every stream, target and allocation, then the machine. Chunks still on loan are detached. Resolves to what was
+   * still held: all zeros unless something is wrong.
+   */
+  close(): Promise<LeakReport> {
+    return this.#context.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+class MappedAllocation implements Allocation {
+  readonly buffer: Buffer;
+  readonly provider: string | null;
+  #context: StreamContext;
+  #mapping: Mapping | null;
+
+  constructor(context: StreamContext, mapping: Mapping, bytes: number) {
+    this.#context = context;
+    this.#mapping = mapping;
+    this.buffer = Buffer.from(mapping.buffer, 0, bytes);
+    this.provider = mapping.provider?.bdf ?? null;
+    context.mappings++;
+    context.add(this);
+  }
+
+  free(): void {
+    if (this.#mapping === null) return;
+    this.#mapping.munmap();
+    this.#mapping = null;
+    this.#context.mappings--;
+    this.#context.remove(this);
+  }
+
+  async shutdown(): Promise<void> {
+    this.free();
+  }
+
+  [Symbol.dispose](): void {
+    this.free();
+  }
+}
+
+/**
+ * Open a machine.
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE, ERR_MACHINE_INVALID, ENOENT (machine file)
+ */
+export async function openSystem(options: SystemOptions = {}): Promise<System> {
+  const { backend = 'auto', machine, root } = options;
+  if (!['auto', 'native', 'emulator'].includes(backend)) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `option backend: must be 'auto', 'native' or 'emulator' (received '${backend}')`,
+    );
+  }
+  if (backend === 'native' && machine !== undefined) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      'option machine: only the emulator takes one (backend is native)',
+    );
+  }
+  if (backend === 'emulator' || machine !== undefined)
+    return new System(await openEmulated(machine ?? 'switch'));
+  const { openNative } = await import('./backend/native/native-backend.js');
+  try {
+    return new System(await openNative(root === undefined ? {} : { root }));
+  } catch (error) {
+    const unavailable = error instanceof P2pdmaError && error.code === 'ERR_BACKEND_UNAVAILABLE';
+    if (backend === 'native' || root !== undefined || !unavailable) throw error;
+    return new System(await openEmulated('switch'));
+  }
+}
+
+async function openEmulated(spec: MachineSpec): Promise<Backend> {
+  const [{ openEmulator }, { loadMachine }] = await Promise.all([
+    import('./backend/emulator/boot.js'),
+    import('./backend/emulator/load-machine.js'),
+  ]);
+  return openEmulator({ machine: await loadMachine(spec) });
+}
+
+let shared: Promise<System> | null = null;
+
+/** The system that `createReadStream(path)` and its sisters use when none is given: opened at first use. */
+export function defaultSystem(): Promise<System> {
+  shared ??= openSystem().catch((error: unknown) => {
+    shared = null;
+    throw error;
+  });
+  return shared;
+}
+
+/**
+ * Like `fs.createReadStream`, for namespaces, block devices and files, with O_DIRECT. `start` and `end` (inclusive) may
+ * be unaligned. Piped into this package's writers it lends CMB slots; any other consumer gets ordinary Buffers.
+ */
+export function createReadStream(
+  path: string | URL,
+  options: ReadStreamOptions & { system?: System } = {},
+): P2pReadStream {
+  const { system, ...rest } = options;
+  const open = async () => system ?? (await defaultSystem());
+  return new P2pReadStream(pathSource(open, toPath(path), { engine: rest.engine ?? 'auto' }), rest);
+}
+
+/** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT; durable at `finish`. */
+export function createWriteStream(
+  path: string | URL,
+  options: WriteStreamOptions & { system?: System } = {},
+): P2pWriteStream {
+  const { system, ...rest } = options;
+  return new P2pWriteStream(
+    pathSource(async () => system ?? (await defaultSystem()), toPath(path), writeFlags(rest)),
+    rest,
+  );
+}
+
+/**
+ * Copy a source into one or several destinations (one read, n writes) and say how the bytes went. Ends may be paths,
+ * Targets, this package's streams, or any Node stream.
+ *
+ * Resolved means: written, flushed unless `flush: false`, verified if asked.
+ */
+export async function pipeline(
+  source: PipelineSource,
+  destinations: PipelineDestination | readonly PipelineDestination[],
+  options: PipelineOptions = {},
+): Promise<Receipt> {
+  const {
+    system: given,
+    verify,
+    destinationStart,
+    flags,
+    flush,
+    force,
+    signal,
+    start,
+    end,
+    ...both
+  } = options;
+  const ends = Array.isArray(destinations)
+    ? (destinations as readonly PipelineDestination[])
+    : [destinations as PipelineDestination];
+  const system = async () => given ?? (await defaultSystem());
+  const readOptions: ReadStreamOptions = { ...both, ...defined({ start, end }), canary: verify ?? false };
+  const writeOptions: WriteStreamOptions = {
+    ...both,
+    ...defined({ start: destinationStart, flags, flush, force }),
+  };
+
+  await refuseOverlap(source, ends, options, system);
+  const reader = isPath(source)
+    ? new P2pReadStream(pathSource(system, toPath(source), { engine: both.engine ?? 'auto' }), readOptions)
+    : source instanceof Target
+      ? source.createReadStream(readOptions)
+      : source;
+  // The source is open before a destination is: a source that cannot be read truncates nothing.
+  if (reader instanceof P2pReadStream) await reader.opened();
+  const writers: Writable[] = [];
+  try {
+    for (const to of ends) {
+      if (isPath(to))
+        writers.push(
+          new P2pWriteStream(pathSource(system, toPath(to), writeFlags(writeOptions)), writeOptions),
+        );
+      else writers.push(to instanceof Target ? to.createWriteStream(writeOptions) : to);
+    }
+  } catch (error) {
+    reader.destroy();
+    throw error;
+  }
+  return run(reader, writers, { verify, signal });
+}
+
+/** A copy onto itself would read what it has just written (or truncated). */
+async function refuseOverlap(
+  source: PipelineSource,
+  ends: readonly PipelineDestination[],
+  options: PipelineOptions,
+  system: () => Promise<System>,
+): Promise<void> {
+  if (!isPath(source) && !(source instanceof Target)) return;
+  const probe = async (end: string | URL | Target) => {
+    if (end instanceof Target) return { path: end.path, kind: end.kind, size: end.size };
+    const { backend } = (await system()).context;
+    const target = await backend.openTarget(toPath(end), {});
+    const { path, kind, size } = target;
+    await target.close();
+    return { path, kind, size };
+  };
+  const from = await probe(source);
+  const first = options.start ?? 0;
+  const bytes = Math.min((options.end ?? Number.POSITIVE_INFINITY) + 1, from.size) - first;
+  const to = options.destinationStart ?? 0;
+  const seen = new Set<string>();
+  for (const end of ends) {
+    if (!isPath(end) && !(end instanceof Target)) continue;
+    const there: { path: string; kind: BlockTarget['kind'] } | null = await probe(end).catch(
+      (error: unknown) => {
+        // A file that is yet to be created overlaps nothing; other troubles come up again when it is opened to be written.
+        if (error instanceof P2pdmaError) return null;
+        throw error;
+      },
+    );
+    if (there === null) continue;
+    if (seen.has(there.path)) {
+      throw new P2pdmaError('ERR_OVERLAP', `'${there.path}' is named twice as a destination`, {
+        path: there.path,
+      });
+    }
+    seen.add(there.path);
+    if (there.path !== from.path) continue;
+    const truncates = there.kind === 'file' && isPath(end) && (options.flags ?? 'w') !== 'r+';
+    if (truncates || (first < to + bytes && to < first + bytes)) {
+      throw new P2pdmaError(
+        'ERR_OVERLAP',
+        `source and destination are both '${from.path}' and bytes ${first}…${first + bytes - 1} overlap ${to}…${to + bytes - 1}`,
+        { path: from.path },
+      );
+    }
+  }
+}
+
+function pathSource(system: () => Promise<System>, path: string, options: OpenOptions): Source {
+  return {
+    path,
+    owned: true,
+    open: async () => {
+      const { context } = await system();
+      context.assertOpen();
+      return { context, target: await context.backend.openTarget(path, options) };
+    },
+  };
+}
+
+function writeFlags(options: WriteStreamOptions = {}): OpenOptions {
+  const { flags = 'w', force = false, engine = 'auto' } = options;
+  return {
+    write: true,
+    force,
+    engine,
+    create: flags !== 'r+',
+    exclusive: flags === 'wx',
+    truncate: flags !== 'r+',
+  };
+}
+
+function isPath(value: unknown): value is string | URL {
+  return typeof value === 'string' || value instanceof URL;
+}
+
+function toPath(path: string | URL): string {
+  if (path instanceof URL) return fileURLToPath(path);
+  if (typeof path !== 'string') {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_TYPE',
+      `path: must be a string or a file URL (received ${typeof path})`,
+    );
+  }
+  if (path === '' || path.includes('\0')) {
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'path: must not be empty or hold a zero byte');
+  }
+  return path;
+}
+
+/** Without the undefined ones. */
+function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
+}
+
+function clientVerdict(client: PciDev, verdict: DistanceVerdict): ClientVerdict {
+  const supported = verdict.mapType !== 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
+  return {
+    bdf: client.bdf,
+    distance: supported ? verdict.distance : -1,
+    mapType: verdict.mapType.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'],
+    acs: verdict.acs.map((dev) => dev.bdf),
+    acsKnown: verdict.acsKnown,
+    reason: verdict.reason,
+    remedy: verdict.remedy,
+  };
+}
+
+function providerNote(provider: PciDev): string | null {
+  if (provider.p2pmem === null) return `${provider.bdf} provides no p2pmem; answered as if it did`;
+  if (!provider.p2pmem.published)
+    return `the p2pmem of ${provider.bdf} is not published: streams will not choose it`;
+  return null;
+}
+
+const TRACE_BACKLOG = 100_000;
+
+function traceStream(): Readable {
+  const waiting: unknown[] = [];
+  let wanted = false;
+  const listen = (event: unknown) => {
+    if (wanted) wanted = stream.push(event);
+    else {
+      waiting.push(event);
+      if (waiting.length > TRACE_BACKLOG) waiting.shift();
+    }
+  };
+  const stream = new Readable({
+    objectMode: true,
+    highWaterMark: 1024,
+    read() {
+      wanted = true;
+      while (wanted && waiting.length > 0) wanted = stream.push(waiting.shift());
+    },
+    destroy(error, callback) {
+      unsubscribe(TRACE_CHANNEL, listen);
+      callback(error);
+    },
+  });
+  subscribe(TRACE_CHANNEL, listen);
+  return stream;
+}
