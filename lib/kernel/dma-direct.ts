@@ -26,7 +26,8 @@ export function dmaDirectMapSg(
   let busOffset = 0;
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < nents; i++) {
-    if (sg === null || sg.length >= SG_DMA_P2PDMA) return undo(dev, sgl, i, dir, attrs, -EINVAL);
+    if (sg === null || sg.length < 1 || sg.length >= SG_DMA_P2PDMA)
+      return undo(dev, sgl, i, dir, attrs, -EINVAL);
     const pgmap = sg.pgmap;
     if (pgmap !== null && pgmap.type === 'MEMORY_DEVICE_PCI_P2PDMA') {
       if (pgmap !== lastPgmap) {

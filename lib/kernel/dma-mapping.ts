@@ -66,7 +66,7 @@ export function dmaMapSgAttrs(
   attrs: number,
 ): number {
   const mapped = mapSgErrno(dev, sgl, nents, dir, attrs);
-  return mapped < 0 ? 0 : mapped;
+  return Math.max(mapped, 0);
 }
 
 /** dma_unmap_sg_attrs(): `nents` as it was given to the map call. */

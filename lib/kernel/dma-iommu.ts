@@ -1,0 +1,278 @@
+/**
+ * Mirrors drivers/iommu/dma-iommu.c (6.12; P2PDMA as in the RFC's patch 7): DMA behind a translating IOMMU.
+ *
+ * One list gets one contiguous piece of I/O virtual address space, in which each segment starts on a page of its
+ * own. Peer memory below a common switch never meets the IOMMU: it gets its bus address and no IOVA.
+ *
+ *     list      [ host 6K @512 ] [ peer 64K, bus ] [ host 8K ] [ host 4K ]
+ *     IOVA      ├─ 2 pages ────┤                   ├ 2 pages ─┼ 1 page ──┤
+ *     DMA side  iova+512, 6K     bus address, 64K   iova+8K, 12K              merged, but never across bus segments
+ */
+import { PAGE_SIZE } from '../backend/hardware.js';
+import type { PciDev } from '../backend/topology.js';
+import { EINVAL, ENOMEM, EREMOTEIO } from '../errno.js';
+import { trace, tracing } from '../trace.js';
+import {
+  type Device,
+  DMA_ATTR_P2PDMA,
+  DMA_F_PCI_P2PDMA_SUPPORTED,
+  DMA_MAPPING_ERROR,
+  type DmaDirection,
+  type DmaMapOps,
+} from './dma-map-ops.js';
+import { type AddressRange, IovaDomain } from './iova.js';
+import type { DevPagemap } from './memremap.js';
+import { pciP2pdmaBusOffset, pciP2pdmaShouldMapBus } from './pci-p2pdma.js';
+import { type Scatterlist, SG_DMA_P2PDMA, sgNext } from './scatterlist.js';
+
+/** Pages that [phys, phys + length) touches, in bytes. */
+function pageSpan(phys: number, length: number): number {
+  return Math.ceil(((phys % PAGE_SIZE) + length) / PAGE_SIZE) * PAGE_SIZE;
+}
+
+/**
+ * First pass: decide for each segment, and lay out those that need IOVA. Leaves bus addresses (flagged) and offsets
+ * from the start of the IOVA in the DMA side. Returns the IOVA bytes needed, or a negative errno.
+ */
+function layOut(dev: Device, sgl: Scatterlist, nents: number, attrs: number): number {
+  const boundary = dev.dmaParms.segmentBoundaryMask + 1;
+  let lastPgmap: DevPagemap | null = null;
+  let byBus = 0;
+  let busOffset = 0;
+  let iovaLength = 0;
+  let sg: Scatterlist | null = sgl;
+  for (let i = 0; i < nents; i++, sg = sgNext(sg)) {
+    if (sg === null || sg.length < 1 || sg.length >= SG_DMA_P2PDMA) return -EINVAL;
+    const pgmap = sg.pgmap;
+    if (pgmap !== null && pgmap.type === 'MEMORY_DEVICE_PCI_P2PDMA') {
+      if (pgmap !== lastPgmap) {
+        byBus = (attrs & DMA_ATTR_P2PDMA) === 0 ? -1 : pciP2pdmaShouldMapBus(dev, pgmap);
+        if (byBus < 0) return -EREMOTEIO;
+        busOffset = pciP2pdmaBusOffset(pgmap);
+        lastPgmap = pgmap;
+      }
+      if (byBus === 1) {
+        sg.dmaAddress = sg.phys + busOffset;
+        sg.dmaLength = sg.length + SG_DMA_P2PDMA;
+        continue;
+      }
+    }
+    const span = pageSpan(sg.phys, sg.length);
+    // The IOVA starts on a multiple of the boundary or ends before the next one, so offsets tell where it lies.
+    const room = boundary - (iovaLength % boundary);
+    if (room < span && room < boundary) iovaLength += room;
+    sg.dmaAddress = iovaLength + (sg.phys % PAGE_SIZE);
+    sg.dmaLength = sg.length;
+    iovaLength += span;
+  }
+  return iovaLength;
+}
+
+/** Second pass: enter the first `count` entries' segments into the IOMMU, or, with `map` false, take them out. */
+function translate(
+  dev: Device,
+  sgl: Scatterlist,
+  count: number,
+  iova: number,
+  op: 'map' | 'unmap',
+  write: boolean,
+) {
+  const iommu = dev.iommu!;
+  const pdev = dev.pdev!;
+  let done = 0;
+  let sg: Scatterlist | null = sgl;
+  try {
+    for (; done < count && sg !== null; done++, sg = sgNext(sg)) {
+      if (sg.dmaLength >= SG_DMA_P2PDMA) continue;
+      const inPage = sg.phys % PAGE_SIZE;
+      const at = iova + sg.dmaAddress - inPage;
+      const span = pageSpan(sg.phys, sg.length);
+      if (op === 'map') iommu.map(pdev, at, sg.phys - inPage, span, write);
+      else iommu.unmap(pdev, at, span);
+    }
+  } catch (error) {
+    if (op === 'unmap') throw error;
+  }
+  return done;
+}
+
+/**
+ * __finalise_sg(): turn offsets into addresses and merge neighbours as far as the device's segment limits
+ * allow. Writes at or before the entry it reads. Returns the number of DMA segments.
+ */
+function finalise(dev: Device, sgl: Scatterlist, nents: number, iova: number): number {
+  const maxSegment = Math.min(dev.dmaParms.maxSegmentSize, SG_DMA_P2PDMA - 1);
+  const boundary = dev.dmaParms.segmentBoundaryMask + 1;
+  let count = 0;
+  let out: Scatterlist | null = null;
+  let outStart = 0;
+  let outLength = 0;
+  let sg: Scatterlist | null = sgl;
+  for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) {
+    const byBus = sg.dmaLength >= SG_DMA_P2PDMA;
+    const start = byBus ? sg.dmaAddress : iova + sg.dmaAddress;
+    const length = sg.dmaLength;
+    if (
+      out !== null &&
+      !byBus &&
+      outLength < SG_DMA_P2PDMA &&
+      outStart + outLength === start &&
+      outLength + length <= maxSegment &&
+      (outStart % boundary) + outLength + length <= boundary
+    ) {
+      outLength += length;
+      out.dmaLength = outLength;
+      continue;
+    }
+    out = out === null ? sgl : sgNext(out)!;
+    outStart = start;
+    outLength = length;
+    out.dmaAddress = start;
+    out.dmaLength = length;
+    count++;
+  }
+  if (out !== null && count < nents) clear(sgNext(out)!, nents - count);
+  return count;
+}
+
+function clear(sgl: Scatterlist, nents: number): void {
+  let sg: Scatterlist | null = sgl;
+  for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) sg.dmaLength = 0;
+}
+
+/** iommu_dma_map_sg(): all entries or none. */
+function iommuDmaMapSg(
+  dev: Device,
+  sgl: Scatterlist,
+  nents: number,
+  dir: DmaDirection,
+  attrs: number,
+): number {
+  const iovaLength = layOut(dev, sgl, nents, attrs);
+  let iova = 0;
+  if (iovaLength > 0) {
+    iova = dev.iommuDomain!.alloc(iovaLength);
+    const entered = iova === 0 ? 0 : translate(dev, sgl, nents, iova, 'map', dir !== 'DMA_TO_DEVICE');
+    if (entered < nents) {
+      if (iova !== 0) {
+        translate(dev, sgl, entered, iova, 'unmap', false);
+        dev.iommuDomain!.free(iova);
+      }
+      clear(sgl, nents);
+      return -ENOMEM;
+    }
+  } else if (iovaLength < 0) {
+    clear(sgl, nents);
+    return iovaLength;
+  }
+  const count = finalise(dev, sgl, nents, iova);
+  if (tracing()) trace('dma-iommu', 'map_sg', { device: dev.name, nents, segments: count, iova, iovaLength });
+  return count;
+}
+
+/**
+ * iommu_dma_unmap_sg(): what the device was given says what to take out. The first segment that is no bus
+ * address lies in the first page of the IOVA; padding between segments was never entered.
+ */
+function iommuDmaUnmapSg(dev: Device, sgl: Scatterlist, nents: number): void {
+  let iova = 0;
+  let runStart = 0;
+  let runEnd = 0;
+  let sg: Scatterlist | null = sgl;
+  for (let i = 0; i < nents && sg !== null && sg.dmaLength !== 0; i++, sg = sgNext(sg)) {
+    if (sg.dmaLength >= SG_DMA_P2PDMA) continue;
+    const start = sg.dmaAddress - (sg.dmaAddress % PAGE_SIZE);
+    if (iova === 0) iova = start;
+    if (start !== runEnd) {
+      if (runEnd !== 0) dev.iommu!.unmap(dev.pdev!, runStart, runEnd - runStart);
+      runStart = start;
+    }
+    runEnd = start + pageSpan(sg.dmaAddress, sg.dmaLength);
+  }
+  if (runEnd !== 0) dev.iommu!.unmap(dev.pdev!, runStart, runEnd - runStart);
+  clear(sgl, nents);
+  if (iova !== 0) dev.iommuDomain!.free(iova);
+  if (tracing()) trace('dma-iommu', 'unmap_sg', { device: dev.name, nents, iova });
+}
+
+/** iommu_dma_map_page() */
+function iommuDmaMapPhys(dev: Device, phys: number, length: number, dir: DmaDirection): number {
+  const inPage = phys % PAGE_SIZE;
+  const span = pageSpan(phys, length);
+  const iova = dev.iommuDomain!.alloc(span);
+  if (iova === 0) return DMA_MAPPING_ERROR;
+  try {
+    dev.iommu!.map(dev.pdev!, iova, phys - inPage, span, dir !== 'DMA_TO_DEVICE');
+  } catch {
+    dev.iommuDomain!.free(iova);
+    return DMA_MAPPING_ERROR;
+  }
+  return iova + inPage;
+}
+
+/** iommu_dma_unmap_page() */
+function iommuDmaUnmapPhys(dev: Device, dmaAddress: number, length: number): void {
+  const iova = dmaAddress - (dmaAddress % PAGE_SIZE);
+  dev.iommu!.unmap(dev.pdev!, iova, pageSpan(dmaAddress, length));
+  dev.iommuDomain!.free(iova);
+}
+
+/** iommu_dma_ops */
+export const iommuDmaOps: DmaMapOps = {
+  name: 'dma-iommu',
+  flags: DMA_F_PCI_P2PDMA_SUPPORTED,
+  mapSg: iommuDmaMapSg,
+  unmapSg: iommuDmaUnmapSg,
+  mapPhys: iommuDmaMapPhys,
+  unmapPhys: iommuDmaUnmapPhys,
+};
+
+/**
+ * Dma ops of an IOMMU driver that was never taught P2PDMA (the RFC names ARM's and PowerPC's of 2020): no flag, so
+ * queues do not offer it, and a list with peer memory is refused as a whole.
+ */
+export const legacyIommuOps: DmaMapOps = {
+  name: 'legacy-iommu',
+  flags: 0,
+  mapSg(dev, sgl, nents, dir, attrs) {
+    let sg: Scatterlist | null = sgl;
+    for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) {
+      if (sg.pgmap?.type === 'MEMORY_DEVICE_PCI_P2PDMA') {
+        clear(sgl, nents);
+        return -EREMOTEIO;
+      }
+    }
+    return iommuDmaMapSg(dev, sgl, nents, dir, attrs);
+  },
+  unmapSg: iommuDmaUnmapSg,
+  mapPhys: iommuDmaMapPhys,
+  unmapPhys: iommuDmaUnmapPhys,
+};
+
+export interface IommuSetupOptions {
+  /** What drives the IOMMU; default iommuDmaOps. */
+  readonly ops?: DmaMapOps;
+  /**
+   * All functions of the machine: a bus address of their BARs must not serve as IOVA, or a switch would send the
+   * request to that BAR instead of up to the IOMMU (iova_reserve_pci_windows()).
+   */
+  readonly functions?: readonly PciDev[];
+}
+
+/** iommu_setup_dma_ops(): from now on this device's DMA goes through its IOMMU. */
+export function iommuSetupDmaOps(dev: Device, options: IommuSetupOptions = {}): void {
+  if (dev.iommu === null || dev.pdev === null) throw new Error(`${dev.name} has no IOMMU`);
+  const reserved: AddressRange[] = [];
+  for (const { bars } of options.functions ?? []) {
+    for (const bar of bars) {
+      if (bar?.kind === 'memory') reserved.push({ start: bar.busAddress, length: bar.size });
+    }
+  }
+  dev.iommuDomain = new IovaDomain({ reserved });
+  dev.dmaOps = options.ops ?? iommuDmaOps;
+}
+
+/** IOVA ranges that this device holds now. */
+export function iovasInUse(dev: Device): number {
+  return dev.iommuDomain?.inUse ?? 0;
+}

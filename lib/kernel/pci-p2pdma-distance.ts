@@ -1,0 +1,364 @@
+/**
+ * Mirrors the distance and map-type half of drivers/pci/p2pdma.c (6.12; RFC patches 1 and 2): may client do DMA
+ * to memory in provider's BAR, how, and how far is it? Plain calculation over a topology; it serves the
+ * emulated kernel and predicts the real one.
+ *
+ *          host bridge
+ *              │
+ *           00:01.0  root port
+ *              │
+ *           01:00.0  switch, upstream port  ◀─ nearest common bridge
+ *           ┌──┴───────┐
+ *        02:00.0    02:01.0  downstream ports
+ *           │          │
+ *        03:00.0    04:00.0                   provider 03:00.0: 2 hops up, client 04:00.0: 2 hops up: distance 4
+ *
+ * Peer requests turn round at the common bridge, unless one of the functions on the way (here 03:00.0, 02:00.0,
+ * 01:00.0, 02:01.0, 04:00.0) has ACS redirection on: then they go up to the host bridge, as they do without a
+ * common bridge. Whether a host bridge passes them on is known only for the CPUs and bridges listed below.
+ */
+import {
+  type Cpu,
+  type HostBridge,
+  PCI_ACS_CR,
+  PCI_ACS_EC,
+  PCI_ACS_RR,
+  type PciDev,
+} from '../backend/topology.js';
+
+/** enum pci_p2pdma_map_type: what a mapper must do with the provider's memory. */
+export type PciP2pdmaMapType =
+  /** Not known (never computed, or it hangs on ACS settings that could not be read). Do not map. */
+  | 'PCI_P2PDMA_MAP_UNKNOWN'
+  /** Refuse: the transaction would get lost. */
+  | 'PCI_P2PDMA_MAP_NOT_SUPPORTED'
+  /** Give the device the PCI bus address: requests turn round below the host bridge. */
+  | 'PCI_P2PDMA_MAP_BUS_ADDR'
+  /** Map it as any memory (CPU address or IOVA): the host bridge passes requests on. */
+  | 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE';
+
+/** What decided a verdict. */
+export type DistanceRule =
+  /** Provider and client are one function: data stays inside the device. */
+  | 'same-function'
+  /** A common bridge, and all ACS settings on the way are clear. */
+  | 'common-bridge'
+  /** A common bridge, but the ACS settings on the way could not all be read. */
+  | 'acs-unknown'
+  /** Through the host bridge: an AMD Zen CPU passes peer requests on. */
+  | 'cpu-zen'
+  /** Through the host bridge: it is (both are) listed. */
+  | 'host-bridge-listed'
+  /** Refused: a host bridge is not listed. */
+  | 'host-bridge-not-listed'
+  /** Refused: listed for traffic below one and the same host bridge, but these are two. */
+  | 'host-bridges-differ'
+  /** Refused: the first device on a root bus is neither 00.0 nor a root port, so it says nothing. */
+  | 'host-bridge-unidentified';
+
+export interface DistanceVerdict {
+  readonly mapType: PciP2pdmaMapType;
+  /** What mapType may turn out to be: several only when it is UNKNOWN. */
+  readonly possible: readonly PciP2pdmaMapType[];
+  /** Hops up from both to the common bridge, or the functions on both ways up to the root buses. */
+  readonly distance: number;
+  /** Functions on the way that have ACS redirection on, provider's leg first. */
+  readonly acs: readonly PciDev[];
+  /** False: ACS of the functions in `acsUnknown` could not be read, so `acs` may be incomplete. */
+  readonly acsKnown: boolean;
+  readonly acsUnknown: readonly PciDev[];
+  /** Where the ways up meet; null: nowhere below the root complex. */
+  readonly commonBridge: PciDev | null;
+  /** From the provider up to the common bridge (included) or the root bus. */
+  readonly providerPath: readonly PciDev[];
+  /** From the client up to the common bridge (not included) or the root bus. */
+  readonly clientPath: readonly PciDev[];
+  readonly hostBridges: readonly [provider: HostBridge, client: HostBridge];
+  readonly rule: DistanceRule;
+  /** One sentence: which functions, which rule. */
+  readonly reason: string;
+  /** What would help; null when nothing needs help. */
+  readonly remedy: string | null;
+}
+
+export interface AllowedHostBridge {
+  readonly vendor: number;
+  readonly device: number;
+  /** Good only when provider and client belong to this one host bridge. */
+  readonly sameHostBridge: boolean;
+  readonly why: string;
+}
+
+const INTEL = 0x8086;
+
+/**
+ * Host bridges known to pass requests on between their ports (pci_p2pdma_whitelist), by the first device on
+ * their root bus.
+ */
+export const P2PDMA_HOST_BRIDGES: readonly AllowedHostBridge[] = [
+  row(0x3c00, true, 'Xeon E5 (Sandy Bridge) DMI2: peers pass inside a socket, not across QPI'),
+  row(0x3c01, true, 'Xeon E5 (Sandy Bridge) root port 1a: peers pass inside a socket, not across QPI'),
+  row(0x2f00, true, 'Xeon E5/E7 v3 (Haswell) DMI2: peers pass inside a socket, not across QPI'),
+  row(0x2f01, true, 'Xeon E5/E7 v3 (Haswell) root port 0: peers pass inside a socket, not across QPI'),
+  row(0x2030, false, 'Xeon Scalable (Sky Lake-E) root port A: peers pass between its stacks'),
+  row(0x2031, false, 'Xeon Scalable (Sky Lake-E) root port B: peers pass between its stacks'),
+  row(0x2032, false, 'Xeon Scalable (Sky Lake-E) root port C: peers pass between its stacks'),
+  row(0x2033, false, 'Xeon Scalable (Sky Lake-E) root port D: peers pass between its stacks'),
+  row(0x2020, false, 'Xeon Scalable (Sky Lake-E) DMI3: peers pass between its stacks'),
+  row(
+    0x09a2,
+    false,
+    'Xeon Scalable (Ice Lake-X and later) VT-d/memory map device: peers pass between its stacks',
+  ),
+];
+
+function row(device: number, sameHostBridge: boolean, why: string): AllowedHostBridge {
+  return { vendor: INTEL, device, sameHostBridge, why };
+}
+
+/** cpu_supports_p2pdma(): AMD from family 17h (Zen) on passes peer requests on, whatever the host bridge. */
+export function cpuSupportsP2pdma(cpu: Cpu): boolean {
+  return cpu.vendor === 'AuthenticAMD' && cpu.family !== null && cpu.family >= 0x17;
+}
+
+/** pci_bridge_has_acs_redir(): `null` when its ACS capability could not be read. */
+export function pciBridgeHasAcsRedir(pdev: PciDev): boolean | null {
+  if (pdev.acs === 'unknown') return null;
+  if (pdev.acs === 'none') return false;
+  return (pdev.acs & (PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC)) !== 0;
+}
+
+/** pci_host_bridge_dev(): the device that tells which host bridge this is. */
+export function pciHostBridgeDev(bridge: HostBridge): PciDev | null {
+  const first = bridge.firstDevice;
+  if (first === null) return null;
+  return first.devfn === 0 || first.portType === 'root-port' ? first : null;
+}
+
+/** A verdict without its words, as the map path needs it. */
+export interface DistanceWalk extends Omit<DistanceVerdict, 'reason' | 'remedy' | 'acsKnown' | 'possible'> {
+  /** What it is when the unknown ACS settings turn out to redirect; equals mapType when nothing is unknown. */
+  readonly otherwise: PciP2pdmaMapType;
+}
+
+interface HostBridgeRuling {
+  readonly allowed: boolean;
+  readonly rule: DistanceRule;
+}
+
+/** host_bridge_whitelist(), after the CPU itself was asked. */
+function throughHostBridge(cpu: Cpu, a: HostBridge, b: HostBridge): HostBridgeRuling {
+  if (cpuSupportsP2pdma(cpu)) return { allowed: true, rule: 'cpu-zen' };
+  const same = a === b;
+  const first = oneHostBridge(a, same);
+  return !same && first.allowed ? oneHostBridge(b, same) : first;
+}
+
+function oneHostBridge(bridge: HostBridge, same: boolean): HostBridgeRuling {
+  const dev = pciHostBridgeDev(bridge);
+  if (dev === null) return { allowed: false, rule: 'host-bridge-unidentified' };
+  const entry = P2PDMA_HOST_BRIDGES.find((e) => e.vendor === dev.vendor && e.device === dev.device);
+  if (entry === undefined) return { allowed: false, rule: 'host-bridge-not-listed' };
+  if (entry.sameHostBridge && !same) return { allowed: false, rule: 'host-bridges-differ' };
+  return { allowed: true, rule: 'host-bridge-listed' };
+}
+
+function noteAcs(pdev: PciDev, redirecting: PciDev[], unknown: PciDev[]): void {
+  const redirects = pciBridgeHasAcsRedir(pdev);
+  if (redirects === null) unknown.push(pdev);
+  else if (redirects) redirecting.push(pdev);
+}
+
+/** The calculation itself; calcMapTypeAndDist() adds the words. */
+export function walkDistance(cpu: Cpu, provider: PciDev, client: PciDev): DistanceWalk {
+  const clientWay: PciDev[] = [];
+  for (let b: PciDev | null = client; b !== null; b = b.upstream) clientWay.push(b);
+
+  const acs: PciDev[] = [];
+  const acsUnknown: PciDev[] = [];
+  const providerPath: PciDev[] = [];
+  let commonBridge: PciDev | null = null;
+  let clientHops = clientWay.length;
+  for (let a: PciDev | null = provider; a !== null && commonBridge === null; a = a.upstream) {
+    providerPath.push(a);
+    noteAcs(a, acs, acsUnknown);
+    const at = clientWay.indexOf(a);
+    if (at >= 0) {
+      commonBridge = a;
+      clientHops = at;
+    }
+  }
+  const clientPath = clientWay.slice(0, clientHops);
+  for (const b of clientPath) noteAcs(b, acs, acsUnknown);
+
+  const providerHops = commonBridge === null ? providerPath.length : providerPath.length - 1;
+  const facts = {
+    distance: providerHops + clientHops,
+    acs,
+    acsUnknown,
+    commonBridge,
+    providerPath,
+    clientPath,
+    hostBridges: [provider.hostBridge, client.hostBridge] as const,
+  };
+  if (commonBridge !== null && acs.length === 0 && acsUnknown.length === 0) {
+    const rule = provider === client ? 'same-function' : 'common-bridge';
+    return { ...facts, mapType: 'PCI_P2PDMA_MAP_BUS_ADDR', otherwise: 'PCI_P2PDMA_MAP_BUS_ADDR', rule };
+  }
+  const { allowed, rule } = throughHostBridge(cpu, provider.hostBridge, client.hostBridge);
+  const through = allowed ? 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE' : 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
+  if (commonBridge !== null && acs.length === 0) {
+    return { ...facts, mapType: 'PCI_P2PDMA_MAP_UNKNOWN', otherwise: through, rule: 'acs-unknown' };
+  }
+  return { ...facts, mapType: through, otherwise: through, rule };
+}
+
+/**
+ * calc_map_type_and_dist(): may `client` do DMA to memory of `provider`, with the reason and what would help.
+ * Works for any two functions, whether or not there is peer memory.
+ */
+export function calcMapTypeAndDist(
+  topology: { readonly cpu: Cpu },
+  provider: PciDev,
+  client: PciDev,
+): DistanceVerdict {
+  const { otherwise, ...walk } = walkDistance(topology.cpu, provider, client);
+  return {
+    ...walk,
+    possible:
+      walk.mapType === 'PCI_P2PDMA_MAP_UNKNOWN' ? ['PCI_P2PDMA_MAP_BUS_ADDR', otherwise] : [walk.mapType],
+    acsKnown: walk.acsUnknown.length === 0,
+    reason: reasonFor(topology.cpu, provider, client, walk, otherwise),
+    remedy: remedyFor(walk),
+  };
+}
+
+type Facts = Omit<DistanceWalk, 'otherwise'>;
+
+function reasonFor(
+  cpu: Cpu,
+  provider: PciDev,
+  client: PciDev,
+  walk: Facts,
+  otherwise: PciP2pdmaMapType,
+): string {
+  const pair = `${client.bdf} and the memory of ${provider.bdf}`;
+  switch (walk.rule) {
+    case 'same-function':
+      return `${provider.bdf} does DMA to its own memory: the data stays inside the device.`;
+    case 'common-bridge':
+      return (
+        `${client.bdf} reaches the memory of ${provider.bdf} on the bus: they share the upstream bridge ` +
+        `${bdfOf(walk.commonBridge)}, and no function on the way redirects peer traffic (ACS).`
+      );
+    case 'acs-unknown':
+      return (
+        `It is unknown whether ACS redirects the traffic between ${pair}: they share the upstream bridge ` +
+        `${bdfOf(walk.commonBridge)}, but the ACS settings of ${bdfs(walk.acsUnknown)} could not be read. ` +
+        `If they are clear, it stays on the bus; if not, ${
+          otherwise === 'PCI_P2PDMA_MAP_NOT_SUPPORTED'
+            ? 'the kernel refuses it'
+            : 'it goes through the host bridge'
+        }.`
+      );
+    case 'cpu-zen':
+      return (
+        `${detour(pair, walk)}, and the CPU (AMD, family ${hex(cpu.family ?? 0)}) passes peer traffic on ` +
+        'in its host bridges.'
+      );
+    case 'host-bridge-listed':
+      return (
+        `${detour(pair, walk)}, and ${hostBridgeNames(walk)} ` +
+        'on the kernel’s list of host bridges that pass peer traffic on.'
+      );
+    case 'host-bridge-not-listed':
+      return (
+        `${detour(pair, walk)}, but ${hostBridgeNames(walk)} not on the kernel’s list of host bridges that pass ` +
+        `peer traffic on, nor ${cpu.vendor === null ? 'is the CPU known to be' : 'is the CPU'} an AMD Zen.`
+      );
+    case 'host-bridges-differ':
+      return (
+        `${detour(pair, walk)}, but ${hostBridgeNames(walk)} on the kernel’s list only for traffic ` +
+        'below one host bridge, and these are two.'
+      );
+    case 'host-bridge-unidentified':
+      return (
+        `${detour(pair, walk)}, but a host bridge cannot be told from the kernel’s list: ` +
+        `the first device on its root bus (${rootBuses(walk)}) is neither 00.0 nor a root port.`
+      );
+  }
+}
+
+/** Why the traffic goes up to the host bridge. */
+function detour(pair: string, walk: Facts): string {
+  if (walk.commonBridge === null) {
+    return `Traffic between ${pair} goes through the host bridge, since they share no upstream bridge`;
+  }
+  const also =
+    walk.acsUnknown.length === 0 ? '' : ` (the ACS settings of ${bdfs(walk.acsUnknown)} could not be read)`;
+  return (
+    `Traffic between ${pair} is sent up to the host bridge by ACS redirection in ${bdfs(walk.acs)}${also}, ` +
+    `although they share the upstream bridge ${walk.commonBridge.bdf}`
+  );
+}
+
+function remedyFor(walk: Facts): string | null {
+  if (walk.mapType === 'PCI_P2PDMA_MAP_BUS_ADDR') return null;
+  if (walk.rule === 'acs-unknown') {
+    return (
+      'Read the topology as root (for example `sudo p2pdma explain`): ACS settings lie in extended ' +
+      'configuration space, which only root can read.'
+    );
+  }
+  if (walk.commonBridge !== null) {
+    const more =
+      walk.acsUnknown.length === 0
+        ? ''
+        : ` The list may be incomplete: the ACS settings of ${bdfs(walk.acsUnknown)} could not be read; ask as root.`;
+    return (
+      `Boot with "${disableAcsRedir(walk.acs)}" on the kernel command line (keep the quotes: to a boot loader ` +
+      'a bare semicolon ends the command). This costs isolation: the devices below these functions can then reach ' +
+      `each other’s memory without the IOMMU in between, so do not do it where they belong to different guests.${more}`
+    );
+  }
+  if (walk.mapType === 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE') return null;
+  if (walk.rule === 'host-bridges-differ') {
+    return 'Put both devices below one host bridge (slots of the same CPU socket), or below one PCIe switch.';
+  }
+  return 'Put both devices below one PCIe switch, or copy through host memory (provider: none).';
+}
+
+/** The kernel parameter that turns ACS redirection off in these functions: `pci=disable_acs_redir=a;b`. */
+export function disableAcsRedir(functions: readonly PciDev[]): string {
+  return `pci=disable_acs_redir=${functions.map((f) => f.bdf).join(';')}`;
+}
+
+function hostBridgeNames(walk: Facts): string {
+  const [a, b] = walk.hostBridges;
+  return a === b
+    ? `host bridge ${hostBridgeName(a)} is`
+    : `host bridges ${hostBridgeName(a)} and ${hostBridgeName(b)} are`;
+}
+
+function hostBridgeName(bridge: HostBridge): string {
+  const dev = bridge.firstDevice;
+  const id = dev === null ? '' : ` (${hex(dev.vendor)}:${hex(dev.device)})`;
+  return `${hex(bridge.domain)}:${hex(bridge.bus, 2)}${id}`;
+}
+
+function rootBuses(walk: Facts): string {
+  const [a, b] = walk.hostBridges;
+  return (a === b ? [a] : [a, b]).map((h) => `${hostBridgeName(h)}: ${bdfOf(h.firstDevice)}`).join(', ');
+}
+
+function bdfOf(pdev: PciDev | null): string {
+  return pdev === null ? 'none' : pdev.bdf;
+}
+
+function bdfs(functions: readonly PciDev[]): string {
+  return functions.map((f) => f.bdf).join(', ');
+}
+
+function hex(value: number, digits = 4): string {
+  return value.toString(16).padStart(digits, '0');
+}

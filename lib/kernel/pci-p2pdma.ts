@@ -1,0 +1,212 @@
+/**
+ * Mirrors drivers/pci/p2pdma.c (6.12; RFC patches 1 to 3 and 14). Two halves have files of their own, which this
+ * one exports: pci-p2pdma-distance (may this pair talk, and how far is it) and pci-p2pdma-pool (the
+ * memory). Here is what ties them: orchestrators choosing a provider, and mappers asking for the map type.
+ */
+import type { Cpu, PciDev, Topology } from '../backend/topology.js';
+import { ENODEV } from '../errno.js';
+import { trace, tracing } from '../trace.js';
+import type { Device } from './dma-map-ops.js';
+import type { DevPagemap } from './memremap.js';
+import { calcMapTypeAndDist, type PciP2pdmaMapType, walkDistance } from './pci-p2pdma-distance.js';
+import { p2pdmaOf, pciHasP2pmem } from './pci-p2pdma-pool.js';
+
+export {
+  type AllowedHostBridge,
+  calcMapTypeAndDist,
+  cpuSupportsP2pdma,
+  type DistanceRule,
+  type DistanceVerdict,
+  disableAcsRedir,
+  P2PDMA_HOST_BRIDGES,
+  type PciP2pdmaMapType,
+  pciBridgeHasAcsRedir,
+  pciHostBridgeDev,
+} from './pci-p2pdma-distance.js';
+export {
+  type BarMapper,
+  type MmapRequest,
+  type P2pmem,
+  P2pmemMapping,
+  pciAllocP2pmem,
+  pciFreeP2pmem,
+  pciHasP2pmem,
+  pciMmapP2pmem,
+  pciP2pdmaAddResource,
+  pciP2pdmaRelease,
+  pciP2pmemAllocSgl,
+  pciP2pmemAvailable,
+  pciP2pmemFreeSgl,
+  pciP2pmemPublish,
+  pciP2pmemSize,
+  pciP2pmemVirtToBus,
+} from './pci-p2pdma-pool.js';
+
+/**
+ * The verdict for a pair, kept with the provider if it is one. `verbose` says on the trace why it is refused or
+ * redirected, and what would help (the kernel's warning in dmesg).
+ */
+function computeMapType(cpu: Cpu, provider: PciDev, client: PciDev, verbose: boolean) {
+  const walk = walkDistance(cpu, provider, client);
+  p2pdmaOf(provider)?.mapTypes.set(client.id, walk.mapType);
+  if (verbose && walk.mapType !== 'PCI_P2PDMA_MAP_BUS_ADDR' && tracing()) {
+    const { reason, remedy } = calcMapTypeAndDist({ cpu }, provider, client);
+    trace('pci-p2pdma', 'warn', {
+      provider: provider.bdf,
+      client: client.bdf,
+      mapType: walk.mapType,
+      acs: walk.acs.map((f) => f.bdf),
+      reason,
+      remedy,
+    });
+  }
+  return walk;
+}
+
+export interface DistanceOptions {
+  /** Say on the trace why a pair is refused or redirected. */
+  readonly verbose?: boolean;
+}
+
+/**
+ * pci_p2pdma_distance_many(): the sum over all clients, or -1: there are none, one is not a PCI function (null),
+ * or one cannot reach the provider. A pair whose ACS settings are unknown counts as possible.
+ */
+export function pciP2pdmaDistanceMany(
+  cpu: Cpu,
+  provider: PciDev,
+  clients: readonly (PciDev | null)[],
+  options: DistanceOptions = {},
+): number {
+  if (clients.length === 0) return -1;
+  let sum = 0;
+  let refused = false;
+  for (const client of clients) {
+    if (client === null) return -1;
+    const { mapType, distance } = computeMapType(cpu, provider, client, options.verbose ?? false);
+    // When verbose, go on, so that every obstacle is named.
+    if (mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED') refused = true;
+    if (refused && !options.verbose) return -1;
+    sum += distance;
+  }
+  return refused ? -1 : sum;
+}
+
+/** pci_p2pdma_distance() */
+export function pciP2pdmaDistance(
+  cpu: Cpu,
+  provider: PciDev,
+  client: PciDev | null,
+  options: DistanceOptions = {},
+): number {
+  return pciP2pdmaDistanceMany(cpu, provider, [client], options);
+}
+
+/**
+ * pci_p2pmem_find_many(): the published provider with the smallest summed distance to all clients, or null. Among
+ * equally near ones any, with the same probability, so that load spreads; `random` is in [0, 1).
+ */
+export function pciP2pmemFindMany(
+  topology: Pick<Topology, 'cpu' | 'functions'>,
+  clients: readonly (PciDev | null)[],
+  random: () => number = Math.random,
+): PciDev | null {
+  let closest = Number.POSITIVE_INFINITY;
+  const nearest: PciDev[] = [];
+  for (const pdev of topology.functions) {
+    if (!pciHasP2pmem(pdev)) continue;
+    const distance = pciP2pdmaDistanceMany(topology.cpu, pdev, clients);
+    if (distance < 0 || distance > closest) continue;
+    if (distance < closest) {
+      nearest.length = 0;
+      closest = distance;
+    }
+    nearest.push(pdev);
+  }
+  return nearest[Math.floor(random() * nearest.length)] ?? null;
+}
+
+/** pci_p2pmem_find() */
+export function pciP2pmemFind(
+  topology: Pick<Topology, 'cpu' | 'functions'>,
+  client: PciDev | null,
+  random?: () => number,
+): PciDev | null {
+  return pciP2pmemFindMany(topology, [client], random);
+}
+
+/**
+ * pci_p2pdma_map_type(): how `dev` must map memory of this pagemap. The first question about a pair computes the
+ * answer and says why on the trace; later ones find it cached, until the provider goes.
+ */
+export function pciP2pdmaMapType(pgmap: DevPagemap, dev: PciDev | null): PciP2pdmaMapType {
+  const { provider } = pgmap;
+  if (provider === null || dev === null) return 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
+  const p2pdma = p2pdmaOf(provider);
+  if (p2pdma === null) return 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
+  const cached = p2pdma.mapTypes.get(dev.id);
+  if (cached !== undefined) return cached;
+  return computeMapType(p2pdma.cpu, provider, dev, true).mapType;
+}
+
+/**
+ * pci_p2pdma_should_map_bus(): 1: give the device the bus address (phys + pciP2pdmaBusOffset()); 0: map it as
+ * any memory; -1: it must not be mapped for this device.
+ */
+export function pciP2pdmaShouldMapBus(dev: Device, pgmap: DevPagemap): 1 | 0 | -1 {
+  const mapType = pciP2pdmaMapType(pgmap, dev.pdev);
+  switch (mapType) {
+    case 'PCI_P2PDMA_MAP_BUS_ADDR':
+      return 1;
+    case 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE':
+      return 0;
+    case 'PCI_P2PDMA_MAP_NOT_SUPPORTED':
+    case 'PCI_P2PDMA_MAP_UNKNOWN':
+      return -1;
+    default:
+      return mapType satisfies never;
+  }
+}
+
+/** pci_p2pdma_bus_offset(): what to add to a CPU physical address to get the one on the bus. */
+export function pciP2pdmaBusOffset(pgmap: DevPagemap): number {
+  return pgmap.busOffset;
+}
+
+/** What an attribute (sysfs, configfs) that switches P2PDMA on says. */
+export interface P2pdmaEnable {
+  readonly useP2pdma: boolean;
+  /** The provider it names; null: any. */
+  readonly provider: PciDev | null;
+}
+
+/**
+ * pci_p2pdma_enable_store(): read such an attribute's text: the name of a PCI function, or a boolean. -ENODEV: the
+ * function has no (published) peer memory, or it is neither.
+ *
+ * `0` and `1` count only as the whole text: the name of a function that is not there, such as
+ * `0000:01:00.1`, must not pass for "off".
+ */
+export function pciP2pdmaEnableStore(page: string, topology: Pick<Topology, 'find'>): P2pdmaEnable | number {
+  const text = page.endsWith('\n') ? page.slice(0, -1) : page;
+  const provider = topology.find(text);
+  if (provider !== null && provider.bdf === text) {
+    return pciHasP2pmem(provider) ? { useP2pdma: true, provider } : -ENODEV;
+  }
+  if (/^[01]\P{Cc}/u.test(text)) return -ENODEV;
+  const useP2pdma = kstrtobool(text);
+  return useP2pdma === null ? -ENODEV : { useP2pdma, provider: null };
+}
+
+/** kstrtobool(): only the first letter counts, after an o the first two. */
+function kstrtobool(text: string): boolean | null {
+  if (/^([yt1]|on)/i.test(text)) return true;
+  if (/^([nf0]|of)/i.test(text)) return false;
+  return null;
+}
+
+/** pci_p2pdma_enable_show(): the attribute's text. */
+export function pciP2pdmaEnableShow(enable: P2pdmaEnable): string {
+  if (!enable.useP2pdma) return '0\n';
+  return enable.provider === null ? '1\n' : `${enable.provider.bdf}\n`;
+}
