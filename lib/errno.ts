@@ -25,8 +25,10 @@ export const ENOSPC = 28;
 export const EROFS = 30;
 export const ERANGE = 34;
 export const ENOSYS = 38;
+export const EBADE = 52;
 export const ENODATA = 61;
 export const ETIME = 62;
+export const ENOLINK = 67;
 export const EREMOTEIO = 121;
 export const EILSEQ = 84;
 export const EOPNOTSUPP = 95;
@@ -58,8 +60,10 @@ const names = new Map<number, string>([
   [EROFS, 'EROFS'],
   [ERANGE, 'ERANGE'],
   [ENOSYS, 'ENOSYS'],
+  [EBADE, 'EBADE'],
   [ENODATA, 'ENODATA'],
   [ETIME, 'ETIME'],
+  [ENOLINK, 'ENOLINK'],
   [EREMOTEIO, 'EREMOTEIO'],
   [EILSEQ, 'EILSEQ'],
   [EOPNOTSUPP, 'EOPNOTSUPP'],
