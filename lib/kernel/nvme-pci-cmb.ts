@@ -1,0 +1,150 @@
+/**
+ * Mirrors nvme_map_cmb() of drivers/nvme/host/pci.c (6.12) and the char device's mmap of RFC patch 15: the
+ * Controller Memory Buffer, offered to everybody as peer memory.
+ *
+ *     CMBLOC, CMBSZ ──▶ BAR, offset, size ──▶ pciP2pdmaAddResource ──▶ publish, if it takes reads and writes
+ *                                                      │
+ *                                                      ├──▶ this drive's own submission queues (CMBSZ.SQS)
+ *                                                      └──▶ whoever mmaps it
+ */
+import type { Hardware, NvmeHardware } from '../backend/hardware.js';
+import * as nvme from '../backend/nvme.js';
+import type { Cpu } from '../backend/topology.js';
+import { ENODEV, errnoName } from '../errno.js';
+import { trace, tracing } from '../trace.js';
+import { MEMREMAP_COMPAT_ALIGN, type Mm } from './memremap.js';
+import type { NvmeParams } from './nvme-core.js';
+import type { SqMemory } from './nvme-pci-queue.js';
+import {
+  type P2pmemMapping,
+  pciAllocP2pmem,
+  pciFreeP2pmem,
+  pciMmapP2pmem,
+  pciP2pdmaAddResource,
+  pciP2pdmaRelease,
+  pciP2pmemPublish,
+  pciP2pmemVirtToBus,
+} from './pci-p2pdma.js';
+
+/** What the driver finds around its device. */
+export interface NvmeEnvironment {
+  readonly hardware: Hardware;
+  readonly mm: Mm;
+  readonly cpu: Cpu;
+  readonly params: NvmeParams;
+}
+
+const DATA_BOTH_WAYS = nvme.NVME_CMBSZ_RDS | nvme.NVME_CMBSZ_WDS;
+
+/** The CMB of one controller. */
+export class NvmeCmb {
+  readonly #hw: NvmeHardware;
+  readonly #env: NvmeEnvironment;
+  #useSqes = false;
+  /** Bytes the controller has; 0: no CMB. */
+  size = 0;
+  /** It is registered as peer memory. */
+  mapped = false;
+  /** Null, or why orchestrators may not choose it. */
+  unusable: string | null = null;
+
+  constructor(hw: NvmeHardware, env: NvmeEnvironment) {
+    this.#hw = hw;
+    this.#env = env;
+  }
+
+  /** nvme_map_cmb(). A CMB that does not fit is left alone without a message, as in the kernel; `unusable` says why. */
+  map(): void {
+    if (this.mapped) {
+      this.#enable();
+      return;
+    }
+    const { regs, pdev } = this.#hw;
+    const cmbs = (regs.read32(nvme.NVME_REG_CAP + 4) & nvme.NVME_CAP_HI_CMBS) !== 0;
+    if (cmbs) regs.write32(nvme.NVME_REG_CMBMSC, nvme.NVME_CMBMSC_CRE);
+    const cmbsz = regs.read32(nvme.NVME_REG_CMBSZ);
+    if (cmbsz === 0) return;
+    const cmbloc = regs.read32(nvme.NVME_REG_CMBLOC);
+    const unit = nvme.cmbSizeUnit((cmbsz >>> nvme.NVME_CMBSZ_SZU_SHIFT) & nvme.NVME_CMBSZ_SZU_MASK);
+    const offset = unit * (cmbloc >>> nvme.NVME_CMBLOC_OFST_SHIFT);
+    const bir = cmbloc & nvme.NVME_CMBLOC_BIR_MASK;
+    const bar = pdev.bars[bir] ?? null;
+    this.size = unit * (cmbsz >>> nvme.NVME_CMBSZ_SZ_SHIFT);
+    if (bar === null || offset > bar.size) {
+      this.unusable = `its offset 0x${offset.toString(16)} lies outside BAR ${bir}`;
+      return;
+    }
+    // Behind some bridges the BAR is smaller than what the controller has.
+    this.size = Math.min(this.size, bar.size - offset);
+    if (this.size % MEMREMAP_COMPAT_ALIGN !== 0 || bar.cpuAddress % MEMREMAP_COMPAT_ALIGN !== 0) {
+      const what =
+        this.size % MEMREMAP_COMPAT_ALIGN !== 0
+          ? `size ${this.size}`
+          : `start 0x${bar.cpuAddress.toString(16)}`;
+      this.unusable = `its ${what} is not a multiple of 2 MiB, the granule of memory hot-plug`;
+      return;
+    }
+    if (cmbs) this.#enable = () => this.#writeCmbmsc(bar.busAddress + offset);
+    this.#enable();
+    const error = pciP2pdmaAddResource(this.#env.mm, this.#env.cpu, pdev, bir, this.size, offset, this.#hw);
+    if (error !== 0) {
+      if (cmbs) this.#writeCmbmsc(0);
+      this.unusable = `it could not be registered as peer memory (${errnoName(error)})`;
+      if (tracing()) trace('nvme-pci', 'cmb_failed', { controller: pdev.bdf, errno: errnoName(error) });
+      return;
+    }
+    this.mapped = true;
+    this.#useSqes = this.#env.params.useCmbSqes && (cmbsz & nvme.NVME_CMBSZ_SQS) !== 0;
+    if ((cmbsz & DATA_BOTH_WAYS) === DATA_BOTH_WAYS) pciP2pmemPublish(pdev, true);
+    else {
+      const reads = (cmbsz & nvme.NVME_CMBSZ_RDS) !== 0;
+      const writes = (cmbsz & nvme.NVME_CMBSZ_WDS) !== 0;
+      this.unusable = `the controller allows ${reads ? 'no data of writes' : writes ? 'no data of reads' : 'no data'} in it`;
+    }
+  }
+
+  /** Tell the controller where its CMB is on the bus; after a reset it has to be told again. */
+  #enable: () => void = () => {};
+
+  #writeCmbmsc(address: number): void {
+    const { regs } = this.#hw;
+    const flags = address === 0 ? 0 : nvme.NVME_CMBMSC_CRE | nvme.NVME_CMBMSC_CMSE;
+    // High half first: the low half switches the range on.
+    regs.write32(nvme.NVME_REG_CMBMSC + 4, Math.floor(address / 2 ** 32));
+    regs.write32(nvme.NVME_REG_CMBMSC, ((address >>> 0) | flags) >>> 0);
+  }
+
+  /** The CMB part of nvme_alloc_sq_cmds(): null when submission queues do not go there, or it is full. */
+  allocSq(bytes: number): SqMemory | null {
+    if (!this.mapped || !this.#useSqes) return null;
+    const { pdev } = this.#hw;
+    const block = pciAllocP2pmem(pdev, bytes);
+    if (block === null) return null;
+    const mapped = this.#hw.mapBar(block.bar, block.offset, block.length);
+    return {
+      view: new DataView(mapped.buffer, 0, bytes),
+      bus: pciP2pmemVirtToBus(pdev, block.phys),
+      inCmb: true,
+      free() {
+        mapped.unmap();
+        pciFreeP2pmem(pdev, block);
+      },
+    };
+  }
+
+  /**
+   * RFC patch 15: mmap of the controller's char device. Allocates from the CMB; the caller cannot choose where, so the
+   * offset is ignored. (A landed kernel answers ENODEV and has `p2pmem/allocate` instead.)
+   */
+  mmap(length: number, shared: boolean): P2pmemMapping | number {
+    if (!this.mapped) return -ENODEV;
+    return pciMmapP2pmem(this.#env.mm, this.#hw.pdev, { length, offset: 0, shared });
+  }
+
+  /** nvme_release_cmb() */
+  release(): void {
+    if (!this.mapped) return;
+    this.mapped = false;
+    pciP2pdmaRelease(this.#hw.pdev);
+  }
+}
