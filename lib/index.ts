@@ -12,7 +12,7 @@ export type {
 } from './backend/backend.js';
 export type { AcsControl, Bdf, Cpu, HostBridge, PciBar, PciDev, Topology } from './backend/topology.js';
 export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
-export type { ReadStreamOptions, WriteStreamOptions } from './streams/options.js';
+export { optionHelp, type ReadStreamOptions, type WriteStreamOptions } from './streams/options.js';
 export { P2pReadStream } from './streams/read-stream.js';
 export type { Receipt, Transport } from './streams/receipt.js';
 export { Target } from './streams/target.js';
@@ -23,6 +23,7 @@ export {
   createReadStream,
   createWriteStream,
   type Explanation,
+  MACHINE_PRESETS,
   type MachineSpec,
   openSystem,
   type PipelineDestination,

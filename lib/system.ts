@@ -9,6 +9,7 @@ import type {
   Mapping,
   OpenOptions,
 } from './backend/backend.js';
+import { presets } from './backend/emulator/presets.js';
 import type { PciDev, Topology } from './backend/topology.js';
 import { P2pdmaError } from './errors.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from './kernel/pci-p2pdma.js';
@@ -91,6 +92,8 @@ export interface PipelineOptions extends Omit<ReadStreamOptions, 'autoClose' | '
   force?: boolean;
   /** Read the destinations back through host memory and compare; a difference is ERR_VERIFY_MISMATCH with its offset. */
   verify?: boolean;
+  /** Called ten times a second with the bytes written by the slowest destination, and the total if it is known. */
+  onProgress?: (bytes: number, total: number | null) => void;
 }
 
 export type PipelineSource = string | URL | Target | P2pReadStream | Readable;
@@ -300,6 +303,9 @@ async function openEmulated(spec: MachineSpec): Promise<Backend> {
   return openEmulator({ machine: await loadMachine(spec) });
 }
 
+/** The machines that come with the package, by name. */
+export const MACHINE_PRESETS: readonly string[] = Object.keys(presets);
+
 let shared: Promise<System> | null = null;
 
 /** The system that `createReadStream(path)` and its sisters use when none is given: opened at first use. */
@@ -350,6 +356,7 @@ export async function pipeline(
   const {
     system: given,
     verify,
+    onProgress,
     destinationStart,
     flags,
     flush,
@@ -390,7 +397,7 @@ export async function pipeline(
     reader.destroy();
     throw error;
   }
-  return run(reader, writers, { verify, signal });
+  return run(reader, writers, { verify, signal, onProgress });
 }
 
 /** A copy onto itself would read what it has just written (or truncated). */

@@ -61,6 +61,21 @@ export type WriteStreamOptions = z.input<typeof writeOptions>;
 export type ReadSettings = z.output<typeof readOptions>;
 export type WriteSettings = z.output<typeof writeOptions>;
 
+/** What each option means, for help texts. */
+export const optionHelp: Record<keyof typeof readOptions.shape | keyof typeof writeOptions.shape, string> =
+  Object.fromEntries(
+    Object.entries({ ...readOptions.shape, ...writeOptions.shape }).map(([name, type]) => [
+      name,
+      description(type),
+    ]),
+  ) as never;
+
+function description(type: z.ZodType): string {
+  const inner =
+    type instanceof z.ZodDefault || type instanceof z.ZodOptional ? (type.unwrap() as z.ZodType) : type;
+  return type.description ?? inner.description ?? '';
+}
+
 /**
  * Validate `value` against a table, with Node's error codes: the option and the value are in the message.
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE

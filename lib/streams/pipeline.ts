@@ -14,6 +14,8 @@ export interface RunOptions {
   /** Read every destination back through host memory and compare. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called ten times a second with the bytes written by the slowest destination, and how many there will be (if known). */
+  readonly onProgress?: ((bytes: number, total: number | null) => void) | undefined;
 }
 
 /**
@@ -38,17 +40,20 @@ export async function run(
   options.signal?.addEventListener('abort', abort, { once: true });
 
   const passing = options.verify && !(source instanceof P2pReadStream) ? new PassingDigest() : null;
+  let progress: NodeJS.Timeout | undefined;
   try {
     if (failure === null) {
       await checkBeforeFirstByte(source, destinations);
       if (passing !== null)
         source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
+      progress = watch(source, destinations, options.onProgress);
       for (const destination of destinations) source.pipe(destination);
       await Promise.all(destinations.map((destination) => finished(destination)));
     }
   } catch (error) {
     fail(error as Error);
   } finally {
+    clearInterval(progress);
     options.signal?.removeEventListener('abort', abort);
   }
   if (failure !== null) {
@@ -57,6 +62,7 @@ export async function run(
   }
 
   const receipt = merge(source, destinations);
+  options.onProgress?.(receipt.bytes, receipt.bytes);
   try {
     if (options.verify) await verify(source, destinations, receipt, passing);
   } finally {
@@ -82,6 +88,22 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
       });
     }
   }
+}
+
+function watch(
+  source: Readable,
+  destinations: readonly Writable[],
+  onProgress: RunOptions['onProgress'],
+): NodeJS.Timeout | undefined {
+  if (onProgress === undefined) return undefined;
+  const total = source instanceof P2pReadStream ? source.length : null;
+  return setInterval(() => {
+    const written = destinations.map((d) =>
+      d instanceof P2pWriteStream ? d.bytesWritten : Number.POSITIVE_INFINITY,
+    );
+    const slowest = Math.min(...written);
+    onProgress(Number.isFinite(slowest) ? slowest : 0, total);
+  }, 100);
 }
 
 /** Destroyed or finished, wait until its I/O is over and its target closed. */
