@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { EFAULT, EREMOTEIO } from '../../lib/errno.js';
-import { FOLL_PCI_P2PDMA, newPageRange, unpinUserPages } from '../../lib/kernel/gup.js';
+import { FOLL_LONGTERM, FOLL_PCI_P2PDMA, newPageRange, unpinUserPages } from '../../lib/kernel/gup.js';
 import {
   copyFromIter,
   copyToIter,
@@ -165,6 +165,13 @@ t.test('the names without flags never give P2P memory', async (t) => {
   t.equal(iter.count, bytes.length - 4096);
   unpinUserPages(mm, out);
   t.equal(pgmap.refs, 0);
+});
+
+t.test('a read into memory adds FOLL_WRITE, a write from it does not', async (t) => {
+  const { mm, out } = machine();
+  const { bytes } = fakeCmb(mm);
+  t.equal(iovIterGetPagesFlags(mm, iovIterUbuf(READ, bytes), out, 4096, FOLL_LONGTERM), -EFAULT);
+  t.equal(iovIterGetPagesFlags(mm, iovIterUbuf(WRITE, bytes), out, 4096, FOLL_LONGTERM), -EREMOTEIO);
 });
 
 t.test('a bvec iterator describes ranges without pinning them', async (t) => {
