@@ -142,6 +142,7 @@ export class NvmeCtrl {
   volatileWriteCache = false;
   oncs = 0;
   namespaces: NvmeNs[] = [];
+  scanLock: Promise<void> = Promise.resolve();
   /** Where admin commands go: it never takes P2P memory. */
   readonly adminQueue: RequestQueue;
 
@@ -328,8 +329,14 @@ export async function nvmeInitIdentify(ctrl: NvmeCtrl): Promise<void> {
   ctrl.oncs = id.getUint16(nvme.NVME_ID_CTRL_ONCS, true);
 }
 
-/** nvme_scan_work(): bring the list of namespaces up to date. What was there keeps its object. */
-export async function nvmeScanWork(ctrl: NvmeCtrl): Promise<void> {
+/** nvme_scan_work(): bring the list of namespaces up to date. What was there keeps its object. One scan at a time. */
+export function nvmeScanWork(ctrl: NvmeCtrl): Promise<void> {
+  const scan = ctrl.scanLock.then(() => nvmeScan(ctrl));
+  ctrl.scanLock = scan.catch(() => {});
+  return scan;
+}
+
+async function nvmeScan(ctrl: NvmeCtrl): Promise<void> {
   const active: number[] = [];
   for (let after = 0; ; ) {
     const list = await nvmeIdentify(ctrl, nvme.NVME_ID_CNS_NS_ACTIVE_LIST, after);

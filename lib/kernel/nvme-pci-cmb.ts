@@ -12,7 +12,7 @@ import * as nvme from '../backend/nvme.js';
 import type { Cpu } from '../backend/topology.js';
 import { ENODEV, errnoName } from '../errno.js';
 import { trace, tracing } from '../trace.js';
-import { MEMREMAP_COMPAT_ALIGN, type Mm } from './memremap.js';
+import type { Mm } from './memremap.js';
 import type { NvmeParams } from './nvme-core.js';
 import type { SqMemory } from './nvme-pci-queue.js';
 import {
@@ -22,7 +22,9 @@ import {
   pciMmapP2pmem,
   pciP2pdmaAddResource,
   pciP2pdmaRelease,
+  pciP2pmemAvailable,
   pciP2pmemPublish,
+  pciP2pmemSize,
   pciP2pmemVirtToBus,
 } from './pci-p2pdma.js';
 
@@ -32,6 +34,8 @@ export interface NvmeEnvironment {
   readonly mm: Mm;
   readonly cpu: Cpu;
   readonly params: NvmeParams;
+  /** memremap_compat_align(): the granule of memory hot-plug. */
+  readonly memremapAlign: number;
 }
 
 const DATA_BOTH_WAYS = nvme.NVME_CMBSZ_RDS | nvme.NVME_CMBSZ_WDS;
@@ -76,12 +80,10 @@ export class NvmeCmb {
     }
     // Behind some bridges the BAR is smaller than what the controller has.
     this.size = Math.min(this.size, bar.size - offset);
-    if (this.size % MEMREMAP_COMPAT_ALIGN !== 0 || bar.cpuAddress % MEMREMAP_COMPAT_ALIGN !== 0) {
-      const what =
-        this.size % MEMREMAP_COMPAT_ALIGN !== 0
-          ? `size ${this.size}`
-          : `start 0x${bar.cpuAddress.toString(16)}`;
-      this.unusable = `its ${what} is not a multiple of 2 MiB, the granule of memory hot-plug`;
+    const align = this.#env.memremapAlign;
+    if (this.size % align !== 0 || bar.cpuAddress % align !== 0) {
+      const what = this.size % align !== 0 ? `size ${this.size}` : `start 0x${bar.cpuAddress.toString(16)}`;
+      this.unusable = `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;
       return;
     }
     if (cmbs) this.#enable = () => this.#writeCmbmsc(bar.busAddress + offset);
@@ -141,10 +143,13 @@ export class NvmeCmb {
     return pciMmapP2pmem(this.#env.mm, this.#hw.pdev, { length, offset: 0, shared });
   }
 
-  /** nvme_release_cmb() */
-  release(): void {
-    if (!this.mapped) return;
+  /** nvme_release_cmb(). @returns bytes that somebody still holds */
+  release(): number {
+    if (!this.mapped) return 0;
     this.mapped = false;
-    pciP2pdmaRelease(this.#hw.pdev);
+    const { pdev } = this.#hw;
+    const held = pciP2pmemSize(pdev) - pciP2pmemAvailable(pdev);
+    pciP2pdmaRelease(pdev);
+    return held;
   }
 }

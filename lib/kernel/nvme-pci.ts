@@ -254,6 +254,7 @@ export class NvmeDev implements NvmeCtrlOps {
     if (tracing()) trace('nvme-pci', 'remove', { controller: this.ctrl.name });
     this.#die();
     this.#release();
+    this.cmb.release();
   }
 
   /** nvme_mark_namespaces_dead(), and an answer for every request. */
@@ -266,7 +267,7 @@ export class NvmeDev implements NvmeCtrlOps {
     this.requests.failAll();
   }
 
-  /** nvme_shutdown(): an orderly end. Everything the driver took is given back. */
+  /** nvme_shutdown(): an orderly end. What the driver took is given back; the CMB has an end of its own. */
   async shutdown(): Promise<void> {
     const { ctrl } = this;
     if (ctrl.state === 'NVME_CTRL_LIVE' && this.hw.present) {
@@ -285,7 +286,7 @@ export class NvmeDev implements NvmeCtrlOps {
     this.#release();
   }
 
-  /** nvme_free_queues(), nvme_release_prp_pools() and the end of the CMB. */
+  /** nvme_free_queues() and nvme_release_prp_pools() */
   #release(): void {
     for (const queue of this.requests.queues) {
       queue.sq.free();
@@ -293,7 +294,6 @@ export class NvmeDev implements NvmeCtrlOps {
     }
     this.requests.queues = [];
     this.#mapper.destroy();
-    this.cmb.release();
   }
 }
 
