@@ -12,6 +12,7 @@ import { PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
 import { EINVAL, ENOMEM, EREMOTEIO } from '../errno.js';
 import { trace, tracing } from '../trace.js';
+import { dmaDirectMapPhys, dmaDirectMapSg, dmaDirectUnmapSg } from './dma-direct.js';
 import {
   type Device,
   DMA_ATTR_P2PDMA,
@@ -92,6 +93,7 @@ function translate(
     }
   } catch (error) {
     if (op === 'unmap') throw error;
+    if (tracing()) trace('dma-iommu', 'map_failed', { device: dev.name, error: String(error) });
   }
   return done;
 }
@@ -228,25 +230,31 @@ export const iommuDmaOps: DmaMapOps = {
 };
 
 /**
- * Dma ops of an IOMMU driver that was never taught P2PDMA (the RFC names ARM's and PowerPC's of 2020): no flag, so
- * queues do not offer it, and a list with peer memory is refused as a whole.
+ * DMA ops of an IOMMU driver that was never taught P2PDMA (the RFC names ARM's and PowerPC's of 2020): no flag, so
+ * queues do not offer it, and a list with peer memory is refused as a whole. Ordinary memory is mapped; of a
+ * device that iommuSetupDmaOps() did not set up, untranslated.
  */
 export const legacyIommuOps: DmaMapOps = {
   name: 'legacy-iommu',
   flags: 0,
   mapSg(dev, sgl, nents, dir, attrs) {
-    let sg: Scatterlist | null = sgl;
-    for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) {
-      if (sg.pgmap?.type === 'MEMORY_DEVICE_PCI_P2PDMA') {
-        clear(sgl, nents);
-        return -EREMOTEIO;
-      }
-    }
-    return iommuDmaMapSg(dev, sgl, nents, dir, attrs);
+    const known = attrs & ~DMA_ATTR_P2PDMA;
+    return dev.iommuDomain === null
+      ? dmaDirectMapSg(dev, sgl, nents, dir, known)
+      : iommuDmaMapSg(dev, sgl, nents, dir, known);
   },
-  unmapSg: iommuDmaUnmapSg,
-  mapPhys: iommuDmaMapPhys,
-  unmapPhys: iommuDmaUnmapPhys,
+  unmapSg(dev, sgl, nents, dir, attrs) {
+    if (dev.iommuDomain === null) dmaDirectUnmapSg(dev, sgl, nents, dir, attrs);
+    else iommuDmaUnmapSg(dev, sgl, nents);
+  },
+  mapPhys(dev, phys, length, dir) {
+    return dev.iommuDomain === null
+      ? dmaDirectMapPhys(dev, phys, length)
+      : iommuDmaMapPhys(dev, phys, length, dir);
+  },
+  unmapPhys(dev, dmaAddress, length) {
+    if (dev.iommuDomain !== null) iommuDmaUnmapPhys(dev, dmaAddress, length);
+  },
 };
 
 export interface IommuSetupOptions {

@@ -127,9 +127,13 @@ export class IovaDomain {
     return undefined;
   }
 
-  /** Merge neighbouring free blocks, then try once more. */
+  /** Merge neighbouring free blocks, and what was never touched, then try once more. */
   #reclaim(order: number): number | undefined {
     const blocks: { start: number; end: number }[] = [];
+    for (const region of this.#regions) {
+      if (region.next > region.low) blocks.push({ start: region.low, end: region.next });
+      region.next = region.low;
+    }
     for (const [n, stack] of this.#free.entries()) {
       for (const start of stack) blocks.push({ start, end: start + PAGE_SIZE * 2 ** n });
       stack.length = 0;
