@@ -1,0 +1,80 @@
+// Module entry: the per-environment state, its teardown, and the debug counters.
+#include "engine.h"
+#include "env.h"
+#include "mapping.h"
+
+#include <unistd.h>
+
+namespace p2pdma {
+
+EnvPtr envOf(napi_env env) {
+  void* data = nullptr;
+  napi_get_instance_data(env, &data);
+  return *static_cast<EnvPtr*>(data);
+}
+
+// Last step of teardown, when libuv has closed every handle of ours.
+void finishTeardown(Env& env) {
+  if (!env.tearingDown || env.closing > 0 || env.hook == nullptr) return;
+  for (int fd : env.fds) close(fd);
+  env.fds.clear();
+  env.counters.fds = 0;
+  napi_async_cleanup_hook_handle hook = env.hook;
+  env.hook = nullptr;
+  napi_remove_async_cleanup_hook(hook);
+}
+
+namespace {
+
+// JS thread, at worker termination or process end. Order matters: first the kernel is done with
+// every request (memory of JavaScript's heap is freed after this), then rings and threads go, then fds.
+void onCleanup(napi_async_cleanup_hook_handle, void* arg) {
+  EnvPtr env = *static_cast<EnvPtr*>(arg);
+  delete static_cast<EnvPtr*>(arg);
+  env->tearingDown = true;
+  for (Engine*& engine : env->engines) {
+    if (engine == nullptr) continue;
+    engine->quiesce();
+    engine->closeHandles();
+    engine = nullptr;
+  }
+  finishTeardown(*env);
+}
+
+Napi::Value counters(const Napi::CallbackInfo& info) {
+  EnvPtr env = envOf(info.Env());
+  Napi::Object out = Napi::Object::New(info.Env());
+  const Counters& c = env->counters;
+  out.Set("fds", static_cast<double>(c.fds));
+  out.Set("mappings", static_cast<double>(c.mappings));
+  out.Set("mappedBytes", static_cast<double>(c.mappedBytes));
+  out.Set("rings", static_cast<double>(c.rings));
+  out.Set("threads", static_cast<double>(c.threads));
+  out.Set("inFlight", static_cast<double>(c.inFlight));
+  out.Set("enters", static_cast<double>(c.enters));
+  out.Set("submitted", static_cast<double>(c.submitted));
+  out.Set("callbacks", static_cast<double>(c.callbacks));
+  return out;
+}
+
+}  // namespace
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  auto* state = new EnvPtr(std::make_shared<Env>());
+  (*state)->napi = env;
+  napi_get_uv_event_loop(env, &(*state)->loop);
+  napi_set_instance_data(
+      env, state, [](napi_env, void* data, void*) { delete static_cast<EnvPtr*>(data); }, nullptr);
+  napi_add_async_cleanup_hook(env, onCleanup, new EnvPtr(*state), &(*state)->hook);
+
+  initMapping(env, exports);
+  initFile(env, exports);
+  initEngine(env, exports);
+  exports.Set("counters", Napi::Function::New(env, counters));
+  return exports;
+}
+
+}  // namespace p2pdma
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) { return p2pdma::init(env, exports); }
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, Init)

@@ -1,0 +1,54 @@
+// Per-environment state. The addon is context-aware: every worker thread that loads it gets an Env
+// of its own, and nothing here is shared between threads except by the thread pool's own mutex.
+#pragma once
+
+#include <napi.h>
+#include <uv.h>
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <vector>
+
+namespace p2pdma {
+
+struct Mapping;
+class Engine;
+
+// What is open now. Read by tests and by the backend's leak report.
+struct Counters {
+  int64_t fds = 0;
+  int64_t mappings = 0;
+  int64_t mappedBytes = 0;
+  int64_t rings = 0;
+  int64_t threads = 0;
+  int64_t inFlight = 0;
+  int64_t enters = 0;       // io_uring_enter calls that submitted something
+  int64_t submitted = 0;    // requests taken from JavaScript
+  int64_t callbacks = 0;    // calls into JavaScript, each with a batch of completions
+};
+
+struct Env {
+  napi_env napi = nullptr;
+  uv_loop_t* loop = nullptr;
+  napi_async_cleanup_hook_handle hook = nullptr;
+  bool tearingDown = false;
+  Counters counters;
+  std::set<int> fds;                  // opened through openFile, not yet closed
+  std::vector<Mapping*> mappings;     // by mapping id; null where free
+  std::vector<int> freeMappings;
+  std::vector<Engine*> engines;       // by engine id; null where closed
+  int closing = 0;                    // engines whose handles libuv still closes
+};
+
+// A mapping's finalizer may run after the environment's instance data is gone: both hold the Env.
+using EnvPtr = std::shared_ptr<Env>;
+
+EnvPtr envOf(napi_env env);
+void finishTeardown(Env& env);
+
+void initMapping(Napi::Env env, Napi::Object exports);
+void initFile(Napi::Env env, Napi::Object exports);
+void initEngine(Napi::Env env, Napi::Object exports);
+
+}  // namespace p2pdma

@@ -1,0 +1,158 @@
+// Files and block devices: opening, O_DIRECT, the facts of a block queue, holes.
+// Short system calls, on the thread of JavaScript; whatever may take long goes through the engine.
+#include "env.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+namespace p2pdma {
+namespace {
+
+int fdArg(const Napi::CallbackInfo& info) { return info[0].As<Napi::Number>().Int32Value(); }
+
+Napi::Value number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
+
+// openFile(path, flags, mode): fd or -errno. O_CLOEXEC and O_NOCTTY always; O_NONBLOCK so that a FIFO does not hang.
+Napi::Value openFile(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const int flags = info[1].As<Napi::Number>().Int32Value() | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const mode_t mode = static_cast<mode_t>(info[2].As<Napi::Number>().Uint32Value());
+  int fd;
+  do {
+    fd = open(path.c_str(), flags, mode);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return number(env, -errno);
+  // O_NONBLOCK served its purpose; on the I/O path it would turn waiting into EAGAIN.
+  const int now = fcntl(fd, F_GETFL);
+  if (now >= 0) fcntl(fd, F_SETFL, now & ~O_NONBLOCK);
+  EnvPtr state = envOf(env);
+  state->fds.insert(fd);
+  state->counters.fds++;
+  return number(env, fd);
+}
+
+// closeFd(fd): for an fd that no request uses (a forgotten target, a failed open).
+Napi::Value closeFd(const Napi::CallbackInfo& info) {
+  EnvPtr state = envOf(info.Env());
+  const int fd = fdArg(info);
+  if (state->fds.erase(fd) == 0) return number(info.Env(), -EBADF);
+  state->counters.fds--;
+  return number(info.Env(), close(fd) == 0 ? 0 : -errno);
+}
+
+// setDirect(fd): add O_DIRECT to an open file; -EINVAL where its filesystem has none.
+Napi::Value setDirect(const Napi::CallbackInfo& info) {
+  const int fd = fdArg(info);
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return number(info.Env(), -errno);
+  return number(info.Env(), fcntl(fd, F_SETFL, flags | O_DIRECT) == 0 ? 0 : -errno);
+}
+
+// struct statx by offset: libc headers may be older than STATX_DIOALIGN (6.1).
+constexpr unsigned kStatxDioAlign = 0x2000;
+constexpr size_t kStatxSize = 256;
+constexpr size_t kDioMemAlign = 0x98;
+constexpr size_t kDioOffsetAlign = 0x9c;
+
+// statFd(fd): what it is, how long, and what O_DIRECT wants of it (0: refused; -1: kernel does not say).
+Napi::Value statFd(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int fd = fdArg(info);
+  struct stat st;
+  if (fstat(fd, &st) != 0) return number(env, -errno);
+  alignas(8) unsigned char sx[kStatxSize] = {};
+  double memAlign = -1;
+  double offsetAlign = -1;
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kStatxDioAlign, sx) == 0) {
+    uint32_t mask, mem, offset;
+    memcpy(&mask, sx, 4);
+    memcpy(&mem, sx + kDioMemAlign, 4);
+    memcpy(&offset, sx + kDioOffsetAlign, 4);
+    if (mask & kStatxDioAlign) {
+      memAlign = mem;
+      offsetAlign = offset;
+    }
+  }
+  Napi::Object out = Napi::Object::New(env);
+  const char* kind = S_ISREG(st.st_mode)   ? "file"
+                     : S_ISBLK(st.st_mode) ? "block"
+                     : S_ISDIR(st.st_mode) ? "directory"
+                     : S_ISCHR(st.st_mode) ? "char"
+                                           : "other";
+  out.Set("kind", kind);
+  out.Set("size", static_cast<double>(st.st_size));
+  out.Set("blockSize", static_cast<double>(st.st_blksize));
+  out.Set("device", std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev)));
+  out.Set("rdev", std::to_string(major(st.st_rdev)) + ":" + std::to_string(minor(st.st_rdev)));
+  out.Set("dioMemAlign", memAlign);
+  out.Set("dioOffsetAlign", offsetAlign);
+  return out;
+}
+
+// fileSize(fd): length now, or -errno.
+Napi::Value fileSize(const Napi::CallbackInfo& info) {
+  struct stat st;
+  return number(info.Env(), fstat(fdArg(info), &st) == 0 ? static_cast<double>(st.st_size) : -errno);
+}
+
+// blockFacts(fd): sizes in bytes.
+Napi::Value blockFacts(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int fd = fdArg(info);
+  uint64_t size = 0;
+  int logical = 512;
+  unsigned physical = 512;
+  unsigned short maxSectors = 0;
+  int readOnly = 0;
+  if (ioctl(fd, BLKGETSIZE64, &size) != 0) return number(env, -errno);
+  if (ioctl(fd, BLKSSZGET, &logical) != 0) logical = 512;
+  if (ioctl(fd, BLKPBSZGET, &physical) != 0) physical = static_cast<unsigned>(logical);
+  if (ioctl(fd, BLKSECTGET, &maxSectors) != 0) maxSectors = 0;
+  if (ioctl(fd, BLKROGET, &readOnly) != 0) readOnly = 0;
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("size", static_cast<double>(size));
+  out.Set("logicalBlockSize", logical);
+  out.Set("physicalBlockSize", physical);
+  out.Set("maxTransfer", maxSectors * 512.0);
+  out.Set("readOnly", readOnly != 0);
+  return out;
+}
+
+// nsid(fd): namespace id of an NVMe block or char device, or -errno (ENOTTY: not NVMe).
+Napi::Value nsid(const Napi::CallbackInfo& info) {
+  const int id = ioctl(fdArg(info), _IO('N', 0x40));
+  return number(info.Env(), id >= 0 ? id : -errno);
+}
+
+// seek(fd, offset, what): 0 the next data, 1 the next hole at or after offset; -ENXIO past the end.
+Napi::Value seek(const Napi::CallbackInfo& info) {
+  const off_t offset = static_cast<off_t>(info[1].As<Napi::Number>().DoubleValue());
+  const int whence = info[2].As<Napi::Number>().Int32Value() == 0 ? SEEK_DATA : SEEK_HOLE;
+  const off_t at = lseek(fdArg(info), offset, whence);
+  return number(info.Env(), at < 0 ? -errno : static_cast<double>(at));
+}
+
+}  // namespace
+
+void initFile(Napi::Env env, Napi::Object exports) {
+  exports.Set("openFile", Napi::Function::New(env, openFile));
+  exports.Set("closeFd", Napi::Function::New(env, closeFd));
+  exports.Set("setDirect", Napi::Function::New(env, setDirect));
+  exports.Set("statFd", Napi::Function::New(env, statFd));
+  exports.Set("fileSize", Napi::Function::New(env, fileSize));
+  exports.Set("blockFacts", Napi::Function::New(env, blockFacts));
+  exports.Set("nsid", Napi::Function::New(env, nsid));
+  exports.Set("seek", Napi::Function::New(env, seek));
+}
+
+}  // namespace p2pdma

@@ -1,0 +1,158 @@
+// Threads that do blocking system calls, and what each kind of request is as a system call.
+#include "pool.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace p2pdma {
+namespace {
+
+// Pool threads only; never touches JavaScript.
+class Lock {
+ public:
+  explicit Lock(pthread_mutex_t* m) : m_(m) { pthread_mutex_lock(m_); }
+  ~Lock() { pthread_mutex_unlock(m_); }
+
+ private:
+  pthread_mutex_t* m_;
+};
+
+template <typename F>
+int64_t restart(F call) {
+  int64_t n;
+  do {
+    n = call();
+  } while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+}  // namespace
+
+void perform(Request* r) {
+  const int fd = r->fd;
+  const iovec* iov = r->iov.data();
+  const int count = static_cast<int>(r->iov.size());
+  int64_t n = 0;
+  switch (r->op) {
+    case Op::kRead:
+      n = restart([&] { return preadv2(fd, iov, count, r->offset, 0); });
+      if (n == -EOPNOTSUPP) n = restart([&] { return preadv(fd, iov, count, r->offset); });
+      break;
+    case Op::kWrite:
+      n = restart([&] { return pwritev2(fd, iov, count, r->offset, 0); });
+      if (n == -EOPNOTSUPP) n = restart([&] { return pwritev(fd, iov, count, r->offset); });
+      break;
+    case Op::kSync:
+      n = restart([&] { return fsync(fd); });
+      break;
+    case Op::kPassthrough:
+      n = restart([&] {
+        return ioctl(fd, (r->flags & kFlagAdmin) ? kNvmeIoctlAdmin64 : kNvmeIoctlIo64, &r->command);
+      });
+      r->extra = r->command.result;
+      break;
+    case Op::kAllocate:
+      n = restart([&] { return fallocate(fd, r->mode, r->offset, r->length); });
+      break;
+    case Op::kTruncate:
+      n = restart([&] { return ftruncate(fd, r->offset); });
+      break;
+    case Op::kClose:
+      n = close(fd) == 0 || errno == EINTR ? 0 : -errno;
+      break;
+    case Op::kNop:
+      break;
+  }
+  r->res = static_cast<int32_t>(n);
+}
+
+Pool::Pool(int eventFd, unsigned maxThreads) : eventFd_(eventFd), maxThreads_(maxThreads) {}
+
+Pool::~Pool() {
+  pthread_mutex_destroy(&mutex_);
+  pthread_cond_destroy(&wake_);
+}
+
+bool Pool::start(Request* r) {
+  bool grow;
+  {
+    Lock lock(&mutex_);
+    queue_.push_back(r);
+    grow = queue_.size() > idle_ && threads_.size() < maxThreads_;
+    if (!grow) pthread_cond_signal(&wake_);
+  }
+  if (!grow) return true;
+  // Signals are JavaScript's business.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setstacksize(&attr, 512 * 1024);
+  pthread_t thread;
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int error = pthread_create(&thread, &attr, main, this);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  pthread_attr_destroy(&attr);
+  if (error == 0) {
+    threads_.push_back(thread);
+    return true;
+  }
+  Lock lock(&mutex_);
+  pthread_cond_signal(&wake_);
+  if (!threads_.empty()) return true;  // the others will come to it
+  queue_.pop_back();
+  return false;
+}
+
+void Pool::reap(std::vector<Request*>* out) {
+  Lock lock(&mutex_);
+  out->insert(out->end(), done_.begin(), done_.end());
+  done_.clear();
+}
+
+void Pool::stop(std::vector<Request*>* dropped) {
+  {
+    Lock lock(&mutex_);
+    stopping_ = true;
+    dropped->insert(dropped->end(), queue_.begin(), queue_.end());
+    queue_.clear();
+    pthread_cond_broadcast(&wake_);
+  }
+  for (pthread_t thread : threads_) pthread_join(thread, nullptr);
+  threads_.clear();
+}
+
+void* Pool::main(void* self) {
+  static_cast<Pool*>(self)->run();
+  return nullptr;
+}
+
+void Pool::run() {
+  pthread_mutex_lock(&mutex_);
+  for (;;) {
+    while (queue_.empty() && !stopping_) {
+      idle_++;
+      pthread_cond_wait(&wake_, &mutex_);
+      idle_--;
+    }
+    if (stopping_) break;
+    Request* r = queue_.front();
+    queue_.pop_front();
+    pthread_mutex_unlock(&mutex_);
+    perform(r);
+    pthread_mutex_lock(&mutex_);
+    const bool first = done_.empty();
+    done_.push_back(r);
+    if (first) {
+      const uint64_t one = 1;
+      ssize_t ignored = write(eventFd_, &one, sizeof one);
+      (void)ignored;
+    }
+  }
+  pthread_mutex_unlock(&mutex_);
+}
+
+}  // namespace p2pdma

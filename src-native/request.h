@@ -1,0 +1,51 @@
+// One request in flight. Kept per slot and reused; its address is stable while the kernel may read it.
+#pragma once
+
+#include "nvme.h"
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace p2pdma {
+
+// The op codes of the request stream; engine.ts has the same list.
+enum class Op : uint8_t {
+  kRead = 0,
+  kWrite = 1,
+  kSync = 2,
+  kPassthrough = 3,
+  kAllocate = 4,
+  kTruncate = 5,
+  kClose = 6,
+  kNop = 7,
+};
+
+// Flags beside the op code, as in engine.ts.
+constexpr uint32_t kFlagAsync = 1;     // may block in the kernel (page cache): never inline in the submitting call
+constexpr uint32_t kFlagAdmin = 2;     // passthrough: admin queue
+constexpr uint32_t kFlagUringCmd = 4;  // passthrough: the fd is an NVMe generic char device
+constexpr uint32_t kFlagThread = 8;    // not through the ring, although there is one
+
+struct Request {
+  uint32_t slot = 0;
+  Op op = Op::kNop;
+  uint32_t flags = 0;
+  int fd = -1;
+  int64_t offset = 0;
+  int64_t length = 0;  // kAllocate
+  int mode = 0;        // kAllocate
+  std::vector<iovec> iov;
+  std::vector<int> mappings;
+  NvmeCommand command = {};
+  uint32_t retries = 0;
+  int32_t res = 0;
+  uint64_t extra = 0;
+  bool active = false;
+};
+
+// What the thread engine does with it; result into res and extra.
+void perform(Request* r);
+
+}  // namespace p2pdma

@@ -1,0 +1,186 @@
+// io_uring without liburing: setup with the best flags the kernel knows, submit, reap.
+#include "ring.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace p2pdma {
+namespace {
+
+// Headers may be older than the kernel this runs on. System call numbers are the same on every
+// architecture newer than 5.1; flags are ABI.
+constexpr long kSetup = 425;
+constexpr long kEnter = 426;
+constexpr long kRegister = 427;
+constexpr unsigned kSetupCqSize = 1u << 3;
+constexpr unsigned kSetupClamp = 1u << 4;
+constexpr unsigned kSetupCoopTaskrun = 1u << 8;
+constexpr unsigned kSetupSqe128 = 1u << 10;
+constexpr unsigned kSetupCqe32 = 1u << 11;
+constexpr unsigned kSetupSingleIssuer = 1u << 12;
+constexpr unsigned kSetupDeferTaskrun = 1u << 13;
+constexpr unsigned kFeatSingleMmap = 1u << 0;
+constexpr unsigned kFeatNoDrop = 1u << 1;
+constexpr unsigned kRegisterEventFd = 4;
+constexpr unsigned kRegisterProbe = 8;
+constexpr unsigned kSqCqOverflow = 1u << 1;
+
+static_assert(sizeof(io_uring_sqe) >= 64, "an entry is 64 bytes");
+static_assert(offsetof(io_uring_sqe, user_data) == 32, "io_uring_sqe is ABI");
+static_assert(offsetof(io_uring_cqe, res) == 8, "io_uring_cqe is ABI");
+
+long sysEnter(int fd, unsigned submit, unsigned wait, unsigned flags) {
+  return syscall(kEnter, fd, submit, wait, flags, nullptr, 0);
+}
+
+template <typename T>
+T* at(void* base, unsigned offset) {
+  return reinterpret_cast<T*>(static_cast<char*>(base) + offset);
+}
+
+}  // namespace
+
+int Ring::open(unsigned entries, Size size, int eventFd) {
+  big_ = size == Size::kBig;
+  const unsigned base = kSetupCqSize | kSetupClamp | (big_ ? kSetupSqe128 | kSetupCqe32 : 0);
+  // Deferred task work (6.1) runs completions in batches when we ask, never in the middle of
+  // JavaScript; cooperative (5.19) at least spares the interrupt.
+  const unsigned attempts[] = {base | kSetupSingleIssuer | kSetupDeferTaskrun, base | kSetupCoopTaskrun, base};
+  io_uring_params p;
+  int error = EINVAL;
+  for (unsigned flags : attempts) {
+    memset(&p, 0, sizeof p);
+    p.flags = flags;
+    p.cq_entries = std::max(entries * 4, 16u);
+    const long fd = syscall(kSetup, entries, &p);
+    if (fd >= 0) {
+      fd_ = static_cast<int>(fd);
+      setupFlags_ = flags;
+      deferTaskrun_ = (flags & kSetupDeferTaskrun) != 0;
+      break;
+    }
+    error = errno;
+    if (error != EINVAL) break;
+  }
+  if (fd_ < 0) return -error;
+
+  sqEntries_ = p.sq_entries;
+  cqEntries_ = p.cq_entries;
+  const size_t sqeSize = big_ ? 128 : 64;
+  const size_t cqeSize = big_ ? 32 : 16;
+  sqMapSize_ = p.sq_off.array + p.sq_entries * sizeof(unsigned);
+  cqMapSize_ = p.cq_off.cqes + p.cq_entries * cqeSize;
+  const bool single = (p.features & kFeatSingleMmap) != 0;
+  if (single) sqMapSize_ = cqMapSize_ = std::max(sqMapSize_, cqMapSize_);
+  const int prot = PROT_READ | PROT_WRITE;
+  const int flags = MAP_SHARED | MAP_POPULATE;
+  sqMap_ = mmap(nullptr, sqMapSize_, prot, flags, fd_, IORING_OFF_SQ_RING);
+  cqMap_ = single ? sqMap_ : mmap(nullptr, cqMapSize_, prot, flags, fd_, IORING_OFF_CQ_RING);
+  sqesSize_ = p.sq_entries * sqeSize;
+  sqes_ = mmap(nullptr, sqesSize_, prot, flags, fd_, IORING_OFF_SQES);
+  if (sqMap_ == MAP_FAILED || cqMap_ == MAP_FAILED || sqes_ == MAP_FAILED) {
+    const int failed = errno;
+    close();
+    return -failed;
+  }
+  // A child of fork() must not hold the ring's memory.
+  madvise(sqMap_, sqMapSize_, MADV_DONTFORK);
+  madvise(sqes_, sqesSize_, MADV_DONTFORK);
+  sqHead_ = at<unsigned>(sqMap_, p.sq_off.head);
+  sqTail_ = at<unsigned>(sqMap_, p.sq_off.tail);
+  sqFlags_ = at<unsigned>(sqMap_, p.sq_off.flags);
+  sqMask_ = *at<unsigned>(sqMap_, p.sq_off.ring_mask);
+  unsigned* array = at<unsigned>(sqMap_, p.sq_off.array);
+  for (unsigned i = 0; i < p.sq_entries; i++) array[i] = i;
+  cqHead_ = at<unsigned>(cqMap_, p.cq_off.head);
+  cqTail_ = at<unsigned>(cqMap_, p.cq_off.tail);
+  cqMask_ = *at<unsigned>(cqMap_, p.cq_off.ring_mask);
+  cqes_ = at<char>(cqMap_, p.cq_off.cqes);
+  localTail_ = submittedTail_ = *sqTail_;
+
+  const size_t probeSize = sizeof(io_uring_probe) + 256 * sizeof(io_uring_probe_op);
+  auto* probe = static_cast<io_uring_probe*>(calloc(1, probeSize));
+  if (syscall(kRegister, fd_, kRegisterProbe, probe, 256) == 0) {
+    for (unsigned i = 0; i < probe->ops_len; i++) {
+      supported_[probe->ops[i].op] = (probe->ops[i].flags & 1) != 0;
+    }
+  }
+  free(probe);
+  if ((p.features & kFeatNoDrop) == 0) supported_[0] = false;  // completions could be lost: as good as none
+
+  if (syscall(kRegister, fd_, kRegisterEventFd, &eventFd, 1) != 0) {
+    const int failed = errno;
+    close();
+    return -failed;
+  }
+  return 0;
+}
+
+void Ring::close() {
+  if (sqes_ != nullptr && sqes_ != MAP_FAILED) munmap(sqes_, sqesSize_);
+  if (cqMap_ != nullptr && cqMap_ != MAP_FAILED && cqMap_ != sqMap_) munmap(cqMap_, cqMapSize_);
+  if (sqMap_ != nullptr && sqMap_ != MAP_FAILED) munmap(sqMap_, sqMapSize_);
+  sqes_ = cqMap_ = sqMap_ = nullptr;
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
+
+io_uring_sqe* Ring::next() {
+  const unsigned head = __atomic_load_n(sqHead_, __ATOMIC_ACQUIRE);
+  if (localTail_ - head >= sqEntries_) return nullptr;
+  const size_t size = big_ ? 128 : 64;
+  char* sqe = static_cast<char*>(sqes_) + (localTail_ & sqMask_) * size;
+  memset(sqe, 0, size);
+  localTail_++;
+  return reinterpret_cast<io_uring_sqe*>(sqe);
+}
+
+int Ring::submit() {
+  const unsigned total = unsubmitted();
+  if (total == 0) return 0;
+  __atomic_store_n(sqTail_, localTail_, __ATOMIC_RELEASE);
+  int taken = 0;
+  while (unsubmitted() > 0) {
+    const long n = sysEnter(fd_, unsubmitted(), 0, 0);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return taken > 0 ? taken : -errno;
+    }
+    if (n == 0) break;
+    submittedTail_ += static_cast<unsigned>(n);
+    taken += static_cast<int>(n);
+  }
+  return taken;
+}
+
+int Ring::enter(unsigned atLeast) {
+  const long n = sysEnter(fd_, 0, atLeast, IORING_ENTER_GETEVENTS);
+  return n < 0 ? -errno : 0;
+}
+
+bool Ring::overflowed() const {
+  return (__atomic_load_n(sqFlags_, __ATOMIC_RELAXED) & kSqCqOverflow) != 0;
+}
+
+bool Ring::pop(Completion* out) {
+  const unsigned head = *cqHead_;
+  if (head == __atomic_load_n(cqTail_, __ATOMIC_ACQUIRE)) {
+    if (!overflowed() || enter(0) < 0) return false;
+    if (head == __atomic_load_n(cqTail_, __ATOMIC_ACQUIRE)) return false;
+  }
+  const char* cqe = cqes_ + static_cast<size_t>(head & cqMask_) * (big_ ? 32 : 16);
+  memcpy(&out->userData, cqe, 8);
+  memcpy(&out->res, cqe + 8, 4);
+  out->extra = 0;
+  if (big_) memcpy(&out->extra, cqe + 16, 8);
+  __atomic_store_n(cqHead_, head + 1, __ATOMIC_RELEASE);
+  return true;
+}
+
+}  // namespace p2pdma

@@ -1,0 +1,77 @@
+// One io_uring, spoken over linux/io_uring.h alone.
+#pragma once
+
+#include <linux/io_uring.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace p2pdma {
+
+struct Completion {
+  uint64_t userData;
+  int32_t res;
+  uint64_t extra;  // CQE32: the command's own result
+};
+
+// Used by one thread only, the one that opened it.
+class Ring {
+ public:
+  enum class Size { kNormal, kBig };  // kBig: SQE128 + CQE32, for URING_CMD
+
+  ~Ring() { close(); }
+
+  // 0 or -errno.
+  int open(unsigned entries, Size size, int eventFd);
+  void close();
+  bool isOpen() const { return fd_ >= 0; }
+
+  // The op codes that this kernel has.
+  bool supports(uint8_t op) const { return supported_[op]; }
+
+  // A zeroed entry to fill, or null when the submission queue is full.
+  io_uring_sqe* next();
+  // The second 64 bytes of an entry of a big ring follow the first.
+  unsigned unsubmitted() const { return localTail_ - submittedTail_; }
+
+  // Give what is prepared to the kernel, in one call unless it is interrupted. Returns entries it took,
+  // or -errno when it took none (EAGAIN, EBUSY: try again later).
+  int submit();
+  // Run deferred completion work; wait for `atLeast` completions.
+  int enter(unsigned atLeast);
+
+  // Take one completion, if there is one.
+  bool pop(Completion* out);
+  bool needsEnterToReap() const { return deferTaskrun_; }
+  unsigned capacity() const { return cqEntries_; }
+  unsigned flags() const { return setupFlags_; }
+
+ private:
+  int fd_ = -1;
+  bool big_ = false;
+  bool deferTaskrun_ = false;
+  bool overflowed() const;
+  unsigned setupFlags_ = 0;
+  unsigned sqEntries_ = 0;
+  unsigned cqEntries_ = 0;
+  unsigned localTail_ = 0;      // prepared up to here
+  unsigned submittedTail_ = 0;  // taken by the kernel up to here
+  void* sqMap_ = nullptr;
+  size_t sqMapSize_ = 0;
+  void* cqMap_ = nullptr;
+  size_t cqMapSize_ = 0;
+  void* sqes_ = nullptr;
+  size_t sqesSize_ = 0;
+  unsigned* sqHead_ = nullptr;
+  unsigned* sqTail_ = nullptr;
+  unsigned* sqFlags_ = nullptr;
+  unsigned sqMask_ = 0;
+  unsigned* cqHead_ = nullptr;
+  unsigned* cqTail_ = nullptr;
+  unsigned cqMask_ = 0;
+  char* cqes_ = nullptr;
+  bool supported_[256] = {};
+};
+
+}  // namespace p2pdma
