@@ -1,0 +1,156 @@
+/**
+ * The C++ addon (src-native/): its interface, and loading it. Loading never happens at import, so that
+ * the emulator works where there is no addon.
+ *
+ * Native functions answer with a negative errno instead of throwing; nothing here does I/O.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { P2pdmaError } from '../../errors.js';
+
+/** Fresh memory, or what refused it. */
+export type NativeMapping =
+  | {
+      readonly buffer: ArrayBuffer;
+      readonly id: number;
+      readonly address: number;
+      /** The kernel was asked for huge pages and did not refuse. */
+      readonly huge: boolean;
+      readonly errno?: undefined;
+    }
+  | { readonly errno: number; readonly syscall: string };
+
+export interface FileStat {
+  readonly kind: 'file' | 'block' | 'directory' | 'char' | 'other';
+  readonly size: number;
+  readonly blockSize: number;
+  /** Device number of the filesystem, `'259:1'`. */
+  readonly device: string;
+  /** Device number of a device node. */
+  readonly rdev: string;
+  /** STATX_DIOALIGN: -1 when the kernel does not say, 0 when O_DIRECT is refused for this file. */
+  readonly dioMemAlign: number;
+  readonly dioOffsetAlign: number;
+}
+
+export interface BlockFacts {
+  readonly size: number;
+  readonly logicalBlockSize: number;
+  readonly physicalBlockSize: number;
+  /** BLKSECTGET in bytes; 0 if unknown. */
+  readonly maxTransfer: number;
+  readonly readOnly: boolean;
+}
+
+/** What this thread's part of the addon holds open or has done. */
+export interface Counters {
+  readonly fds: number;
+  readonly mappings: number;
+  readonly mappedBytes: number;
+  readonly rings: number;
+  readonly threads: number;
+  readonly inFlight: number;
+  /** io_uring_enter calls that submitted something. */
+  readonly enters: number;
+  readonly submitted: number;
+  /** Calls into JavaScript, each with a batch of completions. */
+  readonly callbacks: number;
+}
+
+export interface Addon {
+  counters(): Counters;
+
+  mapHost(bytes: number): NativeMapping;
+  mapFile(path: string, bytes: number): NativeMapping;
+  /** Detach now, munmap when no request uses the memory. False: it was not a mapping any more. */
+  unmap(id: number, buffer: ArrayBuffer): boolean;
+  /** Address of the first byte of a view's ArrayBuffer; 0: detached or empty. */
+  addressOf(view: Uint8Array): number;
+  externalBuffers(): boolean;
+
+  openFile(path: string, flags: number, mode: number): number;
+  closeFd(fd: number): number;
+  setDirect(fd: number): number;
+  statFd(fd: number): FileStat | number;
+  fileSize(fd: number): number;
+  blockFacts(fd: number): BlockFacts | number;
+  nsid(fd: number): number;
+  /** SEEK_DATA (0) or SEEK_HOLE (1). */
+  seek(fd: number, offset: number, what: 0 | 1): number;
+
+  /** Engine id, or a negative errno. The arrays are shared with C++: see engine.ts. */
+  openEngine(
+    ring: boolean,
+    entries: number,
+    requests: Float64Array,
+    completions: Int32Array,
+    control: Int32Array,
+    onCompletions: (count: number) => void,
+  ): number;
+  wake(engine: number): void;
+  take(engine: number): void;
+  closeEngine(engine: number): void;
+  /** IORING_SETUP_* flags; -1: no ring. */
+  ringFlags(engine: number): number;
+}
+
+let loaded: Addon | null = null;
+
+/**
+ * Load the addon: what was built on this machine, else what came prebuilt with the package.
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE with the reason.
+ */
+export function loadAddon(): Addon {
+  if (loaded !== null) return loaded;
+  if (process.platform !== 'linux') {
+    throw new P2pdmaError(
+      'ERR_BACKEND_UNAVAILABLE',
+      `the native backend needs Linux, this is ${process.platform}`,
+      {
+        hint: "Use backend 'emulator'.",
+      },
+    );
+  }
+  try {
+    const require = createRequire(import.meta.url);
+    const build = require('node-gyp-build') as (directory: string) => Addon;
+    loaded = build(packageRoot());
+    return loaded;
+  } catch (cause) {
+    const why = (cause instanceof Error ? cause.message : String(cause)).split('\n')[0];
+    throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `the native addon could not be loaded: ${why}`, {
+      hint:
+        'Install a C++ toolchain (g++, make, python3) and run `npm rebuild p2pdma`, ' +
+        "or use backend 'emulator'.",
+      cause,
+    });
+  }
+}
+
+/** The addon's counters; zeros where it is not loaded. */
+export function nativeCounters(): Counters {
+  return (
+    loaded?.counters() ?? {
+      fds: 0,
+      mappings: 0,
+      mappedBytes: 0,
+      rings: 0,
+      threads: 0,
+      inFlight: 0,
+      enters: 0,
+      submitted: 0,
+      callbacks: 0,
+    }
+  );
+}
+
+/** The directory of our package.json, wherever the compiled files are. */
+function packageRoot(): string {
+  let directory = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(directory, 'package.json')) && dirname(directory) !== directory) {
+    directory = dirname(directory);
+  }
+  return directory;
+}

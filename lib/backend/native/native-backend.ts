@@ -1,0 +1,207 @@
+/**
+ * The native backend: a machine read out of sysfs, memory and targets of the real kernel.
+ *
+ *     openNative({ root: '/' })       this machine: topology, memory, I/O
+ *     openNative({ root: DIR })       a captured tree (sys/ and proc/): topology only, on any OS, without the addon
+ */
+import { resolve } from 'node:path';
+import { P2pdmaError } from '../../errors.js';
+import { trace, tracing } from '../../trace.js';
+import type {
+  Backend,
+  BlockTarget,
+  Controller,
+  LeakReport,
+  Mapping,
+  MemoryBackend,
+  OpenOptions,
+} from '../backend.js';
+import type { PciDev, Topology } from '../topology.js';
+import { loadAddon } from './addon.js';
+import { acquireEngine, type EngineKind, type NativeEngine } from './engine.js';
+import { externalBuffersReason, NativeMemory } from './native-memory.js';
+import { openPath } from './native-open.js';
+import { NativeTarget } from './native-target.js';
+import { snapshotMachine } from './snapshot.js';
+import { type BlockInfo, readSysfs, type Sysfs } from './sysfs.js';
+
+export interface NativeOptions {
+  /** Where sys/ and proc/ are; default `/`, this machine. */
+  readonly root?: string;
+  /** Default engine of targets; default 'auto'. */
+  readonly engine?: 'auto' | EngineKind;
+}
+
+/**
+ * Open the native backend.
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: no Linux, no addon, or the engine that was demanded is refused.
+ */
+export async function openNative(options: NativeOptions = {}): Promise<NativeBackend | CapturedBackend> {
+  const sysfs = readSysfs(options.root ?? '/');
+  if (!sysfs.live) {
+    if (resolve(options.root ?? '/') === '/') loadAddon(); // says that this is no Linux
+    return new CapturedBackend(sysfs);
+  }
+  loadAddon();
+  return new NativeBackend(sysfs, options.engine ?? 'auto');
+}
+
+export class NativeBackend implements Backend {
+  readonly name = 'native';
+  readonly topology: Topology;
+  readonly controllers: readonly Controller[];
+  readonly memory: NativeMemory;
+  /** Which engine was taken, and why it. */
+  readonly engine: EngineKind;
+  readonly engineReason: string;
+  /** Why CMB memory cannot be had in this runtime whatever the hardware, or null. */
+  readonly noExternalBuffers: string | null;
+  readonly sysfs: Sysfs;
+  readonly #engine: NativeEngine;
+  readonly #targets = new Map<number, WeakRef<NativeTarget>>();
+  #opened = 0;
+  #closing: Promise<LeakReport> | null = null;
+
+  constructor(sysfs: Sysfs, engine: 'auto' | EngineKind) {
+    this.sysfs = sysfs;
+    this.topology = sysfs.topology;
+    this.controllers = sysfs.controllers;
+    this.#engine = acquireEngine(engine);
+    this.engine = this.#engine.kind;
+    this.engineReason = this.#engine.reason;
+    this.noExternalBuffers = externalBuffersReason();
+    this.memory = new NativeMemory(sysfs);
+    if (tracing()) trace('native-backend', 'open', { engine: this.engine, reason: this.engineReason });
+  }
+
+  async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
+    if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
+    const info = this.sysfs.blockInfo(nameOrPath);
+    const path = pathOf(nameOrPath, info);
+    const passthrough = options.engine === 'passthrough';
+    if (passthrough && info?.kind !== 'namespace') {
+      throw new P2pdmaError(
+        'ENOTTY',
+        `ENOTTY: '${path}' is no NVMe namespace: engine 'passthrough' speaks NVMe`,
+        {
+          syscall: 'open',
+          path,
+        },
+      );
+    }
+    const opened = await openPath(loadAddon(), path, options, info);
+    let engine: NativeEngine;
+    try {
+      engine =
+        options.engine === 'uring' || options.engine === 'threads'
+          ? acquireEngine(options.engine)
+          : this.#engine.retain();
+    } catch (error) {
+      loadAddon().closeFd(opened.fd);
+      throw error;
+    }
+    // A file that did not exist has no facts of its own until now.
+    const now = info ?? this.sysfs.blockInfo(path);
+    const key = this.#opened++;
+    const target = new NativeTarget(
+      opened,
+      {
+        name: now?.kind !== 'file' && now?.name ? now.name : nameOrPath,
+        path,
+        kind: opened.kind === 'file' ? 'file' : (now?.kind ?? 'block'),
+        client: now?.client ?? null,
+        noP2pReason:
+          opened.buffered ?? (now === null ? 'nothing is known of its block device' : now.noP2pReason),
+        unproven: now !== null && !(now.dioAlignProves && opened.dioKnown) ? now.unproven : null,
+      },
+      engine,
+      { topology: this.topology, passthrough, onClose: forget(this.#targets, key) },
+    );
+    this.#targets.set(key, new WeakRef(target));
+    if (tracing()) {
+      const { name, kind, buffered } = target;
+      trace('native-backend', 'open_target', { target: name, path, kind, buffered, engine: target.engine });
+    }
+    return target;
+  }
+
+  snapshot(): unknown {
+    return snapshotMachine(this.sysfs);
+  }
+
+  close(): Promise<LeakReport> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Whatever the user left open is closed; what then is still there is the leak. */
+  async #close(): Promise<LeakReport> {
+    const targets = [...this.#targets.values()].map((ref) => ref.deref());
+    await Promise.allSettled(targets.map((target) => target?.close()));
+    this.memory.close();
+    const { mappings, p2pmem } = this.memory.held;
+    const open = [...this.#targets.values()].filter((ref) => ref.deref() !== undefined).length;
+    const requests = targets.reduce((sum, target) => sum + (target?.inFlight ?? 0), 0);
+    this.#engine.release();
+    return { iovas: 0, pages: 0, slots: p2pmem, requests, handles: mappings + open };
+  }
+}
+
+/** Made here so that it holds the table and not the backend. */
+function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () => void {
+  return () => {
+    targets.delete(key);
+  };
+}
+
+/** `'nvme0n1'` is its device node; anything with a slash, or that is no device's name, is a path. */
+function pathOf(nameOrPath: string, info: BlockInfo | null): string {
+  if (!nameOrPath.includes('/') && info !== null && info.kind !== 'file' && info.device !== null)
+    return info.device;
+  return nameOrPath;
+}
+
+/** A tree that was copied from another machine: it can be explained, not used. */
+export class CapturedBackend implements Backend {
+  readonly name = 'native';
+  readonly topology: Topology;
+  readonly controllers: readonly Controller[];
+  readonly memory: MemoryBackend;
+  readonly sysfs: Sysfs;
+  readonly engine = null;
+
+  constructor(sysfs: Sysfs) {
+    this.sysfs = sysfs;
+    this.topology = sysfs.topology;
+    this.controllers = sysfs.controllers;
+    this.memory = {
+      mmapP2pmem: (provider: PciDev): Mapping => this.#refuse(provider.bdf),
+      allocHost: (): Mapping => this.#refuse('host memory'),
+      allocBuffer: (): Uint8Array => this.#refuse('host memory'),
+      available: (provider) => sysfs.p2pmem(provider)?.available ?? 0,
+    };
+  }
+
+  #refuse(what: string): never {
+    throw new P2pdmaError(
+      'ERR_BACKEND_UNAVAILABLE',
+      `'${this.sysfs.root}' is a captured tree, not this machine (${what})`,
+      {
+        path: this.sysfs.root,
+        hint: "A captured tree can be explained. To run on it, load its snapshot with backend 'emulator'.",
+      },
+    );
+  }
+
+  async openTarget(nameOrPath: string): Promise<BlockTarget> {
+    return this.#refuse(nameOrPath);
+  }
+
+  snapshot(): unknown {
+    return snapshotMachine(this.sysfs);
+  }
+
+  async close(): Promise<LeakReport> {
+    return { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
+  }
+}

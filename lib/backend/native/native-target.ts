@@ -1,0 +1,431 @@
+/**
+ * An open namespace, block device or file of the native backend. The kernel does the work; here each
+ * transfer is put into the engine's tables, and its bytes are booked by the way they went.
+ */
+import { constants } from 'node:fs';
+import { EBADF, EFAULT, EINVAL, ENOTTY } from '../../errno.js';
+import { errnoError, P2pdmaError } from '../../errors.js';
+import { bioCutUser } from '../../kernel/bio.js';
+import { nvmeErrorStatus } from '../../kernel/nvme-core.js';
+import { calcMapTypeAndDist } from '../../kernel/pci-p2pdma.js';
+import { trace, tracing } from '../../trace.js';
+import type {
+  BlockTarget,
+  IoRequest,
+  PassthroughCommand,
+  PassthroughResult,
+  PathBytes,
+  QueueLimits,
+} from '../backend.js';
+import type { PciDev, Topology } from '../topology.js';
+import { type Addon, loadAddon } from './addon.js';
+import {
+  type Completer,
+  FLAG_ADMIN,
+  FLAG_ASYNC,
+  FLAG_THREAD,
+  FLAG_URING_CMD,
+  type NativeEngine,
+  OP_ALLOCATE,
+  OP_CLOSE,
+  OP_PASSTHROUGH,
+  OP_READ,
+  OP_SYNC,
+  OP_TRUNCATE,
+  OP_WRITE,
+} from './engine.js';
+import { memoryOf } from './native-memory.js';
+import type { Opened } from './native-open.js';
+import { nvmeData, nvmeReadWrite } from './native-passthrough.js';
+
+/** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
+const PUNCH_HOLE = 0x3;
+
+export interface NativeTargetFacts {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: 'namespace' | 'block' | 'file';
+  readonly client: PciDev | null;
+  readonly noP2pReason: string | null;
+  readonly unproven: string | null;
+}
+
+/** An fd must not outlive a target that was forgotten. Its engine is let go too. */
+const forgotten = new FinalizationRegistry<{ fds: number[]; engine: NativeEngine; onClose: () => void }>(
+  ({ fds, engine, onClose }) => {
+    for (const fd of fds) loadAddon().closeFd(fd);
+    engine.release();
+    onClose();
+  },
+);
+
+export class NativeTarget implements BlockTarget, Completer<IoRequest> {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: 'namespace' | 'block' | 'file';
+  readonly client: PciDev | null;
+  readonly limits: QueueLimits;
+  readonly noP2pReason: string | null;
+  readonly unproven: string | null;
+  /** Why transfers go through the page cache, or null: they are direct. */
+  readonly buffered: string | null;
+  /** How I/O is done, and why so. */
+  readonly engine: 'uring' | 'threads' | 'passthrough';
+  readonly engineReason: string;
+
+  readonly #addon: Addon = loadAddon();
+  readonly #engine: NativeEngine;
+  readonly #topology: Topology;
+  readonly #fd: number;
+  readonly #writable: boolean;
+  readonly #flags: number;
+  readonly #size: number;
+  readonly #onClose: () => void;
+  readonly #ways = new Map<PciDev, keyof PathBytes>();
+  /** For the finalizer: fds that are open. Shared with it, so it must not lead back here. */
+  readonly #fds: number[];
+  /** The NVMe generic device: undefined until wanted, -1 if there is none. */
+  #generic: number | undefined;
+  #nsid: number | undefined;
+  #inFlight = 0;
+  #closed = false;
+  #closing: Promise<void> | null = null;
+  #idle: (() => void) | null = null;
+
+  constructor(
+    opened: Opened,
+    facts: NativeTargetFacts,
+    engine: NativeEngine,
+    options: { readonly topology: Topology; readonly passthrough: boolean; readonly onClose: () => void },
+  ) {
+    this.name = facts.name;
+    this.path = facts.path;
+    this.kind = facts.kind;
+    this.client = facts.client;
+    this.noP2pReason = facts.noP2pReason;
+    this.unproven = facts.unproven;
+    this.limits = opened.limits;
+    this.buffered = opened.buffered;
+    this.engine = options.passthrough ? 'passthrough' : engine.kind;
+    this.engineReason = engine.reason;
+    this.#engine = engine;
+    this.#topology = options.topology;
+    this.#fd = opened.fd;
+    this.#writable = opened.writable;
+    this.#size = opened.size;
+    this.#flags = opened.buffered === null ? 0 : FLAG_ASYNC;
+    this.#onClose = options.onClose;
+    this.#fds = [opened.fd];
+    forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
+  }
+
+  get size(): number {
+    if (this.kind !== 'file' || this.#closed) return this.#size;
+    const size = this.#addon.fileSize(this.#fd);
+    return size < 0 ? this.#size : size;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  submit(io: IoRequest): void {
+    this.#inFlight++;
+    if (tracing()) this.#traceSubmit(io);
+    const refused = this.#refuses(io) || this.#queue(io);
+    if (refused !== 0) queueMicrotask(() => this.completed(io, refused));
+  }
+
+  #refuses(io: IoRequest): number {
+    if (this.#closed || (io.op === 'write' && !this.#writable)) return -EBADF;
+    if (io.segments.length === 0 || !Number.isSafeInteger(io.offset) || io.offset < 0) return -EINVAL;
+    return 0;
+  }
+
+  #queue(io: IoRequest): number {
+    if (this.engine === 'passthrough') return this.#queueCommand(io);
+    if (io.segments.length > 1 && this.client !== null && mixesOwn(io.segments, this.client))
+      return this.#queueCut(io);
+    const op = io.op === 'read' ? OP_READ : OP_WRITE;
+    return this.#engine.readWrite(this, io, op, this.#flags, this.#fd, io.offset, io.segments);
+  }
+
+  /** The engine's answer. */
+  completed(io: IoRequest, result: number): void {
+    io.result = result;
+    const { path } = io;
+    path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
+    if (result > 0) this.#book(io.segments, result, path);
+    if (tracing())
+      trace('native-target', 'complete', { target: this.name, op: io.op, offset: io.offset, result });
+    this.#settle();
+    io.done(io);
+  }
+
+  #settle(): void {
+    if (--this.#inFlight === 0 && this.#idle !== null) this.#idle();
+  }
+
+  /** Book `bytes` moved from the front of the segments. */
+  #book(segments: readonly Uint8Array[], bytes: number, path: PathBytes): void {
+    let left = bytes;
+    for (let i = 0; i < segments.length && left > 0; i++) {
+      const view = segments[i]!;
+      const moved = Math.min(view.byteLength, left);
+      left -= moved;
+      const { provider } = memoryOf(view);
+      path[provider === null ? 'hostDram' : this.#wayTo(provider)] += moved;
+    }
+  }
+
+  /** What the kernel's map type says of DMA between our client and a provider's memory. */
+  #wayTo(provider: PciDev): keyof PathBytes {
+    let way = this.#ways.get(provider);
+    if (way === undefined) {
+      if (this.buffered !== null || this.client === null) way = 'hostDram';
+      else if (this.client.id === provider.id) way = 'internal';
+      else {
+        const { mapType } = calcMapTypeAndDist(this.#topology, provider, this.client);
+        way = mapType === 'PCI_P2PDMA_MAP_BUS_ADDR' ? 'peerBus' : 'hostBridge';
+      }
+      this.#ways.set(provider, way);
+    }
+    return way;
+  }
+
+  /**
+   * A command to the owner of a CMB must be all CMB or all other memory: split there. The result is that of one
+   * transfer: what was moved from the front without a gap, or the first error.
+   */
+  #queueCut(io: IoRequest): number {
+    let pieces: ReturnType<typeof bioCutUser>;
+    try {
+      pieces = bioCutUser(
+        io.segments,
+        io.offset,
+        this.limits,
+        (view) => memoryOf(view).provider === this.client,
+      );
+    } catch (error) {
+      return error instanceof P2pdmaError && error.errno !== undefined ? error.errno : -EINVAL;
+    }
+    const results = new Array<number>(pieces.length).fill(0);
+    let left = pieces.length;
+    const piece: Completer<number> = {
+      completed: (index, result) => {
+        results[index] = result;
+        if (--left > 0) return;
+        let moved = 0;
+        for (let i = 0; i < pieces.length; i++) {
+          const got = results[i]!;
+          if (got < 0) {
+            if (moved === 0) moved = got;
+            break;
+          }
+          moved += got;
+          if (got < bytesOf(pieces[i]!.segments)) break;
+        }
+        this.completed(io, moved);
+      },
+    };
+    const op = io.op === 'read' ? OP_READ : OP_WRITE;
+    for (const [index, { offset, segments }] of pieces.entries()) {
+      const refused = this.#engine.readWrite(piece, index, op, this.#flags, this.#fd, offset, segments);
+      if (refused !== 0) queueMicrotask(() => piece.completed(index, refused, 0, 0));
+    }
+    return 0;
+  }
+
+  /** The same transfer as an NVMe command; the first segment only, the rest is a short transfer. */
+  #queueCommand(io: IoRequest): number {
+    const view = io.segments[0]!;
+    const memory = memoryOf(view);
+    if (memory.errno !== 0) return memory.errno;
+    const nsid = this.#namespaceId();
+    if (nsid < 0) return nsid;
+    const command = nvmeReadWrite(io, nsid, this.limits);
+    if (command === null) return -EINVAL;
+    const door = this.#door(false);
+    const words = nvmeData(command.words, memory, view.byteOffset, command.bytes);
+    const answer: Completer<IoRequest> = {
+      completed: (token, result) => {
+        this.completed(token, result < 0 ? result : result === 0 ? command.bytes : nvmeErrorStatus(result));
+      },
+    };
+    return this.#engine.command(answer, io, OP_PASSTHROUGH, door.flags, door.fd, 0, words);
+  }
+
+  async flush(): Promise<void> {
+    if (!this.#writable) return;
+    await this.#call('fsync', OP_SYNC, this.#flags, 0);
+  }
+
+  async truncate(size: number): Promise<void> {
+    if (this.kind !== 'file') {
+      throw errnoError(-EINVAL, 'ftruncate', this.path, {
+        hint: 'Only files have a length that can be set.',
+      });
+    }
+    if (!Number.isSafeInteger(size) || size < 0) {
+      throw new P2pdmaError('ERR_OUT_OF_RANGE', `a length of ${size} bytes: must be an integer, 0 or more`);
+    }
+    await this.#call('ftruncate', OP_TRUNCATE, 0, size);
+  }
+
+  /** Make [offset, offset + length) a hole that reads as zeros. EOPNOTSUPP where there are no holes. */
+  async punchHole(offset: number, length: number): Promise<void> {
+    await this.#call('fallocate', OP_ALLOCATE, 0, offset, [length, PUNCH_HOLE]);
+  }
+
+  /** The next data at or after `offset`; the size, if there is no more. Where holes are not known all is data. */
+  seekData(offset: number): number {
+    return this.#seek(offset, 0);
+  }
+
+  /** The next hole at or after `offset`: at the latest the end of the file. */
+  seekHole(offset: number): number {
+    return this.#seek(offset, 1);
+  }
+
+  #seek(offset: number, what: 0 | 1): number {
+    this.#mustBeOpen('lseek');
+    const at = this.kind === 'file' ? this.#addon.seek(this.#fd, offset, what) : -EINVAL;
+    if (at >= 0) return at;
+    const size = this.size;
+    return what === 0 && at === -EINVAL ? Math.min(offset, size) : size;
+  }
+
+  async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
+    this.#mustBeOpen('ioctl');
+    if (this.kind !== 'namespace') throw errnoError(-ENOTTY, 'ioctl', this.path);
+    const { data } = command;
+    const memory = data === undefined ? null : memoryOf(data);
+    if (memory !== null && memory.errno !== 0) throw errnoError(-EFAULT, 'ioctl', this.path);
+    const nsid = command.nsid ?? (command.admin ? 0 : this.#namespaceId());
+    const door = this.#door(command.admin === true);
+    const words = nvmeData(
+      [
+        command.opcode,
+        nsid,
+        command.cdw2 ?? 0,
+        command.cdw3 ?? 0,
+        command.cdw10 ?? 0,
+        command.cdw11 ?? 0,
+        command.cdw12 ?? 0,
+        command.cdw13 ?? 0,
+        command.cdw14 ?? 0,
+        command.cdw15 ?? 0,
+        command.timeoutMs ?? 0,
+      ],
+      memory,
+      data?.byteOffset ?? 0,
+      data?.byteLength ?? 0,
+    );
+    const path: PathBytes = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
+    this.#inFlight++;
+    return await new Promise<PassthroughResult>((resolve, reject) => {
+      const answer: Completer<Uint8Array | undefined> = {
+        completed: (token, result, low, high) => {
+          this.#settle();
+          if (result < 0) {
+            reject(errnoError(result, 'ioctl', this.path));
+            return;
+          }
+          if (result === 0 && token !== undefined) this.#book([token], token.byteLength, path);
+          const value = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+          resolve({ status: result & 0x7ff, result: value, path });
+        },
+      };
+      this.#engine.command(answer, data, OP_PASSTHROUGH, door.flags, door.fd, 0, words);
+    });
+  }
+
+  #namespaceId(): number {
+    this.#nsid ??= this.kind === 'namespace' ? this.#addon.nsid(this.#fd) : -ENOTTY;
+    return this.#nsid;
+  }
+
+  /** Where commands go: the generic char device, which takes them through the ring, or the block device's ioctl. */
+  #door(admin: boolean): { fd: number; flags: number } {
+    if (admin) return { fd: this.#fd, flags: FLAG_ADMIN | FLAG_THREAD };
+    if (this.#generic === undefined) {
+      const generic = /^nvme(\d+n\d+)$/.exec(this.name)?.[1];
+      const mode = this.#writable ? constants.O_RDWR : constants.O_RDONLY;
+      this.#generic =
+        generic !== undefined && this.#engine.kind === 'uring'
+          ? this.#addon.openFile(`/dev/ng${generic}`, mode, 0)
+          : -1;
+      if (this.#generic >= 0) this.#fds.push(this.#generic);
+    }
+    if (this.#generic >= 0) return { fd: this.#generic, flags: FLAG_URING_CMD };
+    return { fd: this.#fd, flags: FLAG_THREAD };
+  }
+
+  async #call(
+    syscall: string,
+    op: number,
+    flags: number,
+    offset: number,
+    words: number[] = [],
+  ): Promise<void> {
+    this.#mustBeOpen(syscall);
+    this.#inFlight++;
+    const result = await this.#engine.call(op, flags, this.#fd, offset, words);
+    this.#settle();
+    if (result < 0) throw errnoError(result, syscall, this.path);
+  }
+
+  #mustBeOpen(syscall: string): void {
+    if (this.#closed) {
+      throw new P2pdmaError('ERR_TARGET_CLOSED', `'${this.path}' is closed`, { syscall, path: this.path });
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#closed = true;
+    if (this.#inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+      this.#idle = null;
+    }
+    forgotten.unregister(this);
+    // close(2) of a device can take its time: not on this thread.
+    const results = await Promise.all(this.#fds.map((fd) => this.#engine.call(OP_CLOSE, 0, fd, 0)));
+    this.#engine.release();
+    this.#onClose();
+    const failed = results.find((result) => result < 0);
+    if (failed !== undefined) throw errnoError(failed, 'close', this.path);
+  }
+
+  #traceSubmit(io: IoRequest): void {
+    trace('native-target', 'submit', {
+      target: this.name,
+      engine: this.engine,
+      op: io.op,
+      offset: io.offset,
+      bytes: bytesOf(io.segments),
+      segments: io.segments.length,
+    });
+  }
+}
+
+function bytesOf(segments: readonly Uint8Array[]): number {
+  let bytes = 0;
+  for (const view of segments) bytes += view.byteLength;
+  return bytes;
+}
+
+/** Do some of the segments lie in this function's own CMB, and others not? */
+function mixesOwn(segments: readonly Uint8Array[], owner: PciDev): boolean {
+  const first = memoryOf(segments[0]!).provider?.id === owner.id;
+  for (let i = 1; i < segments.length; i++) {
+    if ((memoryOf(segments[i]!).provider?.id === owner.id) !== first) return true;
+  }
+  return false;
+}
