@@ -1,0 +1,63 @@
+/**
+ * /proc/<pid>/mountinfo: which filesystem a path is on, and which device is under it.
+ *
+ *     36 35 259:1 /sub /mnt/data rw,noatime shared:1 - ext4 /dev/nvme0n1p1 rw,data=ordered
+ *     id parent dev root mount-point options  tags…   - type  source        super options
+ */
+export interface Mount {
+  /** `'259:1'`; of btrfs, overlay, tmpfs and the like an anonymous one, `'0:42'`. */
+  readonly device: string;
+  /** What part of the filesystem is mounted: `'/'`, or a subvolume or bind mount's directory. */
+  readonly root: string;
+  readonly mountPoint: string;
+  readonly options: readonly string[];
+  readonly type: string;
+  /** `'/dev/nvme0n1p1'`, or whatever mount was told. */
+  readonly source: string;
+  readonly superOptions: readonly string[];
+}
+
+/** Lines that are not mountinfo are left out. */
+export function parseMountinfo(text: string): Mount[] {
+  const mounts: Mount[] = [];
+  for (const line of text.split('\n')) {
+    const fields = line.trim().split(' ');
+    const dash = fields.indexOf('-', 6);
+    const [, , device, root, mountPoint, options] = fields;
+    const type = fields[dash + 1];
+    if (dash < 0 || !device || !/^\d+:\d+$/.test(device) || !root || !mountPoint?.startsWith('/') || !type) {
+      continue;
+    }
+    mounts.push({
+      device,
+      root: unescapeOctal(root),
+      mountPoint: unescapeOctal(mountPoint),
+      options: options?.split(',') ?? [],
+      type,
+      source: unescapeOctal(fields[dash + 2] ?? ''),
+      superOptions: fields[dash + 3]?.split(',') ?? [],
+    });
+  }
+  return mounts;
+}
+
+/** The mount that a clean absolute path is on: the deepest one, and of several there the last, which is on top. */
+export function findMount(mounts: readonly Mount[], path: string): Mount | null {
+  let best: Mount | null = null;
+  for (const mount of mounts) {
+    if (!isBelow(path, mount.mountPoint)) continue;
+    if (best === null || mount.mountPoint.length >= best.mountPoint.length) best = mount;
+  }
+  return best;
+}
+
+function isBelow(path: string, directory: string): boolean {
+  return directory === '/' || path === directory || path.startsWith(`${directory}/`);
+}
+
+/** Blank, tab, newline and backslash are written `\040` and so on. */
+function unescapeOctal(text: string): string {
+  return text.replace(/\\([0-3][0-7]{2})/g, (_, octal: string) =>
+    String.fromCharCode(Number.parseInt(octal, 8)),
+  );
+}

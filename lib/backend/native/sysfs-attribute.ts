@@ -1,0 +1,320 @@
+/**
+ * Tolerant reading below a root: of `/`, or of a directory into which somebody's sys/ and proc/ were
+ * copied. Nothing here throws: what cannot be read is `null`, and its name and why go to `unknowns`.
+ *
+ * A captured tree is untrusted. Paths are walked one component at a time, so that
+ *
+ *   - a symlink can't lead out of the root: an absolute one counts from the root, as in a chroot,
+ *     and one that climbs above it leads nowhere;
+ *   - loops end (MAX_LINKS, as the kernel's ELOOP);
+ *   - only regular files are opened (a FIFO would block for ever), and only so much of them is read.
+ */
+import {
+  closeSync,
+  constants,
+  type Dirent,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+} from 'node:fs';
+import { join, parse } from 'node:path';
+
+const MAX_LINKS = 40;
+/** Attributes are at most a page; lists such as mountinfo are asked for with their own limit. */
+const MAX_ATTRIBUTE = 64 * 1024;
+/** Unknowns beyond this many are counted, not listed. */
+const MAX_UNKNOWNS = 10_000;
+
+export interface Unknown {
+  readonly file: string;
+  readonly why: string;
+}
+
+/** How an attribute is read. */
+export interface ReadOptions {
+  /** Its absence is ordinary and not worth a word in `unknowns`. */
+  readonly optional?: boolean;
+}
+
+export interface NumberOptions extends ReadOptions {
+  readonly min?: number;
+  readonly max?: number;
+}
+
+export class SysfsTree {
+  /** Absolute, without symlinks. */
+  readonly root: string;
+  /** It is this very machine, not a captured tree. */
+  readonly live: boolean;
+  readonly unknowns: Unknown[] = [];
+  readonly #noted = new Set<string>();
+
+  constructor(root: string) {
+    let real = root;
+    try {
+      real = realpathSync(root);
+    } catch (error) {
+      this.note(root, reasonOf(error));
+    }
+    this.root = real;
+    this.live = process.platform === 'linux' && real === parse(real).root;
+  }
+
+  /** Say once that `file` could not be read or understood. */
+  note(file: string, why: string): void {
+    if (this.#noted.has(file) || this.unknowns.length >= MAX_UNKNOWNS) return;
+    this.#noted.add(file);
+    this.unknowns.push({ file, why });
+  }
+
+  /** The directory at `path` (from the root, `'sys/class/nvme'`), or null. */
+  dir(path: string, options: ReadOptions = {}): SysfsDir | null {
+    return new SysfsDir(this, '', []).dir(path, options);
+  }
+
+  /** The file at `path`: see {@link SysfsDir.bytes}. */
+  bytes(path: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): Buffer | null {
+    return new SysfsDir(this, '', []).bytes(path, maxBytes, options);
+  }
+
+  text(path: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): string | null {
+    const bytes = this.bytes(path, maxBytes, options);
+    return bytes === null ? null : bytes.toString('utf8').trim();
+  }
+
+  /** Where on this machine's disk components below the root are. */
+  onDisk(components: readonly string[]): string {
+    return join(this.root, ...components);
+  }
+}
+
+/** A directory whose way from the root is free of symlinks. */
+export class SysfsDir {
+  readonly tree: SysfsTree;
+  /** The way it was asked for, `/sys/bus/pci/devices/0000:03:00.0`: the short name to show people. */
+  readonly shown: string;
+  /** The way it really is, from the root: `['sys', 'devices', 'pci0000:00', …]`. */
+  readonly real: readonly string[];
+
+  constructor(tree: SysfsTree, shown: string, real: readonly string[]) {
+    this.tree = tree;
+    this.shown = shown;
+    this.real = real;
+  }
+
+  get name(): string {
+    return this.real.at(-1) ?? '';
+  }
+
+  /** Entry names, sorted; empty when it cannot be listed. */
+  names(): string[] {
+    try {
+      return readdirSync(this.tree.onDisk(this.real)).sort();
+    } catch (error) {
+      this.tree.note(this.shown, reasonOf(error));
+      return [];
+    }
+  }
+
+  /** Names of the entries that are directories themselves, not links to one. */
+  directoryNames(): string[] {
+    return this.#entries((entry) => entry.isDirectory());
+  }
+
+  /** Names of the entries that are directories or links (to one, in sysfs). */
+  subdirectoryNames(): string[] {
+    return this.#entries((entry) => entry.isDirectory() || entry.isSymbolicLink());
+  }
+
+  #entries(which: (entry: Dirent) => boolean): string[] {
+    try {
+      return readdirSync(this.tree.onDisk(this.real), { withFileTypes: true })
+        .filter(which)
+        .map((entry) => entry.name)
+        .sort();
+    } catch (error) {
+      this.tree.note(this.shown, reasonOf(error));
+      return [];
+    }
+  }
+
+  has(name: string): boolean {
+    return typeof resolve(this.tree, this.real, name) !== 'string';
+  }
+
+  dir(path: string, options: ReadOptions = {}): SysfsDir | null {
+    const found = resolve(this.tree, this.real, path);
+    if (typeof found === 'string') {
+      if (!options.optional || found !== MISSING) this.tree.note(`${this.shown}/${path}`, found);
+      return null;
+    }
+    if (found.kind !== 'directory') {
+      this.tree.note(`${this.shown}/${path}`, 'not a directory');
+      return null;
+    }
+    return new SysfsDir(this.tree, `${this.shown}/${path}`, found.real);
+  }
+
+  /** The last component of what the symlink `name` says (it need not exist), or null if it is no symlink. */
+  linkName(name: string): string | null {
+    try {
+      return (
+        readlinkSync(this.tree.onDisk([...this.real, name]))
+          .split('/')
+          .at(-1) || null
+      );
+    } catch {
+      return null;
+    }
+  }
+
+  /** At most `maxBytes` of a regular file. */
+  bytes(name: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): Buffer | null {
+    return this.#open(name, options, (fd) => readUpTo(fd, maxBytes));
+  }
+
+  /** What stat says a file's size is; sysfs gives a binary attribute's full size, whoever may read it. */
+  statSize(name: string): number | null {
+    return this.#open(name, { optional: true }, (fd) => fstatSync(fd).size);
+  }
+
+  /** A text attribute, trimmed. */
+  text(name: string, options: ReadOptions = {}): string | null {
+    const bytes = this.bytes(name, MAX_ATTRIBUTE, options);
+    return bytes === null ? null : bytes.toString('utf8').trim();
+  }
+
+  /** A decimal or 0x… attribute inside [min, max] (default: any exact non-negative integer). */
+  number(name: string, options: NumberOptions = {}): number | null {
+    const text = this.text(name, options);
+    if (text === null) return null;
+    const value = parseNumber(text);
+    const { min = 0, max = Number.MAX_SAFE_INTEGER } = options;
+    if (value !== null && value >= min && value <= max) return value;
+    this.malformed(name, value === null ? 'not a number' : 'out of range', text);
+    return null;
+  }
+
+  /** A `0` or `1` attribute. */
+  flag(name: string, options: ReadOptions = {}): boolean | null {
+    const value = this.number(name, { ...options, max: 1 });
+    return value === null ? null : value === 1;
+  }
+
+  malformed(name: string, what: string, text: string): void {
+    this.tree.note(`${this.shown}/${name}`, `${what}: ${quote(text)}`);
+  }
+
+  #open<T>(name: string, options: ReadOptions, use: (fd: number) => T): T | null {
+    const shown = `${this.shown}/${name}`;
+    const found = resolve(this.tree, this.real, name);
+    if (typeof found === 'string') {
+      if (!options.optional || found !== MISSING) this.tree.note(shown, found);
+      return null;
+    }
+    if (found.kind !== 'file') {
+      this.tree.note(shown, 'not a regular file');
+      return null;
+    }
+    let fd = -1;
+    try {
+      fd = openSync(this.tree.onDisk(found.real), OPEN_FLAGS);
+      if (fstatSync(fd).isFile()) return use(fd);
+      this.tree.note(shown, 'not a regular file');
+    } catch (error) {
+      const why = reasonOf(error);
+      if (!options.optional || why !== MISSING) this.tree.note(shown, why);
+    } finally {
+      if (fd >= 0) closeSync(fd);
+    }
+    return null;
+  }
+}
+
+const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+const MISSING = 'missing';
+
+interface Resolved {
+  readonly real: string[];
+  readonly kind: 'file' | 'directory' | 'other';
+}
+
+/** Follow `path` from `from` as the kernel would in a chroot; a string says why there is nothing. */
+function resolve(tree: SysfsTree, from: readonly string[], path: string): Resolved | string {
+  const real = [...from];
+  const ahead = path.split('/').reverse();
+  let kind: Resolved['kind'] = 'directory';
+  let links = 0;
+  try {
+    while (ahead.length > 0) {
+      const component = ahead.pop()!;
+      if (component === '' || component === '.') continue;
+      if (component === '..') {
+        if (real.pop() === undefined && !tree.live) return 'leads out of the tree';
+        kind = 'directory';
+        continue;
+      }
+      real.push(component);
+      const stat = lstatSync(tree.onDisk(real), { throwIfNoEntry: false });
+      if (stat === undefined) return MISSING;
+      if (stat.isSymbolicLink()) {
+        if (++links > MAX_LINKS) return 'too many symlinks';
+        const target = readlinkSync(tree.onDisk(real));
+        if (target.startsWith('/')) real.length = 0;
+        else real.pop();
+        ahead.push(...target.split('/').reverse());
+        kind = 'directory';
+      } else {
+        kind = stat.isDirectory() ? 'directory' : stat.isFile() ? 'file' : 'other';
+      }
+    }
+  } catch (error) {
+    return reasonOf(error);
+  }
+  return { real, kind };
+}
+
+/** Reading is synchronous, so one scratch page run serves all. */
+const scratch = Buffer.allocUnsafeSlow(64 * 1024);
+
+function readUpTo(fd: number, maxBytes: number): Buffer {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  while (total < maxBytes) {
+    const got = readSync(fd, scratch, 0, Math.min(scratch.length, maxBytes - total), null);
+    if (got === 0) break;
+    chunks.push(Buffer.from(scratch.subarray(0, got)));
+    total += got;
+  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+}
+
+/** A decimal or 0x… integer that a JS number holds exactly, else null. */
+export function parseNumber(text: string): number | null {
+  if (!/^(-?\d+|0x[0-9a-f]+)$/i.test(text)) return null;
+  const value = Number(text);
+  return Number.isSafeInteger(value) ? value : null;
+}
+
+/** For messages: short and without control characters. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
+}
+
+export function reasonOf(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException | null)?.code;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return MISSING;
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission denied';
+    default:
+      return code ?? String(error);
+  }
+}
