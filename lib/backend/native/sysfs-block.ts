@@ -1,0 +1,331 @@
+/**
+ * What lies under a target, and what of it refuses peer-to-peer memory.
+ *
+ *     file ─▶ filesystem ─▶ dm-0 ─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ 0000:03:00.0
+ *             (may bounce)  (refuses: BLK_FEAT_PCI_P2PDMA       (the client:
+ *                            is not inherited)                   does the DMA)
+ *
+ * The first layer from the top that refuses is the reason given.
+ */
+import { type BigIntStats, realpathSync, statSync } from 'node:fs';
+import { posix, resolve } from 'node:path';
+import type { QueueLimits } from '../backend.js';
+import type { IommuMode, PciDev } from '../topology.js';
+import type { Mount } from './mountinfo.js';
+import type { SysfsTree } from './sysfs-attribute.js';
+import { type BlockDevices, type BlockDir, type InUse, type Layer, numberOf } from './sysfs-devices.js';
+import { fileSystemFacts } from './sysfs-filesystem.js';
+import type { KernelFacts } from './sysfs-kernel.js';
+import { blockSize, MAX_SECTORS, NVME_DISK, type SysfsController } from './sysfs-nvme.js';
+import { functionOnPath, type SysfsPci } from './sysfs-pci.js';
+
+/** A disk at the bottom. */
+export interface BlockDisk {
+  readonly name: string;
+  /** The PCI function that does its DMA, or null. */
+  readonly client: PciDev | null;
+  /** `'nvme0'`, or null: no NVMe disk. */
+  readonly controller: string | null;
+}
+
+export interface BlockInfo {
+  readonly kind: 'namespace' | 'block' | 'file';
+  /** The block device asked for, or the one a file lies on, by name; null: the file's filesystem has none. */
+  readonly name: string | null;
+  /** Its node, `'/dev/nvme0n1p1'`. */
+  readonly device: string | null;
+  /** Its number, `'259:1'`. */
+  readonly number: string | null;
+  /** Every block device on the way down, top first: `['dm-0', 'nvme0n1p1', 'nvme0n1']`. */
+  readonly stack: readonly string[];
+  readonly disks: readonly BlockDisk[];
+  /** The controller, if one only does the DMA. */
+  readonly controller: string | null;
+  /** The P2PDMA client: the function that does the DMA, if it is one only. */
+  readonly client: PciDev | null;
+  /** In bytes; of a file its length now; null if unknown (a file in a captured tree). */
+  readonly size: number | null;
+  readonly readOnly: boolean;
+  readonly limits: QueueLimits;
+  /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
+  readonly noP2pReason: string | null;
+  /** Null when success proves where the bytes went. */
+  readonly unproven: string | null;
+  /** A non-zero `stx_dio_mem_align` of the file would make `unproven` null. */
+  readonly dioAlignProves: boolean;
+  /** Of a file: its filesystem, `'ext4'`. */
+  readonly fileSystem: string | null;
+  readonly mountPoint: string | null;
+  /** Of a block device: who mounts or holds it. A file's own filesystem is no such use. */
+  readonly inUse: InUse;
+}
+
+/** What blockInfo needs to know of the rest. */
+export interface BlockContext {
+  readonly tree: SysfsTree;
+  readonly devices: BlockDevices;
+  readonly pci: SysfsPci;
+  readonly controllers: readonly SysfsController[];
+  readonly iommu: IommuMode;
+  readonly kernel: () => KernelFacts;
+}
+
+/** Null: there is no such device or file. */
+export function blockInfo(context: BlockContext, pathOrName: string): BlockInfo | null {
+  const { tree, devices } = context;
+  if (pathOrName === '' || pathOrName.includes('\0')) return null;
+  if (!pathOrName.includes('/')) {
+    const named = devices.byName(pathOrName);
+    if (named !== null) return deviceInfo(context, named);
+  }
+  if (tree.live) return liveInfo(context, resolve(pathOrName));
+  const path = posix.normalize(pathOrName);
+  if (!path.startsWith('/')) return null;
+  const node = devices.byDevPath(path);
+  if (node !== null) return deviceInfo(context, node);
+  if (path.startsWith('/dev/')) return null;
+  return fileInfo(context, devices.mountOf(path, null), null);
+}
+
+/** This machine: the path is looked at, and a file that is yet to be created is judged by its directory. */
+function liveInfo(context: BlockContext, path: string): BlockInfo | null {
+  const { devices } = context;
+  const stat = statOf(path);
+  if (stat === null) {
+    const directory = posix.dirname(path);
+    const parent = statOf(directory);
+    if (parent === null || path.startsWith('/dev/')) return devicePathInfo(context, path);
+    return fileInfo(context, devices.mountOf(realPath(directory), deviceNumber(parent.dev)), null);
+  }
+  if (stat.isBlockDevice()) {
+    const found = devices.byNumber(deviceNumber(stat.rdev));
+    return found === null ? null : deviceInfo(context, found);
+  }
+  if (stat.isCharacterDevice()) return devicePathInfo(context, path);
+  const size = stat.isFile() ? Number(stat.size) : null;
+  return fileInfo(context, devices.mountOf(realPath(path), deviceNumber(stat.dev)), size);
+}
+
+function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {
+  const node = context.devices.byDevPath(path);
+  return node === null ? null : deviceInfo(context, node);
+}
+
+function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
+  const under = walkDown(context, [device]);
+  const noP2pReason = under.refusal ?? kernelRefusal(context);
+  const { dir, name } = device;
+  const sectors = dir.number('size', { max: MAX_SECTORS });
+  return {
+    kind: NVME_DISK.test(name) ? 'namespace' : 'block',
+    name,
+    device: `/dev/${name.replaceAll('!', '/')}`,
+    number: numberOf(dir),
+    ...common(under),
+    size: sectors === null ? null : sectors * 512,
+    readOnly: dir.flag('ro', { optional: true }) ?? false,
+    limits: queueLimits(context, device, noP2pReason === null),
+    noP2pReason,
+    unproven: null,
+    dioAlignProves: false,
+    fileSystem: null,
+    mountPoint: null,
+    inUse: context.devices.inUse(device),
+  };
+}
+
+const UNUSED: InUse = { mountPoints: [], holders: [], swap: false, words: null };
+
+function fileInfo(context: BlockContext, mount: Mount | null, size: number | null): BlockInfo | null {
+  const { devices } = context;
+  const on = mount === null ? [] : devices.devicesOf(mount);
+  const under = walkDown(context, on);
+  const facts = mount === null ? null : fileSystemFacts(mount.type, mount.superOptions);
+  const first = on[0] ?? null;
+  const noP2pReason =
+    facts === null ? 'its filesystem is not known' : (facts.noP2p ?? belowFile(mount!, on, under));
+  const reason = noP2pReason ?? kernelRefusal(context);
+  return {
+    kind: 'file',
+    name: first?.name ?? null,
+    device: first === null ? null : `/dev/${first.name.replaceAll('!', '/')}`,
+    number: first === null ? null : numberOf(first.dir),
+    ...common(under),
+    size,
+    readOnly: mount?.options.includes('ro') ?? false,
+    limits: queueLimits(context, first, reason === null),
+    noP2pReason: reason,
+    unproven: facts?.unproven ?? null,
+    dioAlignProves: facts?.dioAlignProves ?? false,
+    fileSystem: mount?.type ?? null,
+    mountPoint: mount?.mountPoint ?? null,
+    inUse: UNUSED,
+  };
+}
+
+function belowFile(mount: Mount, on: readonly BlockDir[], under: Under): string | null {
+  if (on.length === 0) return `the block device under ${mount.type} on ${mount.mountPoint} is not known`;
+  if (on.length > 1) return `${mount.type} spreads over ${on.map(({ name }) => name).join(' and ')}`;
+  return under.refusal;
+}
+
+// --- the way down ---
+
+interface Under {
+  readonly stack: string[];
+  readonly disks: BlockDisk[];
+  /** The topmost refusal. */
+  refusal: string | null;
+  /** Something between the target and its disks does I/O of its own: no client. */
+  detached: boolean;
+}
+
+const MAX_DEPTH = 32;
+
+function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
+  const under: Under = { stack: [], disks: [], refusal: null, detached: false };
+  const seen = new Set<string>();
+  const walk = (device: BlockDir, depth: number): void => {
+    if (seen.has(device.name) || depth > MAX_DEPTH) return;
+    seen.add(device.name);
+    under.stack.push(device.name);
+    const layer = context.devices.layer(device);
+    const disk = layer.kind === 'disk' ? diskFacts(context, device) : null;
+    under.refusal ??= layerRefusal(device, layer) ?? disk?.refusal ?? null;
+    if (disk !== null) under.disks.push(disk.disk);
+    for (const below of layer.below) walk(below, depth + 1);
+    if (layer.kind === 'loop') under.detached = true;
+    if (layer.file?.startsWith('/')) {
+      const mount = context.devices.mountOf(posix.normalize(layer.file), null);
+      for (const below of mount === null ? [] : context.devices.devicesOf(mount)) walk(below, depth + 1);
+    }
+  };
+  for (const device of from) walk(device, 0);
+  return under;
+}
+
+function common(under: Under): Pick<BlockInfo, 'stack' | 'disks' | 'controller' | 'client'> {
+  const { stack, disks, detached } = under;
+  const [first] = disks;
+  const one = first !== undefined && !detached && disks.every((disk) => disk.client === first.client);
+  return {
+    stack,
+    disks,
+    client: one ? first.client : null,
+    controller: one && disks.every((disk) => disk.controller === first.controller) ? first.controller : null,
+  };
+}
+
+function layerRefusal({ name, dir }: BlockDir, layer: Layer): string | null {
+  switch (layer.kind) {
+    case 'partition':
+      return layer.below.length === 0 ? `the disk of partition ${name} is not known` : null;
+    case 'disk':
+      return null;
+    case 'loop':
+      return `${name} is a loop device: its queue does not take peer-to-peer memory`;
+    case 'device-mapper': {
+      const mapped = dir.dir('dm', { optional: true })?.text('name', { optional: true });
+      return `${name}${mapped ? ` (${mapped})` : ''} is a device-mapper device: its queue does not take peer-to-peer memory`;
+    }
+    case 'md': {
+      const level = dir.dir('md', { optional: true })?.text('level', { optional: true });
+      return `${name}${level ? ` (${level})` : ''} is an md array: its queue does not take peer-to-peer memory`;
+    }
+    case 'multipath-head':
+      return `${name} is an NVMe multipath head: its queue does not take peer-to-peer memory (boot with nvme_core.multipath=N for plain disks)`;
+    case 'stacked':
+      return `${name} is stacked on other block devices: its queue does not take peer-to-peer memory`;
+    default:
+      return layer.kind satisfies never;
+  }
+}
+
+function diskFacts(
+  context: BlockContext,
+  { name, dir }: BlockDir,
+): { disk: BlockDisk; refusal: string | null } {
+  const { pci, controllers } = context;
+  const controller = NVME_DISK.test(name) ? controllerOf(controllers, name, dir.real) : null;
+  const onPath = functionOnPath(dir.real);
+  const client = controller === null ? (onPath === null ? null : pci.find(onPath)) : controller.pdev;
+  const disk = { name, client, controller: controller?.name ?? null };
+  if (!NVME_DISK.test(name)) {
+    return { disk, refusal: `${name} is not an NVMe disk: its queue does not take peer-to-peer memory` };
+  }
+  if (controller === null) return { disk, refusal: `the controller of ${name} is not known` };
+  if (controller.transport !== 'pcie') {
+    return {
+      disk,
+      refusal: `${name} is reached over ${controller.transport}: no PCI function here does its DMA`,
+    };
+  }
+  return { disk, refusal: client === null ? `the PCI function of ${controller.name} is not known` : null };
+}
+
+/** By the path, by a hidden path's name, by the namespaces controllers list. */
+function controllerOf(
+  controllers: readonly SysfsController[],
+  disk: string,
+  real: readonly string[],
+): SysfsController | null {
+  const parent = real.at(-2);
+  const hidden = NVME_DISK.exec(disk)?.[2];
+  return (
+    controllers.find(({ name }) => name === parent) ??
+    controllers.find(({ name }) => name === `nvme${hidden}`) ??
+    controllers.find(({ namespaces }) => namespaces.some(({ name }) => name === disk)) ??
+    null
+  );
+}
+
+function kernelRefusal({ kernel, iommu }: BlockContext): string | null {
+  if (iommu === 'unsupported') return 'the machine’s DMA mapping does not support peer-to-peer memory';
+  const { enabled, from } = kernel().p2pdma;
+  return enabled === false ? `the kernel was built without CONFIG_PCI_P2PDMA (${from})` : null;
+}
+
+// --- the queue ---
+
+/** What is assumed where the queue does not say: right for any drive, if slow. */
+const CAUTIOUS = { logicalBlockSize: 4096, maxTransfer: 128 * 1024, maxSegments: 32 };
+
+function queueLimits(context: BlockContext, device: BlockDir | null, pciP2pdma: boolean): QueueLimits {
+  const disk = device === null ? null : context.devices.diskOf(device);
+  const queue = disk?.dir.dir('queue') ?? null;
+  const logicalBlockSize = blockSize(queue) ?? CAUTIOUS.logicalBlockSize;
+  const mask = queue?.number('dma_alignment', { max: 0xffff, optional: true }) ?? null;
+  const sectorsKb = queue?.number('max_sectors_kb', { min: 1, max: 2 ** 32 }) ?? null;
+  return {
+    logicalBlockSize,
+    dmaAlignment: mask !== null && Number.isInteger(Math.log2(mask + 1)) ? mask + 1 : logicalBlockSize,
+    maxTransfer: sectorsKb === null ? CAUTIOUS.maxTransfer : sectorsKb * 1024,
+    maxSegments: queue?.number('max_segments', { min: 1, max: 0xffff }) ?? CAUTIOUS.maxSegments,
+    pciP2pdma,
+  };
+}
+
+// --- this machine's files ---
+
+function statOf(path: string): BigIntStats | null {
+  try {
+    return statSync(path, { bigint: true });
+  } catch {
+    return null;
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/** Linux's dev_t as stat gives it: 12 + 20 bits in the low half, the rest of both above. */
+export function deviceNumber(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn);
+  return `${major}:${BigInt.asUintN(32, minor)}`;
+}
