@@ -79,12 +79,9 @@ export class EmulatedHostMemory implements HostMemory {
 
   pin(view: Uint8Array): number {
     const { buffer } = view;
-    let extent = this.#byBuffer.get(buffer);
-    if (extent === undefined) {
-      if (buffer.byteLength === 0)
-        throw new P2pdmaError('EFAULT', 'EFAULT: the memory is detached or empty, pin');
-      extent = this.#place(new Uint8Array(buffer));
-    }
+    if (buffer.byteLength === 0)
+      throw new P2pdmaError('EFAULT', 'EFAULT: the memory is detached or empty, pin');
+    const extent = this.#byBuffer.get(buffer) ?? this.#place(new Uint8Array(buffer));
     if (extent.pins++ === 0) this.pages.pinned += extent.pages;
     return extent.base + view.byteOffset;
   }

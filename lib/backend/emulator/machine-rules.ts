@@ -18,6 +18,13 @@ type Places = ReadonlyMap<string, string>;
 
 /** Addresses of functions, and who is below whom. Runs before anything walks the tree. */
 export function checkLinks(draft: MachineDraft): void {
+  if (!Number.isInteger(Math.log2(draft.memremapAlign))) {
+    throw invalid(
+      'memremapAlign',
+      `${draft.memremapAlign} is no power of two`,
+      'It is 2 MiB, unless you know better.',
+    );
+  }
   const roots = new Set<number>();
   draft.hostBridges.forEach((bridge, i) => {
     const id = bridge.domain * 0x100 + bridge.bus;

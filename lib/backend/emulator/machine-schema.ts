@@ -163,13 +163,13 @@ function toNumber(value: number | string): number {
 /** A number as JSON can say it, within bounds. */
 function quantity(what: string, min: number, max: number, pattern: RegExp) {
   return z
-    .union([z.int(), z.string().regex(pattern)], { error: `expected ${what}` })
+    .union([z.int(), z.string().regex(pattern, { error: `expected ${what}` })], { error: `expected ${what}` })
     .transform(toNumber)
     .refine((n) => n >= min && n <= max, { error: `expected ${what} from ${min} to ${max}` });
 }
 
 const NUMBER = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
-const SIZE = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16}( ?([KMGT]i)?B)?)$/i;
+const SIZE = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16}( ?([kKmMgGtT][iI])?[bB])?)$/;
 const SIGNED = /^-?(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
 /** Physical addresses have at most 52 bits. */
 const ADDRESS_MAX = 2 ** 52 - 1;
