@@ -114,10 +114,10 @@ function finalise(dev: Device, sgl: Scatterlist, nents: number, iova: number): n
     const byBus = sg.dmaLength >= SG_DMA_P2PDMA;
     const start = byBus ? sg.dmaAddress : iova + sg.dmaAddress;
     const length = sg.dmaLength;
+    // A bus-address entry before this one never passes: its flagged length is beyond any maxSegment.
     if (
       out !== null &&
       !byBus &&
-      outLength < SG_DMA_P2PDMA &&
       outStart + outLength === start &&
       outLength + length <= maxSegment &&
       (outStart % boundary) + outLength + length <= boundary
