@@ -36,7 +36,8 @@ export const ERROR_CODES = {
   EROFS: 'The target is read-only.',
   ERANGE: 'The value is outside what the device accepts.',
   ENOSYS: 'This kernel does not have the call; choose another engine.',
-  ENODATA: 'The media could not deliver this block: it is damaged or was never written with valid protection.',
+  ENODATA:
+    'The media could not deliver this block: it is damaged or was never written with valid protection.',
   ETIME: 'The device did not answer in time.',
   EILSEQ: 'The drive found the data or its protection information wrong.',
   EOPNOTSUPP: 'The target cannot do this operation.',
@@ -51,8 +52,10 @@ export const ERROR_CODES = {
   ERR_OVERLAP: 'Source and destination overlap; copy to another place.',
   ERR_MACHINE_INVALID: 'Mend the machine description where the message points; the schema is in schema/.',
   ERR_BACKEND_UNAVAILABLE: 'Use another backend, or mend what the message names.',
-  ERR_SHORT_TRANSFER: 'The device moved fewer bytes than asked and would not go on; it may have been removed.',
-  ERR_VERIFY_MISMATCH: 'The destination does not hold what was sent. Do not trust this route: copy with provider none.',
+  ERR_SHORT_TRANSFER:
+    'The device moved fewer bytes than asked and would not go on; it may have been removed.',
+  ERR_VERIFY_MISMATCH:
+    'The destination does not hold what was sent. Do not trust this route: copy with provider none.',
   ERR_NOT_LENT: 'Only chunks that a stream lent may be released, and each only once.',
   ERR_TARGET_CLOSED: 'Open the target again.',
 } as const;
@@ -75,9 +78,9 @@ export interface P2pdmaErrorOptions {
 export class P2pdmaError extends Error {
   override readonly name = 'P2pdmaError';
   readonly code: ErrorCode;
-  readonly errno?: number;
-  readonly syscall?: string;
-  readonly path?: string;
+  declare readonly errno?: number;
+  declare readonly syscall?: string;
+  declare readonly path?: string;
   readonly hint: string;
 
   constructor(code: ErrorCode, message: string, options: P2pdmaErrorOptions = {}) {
@@ -94,7 +97,12 @@ export class P2pdmaError extends Error {
  * The error for a negative errno of `syscall` on `path`: `EREMOTEIO: remote I/O error, write '/dev/nvme1n1'`.
  * An errno outside the table becomes EIO with the number in the message.
  */
-export function errnoError(errno: number, syscall: string, path: string, options: P2pdmaErrorOptions = {}): P2pdmaError {
+export function errnoError(
+  errno: number,
+  syscall: string,
+  path: string,
+  options: P2pdmaErrorOptions = {},
+): P2pdmaError {
   const name = E.errnoName(errno);
   const code: ErrorCode = name in ERROR_CODES ? (name as ErrorCode) : 'EIO';
   const detail = errnoText[name] ?? `system error ${Math.abs(errno)}`;

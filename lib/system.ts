@@ -9,7 +9,7 @@ import type {
   Mapping,
   OpenOptions,
 } from './backend/backend.js';
-import { presets } from './backend/emulator/presets.js';
+import { PRESET_NAMES } from './backend/emulator/presets.js';
 import type { PciDev, Topology } from './backend/topology.js';
 import { P2pdmaError } from './errors.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from './kernel/pci-p2pdma.js';
@@ -304,7 +304,7 @@ async function openEmulated(spec: MachineSpec): Promise<Backend> {
 }
 
 /** The machines that come with the package, by name. */
-export const MACHINE_PRESETS: readonly string[] = Object.keys(presets);
+export const MACHINE_PRESETS: readonly string[] = PRESET_NAMES;
 
 let shared: Promise<System> | null = null;
 

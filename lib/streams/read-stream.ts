@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { Readable } from 'node:stream';
+import { addAbortSignal, Readable } from 'node:stream';
 import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
 import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
@@ -93,13 +93,13 @@ export class P2pReadStream extends Readable {
       highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
       autoDestroy: settings.autoClose,
       emitClose: settings.emitClose,
-      signal: settings.signal,
     });
     this.#options = settings;
     this.#source = source;
     this.#opened.promise.catch(() => {});
     this.path = source.path;
     this.start = settings.start;
+    if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
   }
 
   /** True until the target is open. */
@@ -154,7 +154,7 @@ export class P2pReadStream extends Readable {
     this.#pool.release(chunk);
   }
 
-  override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean }): T {
+  override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean | undefined }): T {
     const end = lendingEndOf(destination);
     if (end !== null) {
       this.#ends.add(end);
@@ -210,10 +210,19 @@ export class P2pReadStream extends Readable {
     );
   }
 
+  override read(size?: number): Buffer | null {
+    const chunk = super.read(size);
+    if (this.#options.memory === 'cmb' && chunk !== null) process.nextTick(() => this.#pump());
+    return chunk;
+  }
+
   override _read(): void {
     this.#demand = true;
-    if (this.#route !== null) this.#pump();
-    else if (!this.#starting) {
+    if (this.#route !== null) {
+      // Pushing now would put a second chunk beside the one that is just being read, and read() would join the two.
+      if (this.readableLength > 0) process.nextTick(() => this.#pump());
+      else this.#pump();
+    } else if (!this.#starting) {
       this.#starting = true;
       this.#begin().then(
         () => {
@@ -337,9 +346,9 @@ export class P2pReadStream extends Readable {
 
   #retire(pool: SlotPool): void {
     const context = this.#context!;
-    const closing = { shutdown: () => closed };
-    const closed = pool.close().then(() => context.remove(closing));
+    const closing = { shutdown: () => pool.revoke() };
     if (!context.closed) context.add(closing);
+    pool.close().then(() => context.remove(closing));
   }
 
   #pump(): void {
@@ -362,12 +371,18 @@ export class P2pReadStream extends Readable {
       jobs.push(job);
       this.#start(job);
     }
-    while (this.#demand && jobs.length > 0 && jobs[0]!.finished) this.#push(jobs.shift()!);
+    while (this.#mayPush()) this.#push(jobs.shift()!);
     if (this.#demand && jobs.length === 0 && this.#next >= this.#end) {
       this.#demand = false;
       this.#ended = performance.now();
       this.push(null);
     }
+  }
+
+  /** Chunks on loan to others are handed out one by one: joined with its neighbour one could not be given back. */
+  #mayPush(): boolean {
+    const ready = this.#demand && this.#jobs[0]?.finished === true;
+    return ready && !(this.#options.memory === 'cmb' && this.readableLength > 0);
   }
 
   #job(): ReadJob | null {
@@ -482,7 +497,12 @@ export class P2pReadStream extends Readable {
     const finish = () => {
       this.#idle = null;
       for (const job of this.#jobs.splice(0)) this.#drop(job);
-      if (this.#pool !== null) this.#retire(this.#pool);
+      this.#recycle();
+      if (this.#pool !== null) {
+        this.#retire(this.#pool);
+        // A consumer that got everything may keep its last chunks for as long as it likes; one that was cut off may not.
+        if (!this.readableEnded || this.#context!.closed) this.#pool.revoke();
+      }
       const closed = this.#source.owned && this.#target !== null ? this.#target.close() : Promise.resolve();
       closed
         .then(

@@ -65,7 +65,8 @@ export class SlotPool {
   #mapping: Mapping;
   #free: Slot[];
   #closing = false;
-  #closed: (() => void) | null = null;
+  #unmapped: Promise<void> | null = null;
+  #resolve: (() => void) | null = null;
 
   /**
    * `count` slots of `slotBytes` (both ≥ 1) in one mapping.
@@ -121,31 +122,37 @@ export class SlotPool {
     slot.settle();
   }
 
-  /**
-   * Unmap as soon as no DMA uses a slot. Slots that a consumer still has on loan are not waited for: they
-   * are detached. Resolves when the memory is back.
-   */
+  /** No more reads into it. Resolves when every slot came back and the memory is unmapped. */
   close(): Promise<void> {
     this.#closing = true;
     this.onFree = null;
-    return new Promise((resolve) => {
-      this.#closed = resolve;
-      for (const slot of this.slots) {
-        if (slot.buffered || slot.lent) {
-          slot.buffered = false;
-          slot.lent = false;
-          slot.settle();
-        }
-      }
+    this.#unmapped ??= new Promise((resolve) => {
+      this.#resolve = resolve;
       this.#unmapWhenIdle();
     });
+    return this.#unmapped;
+  }
+
+  /**
+   * Close without waiting for consumers: what they still have on loan is detached, and using it throws. DMA in
+   * flight is waited for.
+   */
+  revoke(): Promise<void> {
+    const closed = this.close();
+    for (const slot of this.slots) {
+      if (!slot.buffered && !slot.lent) continue;
+      slot.buffered = false;
+      slot.lent = false;
+      slot.settle();
+    }
+    return closed;
   }
 
   #unmapWhenIdle(): void {
-    if (this.#closed === null || this.#free.length < this.slots.length) return;
+    if (this.#resolve === null || this.#free.length < this.slots.length) return;
     this.#mapping.munmap();
     this.#context.mappings--;
-    this.#closed();
-    this.#closed = null;
+    this.#resolve();
+    this.#resolve = null;
   }
 }

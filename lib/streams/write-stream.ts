@@ -1,4 +1,4 @@
-import { Writable } from 'node:stream';
+import { addAbortSignal, Writable } from 'node:stream';
 import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { errnoName } from '../errno.js';
@@ -81,7 +81,6 @@ export class P2pWriteStream extends Writable {
       autoDestroy: settings.autoClose,
       emitClose: settings.emitClose,
       decodeStrings: true,
-      signal: settings.signal,
     });
     this.#options = settings;
     this.#source = source;
@@ -99,6 +98,7 @@ export class P2pWriteStream extends Writable {
         this.#route = route;
       },
     };
+    if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
   }
 
   /** True until the target is open. */

@@ -1,0 +1,83 @@
+/**
+ * Competitors run in turn, round after round, in one process and one machine state; what is reported are
+ * medians and ratios of medians. Absolute numbers of a shared machine mean little.
+ */
+import { performance } from 'node:perf_hooks';
+
+/** One implementation of a job. `run` does it once; what it returns beside the time is kept. */
+export interface Competitor {
+  readonly name: string;
+  run(): Promise<Measured | unknown>;
+}
+
+export interface Measured {
+  /** Replaces the wall time measured around `run`, in seconds. */
+  seconds?: number;
+  /** User CPU, in seconds, if it was not this process that did the work. */
+  userCpu?: number;
+  [figure: string]: number | undefined;
+}
+
+export interface Result {
+  readonly name: string;
+  readonly seconds: number;
+  readonly userCpu: number;
+  readonly spread: number;
+  readonly figures: Record<string, number>;
+}
+
+/** Medians over `rounds` interleaved rounds, after one round that is not counted. */
+export async function race(competitors: readonly Competitor[], rounds = 5): Promise<Map<string, Result>> {
+  const times = new Map(competitors.map(({ name }) => [name, [] as Measured[]]));
+  for (let round = 0; round <= rounds; round++) {
+    for (const competitor of competitors) {
+      (globalThis as { gc?: () => void }).gc?.();
+      const cpu = process.cpuUsage();
+      const began = performance.now();
+      const own = ((await competitor.run()) ?? {}) as Measured;
+      const seconds = (performance.now() - began) / 1000;
+      const userCpu = process.cpuUsage(cpu).user / 1e6;
+      if (round > 0) times.get(competitor.name)!.push({ seconds, userCpu, ...own });
+    }
+  }
+  return new Map(
+    competitors.map(({ name }) => {
+      const runs = times.get(name)!;
+      const seconds = runs.map((run) => run.seconds!);
+      const keys = Object.keys(runs[0] ?? {}).filter((key) => key !== 'seconds' && key !== 'userCpu');
+      return [
+        name,
+        {
+          name,
+          seconds: median(seconds),
+          userCpu: median(runs.map((run) => run.userCpu!)),
+          spread: (Math.max(...seconds) - Math.min(...seconds)) / median(seconds),
+          figures: Object.fromEntries(keys.map((key) => [key, median(runs.map((run) => run[key] ?? 0))])),
+        },
+      ];
+    }),
+  );
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** One line of a report: what was measured, what we hope for. */
+export interface Figure {
+  readonly figure: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly goal: string;
+  readonly reached: boolean;
+}
+
+export function atLeast(figure: string, value: number, goal: number, unit = '×'): Figure {
+  return { figure, value, unit, goal: `≥ ${goal}`, reached: value >= goal };
+}
+
+export function atMost(figure: string, value: number, goal: number, unit = '×'): Figure {
+  return { figure, value, unit, goal: `≤ ${goal}`, reached: value <= goal };
+}

@@ -1,0 +1,44 @@
+import { open } from 'node:fs/promises';
+import { P2pdmaError } from '../../errors.js';
+import { MACHINE_TEXT_LIMIT, type Machine, parseMachine, parseMachineText } from './machine.js';
+import { isPresetName, PRESET_NAMES, presets } from './presets.js';
+
+/**
+ * A machine from a preset's name, a JSON file's path, or a description.
+ * @throws P2pdmaError ERR_MACHINE_INVALID (what is wrong and where), ENOENT, EACCES
+ */
+export async function loadMachine(spec: string | object): Promise<Machine> {
+  if (typeof spec !== 'string') return parseMachine(spec);
+  if (isPresetName(spec)) return presets[spec];
+  if (!/[./\\]/.test(spec)) {
+    throw new P2pdmaError('ERR_MACHINE_INVALID', `machine: there is no preset '${spec}'`, {
+      hint: `Presets: ${PRESET_NAMES.join(', ')}. A file's path has a dot or a slash.`,
+    });
+  }
+  return parseMachineText(await readLimited(spec), spec);
+}
+
+/** At most the limit and one byte more is read, so that a huge file is refused quickly. */
+async function readLimited(path: string): Promise<string> {
+  try {
+    const file = await open(path);
+    try {
+      const buffer = Buffer.alloc(64 * 1024);
+      const parts: Buffer[] = [];
+      let length = 0;
+      while (length <= MACHINE_TEXT_LIMIT) {
+        const { bytesRead } = await file.read(buffer, 0, buffer.length);
+        if (bytesRead === 0) break;
+        parts.push(Buffer.from(buffer.subarray(0, bytesRead)));
+        length += bytesRead;
+      }
+      return Buffer.concat(parts).toString('utf8');
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EISDIR') throw error;
+    throw new P2pdmaError(code, `machine: ${code}, open '${path}'`, { path, syscall: 'open', cause: error });
+  }
+}

@@ -1,0 +1,572 @@
+/**
+ * What every backend must do, stated once. A backend's own test file opens a system, names places to read and write, and
+ * runs this; what it cannot have is skipped with its reason in sight.
+ */
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { PassThrough, Readable, Writable } from 'node:stream';
+import { finished, pipeline as nodePipeline } from 'node:stream/promises';
+import fc from 'fast-check';
+import type { Test } from 'tap';
+import {
+  P2pdmaError,
+  type P2pReadStream,
+  type P2pWriteStream,
+  pipeline,
+  type System,
+} from '../../lib/index.js';
+
+/** One machine under test. */
+export interface Rig {
+  readonly system: System;
+  /** A place of at least 4 MiB to read from, and how to put bytes there. */
+  readonly source: string;
+  /** Three places of at least 4 MiB to write to. */
+  readonly destinations: readonly [string, string, string];
+  /** `'block'`: what surrounds a write must stay; `'file'`: lengths are exact. */
+  readonly kind: 'block' | 'file';
+  /** A provider whose CMB may be used between these, or null. */
+  readonly provider: string | null;
+  /** Why there is none. */
+  readonly noProvider: string;
+  /** Read or write behind the library's back (or at least not through its streams). */
+  peek(path: string, start: number, length: number): Promise<Buffer>;
+  poke(path: string, start: number, bytes: Buffer): Promise<void>;
+  /** A file's length. */
+  length(path: string): Promise<number>;
+}
+
+export interface Backend {
+  readonly name: string;
+  open(): Promise<Rig>;
+}
+
+const MIB = 1024 * 1024;
+const SIZE = 4 * MIB;
+
+/** Bytes that differ everywhere and depend on `seed`. */
+export function pattern(length: number, seed = 1): Buffer {
+  const bytes = Buffer.allocUnsafe(length);
+  let state = (seed * 2654435761) >>> 0 || 1;
+  for (let i = 0; i < length; i++) {
+    state ^= state << 13;
+    state >>>= 0;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    state >>>= 0;
+    bytes[i] = state;
+  }
+  return bytes;
+}
+
+const ZERO = { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
+
+export function suite(t: Test, backend: Backend): void {
+  /** Each test has a machine of its own, which must be empty in the end. */
+  const test = (name: string, body: (t: Test, rig: Rig) => Promise<void>) =>
+    t.test(`${backend.name}: ${name}`, async (t) => {
+      const rig = await backend.open();
+      const free = rig.provider === null ? 0 : available(rig);
+      await body(t, rig);
+      if (rig.provider !== null && !rig.system.context.closed) {
+        t.equal(available(rig), free, 'the provider has all of its memory back');
+      }
+      t.same(await rig.system.close(), ZERO, 'nothing is left over');
+    });
+
+  const cmbTest = (name: string, body: (t: Test, rig: Rig) => Promise<void>) =>
+    test(name, async (t, rig) => {
+      if (rig.provider === null) t.comment(`skipped: ${rig.noProvider}`);
+      else await body(t, rig);
+    });
+
+  test('pipes any length to any offset, byte for byte', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    for (const [start, length, to] of [
+      [0, 1, 0],
+      [0, 511, 0],
+      [0, 512, 512],
+      [0, 513, 0],
+      [3, 4096, 3],
+      [1, 100, 2],
+      [512, MIB, 4096],
+      [100, MIB + 1, 200],
+      [7, 2 * MIB + 17, 0],
+      [0, 3 * MIB, 0],
+      [5, 2 * MIB, 1],
+    ] as const) {
+      const [destination] = rig.destinations;
+      await rig.poke(destination, 0, pattern(SIZE, 2));
+      const reader = rig.system.createReadStream(rig.source, {
+        start,
+        end: start + length - 1,
+        highWaterMark: 256 * 1024,
+      });
+      const writer = rig.system.createWriteStream(destination, {
+        start: to,
+        flags: 'r+',
+        highWaterMark: 256 * 1024,
+      });
+      await nodePipeline(reader, writer);
+      const what = `[${start}, +${length}) → ${to}`;
+      t.equal(reader.bytesRead, length, `${what}: bytesRead`);
+      t.equal(writer.bytesWritten, length, `${what}: bytesWritten`);
+      const expected = pattern(SIZE, 2);
+      pattern(SIZE).copy(expected, to, start, start + length);
+      t.ok(
+        (await rig.peek(destination, 0, SIZE)).equals(expected),
+        `${what}: written there and nowhere else`,
+      );
+    }
+  });
+
+  test('a new file gets the exact length; a block target keeps what surrounds the write', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(MIB + 77));
+    const [destination] = rig.destinations;
+    await rig.poke(destination, 0, pattern(2 * MIB, 3));
+    const receipt = await rig.system.pipeline(rig.source, destination, {
+      end: MIB + 76,
+      highWaterMark: 128 * 1024,
+    });
+    t.equal(receipt.bytes, MIB + 77);
+    const after = await rig.peek(destination, 0, 2 * MIB);
+    if (rig.kind === 'file') {
+      t.equal(await rig.length(destination), MIB + 77, 'truncated, and not padded');
+    } else {
+      t.ok(after.subarray(MIB + 77).equals(pattern(2 * MIB, 3).subarray(MIB + 77)), 'the rest is untouched');
+    }
+    t.ok(after.subarray(0, MIB + 77).equals(pattern(MIB + 77)));
+  });
+
+  test('for await gives Buffers that may be kept', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    const kept: Buffer[] = [];
+    const reader = rig.system.createReadStream(rig.source, {
+      start: 11,
+      end: 3 * MIB,
+      highWaterMark: 64 * 1024,
+    });
+    for await (const chunk of reader) kept.push(chunk);
+    t.equal(reader.transport, 'host-memory');
+    t.match(reader.receipt.reason, /ordinary Buffers/);
+    t.ok(Buffer.concat(kept).equals(pattern(SIZE).subarray(11, 3 * MIB + 1)));
+  });
+
+  test('chunks of any size from any stream are gathered', async (_t, rig) => {
+    const [destination] = rig.destinations;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 0, max: 70_000 }), { maxLength: 20 }),
+        fc.integer({ min: 0, max: 5000 }),
+        async (lengths, start) => {
+          await rig.poke(destination, 0, pattern(SIZE, 4));
+          const total = lengths.reduce((a, b) => a + b, 0);
+          const bytes = pattern(total, 5);
+          let at = 0;
+          const chunks = lengths.map((length) => {
+            at += length;
+            return bytes.subarray(at - length, at);
+          });
+          const writer = rig.system.createWriteStream(destination, {
+            start,
+            flags: 'r+',
+            highWaterMark: 32 * 1024,
+          });
+          await nodePipeline(Readable.from(chunks, { objectMode: false }), writer);
+          const expected = pattern(SIZE, 4);
+          bytes.copy(expected, start);
+          return (await rig.peek(destination, 0, SIZE)).equals(expected) && writer.bytesWritten === total;
+        },
+      ),
+      { numRuns: 12 },
+    );
+  });
+
+  test('a source buffer may be reused as soon as the write is acknowledged', async (t, rig) => {
+    const [destination] = rig.destinations;
+    const writer = rig.system.createWriteStream(destination, { highWaterMark: 16 * 1024 });
+    const chunk = Buffer.alloc(16 * 1024);
+    for (let i = 0; i < 50; i++) {
+      chunk.fill(i);
+      await new Promise<void>((resolve, reject) =>
+        writer.write(chunk, (error?: Error | null) => (error ? reject(error) : resolve())),
+      );
+    }
+    writer.end();
+    await finished(writer);
+    const there = await rig.peek(destination, 0, 50 * 16 * 1024);
+    for (let i = 0; i < 50; i++) {
+      if (there[i * 16384] !== i || there[i * 16384 + 16383] !== i) t.fail(`chunk ${i} was overwritten`);
+    }
+    t.equal(there[49 * 16384], 49);
+  });
+
+  test('one source, three destinations', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    const receipt = await rig.system.pipeline(rig.source, rig.destinations, {
+      end: 3 * MIB + 4,
+      highWaterMark: 128 * 1024,
+      verify: true,
+    });
+    t.equal(receipt.bytes, 3 * MIB + 5);
+    t.equal(receipt.verified, true);
+    const digest = createHash('sha256')
+      .update(pattern(SIZE).subarray(0, 3 * MIB + 5))
+      .digest('hex');
+    t.equal(receipt.digest, `sha256:${digest}`);
+    for (const destination of rig.destinations) {
+      t.ok(
+        (await rig.peek(destination, 0, 3 * MIB + 5)).equals(pattern(SIZE).subarray(0, 3 * MIB + 5)),
+        destination,
+      );
+    }
+  });
+
+  test('pipes through a foreign transform in the middle', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(MIB));
+    const [destination] = rig.destinations;
+    await nodePipeline(
+      rig.system.createReadStream(rig.source, { end: MIB - 1 }),
+      new PassThrough(),
+      rig.system.createWriteStream(destination),
+    );
+    t.ok((await rig.peek(destination, 0, MIB)).equals(pattern(MIB)));
+  });
+
+  test('a foreign listener beside the pipe never sees a chunk change', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    const [destination] = rig.destinations;
+    const reader = rig.system.createReadStream(rig.source, {
+      end: SIZE - 1,
+      highWaterMark: 64 * 1024,
+      queueDepth: 2,
+    });
+    const writer = rig.system.createWriteStream(destination, { highWaterMark: 64 * 1024 });
+    const kept: Buffer[] = [];
+    let at = 0;
+    reader.pipe(writer);
+    setTimeout(() => {
+      reader.on('data', (chunk: Buffer) => {
+        if (kept.length === 0) at = reader.bytesRead - reader.readableLength - chunk.length;
+        kept.push(chunk);
+      });
+    }, 1);
+    await finished(writer);
+    const seen = Buffer.concat(kept);
+    t.ok(seen.equals(pattern(SIZE).subarray(SIZE - seen.length)), `${seen.length} bytes kept, from ${at} on`);
+    t.ok((await rig.peek(destination, 0, SIZE)).equals(pattern(SIZE)));
+  });
+
+  cmbTest('between its own ends the bytes stay off host DRAM, the tail included', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    for (const length of [SIZE, 2 * MIB + 513, 100]) {
+      const receipt = await rig.system.pipeline(rig.source, rig.destinations[0], {
+        end: length - 1,
+        highWaterMark: 256 * 1024,
+        requireP2p: true,
+        verify: true,
+      });
+      t.match(receipt, { bytes: length, verified: true, provider: rig.provider!, path: { hostDram: 0 } });
+      t.ok(receipt.transport.startsWith('p2p'), receipt.transport);
+      t.ok(
+        receipt.path.internal + receipt.path.peerBus + receipt.path.hostBridge >= 2 * length,
+        'every byte twice',
+      );
+    }
+  });
+
+  cmbTest("memory: 'cmb' lends chunks to anybody, who hands them back once", async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    const reader = rig.system.createReadStream(rig.source, {
+      end: SIZE - 1,
+      highWaterMark: 128 * 1024,
+      queueDepth: 2,
+      memory: 'cmb',
+    });
+    const hash = createHash('sha256');
+    for await (const chunk of reader) {
+      hash.update(chunk);
+      reader.release(chunk.subarray(5));
+      t.throws(() => reader.release(chunk), { code: 'ERR_NOT_LENT' }, 'only once');
+    }
+    t.equal(hash.digest('hex'), createHash('sha256').update(pattern(SIZE)).digest('hex'));
+    t.throws(() => reader.release(Buffer.alloc(4)), { code: 'ERR_NOT_LENT' });
+  });
+
+  cmbTest(
+    'a chunk still on loan when its stream is closed is detached, and its memory is back',
+    async (t, rig) => {
+      const reader = rig.system.createReadStream(rig.source, {
+        end: SIZE - 1,
+        memory: 'cmb',
+        highWaterMark: 64 * 1024,
+      });
+      const [chunk] = (await once(reader, 'data')) as [Buffer];
+      t.ok(chunk.length > 0);
+      reader.destroy();
+      await once(reader, 'close');
+      await new Promise(setImmediate);
+      t.equal(chunk.length, 0, 'it has no bytes any more');
+      t.throws(() => chunk.readUInt8(0));
+    },
+  );
+
+  cmbTest('without releases a lending reader waits, and loses nothing', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    const reader = rig.system.createReadStream(rig.source, {
+      end: SIZE - 1,
+      memory: 'cmb',
+      highWaterMark: 128 * 1024,
+      queueDepth: 2,
+    });
+    const lent: Buffer[] = [];
+    reader.on('data', (chunk: Buffer) => lent.push(chunk));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    t.equal(lent.length, 4, 'the pool is 2 × queueDepth slots');
+    const parts: Buffer[] = [];
+    const drain = setInterval(() => {
+      const chunk = lent.shift();
+      if (chunk === undefined) return;
+      parts.push(Buffer.from(chunk));
+      reader.release(chunk);
+    }, 0);
+    await finished(reader);
+    clearInterval(drain);
+    for (const chunk of lent) {
+      parts.push(Buffer.from(chunk));
+      reader.release(chunk);
+    }
+    t.ok(Buffer.concat(parts).equals(pattern(SIZE)));
+  });
+
+  cmbTest('vectored I/O mixes CMB and host memory, also on the owner of the CMB', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(64 * 1024));
+    const cmb = rig.system.allocate(rig.provider, 16 * 1024);
+    const host = rig.system.allocate(null, 16 * 1024);
+    for (const path of [rig.source, rig.destinations[0]]) {
+      await rig.poke(path, 0, pattern(64 * 1024));
+      const target = await rig.system.target(path, { write: true });
+      const views = [cmb.buffer.subarray(0, 8192), host.buffer, cmb.buffer.subarray(8192)];
+      t.equal(await target.readv(views, 4096), 32 * 1024);
+      t.ok(Buffer.concat(views).equals(pattern(64 * 1024).subarray(4096, 4096 + 32 * 1024)), `readv ${path}`);
+      t.equal(await target.writev(views, 32 * 1024), 32 * 1024);
+      await target.flush();
+      t.ok(
+        (await rig.peek(path, 32 * 1024, 32 * 1024)).equals(
+          pattern(64 * 1024).subarray(4096, 4096 + 32 * 1024),
+        ),
+      );
+      await target.close();
+    }
+    cmb.free();
+    t.equal(cmb.buffer.length, 0, 'freed memory is detached');
+    host.free();
+  });
+
+  test('Target reads and writes in place, and says what is misaligned', async (t, rig) => {
+    const target = await rig.system.target(rig.source, { write: true });
+    const memory = rig.system.allocate(null, 8192);
+    const block = target.logicalBlockSize;
+    memory.buffer.set(pattern(8192));
+    t.equal(await target.write(memory.buffer, 8192), 8192);
+    await target.flush();
+    memory.buffer.fill(0);
+    t.equal(await target.read(memory.buffer, 8192), 8192);
+    t.ok(memory.buffer.equals(pattern(8192)));
+    t.equal(await target.read(memory.buffer.subarray(0, 0), 0), 0);
+    if (block > 1) {
+      await t.rejects(target.read(memory.buffer, 100), { code: 'EINVAL', syscall: 'read' });
+      await t.rejects(target.write(memory.buffer.subarray(0, 100), 0), { code: 'EINVAL', syscall: 'write' });
+    }
+    if (target.limits.dmaAlignment > 1) {
+      await t.rejects(target.read(memory.buffer.subarray(1, 1 + block), 0), { code: 'EINVAL' });
+    }
+    await t.rejects(target.read(memory.buffer, -1), { code: 'ERR_OUT_OF_RANGE' });
+    await t.rejects(target.read(memory.buffer, 0.5), { code: 'ERR_OUT_OF_RANGE' });
+    if (target.kind !== 'file') {
+      const last = target.size - block;
+      await t.rejects(target.write(memory.buffer, last), { code: 'ENOSPC' });
+      t.equal(await target.read(memory.buffer, last), block, 'a read ends where the target does');
+    }
+    await target.close();
+    await t.rejects(target.read(memory.buffer, 0), { code: 'ERR_TARGET_CLOSED' });
+    memory.free();
+  });
+
+  test('bad options are refused at once, with the option and the value in the message', async (t, rig) => {
+    const read = (options: object) => () => rig.system.createReadStream(rig.source, options);
+    t.throws(read({ start: -1 }), { code: 'ERR_OUT_OF_RANGE', message: /start.*-1/ });
+    t.throws(read({ start: 1.5 }), { code: 'ERR_OUT_OF_RANGE', message: /start.*1\.5/ });
+    t.throws(read({ start: 'x' }), { code: 'ERR_INVALID_ARG_TYPE', message: /start.*'x'/ });
+    t.throws(read({ start: 10, end: 9 }), { code: 'ERR_OUT_OF_RANGE', message: /start.*10.*9/ });
+    t.throws(read({ end: -1 }), { code: 'ERR_OUT_OF_RANGE', message: /end/ });
+    t.throws(read({ highWaterMark: 0 }), { code: 'ERR_OUT_OF_RANGE', message: /highWaterMark.*0/ });
+    t.throws(read({ queueDepth: 0 }), { code: 'ERR_OUT_OF_RANGE', message: /queueDepth.*0/ });
+    t.throws(read({ memory: 'moon' }), { code: 'ERR_INVALID_ARG_VALUE', message: /memory.*'moon'/ });
+    t.throws(read({ colour: 1 }), { code: 'ERR_INVALID_ARG_VALUE', message: /colour/ });
+    t.throws(() => rig.system.createReadStream(''), { code: 'ERR_INVALID_ARG_VALUE' });
+    t.throws(() => rig.system.createReadStream(5 as never), { code: 'ERR_INVALID_ARG_TYPE' });
+    await t.rejects(rig.system.pipeline(rig.source, []), { code: 'ERR_INVALID_ARG_VALUE' });
+    const size = await rig.length(rig.source);
+    await t.rejects(finished(rig.system.createReadStream(rig.source, { start: size + 1 }).resume()), {
+      code: 'ERR_OUT_OF_RANGE',
+      message: new RegExp(`${size + 1}`),
+    });
+    const none = rig.system.createReadStream(rig.source, { start: size });
+    t.equal((await none.toArray()).length, 0, 'exactly at the end: empty');
+    await t.rejects(rig.system.target('/no/such/place'), { code: 'ENOENT' });
+    await t.rejects(rig.system.target('/'), { code: 'EISDIR' });
+  });
+
+  test('a copy onto itself is refused before anything is written', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(MIB));
+    await t.rejects(rig.system.pipeline(rig.source, rig.source), { code: 'ERR_OVERLAP' });
+    await t.rejects(
+      rig.system.pipeline(rig.source, rig.source, { end: 8191, destinationStart: 4096, flags: 'r+' }),
+      { code: 'ERR_OVERLAP' },
+    );
+    await t.rejects(rig.system.pipeline(rig.source, [rig.destinations[0], rig.destinations[0]]), {
+      code: 'ERR_OVERLAP',
+    });
+    t.ok((await rig.peek(rig.source, 0, MIB)).equals(pattern(MIB)), 'untouched');
+    await rig.system.pipeline(rig.source, rig.source, { end: 8191, destinationStart: 16384, flags: 'r+' });
+    t.ok(
+      (await rig.peek(rig.source, 16384, 8192)).equals(pattern(MIB).subarray(0, 8192)),
+      'elsewhere in it: fine',
+    );
+  });
+
+  test('events and properties are those of node:fs', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(MIB));
+    const events: string[] = [];
+    const reader = rig.system.createReadStream(rig.source, { end: 99 });
+    t.equal(reader.pending, true);
+    for (const event of ['open', 'ready', 'end', 'close']) reader.on(event, () => events.push(event));
+    t.equal(reader.path, rig.source);
+    await finished(reader.resume());
+    if (!reader.closed) await once(reader, 'close');
+    t.equal(reader.pending, false);
+    t.same(events, ['open', 'ready', 'end', 'close']);
+    t.equal(reader.bytesRead, 100);
+
+    const quiet = rig.system.createReadStream(rig.source, { end: 99, emitClose: false });
+    quiet.on('close', () => t.fail('emitClose: false'));
+    await once(quiet.resume(), 'end');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    t.equal(quiet.destroyed, true, 'closed all the same');
+
+    const manual = rig.system.createReadStream(rig.source, { end: 99, autoClose: false });
+    await once(manual.resume(), 'end');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    t.equal(manual.destroyed, false, 'autoClose: false leaves it open');
+    manual.destroy();
+    await once(manual, 'close');
+  });
+
+  test('an aborted signal ends a stream, a pipeline, a copy', async (t, rig) => {
+    const reader = rig.system.createReadStream(rig.source, { signal: AbortSignal.abort() });
+    await t.rejects(reader.toArray(), { name: 'AbortError' });
+    for (const delay of [0, 1, 3]) {
+      const stop = new AbortController();
+      setTimeout(() => stop.abort(), delay);
+      const copy = rig.system.pipeline(rig.source, rig.destinations[0], {
+        signal: stop.signal,
+        highWaterMark: 4096,
+        end: SIZE - 1,
+      });
+      await copy.then(
+        () => t.comment('it was faster'),
+        (error: Error) => t.match(error, { code: 'ABORT_ERR' }),
+      );
+    }
+    await t.rejects(rig.system.pipeline(rig.source, rig.destinations[0], { signal: AbortSignal.abort() }), {
+      code: 'ABORT_ERR',
+    });
+  });
+
+  test('streams destroyed at any moment leave nothing behind', async (t, rig) => {
+    await rig.poke(rig.source, 0, pattern(SIZE));
+    let state = 12345;
+    const random = (n: number) => {
+      state = (state * 1103515245 + 12345) % 2147483648;
+      return state % n;
+    };
+    for (let round = 0; round < 40; round++) {
+      const reader = rig.system.createReadStream(rig.source, {
+        end: SIZE - 1,
+        start: random(5000),
+        highWaterMark: 4096 << random(6),
+        queueDepth: 1 + random(8),
+      });
+      const writer = rig.system.createWriteStream(rig.destinations[random(3)]!, {
+        start: random(2) * random(5000),
+        highWaterMark: 4096 << random(6),
+        queueDepth: 1 + random(8),
+      });
+      reader.on('error', () => {});
+      writer.on('error', () => {});
+      if (random(3) > 0) reader.pipe(writer);
+      else reader.pipe(new PassThrough()).pipe(writer);
+      const victims: (P2pReadStream | P2pWriteStream)[] = [
+        [reader, writer],
+        [writer, reader],
+        [reader],
+        [writer],
+      ][random(4)] as never;
+      for (const victim of victims) {
+        for (let i = random(30); i > 0; i--) await new Promise(setImmediate);
+        victim.destroy(random(2) === 0 ? undefined : new Error('enough'));
+      }
+      reader.destroy();
+      writer.destroy();
+      for (const stream of [reader, writer]) if (!stream.closed) await once(stream, 'close');
+    }
+    t.pass('40 rounds');
+  });
+
+  test('closing the system ends whatever is open', async (t, rig) => {
+    const reader = rig.system.createReadStream(rig.source, { highWaterMark: 65536 });
+    const writer = rig.system.createWriteStream(rig.destinations[0], { highWaterMark: 65536 });
+    const target = await rig.system.target(rig.destinations[1], { write: true });
+    const memory = rig.system.allocate(null, 4096);
+    reader.on('error', () => {});
+    writer.on('error', () => {});
+    reader.pipe(writer);
+    for (let i = 0; i < 5; i++) await new Promise(setImmediate);
+    t.same(await rig.system.close(), ZERO);
+    t.equal(reader.destroyed, true);
+    t.equal(writer.destroyed, true);
+    t.equal(memory.buffer.length, 0);
+    await t.rejects(target.read(Buffer.alloc(4096), 0), P2pdmaError);
+    await t.rejects(rig.system.target(rig.source), { code: 'ERR_STREAM_DESTROYED' });
+  });
+
+  test('a destination that fails ends the copy with its error, and nothing is left open', async (t, rig) => {
+    const bad = new Writable({
+      write(_chunk, _encoding, callback) {
+        callback(new Error('no more'));
+      },
+    });
+    await t.rejects(rig.system.pipeline(rig.source, [rig.destinations[0], bad], { end: MIB }), {
+      message: 'no more',
+    });
+  });
+
+  test('a foreign source is copied and verified by digest', async (t, rig) => {
+    const bytes = pattern(2 * MIB + 3, 9);
+    const receipt = await pipeline(
+      Readable.from([bytes.subarray(0, 99), bytes.subarray(99)], { objectMode: false }),
+      rig.destinations[0],
+      {
+        system: rig.system,
+        verify: true,
+      },
+    );
+    t.match(receipt, { bytes: bytes.length, verified: true, transport: 'host-memory' });
+    t.equal(receipt.digest, `sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+  });
+}
+
+function available(rig: Rig): number {
+  return rig.system.topology.find(rig.provider!)?.p2pmem?.available ?? 0;
+}
