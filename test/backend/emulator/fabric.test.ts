@@ -153,6 +153,15 @@ t.test('windows are the memory, in order, across extents and pages', async (t) =
   t.equal(more.length, windows.length + 1, 'appends');
 });
 
+t.test('between the BARs below a bridge there is nothing, and no way past it', async (t) => {
+  const fabric = preset('switch', { hostBridges: [{ bus: 0, peerRouting: true }] });
+  const [a, b] = drives(fabric);
+  const registers = a!.bars[0]!;
+  const gap = registers.busAddress + registers.size;
+  t.throws(() => reach(fabric, b!, gap), /in the window of 0000:02:00.0, but in no BAR below it/);
+  t.throws(() => reach(fabric, a!, gap), /in the window of 0000:02:00.0, but in no BAR below it/);
+});
+
 t.test('registers are no memory', async (t) => {
   const fabric = preset('switch');
   const [a, b] = drives(fabric);

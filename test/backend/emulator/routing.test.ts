@@ -3,6 +3,7 @@ import t from 'tap';
 import { buildFabric, type DmaWindow, PciFault } from '../../../lib/backend/emulator/fabric.js';
 import { type MachineInput, parseMachine } from '../../../lib/backend/emulator/machine.js';
 import type { PciBar, PciDev } from '../../../lib/backend/topology.js';
+import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
 
 /*
  * Random machines against a router that was written differently: it knows no tables, no climbing, no
@@ -226,4 +227,45 @@ t.test('a long DMA reaches what its bytes reach one by one', async () => {
     ),
     { numRuns: 100 },
   );
+});
+
+t.test('what the kernel predicts works on these wires', async (t) => {
+  const seen = new Map<string, number>();
+  fc.assert(
+    fc.property(fc.array(fc.nat(5039), { minLength: 40, maxLength: 120 }), (tape) => {
+      const machine = build(tape);
+      const clear = (acs: Fn['acs']) => (acs === 'unknown' ? 0 : (acs ?? 'none'));
+      const fabric = buildFabric(
+        parseMachine({
+          ...machine,
+          cpu: { vendor: 'AuthenticAMD', family: 0x19 },
+          hostBridges: machine.hostBridges.map((bridge) => ({ ...bridge, peerRouting: true })),
+          functions: machine.functions.map((f) => ({ ...f, acs: clear(f.acs) })),
+        }),
+      );
+      const { functions } = fabric.topology;
+      const memories = functions.filter((f) => f.p2pmem !== null);
+      for (const provider of memories) {
+        for (const client of memories) {
+          const { mapType } = calcMapTypeAndDist(fabric.topology, provider, client);
+          seen.set(mapType, (seen.get(mapType) ?? 0) + 1);
+          const { busAddress, cpuAddress } = provider.bars[2]!;
+          for (const direction of ['read', 'write'] as const) {
+            const out: DmaWindow[] = [];
+            if (mapType === 'PCI_P2PDMA_MAP_BUS_ADDR') {
+              fabric.resolve(client, busAddress, 4096, direction, out);
+              const path = client === provider ? 'internal' : 'peerBus';
+              if (out[0]!.path !== path) throw new Error(`${out[0]!.path} is not ${path}`);
+            } else {
+              fabric.resolve(client, cpuAddress, 4096, direction, out);
+              if (busAddress !== cpuAddress && out[0]!.path !== 'hostBridge') throw new Error(out[0]!.path);
+            }
+          }
+        }
+      }
+    }),
+    { numRuns: 100 },
+  );
+  t.ok((seen.get('PCI_P2PDMA_MAP_BUS_ADDR') ?? 0) > 50);
+  t.ok((seen.get('PCI_P2PDMA_MAP_THRU_HOST_BRIDGE') ?? 0) > 50);
 });
