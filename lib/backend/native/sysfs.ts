@@ -90,7 +90,8 @@ export function readSysfs(root: string): Sysfs {
     },
     directory: (bdf) => {
       const dir = pci.dir(bdf);
-      return dir === null ? null : tree.onDisk(dir.real);
+      const now = dir === null ? null : tree.dir(dir.real.join('/'), { optional: true });
+      return now === null ? null : tree.onDisk(now.real);
     },
   };
 }

@@ -1,3 +1,4 @@
+import { rmSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { readSysfs } from '../../../lib/backend/native/sysfs.js';
 import type { PciDev } from '../../../lib/backend/topology.js';
@@ -269,7 +270,6 @@ t.test('an empty tree, and no tree at all', async (t) => {
 });
 
 t.test('p2pmem is read anew when asked, and a function knows its directory', async (t) => {
-  const { writeFileSync } = await import('node:fs');
   const root = writeSysfsTree(t.testdir(), twoDrivesBelowASwitch());
   const sysfs = readSysfs(root);
   const drive = sysfs.topology.find('03:00.0')!;
@@ -277,4 +277,7 @@ t.test('p2pmem is read anew when asked, and a function knows its directory', asy
   t.equal(sysfs.p2pmem(drive)?.available, 4096);
   t.equal(drive.p2pmem?.available, 16646144);
   t.equal(sysfs.directory('0000:77:00.0'), null);
+  rmSync(sysfs.directory(drive.bdf)!, { recursive: true });
+  t.equal(sysfs.directory(drive.bdf), null, 'a drive that was removed has none any more');
+  t.equal(sysfs.p2pmem(drive), null);
 });
