@@ -1,0 +1,24 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+
+const skip =
+  process.env.P2PDMA_VM === '1'
+    ? false
+    : 'boots a real kernel for minutes: set P2PDMA_VM=1, or run npm run test:vm';
+
+t.test('a booted Linux agrees', { skip, timeout: 30 * 60_000 }, async (t) => {
+  t.setTimeout(30 * 60_000);
+  const main = fileURLToPath(new URL('vm/main.js', import.meta.url));
+  const child = spawn(process.execPath, ['--enable-source-maps', main], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (more: string) => {
+    text += more;
+  });
+  const code = await new Promise((resolve) => child.once('close', resolve));
+  for (const line of text.split('\n')) if (line.startsWith('# ')) t.comment(line.slice(2));
+  if (code !== 0) t.comment(text.slice(-8000));
+  t.equal(code, 0, 'npm run test:vm');
+});

@@ -1,0 +1,33 @@
+/** Each drive on a root port of its own: q35's host bridge is not on the kernel's allow-list. */
+import t from 'tap';
+import { copyInC, dmesg, guestDrive, p2pmem, witnessed } from './guest.js';
+
+const A = guestDrive('nvme0');
+const B = guestDrive('nvme1');
+
+t.test('no peer-to-peer between them: EREMOTEIO, and the kernel says why, once', async (t) => {
+  const before = p2pmem(A, 'available');
+  for (let i = 0; i < 2; i++) {
+    const copied = copyInC(A.disks[0]!, B.disks[0]!, A.allocate!, 65536, 65536);
+    t.match(copied, { errno: 121, call: 'pwrite' });
+  }
+  const lines = dmesg().filter((line) =>
+    /do not share an upstream bridge or whitelisted host bridge/.test(line),
+  );
+  t.equal(lines.length, 1, lines[0] ?? 'no line');
+  t.equal(p2pmem(A, 'available'), before);
+});
+
+t.test('a drive and its own CMB', async (t) => {
+  const expect = { bytes: 65536, source: 'nvme0', destination: null, provider: 'nvme0' };
+  await witnessed('read into its own CMB', expect, () => {
+    t.match(copyInC(A.disks[0]!, B.disks[0]!, A.allocate!, 65536, 65536), { errno: 121 });
+  });
+});
+
+t.test('host memory', async (t) => {
+  const expect = { bytes: 65536, source: 'nvme0', destination: 'nvme1', provider: null };
+  await witnessed('copy through host memory', expect, () => {
+    t.match(copyInC(A.disks[0]!, B.disks[0]!, 'host', 65536, 65536), { errno: 0 });
+  });
+});

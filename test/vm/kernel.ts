@@ -1,0 +1,87 @@
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { cacheFolder, hashOf, needSpace, output, run, VmError, vmFile, which } from './host.js';
+
+const SOURCE_PACKAGE = 'linux-source-6.12';
+const SOURCE = `/usr/src/${SOURCE_PACKAGE}.tar.xz`;
+/** Part of the cache key: raise it when the way of building changes. */
+const RECIPE = 2;
+
+/** Parts of the source that no configuration here reads; leaving them out halves the unpacking. */
+const UNREAD = ['*/Documentation/*/*', '*/drivers/gpu/drm/amd/include/*', '*/tools/testing/selftests/*'];
+
+export interface Kernel {
+  readonly image: string;
+  /** Debian's version of the source package. */
+  readonly source: string;
+  /** 0 if it was in the cache. */
+  readonly buildSeconds: number;
+}
+
+/** The referee's kernel: Debian's 6.12 with kernel/config on top of tinyconfig. Built once per source and config. */
+export async function ensureKernel(report: (line: string) => void = () => {}): Promise<Kernel> {
+  if (!existsSync(SOURCE)) {
+    throw new VmError(`No kernel source: ${SOURCE} is missing. Run: apt-get install ${SOURCE_PACKAGE}`);
+  }
+  const source = output('dpkg-query', ['-W', `-f=\${Version}`, SOURCE_PACKAGE]);
+  if (source === null)
+    throw new VmError(`${SOURCE} is there, but not from Debian's package ${SOURCE_PACKAGE}.`);
+  const fragment = readFileSync(vmFile('kernel', 'config'), 'utf8');
+  const key = hashOf(source, fragment, String(RECIPE));
+  const kept = cacheFolder('kernel');
+  const image = path.join(kept, `bzImage-${key}`);
+  if (existsSync(image)) return { image, source, buildSeconds: 0 };
+
+  for (const tool of ['make', 'gcc', 'flex', 'bison', 'bc', 'xz', 'zstd']) {
+    if (which(tool) === null)
+      throw new VmError(`No ${tool}, which the kernel's build needs. Run: apt-get install ${tool}`);
+  }
+  needSpace(kept, 2.5 * 2 ** 30, 'Building the kernel');
+  const log = path.join(kept, `build-${key}.log`);
+  rmSync(log, { force: true });
+  const started = performance.now();
+  const work = cacheFolder('kernel', `work-${key}-${process.pid}`);
+  const make = async (...targets: string[]) =>
+    run('make', ['-s', `-j${availableParallelism()}`, ...targets], {
+      cwd: path.join(work, 'linux'),
+      log,
+      env: { KBUILD_BUILD_USER: 'p2pdma', KBUILD_BUILD_HOST: 'test-vm', KCONFIG_NOTIMESTAMP: '1' },
+      what: `The kernel's build (make ${targets.join(' ')})`,
+    });
+  try {
+    report(`kernel: unpacking ${SOURCE} (${source})`);
+    const exclude = UNREAD.map((pattern) => `--exclude=${pattern}`);
+    const linux = cacheFolder('kernel', path.basename(work), 'linux');
+    const args = ['xf', SOURCE, '--strip-components=1', ...exclude, '-C', linux];
+    await run('tar', args, { log, what: 'Unpacking the kernel source' });
+    report(`kernel: building; log in ${log}`);
+    await make('tinyconfig');
+    const merge = ['scripts/kconfig/merge_config.sh', '-m', '.config', vmFile('kernel', 'config')];
+    await run('sh', merge, { cwd: path.join(work, 'linux'), log, what: 'Merging kernel/config' });
+    await make('olddefconfig');
+    checkConfig(fragment, readFileSync(path.join(work, 'linux', '.config'), 'utf8'));
+    await make('bzImage');
+    renameSync(path.join(work, 'linux/arch/x86/boot/bzImage'), image);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  const buildSeconds = (performance.now() - started) / 1000;
+  report(`kernel: built in ${buildSeconds.toFixed(0)} s`);
+  return { image, source, buildSeconds };
+}
+
+/** Kconfig drops an option silently when a dependency is missing; that must not go unnoticed. */
+export function checkConfig(fragment: string, config: string): void {
+  const lines = new Set(config.split('\n'));
+  const dropped = fragment.split('\n').filter((line) => line.startsWith('CONFIG_') && !lines.has(line));
+  const kept = fragment
+    .split('\n')
+    .map((line) => /^# (CONFIG_\w+) is not set$/.exec(line)?.[1])
+    .filter((name) => name !== undefined && lines.has(`${name}=y`));
+  if (dropped.length + kept.length > 0) {
+    throw new VmError(
+      `test/vm/kernel/config: Kconfig dropped ${dropped.join(' ') || 'nothing'}; kept ${kept.join(' ') || 'nothing'}`,
+    );
+  }
+}

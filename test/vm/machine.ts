@@ -1,0 +1,244 @@
+import path from 'node:path';
+import type { Machine, MachineFunction } from '../../lib/backend/emulator/machine.js';
+
+/**
+ * A machine description as QEMU 7.2 arguments, so that what the emulator runs can be booted with a real
+ * kernel.
+ *
+ *   functions on a root bus   pcie-root-port (or a drive itself) on pcie.0, at the description's slot
+ *   host bridge, bus > 0      pxb-pcie: a root bus of its own
+ *   switches                  x3130-upstream, xio3130-downstream, as deep as described
+ *   drives                    nvme + one nvme-ns per namespace, each a sparse raw file
+ *   iommu: translating        intel-iommu, and intel_iommu=on for the kernel
+ *
+ * Bus numbers are the firmware's, not the description's: `guestBdf` says which is which.
+ */
+export interface QemuMachine {
+  readonly args: string[];
+  /** For the kernel's command line. */
+  readonly kernelArgs: string[];
+  /** The description's BDF → the guest's. */
+  readonly guestBdf: ReadonlyMap<string, string>;
+  /** Sparse files to create before the boot. */
+  readonly images: readonly { readonly file: string; readonly size: number }[];
+  readonly drives: readonly QemuDrive[];
+  /** Where the booted machine cannot be what is described; each in one sentence. */
+  readonly differences: readonly string[];
+}
+
+export interface QemuDrive {
+  /** `'nvme0'`: the description's name; the guest's own may differ. */
+  readonly name: string;
+  readonly bdf: string;
+  readonly guestBdf: string;
+  readonly serial: string;
+  readonly cmbSize: number;
+  /** QEMU's name of each namespace's block device, which its trace prints. */
+  readonly namespaces: readonly {
+    readonly nsid: number;
+    readonly blk: string;
+    readonly size: number;
+    readonly blockSize: number;
+  }[];
+}
+
+/** Why QEMU cannot be this machine, or null. */
+export function whyNotBootable(machine: Machine): string | null {
+  for (const { domain, bus } of machine.hostBridges) {
+    if (domain !== 0) return `host bridge ${domain.toString(16)}:${hex(bus)}: QEMU’s q35 has one domain`;
+  }
+  if (machine.iommu === 'unsupported') return 'no IOMMU of q35 has map operations without P2PDMA support';
+  for (const f of machine.functions) {
+    if (f.type === 'pcie-to-pci-bridge' || f.type === 'conventional') {
+      if (!isHostBridge(f)) return `${f.bdf}: conventional PCI below a bridge is not translated`;
+    }
+    const cmb = f.nvme?.cmb ?? null;
+    if (cmb === null) continue;
+    if (cmb.size % MIB !== 0) return `${f.bdf}: QEMU’s CMB is whole MiB, not ${cmb.size} bytes`;
+    if (cmb.bar !== 2 || cmb.offset !== 0) return `${f.bdf}: QEMU’s CMB fills BAR 2`;
+    if (!(cmb.sqs && cmb.lists && cmb.rds && cmb.wds)) {
+      return `${f.bdf}: QEMU’s CMB always takes submission queues, lists, and data both ways`;
+    }
+  }
+  return null;
+}
+
+const MIB = 2 ** 20;
+/** Slots of pcie.0 that are taken: 00.0 is the host bridge, 1f.x the chipset, and ours for 9p and pxb. */
+const FIRST_OWN_SLOT = 0x18;
+
+/** The QEMU arguments alone. */
+export function machineToQemu(machine: Machine, folder = '.'): string[] {
+  return qemuMachine(machine, folder).args;
+}
+
+export function qemuMachine(machine: Machine, folder: string): QemuMachine {
+  const reason = whyNotBootable(machine);
+  if (reason !== null) throw new Error(`machine ${machine.name} cannot be booted: ${reason}`);
+  const args: string[] = [];
+  const kernelArgs: string[] = [];
+  const differences: string[] = [];
+  const images: { file: string; size: number }[] = [];
+  const guestBdf = numberBuses(machine);
+  const device = (driver: string, options: Record<string, string | number>) => {
+    const list = Object.entries(options).map(([key, value]) => `${key}=${value}`);
+    args.push('-device', [driver, ...list].join(','));
+  };
+
+  args.push('-cpu', cpuOf(machine, differences));
+  if (machine.iommu === 'translating') {
+    device('intel-iommu', { intremap: 'on' });
+    kernelArgs.push('intel_iommu=on');
+  }
+
+  let pxbSlot = FIRST_OWN_SLOT;
+  for (const { bus, busOffset, peerRouting } of machine.hostBridges) {
+    if (busOffset !== 0) differences.push(`host bridge ${hex(bus)}: QEMU’s bus addresses are CPU addresses`);
+    if (!peerRouting) differences.push(`host bridge ${hex(bus)}: QEMU’s root complex forwards peer requests`);
+    if (bus !== 0)
+      device('pxb-pcie', { id: busId(bus), bus_nr: bus, bus: 'pcie.0', addr: `0x${hex(pxbSlot++)}` });
+  }
+
+  const multi = new Set(
+    machine.functions.filter((f) => !f.bdf.endsWith('.0')).map((f) => f.bdf.slice(0, -2)),
+  );
+  const drives: QemuDrive[] = [];
+  let chassis = 1;
+  for (const f of parentsFirst(machine)) {
+    if (isHostBridge(f)) {
+      if (f.vendor !== 0x8086 || f.device !== 0x29c0) {
+        differences.push(
+          `${f.bdf}: the host bridge is 8086:29c0 here, which is not on the kernel’s allow-list`,
+        );
+      }
+      continue;
+    }
+    const place = {
+      id: deviceId(f.bdf),
+      bus: f.upstream === null ? busId(busOf(f.bdf)) : deviceId(f.upstream),
+      addr: `0x${f.bdf.slice(8)}`,
+      ...(multi.has(f.bdf.slice(0, -2)) ? { multifunction: 'on' } : {}),
+    };
+    const acsWanted = typeof f.acs === 'number';
+    if (f.type === 'root-port') {
+      device('pcie-root-port', {
+        ...place,
+        chassis,
+        slot: chassis++,
+        'disable-acs': acsWanted ? 'off' : 'on',
+      });
+    } else if (f.type === 'upstream-port') {
+      device('x3130-upstream', place);
+    } else if (f.type === 'downstream-port') {
+      device('xio3130-downstream', { ...place, chassis, slot: chassis++ });
+    } else if (f.nvme !== null) {
+      drives.push(addDrive(f, place, guestBdf.get(f.bdf)!));
+    } else {
+      differences.push(`${f.bdf}: an endpoint that is not an NVMe drive is left out`);
+    }
+    if (acsWanted && f.type !== 'root-port') differences.push(`${f.bdf}: has no ACS capability in QEMU`);
+  }
+
+  function addDrive(f: MachineFunction, place: Record<string, string>, guest: string): QemuDrive {
+    const nvme = f.nvme!;
+    const serial = nvme.serial === '' ? `p2pdma-${nvme.name}` : nvme.serial;
+    const options: Record<string, string | number> = {
+      ...place,
+      serial,
+      mdts: Math.floor(Math.log2(nvme.mdts / 4096)),
+    };
+    if (nvme.cmb !== null) options.cmb_size_mb = nvme.cmb.size / MIB;
+    device('nvme', options);
+    const namespaces = nvme.namespaces.map(({ nsid, size, blockSize, readOnly }) => {
+      const blk = `${nvme.name}n${nsid}`;
+      const file = path.join(folder, `${blk}.raw`);
+      images.push({ file, size });
+      const drive = [`id=${blk}`, 'if=none', 'format=raw', `file=${file}`, 'cache=unsafe', 'discard=unmap'];
+      if (readOnly) drive.push('readonly=on');
+      args.push('-drive', drive.join(','));
+      device('nvme-ns', {
+        drive: blk,
+        bus: place.id!,
+        nsid,
+        logical_block_size: blockSize,
+        physical_block_size: blockSize,
+        shared: 'off',
+      });
+      return { nsid, blk, size, blockSize };
+    });
+    return { name: nvme.name, bdf: f.bdf, guestBdf: guest, serial, cmbSize: nvme.cmb?.size ?? 0, namespaces };
+  }
+
+  return { args, kernelArgs, guestBdf, images, drives, differences };
+}
+
+function hex(n: number): string {
+  return n.toString(16).padStart(2, '0');
+}
+
+function busOf(bdf: string): number {
+  return Number.parseInt(bdf.slice(5, 7), 16);
+}
+
+function busId(bus: number): string {
+  return bus === 0 ? 'pcie.0' : `root${hex(bus)}`;
+}
+
+function deviceId(bdf: string): string {
+  return `f${bdf.slice(5).replace(/[:.]/g, '_')}`;
+}
+
+/** A root complex's own function 00.0 on a root bus, which QEMU has by itself. */
+function isHostBridge(f: MachineFunction): boolean {
+  return f.upstream === null && f.class >>> 8 === 0x0600;
+}
+
+function parentsFirst(machine: Machine): MachineFunction[] {
+  const ordered: MachineFunction[] = [];
+  const visit = (upstream: string | null) => {
+    for (const f of machine.functions) {
+      if (f.upstream !== upstream) continue;
+      ordered.push(f);
+      visit(f.bdf);
+    }
+  };
+  visit(null);
+  return ordered;
+}
+
+/** Bus numbers as the firmware gives them: depth first, in order of device and function. */
+function numberBuses(machine: Machine): Map<string, string> {
+  const guest = new Map<string, string>();
+  let last = 0;
+  const walk = (functions: readonly MachineFunction[], bus: number) => {
+    for (const f of functions) guest.set(f.bdf, `0000:${hex(bus)}:${f.bdf.slice(8)}`);
+    for (const f of functions) {
+      if (f.type !== 'root-port' && f.type !== 'upstream-port' && f.type !== 'downstream-port') continue;
+      last++;
+      walk(
+        machine.functions.filter((child) => child.upstream === f.bdf),
+        last,
+      );
+    }
+  };
+  const roots = machine.hostBridges.map(({ bus }) => bus).sort((a, b) => a - b);
+  for (const bus of roots) {
+    last = Math.max(last, bus);
+    walk(
+      machine.functions.filter((f) => f.upstream === null && busOf(f.bdf) === bus),
+      bus,
+    );
+  }
+  return guest;
+}
+
+/** The kernel allows any host bridge on Zen and newer, so vendor and family matter. */
+function cpuOf(machine: Machine, differences: string[]): string {
+  const { vendor, family } = machine.cpu;
+  if (vendor === null && family === null) return 'max';
+  if (vendor !== 'GenuineIntel' && vendor !== 'AuthenticAMD') {
+    differences.push(`cpu: vendor ${vendor} becomes GenuineIntel`);
+    return `max,vendor=GenuineIntel,family=6`;
+  }
+  return `max,vendor=${vendor},family=${family ?? 6}`;
+}

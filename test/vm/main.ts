@@ -1,0 +1,133 @@
+/**
+ * `npm run test:vm`: build what is missing, boot each plan's machine, check the witness, print a summary.
+ * Exit 0 only if everything ran and passed; 1 if something failed; 2 if the referee cannot work here.
+ *
+ *   --only MACHINE   boot this machine's plan alone
+ *   --verbose        print the guests' TAP as it comes
+ *   --keep           keep the folders of boots that passed
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { type BootResult, boot } from './boot.js';
+import type { Guest } from './guest/guest.js';
+import { cacheFolder, repository, VmError } from './host.js';
+import { ensureUserland } from './initramfs.js';
+import { ensureKernel } from './kernel.js';
+import { ensurePackages } from './packages.js';
+import { plans } from './plans.js';
+import { type Mark, readTrace, sections, type Verdict, verdicts } from './witness.js';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+
+/** The witness's word on a boot: one verdict per marked section. */
+export async function witnessOf(result: BootResult): Promise<Verdict[]> {
+  const marksFile = path.join(result.folder, 'out/marks.jsonl');
+  if (!existsSync(marksFile)) return [];
+  const marks = readFileSync(marksFile, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Mark);
+  const guest = JSON.parse(readFileSync(path.join(result.folder, 'out/guest.json'), 'utf8')) as Guest;
+  const windows = guest.drives.flatMap(({ name, cmb }) => (cmb === null ? [] : [{ provider: name, ...cmb }]));
+  const drives = new Map(
+    result.qemu.drives.flatMap((d) => d.namespaces.map((n) => [n.blk, d.name] as const)),
+  );
+  return verdicts(sections(await readTrace(path.join(result.folder, 'trace.log')), marks, drives, windows));
+}
+
+/** The referee's own parts are tested first, without a boot. */
+function testSelf(): string[] {
+  const folder = path.join(here, 'self');
+  const failed: string[] = [];
+  for (const file of readdirSync(folder).filter((name) => name.endsWith('.test.js'))) {
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      ['--enable-source-maps', path.join(folder, file)],
+      {
+        encoding: 'utf8',
+      },
+    );
+    if (status !== 0) {
+      failed.push(file);
+      console.log(stdout);
+    }
+  }
+  return failed;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: { only: { type: 'string' }, verbose: { type: 'boolean' }, keep: { type: 'boolean' } },
+  });
+  const started = performance.now();
+  const say = (line: string) => console.log(`# ${line}`);
+  const chosen = plans.filter((plan) => values.only === undefined || plan.machine.name === values.only);
+  if (chosen.length === 0)
+    throw new VmError(`--only ${values.only}: there are ${plans.map((p) => p.machine.name).join(', ')}`);
+
+  const failures = testSelf().map((file) => `referee's own test: ${file}`);
+  const installed = await ensurePackages(path.join(cacheFolder(), 'packages.log'));
+  if (installed.length > 0) say(`packages: installed ${installed.join(' ')}`);
+  const kernel = await ensureKernel(say);
+  const userland = await ensureUserland(say);
+  say(`kernel: linux-source-6.12 ${kernel.source}${kernel.buildSeconds === 0 ? ', from the cache' : ''}`);
+
+  let passed = 0;
+  let witnessed = 0;
+  for (const { machine, tests, ...more } of chosen) {
+    const relative = path.relative(repository, here);
+    const result = await boot({
+      kernel,
+      userland,
+      machine,
+      tests: tests.map((test) => path.join(relative, test)),
+      ...more,
+      ...(values.verbose === true ? { onLine: (line: string) => console.log(line) } : {}),
+    });
+    passed += result.tap.passed;
+    let broken = result.failure;
+    let verdictsOfBoot: Verdict[] = [];
+    try {
+      verdictsOfBoot = machine.iommu === 'translating' ? [] : await witnessOf(result);
+    } catch (error) {
+      broken ??= (error as Error).message;
+    }
+    const took = `boot ${result.bootSeconds?.toFixed(1) ?? '–'} s, whole ${result.seconds.toFixed(1)} s`;
+    say(
+      `${machine.name}: ${result.tap.passed} passed, ${result.tap.failed.length} failed, ${result.tap.skipped.length} skipped (${took})`,
+    );
+    for (const skipped of result.tap.skipped) say(`  skipped: ${skipped}`);
+    for (const difference of result.qemu.differences) say(`  differs from the description: ${difference}`);
+    for (const line of result.notes) say(`  ${line}`);
+    for (const { name, objections, summary } of verdictsOfBoot) {
+      say(`  witness: ${name}: ${summary}: ${objections.length === 0 ? 'agrees' : 'OBJECTS'}`);
+      for (const objection of objections) say(`    ${objection}`);
+      if (objections.length === 0) witnessed++;
+      else failures.push(`${machine.name}: witness: ${name}`);
+    }
+    if (broken !== null) {
+      failures.push(`${machine.name}: ${broken.split('\n')[0]}`);
+      console.log(broken);
+    }
+    const clean = broken === null && verdictsOfBoot.every((v) => v.objections.length === 0);
+    if (clean && values.keep !== true) result.discard();
+    else say(`  kept: ${result.folder}`);
+  }
+  const seconds = ((performance.now() - started) / 1000).toFixed(0);
+  say(
+    `test:vm: ${chosen.length} boots, ${passed} passed in the guests, ${witnessed} transfers confirmed by the witness, ${seconds} s`,
+  );
+  for (const failure of failures) say(`FAILED ${failure}`);
+  return failures.length === 0 ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof VmError)) throw error;
+  console.error(`test:vm cannot run here: ${error.message}`);
+  process.exitCode = 2;
+}

@@ -1,0 +1,91 @@
+import t from 'tap';
+import { parseMachine } from '../../../lib/backend/emulator/machine.js';
+import { machineToQemu, qemuMachine, whyNotBootable } from '../machine.js';
+import { vmMachines } from '../machines.js';
+
+t.test('a switch becomes root port, upstream and downstream ports and drives', async (t) => {
+  const { args, images, drives, guestBdf } = qemuMachine(vmMachines.switch, '/w');
+  const devices = args.filter((_, i) => args[i - 1] === '-device');
+  t.same(
+    devices.map((d) => d.split(',')[0]),
+    [
+      'pcie-root-port',
+      'x3130-upstream',
+      'xio3130-downstream',
+      'nvme',
+      'nvme-ns',
+      'xio3130-downstream',
+      'nvme',
+      'nvme-ns',
+    ],
+  );
+  t.match(devices[3], /^nvme,id=f03_00_0,bus=f02_00_0,addr=0x00\.0,serial=[^,]+,mdts=7,cmb_size_mb=16$/);
+  t.same(images, [
+    { file: '/w/nvme0n1.raw', size: 64 * 2 ** 20 },
+    { file: '/w/nvme1n1.raw', size: 64 * 2 ** 20 },
+  ]);
+  t.same(
+    drives.map((d) => [d.name, d.guestBdf]),
+    [
+      ['nvme0', '0000:03:00.0'],
+      ['nvme1', '0000:04:00.0'],
+    ],
+  );
+  t.equal(guestBdf.get('0000:02:01.0'), '0000:02:01.0');
+  t.same(machineToQemu(vmMachines.switch, '/w'), args);
+});
+
+t.test('bus numbers are the firmware’s, whatever the description’s were', async (t) => {
+  const machine = parseMachine({
+    version: 1,
+    name: 'far',
+    hostBridges: [{ bus: 0 }],
+    functions: [
+      { bdf: '00:01.0', type: 'root-port', upstream: null, vendor: 1, device: 1 },
+      { bdf: '00:02.0', type: 'root-port', upstream: null, vendor: 1, device: 1 },
+      {
+        bdf: '41:00.0',
+        type: 'endpoint',
+        upstream: '00:01.0',
+        vendor: 1,
+        device: 1,
+        nvme: { namespaces: [] },
+      },
+      {
+        bdf: '81:00.0',
+        type: 'endpoint',
+        upstream: '00:02.0',
+        vendor: 1,
+        device: 1,
+        nvme: { namespaces: [] },
+      },
+    ],
+  });
+  const { guestBdf } = qemuMachine(machine, '/w');
+  t.equal(guestBdf.get('0000:41:00.0'), '0000:01:00.0');
+  t.equal(guestBdf.get('0000:81:00.0'), '0000:02:00.0');
+});
+
+t.test('what QEMU cannot be is said', async (t) => {
+  const odd = (cmb: object) =>
+    parseMachine({
+      version: 1,
+      name: 'odd',
+      hostBridges: [{ bus: 0 }],
+      functions: [
+        { bdf: '00:01.0', type: 'root-port', upstream: null, vendor: 1, device: 1 },
+        {
+          bdf: '01:00.0',
+          type: 'endpoint',
+          upstream: '00:01.0',
+          vendor: 1,
+          device: 1,
+          nvme: { cmb, namespaces: [] },
+        },
+      ],
+    });
+  t.match(whyNotBootable(odd({ size: '16MiB', wds: false })), /data both ways/);
+  t.match(whyNotBootable(odd({ size: 8192 })), /whole MiB/);
+  t.throws(() => machineToQemu(odd({ size: 8192 })), /machine odd cannot be booted/);
+  t.equal(whyNotBootable(vmMachines['root-ports']), null);
+});

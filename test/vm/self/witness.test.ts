@@ -1,0 +1,146 @@
+import t from 'tap';
+import { type Mark, sections, TraceReader, verdicts } from '../witness.js';
+
+const CMB0 = 0xfd000000;
+const drives = new Map([
+  ['a', 'nvme0'],
+  ['b', 'nvme1'],
+]);
+const windows = [{ provider: 'nvme0', start: CMB0, size: 0x1000000 }];
+
+interface Io {
+  blk: string;
+  op: 'read' | 'write';
+  cid: number;
+  lba: number;
+  /** Address and length of each piece. */
+  pieces: [number, number][];
+}
+
+const pointerOf = (blk: string) => `0x${blk.charCodeAt(0)}0`;
+
+function begin({ blk, op, cid, lba, pieces }: Io): string[] {
+  const bytes = pieces.reduce((sum, [, length]) => sum + length, 0);
+  const verb = op === 'read' ? '' : " opname 'NVME_NVM_CMD_WRITE'";
+  return [
+    `pci_nvme_io_cmd cid ${cid} nsid 0x1 sqid 1 opc 0x2 opname 'X'`,
+    `pci_nvme_${op} cid ${cid}${verb} nsid 1 nlb ${bytes / 512} count ${bytes} lba 0x${lba.toString(16)}`,
+    ...pieces.map(([address, length]) => `pci_nvme_map_addr addr 0x${address.toString(16)} len ${length}`),
+    `dma_blk_io dbs=0x1 bs=${pointerOf(blk)} offset=0 to_dev=1`,
+    `blk_co_pwritev blk ${pointerOf(blk)} bs 0x7 offset 0 bytes 4096 flags 0x0`,
+  ];
+}
+const end = ({ blk, cid }: Io) => `pci_nvme_rw_cb cid ${cid} blk '${blk}'`;
+const one = (io: Io) => [...begin(io), end(io)];
+const markRead = (n: number) => one({ blk: 'a', op: 'read', cid: 9, lba: 1000 + n, pieces: [[0x1000, 512]] });
+
+function judge(trace: string[], marks: Mark[]) {
+  const reader = new TraceReader();
+  for (const line of trace) reader.line(line);
+  return verdicts(sections(reader.transfers(), marks, drives, windows));
+}
+
+const expect = { bytes: 4096, source: 'nvme0', destination: 'nvme1', provider: 'nvme0' };
+const marks: Mark[] = [
+  { n: 0, name: 'copy', lba: 1000, expect },
+  { n: 1, name: 'end', lba: 1001 },
+];
+
+t.test('a peer-to-peer copy is confirmed', async (t) => {
+  const trace = [
+    ...markRead(0),
+    ...one({ blk: 'a', op: 'read', cid: 1, lba: 0, pieces: [[CMB0, 4096]] }),
+    ...one({ blk: 'b', op: 'write', cid: 1, lba: 0, pieces: [[CMB0, 4096]] }),
+    ...markRead(1),
+  ];
+  const [verdict] = judge(trace, marks);
+  t.same(verdict?.objections, []);
+  t.match(verdict?.summary, '4096 a drive’s own CMB, 4096 peer to peer, 0 host memory');
+});
+
+t.test('one byte in host memory is objected to', async (t) => {
+  const trace = [
+    ...markRead(0),
+    ...one({ blk: 'a', op: 'read', cid: 1, lba: 0, pieces: [[CMB0, 4096]] }),
+    ...one({
+      blk: 'b',
+      op: 'write',
+      cid: 1,
+      lba: 0,
+      pieces: [
+        [CMB0, 4095],
+        [0x2000, 1],
+      ],
+    }),
+    ...markRead(1),
+  ];
+  const [verdict] = judge(trace, marks);
+  t.same(verdict?.objections, [
+    'nvme1 write: 4095 bytes in the CMB of nvme0, not 4096',
+    'nvme1 write: 1 bytes in host memory, not 0',
+  ]);
+});
+
+t.test('a piece that straddles the window’s end is split', async (t) => {
+  const trace = [
+    ...markRead(0),
+    ...one({ blk: 'b', op: 'write', cid: 1, lba: 0, pieces: [[CMB0 + 0x1000000 - 512, 4096]] }),
+    ...markRead(1),
+  ];
+  const [verdict] = judge(trace, marks);
+  t.match(verdict?.summary, '512 peer to peer, 3584 host memory');
+});
+
+t.test('drives are told apart when both use the same command id at once', async (t) => {
+  const read: Io = { blk: 'a', op: 'read', cid: 1, lba: 0, pieces: [[CMB0, 4096]] };
+  const write: Io = { blk: 'b', op: 'write', cid: 1, lba: 0, pieces: [[CMB0, 4096]] };
+  const trace = [...markRead(0), ...begin(read), ...begin(write), end(write), end(read), ...markRead(1)];
+  t.same(judge(trace, marks)[0]?.objections, []);
+});
+
+t.test('what was mapped and refused counts nothing', async (t) => {
+  const refused = begin({
+    blk: 'b',
+    op: 'write',
+    cid: 3,
+    lba: 0,
+    pieces: [
+      [CMB0, 4096],
+      [0x1000, 4096],
+    ],
+  }).slice(0, -2);
+  const trace = [...markRead(0), ...refused, ...markRead(1)];
+  const [verdict] = judge(trace, [
+    { ...marks[0]!, expect: { bytes: 0, destination: 'nvme1', provider: 'nvme0' } },
+    marks[1]!,
+  ]);
+  t.same(verdict?.objections, []);
+});
+
+t.test('a receipt that claims more than happened is objected to', async (t) => {
+  const path = { internal: 4096, peerBus: 4096, hostBridge: 0, hostDram: 0 };
+  const trace = [
+    ...markRead(0),
+    ...one({ blk: 'a', op: 'read', cid: 1, lba: 0, pieces: [[CMB0, 4096]] }),
+    ...one({ blk: 'b', op: 'write', cid: 1, lba: 0, pieces: [[0x1000, 4096]] }),
+    ...markRead(1),
+  ];
+  const [verdict] = judge(trace, [
+    { ...marks[0]!, expect: { bytes: 4096, provider: null, path } },
+    marks[1]!,
+  ]);
+  t.same(verdict?.objections, [
+    'receipt: peer to peer 4096, witness 0',
+    'receipt: host DRAM 0, witness 4096',
+  ]);
+});
+
+t.test('a mark that is not in the trace is an error, not a pass', async (t) => {
+  t.throws(() => judge(markRead(0), marks), /mark 1 \(end\) is not in the trace/);
+});
+
+t.test('lines of a timestamped log are read too', async (t) => {
+  const reader = new TraceReader();
+  for (const line of markRead(0)) reader.line(`123@1700000000.000001:${line}`);
+  t.equal(reader.transfers().length, 1);
+});
