@@ -46,7 +46,7 @@ export interface ClientVerdict {
   mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED';
   /** Functions on the way that redirect peer traffic upwards (ACS). */
   acs: string[];
-  /** False: some ACS registers could not be read, so the verdict assumes they are clear. */
+  /** False: some ACS registers could not be read. `mapType` then is what they give if they are clear, and `reason` says so. */
   acsKnown: boolean;
   reason: string;
   /** What would help, or null. */
@@ -497,11 +497,12 @@ function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], 
 }
 
 function clientVerdict(client: PciDev, verdict: DistanceVerdict): ClientVerdict {
-  const supported = verdict.mapType !== 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
+  const mapType = verdict.possible[0] ?? verdict.mapType;
+  const supported = mapType !== 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
   return {
     bdf: client.bdf,
     distance: supported ? verdict.distance : -1,
-    mapType: verdict.mapType.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'],
+    mapType: mapType.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'],
     acs: verdict.acs.map((dev) => dev.bdf),
     acsKnown: verdict.acsKnown,
     reason: verdict.reason,

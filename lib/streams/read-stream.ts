@@ -210,8 +210,9 @@ export class P2pReadStream extends Readable {
     );
   }
 
-  override read(size?: number): Buffer | null {
-    const chunk = super.read(size);
+  // biome-ignore lint/suspicious/noExplicitAny: as Node declares it; NodeJS.ReadableStream accepts no narrower type
+  override read(size?: number): any {
+    const chunk: unknown = super.read(size);
     if (this.#options.memory === 'cmb' && chunk !== null) process.nextTick(() => this.#pump());
     return chunk;
   }

@@ -103,10 +103,11 @@ export function chooseRoute(backend: Backend, targets: readonly BlockTarget[], o
   if (best === null) return hostRoute(refusal ?? 'no provider suits');
 
   const transport = best.verdicts
-    .map((v): Transport => (v.mapType === 'PCI_P2PDMA_MAP_BUS_ADDR' ? 'p2p-bus' : 'p2p-host-bridge'))
+    .map((v): Transport => (v.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR') ? 'p2p-bus' : 'p2p-host-bridge'))
     .reduce(worse, 'p2p-bus');
   const farthest = best.verdicts.reduce((a, b) => (b.distance > a.distance ? b : a));
-  const unproven = targets.map((t) => t.unproven).find((u) => u !== null) ?? null;
+  const guessed = best.verdicts.find((v) => !v.acsKnown && v.mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
+  const unproven = targets.map((t) => t.unproven).find((u) => u !== null) ?? guessed?.reason ?? null;
   return { transport, provider: best.provider, reason: farthest.reason, unproven };
 }
 
