@@ -1,9 +1,11 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import t from 'tap';
 import { DeviceMemory } from '../../../lib/backend/emulator/device-memory.js';
 import { buildFabric, type DmaWindow, type Fabric, PciFault } from '../../../lib/backend/emulator/fabric.js';
 import { type MachineInput, parseMachine } from '../../../lib/backend/emulator/machine.js';
 import { PRESET_NAMES, type PresetName, presets } from '../../../lib/backend/emulator/presets.js';
 import type { PciDev } from '../../../lib/backend/topology.js';
+import { TRACE_CHANNEL, type TraceEvent } from '../../../lib/trace.js';
 
 /** A fabric as controllers leave it: the CMBs answer. */
 function boot(machine: Parameters<typeof parseMachine>[0]): Fabric {
@@ -313,4 +315,19 @@ t.test('the topology tells peer memory as described, until a kernel says better'
   t.equal(fabric.topology.find('3:0.0'), null);
   t.equal(fabric.topology.find('0000:03:00.0'), drives(fabric)[0]);
   t.equal(fabric.topology.hostBridges[0]!.firstDevice?.bdf, '0000:00:00.0');
+});
+
+t.test('routes and faults can be traced', async (t) => {
+  const fabric = preset('switch');
+  const [a, b] = drives(fabric);
+  const seen: TraceEvent[] = [];
+  const listen = (event: unknown) => void seen.push(event as TraceEvent);
+  subscribe(TRACE_CHANNEL, listen);
+  way(fabric, b!, bus(a!), 'read');
+  way(fabric, b!, 0x1000);
+  unsubscribe(TRACE_CHANNEL, listen);
+  t.match(seen, [
+    { layer: 'fabric', event: 'route', requester: '0000:04:00.0', path: 'peerBus', target: '0000:03:00.0' },
+    { layer: 'fabric', event: 'fault', kind: 'unsupported-request', address: 0x1000, direction: 'write' },
+  ]);
 });
