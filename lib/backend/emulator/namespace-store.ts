@@ -184,7 +184,7 @@ function newExtent(whollyWritten: boolean): Uint8Array {
 
 export interface FileStoreOptions {
   /**
-   * `'image'`: the namespace is as large as the file (whole blocks of it) and stays so. `'file'`: a file on the
+   * `'image'`: the namespace has a fixed size, that of the file (whole blocks of it) unless `size` says less. `'file'`: a file on the
    * drive; writes past its end make it longer, its length is exact, and what is past the end reads as zeros.
    */
   readonly kind?: 'image' | 'file';
@@ -194,7 +194,10 @@ export interface FileStoreOptions {
   readonly exclusive?: boolean;
   /** Start at length 0. */
   readonly truncate?: boolean;
-  /** Image: make the file this long (sparse) if it is shorter. File: what the namespace reports; default 8 TiB. */
+  /**
+   * Image: the namespace's size; the file is made that long (sparse) if it is shorter; default: the file's own.
+   * File: what the namespace reports; default 8 TiB.
+   */
   readonly size?: number;
 }
 
@@ -223,7 +226,8 @@ export class FileStore implements NamespaceStore {
     this.readOnly = options.readOnly ?? false;
     this.#fd = fd;
     this.#length = length;
-    const size = this.kind === 'file' ? (options.size ?? FILE_CAPACITY) : length;
+    const size =
+      this.kind === 'file' ? (options.size ?? FILE_CAPACITY) : Math.min(options.size ?? length, length);
     this.size = size - (size % this.blockSize);
   }
 
@@ -246,7 +250,8 @@ export class FileStore implements NamespaceStore {
           length = wanted;
         }
         const block = options.blockSize ?? 512;
-        checkSize(path, length - (length % block), block);
+        const size = Math.min(wanted, length);
+        checkSize(path, size - (size % block), block);
       }
       return new FileStore(path, fd, length, options);
     } catch (error) {

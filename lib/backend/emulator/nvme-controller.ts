@@ -1,12 +1,10 @@
 /**
- * An NVMe controller, as hardware: registers, doorbells, queues in other people's memory, arbitration, interrupts.
+ * An NVMe controller, as hardware. This file holds it together: namespaces, commands from execution to completion,
+ * reset, removal. Its parts:
  *
- *     driver                         controller                                   medium
- *       │ SQ tail doorbell ──────────▶ (one turn later, all doorbells of the turn together)
- *       │                              fetch up to a burst of SQEs per queue, round robin
- *       │                              data pointer → windows ──────────────────▶ read / write
- *       │ ◀── CQEs, then one interrupt per vector ◀──── done, now or later ◀──────┘
- *       │ CQ head doorbell ──────────▶ room for more CQEs
+ *     nvme-registers   CC, CSTS, CMBMSC …        nvme-data-pointer   PRPs, SGLs ─▶ memory
+ *     nvme-queues      doorbells, SQEs, CQEs     nvme-commands       Read, Write, Flush …  ─▶ namespace-store
+ *     nvme-events      asynchronous events       nvme-admin          Identify, queues, features …
  *
  * Everything it does to memory goes through the fabric under its own bus address, its own CMB included.
  */
@@ -14,15 +12,6 @@ import { trace, tracing } from '../../trace.js';
 import type { Clock, Mmio, NvmeHardware } from '../hardware.js';
 import {
   NVME_AEN_CFG_NS_ATTR,
-  NVME_AER_ERROR_INVALID_DB_REG,
-  NVME_AER_ERROR_INVALID_DB_VALUE,
-  NVME_CQE_BYTES,
-  NVME_CQE_CID,
-  NVME_CQE_RESULT,
-  NVME_CQE_RESULT_HI,
-  NVME_CQE_SQ_HEAD,
-  NVME_CQE_SQ_ID,
-  NVME_CQE_STATUS,
   NVME_FEAT_ARBITRATION,
   NVME_FEAT_ASYNC_EVENT,
   NVME_FEAT_VOLATILE_WC,
@@ -33,7 +22,6 @@ import {
   NVME_SC_COMPARE_FAILED,
   NVME_SC_DATA_XFER_ERROR,
   NVME_SC_SUCCESS,
-  NVME_SQE_BYTES,
   NVME_SQE_CID,
   NVME_SQE_NSID,
   NVME_SQE_OPCODE,
@@ -51,6 +39,7 @@ import { executeIo, refuse } from './nvme-commands.js';
 import { DataPointerWalker } from './nvme-data-pointer.js';
 import { AsyncEvents } from './nvme-events.js';
 import { ERROR_LOG_ENTRIES, mdtsField } from './nvme-identify.js';
+import { NvmeQueues, type QueueHost } from './nvme-queues.js';
 import { MAX_QUEUE_ENTRIES, NvmeRegisters, type RegisterHost } from './nvme-registers.js';
 import {
   CompletionQueue,
@@ -75,16 +64,12 @@ export interface NvmeControllerOptions {
   readonly faults?: readonly Fault[];
 }
 
-/** Most SQEs fetched with one access, and the space they are fetched into. */
-const FETCH_ENTRIES = 64;
-/** CQEs posted with one access. */
-const POST_ENTRIES = 64;
 /** NN: namespaces may be attached up to this id, or the highest in the description. */
 const NAMESPACES = 1024;
 /** Feature 01h, bits 2:0: no limit to the burst. */
 const BURST_UNLIMITED = 7;
 
-export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, RequestOwner {
+export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, QueueHost, RequestOwner {
   readonly pdev: PciDev;
   readonly name: string;
   readonly description: NvmeDescription;
@@ -98,8 +83,6 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
   readonly features: Features;
   readonly events: AsyncEvents;
   readonly errors: NvmeErrorEntry[] = [];
-  readonly sqs = new Map<number, SubmissionQueue>();
-  readonly cqs = new Map<number, CompletionQueue>();
   readonly statistics: NvmeStatistics = {
     bytesRead: 0,
     bytesWritten: 0,
@@ -112,24 +95,14 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
   readonly #clock: Clock;
   readonly #latency: Latency | null;
   readonly #registers: NvmeRegisters;
+  readonly #queues: NvmeQueues;
   readonly #cmb: DeviceMemory | null;
   readonly #poweredOn: number;
-  readonly #interrupts: ((() => void) | undefined)[] = [];
   readonly #removeHandlers: (() => void)[] = [];
   readonly #pool: NvmeRequest[] = [];
   /** Fetched and not completed at once. */
   readonly #pending = new Set<NvmeRequest>();
-  readonly #sqeBytes = new Uint8Array(FETCH_ENTRIES * NVME_SQE_BYTES);
-  readonly #sqe = new DataView(this.#sqeBytes.buffer);
-  readonly #cqeBytes = new Uint8Array(POST_ENTRIES * NVME_CQE_BYTES);
-  readonly #cqe = new DataView(this.#cqeBytes.buffer);
-  readonly #queueWindows: DmaWindow[] = [];
-  readonly #vectors: number[] = [];
   #present = true;
-  /** Counts resets: what belongs to an earlier life of the queues is recognised by it. */
-  #epoch = 0;
-  #turnScheduled = false;
-  #inTurn = false;
   /** Commands the medium still works on although nobody waits for them, and what to do when it is done. */
   #draining = 0;
   #afterDrain: (() => void) | null = null;
@@ -163,6 +136,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
       wds: description.cmb?.wds ?? false,
       decodes: (addr, length) => registers.cmbDecodes(addr, length),
     });
+    this.#queues = new NvmeQueues(this, fabric, clock);
     this.#cmb = description.cmb === null ? null : new DeviceMemory(description.cmb.size);
     if (this.#cmb !== null && description.cmb !== null) {
       fabric.registerBar(pdev, description.cmb.bar, this.#cmb, description.cmb.offset);
@@ -171,14 +145,22 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
       read32: (offset) => (this.#present ? registers.read(offset) : 0xffffffff),
       write32: (offset, value) => {
         if (!this.#present) return;
-        if (offset >= NVME_REG_DBS) this.#doorbell(offset, value);
-        else registers.write(offset, value);
+        if (offset < NVME_REG_DBS) registers.write(offset, value);
+        else if (registers.running) this.#queues.doorbell(offset, value);
       },
     };
   }
 
   get present(): boolean {
     return this.#present;
+  }
+
+  get sqs(): Map<number, SubmissionQueue> {
+    return this.#queues.sqs;
+  }
+
+  get cqs(): Map<number, CompletionQueue> {
+    return this.#queues.cqs;
   }
 
   get powerOnHours(): number {
@@ -195,7 +177,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
   }
 
   onInterrupt(vector: number, handler: () => void): void {
-    this.#interrupts[vector] = handler;
+    this.#queues.onInterrupt(vector, handler);
   }
 
   onRemove(handler: () => void): void {
@@ -342,9 +324,9 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
     this.#pending.delete(req);
     req.state = 'executing';
     const sq = req.sq!;
-    const epoch = this.#epoch;
+    const { epoch } = this.#queues;
     this.#finish(req, status === NVME_SC_SUCCESS ? status : refuse(status));
-    if (epoch === this.#epoch && sq.deleting !== null && !this.#isWorkedOn(sq)) {
+    if (epoch === this.#queues.epoch && sq.deleting !== null && !this.#isWorkedOn(sq)) {
       const deletion = sq.deleting;
       this.#forgetSq(sq);
       this.#pending.delete(deletion);
@@ -352,87 +334,18 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
     }
   }
 
-  // ---- Queues
+  // ---- QueueHost
 
-  #doorbell(offset: number, value: number): void {
-    if (!this.#registers.running) return;
-    const index = Math.floor((offset - NVME_REG_DBS) / 4);
-    const qid = index >> 1;
-    if ((index & 1) === 0) {
-      const sq = this.sqs.get(qid);
-      if (sq === undefined || offset % 4 !== 0) return this.events.error(NVME_AER_ERROR_INVALID_DB_REG);
-      if (value >= sq.size) return this.events.error(NVME_AER_ERROR_INVALID_DB_VALUE);
-      sq.tail = value;
-      this.#schedule();
-      return;
-    }
-    const cq = this.cqs.get(qid);
-    if (cq === undefined || offset % 4 !== 0) return this.events.error(NVME_AER_ERROR_INVALID_DB_REG);
-    // The head may move over what was posted, not beyond.
-    const posted = (cq.tail - cq.head + cq.size) % cq.size;
-    if (value >= cq.size || (value - cq.head + cq.size) % cq.size > posted) {
-      return this.events.error(NVME_AER_ERROR_INVALID_DB_VALUE);
-    }
-    cq.head = value;
-    if (cq.first < cq.done.length) this.#schedule();
+  get running(): boolean {
+    return this.#present && this.#registers.running;
   }
 
-  #schedule(): void {
-    if (this.#turnScheduled || this.#inTurn) return;
-    this.#turnScheduled = true;
-    this.#clock.defer(this.#turn);
-  }
-
-  readonly #turn = (): void => {
-    this.#turnScheduled = false;
-    if (!this.#present || !this.#registers.running) return;
-    this.#inTurn = true;
-    try {
-      this.#arbitrate();
-      if (this.#present && this.#registers.running) this.#postAll();
-    } catch (error) {
-      if (!(error instanceof PciFault)) throw error;
-      // A queue that cannot be reached is the end of this controller until it is reset.
-      this.#traceFault(error);
-      this.#registers.fail();
-    } finally {
-      this.#inTurn = false;
-    }
-    this.#interrupt();
-  };
-
-  /** Round robin: from each queue a burst, until all are empty. */
-  #arbitrate(): void {
-    const epoch = this.#epoch;
+  get burst(): number {
     const exponent = this.features.get(NVME_FEAT_ARBITRATION) & 0x7;
-    const burst = exponent === BURST_UNLIMITED ? FETCH_ENTRIES : Math.min(2 ** exponent, FETCH_ENTRIES);
-    for (let more = true; more; ) {
-      more = false;
-      for (const sq of this.sqs.values()) {
-        if (sq.head === sq.tail) continue;
-        this.#fetch(sq, burst);
-        if (epoch !== this.#epoch) return;
-        if (sq.head !== sq.tail) more = true;
-      }
-    }
+    return exponent === BURST_UNLIMITED ? this.maxEntries : 2 ** exponent;
   }
 
-  /** Fetch and execute up to `burst` commands that lie in a row. */
-  #fetch(sq: SubmissionQueue, burst: number): void {
-    const epoch = this.#epoch;
-    const end = sq.tail > sq.head ? sq.tail : sq.size;
-    const n = Math.min(end - sq.head, burst);
-    const into = n === FETCH_ENTRIES ? this.#sqeBytes : this.#sqeBytes.subarray(0, n * NVME_SQE_BYTES);
-    this.walker.fetch(sq.addr + sq.head * NVME_SQE_BYTES, into);
-    sq.head = (sq.head + n) % sq.size;
-    for (let i = 0; i < n; i++) {
-      this.#execute(sq, i * NVME_SQE_BYTES);
-      if (epoch !== this.#epoch) return;
-    }
-  }
-
-  #execute(sq: SubmissionQueue, at: number): void {
-    const sqe = this.#sqe;
+  execute(sq: SubmissionQueue, sqe: DataView, at: number): void {
     const req = this.#pool.pop() ?? new NvmeRequest(this);
     req.sq = sq;
     req.opcode = sqe.getUint8(at + NVME_SQE_OPCODE);
@@ -454,6 +367,22 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
     if (req.state === 'event') this.events.request(req);
   }
 
+  posted(req: NvmeRequest): void {
+    this.#release(req);
+  }
+
+  badDoorbell(info: number): void {
+    this.events.error(info);
+  }
+
+  /** The end of this controller, until it is reset. */
+  queueFault(fault: PciFault): void {
+    this.#traceFault(fault);
+    this.#registers.fail();
+  }
+
+  // ---- Commands
+
   /** The medium has done what it will do: count, make durable if asked, take the time it takes, complete. */
   #finish(req: NvmeRequest, status: number): void {
     const moved = status === NVME_SC_SUCCESS || status === refuse(NVME_SC_COMPARE_FAILED);
@@ -471,7 +400,8 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
       }
       status = flushed;
     }
-    if (this.#latency !== null && req.store !== null) this.#delay(req, status, this.#latency);
+    const modelled = this.#latency !== null && req.store !== null && req.sq!.deleting === null;
+    if (modelled) this.#delay(req, status, this.#latency!);
     else this.#complete(req, status);
   }
 
@@ -527,8 +457,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
     req.status = status;
     const sq = req.sq!;
     if (status !== NVME_SC_SUCCESS) this.#logError(req, sq);
-    sq.cq.done.push(req);
-    this.#schedule();
+    this.#queues.complete(req);
   }
 
   #logError(req: NvmeRequest, sq: SubmissionQueue): void {
@@ -536,62 +465,6 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
     const count = ++this.statistics.errorLogEntries;
     this.errors.push({ count, sqid: sq.id, cid, status, lba, nsid });
     if (this.errors.length > ERROR_LOG_ENTRIES) this.errors.shift();
-  }
-
-  #postAll(): void {
-    for (const cq of this.cqs.values()) {
-      const posted = cq.tail;
-      while (cq.first < cq.done.length && cq.room > 0) this.#post(cq);
-      if (cq.tail === posted || !cq.irqEnabled) continue;
-      if (!this.#vectors.includes(cq.vector)) this.#vectors.push(cq.vector);
-    }
-  }
-
-  /** Post as many entries as lie in a row. */
-  #post(cq: CompletionQueue): void {
-    const n = Math.min(cq.done.length - cq.first, cq.room, cq.size - cq.tail, POST_ENTRIES);
-    const bytes = n * NVME_CQE_BYTES;
-    const addr = cq.addr + cq.tail * NVME_CQE_BYTES;
-    const windows = this.#queueWindows;
-    windows.length = 0;
-    this.#fabric.resolve(this.pdev, addr, bytes, 'write', windows);
-    const cqe = this.#cqe;
-    for (let i = 0; i < n; i++) {
-      const req = cq.done[cq.first + i]!;
-      const at = i * NVME_CQE_BYTES;
-      cqe.setUint32(at + NVME_CQE_RESULT, req.result, true);
-      cqe.setUint32(at + NVME_CQE_RESULT_HI, 0, true);
-      cqe.setUint16(at + NVME_CQE_SQ_HEAD, req.sq!.head, true);
-      cqe.setUint16(at + NVME_CQE_SQ_ID, req.sq!.id, true);
-      cqe.setUint16(at + NVME_CQE_CID, req.cid, true);
-      cqe.setUint16(at + NVME_CQE_STATUS, (req.status << 1) | cq.phase, true);
-      if (tracing()) {
-        const { cid, status } = req;
-        trace('nvme-controller', 'complete', { controller: this.name, qid: req.sq!.id, cid, status });
-      }
-      this.#release(req);
-    }
-    for (let i = 0, done = 0; i < windows.length; i++) {
-      const target = windows[i]!.bytes;
-      target.set(this.#cqeBytes.subarray(done, done + target.length));
-      done += target.length;
-    }
-    cq.first += n;
-    if (cq.first === cq.done.length) {
-      cq.done.length = 0;
-      cq.first = 0;
-    }
-    cq.tail += n;
-    if (cq.tail === cq.size) {
-      cq.tail = 0;
-      cq.phase ^= 1;
-    }
-  }
-
-  #interrupt(): void {
-    const vectors = this.#vectors;
-    for (let i = 0; i < vectors.length; i++) this.#interrupts[vectors[i]!]?.();
-    vectors.length = 0;
   }
 
   #release(req: NvmeRequest): void {
@@ -611,7 +484,6 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
 
   /** Forget every queue and command; `done` on a later turn, when the medium touches no memory any more. */
   #dropAll(done: () => void): void {
-    this.#epoch++;
     for (const req of this.#pending) {
       req.timer?.cancel();
       if (req.state === 'store') {
@@ -621,8 +493,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Re
     }
     this.#pending.clear();
     this.events.reset();
-    this.sqs.clear();
-    this.cqs.clear();
+    this.#queues.reset();
     const before = this.#afterDrain;
     this.#afterDrain = () => {
       before?.();

@@ -36,7 +36,7 @@ import {
 } from '../nvme.js';
 import type { PciDev } from '../topology.js';
 import { type DmaWindow, PciFault } from './fabric.js';
-import type { DmaFabric } from './nvme-state.js';
+import { type DmaFabric, empty } from './nvme-state.js';
 
 const TWO_32 = 2 ** 32;
 const PRP_BYTES = 8;
@@ -91,7 +91,7 @@ export class DataPointerWalker {
     this.#direction = direction;
     this.#out = out;
     this.#runLength = 0;
-    out.length = 0;
+    empty(out);
     if (length === 0) return NVME_SC_SUCCESS;
     try {
       const psdt = sqe.getUint8(at + NVME_SQE_FLAGS) & NVME_CMD_SGL_ALL;
@@ -114,7 +114,7 @@ export class DataPointerWalker {
    */
   fetch(addr: number, into: Uint8Array): DmaWindow['path'] {
     const windows = this.#listWindows;
-    windows.length = 0;
+    empty(windows);
     this.#fabric.resolve(this.#pdev, addr, into.length, 'read', windows);
     let done = 0;
     for (let i = 0; i < windows.length; i++) {

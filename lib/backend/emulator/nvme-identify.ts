@@ -93,9 +93,9 @@ function put64(view: DataView, at: number, value: number): void {
   view.setUint32(at + 4, Math.floor(value / TWO_32), true);
 }
 
-/** MDTS: log2 of the limit in pages. */
+/** MDTS: log2 of the limit in pages. At least 1, since 0 would mean "no limit": the smallest limit is two pages. */
 export function mdtsField(bytes: number): number {
-  return Math.max(0, Math.floor(Math.log2(bytes / 4096)));
+  return Math.max(1, Math.floor(Math.log2(bytes / 4096)));
 }
 
 export function identifyController(pdev: PciDev, description: NvmeDescription, maxNsid: number): Uint8Array {

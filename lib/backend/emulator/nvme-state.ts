@@ -10,6 +10,11 @@ import type { NamespaceStore, StoreIo } from './namespace-store.js';
 /** The fabric, as a bus master sees it. */
 export type DmaFabric = Pick<Fabric, 'resolve' | 'account'>;
 
+/** Setting `length` costs a call into the runtime, these lists are short. */
+export function empty(list: unknown[]): void {
+  while (list.length > 0) list.pop();
+}
+
 /** Returned in place of a status: the command completes later. */
 export const PENDING = -1;
 
@@ -107,7 +112,7 @@ export class NvmeRequest implements StoreIo {
   }
 
   reset(): void {
-    this.windows.length = 0;
+    empty(this.windows);
     this.lba = 0;
     this.sq = null;
     this.store = null;
