@@ -54,11 +54,13 @@ export async function openEmulator(options: EmulatorOptions): Promise<EmulatorBa
     clock,
     nvme: controllers,
   };
-  const running = await bootKernel(machine, fabric, hardware, controllers, {
-    ...nvmeDefaultParams,
-    ...options.params,
-  });
-  return new EmulatorBackend(running);
+  const params = { ...nvmeDefaultParams, ...options.params };
+  try {
+    return new EmulatorBackend(await bootKernel(machine, fabric, hardware, controllers, params));
+  } catch (error) {
+    await Promise.all(controllers.map((controller) => controller.close()));
+    throw error;
+  }
 }
 
 async function buildControllers(machine: Machine, fabric: Fabric, clock: Clock): Promise<NvmeController[]> {
