@@ -20,7 +20,6 @@ import {
   NVME_SC_SUCCESS,
   NVME_SC_WRITE_FAULT,
 } from '../nvme.js';
-import type { NamespaceDescription } from './machine.js';
 
 /** Not a status: the store calls `io.stored()` when it is done. */
 export const STORE_PENDING = -1;
@@ -374,15 +373,6 @@ export class FileStore implements NamespaceStore {
     for (const bytes of rest) bytes.fill(0);
     return NVME_SC_SUCCESS;
   }
-}
-
-/** The store a machine description asks for. */
-export async function openNamespaceStore(namespace: NamespaceDescription): Promise<NamespaceStore> {
-  const { size, blockSize, readOnly, file } = namespace;
-  if (namespace.store === 'memory') return new MemoryStore(size, { blockSize, readOnly });
-  if (file === null)
-    throw new P2pdmaError('ERR_MACHINE_INVALID', `namespace ${namespace.nsid}: no file named`);
-  return FileStore.open(file, { kind: 'image', size, blockSize, readOnly, create: !readOnly });
 }
 
 function views(io: StoreIo): Uint8Array[] {
