@@ -170,6 +170,7 @@ export class NvmeNs implements RequestQueue {
   readonly nsid: number;
   readonly name: string;
   readonly lbaShift: number;
+  readonly blockSize: number;
   readonly readOnly: boolean;
   readonly limits: BlkQueueLimits;
   /** Bytes. 0 once the drive is gone, which is why reads of it find the end of the file. */
@@ -182,9 +183,10 @@ export class NvmeNs implements RequestQueue {
     this.nsid = nsid;
     this.name = `${ctrl.name}n${nsid}`;
     this.lbaShift = lbaShift;
+    this.blockSize = 2 ** lbaShift;
     this.readOnly = readOnly;
     this.capacity = capacity;
-    this.limits = nvmeSetCtrlLimits(ctrl, 2 ** lbaShift);
+    this.limits = nvmeSetCtrlLimits(ctrl, this.blockSize);
   }
 
   /** nvme_ns_head_submit_bio() of a plain disk. */
@@ -236,7 +238,7 @@ export function nvmeSetupCmd(ns: NvmeNs, bio: Bio, cmd: NvmeCommand): number {
 
 /** nvme_setup_rw(): start block and number of blocks, which is written as one less. */
 function nvmeSetupRange(ns: NvmeNs, bio: Bio, cmd: NvmeCommand): number {
-  const blockSize = 2 ** ns.lbaShift;
+  const { blockSize } = ns;
   const slba = bio.sector / blockSize;
   cmd.cdw10 = lower32(slba);
   cmd.cdw11 = upper32(slba);
