@@ -3,7 +3,11 @@
 'use strict';
 
 const { spawnSync } = require('node:child_process');
+const { readFileSync } = require('node:fs');
 const { root, stage } = require('./stage.cjs');
+
+// To npm a script called "prebuild" is also what runs before "build". That is not what it is here for.
+if (isHook()) process.exit(0);
 
 const architectures = {
   x64: { prefix: 'x86_64-linux-gnu-', debian: 'g++-x86-64-linux-gnu' },
@@ -40,4 +44,19 @@ function prebuild(arch) {
     process.exit(1);
   }
   console.log(`prebuilds/linux-${arch}`);
+}
+
+/** Did `npm run build` call this? npm's process title, found among the ancestors, is its command line. */
+function isHook() {
+  try {
+    for (let pid = process.ppid; pid > 1; ) {
+      const title = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+      if (/^npm (run|run-script|rum|urn) /.test(title)) return !/ prebuild\b/.test(title);
+      pid = Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+    }
+    return false;
+  } catch {
+    // No /proc: not Linux, for which alone there are prebuilds.
+    return true;
+  }
 }

@@ -28,7 +28,7 @@ export const FOLL_PCI_P2PDMA = 1 << 10;
 /** Pin for DMA; gup sets it by itself. */
 export const FOLL_PIN = 1 << 19;
 
-/** Hot-plugged memory starts and ends on these: a subsection, 2 MiB (memremap_compat_align()). */
+/** Hot-plugged memory starts and ends on these where nothing else is said: a subsection, 2 MiB. */
 export const MEMREMAP_COMPAT_ALIGN = 2 * 1024 * 1024;
 
 /** enum memory_type, without those that need a CPU-coherent device. */
@@ -67,9 +67,12 @@ export class Mm {
   readonly poisoned = new Set<number>();
   /** Ranges pinned by gup and not unpinned yet. */
   pinned = 0;
+  /** memremap_compat_align(): device memory starts and ends on multiples of it. */
+  readonly compatAlign: number;
 
-  constructor(memory: HostMemory) {
+  constructor(memory: HostMemory, { compatAlign = MEMREMAP_COMPAT_ALIGN }: { compatAlign?: number } = {}) {
     this.memory = memory;
+    this.compatAlign = compatAlign;
   }
 }
 
@@ -99,7 +102,7 @@ export function memremapPages(mm: Mm, pgmap: DevPagemap): number {
   const { start, length } = pgmap;
   if (!Number.isSafeInteger(start) || !Number.isSafeInteger(start + length)) return -EINVAL;
   if (start < 0 || length <= 0) return -EINVAL;
-  if (start % MEMREMAP_COMPAT_ALIGN !== 0 || length % MEMREMAP_COMPAT_ALIGN !== 0) return -EINVAL;
+  if (start % mm.compatAlign !== 0 || length % mm.compatAlign !== 0) return -EINVAL;
   if (pgmap.dead || pgmap.refs !== 0) return -EINVAL;
 
   const at = lowerBound(mm.pagemaps, start);

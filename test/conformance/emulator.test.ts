@@ -62,7 +62,7 @@ function namespaces(machine: string, provider: string | null, noProvider = ''): 
 const files: Backend = {
   name: 'files on the drives',
   open: async () => {
-    const system = await openSystem({ machine: 'three-drives' });
+    const system = await openSystem({ machine: 'four-drives' });
     const path = (name: string) => join(folder, name);
     for (const name of ['source', 'a', 'b', 'c'])
       await (await open(path(name), 'w')).truncate(4 * 1024 * 1024);
@@ -90,5 +90,5 @@ const files: Backend = {
   },
 };
 
-suite(t, namespaces('three-drives', '0000:03:00.0'));
+suite(t, namespaces('four-drives', '0000:03:00.0'));
 suite(t, files);

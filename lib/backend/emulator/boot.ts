@@ -98,7 +98,7 @@ async function bootKernel(
   params: NvmeParams,
 ): Promise<RunningMachine> {
   const { topology } = fabric;
-  const mm = new Mm(hardware.memory);
+  const mm = new Mm(hardware.memory, { compatAlign: machine.memremapAlign });
   topology.p2pmem = (pdev) =>
     p2pdmaOf(pdev) === null
       ? null

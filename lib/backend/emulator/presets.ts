@@ -206,7 +206,7 @@ const table = {
     hostBridges: NO_PEERS,
     functions: underOneSwitch({ cmb: { size: '16MiB', wds: false } }),
   },
-  'three-drives': {
+  'four-drives': {
     description: 'Four drives under one switch, two with a CMB: one to read from and three to write to.',
     cpu: INTEL,
     hostBridges: NO_PEERS,
