@@ -176,6 +176,17 @@ Napi::Value addressOf(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(reinterpret_cast<uintptr_t>(data) - offset));
 }
 
+// mappingAt(address): id of the mapping that begins there, or -1. For a buffer that changed hands
+// (ArrayBuffer.prototype.transfer): its memory is ours all the same.
+Napi::Value mappingAt(const Napi::CallbackInfo& info) {
+  EnvPtr env = envOf(info.Env());
+  const auto address = static_cast<uintptr_t>(info[0].As<Napi::Number>().DoubleValue());
+  for (const Mapping* m : env->mappings) {
+    if (m != nullptr && reinterpret_cast<uintptr_t>(m->addr) == address) return Napi::Number::New(info.Env(), m->id);
+  }
+  return Napi::Number::New(info.Env(), -1);
+}
+
 // externalBuffers(): does this runtime take external ArrayBuffers?
 Napi::Value externalBuffers(const Napi::CallbackInfo& info) {
   auto* bytes = new uint64_t[1]();  // V8 wants every backing store at an address of its own
@@ -211,6 +222,7 @@ void initMapping(Napi::Env env, Napi::Object exports) {
   exports.Set("mapFile", Napi::Function::New(env, mapFile));
   exports.Set("unmap", Napi::Function::New(env, unmap));
   exports.Set("addressOf", Napi::Function::New(env, addressOf));
+  exports.Set("mappingAt", Napi::Function::New(env, mappingAt));
   exports.Set("externalBuffers", Napi::Function::New(env, externalBuffers));
 }
 

@@ -68,6 +68,8 @@ export interface Addon {
   unmap(id: number, buffer: ArrayBuffer): boolean;
   /** Address of the first byte of a view's ArrayBuffer; 0: detached or empty. */
   addressOf(view: Uint8Array): number;
+  /** The mapping that begins at an address; -1: none. */
+  mappingAt(address: number): number;
   externalBuffers(): boolean;
 
   openFile(path: string, flags: number, mode: number): number;

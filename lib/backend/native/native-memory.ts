@@ -37,8 +37,9 @@ export function memoryOf(view: Uint8Array): Memory {
   const buffer = view.buffer;
   let memory = known.get(buffer);
   if (memory === undefined) {
-    const address = loadAddon().addressOf(view);
-    memory = address === 0 ? GONE : { address, mapping: -1, provider: null, errno: 0 };
+    const addon = loadAddon();
+    const address = addon.addressOf(view);
+    memory = address === 0 ? GONE : { address, mapping: addon.mappingAt(address), provider: null, errno: 0 };
     known.set(buffer, memory);
   }
   return memory;

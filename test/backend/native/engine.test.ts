@@ -1,0 +1,259 @@
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { loadAddon, nativeCounters } from '../../../lib/backend/native/addon.js';
+import {
+  acquireEngine,
+  type Completer,
+  NativeEngine,
+  OP_NOP,
+  OP_READ,
+  OP_TRUNCATE,
+  OP_WRITE,
+} from '../../../lib/backend/native/engine.js';
+import { openNative } from '../../../lib/backend/native/native-backend.js';
+import { child, directIoDir, pattern, skipNative, transfer } from '../../helpers/native.js';
+
+const kinds = ['uring', 'threads'] as const;
+const BLOCK = 4096;
+
+/** Collects results by token. */
+function collector(count: number) {
+  const results = new Map<number, number>();
+  let resolve: () => void;
+  const all = new Promise<void>((r) => {
+    resolve = r;
+  });
+  const completer: Completer<number> = {
+    completed(token, result) {
+      if (results.has(token)) throw new Error(`${token} completed twice`);
+      results.set(token, result);
+      if (results.size === count) resolve();
+    },
+  };
+  return { results, completer, all };
+}
+
+t.test('both engines', { skip: skipNative }, async (t) => {
+  const directory = directIoDir(t);
+
+  for (const kind of kinds) {
+    t.test(kind, async (t) => {
+      const blocks = 3000;
+      const file = join(directory, `data-${kind}`);
+      const content = pattern(blocks * BLOCK);
+      writeFileSync(file, content);
+
+      t.test('a ring of 2 entries, or 32 threads, takes 3000 requests of one turn', async (t) => {
+        const engine = new NativeEngine(kind, 'test', 2).retain();
+        const fd = openSync(file, 'r');
+        const memory = new Uint8Array(blocks * BLOCK);
+        const { results, completer, all } = collector(blocks);
+        for (let i = 0; i < blocks; i++) {
+          const at = ((i * 7) % blocks) * BLOCK;
+          const refused = engine.readWrite(completer, i, OP_READ, 0, fd, at, [
+            memory.subarray(at, at + BLOCK),
+          ]);
+          if (refused !== 0) t.fail(`refused: ${refused}`);
+        }
+        t.equal(results.size, 0, 'nothing completes inside submit');
+        await all;
+        t.ok([...results.values()].every((result) => result === BLOCK));
+        t.ok(Buffer.from(memory.buffer).equals(content), 'every request went where it belongs');
+        closeSync(fd);
+        engine.release();
+        t.equal(engine.inFlight, 0);
+      });
+
+      t.test('requests with very many segments: the request table is emptied when full', async (t) => {
+        const engine = new NativeEngine(kind, 'test').retain();
+        const fd = openSync(file, 'r+');
+        const { results, completer, all } = collector(100);
+        const memory = new Uint8Array(100 * 1000 * 16);
+        for (let i = 0; i < 100; i++) {
+          const segments = Array.from({ length: 1000 }, (_, s) =>
+            memory.subarray((i * 1000 + s) * 16, (i * 1000 + s + 1) * 16),
+          );
+          engine.readWrite(completer, i, OP_READ, 0, fd, i * 16_000, segments);
+        }
+        await all;
+        t.ok([...results.values()].every((result) => result === 16_000));
+        t.ok(Buffer.from(memory.buffer).equals(Buffer.from(content.buffer, 0, memory.length)));
+
+        const { results: long, completer: one, all: done } = collector(1);
+        const many = Array.from({ length: 1500 }, (_, s) => memory.subarray(s, s + 1));
+        engine.readWrite(one, 0, OP_READ, 0, fd, 0, many);
+        await done;
+        t.equal(long.get(0), 1024, 'more than IOV_MAX segments: a short transfer');
+        closeSync(fd);
+        engine.release();
+      });
+
+      t.test('errors and ends come back as the system call says', async (t) => {
+        const engine = new NativeEngine(kind, 'test').retain();
+        const fd = openSync(file, 'r');
+        const { results, completer, all } = collector(5);
+        const memory = new Uint8Array(BLOCK);
+        engine.readWrite(completer, 0, OP_READ, 0, fd, blocks * BLOCK - 10, [memory]);
+        engine.readWrite(completer, 1, OP_READ, 0, fd, blocks * BLOCK + 10, [memory]);
+        engine.readWrite(completer, 2, OP_WRITE, 0, fd, 0, [memory]);
+        engine.readWrite(completer, 3, OP_READ, 0, 1_000_000, 0, [memory]);
+        engine.command(completer, 4, OP_TRUNCATE, 0, fd, 5);
+        await all;
+        t.equal(results.get(0), 10, 'short at the end');
+        t.equal(results.get(1), 0, 'nothing beyond it');
+        t.equal(results.get(2), -9, 'EBADF: not open for writing');
+        t.equal(results.get(3), -9, 'EBADF: no such fd');
+        t.equal(results.get(4), -22, 'EINVAL: truncate on a read-only fd');
+        closeSync(fd);
+        engine.release();
+      });
+
+      t.test('a transfer into memory that is gone is refused at once', async (t) => {
+        const engine = new NativeEngine(kind, 'test').retain();
+        const { completer } = collector(1);
+        const memory = new Uint8Array(BLOCK);
+        structuredClone(memory.buffer, { transfer: [memory.buffer] });
+        t.equal(engine.readWrite(completer, 0, OP_READ, 0, 0, 0, [memory]), -14);
+        t.equal(engine.readWrite(completer, 0, OP_READ, 0, 0, 0, [new Uint8Array(0)]), -14);
+        t.equal(engine.inFlight, 0);
+        engine.release();
+      });
+
+      t.test('a completion that throws is an uncaught exception, and the others still come', async (t) => {
+        const { status, stdout } = child(
+          `
+          const { NativeEngine, OP_NOP } = await import(${JSON.stringify(new URL('../../../lib/backend/native/engine.js', import.meta.url).href)});
+          const engine = new NativeEngine(argv[0], 'test').retain();
+          let seen = 0;
+          const completer = { completed(token) {
+            if (++seen === 10) { console.log('all'); engine.release(); }
+            if (token % 3 === 0) throw new Error('token ' + token);
+          } };
+          process.on('uncaughtException', (error) => console.log(error.message));
+          for (let i = 0; i < 10; i++) engine.command(completer, i, OP_NOP, 0, -1, 0);
+          `,
+          [kind],
+        );
+        t.equal(status, 0);
+        t.same(stdout.trim().split('\n').sort(), ['all', 'token 0', 'token 3', 'token 6', 'token 9']);
+      });
+
+      t.test(
+        'what runs in a completion is ordinary JavaScript: promises and ticks run after it',
+        async (t) => {
+          const engine = new NativeEngine(kind, 'test').retain();
+          const order: string[] = [];
+          await new Promise<void>((resolve) => {
+            const completer: Completer<null> = {
+              completed() {
+                process.nextTick(() => order.push('tick'));
+                queueMicrotask(() => order.push('microtask'));
+                setTimeout(resolve, 1);
+                order.push('completed');
+              },
+            };
+            engine.command(completer, null, OP_NOP, 0, -1, 0);
+          });
+          t.same(order, ['completed', 'tick', 'microtask']);
+          engine.release();
+        },
+      );
+
+      t.test('released with requests in flight, it closes after the last of them', async (t) => {
+        const engine = new NativeEngine(kind, 'test').retain();
+        const before = nativeCounters().rings;
+        const { results, completer, all } = collector(20);
+        for (let i = 0; i < 20; i++) engine.command(completer, i, OP_NOP, 0, -1, 0);
+        engine.release();
+        engine.release();
+        await all;
+        t.equal(results.size, 20);
+        await new Promise((resolve) => setImmediate(resolve));
+        t.equal(nativeCounters().rings, kind === 'uring' ? before - 1 : before);
+        t.throws(() => engine.command(completer, 0, OP_NOP, 0, -1, 0), { code: 'ERR_TARGET_CLOSED' });
+      });
+    });
+  }
+
+  t.test('all requests of one turn go to the kernel in one call, from wherever they were made', async (t) => {
+    const backend = await openNative({ engine: 'uring' });
+    const file = join(directory, 'data-uring');
+    const target = await backend.openTarget(file, {});
+    const { buffer } = backend.memory.allocHost(64 * BLOCK);
+    const before = nativeCounters();
+    const some: Promise<unknown>[] = [];
+    const read = (i: number) =>
+      some.push(transfer(target, 'read', i * BLOCK, new Uint8Array(buffer, i * BLOCK, BLOCK)));
+    await new Promise<void>((resolve) => {
+      setImmediate(() => {
+        for (let i = 0; i < 20; i++) read(i);
+        process.nextTick(() => {
+          for (let i = 20; i < 40; i++) read(i);
+        });
+        Promise.resolve().then(() => {
+          for (let i = 40; i < 64; i++) read(i);
+          resolve();
+        });
+      });
+    });
+    await Promise.all(some);
+    t.equal(nativeCounters().submitted - before.submitted, 64);
+    t.equal(nativeCounters().enters - before.enters, 1);
+    t.ok(nativeCounters().callbacks - before.callbacks <= 64);
+    t.ok(
+      readFileSync(file)
+        .subarray(0, 64 * BLOCK)
+        .equals(Buffer.from(buffer)),
+    );
+    await backend.close();
+  });
+
+  t.test('one ring per thread of JavaScript, shared and counted', async (t) => {
+    const [one, two] = [await openNative({ engine: 'uring' }), await openNative({ engine: 'uring' })];
+    t.equal(nativeCounters().rings, 1);
+    await one.close();
+    t.equal(nativeCounters().rings, 1);
+    const target = await two.openTarget(join(directory, 'data-uring'), {});
+    t.equal((await transfer(target, 'read', 0, two.memory.allocBuffer(BLOCK))).result, BLOCK);
+    await two.close();
+    t.equal(nativeCounters().rings, 0);
+    const three = await openNative({ engine: 'uring' });
+    t.equal(nativeCounters().rings, 1, 'and can be had again');
+    await three.close();
+  });
+
+  t.test("'auto' says what it took and why", async (t) => {
+    const engine = acquireEngine('auto');
+    t.match(engine.kind, /^(uring|threads)$/);
+    t.match(engine.reason, engine.kind === 'uring' ? /permitted/ : /io_uring is refused: /);
+    t.equal(acquireEngine('auto'), engine);
+    const threads = acquireEngine('threads');
+    t.equal(threads.kind, 'threads');
+    threads.release();
+    engine.release();
+    engine.release();
+  });
+
+  t.test('a malformed request stream does not reach memory it should not', async (t) => {
+    const addon = loadAddon();
+    const requests = new Float64Array(64);
+    const control = new Int32Array(4);
+    let completions = 0;
+    const id = addon.openEngine(false, 8, requests, new Int32Array(16), control, (count) => {
+      completions += count;
+    });
+    requests.set([0, OP_NOP, -1, 0, 1000]);
+    control[0] = 5;
+    addon.take(id);
+    t.equal(control[0], 0, 'a record longer than the stream is dropped');
+    control[0] = 100_000;
+    addon.take(id);
+    t.equal(control[0], 0, 'a stream longer than its table too');
+    t.equal(completions, 0);
+    addon.closeEngine(id);
+    addon.closeEngine(id);
+    addon.closeEngine(12345);
+    addon.wake(12345);
+  });
+});
