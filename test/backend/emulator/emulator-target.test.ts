@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { IoRequest } from '../../../lib/backend/backend.js';
 import { openEmulator } from '../../../lib/backend/emulator/boot.js';
+import { ManualClock } from '../../../lib/backend/emulator/clock.js';
 import type { EmulatorBackend } from '../../../lib/backend/emulator/emulator-backend.js';
 import { parseMachine } from '../../../lib/backend/emulator/machine.js';
 import { presets } from '../../../lib/backend/emulator/presets.js';
@@ -17,7 +18,7 @@ const NOTHING = { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
 async function inFolder(t: Test): Promise<{ backend: EmulatorBackend; dir: string }> {
   const dir = await mkdtemp(join(tmpdir(), 'p2pdma-'));
   t.teardown(() => rm(dir, { recursive: true, force: true }));
-  return { backend: await openEmulator({ machine: presets['three-drives'] }), dir };
+  return { backend: await openEmulator({ machine: presets['four-drives'] }), dir };
 }
 
 t.test('done never runs inside submit, whatever the outcome', async (t) => {
@@ -286,4 +287,39 @@ t.test('peer writes that are lost look like success', async (t) => {
   await b.close();
   mapping.munmap();
   t.same(await backend.close(), NOTHING);
+});
+
+t.test('a callback that throws does not hold up the others', async (t) => {
+  const clock = new ManualClock();
+  const opening = openEmulator({ machine: presets.switch, clock });
+  for (let i = 0; i < 50; i++) await clock.advanceAsync(1);
+  const backend = await opening;
+  const a = await backend.openTarget('nvme0n1', {});
+  const results: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    a.submit({
+      op: 'read',
+      offset: i * 4096,
+      segments: [new Uint8Array(4096)],
+      result: 0,
+      path: noBytes(),
+      done({ result }) {
+        results.push(result);
+        if (i % 3 === 0) throw new Error(`callback ${i}`);
+      },
+    });
+  }
+  let thrown = 0;
+  for (let i = 0; i < 20; i++) {
+    try {
+      clock.turn();
+    } catch {
+      thrown++;
+    }
+  }
+  t.equal(thrown, 4);
+  t.same(results, new Array(10).fill(4096));
+  const closing = a.close().then(() => backend.close());
+  for (let i = 0; i < 100; i++) await clock.advanceAsync(1);
+  t.same(await closing, NOTHING);
 });

@@ -76,7 +76,7 @@ t.test('which way a bus address goes, by preset', async (t) => {
     ['bus-offset', 'peerBus'],
     ['cmb-read-only', 'peerBus'],
     ['small-cmb', 'peerBus'],
-    ['three-drives', 'peerBus'],
+    ['four-drives', 'peerBus'],
   ];
   for (const [name, expected] of rows) {
     const fabric = preset(name);
