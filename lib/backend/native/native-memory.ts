@@ -25,9 +25,11 @@ export interface Memory {
   readonly provider: PciDev | null;
   /** Negative: not memory any more. */
   readonly errno: number;
+  /** Lives as long as the buffer, so that closing the backend finds it although the user kept only the buffer. */
+  readonly owner: Mapping | null;
 }
 
-const GONE: Memory = { address: 0, mapping: -1, provider: null, errno: -EFAULT };
+const GONE: Memory = { address: 0, mapping: -1, provider: null, errno: -EFAULT, owner: null };
 const known = new WeakMap<ArrayBufferLike, Memory>();
 
 /** The memory that a view lies in. The addon is asked once per ArrayBuffer. */
@@ -39,7 +41,10 @@ export function memoryOf(view: Uint8Array): Memory {
   if (memory === undefined) {
     const addon = loadAddon();
     const address = addon.addressOf(view);
-    memory = address === 0 ? GONE : { address, mapping: addon.mappingAt(address), provider: null, errno: 0 };
+    memory =
+      address === 0
+        ? GONE
+        : { address, mapping: addon.mappingAt(address), provider: null, errno: 0, owner: null };
     known.set(buffer, memory);
   }
   return memory;
@@ -174,7 +179,7 @@ export class NativeMemory implements MemoryBackend {
       this.#open.delete(key);
       this.#forgotten.unregister(mapping);
     });
-    known.set(buffer, { address, mapping: id, provider, errno: 0 });
+    known.set(buffer, { address, mapping: id, provider, errno: 0, owner: mapping });
     registerVma({
       buffer,
       phys: 0,
