@@ -221,11 +221,11 @@ export class NvmeDataMapper {
         at += 8;
       }
       const moved = Math.min(step, left);
+      if (moved > here) return -EIO;
       left -= moved;
       if (left === 0) return 0;
       address += moved;
       here -= moved;
-      if (here < 0) return -EIO;
       if (here === 0) {
         sg = sgNext(sg);
         if (sg === null) return -EIO;

@@ -169,13 +169,20 @@ export class NvmeRequests {
   /** nvme_irq() */
   irq(queue: NvmeQueue): void {
     if (!queue.enabled) return;
-    queue.pollCq();
-    // What the completions brought down goes on its way now, without a turn in between.
-    this.#startWaiting();
-    this.#writeDoorbells();
-    if (this.#timer !== null && !this.#anyInFlight()) {
-      this.#timer.cancel();
-      this.#timer = null;
+    let drained = false;
+    try {
+      queue.pollCq();
+      drained = true;
+    } finally {
+      // A caller's callback threw: the completions behind it must not wait for the next interrupt.
+      if (!drained) this.#clock.defer(() => this.irq(queue));
+      // What the completions brought down goes on its way now, without a turn in between.
+      this.#startWaiting();
+      this.#writeDoorbells();
+      if (this.#timer !== null && !this.#anyInFlight()) {
+        this.#timer.cancel();
+        this.#timer = null;
+      }
     }
   }
 
