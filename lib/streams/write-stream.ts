@@ -429,14 +429,10 @@ export class P2pWriteStream extends Writable {
       if (part > 0) {
         const last = this.#stageFill - part;
         if (end < target.size) {
-          const whole = stage.pool.take();
-          const around = whole?.buffer.subarray(0, block) ?? this.#context!.backend.memory.allocBuffer(block);
-          await this.#readBlock(around, this.#stageAt + last);
-          stage.buffer.set(around.subarray(part, block), this.#stageFill);
-          if (whole !== null) {
-            whole.filling = false;
-            whole.settle();
-          }
+          // Read around the new bytes in the same slot: a second one might not be free.
+          const fresh = Buffer.from(stage.buffer.subarray(last, this.#stageFill));
+          await this.#readBlock(stage.buffer.subarray(last, last + block), this.#stageAt + last);
+          stage.buffer.set(fresh, last);
         } else {
           stage.buffer.fill(0, this.#stageFill, last + block);
         }
