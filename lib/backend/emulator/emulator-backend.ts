@@ -4,7 +4,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { resolve as resolvePath } from 'node:path';
-import { EBUSY, EIO, EISDIR, ENODEV, ENOENT, EROFS } from '../../errno.js';
+import { EBUSY, EINVAL, EIO, EISDIR, ENODEV, ENOENT, EROFS } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import { iovasInUse } from '../../kernel/dma-iommu.js';
 import { type NvmeNs, nvmeScanWork } from '../../kernel/nvme-core.js';
@@ -141,7 +141,7 @@ export class EmulatorBackend implements Backend {
   async #openFile(file: string, options: OpenOptions): Promise<EmulatorTarget> {
     const path = resolvePath(file);
     const write = options.write ?? false;
-    if (await isDirectory(path)) throw errnoError(EISDIR, 'open', path);
+    await assertOrdinary(path);
     const drive = this.#chooseDrive(write, options.controller);
     const { driver, hardware } = drive;
     const blockSize = driver.ctrl.namespaces[0]?.limits.logicalBlockSize ?? 512;
@@ -310,10 +310,12 @@ export class EmulatorBackend implements Backend {
   }
 }
 
-async function isDirectory(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch {
-    return false;
-  }
+/** Only files (and /dev/null and its like) go on an emulated drive, never the computer's own disks. */
+async function assertOrdinary(path: string): Promise<void> {
+  const found = await stat(path).catch(() => null);
+  if (found === null || found.isFile() || found.isCharacterDevice()) return;
+  if (found.isDirectory()) throw errnoError(EISDIR, 'open', path);
+  throw errnoError(EINVAL, 'open', path, {
+    hint: 'The emulator takes namespaces of its own machine and ordinary files, not block devices, pipes or sockets.',
+  });
 }

@@ -6,7 +6,7 @@
  *
  * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
  */
-import { EBADF, EINVAL, ENOSPC } from '../../errno.js';
+import { EBADF, EINTR, EINVAL, ENOSPC } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import {
   type Bio,
@@ -253,7 +253,7 @@ export class EmulatorTarget implements BlockTarget {
         ns,
         command,
       );
-      if (errno !== 0) throw errnoError(errno, 'ioctl', this.path);
+      if (errno !== 0) throw errnoError(errno, 'ioctl', this.path, { hint: ioctlHint(errno) });
       return { status, result: (BigInt(resultHi) << 32n) | BigInt(resultLo), path };
     } finally {
       this.#leave();
@@ -267,4 +267,8 @@ export class EmulatorTarget implements BlockTarget {
     })();
     return this.#closing;
   }
+}
+
+function ioctlHint(errno: number): string | undefined {
+  return errno === -EINTR ? 'The command timed out, and the controller was reset.' : undefined;
 }

@@ -1,5 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -165,6 +167,12 @@ t.test('create, exclusive and truncate mean what they mean in open(2)', async (t
   await mkdir(join(dir, 'folder'));
   await t.rejects(backend.openTarget(join(dir, 'folder'), {}), { code: 'EISDIR', syscall: 'open' });
   await t.rejects(backend.openTarget(join(dir, 'folder'), { write: true, create: true }), { code: 'EISDIR' });
+  if (process.platform !== 'win32') {
+    const server = createServer().listen(join(dir, 'socket'));
+    await once(server, 'listening');
+    await t.rejects(backend.openTarget(join(dir, 'socket'), {}), { code: 'EINVAL' });
+    server.close();
+  }
   t.same(await backend.close(), NOTHING);
 });
 
