@@ -382,6 +382,8 @@ export async function pipeline(
     : source instanceof Target
       ? source.createReadStream(readOptions)
       : source;
+  // Its failure is reported by the promise; run() listens from its start on, this covers the time before.
+  reader.on('error', () => {});
   // The source is open before a destination is: a source that cannot be read truncates nothing.
   if (reader instanceof P2pReadStream) await reader.opened();
   const writers: Writable[] = [];

@@ -28,10 +28,17 @@ function asJson({ backend, topology }: System): unknown {
     backend,
     cpu: topology.cpu,
     iommu: topology.iommu,
-    functions: topology.functions.map(({ upstream, hostBridge, bars: _, ...dev }) => ({
-      ...dev,
-      upstream: upstream?.bdf ?? null,
-      hostBridge: { domain: hostBridge.domain, bus: hostBridge.bus },
+    functions: topology.functions.map((dev) => ({
+      bdf: dev.bdf,
+      portType: dev.portType,
+      upstream: dev.upstream?.bdf ?? null,
+      hostBridge: { domain: dev.hostBridge.domain, bus: dev.hostBridge.bus },
+      vendor: dev.vendor,
+      device: dev.device,
+      class: dev.class,
+      acs: dev.acs,
+      numaNode: dev.numaNode,
+      iommuGroup: dev.iommuGroup,
       p2pmem: dev.p2pmem,
     })),
   };
