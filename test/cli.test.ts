@@ -57,7 +57,7 @@ t.test('copy: ranges, chunks, depth, provider, an odd length', async (t) => {
         'switch',
         '--json',
         '--start',
-        '5',
+        '8',
         '--end',
         '999999',
       ],
