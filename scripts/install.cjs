@@ -38,12 +38,35 @@ function modified(file) {
 /** Null, or in a few words why not. */
 function build() {
   const [command, ...args] = nodeGyp();
-  const { status, error, stderr } = spawnSync(command, [...args, 'rebuild'], { cwd: root, encoding: 'utf8' });
+  const env = { ...process.env, ...headers() };
+  const { status, error, stderr } = spawnSync(command, [...args, 'rebuild'], {
+    cwd: root,
+    env,
+    encoding: 'utf8',
+  });
   if (error !== undefined) return `node-gyp: ${error.message}`;
   if (status === 0) return loads() ? null : 'it was compiled but does not load';
-  const lines = (stderr ?? '').split('\n');
-  const telling = lines.find((line) => /error|not found|No such file/i.test(line) && !/^gyp ERR! (stack|build)/.test(line));
-  return (telling ?? lines.at(-2) ?? `node-gyp exited with ${status}`).trim().slice(0, 200);
+  const lines = (stderr ?? '')
+    .split('\n')
+    .filter((line) => !/^gyp (WARN|info)|^gyp ERR! (build error|System|node|cwd)/.test(line));
+  const telling =
+    lines.find((line) => /: (fatal )?error:|not found|No such file|Could not find/i.test(line)) ??
+    lines.find((line) => /^gyp ERR! stack Error/.test(line)) ??
+    `node-gyp ended with ${status}`;
+  return telling
+    .replace(/^gyp ERR! (stack |find Python )?(Error: )?/, '')
+    .trim()
+    .slice(0, 200);
+}
+
+/** Node's own headers, where its distribution has them beside it: then nothing need be downloaded. */
+function headers() {
+  if (process.env.npm_config_nodedir) return {};
+  const prefix = path.join(path.dirname(fs.realpathSync(process.execPath)), '..');
+  const complete = ['node_api.h', 'common.gypi'].every((name) =>
+    fs.existsSync(path.join(prefix, 'include/node', name)),
+  );
+  return complete ? { npm_config_nodedir: prefix } : {};
 }
 
 /** npm brings a node-gyp along and says where it is. */
@@ -56,4 +79,5 @@ function nodeGyp() {
   }
 }
 
-main();
+exports.headers = headers;
+if (require.main === module) main();

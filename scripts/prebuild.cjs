@@ -4,6 +4,7 @@
 
 const { spawnSync } = require('node:child_process');
 const { readFileSync } = require('node:fs');
+const { headers } = require('./install.cjs');
 const { root, stage } = require('./stage.cjs');
 
 // To npm a script called "prebuild" is also what runs before "build". That is not what it is here for.
@@ -19,7 +20,7 @@ for (const arch of wanted.length > 0 ? wanted : Object.keys(architectures)) preb
 
 function prebuild(arch) {
   const { prefix, debian } = architectures[arch];
-  const env = { ...process.env };
+  const env = { ...process.env, ...headers() };
   let strip = 'strip';
   if (arch !== process.arch) {
     if (spawnSync(`${prefix}g++`, ['--version']).status !== 0) {
