@@ -10,21 +10,29 @@ import { type QemuMachine, qemuMachine } from './machine.js';
 import { readTap, type TapSummary } from './tap.js';
 import { TRACE_EVENTS } from './witness.js';
 
+const here = path.dirname(fileURLToPath(import.meta.url));
+
+export interface GuestTest {
+  /** A compiled test file, relative to the compiled test/vm. */
+  readonly file: string;
+  readonly args?: readonly string[];
+  /**
+   * Flags of node. Default `--jitless`: under software emulation, code that the JIT makes has to be translated
+   * again, and loading a test takes three times as long. What computes or measures wants `[]`.
+   */
+  readonly nodeFlags?: readonly string[];
+  /** A file that takes longer is killed and failed. Default 150 s. */
+  readonly limitSeconds?: number;
+}
+
 export interface BootOptions {
   readonly kernel: Kernel;
   readonly userland: Userland;
   readonly machine: Machine;
-  /** Compiled test files, relative to the repository's root: each is run by node in the guest, in this order. */
-  readonly tests: readonly string[];
-  /** A boot that takes longer is killed and failed. Default 180 s. */
+  /** Run by node in the guest, in this order. */
+  readonly tests: readonly GuestTest[];
+  /** A boot that takes longer is killed and failed. Default 420 s. */
   readonly limitSeconds?: number;
-  /** One test file that takes longer is killed and failed. Default: a third of the boot's. */
-  readonly testLimitSeconds?: number;
-  /**
-   * Flags of node for the test files. Default `--jitless`: under software emulation, code that the JIT makes
-   * has to be translated again, and loading a test takes three times as long. Measurements want none.
-   */
-  readonly nodeFlags?: readonly string[];
   /** Handed to the tests as it is: readGuestPlan().data. */
   readonly data?: unknown;
   readonly memoryMiB?: number;
@@ -38,9 +46,8 @@ export interface GuestPlan {
   readonly machine: string;
   readonly iommu: string;
   readonly drives: QemuMachine['drives'];
-  readonly tests: readonly string[];
-  readonly testLimitSeconds: number;
-  readonly nodeFlags: readonly string[];
+  readonly acs: QemuMachine['acs'];
+  readonly tests: readonly Required<GuestTest>[];
   readonly data: unknown;
 }
 
@@ -66,7 +73,7 @@ export const DONE = '# guest done';
 export async function boot(options: BootOptions): Promise<BootResult> {
   const qemuBinary = which('qemu-system-x86_64');
   if (qemuBinary === null) throw new VmError('No QEMU. Run: apt-get install qemu-system-x86');
-  const { machine, limitSeconds = 180, memoryMiB = 1024 } = options;
+  const { machine, limitSeconds = 420, memoryMiB = 1024 } = options;
   needSpace(cacheFolder('run'), 2 ** 30, 'A boot');
   const folder = mkdtempSync(path.join(cacheFolder('run'), `${machine.name.replace(/\W+/g, '-')}-`));
   const file = (name: string) => path.join(folder, name);
@@ -80,14 +87,17 @@ export async function boot(options: BootOptions): Promise<BootResult> {
     machine: machine.name,
     iommu: machine.iommu,
     drives: qemu.drives,
-    tests: options.tests,
-    testLimitSeconds: options.testLimitSeconds ?? Math.ceil(limitSeconds / 3),
-    nodeFlags: options.nodeFlags ?? ['--jitless'],
+    acs: qemu.acs,
+    tests: options.tests.map((test) => ({
+      file: path.relative(repository, path.join(here, test.file)),
+      args: test.args ?? [],
+      nodeFlags: test.nodeFlags ?? ['--jitless'],
+      limitSeconds: test.limitSeconds ?? 150,
+    })),
     data: options.data ?? null,
   };
   writeFileSync(file('out/plan.json'), JSON.stringify(plan));
-  const runner = fileURLToPath(new URL('guest/runner.js', import.meta.url));
-  writeFileSync(file('out/runner'), path.relative(repository, runner));
+  writeFileSync(file('out/runner'), path.relative(repository, path.join(here, 'guest/runner.js')));
 
   const share = (tag: string, from: string, slot: number, readOnly: boolean) => [
     '-fsdev',

@@ -1,5 +1,10 @@
 import path from 'node:path';
-import type { Machine, MachineFunction } from '../../lib/backend/emulator/machine.js';
+import {
+  type Machine,
+  type MachineFunction,
+  MEMREMAP_COMPAT_ALIGN,
+} from '../../lib/backend/emulator/machine.js';
+import { PCI_ACS_CR, PCI_ACS_EC, PCI_ACS_RR } from '../../lib/backend/topology.js';
 
 /**
  * A machine description as QEMU 7.2 arguments, so that what the emulator runs can be booted with a real
@@ -22,6 +27,8 @@ export interface QemuMachine {
   /** Sparse files to create before the boot. */
   readonly images: readonly { readonly file: string; readonly size: number }[];
   readonly drives: readonly QemuDrive[];
+  /** ACS Control registers that the guest sets before the first transfer. */
+  readonly acs: readonly { readonly bdf: string; readonly guestBdf: string; readonly control: number }[];
   /** Where the booted machine cannot be what is described; each in one sentence. */
   readonly differences: readonly string[];
 }
@@ -52,6 +59,11 @@ export function whyNotBootable(machine: Machine): string | null {
     if (f.type === 'pcie-to-pci-bridge' || f.type === 'conventional') {
       if (!isHostBridge(f)) return `${f.bdf}: conventional PCI below a bridge is not translated`;
     }
+    if (f.type === 'downstream-port' || f.type === 'upstream-port') {
+      if (typeof f.acs === 'number' && (f.acs & ACS_REDIRECTS) !== 0) {
+        return `${f.bdf}: QEMU’s switch ports have no ACS capability, so they cannot redirect`;
+      }
+    }
     const cmb = f.nvme?.cmb ?? null;
     if (cmb === null) continue;
     if (cmb.size % MIB !== 0) return `${f.bdf}: QEMU’s CMB is whole MiB, not ${cmb.size} bytes`;
@@ -64,6 +76,7 @@ export function whyNotBootable(machine: Machine): string | null {
 }
 
 const MIB = 2 ** 20;
+const ACS_REDIRECTS = PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC;
 /** Slots of pcie.0 that are taken: 00.0 is the host bridge, 1f.x the chipset, and ours for 9p and pxb. */
 const FIRST_OWN_SLOT = 0x18;
 
@@ -79,11 +92,19 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
   const kernelArgs: string[] = [];
   const differences: string[] = [];
   const images: { file: string; size: number }[] = [];
+  const acs: { bdf: string; guestBdf: string; control: number }[] = [];
   const guestBdf = numberBuses(machine);
   const device = (driver: string, options: Record<string, string | number>) => {
     const list = Object.entries(options).map(([key, value]) => `${key}=${value}`);
     args.push('-device', [driver, ...list].join(','));
   };
+
+  for (const { bdf, nvme } of machine.functions) {
+    const aligned = (align: number) => (nvme?.cmb ?? null) === null || nvme!.cmb!.size % align === 0;
+    if (aligned(machine.memremapAlign) && !aligned(MEMREMAP_COMPAT_ALIGN)) {
+      differences.push(`${bdf}: an x86 kernel registers memory by 2 MiB, and skips this CMB`);
+    }
+  }
 
   args.push('-cpu', cpuOf(machine, differences));
   if (machine.iommu === 'translating') {
@@ -92,9 +113,8 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
   }
 
   let pxbSlot = FIRST_OWN_SLOT;
-  for (const { bus, busOffset, peerRouting } of machine.hostBridges) {
+  for (const { bus, busOffset } of machine.hostBridges) {
     if (busOffset !== 0) differences.push(`host bridge ${hex(bus)}: QEMU’s bus addresses are CPU addresses`);
-    if (!peerRouting) differences.push(`host bridge ${hex(bus)}: QEMU’s root complex forwards peer requests`);
     if (bus !== 0)
       device('pxb-pcie', { id: busId(bus), bus_nr: bus, bus: 'pcie.0', addr: `0x${hex(pxbSlot++)}` });
   }
@@ -136,7 +156,7 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
     } else {
       differences.push(`${f.bdf}: an endpoint that is not an NVMe drive is left out`);
     }
-    if (acsWanted && f.type !== 'root-port') differences.push(`${f.bdf}: has no ACS capability in QEMU`);
+    if (typeof f.acs === 'number') acs.push({ bdf: f.bdf, guestBdf: guestBdf.get(f.bdf)!, control: f.acs });
   }
 
   function addDrive(f: MachineFunction, place: Record<string, string>, guest: string): QemuDrive {
@@ -169,7 +189,7 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
     return { name: nvme.name, bdf: f.bdf, guestBdf: guest, serial, cmbSize: nvme.cmb?.size ?? 0, namespaces };
   }
 
-  return { args, kernelArgs, guestBdf, images, drives, differences };
+  return { args, kernelArgs, guestBdf, images, drives, acs, differences };
 }
 
 function hex(n: number): string {

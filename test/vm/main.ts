@@ -2,7 +2,7 @@
  * `npm run test:vm`: build what is missing, boot each plan's machine, check the witness, print a summary.
  * Exit 0 only if everything ran and passed; 1 if something failed; 2 if the referee cannot work here.
  *
- *   --only MACHINE   boot this machine's plan alone
+ *   --only PLAN      this one alone
  *   --verbose        print the guests' TAP as it comes
  *   --keep           keep the folders of boots that passed
  */
@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type BootResult, boot } from './boot.js';
 import type { Guest } from './guest/guest.js';
-import { cacheFolder, repository, VmError } from './host.js';
+import { cacheFolder, VmError } from './host.js';
 import { ensureUserland } from './initramfs.js';
 import { ensureKernel } from './kernel.js';
 import { ensurePackages } from './packages.js';
@@ -64,9 +64,9 @@ async function main(): Promise<number> {
   });
   const started = performance.now();
   const say = (line: string) => console.log(`# ${line}`);
-  const chosen = plans.filter((plan) => values.only === undefined || plan.machine.name === values.only);
+  const chosen = plans.filter((plan) => values.only === undefined || plan.name === values.only);
   if (chosen.length === 0)
-    throw new VmError(`--only ${values.only}: there are ${plans.map((p) => p.machine.name).join(', ')}`);
+    throw new VmError(`--only ${values.only}: there are ${plans.map((p) => p.name).join(', ')}`);
 
   const failures = testSelf().map((file) => `referee's own test: ${file}`);
   const installed = await ensurePackages(path.join(cacheFolder(), 'packages.log'));
@@ -77,13 +77,12 @@ async function main(): Promise<number> {
 
   let passed = 0;
   let witnessed = 0;
-  for (const { machine, tests, ...more } of chosen) {
-    const relative = path.relative(repository, here);
+  for (const { name: plan, machine, tests, ...more } of chosen) {
     const result = await boot({
       kernel,
       userland,
       machine,
-      tests: tests.map((test) => path.join(relative, test)),
+      tests,
       ...more,
       ...(values.verbose === true ? { onLine: (line: string) => console.log(line) } : {}),
     });
@@ -106,10 +105,10 @@ async function main(): Promise<number> {
       say(`  witness: ${name}: ${summary}: ${objections.length === 0 ? 'agrees' : 'OBJECTS'}`);
       for (const objection of objections) say(`    ${objection}`);
       if (objections.length === 0) witnessed++;
-      else failures.push(`${machine.name}: witness: ${name}`);
+      else failures.push(`${plan}: witness: ${name}`);
     }
     if (broken !== null) {
-      failures.push(`${machine.name}: ${broken.split('\n')[0]}`);
+      failures.push(`${plan}: ${broken.split('\n')[0]}`);
       console.log(broken);
     }
     const clean = broken === null && verdictsOfBoot.every((v) => v.objections.length === 0);

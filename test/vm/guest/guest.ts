@@ -99,6 +99,29 @@ export function describeGuest(plan: GuestPlan): Guest {
   return { machine: plan.machine, release: os.release(), uptime: os.uptime().toFixed(1), drives };
 }
 
+/** Write a function's ACS Control register as root may; what it reads back as, or null if it has none. */
+export function setAcsControl(bdf: string, control: number): number | null {
+  const fd = openSync(`/sys/bus/pci/devices/${bdf}/config`, 'r+');
+  try {
+    const config = Buffer.alloc(4096);
+    const length = readSync(fd, config, 0, config.length, 0);
+    for (let at = 0x100; at >= 0x100 && at + 8 <= length; ) {
+      const header = config.readUInt32LE(at);
+      if ((header & 0xffff) === 0x000d) {
+        const register = Buffer.alloc(2);
+        register.writeUInt16LE(control);
+        writeSync(fd, register, 0, 2, at + 6);
+        readSync(fd, register, 0, 2, at + 6);
+        return register.readUInt16LE();
+      }
+      at = header >>> 20;
+    }
+    return null;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 export function guestPlan(): GuestPlan {
   return JSON.parse(readFileSync('/out/plan.json', 'utf8')) as GuestPlan;
 }

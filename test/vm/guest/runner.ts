@@ -5,14 +5,20 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync, writeSync } from 'node:fs';
 import type { GuestPlan } from '../boot.js';
-import { describeGuest } from './guest.js';
+import { describeGuest, setAcsControl } from './guest.js';
 
 const say = (line: string) => writeSync(1, `${line}\n`);
 
-async function runFile(file: string, { nodeFlags, testLimitSeconds }: GuestPlan): Promise<string | null> {
-  const child = spawn(process.execPath, [...nodeFlags, '--enable-source-maps', `/repo/${file}`], {
+async function runFile({
+  file,
+  args,
+  nodeFlags,
+  limitSeconds,
+}: GuestPlan['tests'][number]): Promise<string | null> {
+  const child = spawn(process.execPath, [...nodeFlags, '--enable-source-maps', `/repo/${file}`, ...args], {
     cwd: '/tmp',
-    env: { ...process.env, TAP: '1', P2PDMA_VM_GUEST: '1' },
+    // tap gives up on a test after 30 s by itself, which is short under software emulation.
+    env: { ...process.env, TAP: '1', TAP_TIMEOUT: String(limitSeconds), P2PDMA_VM_GUEST: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let late = false;
@@ -20,7 +26,7 @@ async function runFile(file: string, { nodeFlags, testLimitSeconds }: GuestPlan)
   const timer = setTimeout(() => {
     late = true;
     child.kill('SIGKILL');
-  }, testLimitSeconds * 1000);
+  }, limitSeconds * 1000);
   const forward = (stream: NodeJS.ReadableStream, prefix: string) => {
     let rest = '';
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -44,23 +50,28 @@ async function runFile(file: string, { nodeFlags, testLimitSeconds }: GuestPlan)
     );
   });
   clearTimeout(timer);
-  if (late) return `not done after ${testLimitSeconds} s`;
+  if (late) return `not done after ${limitSeconds} s`;
   return exit ?? (plan ? null : 'wrote no TAP');
 }
 
 const plan = JSON.parse(readFileSync('/out/plan.json', 'utf8')) as GuestPlan;
 say('TAP version 14');
+for (const { bdf, guestBdf, control } of plan.acs) {
+  const found = setAcsControl(guestBdf, control);
+  if (found !== control) say(`# note: ${bdf}: ACS control is ${found ?? 'not there'}, not ${control}`);
+}
 const guest = describeGuest(plan);
 writeFileSync('/out/guest.json', JSON.stringify(guest, null, 1));
 say(
   `# guest Linux ${guest.release}, node ${process.version}, ${guest.drives.length} drives, up ${guest.uptime} s`,
 );
 let n = 0;
-for (const file of plan.tests) {
+for (const test of plan.tests) {
   n++;
+  const file = [test.file, ...test.args].join(' ');
   const started = performance.now();
   say(`# Subtest: ${file}`);
-  const failure = await runFile(file, plan);
+  const failure = await runFile(test);
   if (failure !== null) say(`    # ${file}: ${failure}`);
   say(
     `${failure === null ? 'ok' : 'not ok'} ${n} - ${file} # time=${(performance.now() - started).toFixed(0)}ms`,

@@ -1,10 +1,10 @@
 import t from 'tap';
 import { parseMachine } from '../../../lib/backend/emulator/machine.js';
 import { machineToQemu, qemuMachine, whyNotBootable } from '../machine.js';
-import { vmMachines } from '../machines.js';
+import { machineByName } from '../machines.js';
 
 t.test('a switch becomes root port, upstream and downstream ports and drives', async (t) => {
-  const { args, images, drives, guestBdf } = qemuMachine(vmMachines.switch, '/w');
+  const { args, images, drives, guestBdf } = qemuMachine(machineByName('switch'), '/w');
   const devices = args.filter((_, i) => args[i - 1] === '-device');
   t.same(
     devices.map((d) => d.split(',')[0]),
@@ -19,10 +19,10 @@ t.test('a switch becomes root port, upstream and downstream ports and drives', a
       'nvme-ns',
     ],
   );
-  t.match(devices[3], /^nvme,id=f03_00_0,bus=f02_00_0,addr=0x00\.0,serial=[^,]+,mdts=7,cmb_size_mb=16$/);
+  t.match(devices[3], /^nvme,id=f03_00_0,bus=f02_00_0,addr=0x00\.0,serial=[^,]+,mdts=8,cmb_size_mb=16$/);
   t.same(images, [
-    { file: '/w/nvme0n1.raw', size: 64 * 2 ** 20 },
-    { file: '/w/nvme1n1.raw', size: 64 * 2 ** 20 },
+    { file: '/w/nvme0n1.raw', size: 2 ** 30 },
+    { file: '/w/nvme1n1.raw', size: 2 ** 30 },
   ]);
   t.same(
     drives.map((d) => [d.name, d.guestBdf]),
@@ -32,7 +32,7 @@ t.test('a switch becomes root port, upstream and downstream ports and drives', a
     ],
   );
   t.equal(guestBdf.get('0000:02:01.0'), '0000:02:01.0');
-  t.same(machineToQemu(vmMachines.switch, '/w'), args);
+  t.same(machineToQemu(machineByName('switch'), '/w'), args);
 });
 
 t.test('bus numbers are the firmware’s, whatever the description’s were', async (t) => {
@@ -87,5 +87,5 @@ t.test('what QEMU cannot be is said', async (t) => {
   t.match(whyNotBootable(odd({ size: '16MiB', wds: false })), /data both ways/);
   t.match(whyNotBootable(odd({ size: 8192 })), /whole MiB/);
   t.throws(() => machineToQemu(odd({ size: 8192 })), /machine odd cannot be booted/);
-  t.equal(whyNotBootable(vmMachines['root-ports']), null);
+  t.equal(whyNotBootable(machineByName('root-ports')), null);
 });
