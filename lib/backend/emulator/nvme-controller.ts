@@ -340,6 +340,10 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     return this.#present && this.#registers.running;
   }
 
+  get bytesMoved(): number {
+    return this.#bytesMoved;
+  }
+
   get burst(): number {
     const exponent = this.features.get(NVME_FEAT_ARBITRATION) & 0x7;
     return exponent === BURST_UNLIMITED ? this.maxEntries : 2 ** exponent;
