@@ -1,27 +1,28 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { Readable, type Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import type {
-  Backend,
-  BlockTarget,
-  Controller,
-  LeakReport,
-  Mapping,
-  OpenOptions,
-} from './backend/backend.js';
+import { Readable } from 'node:stream';
+import { z } from 'zod';
+import type { Backend, Controller, LeakReport, Mapping } from './backend/backend.js';
 import { PRESET_NAMES } from './backend/emulator/presets.js';
 import type { PciDev, Topology } from './backend/topology.js';
 import { P2pdmaError } from './errors.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from './kernel/pci-p2pdma.js';
 import { StreamContext } from './streams/context.js';
-import type { ReadStreamOptions, WriteStreamOptions } from './streams/options.js';
-import { run } from './streams/pipeline.js';
-import { P2pReadStream, type Source } from './streams/read-stream.js';
+import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './streams/copy.js';
+import {
+  parseOptions,
+  type ReadStreamOptions,
+  targetOptions,
+  type WriteStreamOptions,
+} from './streams/options.js';
+import { type OpenContext, pathSource, toPath, writeFlags } from './streams/paths.js';
+import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
 import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 import { TRACE_CHANNEL } from './trace.js';
+
+export type { PipelineDestination, PipelineSource };
 
 /** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
 export type MachineSpec = string | object;
@@ -83,21 +84,9 @@ export interface TargetOptions {
   controller?: string;
 }
 
-export interface PipelineOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emitClose' | 'canary'> {
+export interface PipelineOptions extends CopyOptions {
   system?: System;
-  /** Where the first byte goes in every destination. */
-  destinationStart?: number;
-  flags?: WriteStreamOptions['flags'];
-  flush?: boolean;
-  force?: boolean;
-  /** Read the destinations back through host memory and compare; a difference is ERR_VERIFY_MISMATCH with its offset. */
-  verify?: boolean;
-  /** Called ten times a second with the bytes written by the slowest destination, and the total if it is known. */
-  onProgress?: (bytes: number, total: number | null) => void;
 }
-
-export type PipelineSource = string | URL | Target | P2pReadStream | Readable;
-export type PipelineDestination = string | URL | Target | P2pWriteStream | Writable;
 
 /** A machine: real or emulated. Open one with `openSystem()`. */
 export class System {
@@ -124,13 +113,14 @@ export class System {
    */
   async target(nameOrPath: string | URL, options: TargetOptions = {}): Promise<Target> {
     this.#context.assertOpen();
+    parseOptions(targetOptions, options);
     return new Target(this.#context, await this.#context.backend.openTarget(toPath(nameOrPath), options));
   }
 
   /** A Readable over a path; see `createReadStream`. */
   createReadStream(path: string | URL, options?: ReadStreamOptions): P2pReadStream {
     return new P2pReadStream(
-      pathSource(async () => this, toPath(path), { engine: options?.engine ?? 'auto' }),
+      pathSource(async () => this.#context, toPath(path), { engine: options?.engine ?? 'auto' }),
       options,
     );
   }
@@ -138,7 +128,7 @@ export class System {
   /** A Writable over a path; see `createWriteStream`. */
   createWriteStream(path: string | URL, options?: WriteStreamOptions): P2pWriteStream {
     return new P2pWriteStream(
-      pathSource(async () => this, toPath(path), writeFlags(options)),
+      pathSource(async () => this.#context, toPath(path), writeFlags(options)),
       options,
     );
   }
@@ -270,17 +260,12 @@ class MappedAllocation implements Allocation {
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE, ERR_MACHINE_INVALID, ENOENT (machine file)
  */
 export async function openSystem(options: SystemOptions = {}): Promise<System> {
-  const { backend = 'auto', machine, root } = options;
-  if (!['auto', 'native', 'emulator'].includes(backend)) {
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_VALUE',
-      `option backend: must be 'auto', 'native' or 'emulator' (received '${backend}')`,
-    );
-  }
+  const { backend, machine, root } = parseOptions(systemOptions, options);
   if (backend === 'native' && machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
-      'option machine: only the emulator takes one (backend is native)',
+      `option machine: only the emulator takes one, and backend is 'native' (received ${typeof machine === 'string' ? `'${machine}'` : 'a description'})`,
+      { hint: "Drop machine, or use backend 'emulator'." },
     );
   }
   if (backend === 'emulator' || machine !== undefined)
@@ -302,6 +287,12 @@ async function openEmulated(spec: MachineSpec): Promise<Backend> {
   ]);
   return openEmulator({ machine: await loadMachine(spec) });
 }
+
+const systemOptions = z.strictObject({
+  backend: z.enum(['auto', 'native', 'emulator']).default('auto'),
+  machine: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
+  root: z.string().min(1).optional(),
+});
 
 /** The machines that come with the package, by name. */
 export const MACHINE_PRESETS: readonly string[] = PRESET_NAMES;
@@ -326,8 +317,10 @@ export function createReadStream(
   options: ReadStreamOptions & { system?: System } = {},
 ): P2pReadStream {
   const { system, ...rest } = options;
-  const open = async () => system ?? (await defaultSystem());
-  return new P2pReadStream(pathSource(open, toPath(path), { engine: rest.engine ?? 'auto' }), rest);
+  return new P2pReadStream(
+    pathSource(contextOf(system), toPath(path), { engine: rest.engine ?? 'auto' }),
+    rest,
+  );
 }
 
 /** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT; durable at `finish`. */
@@ -336,10 +329,7 @@ export function createWriteStream(
   options: WriteStreamOptions & { system?: System } = {},
 ): P2pWriteStream {
   const { system, ...rest } = options;
-  return new P2pWriteStream(
-    pathSource(async () => system ?? (await defaultSystem()), toPath(path), writeFlags(rest)),
-    rest,
-  );
+  return new P2pWriteStream(pathSource(contextOf(system), toPath(path), writeFlags(rest)), rest);
 }
 
 /**
@@ -353,149 +343,13 @@ export async function pipeline(
   destinations: PipelineDestination | readonly PipelineDestination[],
   options: PipelineOptions = {},
 ): Promise<Receipt> {
-  const {
-    system: given,
-    verify,
-    onProgress,
-    destinationStart,
-    flags,
-    flush,
-    force,
-    signal,
-    start,
-    end,
-    ...both
-  } = options;
-  const ends = Array.isArray(destinations)
-    ? (destinations as readonly PipelineDestination[])
-    : [destinations as PipelineDestination];
-  const system = async () => given ?? (await defaultSystem());
-  const readOptions: ReadStreamOptions = { ...both, ...defined({ start, end }), canary: verify ?? false };
-  const writeOptions: WriteStreamOptions = {
-    ...both,
-    ...defined({ start: destinationStart, flags, flush, force }),
-  };
-
-  await refuseOverlap(source, ends, options, system);
-  const reader = isPath(source)
-    ? new P2pReadStream(pathSource(system, toPath(source), { engine: both.engine ?? 'auto' }), readOptions)
-    : source instanceof Target
-      ? source.createReadStream(readOptions)
-      : source;
-  // Its failure is reported by the promise; run() listens from its start on, this covers the time before.
-  reader.on('error', () => {});
-  // The source is open before a destination is: a source that cannot be read truncates nothing.
-  if (reader instanceof P2pReadStream) await reader.opened();
-  const writers: Writable[] = [];
-  try {
-    for (const to of ends) {
-      if (isPath(to))
-        writers.push(
-          new P2pWriteStream(pathSource(system, toPath(to), writeFlags(writeOptions)), writeOptions),
-        );
-      else writers.push(to instanceof Target ? to.createWriteStream(writeOptions) : to);
-    }
-  } catch (error) {
-    reader.destroy();
-    throw error;
-  }
-  return run(reader, writers, { verify, signal, onProgress });
+  const { system, ...rest } = options;
+  return copy(contextOf(system), source, destinations, rest);
 }
 
-/** A copy onto itself would read what it has just written (or truncated). */
-async function refuseOverlap(
-  source: PipelineSource,
-  ends: readonly PipelineDestination[],
-  options: PipelineOptions,
-  system: () => Promise<System>,
-): Promise<void> {
-  if (!isPath(source) && !(source instanceof Target)) return;
-  const probe = async (end: string | URL | Target) => {
-    if (end instanceof Target) return { path: end.path, kind: end.kind, size: end.size };
-    const { backend } = (await system()).context;
-    const target = await backend.openTarget(toPath(end), {});
-    const { path, kind, size } = target;
-    await target.close();
-    return { path, kind, size };
-  };
-  const from = await probe(source);
-  const first = options.start ?? 0;
-  const bytes = Math.min((options.end ?? Number.POSITIVE_INFINITY) + 1, from.size) - first;
-  const to = options.destinationStart ?? 0;
-  const seen = new Set<string>();
-  for (const end of ends) {
-    if (!isPath(end) && !(end instanceof Target)) continue;
-    const there: { path: string; kind: BlockTarget['kind'] } | null = await probe(end).catch(
-      (error: unknown) => {
-        // A file that is yet to be created overlaps nothing; other troubles come up again when it is opened to be written.
-        if (error instanceof P2pdmaError) return null;
-        throw error;
-      },
-    );
-    if (there === null) continue;
-    if (seen.has(there.path)) {
-      throw new P2pdmaError('ERR_OVERLAP', `'${there.path}' is named twice as a destination`, {
-        path: there.path,
-      });
-    }
-    seen.add(there.path);
-    if (there.path !== from.path) continue;
-    const truncates = there.kind === 'file' && isPath(end) && (options.flags ?? 'w') !== 'r+';
-    if (truncates || (first < to + bytes && to < first + bytes)) {
-      throw new P2pdmaError(
-        'ERR_OVERLAP',
-        `source and destination are both '${from.path}' and bytes ${first}…${first + bytes - 1} overlap ${to}…${to + bytes - 1}`,
-        { path: from.path },
-      );
-    }
-  }
-}
-
-function pathSource(system: () => Promise<System>, path: string, options: OpenOptions): Source {
-  return {
-    path,
-    owned: true,
-    open: async () => {
-      const { context } = await system();
-      context.assertOpen();
-      return { context, target: await context.backend.openTarget(path, options) };
-    },
-  };
-}
-
-function writeFlags(options: WriteStreamOptions = {}): OpenOptions {
-  const { flags = 'w', force = false, engine = 'auto' } = options;
-  return {
-    write: true,
-    force,
-    engine,
-    create: flags !== 'r+',
-    exclusive: flags === 'wx',
-    truncate: flags !== 'r+',
-  };
-}
-
-function isPath(value: unknown): value is string | URL {
-  return typeof value === 'string' || value instanceof URL;
-}
-
-function toPath(path: string | URL): string {
-  if (path instanceof URL) return fileURLToPath(path);
-  if (typeof path !== 'string') {
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_TYPE',
-      `path: must be a string or a file URL (received ${typeof path})`,
-    );
-  }
-  if (path === '' || path.includes('\0')) {
-    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'path: must not be empty or hold a zero byte');
-  }
-  return path;
-}
-
-/** Without the undefined ones. */
-function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
+/** The context of this system, or of the shared one. */
+function contextOf(system: System | undefined): OpenContext {
+  return async () => (system ?? (await defaultSystem())).context;
 }
 
 function clientVerdict(client: PciDev, verdict: DistanceVerdict): ClientVerdict {

@@ -31,7 +31,10 @@ const shared = {
     .default('auto'),
   autoClose: z.boolean().describe('Close the target when the stream ends or fails.').default(true),
   emitClose: z.boolean().describe("Emit 'close' at the end.").default(true),
-  signal: z.instanceof(AbortSignal).describe('Destroys the stream when aborted.').optional(),
+  signal: z
+    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'expected an AbortSignal' })
+    .describe('Destroys the stream when aborted.')
+    .optional(),
 };
 
 export const readOptions = z.strictObject({
@@ -54,6 +57,31 @@ export const writeOptions = z.strictObject({
     .default('w'),
   flush: z.boolean().describe('Make the data durable before finish.').default(true),
   force: z.boolean().describe('Write to a device that is in use.').default(false),
+});
+
+/** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */
+export const copyOptions = z.strictObject({
+  ...readOptions.omit({ autoClose: true, emitClose: true, canary: true }).shape,
+  ...writeOptions.pick({ flags: true, flush: true, force: true }).shape,
+  destinationStart: offset.describe('First byte to be written in each destination.').default(0),
+  verify: z.boolean().describe('Read the destinations back through host memory and compare.').default(false),
+  onProgress: z
+    .custom<(bytes: number, total: number | null) => void>((value) => typeof value === 'function', {
+      error: 'expected a function',
+    })
+    .describe('Called ten times a second with the bytes written, and the total if it is known.')
+    .optional(),
+});
+
+export const targetOptions = z.strictObject({
+  write: z.boolean().describe('Open for writing too.').optional(),
+  force: z.boolean().describe('Write to a device that is mounted or held.').optional(),
+  engine: shared.engine.unwrap().optional(),
+  controller: z
+    .string()
+    .min(1)
+    .describe('Emulator: the controller (name or address) that a file is put on.')
+    .optional(),
 });
 
 export type ReadStreamOptions = z.input<typeof readOptions>;
@@ -99,7 +127,7 @@ function optionError(issue: z.core.$ZodIssue): P2pdmaError {
   const code: ErrorCode =
     issue.code === 'too_small' || issue.code === 'too_big' || isFraction(issue.input)
       ? 'ERR_OUT_OF_RANGE'
-      : issue.code === 'invalid_type'
+      : issue.code === 'invalid_type' || issue.code === 'custom'
         ? 'ERR_INVALID_ARG_TYPE'
         : 'ERR_INVALID_ARG_VALUE';
   return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${show(issue.input)})`);

@@ -15,7 +15,7 @@ import {
 } from './options.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import { type Slot, SlotPool } from './slot-pool.js';
+import { assertChunkFits, type Slot, SlotPool } from './slot-pool.js';
 import { addPath, deferred, Transfer, zeroPath } from './transfer.js';
 
 /** How a stream gets its target: opened when the stream is constructed. */
@@ -25,6 +25,10 @@ export interface Source {
   open(): Promise<{ context: StreamContext; target: BlockTarget }>;
   /** False: somebody else's target, which the stream must leave open. */
   readonly owned: boolean;
+  /** Writers: called once, before the first byte or the end. */
+  begin?(target: BlockTarget): Promise<void>;
+  /** Writers: called last if `begin` never was. */
+  abandon?(): Promise<void>;
 }
 
 /** One read in flight, or done and waiting for its turn. */
@@ -302,12 +306,7 @@ export class P2pReadStream extends Readable {
       // The writers' tails and heads (read-modify-write of part of a block) need a page each.
       const free = context.backend.memory.available(route.provider) - 2 * PAGE_SIZE * this.#ends.size;
       const chunk = chunkSize(this.#options.highWaterMark, block, p2pmem?.size);
-      if (chunk > (p2pmem?.size ?? 0)) {
-        throw new P2pdmaError(
-          'ERR_CHUNK_TOO_LARGE',
-          `option highWaterMark: a chunk of ${chunk} bytes does not fit the CMB of ${bdf} (${p2pmem?.size} bytes)`,
-        );
-      }
+      assertChunkFits(chunk, route.provider);
       const count = Math.min(wanted, Math.floor(free / chunk));
       try {
         if (count >= 1) {

@@ -46,6 +46,16 @@ export class Slot {
   }
 }
 
+/** @throws P2pdmaError ERR_CHUNK_TOO_LARGE */
+export function assertChunkFits(chunk: number, { bdf, p2pmem }: PciDev): void {
+  const size = p2pmem?.size ?? 0;
+  if (chunk <= size) return;
+  throw new P2pdmaError(
+    'ERR_CHUNK_TOO_LARGE',
+    `option highWaterMark: a chunk of ${chunk} bytes does not fit the CMB of ${bdf} (${size} bytes)`,
+  );
+}
+
 const pools = new WeakMap<ArrayBufferLike, SlotPool>();
 
 /** The slot that a chunk, a subarray of it or a Buffer over it lies in; null for other memory. */

@@ -16,7 +16,7 @@ import {
 import type { Source } from './read-stream.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import { type Slot, SlotPool, slotOf } from './slot-pool.js';
+import { assertChunkFits, type Slot, SlotPool, slotOf } from './slot-pool.js';
 import { addPath, deferred, Transfer, transfer, zeroPath } from './transfer.js';
 
 type Done = (error?: Error | null) => void;
@@ -73,6 +73,8 @@ export class P2pWriteStream extends Writable {
   #began = 0;
   #ended = 0;
   #settled = deferred();
+  /** Something may be written: the source's `begin` is over, or it has none. */
+  #begun: boolean;
 
   constructor(source: Source, options: WriteStreamOptions = {}) {
     const settings = parseOptions(writeOptions, options);
@@ -84,6 +86,7 @@ export class P2pWriteStream extends Writable {
     });
     this.#options = settings;
     this.#source = source;
+    this.#begun = source.begin === undefined;
     this.#position = settings.start;
     this.start = settings.start;
     this.path = source.path;
@@ -191,7 +194,25 @@ export class P2pWriteStream extends Writable {
       const chosen = this.#chooseOwnRoute();
       if (chosen !== null) return callback(chosen);
     }
-    this.#accept(chunk, 0, callback);
+    if (this.#begun) this.#accept(chunk, 0, callback);
+    else {
+      this.#begin().then(
+        () => this.#accept(chunk, 0, callback),
+        (error: Error) => callback(error),
+      );
+    }
+  }
+
+  /** The first byte (or the end) has come: what a failure before it must not have done is done now. */
+  async #begin(): Promise<void> {
+    this.#begun = true;
+    this.#inFlight++;
+    try {
+      await this.#source.begin?.(this.#target!);
+    } finally {
+      this.#inFlight--;
+      this.#settleOne();
+    }
   }
 
   /** Not fed by a P2pReadStream that chose already. Returns what forbids it. */
@@ -303,6 +324,7 @@ export class P2pWriteStream extends Writable {
     const [bytes, count] = small
       ? [Math.max(block, PAGE_SIZE), 2]
       : [chunkSize(this.#options.highWaterMark, block, provider?.p2pmem?.size), this.#options.queueDepth + 1];
+    if (provider !== null && !small) assertChunkFits(bytes, provider);
     const fitting =
       provider === null
         ? count
@@ -311,7 +333,7 @@ export class P2pWriteStream extends Writable {
     try {
       pool = new SlotPool(context, provider, bytes, Math.max(1, fitting));
     } catch (error) {
-      if (provider === null || this.#options.requireP2p) throw error;
+      if (provider === null || this.#options.requireP2p || this.#options.memory === 'cmb') throw error;
       pool = new SlotPool(context, null, bytes, count);
     }
     if (small) this.#edges = pool;
@@ -419,6 +441,7 @@ export class P2pWriteStream extends Writable {
   }
 
   async #finish(): Promise<void> {
+    if (!this.#begun) await this.#begin();
     const target = this.#target!;
     const end = this.#position;
     let padded = false;
@@ -490,6 +513,7 @@ export class P2pWriteStream extends Writable {
     await this.#edges?.close();
     await this.#stages?.close();
     if (this.#source.owned && this.#target !== null) await this.#target.close();
+    if (!this.#begun && this.#target !== null) await this.#source.abandon?.();
   }
 
   /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. */

@@ -1,0 +1,92 @@
+import { stat, unlink } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type { BlockTarget, OpenOptions } from '../backend/backend.js';
+import { P2pdmaError } from '../errors.js';
+import type { StreamContext } from './context.js';
+import type { WriteStreamOptions } from './options.js';
+import type { Source } from './read-stream.js';
+
+/** The system that a path belongs to; it may have to be opened first. */
+export type OpenContext = () => Promise<StreamContext>;
+
+export function isPath(value: unknown): value is string | URL {
+  return typeof value === 'string' || value instanceof URL;
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE */
+export function toPath(path: string | URL): string {
+  if (path instanceof URL) {
+    if (path.protocol === 'file:') return fileURLToPath(path);
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `path: must be a file URL (received '${path.href}')`, {
+      hint: 'Pass a path, the name of a namespace, or a URL that begins with file:.',
+    });
+  }
+  if (typeof path !== 'string') {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_TYPE',
+      `path: must be a string or a file URL (received ${typeof path})`,
+    );
+  }
+  if (path === '' || path.includes('\0')) {
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'path: must not be empty or hold a zero byte', {
+      hint: 'Pass a path, or the name of a namespace: `p2pdma list` shows them.',
+    });
+  }
+  return path;
+}
+
+/** What a stream over a path opens, when it is constructed. */
+export function pathSource(context: OpenContext, path: string, options: OpenOptions): Source {
+  return { path, owned: true, open: () => openPath(context, path, options) };
+}
+
+async function openPath(open: OpenContext, path: string, options: OpenOptions) {
+  const context = await open();
+  context.assertOpen();
+  return { context, target: await context.backend.openTarget(path, options) };
+}
+
+/**
+ * The same for a copy's destination: a copy that fails before its first byte must leave everything as it was. So a
+ * file is truncated when the first byte comes, and one that was made for the copy and got none is removed.
+ */
+export function carefulSource(open: OpenContext, path: string, options: OpenOptions): Source {
+  let made = false;
+  return {
+    path,
+    owned: true,
+    open: async () => {
+      const there = await stat(path).catch(() => null);
+      const opened = await openPath(open, path, { ...options, truncate: false });
+      made = opened.target.kind === 'file' && (there === null || options.exclusive === true);
+      return opened;
+    },
+    begin: async (target) => {
+      if (options.truncate === true && target.kind === 'file') await target.truncate(0);
+    },
+    abandon: async () => {
+      // Not if somebody else has put something there meanwhile.
+      if (made && (await stat(path)).size === 0) await unlink(path);
+    },
+  };
+}
+
+export function writeFlags(options: WriteStreamOptions = {}): OpenOptions {
+  const { flags = 'w', force = false, engine = 'auto' } = options;
+  return {
+    write: true,
+    force,
+    engine,
+    create: flags !== 'r+',
+    exclusive: flags === 'wx',
+    truncate: flags !== 'r+',
+  };
+}
+
+/** The same for two names of one file or device. */
+export async function identity({ path, kind }: Pick<BlockTarget, 'path' | 'kind'>): Promise<string> {
+  const there = await stat(path).catch(() => null);
+  if (kind === 'file' && there?.isFile()) return `file ${there.dev}:${there.ino}`;
+  if (kind !== 'file' && there?.isBlockDevice()) return `device ${there.rdev}`;
+  return path;
+}
