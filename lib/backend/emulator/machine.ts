@@ -42,7 +42,7 @@ export function parseMachine(json: unknown): Machine {
       throw invalid(key, `${list.length} entries`, `Describe at most ${FUNCTION_LIMIT}.`);
     }
   }
-  const parsed = machineSchema.safeParse(json);
+  const parsed = machineSchema.safeParse(json, { reportInput: true });
   if (!parsed.success) throw schemaError(parsed.error.issues);
   const draft = parsed.data;
   const places = new Map(draft.functions.map((fn, i) => [fn.bdf, `functions[${i}]`]));
@@ -119,7 +119,17 @@ function schemaError(issues: readonly z.core.$ZodIssue[]): P2pdmaError {
   if (issue.code === 'invalid_type' && issue.input === undefined && issue.message.includes('undefined')) {
     return invalid(where, `missing${more}`, 'Add it; the schema says what it is.');
   }
-  return invalid(where, `${issue.message}${more}`, 'Change the value as the message says.');
+  return invalid(
+    where,
+    `${issue.message}${received(issue.input)}${more}`,
+    'Change the value as the message says.',
+  );
+}
+
+/** The value that is wrong, where it is short enough to say. */
+function received(input: unknown): string {
+  const text = JSON.stringify(input);
+  return text === undefined || text.length > 60 ? '' : ` (received ${text})`;
 }
 
 /** `['functions', 3, 'bars', 0]` → `functions[3].bars[0]`. */

@@ -4,7 +4,8 @@
  *     openNative({ root: '/' })       this machine: topology, memory, I/O
  *     openNative({ root: DIR })       a captured tree (sys/ and proc/): topology only, on any OS, without the addon
  */
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { P2pdmaError } from '../../errors.js';
 import { trace, tracing } from '../../trace.js';
 import type {
@@ -37,9 +38,16 @@ export interface NativeOptions {
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: no Linux, no addon, or the engine that was demanded is refused.
  */
 export async function openNative(options: NativeOptions = {}): Promise<NativeBackend | CapturedBackend> {
-  const sysfs = readSysfs(options.root ?? '/');
+  const root = options.root ?? '/';
+  if (resolve(root) !== '/' && !existsSync(join(root, 'sys'))) {
+    throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `option root: there is no '${join(root, 'sys')}'`, {
+      path: root,
+      hint: 'Name the folder that holds the captured sys/ and proc/.',
+    });
+  }
+  const sysfs = readSysfs(root);
   if (!sysfs.live) {
-    if (resolve(options.root ?? '/') === '/') loadAddon(); // says that this is no Linux
+    if (resolve(root) === '/') loadAddon(); // says that this is no Linux
     return new CapturedBackend(sysfs);
   }
   loadAddon();
