@@ -130,6 +130,12 @@ export interface BlockTarget {
   flush(): Promise<void>;
   /** Set a file's exact length; block targets refuse with EINVAL. */
   truncate(size: number): Promise<void>;
+  /** The first byte at or after `offset` that is not in a hole; `size` if there is none. Where holes are not known, all is data. */
+  seekData(offset: number): number;
+  /** The first byte at or after `offset` that is in a hole; `size` if there is none. */
+  seekHole(offset: number): number;
+  /** Make `[offset, offset + length)` a hole that reads as zeros; EOPNOTSUPP where there are none. */
+  punchHole(offset: number, length: number): Promise<void>;
   passthrough(command: PassthroughCommand): Promise<PassthroughResult>;
   /** Resolves when nothing is in flight any more and the target is closed. Idempotent. */
   close(): Promise<void>;

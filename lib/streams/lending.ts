@@ -29,3 +29,18 @@ export function lendingEndOf(destination: unknown): LendingEnd | null {
   if (typeof destination !== 'object' || destination === null) return null;
   return (destination as { [lendingEnd]?: LendingEnd })[lendingEnd] ?? null;
 }
+
+/**
+ * What a sparse reader pushes to this package's writers in place of a hole's zeros: a view of this buffer is recognised
+ * for what it is, and skipped or punched instead of written.
+ */
+const HOLE = Buffer.alloc(1024 * 1024);
+
+/** `length` bytes of hole, or fewer. */
+export function holeChunk(length: number): Buffer {
+  return length >= HOLE.length ? HOLE : HOLE.subarray(0, length);
+}
+
+export function isHole(chunk: Uint8Array): boolean {
+  return chunk.buffer === HOLE.buffer;
+}

@@ -43,6 +43,10 @@ export const readOptions = z.strictObject({
     .union([offset, z.literal(Number.POSITIVE_INFINITY)])
     .describe('Last byte, inclusive.')
     .default(Number.POSITIVE_INFINITY),
+  sparse: z
+    .boolean()
+    .describe('Skip holes: they are not read, and this package’s writers leave or punch holes.')
+    .default(false),
   canary: z
     .boolean()
     .describe('Poison each slot before its read and fail if it comes back unchanged.')

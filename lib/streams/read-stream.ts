@@ -5,7 +5,7 @@ import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
 import { trace, tracing } from '../trace.js';
 import type { StreamContext } from './context.js';
-import { type LendingEnd, lendingEndOf } from './lending.js';
+import { holeChunk, isHole, type LendingEnd, lendingEndOf } from './lending.js';
 import {
   chunkSize,
   parseOptions,
@@ -73,6 +73,8 @@ export class P2pReadStream extends Readable {
   #inFlight = 0;
   #next = 0;
   #end = 0;
+  /** Sparse reading: where the data that is being read ends. */
+  #dataEnd = Number.POSITIVE_INFINITY;
   #demand = false;
   /** Pushed slots that may still sit in this stream's own buffer. */
   #buffered: Slot[] = [];
@@ -358,11 +360,16 @@ export class P2pReadStream extends Readable {
     const block = target.limits.logicalBlockSize;
     const jobs = this.#jobs;
     while (this.#next < this.#end && jobs.length < this.#options.queueDepth) {
+      const hole = this.#options.sparse ? this.#holeAhead() : 0;
+      if (hole > 0) {
+        jobs.push(this.#skip(hole));
+        continue;
+      }
       const job = this.#job();
       if (job === null) break;
       job.offset = this.#next - (this.#next % block);
       job.from = this.#next - job.offset;
-      job.to = Math.min(this.#end - job.offset, this.#chunk);
+      job.to = Math.min(Math.min(this.#end, this.#dataEnd) - job.offset, this.#chunk);
       job.finished = false;
       const length = Math.ceil(job.to / block) * block;
       if (job.slot === null) job.view = this.#context!.backend.memory.allocBuffer(length);
@@ -377,6 +384,28 @@ export class P2pReadStream extends Readable {
       this.#ended = performance.now();
       this.push(null);
     }
+  }
+
+  /** Length of the hole that begins at the next byte; 0: data does. */
+  #holeAhead(): number {
+    if (this.#next < this.#dataEnd && this.#dataEnd !== Number.POSITIVE_INFINITY) return 0;
+    const target = this.#target!;
+    const data = Math.min(target.seekData(this.#next), this.#end);
+    if (data > this.#next) return data - this.#next;
+    this.#dataEnd = target.seekHole(this.#next);
+    return 0;
+  }
+
+  /** A job that is done: a hole has nothing to read. */
+  #skip(hole: number): ReadJob {
+    const job = this.#spare.pop() ?? newJob();
+    job.view = holeChunk(hole);
+    job.offset = this.#next;
+    job.from = 0;
+    job.to = job.view.length;
+    job.finished = true;
+    this.#next += job.to;
+    return job;
   }
 
   /** Chunks on loan to others are handed out one by one: joined with its neighbour one could not be given back. */
@@ -453,6 +482,7 @@ export class P2pReadStream extends Readable {
       }
       slot.filling = false;
     }
+    if (isHole(chunk) && !this.#oursOnly()) chunk = Buffer.alloc(chunk.length);
     job.slot = null;
     this.#spare.push(job);
     this.bytesRead += chunk.length;

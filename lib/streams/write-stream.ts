@@ -5,7 +5,7 @@ import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { StreamContext } from './context.js';
-import { type LendingEnd, lendingEnd } from './lending.js';
+import { isHole, type LendingEnd, lendingEnd } from './lending.js';
 import {
   chunkSize,
   parseOptions,
@@ -54,6 +54,8 @@ export class P2pWriteStream extends Writable {
   #opened = deferred<BlockTarget>();
   #route: Route | null = null;
   #position: number;
+  /** The target cannot punch holes: zeros are written. */
+  #noHoles = false;
   /** Aligned memory for what cannot go straight: its pool, the slot being filled, where it will go. */
   #stages: SlotPool | null = null;
   /** Pages for parts of blocks between lent chunks. */
@@ -244,6 +246,12 @@ export class P2pWriteStream extends Writable {
     let at = from;
     while (at < chunk.length) {
       const whole = chunk.length - at - ((chunk.length - at) % block);
+      const hole = !this.#noHoles && isHole(chunk);
+      if (hole && this.#stage === null && this.#position % block === 0 && whole > 0) {
+        const resume = at + whole;
+        this.#leaveHole(whole, (left) => this.#accept(chunk, left ? resume : resume - whole, callback));
+        return;
+      }
       if (direct && this.#stage === null && this.#position % block === 0 && whole > 0) {
         slot?.hold();
         this.#submit(chunk.subarray(at, at + whole), this.#position, slot);
@@ -261,19 +269,49 @@ export class P2pWriteStream extends Writable {
         return;
       }
       const stage = this.#stage.buffer;
-      const room = direct ? block - (this.#stageFill % block) : stage.length - this.#stageFill;
+      const room = direct || hole ? block - (this.#stageFill % block) : stage.length - this.#stageFill;
       const take = Math.min(room, chunk.length - at);
       stage.set(chunk.subarray(at, at + take), this.#stageFill);
       at += take;
       this.#stageFill += take;
       this.#advance(take);
-      if (this.#stageFill === stage.length || (direct && this.#stageFill % block === 0)) this.#sendStage();
+      if (this.#stageFill === stage.length || ((direct || hole) && this.#stageFill % block === 0))
+        this.#sendStage();
     }
     if (slot !== null) this.#letGo(slot);
     // A mapping that is not a slot is the caller's to overwrite once the write is acknowledged: not before its DMA is done.
     const limit = slot === null && mapped ? 1 : this.#options.queueDepth;
     if (this.#inFlight < limit) callback();
     else this.#waiting = { limit, callback };
+  }
+
+  /** Leave (a new file) or punch a hole at the position; `done(false)`: the target has none, write zeros. */
+  #leaveHole(bytes: number, done: (left: boolean) => void): void {
+    const target = this.#target!;
+    const offset = this.#position;
+    const fresh = target.kind === 'file' && this.#source.owned && this.#options.flags !== 'r+';
+    const left = () => {
+      this.#advance(bytes);
+      done(true);
+    };
+    // On the stack of a long hole's many chunks a synchronous answer would go deep.
+    if (fresh || (target.kind === 'file' && offset >= target.size)) return process.nextTick(left);
+    this.#inFlight++;
+    const settle = () => {
+      this.#inFlight--;
+      if (this.destroyed) this.#settleOne();
+    };
+    target.punchHole(offset, bytes).then(
+      () => {
+        settle();
+        left();
+      },
+      () => {
+        settle();
+        this.#noHoles = true;
+        done(false);
+      },
+    );
   }
 
   #advance(bytes: number): void {
@@ -469,6 +507,8 @@ export class P2pWriteStream extends Writable {
     } else {
       await this.#idle();
     }
+    // A hole at the end is only a length.
+    if (target.kind === 'file' && end > target.size && !this.destroyed) await target.truncate(end);
     if (this.#options.flush && !this.destroyed) await target.flush();
     this.#ended = performance.now();
   }

@@ -6,7 +6,7 @@
  *
  * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
  */
-import { EBADF, EINTR, EINVAL, ENOSPC } from '../../errno.js';
+import { EBADF, EINTR, EINVAL, ENOSPC, EOPNOTSUPP } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import {
   type Bio,
@@ -231,6 +231,19 @@ export class EmulatorTarget implements BlockTarget {
       };
       submitBio(bio);
     });
+  }
+
+  /** The emulator's media do not tell holes: all is data. */
+  seekData(offset: number): number {
+    return Math.min(offset, this.size);
+  }
+
+  seekHole(_offset: number): number {
+    return this.size;
+  }
+
+  async punchHole(offset: number, length: number): Promise<void> {
+    throw errnoError(-EOPNOTSUPP, 'fallocate', this.path, { hint: `${length} bytes at ${offset}: write zeros.` });
   }
 
   async truncate(size: number): Promise<void> {
