@@ -12,6 +12,7 @@ export type {
 } from './backend/backend.js';
 export type { AcsControl, Bdf, Cpu, HostBridge, PciBar, PciDev, Topology } from './backend/topology.js';
 export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
+export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
 export { optionHelp, type ReadStreamOptions, type WriteStreamOptions } from './streams/options.js';
 export { P2pReadStream } from './streams/read-stream.js';
 export type { Receipt, Transport } from './streams/receipt.js';
@@ -30,6 +31,7 @@ export {
   type PipelineOptions,
   type PipelineSource,
   pipeline,
+  type RouteChoice,
   System,
   type SystemOptions,
   type TargetOptions,

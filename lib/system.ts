@@ -37,6 +37,8 @@ export interface SystemOptions {
   machine?: MachineSpec;
   /** Native: where sys/ and proc/ are; another root makes a captured tree readable on any OS. Default `'/'`. */
   root?: string;
+  /** Native: what submits I/O where a stream or target does not say otherwise. Default `'auto'`: io_uring, else threads. */
+  engine?: 'auto' | 'uring' | 'threads';
 }
 
 /** One client's verdict against a provider: the answer to "why is this pair (not) peer-to-peer?". */
@@ -62,6 +64,9 @@ export interface Explanation {
   note: string | null;
   clients: ClientVerdict[];
 }
+
+/** What a receipt will say of the way, known beforehand. */
+export type RouteChoice = Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'>;
 
 /** A piece of CMB (or host) memory of the caller's own, to use with Target's reads and writes. */
 export interface Allocation {
@@ -144,12 +149,17 @@ export class System {
 
   /** The published provider nearest to all these targets, as the streams would choose it; null if none suits. */
   findProvider(targets: readonly Target[]): string | null {
-    const route = chooseRoute(
+    return this.route(targets).provider;
+  }
+
+  /** How a copy between these targets (the source first) would go, as the streams decide it before their first byte. */
+  route(targets: readonly Target[]): RouteChoice {
+    const { transport, provider, reason, unproven } = chooseRoute(
       this.#context.backend,
       targets.map((target) => target.blockTarget),
       {},
     );
-    return route.provider?.bdf ?? null;
+    return { transport, provider: provider?.bdf ?? null, reason, unproven };
   }
 
   /**
@@ -260,7 +270,7 @@ class MappedAllocation implements Allocation {
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE, ERR_MACHINE_INVALID, ENOENT (machine file)
  */
 export async function openSystem(options: SystemOptions = {}): Promise<System> {
-  const { backend, machine, root } = parseOptions(systemOptions, options);
+  const { backend, machine, root, engine } = parseOptions(systemOptions, options);
   if (backend === 'native' && machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
@@ -272,7 +282,7 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
     return new System(await openEmulated(machine ?? 'switch'));
   const { openNative } = await import('./backend/native/native-backend.js');
   try {
-    return new System(await openNative(root === undefined ? {} : { root }));
+    return new System(await openNative(root === undefined ? { engine } : { root, engine }));
   } catch (error) {
     const unavailable = error instanceof P2pdmaError && error.code === 'ERR_BACKEND_UNAVAILABLE';
     if (backend === 'native' || root !== undefined || !unavailable) throw error;
@@ -292,6 +302,7 @@ const systemOptions = z.strictObject({
   backend: z.enum(['auto', 'native', 'emulator']).default('auto'),
   machine: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
   root: z.string().min(1).optional(),
+  engine: z.enum(['auto', 'uring', 'threads']).default('auto'),
 });
 
 /** The machines that come with the package, by name. */

@@ -157,10 +157,47 @@ function throughHostBridge(cpu: Cpu, a: HostBridge, b: HostBridge): HostBridgeRu
 function oneHostBridge(bridge: HostBridge, same: boolean): HostBridgeRuling {
   const dev = pciHostBridgeDev(bridge);
   if (dev === null) return { allowed: false, rule: 'host-bridge-unidentified' };
-  const entry = P2PDMA_HOST_BRIDGES.find((e) => e.vendor === dev.vendor && e.device === dev.device);
+  const entry = listed(dev);
   if (entry === undefined) return { allowed: false, rule: 'host-bridge-not-listed' };
   if (entry.sameHostBridge && !same) return { allowed: false, rule: 'host-bridges-differ' };
   return { allowed: true, rule: 'host-bridge-listed' };
+}
+
+function listed(dev: PciDev): AllowedHostBridge | undefined {
+  return P2PDMA_HOST_BRIDGES.find((e) => e.vendor === dev.vendor && e.device === dev.device);
+}
+
+/** What a host bridge is good for, whoever asks. */
+export interface HostBridgeVerdict {
+  /** Peer traffic passes: also to another host bridge that is listed so, only below this one, or not at all. */
+  readonly passes: 'everywhere' | 'same-host-bridge' | 'no';
+  readonly rule: Extract<
+    DistanceRule,
+    'cpu-zen' | 'host-bridge-listed' | 'host-bridge-not-listed' | 'host-bridge-unidentified'
+  >;
+  /** The function that tells which host bridge it is (pci_host_bridge_dev()), or null: none does. */
+  readonly device: PciDev | null;
+  /** Why. */
+  readonly why: string;
+}
+
+/** The allow-list's word on one host bridge, without a pair of devices. */
+export function hostBridgeVerdict(cpu: Cpu, bridge: HostBridge): HostBridgeVerdict {
+  const device = pciHostBridgeDev(bridge);
+  if (cpuSupportsP2pdma(cpu)) {
+    return { passes: 'everywhere', rule: 'cpu-zen', device, why: 'AMD Zen: its host bridges pass peers on' };
+  }
+  if (device === null) {
+    const why =
+      'the first device on its root bus is neither 00.0 nor a root port, so it cannot be identified';
+    return { passes: 'no', rule: 'host-bridge-unidentified', device, why };
+  }
+  const entry = listed(device);
+  if (entry === undefined) {
+    return { passes: 'no', rule: 'host-bridge-not-listed', device, why: 'not on the kernel’s list' };
+  }
+  const passes = entry.sameHostBridge ? 'same-host-bridge' : 'everywhere';
+  return { passes, rule: 'host-bridge-listed', device, why: entry.why };
 }
 
 function noteAcs(pdev: PciDev, redirecting: PciDev[], unknown: PciDev[]): void {

@@ -18,6 +18,8 @@ export {
   type DistanceRule,
   type DistanceVerdict,
   disableAcsRedir,
+  type HostBridgeVerdict,
+  hostBridgeVerdict,
   P2PDMA_HOST_BRIDGES,
   type PciP2pdmaMapType,
   pciBridgeHasAcsRedir,
