@@ -54,7 +54,7 @@ export async function openEmulator(options: EmulatorOptions): Promise<EmulatorBa
     clock,
     nvme: controllers,
   };
-  const params = { ...nvmeDefaultParams, ...options.params };
+  const params = { ...nvmeDefaultParams, ioTimeout: machine.ioTimeout * 1000, ...options.params };
   try {
     return new EmulatorBackend(await bootKernel(machine, fabric, hardware, controllers, params));
   } catch (error) {

@@ -51,6 +51,7 @@ export function layOutBars(draft: MachineDraft, places: ReadonlyMap<string, stri
     cpu: draft.cpu,
     iommu: draft.iommu,
     memremapAlign: draft.memremapAlign,
+    ioTimeout: draft.ioTimeout,
     hostBridges: draft.hostBridges,
     functions: functions as MachineFunction[],
     latency: draft.latency,

@@ -19,6 +19,8 @@ export interface Machine {
    * of it is not registered, without a message. See MEMREMAP_COMPAT_ALIGN.
    */
   readonly memremapAlign: number;
+  /** nvme_core.io_timeout: seconds after which the driver asks an I/O command back; once more, and it resets the drive. */
+  readonly ioTimeout: number;
   readonly hostBridges: readonly MachineHostBridge[];
   readonly functions: readonly MachineFunction[];
   /** Null: as fast as the computer goes. */
@@ -291,6 +293,12 @@ export const machineSchema = z.strictObject({
   memremapAlign: bytes(4096)
     .default(MEMREMAP_COMPAT_ALIGN)
     .describe('Granule of device memory that the kernel can register.'),
+  ioTimeout: z
+    .number()
+    .positive()
+    .max(86_400)
+    .default(30)
+    .describe('Seconds before the NVMe driver aborts an I/O command, and again before it resets the drive.'),
   hostBridges: z
     .array(
       z.strictObject({
