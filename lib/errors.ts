@@ -69,6 +69,8 @@ export interface P2pdmaErrorOptions {
   syscall?: string | undefined;
   /** What it was done to. */
   path?: string | undefined;
+  /** Where in it, in bytes: the transfer that failed began there, or the first byte that differs is there. */
+  offset?: number | undefined;
   /** What to do next; default: the code's general advice. */
   hint?: string | undefined;
   cause?: unknown;
@@ -81,6 +83,7 @@ export class P2pdmaError extends Error {
   declare readonly errno?: number;
   declare readonly syscall?: string;
   declare readonly path?: string;
+  declare readonly offset?: number;
   readonly hint: string;
 
   constructor(code: ErrorCode, message: string, options: P2pdmaErrorOptions = {}) {
@@ -89,6 +92,7 @@ export class P2pdmaError extends Error {
     if (options.errno !== undefined) this.errno = options.errno;
     if (options.syscall !== undefined) this.syscall = options.syscall;
     if (options.path !== undefined) this.path = options.path;
+    if (options.offset !== undefined) this.offset = options.offset;
     this.hint = options.hint ?? ERROR_CODES[code];
   }
 }
@@ -106,7 +110,8 @@ export function errnoError(
   const name = E.errnoName(errno);
   const code: ErrorCode = name in ERROR_CODES ? (name as ErrorCode) : 'EIO';
   const detail = errnoText[name] ?? `system error ${Math.abs(errno)}`;
-  return new P2pdmaError(code, `${name}: ${detail}, ${syscall} '${path}'`, {
+  const where = options.offset === undefined ? '' : ` at offset ${options.offset}`;
+  return new P2pdmaError(code, `${name}: ${detail}, ${syscall} '${path}'${where}`, {
     errno: -Math.abs(errno),
     syscall,
     path,

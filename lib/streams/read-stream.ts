@@ -211,7 +211,8 @@ export class P2pReadStream extends Readable {
       },
       (error: Error) => {
         this.#opened.reject(error);
-        callback(error);
+        // Destroyed before it was open, and the system closed meanwhile: that is no failure.
+        callback(this.destroyed && (error as P2pdmaError).code === 'ERR_STREAM_DESTROYED' ? null : error);
       },
     );
   }
@@ -594,7 +595,7 @@ function unchanged(job: ReadJob, path: string): P2pdmaError | null {
   return new P2pdmaError(
     'ERR_VERIFY_MISMATCH',
     `read '${path}': reported success, but the CMB slot did not change at offset ${job.offset + at}: the peer write was dropped`,
-    { path, syscall: 'read' },
+    { path, syscall: 'read', offset: job.offset + at },
   );
 }
 

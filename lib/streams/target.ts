@@ -229,13 +229,13 @@ export class Target {
     return new Promise((resolve, reject) => {
       const finished = (io: VectoredIo) => {
         this.#ended();
-        if (io.result < 0) reject(errnoError(io.result, `${op}v`, this.path));
+        if (io.result < 0) reject(errnoError(io.result, `${op}v`, this.path, { offset }));
         else if (io.result < expect) {
           reject(
             new P2pdmaError(
               'ERR_SHORT_TRANSFER',
               `${op}v '${this.path}': ${io.result} of ${expect} bytes at offset ${offset}`,
-              { path: this.path, syscall: `${op}v` },
+              { path: this.path, syscall: `${op}v`, offset },
             ),
           );
         } else resolve(io.result);

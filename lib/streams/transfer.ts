@@ -74,12 +74,12 @@ export class Transfer implements IoRequest {
   #finish(errno: number): void {
     const { path } = this.#target!;
     if (errno < 0 && this.result < 0) {
-      this.error = errnoError(errno, this.op, path, { hint: hintFor(errno, this.op) });
+      this.error = errnoError(errno, this.op, path, { offset: this.offset, hint: hintFor(errno, this.op) });
     } else if (errno < 0) {
       this.error = new P2pdmaError(
         'ERR_SHORT_TRANSFER',
         `${this.op} '${path}': ${this.moved} of ${this.#expect} bytes at offset ${this.offset}, then nothing`,
-        { errno, syscall: this.op, path },
+        { errno, syscall: this.op, path, offset: this.offset },
       );
     }
     const finished = this.#finished!;

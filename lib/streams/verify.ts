@@ -86,7 +86,7 @@ function mismatch(source: string, destination: string, offset: number): P2pdmaEr
   return new P2pdmaError(
     'ERR_VERIFY_MISMATCH',
     `verify: '${destination}' differs from '${source}' at offset ${offset}`,
-    { path: destination, syscall: 'verify' },
+    { path: destination, syscall: 'verify', offset },
   );
 }
 

@@ -173,7 +173,8 @@ export class P2pWriteStream extends Writable {
       },
       (error: Error) => {
         this.#opened.reject(error);
-        callback(error);
+        // Destroyed before it was open, and the system closed meanwhile: that is no failure.
+        callback(this.destroyed && (error as P2pdmaError).code === 'ERR_STREAM_DESTROYED' ? null : error);
       },
     );
   }
