@@ -322,7 +322,8 @@ void Engine::forget(Request* r) {
 // True when the completion table is full before the ring is empty.
 bool Engine::reapRing(Ring& ring, size_t* inRing) {
   if (!ring.isOpen()) return false;
-  if (ring.needsEnterToReap() && *inRing > 0) ring.enter(0);
+  // The eventfd has been read, so nothing else will bring us back here if this fails.
+  if (ring.needsEnterToReap() && *inRing > 0 && ring.enter(0) < 0) armRetry();
   Completion c;
   while (cqCount_ < cqRecords_) {
     if (!ring.pop(&c)) return false;

@@ -160,8 +160,10 @@ int Ring::submit() {
 }
 
 int Ring::enter(unsigned atLeast) {
-  const long n = sysEnter(fd_, 0, atLeast, IORING_ENTER_GETEVENTS);
-  return n < 0 ? -errno : 0;
+  for (;;) {
+    if (sysEnter(fd_, 0, atLeast, IORING_ENTER_GETEVENTS) >= 0) return 0;
+    if (errno != EINTR) return -errno;
+  }
 }
 
 bool Ring::overflowed() const {

@@ -93,21 +93,29 @@ export function child(
   code: string,
   args: readonly string[] = [],
   nodeArgs: readonly string[] = [],
+  /** A command that runs another: `['strace', …]`. */
+  wrapper: readonly string[] = [],
 ): { status: number | null; signal: string | null; stdout: string; stderr: string } {
   const prelude = `
     import { openNative } from ${JSON.stringify(new URL('native-backend.js', lib).href)};
     import { nativeCounters } from ${JSON.stringify(new URL('addon.js', lib).href)};
+    // Killing a tracer would leave the traced behind: whoever hangs ends itself.
+    setTimeout(() => process.exit(99), 50_000).unref();
     const argv = ${JSON.stringify(args)};
     const request = (op, offset, segments, done) => ({ op, offset, segments, done, result: 0,
       path: { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 } });
     const io = (target, op, offset, ...segments) =>
       new Promise((resolve) => target.submit(request(op, offset, segments, resolve)));
   `;
-  const { status, signal, stdout, stderr } = spawnSync(
+  const [command, ...rest] = [
+    ...wrapper,
     process.execPath,
-    [...nodeArgs, '--input-type=module', '-e', prelude + code],
-    { encoding: 'utf8', timeout: 60_000 },
-  );
+    ...nodeArgs,
+    '--input-type=module',
+    '-e',
+    prelude + code,
+  ];
+  const { status, signal, stdout, stderr } = spawnSync(command!, rest, { encoding: 'utf8', timeout: 60_000 });
   return { status, signal, stdout, stderr };
 }
 

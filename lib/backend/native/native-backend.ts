@@ -15,11 +15,15 @@ import type {
   LeakReport,
   Mapping,
   MemoryBackend,
+  Foreseen,
   OpenOptions,
+  Place,
+  SnapshotOptions,
 } from '../backend.js';
 import type { PciDev, Topology } from '../topology.js';
 import { loadAddon } from './addon.js';
 import { acquireEngine, type EngineKind, type NativeEngine } from './engine.js';
+import { foresee } from './foresee.js';
 import { externalBuffersReason, NativeMemory } from './native-memory.js';
 import { openPath } from './native-open.js';
 import { NativeTarget } from './native-target.js';
@@ -31,6 +35,8 @@ export interface NativeOptions {
   readonly root?: string;
   /** Default engine of targets; default 'auto'. */
   readonly engine?: 'auto' | EngineKind;
+  /** Only look: without the addon, and no I/O. */
+  readonly inspect?: boolean;
 }
 
 /**
@@ -46,13 +52,16 @@ export async function openNative(options: NativeOptions = {}): Promise<NativeBac
     });
   }
   const sysfs = readSysfs(root);
-  if (!sysfs.live) {
-    if (resolve(root) === '/') loadAddon(); // says that this is no Linux
+  if (!sysfs.live || options.inspect === true) {
+    if (!sysfs.live && resolve(root) === '/') loadAddon(); // says that this is no Linux
     return new CapturedBackend(sysfs);
   }
   loadAddon();
   return new NativeBackend(sysfs, options.engine ?? 'auto');
 }
+
+/** A backend that was forgotten lets its engine go; targets and memory have finalizers of their own. */
+const forgotten = new FinalizationRegistry<NativeEngine>((engine) => engine.release());
 
 export class NativeBackend implements Backend {
   readonly name = 'native';
@@ -79,6 +88,7 @@ export class NativeBackend implements Backend {
     this.engineReason = this.#engine.reason;
     this.noExternalBuffers = externalBuffersReason();
     this.memory = new NativeMemory(sysfs);
+    forgotten.register(this, this.#engine, this);
     if (tracing()) trace('native-backend', 'open', { engine: this.engine, reason: this.engineReason });
   }
 
@@ -133,8 +143,16 @@ export class NativeBackend implements Backend {
     return target;
   }
 
-  snapshot(): unknown {
-    return snapshotMachine(this.sysfs);
+  snapshot(options: SnapshotOptions = {}): unknown {
+    return snapshotMachine(this.sysfs, options);
+  }
+
+  locate(nameOrPath: string): Place | null {
+    return locate(this.sysfs, nameOrPath);
+  }
+
+  foresee(nameOrPath: string): Foreseen {
+    return foresee(this.sysfs, nameOrPath);
   }
 
   close(): Promise<LeakReport> {
@@ -150,6 +168,7 @@ export class NativeBackend implements Backend {
     const { mappings, p2pmem } = this.memory.held;
     const open = [...this.#targets.values()].filter((ref) => ref.deref() !== undefined).length;
     const requests = targets.reduce((sum, target) => sum + (target?.inFlight ?? 0), 0);
+    forgotten.unregister(this);
     this.#engine.release();
     return { iovas: 0, pages: 0, slots: p2pmem, requests, handles: mappings + open };
   }
@@ -169,7 +188,17 @@ function pathOf(nameOrPath: string, info: BlockInfo | null): string {
   return nameOrPath;
 }
 
-/** A tree that was copied from another machine: it can be explained, not used. */
+function locate(sysfs: Sysfs, nameOrPath: string): Place | null {
+  const info = sysfs.blockInfo(nameOrPath);
+  if (info === null) return null;
+  // A bare name of no device would be a file yet to be made here; for a question it is a misspelling.
+  if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
+  const { kind, layers, disks, noP2pReason, unproven, inUse, partitions } = info;
+  const clients = new Set(disks.map(({ client }) => client).filter((client) => client !== null));
+  return { kind, layers, clients: [...clients], noP2pReason, unproven, inUse: inUse.words, partitions };
+}
+
+/** A tree that was copied from another machine, or this one only looked at: it can be explained, not used. */
 export class CapturedBackend implements Backend {
   readonly name = 'native';
   readonly topology: Topology;
@@ -191,6 +220,11 @@ export class CapturedBackend implements Backend {
   }
 
   #refuse(what: string): never {
+    if (this.sysfs.live) {
+      throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `this machine was opened to be looked at only (${what})`, {
+        hint: 'Open it without inspect.',
+      });
+    }
     throw new P2pdmaError(
       'ERR_BACKEND_UNAVAILABLE',
       `'${this.sysfs.root}' is a captured tree, not this machine (${what})`,
@@ -205,8 +239,16 @@ export class CapturedBackend implements Backend {
     return this.#refuse(nameOrPath);
   }
 
-  snapshot(): unknown {
-    return snapshotMachine(this.sysfs);
+  snapshot(options: SnapshotOptions = {}): unknown {
+    return snapshotMachine(this.sysfs, options);
+  }
+
+  locate(nameOrPath: string): Place | null {
+    return locate(this.sysfs, nameOrPath);
+  }
+
+  foresee(nameOrPath: string): Foreseen {
+    return foresee(this.sysfs, nameOrPath);
   }
 
   async close(): Promise<LeakReport> {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -5,8 +6,11 @@ import { loadAddon, nativeCounters } from '../../../lib/backend/native/addon.js'
 import {
   acquireEngine,
   type Completer,
+  FLAG_THREAD,
+  FLAG_URING_CMD,
   NativeEngine,
   OP_NOP,
+  OP_PASSTHROUGH,
   OP_READ,
   OP_TRUNCATE,
   OP_WRITE,
@@ -209,6 +213,31 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     await backend.close();
   });
 
+  t.test('NVMe commands through a ring of their own, or the ioctl where the device has none', async (t) => {
+    const engine = new NativeEngine('uring', 'test').retain();
+    const addon = loadAddon();
+    const before = nativeCounters().rings;
+    const command = [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1];
+    // /dev/null answers every URING_CMD with 0 (since 6.2); a regular file knows neither that nor NVMe's ioctl.
+    const sink = addon.openFile('/dev/null', 2, 0);
+    const answer = await engine.call(OP_PASSTHROUGH, FLAG_URING_CMD, sink, 0, command);
+    t.ok(answer === 0 || answer === -25, `result ${answer}`);
+    const rings = nativeCounters().rings;
+    t.ok(rings === before || rings === before + 1);
+    const file = addon.openFile(join(directory, 'data-uring'), 0, 0);
+    t.equal(await engine.call(OP_PASSTHROUGH, FLAG_URING_CMD, file, 0, command), -25, 'ENOTTY');
+    t.equal(await engine.call(OP_PASSTHROUGH, FLAG_THREAD, file, 0, command), -25);
+    t.equal(
+      await engine.call(OP_PASSTHROUGH, FLAG_THREAD, file, 0, []),
+      -25,
+      'too few words: an empty command',
+    );
+    for (const fd of [sink, file]) t.equal(addon.closeFd(fd), 0);
+    t.equal(addon.closeFd(file), -9, 'only once');
+    engine.release();
+    t.equal(nativeCounters().rings, before - 1);
+  });
+
   t.test('one ring per thread of JavaScript, shared and counted', async (t) => {
     const [one, two] = [await openNative({ engine: 'uring' }), await openNative({ engine: 'uring' })];
     t.equal(nativeCounters().rings, 1);
@@ -222,6 +251,86 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     t.equal(nativeCounters().rings, 1, 'and can be had again');
     await three.close();
   });
+
+  const noStrace =
+    spawnSync('strace', ['-V']).status === 0 ? false : 'no strace, which makes system calls fail';
+  /** Run under strace with faults injected; what the child prints. */
+  const faulty = (inject: string, code: string, args: string[] = []) => {
+    const log = join(directory, 'strace.log');
+    const { status, stdout, stderr } = child(
+      code,
+      args,
+      [],
+      ['strace', '-f', '-qq', '-o', log, '-e', `inject=${inject}`],
+    );
+    if (status !== 0) throw new Error(`ended with ${status}: ${stderr}`);
+    return stdout.trim();
+  };
+
+  t.test(
+    "io_uring refused: 'auto' takes threads and says why, 'uring' is an error",
+    { skip: noStrace },
+    async (t) => {
+      const said = faulty(
+        'io_uring_setup:error=EPERM',
+        `
+      const backend = await openNative();
+      console.log(backend.engine, backend.engineReason);
+      const target = await backend.openTarget(argv[0], {});
+      console.log((await io(target, 'read', 0, backend.memory.allocBuffer(4096))).result);
+      await openNative({ engine: 'uring' }).catch(({ code, hint }) => console.log(code, hint));
+      await backend.close();
+      `,
+        [join(directory, 'data-uring')],
+      ).split('\n');
+      t.match(said[0], /^threads io_uring is refused: EPERM/);
+      t.equal(said[1], '4096');
+      t.match(said[2], /^ERR_BACKEND_UNAVAILABLE .*io_uring_disabled/);
+    },
+  );
+
+  for (const [inject, what] of [
+    ['io_uring_enter:error=EAGAIN:when=1+3', 'EAGAIN every third time'],
+    ['io_uring_enter:error=EINTR:when=1+3', 'EINTR every third time'],
+    ['io_uring_enter:error=EBUSY:when=2+3', 'EBUSY every third time'],
+  ] as const) {
+    t.test(`io_uring_enter fails with ${what}: nothing is lost`, { skip: noStrace }, async (t) => {
+      const said = faulty(
+        inject,
+        `
+        const backend = await openNative({ engine: 'uring' });
+        const target = await backend.openTarget(argv[0], {});
+        let bytes = 0;
+        for (let round = 0; round < 5; round++) {
+          const all = Array.from({ length: 50 }, (_, i) => io(target, 'read', i * 4096, backend.memory.allocBuffer(4096)));
+          for (const { result } of await Promise.all(all)) bytes += result;
+        }
+        console.log(bytes);
+        await backend.close();
+        console.log(nativeCounters().inFlight, nativeCounters().rings);
+        `,
+        [join(directory, 'data-uring')],
+      );
+      t.same(said.split('\n'), [String(5 * 50 * 4096), '0 0']);
+    });
+  }
+
+  for (const call of ['preadv', 'preadv2'] as const) {
+    t.test(`${call} is interrupted: it is done again`, { skip: noStrace }, async (t) => {
+      const said = faulty(
+        `${call}:error=EINTR:when=1+2`,
+        `
+        const backend = await openNative({ engine: 'threads' });
+        const target = await backend.openTarget(argv[0], {});
+        const all = Array.from({ length: 20 }, (_, i) => io(target, 'read', i * 4096, backend.memory.allocBuffer(4096)));
+        console.log((await Promise.all(all)).every(({ result }) => result === 4096));
+        await backend.close();
+        `,
+        [join(directory, 'data-uring')],
+      );
+      t.equal(said, 'true');
+    });
+  }
 
   t.test("'auto' says what it took and why", async (t) => {
     const engine = acquireEngine('auto');
