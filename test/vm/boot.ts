@@ -67,6 +67,13 @@ export interface BootResult {
   discard(): void;
 }
 
+/**
+ * QEMU 7.2 takes the place of an SGL's descriptor list for the place of the data: a drive refuses a list of two
+ * or more pieces of its own CMB (Invalid Use of Controller Memory Buffer). With PRPs, which a threshold of 0
+ * makes the driver use always, it does what a drive does.
+ */
+const QEMU_QUIRKS = ['nvme.sgl_threshold=0'];
+
 /** Last line of a guest that went to its end. Anything else is a failure. */
 export const DONE = '# guest done';
 
@@ -110,6 +117,7 @@ export async function boot(options: BootOptions): Promise<BootResult> {
     'panic=-1',
     'oops=panic',
     'loglevel=7',
+    ...QEMU_QUIRKS,
     ...qemu.kernelArgs,
     ...(options.kernelArgs ?? []),
   ];

@@ -15,7 +15,11 @@ export const plans: readonly Plan[] = [
   {
     name: 'switch',
     machine: machineByName('switch'),
-    tests: [{ file: 'guest/smoke.test.js' }, { file: 'guest/facts.test.js' }],
+    tests: [
+      { file: 'guest/smoke.test.js' },
+      { file: 'guest/unaligned.test.js' },
+      { file: 'guest/facts.test.js' },
+    ],
   },
   {
     name: 'root-ports',
@@ -49,12 +53,12 @@ export const plans: readonly Plan[] = [
   {
     name: 'conformance',
     machine: machineByName('four-drives'),
-    limitSeconds: 1500,
+    limitSeconds: 1000,
     tests: ['namespaces', 'ext4', 'xfs'].map((kind) => ({
       file: 'guest/conformance.test.js',
       args: [kind],
       nodeFlags: [],
-      limitSeconds: 480,
+      limitSeconds: 300,
     })),
   },
 ];

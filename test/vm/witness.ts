@@ -17,7 +17,8 @@ import { createInterface } from 'node:readline';
  *   …
  *   pci_nvme_rw_cb cid 576 blk 'nvme1n1'                  ← what 0x55d4257fb270 is called
  *
- * A command that was mapped and then refused never reaches the block layer, and counts nothing.
+ * A command that was mapped and then refused (pci_nvme_err_req_status) never reaches the block layer, and counts
+ * nothing.
  * Under an IOMMU the addresses are IOVAs, and this witness says nothing.
  */
 export const TRACE_EVENTS = [
@@ -27,6 +28,7 @@ export const TRACE_EVENTS = [
   'pci_nvme_write',
   'pci_nvme_map_addr',
   'pci_nvme_rw_cb',
+  'pci_nvme_err_req_status',
   'dma_blk_io',
   'blk_co_preadv',
   'blk_co_pwritev',
@@ -71,9 +73,10 @@ interface Command {
   op: 'read' | 'write' | null;
   cid: number;
   lba: number;
+  /** Where on the drive, in bytes. */
+  offset: number;
   bytes: number;
   pieces: { address: number; length: number }[];
-  pointer: string | null;
 }
 
 /** Reads a trace line by line; `transfers()` when it is at its end. */
@@ -88,9 +91,13 @@ export class TraceReader {
     const event = line.slice(line.lastIndexOf(':', space) + 1, space);
     switch (event) {
       case 'pci_nvme_io_cmd':
+        this.#current = { op: null, cid: field(line, 'cid '), lba: 0, offset: 0, bytes: 0, pieces: [] };
+        return;
       case 'pci_nvme_admin_cmd':
-        this.#current = { op: null, cid: field(line, 'cid '), lba: 0, bytes: 0, pieces: [], pointer: null };
-        if (event === 'pci_nvme_admin_cmd') this.#current = null;
+        this.#current = null;
+        return;
+      case 'pci_nvme_err_req_status':
+        if (this.#current?.cid === field(line, 'cid ')) this.#current = null;
         return;
       case 'pci_nvme_read':
       case 'pci_nvme_write': {
@@ -99,17 +106,26 @@ export class TraceReader {
         command.op = event === 'pci_nvme_read' ? 'read' : 'write';
         command.lba = field(line, 'lba ');
         command.bytes = field(line, 'count ');
+        command.offset = (command.lba * command.bytes) / field(line, 'nlb ');
         return;
       }
       case 'pci_nvme_map_addr':
         this.#current?.pieces.push({ address: field(line, 'addr '), length: field(line, 'len ') });
         return;
       case 'dma_blk_io':
-        this.#handedOver(word(line, ' bs='));
+        this.#handedOver(
+          word(line, ' bs='),
+          field(line, 'offset='),
+          line.endsWith('to_dev=1') ? 'write' : 'read',
+        );
         return;
       case 'blk_co_preadv':
       case 'blk_co_pwritev':
-        this.#handedOver(word(line, 'blk '));
+        this.#handedOver(
+          word(line, 'blk '),
+          field(line, 'offset '),
+          event === 'blk_co_preadv' ? 'read' : 'write',
+        );
         return;
       case 'pci_nvme_rw_cb':
         this.#completed(field(line, 'cid '), /blk '([^']*)'/.exec(line)?.[1] ?? '');
@@ -117,10 +133,10 @@ export class TraceReader {
     }
   }
 
-  #handedOver(pointer: string): void {
+  #handedOver(pointer: string, offset: number, op: 'read' | 'write'): void {
     const command = this.#current;
+    if (command === null || command.op !== op || command.offset !== offset) return; // a step of an earlier one
     this.#current = null;
-    if (command === null || command.op === null) return;
     this.#done.push({ command, pointer });
     const waiting = this.#inFlight.get(command.cid);
     if (waiting === undefined) this.#inFlight.set(command.cid, [pointer]);

@@ -26,8 +26,8 @@ function begin({ blk, op, cid, lba, pieces }: Io): string[] {
     `pci_nvme_io_cmd cid ${cid} nsid 0x1 sqid 1 opc 0x2 opname 'X'`,
     `pci_nvme_${op} cid ${cid}${verb} nsid 1 nlb ${bytes / 512} count ${bytes} lba 0x${lba.toString(16)}`,
     ...pieces.map(([address, length]) => `pci_nvme_map_addr addr 0x${address.toString(16)} len ${length}`),
-    `dma_blk_io dbs=0x1 bs=${pointerOf(blk)} offset=0 to_dev=1`,
-    `blk_co_pwritev blk ${pointerOf(blk)} bs 0x7 offset 0 bytes 4096 flags 0x0`,
+    `dma_blk_io dbs=0x1 bs=${pointerOf(blk)} offset=${lba * 512} to_dev=${op === 'write' ? 1 : 0}`,
+    `blk_co_p${op === 'write' ? 'write' : 'read'}v blk ${pointerOf(blk)} bs 0x7 offset ${lba * 512} bytes 4096 flags 0x0`,
   ];
 }
 const end = ({ blk, cid }: Io) => `pci_nvme_rw_cb cid ${cid} blk '${blk}'`;
@@ -109,7 +109,9 @@ t.test('what was mapped and refused counts nothing', async (t) => {
       [0x1000, 4096],
     ],
   }).slice(0, -2);
-  const trace = [...markRead(0), ...refused, ...markRead(1)];
+  const status = 'pci_nvme_err_req_status cid 3 nsid 1 status 0x4012 opc 0x1';
+  const another = 'blk_co_pwritev blk 0x610 bs 0x7 offset 0 bytes 4096 flags 0x0';
+  const trace = [...markRead(0), ...refused, status, another, ...markRead(1)];
   const [verdict] = judge(trace, [
     { ...marks[0]!, expect: { bytes: 0, destination: 'nvme1', provider: 'nvme0' } },
     marks[1]!,
