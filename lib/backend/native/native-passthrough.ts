@@ -1,5 +1,5 @@
 /** Reads and writes as NVMe commands, for the engine 'passthrough', and the words that a command is to the addon. */
-import type { IoRequest, QueueLimits } from '../backend.js';
+import { type IoRequest, PAGE_SIZE, type QueueLimits } from '../backend.js';
 import { nvmeCmdRead, nvmeCmdWrite } from '../nvme.js';
 import type { Memory } from './native-memory.js';
 
@@ -15,12 +15,14 @@ export function nvmeReadWrite(
   io: IoRequest,
   nsid: number,
   limits: QueueLimits,
+  memory: Memory,
 ): { words: number[]; bytes: number } | null {
   const block = limits.logicalBlockSize;
-  const blocks = Math.min(
-    Math.floor(Math.min(io.segments[0]!.byteLength, limits.maxTransfer) / block),
-    MAX_BLOCKS,
-  );
+  // A command is not split by the kernel, and host memory may be in as many pieces as it has pages.
+  const scattered =
+    memory.provider === null ? (limits.maxSegments - 1) * PAGE_SIZE : Number.POSITIVE_INFINITY;
+  const most = Math.min(io.segments[0]!.byteLength, limits.maxTransfer, scattered);
+  const blocks = Math.min(Math.floor(most / block), MAX_BLOCKS);
   if (blocks === 0 || io.offset % block !== 0) return null;
   const lba = io.offset / block;
   const opcode = io.op === 'read' ? nvmeCmdRead : nvmeCmdWrite;

@@ -88,6 +88,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   #generic: number | undefined;
   #nsid: number | undefined;
   #inFlight = 0;
+  /** Those in flight whose memory is in the client's own CMB. */
+  readonly #own = new Set<IoRequest>();
   #closed = false;
   #closing: Promise<void> | null = null;
   #idle: (() => void) | null = null;
@@ -144,15 +146,31 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   #queue(io: IoRequest): number {
     if (this.engine === 'passthrough') return this.#queueCommand(io);
-    if (io.segments.length > 1 && this.client !== null && mixesOwn(io.segments, this.client))
-      return this.#queueCut(io);
+    let flags = this.#flags;
+    if (this.client?.p2pmem != null) {
+      if (io.segments.length > 1 && mixesOwn(io.segments, this.client)) return this.#queueCut(io);
+      flags += this.#apart(io);
+    }
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    return this.#engine.readWrite(this, io, op, this.#flags, this.#fd, io.offset, io.segments);
+    return this.#engine.readWrite(this, io, op, flags, this.#fd, io.offset, io.segments);
+  }
+
+  /**
+   * A command to the owner of a CMB must be all CMB or all other memory, and the kernel merges neighbouring requests
+   * that are submitted together whatever their memory is (EIO, 6.12). So while there are some of the one kind,
+   * those of the other are submitted from a thread.
+   */
+  #apart(io: IoRequest): number {
+    const own = memoryOf(io.segments[0]!).provider?.id === this.client!.id;
+    if (!own) return this.#own.size > 0 ? FLAG_THREAD : 0;
+    this.#own.add(io);
+    return this.#inFlight > this.#own.size ? FLAG_THREAD : 0;
   }
 
   /** The engine's answer. */
   completed(io: IoRequest, result: number): void {
     io.result = result;
+    if (this.#own.size > 0) this.#own.delete(io);
     const { path } = io;
     path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
     if (result > 0) this.#book(io.segments, result, path);
@@ -168,13 +186,19 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   /** Book `bytes` moved from the front of the segments. */
   #book(segments: readonly Uint8Array[], bytes: number, path: PathBytes): void {
+    // Without a PCI client all goes through host memory, whosever it is.
+    if (this.client === null) {
+      path.hostDram = bytes;
+      return;
+    }
     let left = bytes;
     for (let i = 0; i < segments.length && left > 0; i++) {
       const view = segments[i]!;
       const moved = Math.min(view.byteLength, left);
       left -= moved;
       const { provider } = memoryOf(view);
-      path[provider === null ? 'hostDram' : this.#wayTo(provider)] += moved;
+      if (provider === null) path.hostDram += moved;
+      else path[this.#wayTo(provider)] += moved;
     }
   }
 
@@ -209,31 +233,24 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     } catch (error) {
       return error instanceof P2pdmaError && error.errno !== undefined ? error.errno : -EINVAL;
     }
-    const results = new Array<number>(pieces.length).fill(0);
-    let left = pieces.length;
+    // One after the other, because the kernel would merge them again: see #apart().
+    const op = io.op === 'read' ? OP_READ : OP_WRITE;
+    const flags = this.#flags + FLAG_THREAD;
+    let moved = 0;
+    const next = (index: number): number => {
+      const { offset, segments } = pieces[index]!;
+      return this.#engine.readWrite(piece, index, op, flags, this.#fd, offset, segments);
+    };
     const piece: Completer<number> = {
       completed: (index, result) => {
-        results[index] = result;
-        if (--left > 0) return;
-        let moved = 0;
-        for (let i = 0; i < pieces.length; i++) {
-          const got = results[i]!;
-          if (got < 0) {
-            if (moved === 0) moved = got;
-            break;
-          }
-          moved += got;
-          if (got < bytesOf(pieces[i]!.segments)) break;
-        }
-        this.completed(io, moved);
+        if (result > 0) moved += result;
+        const whole = result === bytesOf(pieces[index]!.segments);
+        const error = whole && index + 1 < pieces.length ? next(index + 1) : result;
+        if (whole && index + 1 < pieces.length && error === 0) return;
+        this.completed(io, moved > 0 ? moved : error);
       },
     };
-    const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    for (const [index, { offset, segments }] of pieces.entries()) {
-      const refused = this.#engine.readWrite(piece, index, op, this.#flags, this.#fd, offset, segments);
-      if (refused !== 0) queueMicrotask(() => piece.completed(index, refused, 0, 0));
-    }
-    return 0;
+    return next(0);
   }
 
   /** The same transfer as an NVMe command; the first segment only, the rest is a short transfer. */
@@ -243,7 +260,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (memory.errno !== 0) return memory.errno;
     const nsid = this.#namespaceId();
     if (nsid < 0) return nsid;
-    const command = nvmeReadWrite(io, nsid, this.limits);
+    const command = nvmeReadWrite(io, nsid, this.limits, memory);
     if (command === null) return -EINVAL;
     const door = this.#door(false);
     const words = nvmeData(command.words, memory, view.byteOffset, command.bytes);
