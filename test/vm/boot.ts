@@ -221,6 +221,8 @@ export function failureOf(ending: Ending): string | null {
   const { console: log } = ending;
   const last = ending.lines.findLast((line) => line.trim() !== '') ?? '(nothing)';
   const panic = /Kernel panic - not syncing: (.*)/.exec(log)?.[1];
+  if (/initramfs unpacking failed/i.test(log))
+    return 'the guest has too little memory to unpack its initramfs (memoryMiB)';
   if (panic !== undefined && /out of memory/i.test(panic))
     return 'the guest ran out of memory (give the boot more memoryMiB)';
   if (panic !== undefined) return `the guest's kernel panicked: ${panic}`;
