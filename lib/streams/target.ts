@@ -103,9 +103,12 @@ export class Target {
    * @throws P2pdmaError EINVAL (misaligned), EREMOTEIO (this memory cannot be used here), EIO, …
    */
   read(view: Uint8Array, position: number): Promise<number> {
-    const expect = Math.min(view.length, this.size - position);
-    const bad = this.#check('read', view.length, position) ?? this.#checkAddress('read', view);
+    const bad =
+      notMemory('read', view) ??
+      this.#check('read', view.length, position) ??
+      this.#checkAddress('read', view);
     if (bad !== null) return Promise.reject(bad);
+    const expect = Math.min(view.length, this.size - position);
     if (expect <= 0) return Promise.resolve(0);
     return this.#transfer('read', view, position, expect);
   }
@@ -115,7 +118,10 @@ export class Target {
    * @throws P2pdmaError EINVAL, EBADF (not open for writing), ENOSPC (beyond the end), EREMOTEIO, EIO, …
    */
   write(view: Uint8Array, position: number): Promise<number> {
-    const bad = this.#check('write', view.length, position) ?? this.#checkAddress('write', view);
+    const bad =
+      notMemory('write', view) ??
+      this.#check('write', view.length, position) ??
+      this.#checkAddress('write', view);
     if (bad !== null) return Promise.reject(bad);
     if (view.length === 0) return Promise.resolve(0);
     return this.#transfer('write', view, position, view.length);
@@ -208,6 +214,10 @@ export class Target {
   }
 
   async #vectored(op: 'read' | 'write', views: readonly Uint8Array[], position: number): Promise<number> {
+    for (const view of views) {
+      const wrong = notMemory(`${op}v`, view);
+      if (wrong !== null) throw wrong;
+    }
     const total = views.reduce((sum, view) => sum + view.length, 0);
     const bad = this.#check(op, total, position);
     if (bad !== null) throw bad;
@@ -283,4 +293,13 @@ export class Target {
       hint: `The memory starts at byte ${view.byteOffset} of its mapping: it must be a multiple of ${dmaAlignment}.`,
     });
   }
+}
+
+function notMemory(op: string, view: unknown): P2pdmaError | null {
+  if (view instanceof Uint8Array) return null;
+  return new P2pdmaError(
+    'ERR_INVALID_ARG_TYPE',
+    `${op}: memory must be a Buffer or Uint8Array (received ${view === null ? 'null' : typeof view})`,
+    { syscall: op },
+  );
 }
