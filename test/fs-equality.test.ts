@@ -19,7 +19,6 @@ import { bytesOf, NOTHING_LEFT } from './helpers/copies.js';
 
 const folder = t.testdir({});
 const system = await openSystem({ machine: 'switch' });
-t.teardown(async () => t.same(await system.close(), NOTHING_LEFT, 'nothing is left over'));
 
 /** What could be seen of a stream, from outside. */
 interface Story {
@@ -333,4 +332,8 @@ t.test('destroyed, with and without an error, and aborted', async (t) => {
     }
     t.same(names[0], names[1], `aborted ${aborted ? 'before' : 'while reading'}`);
   }
+});
+
+t.test('in the end', async (t) => {
+  t.same(await system.close(), NOTHING_LEFT, 'nothing is left over');
 });
