@@ -119,7 +119,7 @@ export class System {
   async target(nameOrPath: string | URL, options: TargetOptions = {}): Promise<Target> {
     this.#context.assertOpen();
     parseOptions(targetOptions, options);
-    return new Target(this.#context, await this.#context.backend.openTarget(toPath(nameOrPath), options));
+    return new Target(this.#context, await this.#context.openTarget(toPath(nameOrPath), options));
   }
 
   /** A Readable over a path; see `createReadStream`. */

@@ -1,4 +1,4 @@
-import type { Backend, LeakReport } from '../backend/backend.js';
+import type { Backend, BlockTarget, LeakReport, OpenOptions } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 
 /** Anything a system has to end before its machine can be put away. */
@@ -14,6 +14,7 @@ interface Closable {
 export class StreamContext {
   readonly backend: Backend;
   #open = new Set<Closable>();
+  #targets = new Map<BlockTarget, Closable>();
   #closing: Promise<LeakReport> | null = null;
   /** Mappings not yet given back. */
   mappings = 0;
@@ -37,6 +38,35 @@ export class StreamContext {
 
   assertOpen(): void {
     if (this.closed) throw new P2pdmaError('ERR_STREAM_DESTROYED', 'the system is closed');
+  }
+
+  /** The backend's openTarget(), for whatever closing the system must end or wait for. Give it to `closeTarget`. */
+  async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
+    this.assertOpen();
+    const opening = this.backend.openTarget(nameOrPath, options);
+    const closable: Closable = {
+      shutdown: () =>
+        opening.then(
+          (target) => target.close(),
+          () => {},
+        ),
+    };
+    this.#open.add(closable);
+    try {
+      const target = await opening;
+      this.#targets.set(target, closable);
+      return target;
+    } catch (error) {
+      this.#open.delete(closable);
+      throw error;
+    }
+  }
+
+  async closeTarget(target: BlockTarget): Promise<void> {
+    await target.close();
+    const closable = this.#targets.get(target);
+    if (closable !== undefined) this.#open.delete(closable);
+    this.#targets.delete(target);
   }
 
   /**

@@ -126,11 +126,12 @@ async function checkPlaces(
 ): Promise<void> {
   const probe = async (end: string | URL | Target): Promise<Place> => {
     if (end instanceof Target) return place(end);
-    const target = await (await system()).backend.openTarget(toPath(end), {});
+    const context = await system();
+    const target = await context.openTarget(toPath(end), {});
     try {
       return await place(target);
     } finally {
-      await target.close();
+      await context.closeTarget(target);
     }
   };
   const from = isPath(source) || source instanceof Target ? await probe(source) : null;

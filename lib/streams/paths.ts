@@ -42,8 +42,7 @@ export function pathSource(context: OpenContext, path: string, options: OpenOpti
 
 async function openPath(open: OpenContext, path: string, options: OpenOptions) {
   const context = await open();
-  context.assertOpen();
-  return { context, target: await context.backend.openTarget(path, options) };
+  return { context, target: await context.openTarget(path, options) };
 }
 
 /**

@@ -162,11 +162,11 @@ async function verify(
     }
     const context: StreamContext = destination.context!;
     const allocate = (bytes: number) => context.backend.memory.allocBuffer(bytes);
-    const target = await context.backend.openTarget(destination.path, {});
+    const target = await context.openTarget(destination.path, {});
     try {
       const range = { target, start: destination.start };
       if (source instanceof P2pReadStream) {
-        const from = await source.context!.backend.openTarget(source.path, {});
+        const from = await source.context!.openTarget(source.path, {});
         try {
           receipt.digest = await verifyRanges(
             { target: from, start: source.start },
@@ -175,13 +175,13 @@ async function verify(
             allocate,
           );
         } finally {
-          await from.close();
+          await source.context!.closeTarget(from);
         }
       } else {
         receipt.digest = await passing!.verify(range, allocate);
       }
     } finally {
-      await target.close();
+      await context.closeTarget(target);
     }
   }
   receipt.verified = true;

@@ -534,7 +534,10 @@ export class P2pReadStream extends Readable {
         // A consumer that got everything may keep its last chunks for as long as it likes; one that was cut off may not.
         if (!this.readableEnded || this.#context!.closed) this.#pool.revoke();
       }
-      const closed = this.#source.owned && this.#target !== null ? this.#target.close() : Promise.resolve();
+      const closed =
+        this.#source.owned && this.#target !== null
+          ? this.#context!.closeTarget(this.#target)
+          : Promise.resolve();
       closed
         .then(
           () => callback(error),

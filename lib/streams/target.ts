@@ -175,7 +175,7 @@ export class Target {
           this.#idle = resolve;
         });
       }
-      await this.#target.close();
+      await this.#context.closeTarget(this.#target);
       this.#context.remove(this);
     })();
     return this.#closed;

@@ -553,7 +553,7 @@ export class P2pWriteStream extends Writable {
     }
     await this.#edges?.close();
     await this.#stages?.close();
-    if (this.#source.owned && this.#target !== null) await this.#target.close();
+    if (this.#source.owned && this.#target !== null) await this.#context!.closeTarget(this.#target);
     if (!this.#begun && this.#target !== null) await this.#source.abandon?.();
   }
 
