@@ -24,6 +24,8 @@ export interface Result {
   readonly userCpu: number;
   readonly spread: number;
   readonly figures: Record<string, number>;
+  /** Every counted round. */
+  readonly runs: readonly Measured[];
 }
 
 /** Medians over `rounds` interleaved rounds, after one round that is not counted. */
@@ -53,10 +55,25 @@ export async function race(competitors: readonly Competitor[], rounds = 5): Prom
           userCpu: median(runs.map((run) => run.userCpu!)),
           spread: (Math.max(...seconds) - Math.min(...seconds)) / median(seconds),
           figures: Object.fromEntries(keys.map((key) => [key, median(runs.map((run) => run[key] ?? 0))])),
+          runs,
         },
       ];
     }),
   );
+}
+
+/**
+ * How many times `a` takes what `b` takes: the median of the quotients within each round, so that what else the machine
+ * does hits both sides of a quotient.
+ */
+export function ratio(
+  results: Map<string, Result>,
+  a: Competitor,
+  b: Competitor,
+  figure = 'seconds',
+): number {
+  const [over, under] = [results.get(a.name)!.runs, results.get(b.name)!.runs];
+  return median(over.map((run, i) => run[figure]! / under[i]![figure]!));
 }
 
 export function median(values: readonly number[]): number {
