@@ -35,6 +35,7 @@ export function lendingEndOf(destination: unknown): LendingEnd | null {
  * for what it is, and skipped or punched instead of written.
  */
 const HOLE = Buffer.alloc(1024 * 1024);
+const HOLE_MEMORY = HOLE.buffer;
 
 /** `length` bytes of hole, or fewer. */
 export function holeChunk(length: number): Buffer {
@@ -42,5 +43,5 @@ export function holeChunk(length: number): Buffer {
 }
 
 export function isHole(chunk: Uint8Array): boolean {
-  return chunk.buffer === HOLE.buffer;
+  return chunk.buffer === HOLE_MEMORY;
 }

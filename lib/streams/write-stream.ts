@@ -63,7 +63,8 @@ export class P2pWriteStream extends Writable {
   #stage: Slot | null = null;
   #stageAt = 0;
   #stageFill = 0;
-  #held = new Map<Slot, number>();
+  /** The slots of chunks that were written and not yet accepted, in their order. */
+  #held: Slot[] = [];
   #spare: WriteJob[] = [];
   #inFlight = 0;
   /** The chunk whose acknowledgement waits until fewer than `limit` writes are in flight. */
@@ -185,7 +186,7 @@ export class P2pWriteStream extends Writable {
       const slot = slotOf(chunk);
       if (slot !== null) {
         slot.hold();
-        this.#held.set(slot, (this.#held.get(slot) ?? 0) + 1);
+        this.#held.push(slot);
       }
     }
     return super.write(chunk, encoding as BufferEncoding, callback as Done);
@@ -239,7 +240,8 @@ export class P2pWriteStream extends Writable {
   #accept(chunk: Buffer, from: number, callback: Done): void {
     if (this.destroyed) return callback(closedError(this.path));
     const { logicalBlockSize: block, dmaAlignment } = this.#target!.limits;
-    const slot = slotOf(chunk);
+    const first = this.#held[0];
+    const slot = first?.buffer === chunk ? first : slotOf(chunk);
     const mapped = slot !== null || vmaOf(chunk) !== null;
     const toBlock = (block - (this.#position % block)) % block;
     // From the next block boundary on, may the drive take the bytes where they are?
@@ -247,7 +249,7 @@ export class P2pWriteStream extends Writable {
     let at = from;
     while (at < chunk.length) {
       const whole = chunk.length - at - ((chunk.length - at) % block);
-      const hole = !this.#noHoles && isHole(chunk);
+      const hole = slot === null && !this.#noHoles && isHole(chunk);
       if (hole && this.#stage === null && this.#position % block === 0 && whole > 0) {
         const resume = at + whole;
         this.#leaveHole(whole, (left) => this.#accept(chunk, left ? resume : resume - whole, callback));
@@ -255,7 +257,8 @@ export class P2pWriteStream extends Writable {
       }
       if (direct && this.#stage === null && this.#position % block === 0 && whole > 0) {
         slot?.hold();
-        this.#submit(chunk.subarray(at, at + whole), this.#position, slot);
+        const view = whole === chunk.length ? chunk : chunk.subarray(at, at + whole);
+        this.#submit(view, this.#position, slot);
         at += whole;
         this.#advance(whole);
         continue;
@@ -465,10 +468,9 @@ export class P2pWriteStream extends Writable {
   }
 
   #letGo(slot: Slot): void {
-    const count = this.#held.get(slot);
-    if (count === undefined) return;
-    if (count === 1) this.#held.delete(slot);
-    else this.#held.set(slot, count - 1);
+    const at = this.#held.indexOf(slot);
+    if (at < 0) return;
+    this.#held.splice(at, 1);
     slot.unhold();
   }
 
@@ -544,8 +546,7 @@ export class P2pWriteStream extends Writable {
 
   async #cleanUp(): Promise<void> {
     await this.#idle();
-    for (const [slot, count] of this.#held) for (let i = 0; i < count; i++) slot.unhold();
-    this.#held.clear();
+    for (const slot of this.#held.splice(0)) slot.unhold();
     if (this.#stage !== null) {
       this.#stage.filling = false;
       this.#stage.settle();
