@@ -470,8 +470,9 @@ export class P2pReadStream extends Readable {
     const whole = job.from === 0 && job.to === job.view.length;
     let chunk = asBuffer(whole ? job.view : job.view.subarray(job.from, job.to));
     if (slot !== null) {
-      const lent = this.#options.memory === 'cmb' && !this.#oursOnly();
-      if (!lent && !this.#oursOnly()) {
+      const ours = this.#oursOnly();
+      const lent = this.#options.memory === 'cmb' && !ours;
+      if (!lent && !ours) {
         // The consumers changed since the read began: these may keep what they get.
         chunk = Buffer.from(chunk);
         this.#bytesPath.hostDram += chunk.length;
@@ -483,7 +484,7 @@ export class P2pReadStream extends Readable {
       }
       slot.filling = false;
     }
-    if (isHole(chunk) && !this.#oursOnly()) chunk = Buffer.alloc(chunk.length);
+    if (slot === null && isHole(chunk) && !this.#oursOnly()) chunk = Buffer.alloc(chunk.length);
     job.slot = null;
     this.#spare.push(job);
     this.bytesRead += chunk.length;
@@ -499,8 +500,8 @@ export class P2pReadStream extends Readable {
    * that want one hold it by now.
    */
   #recycle(): void {
-    if (this.#buffered.length === 0 || this.readableLength > 0) return;
-    for (const slot of this.#buffered.splice(0)) {
+    while (this.#buffered.length > 0 && this.readableLength === 0) {
+      const slot = this.#buffered.shift()!;
       slot.buffered = false;
       slot.settle();
     }

@@ -58,6 +58,8 @@ export class BlockDevices {
 
   /** By its number, `'259:1'`. */
   byNumber(number: string): BlockDir | null {
+    // Major 0: a filesystem without a device (tmpfs, overlay, btrfs' own numbers).
+    if (number.startsWith('0:')) return null;
     const dir = this.#tree.dir('sys/dev/block', { optional: true })?.dir(number, { optional: true }) ?? null;
     if (dir !== null && dir.name !== number) return this.byName(dir.name) ?? { name: dir.name, dir };
     for (const home of this.#homes()) {
