@@ -1,33 +1,79 @@
-import type { Command } from 'commander';
-import type { PciDev, System } from '../index.js';
-import { bytes, type Colours, colours, printable } from './format.js';
-import { type MachineOptions, openMachine, withMachine } from './options.js';
+import { basename } from 'node:path';
+import { type Command, Option } from 'commander';
+import { hostBridgeVerdict, type System } from '../index.js';
+import { colours, columns, json } from './format.js';
+import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { drawDot } from './topo-dot.js';
+import { modelOf } from './topo-model.js';
+import { bridgeId, findRoute, type RouteView } from './topo-route.js';
+import { drawSvg } from './topo-svg.js';
+import { drawText } from './topo-text.js';
 
-const PCI_ACS_RR = 0x04;
-const PCI_ACS_CR = 0x08;
-const PCI_ACS_EC = 0x20;
+interface TopoOptions extends MachineOptions {
+  format?: 'text' | 'svg' | 'dot' | 'json';
+  route?: string[];
+  all?: boolean;
+}
+
+const HELP = `
+--route takes
+  a provider and its clients (controllers or PCI addresses): the kernel's verdict on that memory
+  a source and its destinations (namespaces or files):       the way that a copy would take
+
+Examples:
+  p2pdma topo
+  p2pdma topo --route nvme0n1 nvme1n1
+  p2pdma topo --machine acs --route nvme0 nvme1 --format svg > acs.svg
+  p2pdma topo --format dot | dot -Tpng > tree.png`;
 
 export function addTopo(program: Command): void {
   withMachine(
     program.command('topo').description('the PCI tree: host bridges, ports, switches, drives, CMBs'),
-  ).action(async (options: MachineOptions) => {
-    const system = await openMachine(options);
-    try {
-      const text = options.json
-        ? JSON.stringify(asJson(system))
-        : drawTree(system, colours(process.stdout)).join('\n');
-      process.stdout.write(`${text}\n`);
-    } finally {
-      await system.close();
-    }
-  });
+  )
+    .addOption(
+      new Option('--format <format>', 'how it is drawn (default: text)')
+        .choices(['text', 'svg', 'dot', 'json'])
+        .conflicts('json'),
+    )
+    .option('--route <names...>', 'highlight the way between these, coloured by what it is')
+    .option('--all', 'also every function that leads to no drive')
+    .addHelpText('after', HELP)
+    .action(async (options: TopoOptions) => {
+      const system = await inspectMachine(options);
+      try {
+        process.stdout.write(`${draw(system, options)}\n`);
+      } finally {
+        await system.close();
+      }
+    });
 }
 
-function asJson({ backend, topology }: System): unknown {
+function draw(system: System, options: TopoOptions): string {
+  const route = options.route === undefined ? null : findRoute(system, options.route);
+  const format = options.json ? 'json' : (options.format ?? 'text');
+  if (format === 'json') return json(asJson(system, route));
+  const model = modelOf(system, { name: nameOf(system, options), route, all: options.all ?? false });
+  if (format === 'svg') return drawSvg(model);
+  if (format === 'dot') return drawDot(model);
+  return drawText(model, colours(process.stdout), columns(process.stdout));
+}
+
+function nameOf(system: System, { machine, root }: TopoOptions): string {
+  if (machine !== undefined) return basename(machine, '.json');
+  if (root !== undefined) return basename(root) || 'this machine';
+  return system.backend === 'native' ? 'this machine' : 'an emulated machine';
+}
+
+function asJson({ backend, topology }: System, route: RouteView | null): unknown {
   return {
     backend,
     cpu: topology.cpu,
     iommu: topology.iommu,
+    hostBridges: topology.hostBridges.map((bridge) => {
+      const { passes, rule, why, device } = hostBridgeVerdict(topology.cpu, bridge);
+      const { domain, bus } = bridge;
+      return { name: bridgeId(bridge), domain, bus, passes, rule, why, device: device?.bdf ?? null };
+    }),
     functions: topology.functions.map((dev) => ({
       bdf: dev.bdf,
       portType: dev.portType,
@@ -41,49 +87,14 @@ function asJson({ backend, topology }: System): unknown {
       iommuGroup: dev.iommuGroup,
       p2pmem: dev.p2pmem,
     })),
+    route:
+      route === null
+        ? null
+        : {
+            ...route,
+            roles: Object.fromEntries(route.roles),
+            nodes: Object.fromEntries(route.nodes),
+            links: Object.fromEntries(route.links),
+          },
   };
-}
-
-/** The tree, a function a line, each with its bars of indentation. */
-function drawTree(system: System, colour: Colours): string[] {
-  const { topology } = system;
-  const cpu = `${topology.cpu.vendor ?? 'unknown CPU'}${topology.cpu.family === null ? '' : `, family ${topology.cpu.family}`}`;
-  const lines = [`${colour.bold('CPU')} ${printable(cpu)}, IOMMU ${topology.iommu}`];
-  for (const bridge of topology.hostBridges) {
-    const name = `${bridge.domain.toString(16).padStart(4, '0')}:${bridge.bus.toString(16).padStart(2, '0')}`;
-    lines.push(`${colour.bold('host bridge')} ${name}`);
-    const roots = topology.functions.filter((f) => f.upstream === null && f.hostBridge === bridge);
-    drawLevel(system, roots, '', lines, colour);
-  }
-  return lines;
-}
-
-function drawLevel(
-  system: System,
-  level: readonly PciDev[],
-  indent: string,
-  lines: string[],
-  colour: Colours,
-): void {
-  for (const [i, dev] of level.entries()) {
-    const last = i === level.length - 1;
-    lines.push(`${indent}${last ? '└─ ' : '├─ '}${describe(system, dev, colour)}`);
-    const below = system.topology.functions.filter((f) => f.upstream === dev);
-    drawLevel(system, below, `${indent}${last ? '   ' : '│  '}`, lines, colour);
-  }
-}
-
-function describe(system: System, dev: PciDev, colour: Colours): string {
-  const controller = system.controllers.find((c) => c.pdev?.bdf === dev.bdf);
-  const parts = [dev.bdf, controller === undefined ? dev.portType : colour.bold(printable(controller.name))];
-  if (dev.acs === 'unknown') parts.push(colour.yellow('ACS unknown'));
-  else if (dev.acs !== 'none' && (dev.acs & (PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC)) !== 0) {
-    parts.push(colour.yellow('ACS redirects peer traffic up'));
-  }
-  if (dev.p2pmem !== null) {
-    const cmb = `CMB ${bytes(dev.p2pmem.size)}`;
-    parts.push(dev.p2pmem.published ? colour.green(cmb) : colour.yellow(`${cmb}, not published`));
-  }
-  for (const ns of controller?.namespaces ?? []) parts.push(`${printable(ns.name)} ${bytes(ns.size)}`);
-  return parts.join('  ');
 }
