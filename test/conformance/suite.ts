@@ -19,9 +19,9 @@ import {
 /** One machine under test. */
 export interface Rig {
   readonly system: System;
-  /** A place of at least 4 MiB to read from, and how to put bytes there. */
+  /** A place of at least 4 units to read from, and how to put bytes there. */
   readonly source: string;
-  /** Three places of at least 4 MiB to write to. */
+  /** Three places of at least 4 units to write to. */
   readonly destinations: readonly [string, string, string];
   /** `'block'`: what surrounds a write must stay; `'file'`: lengths are exact. */
   readonly kind: 'block' | 'file';
@@ -29,6 +29,8 @@ export interface Rig {
   readonly provider: string | null;
   /** Why there is none. */
   readonly noProvider: string;
+  /** Only at such memory addresses may its drives be trusted with each other's CMB; cases that need others are skipped. */
+  readonly peerAlignment?: { readonly bytes: number; readonly reason: string };
   /** Read or write behind the library's back (or at least not through its streams). */
   peek(path: string, start: number, length: number): Promise<Buffer>;
   poke(path: string, start: number, bytes: Buffer): Promise<void>;
@@ -38,14 +40,24 @@ export interface Rig {
 
 export interface Backend {
   readonly name: string;
+  /** What the suite's lengths are multiples of: places have at least four of it. Default 1 MiB; a slow machine takes less. */
+  readonly unit?: number;
   open(): Promise<Rig>;
 }
 
-const MIB = 1024 * 1024;
-const SIZE = 4 * MIB;
+const patterns = new Map<number, Buffer>();
 
-/** Bytes that differ everywhere and depend on `seed`. */
+/** Bytes that differ everywhere and depend on `seed`; the first of them do not depend on the length. */
 export function pattern(length: number, seed = 1): Buffer {
+  let known = patterns.get(seed);
+  if (known === undefined || known.length < length) {
+    known = makePattern(length, seed);
+    patterns.set(seed, known);
+  }
+  return Buffer.from(known.subarray(0, length));
+}
+
+function makePattern(length: number, seed: number): Buffer {
   const bytes = Buffer.allocUnsafe(length);
   let state = (seed * 2654435761) >>> 0 || 1;
   for (let i = 0; i < length; i++) {
@@ -61,7 +73,16 @@ export function pattern(length: number, seed = 1): Buffer {
 
 const ZERO = { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
 
+/** Poll: slow machines take their time. */
+async function until(condition: () => boolean, what: string): Promise<void> {
+  for (let i = 0; i < 3000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  if (!condition()) throw new Error(`never: ${what}`);
+}
+
 export function suite(t: Test, backend: Backend): void {
+  const UNIT = backend.unit ?? 1024 * 1024;
+  const SIZE = 4 * UNIT;
+
   /** Each test has a machine of its own, which must be empty in the end. */
   const test = (name: string, body: (t: Test, rig: Rig) => Promise<void>) =>
     t.test(`${backend.name}: ${name}`, async (t) => {
@@ -89,12 +110,18 @@ export function suite(t: Test, backend: Backend): void {
       [0, 513, 0],
       [3, 4096, 3],
       [1, 100, 2],
-      [512, MIB, 4096],
-      [100, MIB + 1, 200],
-      [7, 2 * MIB + 17, 0],
-      [0, 3 * MIB, 0],
-      [5, 2 * MIB, 1],
+      [512, UNIT, 4096],
+      [100, UNIT + 1, 200],
+      [7, 2 * UNIT + 17, 0],
+      [0, 3 * UNIT, 0],
+      [5, 2 * UNIT, 1],
     ] as const) {
+      const what = `[${start}, +${length}) → ${to}`;
+      const apart = rig.peerAlignment;
+      if (apart !== undefined && (start - to) % apart.bytes !== 0 && (start - to) % 4 === 0) {
+        t.pass(what, { skip: apart.reason });
+        continue;
+      }
       const [destination] = rig.destinations;
       await rig.poke(destination, 0, pattern(SIZE, 2));
       const reader = rig.system.createReadStream(rig.source, {
@@ -108,7 +135,6 @@ export function suite(t: Test, backend: Backend): void {
         highWaterMark: 256 * 1024,
       });
       await nodePipeline(reader, writer);
-      const what = `[${start}, +${length}) → ${to}`;
       t.equal(reader.bytesRead, length, `${what}: bytesRead`);
       t.equal(writer.bytesWritten, length, `${what}: bytesWritten`);
       const expected = pattern(SIZE, 2);
@@ -121,21 +147,24 @@ export function suite(t: Test, backend: Backend): void {
   });
 
   test('a new file gets the exact length; a block target keeps what surrounds the write', async (t, rig) => {
-    await rig.poke(rig.source, 0, pattern(MIB + 77));
+    await rig.poke(rig.source, 0, pattern(UNIT + 77));
     const [destination] = rig.destinations;
-    await rig.poke(destination, 0, pattern(2 * MIB, 3));
+    await rig.poke(destination, 0, pattern(2 * UNIT, 3));
     const receipt = await rig.system.pipeline(rig.source, destination, {
-      end: MIB + 76,
+      end: UNIT + 76,
       highWaterMark: 128 * 1024,
     });
-    t.equal(receipt.bytes, MIB + 77);
-    const after = await rig.peek(destination, 0, 2 * MIB);
+    t.equal(receipt.bytes, UNIT + 77);
+    const after = await rig.peek(destination, 0, rig.kind === 'file' ? UNIT + 77 : 2 * UNIT);
     if (rig.kind === 'file') {
-      t.equal(await rig.length(destination), MIB + 77, 'truncated, and not padded');
+      t.equal(await rig.length(destination), UNIT + 77, 'truncated, and not padded');
     } else {
-      t.ok(after.subarray(MIB + 77).equals(pattern(2 * MIB, 3).subarray(MIB + 77)), 'the rest is untouched');
+      t.ok(
+        after.subarray(UNIT + 77).equals(pattern(2 * UNIT, 3).subarray(UNIT + 77)),
+        'the rest is untouched',
+      );
     }
-    t.ok(after.subarray(0, MIB + 77).equals(pattern(MIB + 77)));
+    t.ok(after.subarray(0, UNIT + 77).equals(pattern(UNIT + 77)));
   });
 
   test('for await gives Buffers that may be kept', async (t, rig) => {
@@ -143,20 +172,20 @@ export function suite(t: Test, backend: Backend): void {
     const kept: Buffer[] = [];
     const reader = rig.system.createReadStream(rig.source, {
       start: 11,
-      end: 3 * MIB,
+      end: 3 * UNIT,
       highWaterMark: 64 * 1024,
     });
     for await (const chunk of reader) kept.push(chunk);
     t.equal(reader.transport, 'host-memory');
     t.match(reader.receipt.reason, /ordinary Buffers/);
-    t.ok(Buffer.concat(kept).equals(pattern(SIZE).subarray(11, 3 * MIB + 1)));
+    t.ok(Buffer.concat(kept).equals(pattern(SIZE).subarray(11, 3 * UNIT + 1)));
   });
 
   test('chunks of any size from any stream are gathered', async (_t, rig) => {
     const [destination] = rig.destinations;
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.integer({ min: 0, max: 70_000 }), { maxLength: 20 }),
+        fc.array(fc.integer({ min: 0, max: Math.floor(SIZE / 60) }), { maxLength: 20 }),
         fc.integer({ min: 0, max: 5000 }),
         async (lengths, start) => {
           await rig.poke(destination, 0, pattern(SIZE, 4));
@@ -204,33 +233,33 @@ export function suite(t: Test, backend: Backend): void {
   test('one source, three destinations', async (t, rig) => {
     await rig.poke(rig.source, 0, pattern(SIZE));
     const receipt = await rig.system.pipeline(rig.source, rig.destinations, {
-      end: 3 * MIB + 4,
+      end: 3 * UNIT + 4,
       highWaterMark: 128 * 1024,
       verify: true,
     });
-    t.equal(receipt.bytes, 3 * MIB + 5);
+    t.equal(receipt.bytes, 3 * UNIT + 5);
     t.equal(receipt.verified, true);
     const digest = createHash('sha256')
-      .update(pattern(SIZE).subarray(0, 3 * MIB + 5))
+      .update(pattern(SIZE).subarray(0, 3 * UNIT + 5))
       .digest('hex');
     t.equal(receipt.digest, `sha256:${digest}`);
     for (const destination of rig.destinations) {
       t.ok(
-        (await rig.peek(destination, 0, 3 * MIB + 5)).equals(pattern(SIZE).subarray(0, 3 * MIB + 5)),
+        (await rig.peek(destination, 0, 3 * UNIT + 5)).equals(pattern(SIZE).subarray(0, 3 * UNIT + 5)),
         destination,
       );
     }
   });
 
   test('pipes through a foreign transform in the middle', async (t, rig) => {
-    await rig.poke(rig.source, 0, pattern(MIB));
+    await rig.poke(rig.source, 0, pattern(UNIT));
     const [destination] = rig.destinations;
     await nodePipeline(
-      rig.system.createReadStream(rig.source, { end: MIB - 1 }),
+      rig.system.createReadStream(rig.source, { end: UNIT - 1 }),
       new PassThrough(),
       rig.system.createWriteStream(destination),
     );
-    t.ok((await rig.peek(destination, 0, MIB)).equals(pattern(MIB)));
+    t.ok((await rig.peek(destination, 0, UNIT)).equals(pattern(UNIT)));
   });
 
   test('a foreign listener beside the pipe never sees a chunk change', async (t, rig) => {
@@ -259,7 +288,7 @@ export function suite(t: Test, backend: Backend): void {
 
   cmbTest('between its own ends the bytes stay off host DRAM, the tail included', async (t, rig) => {
     await rig.poke(rig.source, 0, pattern(SIZE));
-    for (const length of [SIZE, 2 * MIB + 513, 100]) {
+    for (const length of [SIZE, 2 * UNIT + 513, 100]) {
       const receipt = await rig.system.pipeline(rig.source, rig.destinations[0], {
         end: length - 1,
         highWaterMark: 256 * 1024,
@@ -321,6 +350,7 @@ export function suite(t: Test, backend: Backend): void {
     });
     const lent: Buffer[] = [];
     reader.on('data', (chunk: Buffer) => lent.push(chunk));
+    await until(() => lent.length >= 4, 'four chunks');
     await new Promise((resolve) => setTimeout(resolve, 50));
     t.equal(lent.length, 4, 'the pool is 2 × queueDepth slots');
     const parts: Buffer[] = [];
@@ -419,7 +449,7 @@ export function suite(t: Test, backend: Backend): void {
   });
 
   test('a copy onto itself is refused before anything is written', async (t, rig) => {
-    await rig.poke(rig.source, 0, pattern(MIB));
+    await rig.poke(rig.source, 0, pattern(UNIT));
     await t.rejects(rig.system.pipeline(rig.source, rig.source), { code: 'ERR_OVERLAP' });
     await t.rejects(
       rig.system.pipeline(rig.source, rig.source, { end: 8191, destinationStart: 4096, flags: 'r+' }),
@@ -428,16 +458,16 @@ export function suite(t: Test, backend: Backend): void {
     await t.rejects(rig.system.pipeline(rig.source, [rig.destinations[0], rig.destinations[0]]), {
       code: 'ERR_OVERLAP',
     });
-    t.ok((await rig.peek(rig.source, 0, MIB)).equals(pattern(MIB)), 'untouched');
+    t.ok((await rig.peek(rig.source, 0, UNIT)).equals(pattern(UNIT)), 'untouched');
     await rig.system.pipeline(rig.source, rig.source, { end: 8191, destinationStart: 16384, flags: 'r+' });
     t.ok(
-      (await rig.peek(rig.source, 16384, 8192)).equals(pattern(MIB).subarray(0, 8192)),
+      (await rig.peek(rig.source, 16384, 8192)).equals(pattern(UNIT).subarray(0, 8192)),
       'elsewhere in it: fine',
     );
   });
 
   test('events and properties are those of node:fs', async (t, rig) => {
-    await rig.poke(rig.source, 0, pattern(MIB));
+    await rig.poke(rig.source, 0, pattern(UNIT));
     const events: string[] = [];
     const reader = rig.system.createReadStream(rig.source, { end: 99 });
     t.equal(reader.pending, true);
@@ -452,8 +482,7 @@ export function suite(t: Test, backend: Backend): void {
     const quiet = rig.system.createReadStream(rig.source, { end: 99, emitClose: false });
     quiet.on('close', () => t.fail('emitClose: false'));
     await once(quiet.resume(), 'end');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    t.equal(quiet.destroyed, true, 'closed all the same');
+    await until(() => quiet.destroyed, 'closed all the same');
 
     const manual = rig.system.createReadStream(rig.source, { end: 99, autoClose: false });
     await once(manual.resume(), 'end');
@@ -547,13 +576,13 @@ export function suite(t: Test, backend: Backend): void {
         callback(new Error('no more'));
       },
     });
-    await t.rejects(rig.system.pipeline(rig.source, [rig.destinations[0], bad], { end: MIB }), {
+    await t.rejects(rig.system.pipeline(rig.source, [rig.destinations[0], bad], { end: UNIT }), {
       message: 'no more',
     });
   });
 
   test('a foreign source is copied and verified by digest', async (t, rig) => {
-    const bytes = pattern(2 * MIB + 3, 9);
+    const bytes = pattern(2 * UNIT + 3, 9);
     const receipt = await pipeline(
       Readable.from([bytes.subarray(0, 99), bytes.subarray(99)], { objectMode: false }),
       rig.destinations[0],
