@@ -11,6 +11,7 @@
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
 import { EFAULT } from '../errno.js';
+import { trace, tracing } from '../trace.js';
 import { FOLL_WRITE, type PageRange, pinUserRange, unpinUserPages } from './gup.js';
 import type { DevPagemap, Mm } from './memremap.js';
 
@@ -259,6 +260,9 @@ export function iovIterGetPagesFlags(
     got = pinUserRange(mm, view, iter.offset, length, flags, out);
   }
   if (got > 0) iter.advance(got);
+  if (tracing()) {
+    trace('iov_iter', 'get_pages', { iter: iter.iterType, bytes: got, phys: out.phys, left: iter.count });
+  }
   return got;
 }
 

@@ -35,6 +35,7 @@ import {
   type Scatterlist,
   SgTable,
   sgAllocTable,
+  sgDmaIsP2pdma,
   sgDmaP2pdmaLen,
   sgFreeTable,
   sgNext,
@@ -155,12 +156,25 @@ export class NvmeDataMapper {
     } else {
       setInlineSgl(cmd, address, length);
     }
+    if (tracing()) {
+      const form = prp ? 'prp' : 'sgl';
+      const dma = [{ address, length, bus: false }];
+      trace('nvme-pci', 'map_data', {
+        device: this.#device.name,
+        bytes: length,
+        entries: 1,
+        form,
+        lists: 0,
+        dma,
+      });
+    }
     return 0;
   }
 
   #mapTable(iod: NvmeIod, bio: Bio, cmd: NvmeCommand, sgls: boolean): number {
     const nents = blkRqMapSg(bio, iod.sgt);
     if (nents < 0) return nents;
+    if (tracing()) trace('scatterlist', 'map_bio', { entries: nents, segments: memorySegments(iod.sgt) });
     const error = dmaMapSgtable(this.#device, iod.sgt, iod.dir, DMA_ATTR_P2PDMA);
     if (error !== 0) {
       sgFreeTable(iod.sgt);
@@ -178,6 +192,7 @@ export class NvmeDataMapper {
         entries: iod.sgt.nents,
         form: useSgl ? 'sgl' : 'prp',
         lists: iod.lists.length,
+        dma: dmaSegments(iod.sgt),
       });
     }
     return built;
@@ -315,4 +330,25 @@ function isNeighbour(bio: Bio, i: number): boolean {
   const before = bio.vecs[i - 1]!;
   const vec = bio.vecs[i]!;
   return before.phys + before.length === vec.phys && before.pgmap === vec.pgmap;
+}
+
+/** A trace shows so many entries of a table. */
+const SHOWN = 4;
+
+function memorySegments({ sgl, origNents }: SgTable): object[] {
+  const shown: object[] = [];
+  let sg: Scatterlist | null = sgl;
+  for (let i = 0; i < Math.min(origNents, SHOWN) && sg !== null; i++, sg = sgNext(sg)) {
+    shown.push({ phys: sg.phys, length: sg.length, provider: sg.pgmap?.provider?.bdf ?? null });
+  }
+  return shown;
+}
+
+function dmaSegments({ sgl, nents }: SgTable): object[] {
+  const shown: object[] = [];
+  let sg: Scatterlist | null = sgl;
+  for (let i = 0; i < Math.min(nents, SHOWN) && sg !== null; i++, sg = sgNext(sg)) {
+    shown.push({ address: sg.dmaAddress, length: sgDmaP2pdmaLen(sg), bus: sgDmaIsP2pdma(sg) });
+  }
+  return shown;
 }
