@@ -14,7 +14,8 @@ const house = [
   ['backend/native', ['kernel', 'backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'trace']],
   ['streams', ['kernel', 'backend/(backend|topology)', 'errors', 'errno', 'trace']],
   ['system', ['streams', 'kernel', 'backend', 'errors', 'errno', 'trace']],
-  ['index', ['system', 'streams', 'kernel', 'backend', 'errors', 'trace']],
+  ['prometheus', ['streams', 'system']],
+  ['index', ['prometheus', 'system', 'streams', 'kernel', 'backend', 'errors', 'trace']],
   ['cli', ['index']],
 ];
 

@@ -13,7 +13,9 @@ export type {
 export type { AcsControl, Bdf, Cpu, HostBridge, PciBar, PciDev, Topology } from './backend/topology.js';
 export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
 export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
+export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export { optionHelp, type ReadStreamOptions, type WriteStreamOptions } from './streams/options.js';
+export { METRICS_CHANNEL, type Metrics, type MetricsEvent, type P2pmemUse, type PoolUse } from './streams/metrics.js';
 export { P2pReadStream } from './streams/read-stream.js';
 export type { Receipt, Transport } from './streams/receipt.js';
 export { Target } from './streams/target.js';

@@ -15,6 +15,7 @@ import {
   type WriteStreamOptions,
 } from './streams/options.js';
 import { type OpenContext, pathSource, toPath, writeFlags } from './streams/paths.js';
+import type { Metrics } from './streams/metrics.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
@@ -208,6 +209,14 @@ export class System {
    */
   trace(): Readable {
     return traceStream();
+  }
+
+  /**
+   * What this system did and is doing: bytes by path, requests in flight, pools, errors by code. Whenever a stream or
+   * target closes, the same goes out on the diagnostics channel `p2pdma:metrics`.
+   */
+  metrics(): Metrics {
+    return this.#context.metrics();
   }
 
   /** This machine as JSON that the emulator can run. */

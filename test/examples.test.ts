@@ -19,6 +19,12 @@ const expected: Record<string, RegExp[]> = {
     /identify: status 0, model 'p2pdma/,
     /read: status 0, 'p2pdma p2pdma' in the CMB, \{"internal":4096/,
   ],
+  metrics: [
+    /^# writer of nvme1n1 closed, 16777216 bytes across the bus so far$/m,
+    /^p2pdma_path_bytes_total\{path="peerBus"\} 16777216$/m,
+    /^p2pdma_errors_total\{code="ENOENT"\} 1$/m,
+    /^p2pdma_p2pmem_available_bytes\{provider="0000:03:00\.0"\} 16646144$/m,
+  ],
   trace: [/gup +pin_user_pages/, /dma-direct +map_sg/, /nvme-controller +complete/],
 };
 

@@ -1,10 +1,26 @@
 import type { Backend, BlockTarget, LeakReport, OpenOptions } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
+import {
+  copyMetrics,
+  type Metered,
+  type Metrics,
+  metricsChannel,
+  noMetrics,
+  type PoolUse,
+} from './metrics.js';
 
 /** Anything a system has to end before its machine can be put away. */
 interface Closable {
   /** Stop now, waiting for what is in flight. Must not reject. */
   shutdown(): Promise<void>;
+}
+
+/** What metrics want to know of a slot pool. */
+interface Pool {
+  readonly provider: { readonly bdf: string } | null;
+  readonly bytes: number;
+  readonly slots: readonly unknown[];
+  readonly inUse: number;
 }
 
 /**
@@ -18,6 +34,11 @@ export class StreamContext {
   #closing: Promise<LeakReport> | null = null;
   /** Mappings not yet given back. */
   mappings = 0;
+  /** Pools not yet given back. */
+  readonly pools = new Set<Pool>();
+  /** Of all that is closed. */
+  #totals = noMetrics();
+  #counted = new WeakSet<object>();
 
   constructor(backend: Backend) {
     this.backend = backend;
@@ -33,7 +54,39 @@ export class StreamContext {
   }
 
   remove(closable: Closable): void {
-    this.#open.delete(closable);
+    if (!this.#open.delete(closable) || !isMetered(closable)) return;
+    closable.meter(this.#totals);
+    if (!metricsChannel.hasSubscribers) return;
+    metricsChannel.publish({ closed: closable.metered, path: closable.path, metrics: this.metrics() });
+  }
+
+  /** Something failed: counted by its code, once. */
+  failed(error: unknown): void {
+    if (typeof error !== 'object' || error === null || this.#counted.has(error)) return;
+    this.#counted.add(error);
+    const { code, name } = error as { code?: unknown; name?: unknown };
+    const { errors } = this.#totals;
+    const key = String(code ?? name ?? 'unknown');
+    errors[key] = (errors[key] ?? 0) + 1;
+  }
+
+  metrics(): Metrics {
+    const sum = copyMetrics(this.#totals);
+    for (const closable of this.#open) {
+      if (!isMetered(closable)) continue;
+      sum.open[`${closable.metered}s`]++;
+      closable.meter(sum);
+    }
+    return { ...sum, pools: poolUse(this.pools), p2pmem: this.closed ? [] : this.#p2pmem() };
+  }
+
+  #p2pmem(): Metrics['p2pmem'] {
+    const { memory, topology } = this.backend;
+    return topology.functions.flatMap((pdev) =>
+      pdev.p2pmem === null
+        ? []
+        : [{ provider: pdev.bdf, size: pdev.p2pmem.size, available: memory.available(pdev) }],
+    );
   }
 
   assertOpen(): void {
@@ -58,6 +111,7 @@ export class StreamContext {
       return target;
     } catch (error) {
       this.#open.delete(closable);
+      this.failed(error);
       throw error;
     }
   }
@@ -82,4 +136,24 @@ export class StreamContext {
     })();
     return this.#closing;
   }
+}
+
+function isMetered(closable: Closable & Partial<Metered>): closable is Closable & Metered {
+  return closable.metered !== undefined;
+}
+
+function poolUse(pools: Iterable<Pool>): PoolUse[] {
+  const rows = new Map<string | null, PoolUse>();
+  for (const { provider, bytes, slots, inUse } of pools) {
+    const key = provider?.bdf ?? null;
+    const row = rows.get(key);
+    rows.set(key, {
+      provider: key,
+      pools: (row?.pools ?? 0) + 1,
+      bytes: (row?.bytes ?? 0) + bytes,
+      slots: (row?.slots ?? 0) + slots.length,
+      inUse: (row?.inUse ?? 0) + inUse,
+    });
+  }
+  return [...rows.values()];
 }

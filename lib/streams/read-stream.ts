@@ -5,6 +5,7 @@ import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
 import { trace, tracing } from '../trace.js';
 import type { StreamContext } from './context.js';
+import type { Metered, Metrics } from './metrics.js';
 import { holeChunk, isHole, type LendingEnd, lendingEndOf } from './lending.js';
 import {
   chunkSize,
@@ -53,7 +54,9 @@ const CANARY = 16;
  *
  * It keeps `queueDepth` reads in flight and pushes them in order.
  */
-export class P2pReadStream extends Readable {
+export class P2pReadStream extends Readable implements Metered {
+  /** For this package's own functions. */
+  readonly metered = 'reader';
   readonly path: string;
   /** First byte it reads. */
   readonly start: number;
@@ -71,6 +74,7 @@ export class P2pReadStream extends Readable {
   #jobs: ReadJob[] = [];
   #spare: ReadJob[] = [];
   #inFlight = 0;
+  #reads = 0;
   #next = 0;
   #end = 0;
   /** Sparse reading: where the data that is being read ends. */
@@ -149,6 +153,15 @@ export class P2pReadStream extends Readable {
       verified: false,
       digest: null,
     };
+  }
+
+  /** For this package's own functions. */
+  meter(into: Metrics): void {
+    into.bytes.read += this.bytesRead;
+    into.transfers.read += this.#reads;
+    into.inFlight += this.#inFlight;
+    addPath(into.path, this.#bytesPath);
+    if (this.transport !== null) into.transports[this.transport]++;
   }
 
   /**
@@ -430,6 +443,7 @@ export class P2pReadStream extends Readable {
     const expect = Math.min(job.view.length, this.#target!.size - job.offset);
     job.transfer.start(this.#target!, 'read', job.view, job.offset, expect, (transfer) => {
       this.#inFlight--;
+      this.#reads++;
       addPath(this.#bytesPath, transfer.path);
       if (this.destroyed) {
         this.#drop(job);
@@ -525,6 +539,7 @@ export class P2pReadStream extends Readable {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#ended ||= performance.now();
+    if (error !== null) this.#context?.failed(error);
     this.#opened.reject(error ?? new P2pdmaError('ERR_STREAM_DESTROYED', `'${this.path}' was closed`));
     const finish = () => {
       this.#idle = null;

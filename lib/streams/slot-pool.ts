@@ -95,10 +95,21 @@ export class SlotPool {
     );
     this.#free = this.slots.toReversed();
     pools.set(this.#mapping.buffer, this);
+    context.pools.add(this);
   }
 
   get provider(): PciDev | null {
     return this.#mapping.provider;
+  }
+
+  /** Of memory, mapped. */
+  get bytes(): number {
+    return this.#mapping.bytes;
+  }
+
+  /** Slots that are not free. */
+  get inUse(): number {
+    return this.slots.length - this.#free.length;
   }
 
   get closing(): boolean {
@@ -162,6 +173,7 @@ export class SlotPool {
     if (this.#resolve === null || this.#free.length < this.slots.length) return;
     this.#mapping.munmap();
     this.#context.mappings--;
+    this.#context.pools.delete(this);
     this.#resolve();
     this.#resolve = null;
   }

@@ -11,9 +11,10 @@ import { errnoError, P2pdmaError } from '../errors.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { StreamContext } from './context.js';
+import type { Metered, Metrics } from './metrics.js';
 import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
 import { P2pReadStream, type Source } from './read-stream.js';
-import { Transfer, zeroPath } from './transfer.js';
+import { addPath, Transfer, zeroPath } from './transfer.js';
 import { P2pWriteStream } from './write-stream.js';
 
 /** One I/O of several segments, as the backend takes it. */
@@ -47,11 +48,16 @@ class VectoredIo implements IoRequest {
  * Everything goes with O_DIRECT: offsets and lengths are multiples of `logicalBlockSize`, addresses of
  * `limits.dmaAlignment`. (The streams take any offset and length.)
  */
-export class Target {
+export class Target implements Metered {
+  /** For this package's own functions. */
+  readonly metered = 'target';
   #context: StreamContext;
   #target: BlockTarget;
   #spare: Transfer[] = [];
   #inFlight = 0;
+  #bytes = { read: 0, write: 0 };
+  #transfers = { read: 0, write: 0 };
+  #bytesPath = zeroPath();
   #idle: (() => void) | null = null;
   #closed: Promise<void> | null = null;
 
@@ -204,10 +210,14 @@ export class Target {
     const transfer = this.#spare.pop() ?? new Transfer();
     this.#inFlight++;
     return new Promise((resolve, reject) => {
-      transfer.start(this.#target, op, view, position, expect, ({ error, moved }) => {
+      transfer.start(this.#target, op, view, position, expect, ({ error, moved, path }) => {
+        this.#count(op, Math.min(moved, expect), path);
         this.#spare.push(transfer);
         if (error === null) resolve(Math.min(moved, expect));
-        else reject(error);
+        else {
+          this.#context.failed(error);
+          reject(error);
+        }
         this.#ended();
       });
     });
@@ -237,11 +247,16 @@ export class Target {
     if (expect === 0) return Promise.resolve(0);
     this.#inFlight++;
     return new Promise((resolve, reject) => {
+      const fail = (error: P2pdmaError) => {
+        this.#context.failed(error);
+        reject(error);
+      };
       const finished = (io: VectoredIo) => {
+        this.#count(op, Math.max(0, Math.min(io.result, expect)), io.path);
         this.#ended();
-        if (io.result < 0) reject(errnoError(io.result, `${op}v`, this.path, { offset }));
+        if (io.result < 0) fail(errnoError(io.result, `${op}v`, this.path, { offset }));
         else if (io.result < expect) {
-          reject(
+          fail(
             new P2pdmaError(
               'ERR_SHORT_TRANSFER',
               `${op}v '${this.path}': ${io.result} of ${expect} bytes at offset ${offset}`,
@@ -252,6 +267,22 @@ export class Target {
       };
       this.#target.submit(new VectoredIo(op, offset, segments, finished));
     });
+  }
+
+  #count(op: 'read' | 'write', bytes: number, path: PathBytes): void {
+    this.#transfers[op]++;
+    this.#bytes[op] += bytes;
+    addPath(this.#bytesPath, path);
+  }
+
+  /** For this package's own functions. */
+  meter(into: Metrics): void {
+    into.bytes.read += this.#bytes.read;
+    into.bytes.write += this.#bytes.write;
+    into.transfers.read += this.#transfers.read;
+    into.transfers.write += this.#transfers.write;
+    into.inFlight += this.#inFlight;
+    addPath(into.path, this.#bytesPath);
   }
 
   #ended(): void {

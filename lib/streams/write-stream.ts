@@ -6,6 +6,7 @@ import { P2pdmaError } from '../errors.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { StreamContext } from './context.js';
 import { isHole, type LendingEnd, lendingEnd } from './lending.js';
+import type { Metered, Metrics } from './metrics.js';
 import {
   chunkSize,
   parseOptions,
@@ -40,7 +41,9 @@ interface WriteJob {
  * Writes are acknowledged early, `queueDepth` of them stay in flight, and `finish` comes after the last one and a flush.
  * Parts of a block at either end are read, merged and written (block targets), or cut to the exact length (files).
  */
-export class P2pWriteStream extends Writable {
+export class P2pWriteStream extends Writable implements Metered {
+  /** For this package's own functions. */
+  readonly metered = 'writer';
   readonly path: string;
   /** First byte it writes. */
   readonly start: number;
@@ -67,6 +70,7 @@ export class P2pWriteStream extends Writable {
   #held: Slot[] = [];
   #spare: WriteJob[] = [];
   #inFlight = 0;
+  #writes = 0;
   /** The chunk whose acknowledgement waits until fewer than `limit` writes are in flight. */
   #waiting: { limit: number; callback: Done } | null = null;
   #drained: (() => void) | null = null;
@@ -147,6 +151,15 @@ export class P2pWriteStream extends Writable {
       verified: false,
       digest: null,
     };
+  }
+
+  /** For this package's own functions. */
+  meter(into: Metrics): void {
+    into.bytes.write += this.bytesWritten;
+    into.transfers.write += this.#writes;
+    into.inFlight += this.#inFlight;
+    addPath(into.path, this.#bytesPath);
+    if (this.transport !== null) into.transports[this.transport]++;
   }
 
   override _construct(callback: Done): void {
@@ -421,6 +434,7 @@ export class P2pWriteStream extends Writable {
   #start(job: WriteJob): void {
     job.transfer.start(this.#target!, 'write', job.view, job.offset, job.view.length, (done) => {
       addPath(this.#bytesPath, done.path);
+      this.#writes++;
       const { error } = done;
       if (error !== null && error.code === 'EREMOTEIO' && !this.#options.requireP2p && !this.destroyed) {
         return this.#bounce(job, error);
@@ -529,6 +543,7 @@ export class P2pWriteStream extends Writable {
 
   override _destroy(error: Error | null, callback: Done): void {
     this.#ended ||= performance.now();
+    if (error !== null) this.#context?.failed(error);
     this.#opened.reject(error ?? closedError(this.path));
     const waiting = this.#waiting;
     this.#waiting = null;

@@ -1,0 +1,160 @@
+/**
+ * A system's metrics as Prometheus text, through prom-client, which the caller brings along (an optional peer
+ * dependency): so this package works without it, and the numbers land in the caller's own registry.
+ */
+import type { Metrics } from './streams/metrics.js';
+import type { System } from './system.js';
+
+/** As much of prom-client as is used here. */
+export interface PromClient<Registry = unknown> {
+  readonly Counter: new (options: PromMetricOptions<Registry>) => unknown;
+  readonly Gauge: new (options: PromMetricOptions<Registry>) => unknown;
+}
+
+interface PromMetricOptions<Registry> {
+  name: string;
+  help: string;
+  labelNames: string[];
+  registers?: Registry[];
+  collect(this: PromMetric): void;
+}
+
+/** A Counter or a Gauge: both can be set anew at each scrape in this way. */
+interface PromMetric {
+  reset(): void;
+  inc(labels: Record<string, string>, value: number): void;
+}
+
+export interface PrometheusOptions<Registry = unknown> {
+  /** Where to register; prom-client's default registry if not given. */
+  readonly registers?: Registry[];
+  /** Before each name. Default `'p2pdma_'`. */
+  readonly prefix?: string;
+}
+
+type Sample = readonly [labels: Record<string, string>, value: number];
+
+interface Row {
+  readonly kind: 'Counter' | 'Gauge';
+  readonly name: string;
+  readonly help: string;
+  readonly labels: string[];
+  samples(metrics: Metrics): Iterable<Sample>;
+}
+
+const labelled = (label: string, values: object): Sample[] =>
+  Object.entries(values).map(([key, value]) => [{ [label]: key }, value as number]);
+
+const rows: readonly Row[] = [
+  {
+    kind: 'Counter',
+    name: 'path_bytes_total',
+    help: 'Bytes by the way they went: internal, peerBus, hostBridge, hostDram.',
+    labels: ['path'],
+    samples: ({ path }) => labelled('path', path),
+  },
+  {
+    kind: 'Counter',
+    name: 'bytes_total',
+    help: 'Bytes delivered by reads and accepted by writes.',
+    labels: ['op'],
+    samples: ({ bytes }) => labelled('op', bytes),
+  },
+  {
+    kind: 'Counter',
+    name: 'transfers_total',
+    help: 'Requests that ended.',
+    labels: ['op'],
+    samples: ({ transfers }) => labelled('op', transfers),
+  },
+  {
+    kind: 'Gauge',
+    name: 'streams_by_transport',
+    help: 'Streams since the system was opened, by the transport they had.',
+    labels: ['transport'],
+    samples: ({ transports }) => labelled('transport', transports),
+  },
+  {
+    kind: 'Counter',
+    name: 'errors_total',
+    help: 'Failures by code.',
+    labels: ['code'],
+    samples: ({ errors }) => labelled('code', errors),
+  },
+  {
+    kind: 'Gauge',
+    name: 'in_flight',
+    help: 'Requests on their way.',
+    labels: [],
+    samples: ({ inFlight }) => [[{}, inFlight]],
+  },
+  {
+    kind: 'Gauge',
+    name: 'open',
+    help: 'Open streams and targets.',
+    labels: ['kind'],
+    samples: ({ open }) => labelled('kind', open),
+  },
+  {
+    kind: 'Gauge',
+    name: 'pool_bytes',
+    help: 'Memory mapped for slots.',
+    labels: ['provider'],
+    samples: ({ pools }) => pools.map((pool) => [{ provider: pool.provider ?? 'host' }, pool.bytes]),
+  },
+  {
+    kind: 'Gauge',
+    name: 'pool_slots',
+    help: 'Slots by state.',
+    labels: ['provider', 'state'],
+    samples: ({ pools }) =>
+      pools.flatMap(({ provider: bdf, slots, inUse }): Sample[] => {
+        const provider = bdf ?? 'host';
+        return [
+          [{ provider, state: 'used' }, inUse],
+          [{ provider, state: 'free' }, slots - inUse],
+        ];
+      }),
+  },
+  {
+    kind: 'Gauge',
+    name: 'p2pmem_size_bytes',
+    help: 'Size of a provider’s peer-to-peer memory.',
+    labels: ['provider'],
+    samples: ({ p2pmem }) => p2pmem.map(({ provider, size }) => [{ provider }, size]),
+  },
+  {
+    kind: 'Gauge',
+    name: 'p2pmem_available_bytes',
+    help: 'What of it nobody has mapped.',
+    labels: ['provider'],
+    samples: ({ p2pmem }) => p2pmem.map(({ provider, available }) => [{ provider }, available]),
+  },
+];
+
+/**
+ * Register a system's metrics. They are read when the registry is scraped, not before.
+ *
+ *     import client from 'prom-client';
+ *     prometheusMetrics(system, client);
+ *     await client.register.metrics(); // text
+ */
+export function prometheusMetrics<Registry>(
+  system: System,
+  client: PromClient<Registry>,
+  options: PrometheusOptions<Registry> = {},
+): void {
+  const { prefix = 'p2pdma_', registers } = options;
+  for (const { kind, name, help, labels, samples } of rows) {
+    new client[kind]({
+      name: prefix + name,
+      help,
+      labelNames: labels,
+      ...(registers === undefined ? {} : { registers }),
+      collect() {
+        this.reset();
+        for (const [sample, value] of samples(system.metrics())) this.inc(sample, value);
+      },
+    });
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * What a system did and is doing, in numbers. Nothing is counted for it on the way of a transfer beyond what receipts
+ * need: streams and targets keep their own sums, which are added up when somebody asks, and kept when they close.
+ *
+ *     reader ─┐                          ┌─ system.metrics()
+ *     writer ─┼─ meter(into) ── sum ─────┼─ diagnostics channel `p2pdma:metrics`, when one of them closes
+ *     target ─┘   + totals of the closed └─ prometheusMetrics()
+ */
+import { channel } from 'node:diagnostics_channel';
+import type { PathBytes } from '../backend/backend.js';
+import type { Transport } from './receipt.js';
+
+export interface PoolUse {
+  /** PCI address; null: host memory. */
+  readonly provider: string | null;
+  readonly pools: number;
+  /** Mapped for slots. */
+  readonly bytes: number;
+  readonly slots: number;
+  /** Of these, filling, waiting, lent or being written. */
+  readonly inUse: number;
+}
+
+/** One provider's memory. */
+export interface P2pmemUse {
+  readonly provider: string;
+  readonly size: number;
+  readonly available: number;
+}
+
+/** Numbers since the system was opened, unless they say "now". */
+export interface Metrics {
+  /** Delivered by readers and `Target.read`; accepted by writers and `Target.write`. */
+  readonly bytes: { read: number; write: number };
+  /** Requests that ended. */
+  readonly transfers: { read: number; write: number };
+  /** Bytes by the way they went. */
+  readonly path: PathBytes;
+  /** Streams by the transport they had in the end. */
+  readonly transports: Record<Transport, number>;
+  /** Failures by code; each error counts once, however many streams it ended. */
+  readonly errors: Record<string, number>;
+  /** Requests on their way now. */
+  inFlight: number;
+  /** Open now. */
+  readonly open: { readers: number; writers: number; targets: number };
+  /** Slot pools now, one row per provider. */
+  readonly pools: readonly PoolUse[];
+  /** Providers now. */
+  readonly p2pmem: readonly P2pmemUse[];
+}
+
+/** What the channel carries: who closed, and the sums with it. */
+export interface MetricsEvent {
+  readonly closed: 'reader' | 'writer' | 'target';
+  readonly path: string;
+  readonly metrics: Metrics;
+}
+
+export const METRICS_CHANNEL = 'p2pdma:metrics';
+
+export const metricsChannel = channel(METRICS_CHANNEL);
+
+/** Streams and targets: they know their own sums. */
+export interface Metered {
+  readonly metered: MetricsEvent['closed'];
+  readonly path: string;
+  /** Add what it did so far, and what it has in flight. */
+  meter(into: Metrics): void;
+}
+
+export function noMetrics(): Metrics {
+  return {
+    bytes: { read: 0, write: 0 },
+    transfers: { read: 0, write: 0 },
+    path: { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 },
+    transports: { 'p2p-bus': 0, 'p2p-host-bridge': 0, 'host-memory': 0 },
+    errors: {},
+    inFlight: 0,
+    open: { readers: 0, writers: 0, targets: 0 },
+    pools: [],
+    p2pmem: [],
+  };
+}
+
+export function copyMetrics(from: Metrics): Metrics {
+  return structuredClone(from);
+}
