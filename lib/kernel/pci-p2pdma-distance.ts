@@ -300,7 +300,7 @@ function reasonFor(
       );
     case 'cpu-zen':
       return (
-        `${detour(pair, walk)}, and the CPU (AMD, family ${hex(cpu.family ?? 0)}) passes peer traffic on ` +
+        `${detour(pair, walk)}, and the CPU (AMD, family ${hex(cpu.family ?? 0, 2)}h) passes peer traffic on ` +
         'in its host bridges.'
       );
     case 'host-bridge-listed':

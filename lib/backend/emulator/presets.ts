@@ -160,7 +160,8 @@ const table = {
     functions: underOneSwitch({ host: LISTED, acs: ACS_REDIRECT }),
   },
   'iommu-switch': {
-    description: 'As switch, with an IOMMU that translates: the bus does not pass it, host memory does.',
+    description:
+      'As switch, with an IOMMU that translates: peer traffic stays below the switch and never meets it.',
     cpu: INTEL,
     iommu: 'translating',
     hostBridges: NO_PEERS,
