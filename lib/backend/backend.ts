@@ -193,6 +193,37 @@ export interface LeakReport {
   handles: number;
 }
 
+/** What lies under a name or path, down to the disks. */
+export interface Place {
+  readonly kind: 'namespace' | 'block' | 'file';
+  /** Every block device on the way down, top first: a device-mapper device, a partition, a disk. */
+  readonly layers: readonly {
+    readonly name: string;
+    readonly kind: 'partition' | 'device-mapper' | 'md' | 'stacked' | 'loop' | 'multipath-head' | 'disk';
+  }[];
+  /** The PCI functions that do the disks' DMA. */
+  readonly clients: readonly PciDev[];
+  /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
+  readonly noP2pReason: string | null;
+  /** Null when success proves where the bytes went. */
+  readonly unproven: string | null;
+  /** Who mounts or holds it, in words; null: nobody, as far as is known. */
+  readonly inUse: string | null;
+  /** Of a disk. */
+  readonly partitions: readonly {
+    readonly name: string;
+    readonly size: number;
+    readonly inUse: string | null;
+  }[];
+}
+
+export interface SnapshotOptions {
+  /** Keep the drives' serial numbers; default: leave them out. */
+  readonly withSerials?: boolean;
+  /** The machine's name; default: `'snapshot'`, of an emulated machine its own. */
+  readonly name?: string;
+}
+
 export interface Backend {
   readonly name: 'native' | 'emulator';
   readonly topology: Topology;
@@ -201,7 +232,9 @@ export interface Backend {
   /** Open a namespace by name (`nvme0n1`), device path (`/dev/nvme0n1`) or file path. */
   openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget>;
   /** The machine as JSON that the emulator can run (see the machine schema). */
-  snapshot(): unknown;
+  snapshot(options?: SnapshotOptions): unknown;
+  /** What lies under a namespace, block device or file, without opening it; null: there is no such thing. */
+  locate(nameOrPath: string): Place | null;
   close(): Promise<LeakReport>;
 }
 

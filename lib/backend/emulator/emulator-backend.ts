@@ -19,11 +19,14 @@ import {
   type OpenOptions,
   type PassthroughCommand,
   type PassthroughResult,
+  type Place,
+  type SnapshotOptions,
 } from '../backend.js';
 import type { Topology } from '../topology.js';
 import { EmulatorMemory } from './emulator-memory.js';
 import { EmulatorTarget } from './emulator-target.js';
 import type { Fault, Machine } from './machine.js';
+import { madeUpSerial } from './machine-layout.js';
 import { FileStore } from './namespace-store.js';
 import { type Drive, exhaustPool, noP2pReason, type RunningMachine, releaseReserved } from './running.js';
 
@@ -135,6 +138,29 @@ export class EmulatorBackend implements Backend {
       });
     }
     throw errnoError(ENOENT, 'open', path);
+  }
+
+  locate(nameOrPath: string): Place | null {
+    const name = nameOrPath.replace(/^\/dev\//, '');
+    const nothing = { layers: [], clients: [], unproven: null, inUse: null, partitions: [] };
+    for (const { driver, hardware } of this.#present()) {
+      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns === undefined || this.#files.has(ns)) continue;
+      return {
+        ...nothing,
+        kind: 'namespace',
+        layers: [{ name, kind: 'disk' }],
+        clients: [hardware.pdev],
+        noP2pReason: noP2pReason(driver, this.machine),
+        inUse: (this.#writers.get(name) ?? 0) > 0 ? 'open for writing' : null,
+      };
+    }
+    if (!nameOrPath.includes('/') || name !== nameOrPath) return null;
+    return {
+      ...nothing,
+      kind: 'file',
+      noP2pReason: 'the emulator puts a file on a drive when it is opened; ask about a drive instead',
+    };
   }
 
   /** A file of the host, put on one of the drives as a namespace for as long as it is open. */
@@ -251,9 +277,13 @@ export class EmulatorBackend implements Backend {
   }
 
   /** The machine as it runs: as it was described, without what was pulled out. */
-  snapshot(): Machine {
+  snapshot({ withSerials = false, name }: SnapshotOptions = {}): Machine {
     const { machine, fabric } = this.running;
-    const present = machine.functions.filter((fn) => fabric.isPresent(fabric.topology.find(fn.bdf)!));
+    const present = machine.functions
+      .filter((fn) => fabric.isPresent(fabric.topology.find(fn.bdf)!))
+      .map((fn) =>
+        fn.nvme === null || withSerials ? fn : { ...fn, nvme: { ...fn.nvme, serial: madeUpSerial(fn.bdf) } },
+      );
     const bdfs = new Set(present.map((fn) => fn.bdf));
     const names = new Set(present.map((fn) => fn.nvme?.name));
     const concerns = (fault: Fault): boolean => {
@@ -267,7 +297,7 @@ export class EmulatorBackend implements Backend {
       }
     };
     const faults = machine.faults.filter(concerns);
-    return structuredClone({ ...machine, functions: present, faults }) as Machine;
+    return structuredClone({ ...machine, name: name ?? machine.name, functions: present, faults }) as Machine;
   }
 
   close(): Promise<LeakReport> {

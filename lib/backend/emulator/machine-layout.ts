@@ -131,7 +131,12 @@ function complete(fn: DraftFunction, name: string | null): PlacedFunction {
 }
 
 function completeNvme(nvme: NonNullable<DraftFunction['nvme']>, bdf: string, name: string): NvmeDescription {
-  return { ...nvme, name, serial: nvme.serial ?? `P2P${bdf.replace(/[:.]/g, '').toUpperCase()}` };
+  return { ...nvme, name, serial: nvme.serial ?? madeUpSerial(bdf) };
+}
+
+/** What a drive whose serial number is not told gets. */
+export function madeUpSerial(bdf: string): string {
+  return `P2P${bdf.replace(/[:.]/g, '').toUpperCase()}`;
 }
 
 function completeP2pmem(fn: DraftFunction, bars: readonly PlacedBar[]): MachineFunction['p2pmem'] {

@@ -128,7 +128,12 @@ function schemaError(issues: readonly z.core.$ZodIssue[]): P2pdmaError {
 
 /** The value that is wrong, where it is short enough to say. */
 function received(input: unknown): string {
-  const text = JSON.stringify(input);
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(input);
+  } catch {
+    // A cycle, or a BigInt.
+  }
   return text === undefined || text.length > 60 ? '' : ` (received ${text})`;
 }
 

@@ -5,15 +5,9 @@
  * Real machines have things that a machine description refuses (a BAR whose size is no power of two, a port type
  * that does not fit its place): such a detail is left out, and the function stays.
  */
+import type { SnapshotOptions } from '../backend.js';
 import type { HostBridge, PciBar, PciDev } from '../topology.js';
 import type { Sysfs, SysfsController, SysfsNamespace } from './sysfs.js';
-
-export interface SnapshotOptions {
-  /** Keep the drives' serial numbers. */
-  readonly withSerials?: boolean;
-  /** Default: `'snapshot'`. */
-  readonly name?: string;
-}
 
 /** A plain, JSON-serialisable machine description, version 1. */
 export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): unknown {

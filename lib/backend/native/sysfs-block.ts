@@ -13,7 +13,14 @@ import type { QueueLimits } from '../backend.js';
 import type { IommuMode, PciDev } from '../topology.js';
 import type { Mount } from './mountinfo.js';
 import type { SysfsTree } from './sysfs-attribute.js';
-import { type BlockDevices, type BlockDir, type InUse, type Layer, numberOf } from './sysfs-devices.js';
+import {
+  type BlockDevices,
+  type BlockDir,
+  type InUse,
+  type Layer,
+  numberOf,
+  type PartitionInfo,
+} from './sysfs-devices.js';
 import { fileSystemFacts } from './sysfs-filesystem.js';
 import type { KernelFacts } from './sysfs-kernel.js';
 import { blockSize, MAX_SECTORS, NVME_DISK, type SysfsController } from './sysfs-nvme.js';
@@ -38,6 +45,10 @@ export interface BlockInfo {
   readonly number: string | null;
   /** Every block device on the way down, top first: `['dm-0', 'nvme0n1p1', 'nvme0n1']`. */
   readonly stack: readonly string[];
+  /** The same with what each is. */
+  readonly layers: readonly { readonly name: string; readonly kind: Layer['kind'] }[];
+  /** Of a disk. */
+  readonly partitions: readonly PartitionInfo[];
   readonly disks: readonly BlockDisk[];
   /** The controller, if one only does the DMA. */
   readonly controller: string | null;
@@ -122,6 +133,7 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     device: `/dev/${name.replaceAll('!', '/')}`,
     number: numberOf(dir),
     ...common(under),
+    partitions: context.devices.partitions(device),
     size: sectors === null ? null : sectors * 512,
     readOnly: dir.flag('ro', { optional: true }) ?? false,
     limits: queueLimits(context, device, noP2pReason === null),
@@ -151,6 +163,7 @@ function fileInfo(context: BlockContext, mount: Mount | null, size: number | nul
     device: first === null ? null : `/dev/${first.name.replaceAll('!', '/')}`,
     number: first === null ? null : numberOf(first.dir),
     ...common(under),
+    partitions: [],
     size,
     readOnly: mount?.options.includes('ro') ?? false,
     limits: queueLimits(context, first, reason === null),
@@ -173,6 +186,7 @@ function belowFile(mount: Mount, on: readonly BlockDir[], under: Under): string 
 
 interface Under {
   readonly stack: string[];
+  readonly layers: { name: string; kind: Layer['kind'] }[];
   readonly disks: BlockDisk[];
   /** The topmost refusal. */
   refusal: string | null;
@@ -183,13 +197,14 @@ interface Under {
 const MAX_DEPTH = 32;
 
 function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
-  const under: Under = { stack: [], disks: [], refusal: null, detached: false };
+  const under: Under = { stack: [], layers: [], disks: [], refusal: null, detached: false };
   const seen = new Set<string>();
   const walk = (device: BlockDir, depth: number): void => {
     if (seen.has(device.name) || depth > MAX_DEPTH) return;
     seen.add(device.name);
     under.stack.push(device.name);
     const layer = context.devices.layer(device);
+    under.layers.push({ name: device.name, kind: layer.kind });
     const disk = layer.kind === 'disk' ? diskFacts(context, device) : null;
     under.refusal ??= layerRefusal(device, layer) ?? disk?.refusal ?? null;
     if (disk !== null) under.disks.push(disk.disk);
@@ -204,12 +219,13 @@ function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
   return under;
 }
 
-function common(under: Under): Pick<BlockInfo, 'stack' | 'disks' | 'controller' | 'client'> {
-  const { stack, disks, detached } = under;
+function common(under: Under): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'controller' | 'client'> {
+  const { stack, layers, disks, detached } = under;
   const [first] = disks;
   const one = first !== undefined && !detached && disks.every((disk) => disk.client === first.client);
   return {
     stack,
+    layers,
     disks,
     client: one ? first.client : null,
     controller: one && disks.every((disk) => disk.controller === first.controller) ? first.controller : null,

@@ -5,7 +5,7 @@
 import { posix } from 'node:path';
 import { findMount, type Mount, parseMountinfo } from './mountinfo.js';
 import type { SysfsDir, SysfsTree } from './sysfs-attribute.js';
-import { NVME_DISK } from './sysfs-nvme.js';
+import { MAX_SECTORS, NVME_DISK } from './sysfs-nvme.js';
 
 const MAX_LIST = 4 * 1024 * 1024;
 
@@ -13,6 +13,15 @@ const MAX_LIST = 4 * 1024 * 1024;
 export interface BlockDir {
   readonly name: string;
   readonly dir: SysfsDir;
+}
+
+/** A partition of a disk, for a list. */
+export interface PartitionInfo {
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /** Null when nobody uses it; otherwise who, in words. */
+  readonly inUse: string | null;
 }
 
 /** What a block device is made of. */
@@ -222,6 +231,19 @@ export class BlockDevices {
         return names.map((name) => this.byName(name)).filter((dev) => dev !== null);
     }
     return [first];
+  }
+
+  /** A disk's partitions, in order of their numbers. */
+  partitions(device: BlockDir): PartitionInfo[] {
+    return partitionsOf(device.dir)
+      .map((part) => ({
+        number: part.dir.number('partition', { optional: true }) ?? 0,
+        name: part.name,
+        size: (part.dir.number('size', { max: MAX_SECTORS }) ?? 0) * 512,
+        inUse: this.inUse(part).words,
+      }))
+      .sort((a, b) => a.number - b.number)
+      .map(({ number: _, ...part }) => part);
   }
 
   /** Who uses this device or one of its partitions. */

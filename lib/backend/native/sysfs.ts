@@ -18,7 +18,7 @@ import { controllerDirs, readControllers, type SysfsController } from './sysfs-n
 import { readP2pmem, readPci } from './sysfs-pci.js';
 
 export type { BlockDisk, BlockInfo } from './sysfs-block.js';
-export type { InUse } from './sysfs-devices.js';
+export type { InUse, PartitionInfo } from './sysfs-devices.js';
 export type { IommuFacts, KernelFacts, P2pdmaConfig } from './sysfs-kernel.js';
 export type { CmbRegisters, SysfsController, SysfsNamespace } from './sysfs-nvme.js';
 
