@@ -13,9 +13,11 @@ const house = [
   ['backend/emulator', ['kernel', 'backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'trace']],
   ['backend/native', ['kernel', 'backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'trace']],
   ['streams', ['kernel', 'backend/(backend|topology)', 'errors', 'errno', 'trace']],
-  ['system', ['streams', 'kernel', 'backend', 'errors', 'errno', 'trace']],
+  ['explain', ['kernel', 'backend/(backend|topology)', 'errors']],
+  ['doctor', ['explain', 'kernel', 'backend', 'errors']],
+  ['system', ['explain', 'streams', 'kernel', 'backend', 'errors', 'errno', 'trace']],
   ['prometheus', ['streams', 'system']],
-  ['index', ['prometheus', 'system', 'streams', 'kernel', 'backend', 'errors', 'trace']],
+  ['index', ['prometheus', 'doctor', 'system', 'streams', 'kernel', 'backend', 'errors', 'trace']],
   ['cli', ['index']],
 ];
 

@@ -1,11 +1,18 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import type { Backend, Controller, LeakReport, Mapping } from './backend/backend.js';
+import type { Backend, Controller, LeakReport, Mapping, Place, SnapshotOptions } from './backend/backend.js';
 import { PRESET_NAMES } from './backend/emulator/presets.js';
-import type { PciDev, Topology } from './backend/topology.js';
+import type { Topology } from './backend/topology.js';
 import { P2pdmaError } from './errors.js';
-import { calcMapTypeAndDist, type DistanceVerdict } from './kernel/pci-p2pdma.js';
+import {
+  type ClientVerdict,
+  type Explanation,
+  explain,
+  explainAll,
+  type Hop,
+  type Unreachable,
+} from './explain.js';
 import { StreamContext } from './streams/context.js';
 import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './streams/copy.js';
 import {
@@ -23,7 +30,7 @@ import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 import { TRACE_CHANNEL } from './trace.js';
 
-export type { PipelineDestination, PipelineSource };
+export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
 
 /** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
 export type MachineSpec = string | object;
@@ -40,30 +47,8 @@ export interface SystemOptions {
   root?: string;
   /** Native: what submits I/O where a stream or target does not say otherwise. Default `'auto'`: io_uring, else threads. */
   engine?: 'auto' | 'uring' | 'threads';
-}
-
-/** One client's verdict against a provider: the answer to "why is this pair (not) peer-to-peer?". */
-export interface ClientVerdict {
-  bdf: string;
-  /** Hops, as pci_p2pdma_distance() counts them; −1 if not supported. */
-  distance: number;
-  mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED';
-  /** Functions on the way that redirect peer traffic upwards (ACS). */
-  acs: string[];
-  /** False: some ACS registers could not be read. `mapType` then is what they give if they are clear, and `reason` says so. */
-  acsKnown: boolean;
-  reason: string;
-  /** What would help, or null. */
-  remedy: string | null;
-}
-
-export interface Explanation {
-  provider: string;
-  /** Sum over the clients; −1 if any is not supported. */
-  distance: number;
-  /** Null, or what to know before using the answer: the provider has no p2pmem, or it is not published. */
-  note: string | null;
-  clients: ClientVerdict[];
+  /** Native: only look (topology, explain, snapshot). Needs no addon; there is no I/O and no memory. Default false. */
+  inspect?: boolean;
 }
 
 /** What a receipt will say of the way, known beforehand. */
@@ -165,22 +150,22 @@ export class System {
 
   /**
    * The kernel's verdict for a provider and its clients, computed here, before any I/O. Any two PCI functions may be
-   * asked about (address or controller name); one that has no p2pmem is answered as if it had, and `note` says so.
+   * asked about, by address, controller, namespace, block device or file; one that has no p2pmem is answered as if it
+   * had, and `note` says so.
+   * @throws P2pdmaError ERR_INVALID_ARG_VALUE
    */
   explain(provider: string, clients: readonly string[]): Explanation {
-    const { backend } = this.#context;
-    const from = findFunction(backend, provider, 'provider');
-    const verdicts = clients.map((client) => {
-      const to = findFunction(backend, client, 'client');
-      return clientVerdict(to, calcMapTypeAndDist(backend.topology, from, to));
-    });
-    const unsupported = verdicts.length === 0 || verdicts.some((verdict) => verdict.distance < 0);
-    return {
-      provider: from.bdf,
-      distance: unsupported ? -1 : verdicts.reduce((sum, verdict) => sum + verdict.distance, 0),
-      note: providerNote(from),
-      clients: verdicts,
-    };
+    return explain(this.#context.backend, provider, clients);
+  }
+
+  /** Every provider's verdicts for every NVMe drive; where there is no provider, of every drive as if it were one. */
+  explainAll(): Explanation[] {
+    return explainAll(this.#context.backend);
+  }
+
+  /** What lies under a namespace, block device or file, without opening it; null: there is no such thing. */
+  locate(nameOrPath: string): Place | null {
+    return this.#context.backend.locate(nameOrPath);
   }
 
   /**
@@ -219,9 +204,9 @@ export class System {
     return this.#context.metrics();
   }
 
-  /** This machine as JSON that the emulator can run. */
-  snapshot(): unknown {
-    return this.#context.backend.snapshot();
+  /** This machine as JSON that the emulator can run; without serial numbers unless they are asked for. */
+  snapshot(options: SnapshotOptions = {}): unknown {
+    return this.#context.backend.snapshot(parseOptions(snapshotOptions, options) as SnapshotOptions);
   }
 
   /** For this package's own functions. */
@@ -279,7 +264,7 @@ class MappedAllocation implements Allocation {
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE, ERR_MACHINE_INVALID, ENOENT (machine file)
  */
 export async function openSystem(options: SystemOptions = {}): Promise<System> {
-  const { backend, machine, root, engine } = parseOptions(systemOptions, options);
+  const { backend, machine, root, engine, inspect } = parseOptions(systemOptions, options);
   if (backend === 'native' && machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
@@ -291,7 +276,7 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
     return new System(await openEmulated(machine ?? 'switch'));
   const { openNative } = await import('./backend/native/native-backend.js');
   try {
-    return new System(await openNative(root === undefined ? { engine } : { root, engine }));
+    return new System(await openNative({ engine, inspect, ...(root === undefined ? {} : { root }) }));
   } catch (error) {
     const unavailable = error instanceof P2pdmaError && error.code === 'ERR_BACKEND_UNAVAILABLE';
     if (backend === 'native' || root !== undefined || !unavailable) throw error;
@@ -307,11 +292,17 @@ async function openEmulated(spec: MachineSpec): Promise<Backend> {
   return openEmulator({ machine: await loadMachine(spec) });
 }
 
+const snapshotOptions = z.strictObject({
+  withSerials: z.boolean().optional(),
+  name: z.string().min(1).max(200).optional(),
+});
+
 const systemOptions = z.strictObject({
   backend: z.enum(['auto', 'native', 'emulator']).default('auto'),
   machine: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
   root: z.string().min(1).optional(),
   engine: z.enum(['auto', 'uring', 'threads']).default('auto'),
+  inspect: z.boolean().default(false),
 });
 
 /** The machines that come with the package, by name. */
@@ -370,27 +361,6 @@ export async function pipeline(
 /** The context of this system, or of the shared one. */
 function contextOf(system: System | undefined): OpenContext {
   return async () => (system ?? (await defaultSystem())).context;
-}
-
-function clientVerdict(client: PciDev, verdict: DistanceVerdict): ClientVerdict {
-  const mapType = verdict.possible[0] ?? verdict.mapType;
-  const supported = mapType !== 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
-  return {
-    bdf: client.bdf,
-    distance: supported ? verdict.distance : -1,
-    mapType: mapType.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'],
-    acs: verdict.acs.map((dev) => dev.bdf),
-    acsKnown: verdict.acsKnown,
-    reason: verdict.reason,
-    remedy: verdict.remedy,
-  };
-}
-
-function providerNote(provider: PciDev): string | null {
-  if (provider.p2pmem === null) return `${provider.bdf} provides no p2pmem; answered as if it did`;
-  if (!provider.p2pmem.published)
-    return `the p2pmem of ${provider.bdf} is not published: streams will not choose it`;
-  return null;
 }
 
 const TRACE_BACKLOG = 100_000;
