@@ -8,9 +8,21 @@ export type {
   PassthroughCommand,
   PassthroughResult,
   PathBytes,
+  Place,
   QueueLimits,
+  SnapshotOptions,
 } from './backend/backend.js';
 export type { AcsControl, Bdf, Cpu, HostBridge, PciBar, PciDev, Topology } from './backend/topology.js';
+export {
+  type DiagnoseOptions,
+  type Diagnosis,
+  type DoctorVerdict,
+  diagnose,
+  type Finding,
+  type FindingCheck,
+  type FindingLevel,
+  type Unchecked,
+} from './doctor.js';
 export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
 export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
@@ -26,6 +38,7 @@ export {
   createReadStream,
   createWriteStream,
   type Explanation,
+  type Hop,
   MACHINE_PRESETS,
   type MachineSpec,
   openSystem,
@@ -37,5 +50,6 @@ export {
   System,
   type SystemOptions,
   type TargetOptions,
+  type Unreachable,
 } from './system.js';
 export { TRACE_CHANNEL, type TraceEvent } from './trace.js';

@@ -1,45 +1,277 @@
 import type { Command } from 'commander';
-import type { Explanation } from '../index.js';
-import { type Colours, colours, printable, table } from './format.js';
-import { type MachineOptions, openMachine, withMachine } from './options.js';
+import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
+import { type Colours, colours, columns, json, printable, table, visibleLength, wrap } from './format.js';
+import { inspectMachine, type MachineOptions, withMachine } from './options.js';
 
 export function addExplain(program: Command): void {
   const command = program
     .command('explain')
-    .description('why a provider and its clients can, or cannot, do peer-to-peer DMA')
-    .argument('<provider>', 'whose memory: a PCI address or a controller’s name')
-    .argument('<client...>', 'who does DMA to it');
-  withMachine(command).action(async (provider: string, clients: string[], options: MachineOptions) => {
-    const system = await openMachine(options);
-    try {
-      const explanation = system.explain(provider, clients);
-      const text = options.json
-        ? JSON.stringify(explanation)
-        : describe(explanation, colours(process.stdout));
-      process.stdout.write(`${text}\n`);
-    } finally {
-      await system.close();
+    .description(
+      'why a provider and its clients can, or cannot, do peer-to-peer DMA; without arguments a matrix of all',
+    )
+    .argument(
+      '[provider]',
+      'whose memory: a PCI address, controller, namespace, block device or file (default: all)',
+    )
+    .argument('[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)');
+  withMachine(command)
+    .addHelpText('after', EXAMPLES)
+    .action(async (provider: string | undefined, clients: string[], options: MachineOptions) => {
+      const system = await inspectMachine(options);
+      try {
+        process.stdout.write(`${answer(system, provider, clients, options).join('\n')}\n`);
+      } finally {
+        await system.close();
+      }
+    });
+}
+
+const EXAMPLES = `
+Examples:
+  p2pdma explain                               every provider against every drive
+  p2pdma explain nvme0 nvme1                   the memory of nvme0, DMA by nvme1, hop by hop
+  p2pdma explain nvme0 /mnt/data/file          whatever drive the file is on, and what lies between
+  p2pdma explain --root ./captured             another machine's sys/ and proc/
+  p2pdma explain nvme0 nvme1 --machine acs     an emulated machine`;
+
+function answer(
+  system: System,
+  provider: string | undefined,
+  clients: readonly string[],
+  options: MachineOptions,
+): string[] {
+  const view: View = { system, colour: colours(process.stdout), width: columns(process.stdout) };
+  if (provider === undefined) {
+    const all = system.explainAll();
+    return options.json ? [json({ providers: all })] : matrix(view, all);
+  }
+  const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
+  const explanation = system.explain(provider, clients.length > 0 ? clients : drives);
+  return options.json ? [json(explanation)] : describe(view, explanation);
+}
+
+interface View {
+  readonly system: System;
+  readonly colour: Colours;
+  readonly width: number;
+}
+
+/** `nvme0 0000:03:00.0`, or the address alone. */
+function nameOf({ system }: View, bdf: string): string {
+  const controller = system.controllers.find(({ pdev }) => pdev?.bdf === bdf);
+  return controller === undefined ? bdf : `${printable(controller.name)} ${bdf}`;
+}
+
+function paint(colour: Colours, { mapType, refusal, acsKnown }: ClientVerdict): (text: string) => string {
+  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return colour.red;
+  return mapType === 'THRU_HOST_BRIDGE' || !acsKnown ? colour.yellow : colour.green;
+}
+
+// --- one provider ---
+
+function describe(
+  view: View,
+  { provider, distance, note, clients, unreachable = [] }: Explanation,
+): string[] {
+  const { colour, width } = view;
+  const rows = clients.map((client) => [
+    client.bdf,
+    paint(colour, client)(client.mapType),
+    client.distance < 0 ? '-' : String(client.distance),
+    acsText(client),
+    printable(
+      client.asked === client.bdf || client.asked === client.name ? (client.name ?? '') : client.asked,
+    ),
+  ]);
+  const sum = distance < 0 ? 'none: not supported for all of these' : String(distance);
+  return [
+    `provider ${colour.bold(nameOf(view, provider))}, distance ${sum}`,
+    ...(note === null ? [] : wrap(printable(note), width).map(colour.yellow)),
+    '',
+    ...(rows.length > 0
+      ? [table(['client', 'map type', 'distance', 'ACS redirect', 'name'], rows, colour)]
+      : []),
+    ...unreachable.flatMap((one) => ['', ...wayless(view, one)]),
+    ...clients.flatMap((client) => ['', ...walk(view, provider, client)]),
+  ];
+}
+
+function acsText({ acs, acsKnown }: ClientVerdict): string {
+  const some = acs.length > 2 ? `${acs[0]} and ${acs.length - 1} more` : acs.join(' ');
+  return acsKnown ? some || 'clear' : `unknown ${some}`.trim();
+}
+
+/** The way, hop by hop, and what decided. */
+function walk(view: View, provider: string, client: ClientVerdict): string[] {
+  const { colour, width } = view;
+  const places = client.hops.map(({ at }) => at.length);
+  const kinds = client.hops.map((hop) => visibleLength(kindOf(hop)));
+  const hops = client.hops.flatMap((hop) => {
+    const text = `   ${arrow(hop)}  ${hop.at.padEnd(Math.max(...places))}  ${kindOf(hop).padEnd(Math.max(...kinds))}`;
+    return wrap(remark(view, hop, client), width, `${text}  `).map((line) => line.trimEnd());
+  });
+  const facts: Fact[] = [
+    ['stack', client.stack.length > 1 ? printable(client.stack.join(' ─▶ ')) : '', plain],
+    ['refused', client.refusal === null ? '' : printable(client.refusal), colour.red],
+    ['rule', client.rule, plain],
+    ['why', printable(client.reason), plain],
+    ['unproven', printable(client.unproven ?? ''), colour.yellow],
+    ['remedy', printable(client.remedy ?? ''), plain],
+    ['paste', client.kernelParameter === null ? '' : `"${client.kernelParameter}"`, colour.bold],
+  ];
+  return [
+    colour.bold(`${nameOf(view, client.bdf)} ─▶ memory of ${nameOf(view, provider)}`),
+    ...(hops.length > 0 ? ['', ...hops, ''] : []),
+    ...labelled(view, facts),
+  ];
+}
+
+type Fact = [label: string, text: string, tint: (text: string) => string];
+
+function labelled({ colour, width }: View, facts: readonly Fact[]): string[] {
+  return facts
+    .filter(([, text]) => text !== '')
+    .flatMap(([label, text, tint]) => {
+      const first = `   ${label.padEnd(8)}  `;
+      return wrap(text, width, first).map(
+        (line, i) =>
+          (i === 0 ? colour.dim(first) : line.slice(0, first.length)) + tint(line.slice(first.length)),
+      );
+    });
+}
+
+function wayless(view: View, { asked, reason, remedy, stack }: Unreachable): string[] {
+  return [
+    view.colour.bold(`${printable(asked)}: no PCI client`),
+    ...labelled(view, [
+      ['stack', stack.length > 1 ? printable(stack.join(' ─▶ ')) : '', plain],
+      ['why', printable(reason), view.colour.red],
+      ['remedy', remedy, plain],
+    ]),
+  ];
+}
+
+const plain = (text: string): string => text;
+
+function arrow({ role }: Hop): string {
+  switch (role) {
+    case 'client':
+    case 'up':
+      return '▲';
+    case 'turn':
+    case 'host-bridge':
+      return '◆';
+    case 'down':
+    case 'provider':
+      return '▼';
+    default:
+      return role satisfies never;
+  }
+}
+
+function kindOf({ kind, name }: Hop): string {
+  return name === null ? kind.replaceAll('-', ' ') : printable(name);
+}
+
+function remark({ colour }: View, hop: Hop, client: ClientVerdict): string {
+  const said: string[] = [];
+  if (hop.role === 'client') said.push('does the DMA');
+  if (hop.role === 'provider') {
+    said.push(client.hops.length === 1 ? 'does DMA to memory of its own' : 'the memory is here');
+  }
+  if (hop.role === 'turn') said.push('the common bridge: turns round here');
+  if (hop.acs === 'redirects') {
+    const counts = client.acs.includes(hop.at);
+    said.push(
+      counts
+        ? colour.yellow('ACS redirects peer traffic up')
+        : colour.dim('ACS redirects, but above the common bridge'),
+    );
+  }
+  if (hop.acs === 'unknown') said.push(colour.yellow('ACS unknown'));
+  if (hop.passes !== null)
+    said.push(hop.passes ? colour.green('passes it on') : colour.red('does not pass it on'));
+  if (hop.note !== null) said.push(`(${hop.note})`);
+  return said.join(', ').replace(', (', ' (');
+}
+
+// --- all of them ---
+
+function matrix(view: View, all: readonly Explanation[]): string[] {
+  const { colour, width, system } = view;
+  if (all.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
+  const asIf = all.every(({ note }) => note?.includes('provides no p2pmem') === true);
+  const drives = all[0]!.clients;
+  const label = (bdf: string) => nameOf(view, bdf).split(' ')[0]!;
+  const heads = drives.map(({ bdf }) => label(bdf));
+  const first = Math.max('provider'.length, ...all.map(({ provider }) => nameOf(view, provider).length));
+  const cell = Math.max(...heads.map((head) => head.length), 'refused'.length) + 2;
+  const most = Math.max(1, Math.floor((width - first - 2) / cell));
+  const tables: string[] = [];
+  for (let from = 0; from < drives.length; from += most) {
+    const rows = all.map(({ provider, clients }) => [
+      nameOf(view, provider),
+      ...clients.slice(from, from + most).map((client) => paint(colour, client)(short(provider, client))),
+    ]);
+    tables.push(table(['provider', ...heads.slice(from, from + most)], rows, colour), '');
+  }
+  const note = asIf ? 'no function has p2pmem; answered as if every drive had' : null;
+  const unpublished = all.filter(({ note: own }) => !asIf && own !== null);
+  return [
+    ...(note === null ? [] : [colour.yellow(note), '']),
+    ...tables,
+    ...wrap(
+      'rows: whose memory; columns: who does the DMA. own: inside the drive; bus N: peer to peer, N hops; ' +
+        'bridge N: through the host bridge; refused: the kernel will not; ?: ACS could not be read',
+      width,
+    ).map(colour.dim),
+    ...unpublished.flatMap((row) => wrap(printable(row.note!), width).map(colour.yellow)),
+    ...troubles(view, all),
+    ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
+  ];
+}
+
+function short(provider: string, { bdf, mapType, distance, acsKnown }: ClientVerdict): string {
+  if (bdf === provider && mapType === 'BUS_ADDR') return acsKnown ? 'own' : 'own ?';
+  if (mapType === 'NOT_SUPPORTED') return 'refused';
+  return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${acsKnown ? '' : ' ?'}`;
+}
+
+/** For each rule and remedy that stands in the way: one pair's words, and how many there are. */
+function troubles(view: View, all: readonly Explanation[]): string[] {
+  const { colour, width } = view;
+  const byCause = new Map<string, { provider: string; clients: ClientVerdict[] }>();
+  for (const { provider, clients } of all) {
+    for (const client of clients) {
+      if (client.remedy === null) continue;
+      const key = `${client.rule} ${client.kernelParameter === null ? client.remedy : ''}`;
+      const cause = byCause.get(key) ?? { provider, clients: [] };
+      cause.clients.push(client);
+      byCause.set(key, cause);
     }
+  }
+  return [...byCause.values()].flatMap(({ provider, clients }) => {
+    const [first] = clients;
+    const more = clients.length > 1 ? ` (${clients.length} pairs; the first: ${nameOf(view, provider)})` : '';
+    const redirecting = [
+      ...new Set(clients.flatMap(({ acs, kernelParameter }) => (kernelParameter ? acs : []))),
+    ];
+    const paste = redirecting.length > 0 ? `"pci=disable_acs_redir=${redirecting.sort().join(';')}"` : null;
+    return [
+      '',
+      colour.bold(`${first!.rule}${more}`),
+      ...wrap(printable(first!.reason), width, '   '),
+      ...wrap(printable(first!.remedy!), width, `   ${colour.yellow('remedy')}  `),
+      ...(paste === null || clients.length === 1
+        ? []
+        : [`   ${colour.dim('all of them')}  ${colour.bold(paste)}`]),
+    ];
   });
 }
 
-function describe({ provider, distance, note, clients }: Explanation, colour: Colours): string {
-  const rows = clients.map((client) => [
-    client.bdf,
-    client.mapType === 'NOT_SUPPORTED' ? colour.red(client.mapType) : colour.green(client.mapType),
-    client.distance < 0 ? '-' : String(client.distance),
-    client.acsKnown ? client.acs.join(' ') || 'clear' : 'unknown',
-  ]);
-  const details = clients.flatMap((client) => [
-    '',
-    `${colour.bold(client.bdf)}: ${printable(client.reason)}`,
-    ...(client.remedy === null ? [] : [`  ${colour.yellow('remedy')}: ${printable(client.remedy)}`]),
-  ]);
-  return [
-    `provider ${colour.bold(provider)}, distance ${distance < 0 ? 'none: not supported for all of these' : distance}`,
-    ...(note === null ? [] : [colour.yellow(printable(note))]),
-    '',
-    table(['client', 'map type', 'distance', 'ACS redirect'], rows, colour),
-    ...details,
-  ].join('\n');
+function fabrics({ controllers }: System): string[] {
+  const far = controllers.filter(({ pdev }) => pdev === null);
+  if (far.length === 0) return [];
+  const names = far.map(({ name, transport }) => `${printable(name)} (${printable(transport)})`).join(', ');
+  return ['', `left out, no PCI function here does their DMA: ${names}`];
 }

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from 'node:util';
 import Table from 'cli-table3';
 import picocolors from 'picocolors';
 
@@ -24,12 +25,57 @@ export function bytes(count: number): string {
   return `${value.toFixed(digits)} ${UNITS[unit]}`;
 }
 
+// Control characters (C0, DEL, C1), and those that turn the direction of text around or end a line.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
 /** Text from outside (device names, paths) with its control characters made visible. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (character) => {
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  return text.replace(UNPRINTABLE, (character) => {
+    const code = character.charCodeAt(0).toString(16);
+    return code.length > 2 ? `\\u{${code}}` : `\\x${code.padStart(2, '0')}`;
   });
+}
+
+/** JSON that a terminal shows as it is: JSON.stringify leaves DEL, C1 and bidirectional controls alone. */
+export function json(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(UNPRINTABLE, (character) =>
+    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/** How wide to write: the terminal's columns, or what COLUMNS says; otherwise without a limit, so that lines can be searched. */
+export function columns(stream: NodeJS.WriteStream): number {
+  const wanted = stream.isTTY === true ? stream.columns : Number(process.env.COLUMNS);
+  return wanted >= 40 ? wanted : stream.isTTY === true ? 80 : Number.POSITIVE_INFINITY;
+}
+
+/** The columns a coloured text takes. */
+export function visibleLength(text: string): number {
+  return stripVTControlCharacters(text).length;
+}
+
+/** `first` and the text behind it, broken between words; further lines begin with `rest`. */
+export function wrap(
+  text: string,
+  width: number,
+  first = '',
+  rest = ' '.repeat(visibleLength(first)),
+): string[] {
+  const lines: string[] = [];
+  let line = first;
+  let empty = true;
+  for (const word of text.split(' ')) {
+    if (!empty && visibleLength(line) + 1 + visibleLength(word) > width) {
+      lines.push(line);
+      line = rest;
+      empty = true;
+    }
+    line += empty ? word : ` ${word}`;
+    empty = false;
+  }
+  lines.push(line);
+  return lines;
 }
 
 /** Aligned columns without lines. */

@@ -1,52 +1,134 @@
 import type { Command } from 'commander';
-import { bytes, colours, printable, table } from './format.js';
-import { type MachineOptions, openMachine, withMachine } from './options.js';
+import type { Controller, Place, System } from '../index.js';
+import { bytes, type Colours, colours, columns, json, printable, table, wrap } from './format.js';
+import { inspectMachine, type MachineOptions, withMachine } from './options.js';
 
 export function addList(program: Command): void {
   withMachine(
-    program.command('list').description('the NVMe controllers, their namespaces and their CMBs'),
+    program
+      .command('list')
+      .description('the NVMe controllers, their namespaces and their CMBs, and what lies on top of them'),
   ).action(async (options: MachineOptions) => {
-    const system = await openMachine(options);
+    const system = await inspectMachine(options);
     try {
-      const controllers = system.controllers.map(({ name, pdev, transport, model, namespaces, cmb }) => ({
-        name,
-        bdf: pdev?.bdf ?? null,
-        transport,
-        model,
-        namespaces,
-        cmb: cmb === null ? null : { ...cmb, available: pdev?.p2pmem?.available ?? 0 },
-      }));
-      if (options.json) {
-        process.stdout.write(`${JSON.stringify({ backend: system.backend, controllers })}\n`);
-        return;
-      }
-      if (controllers.length === 0) {
-        process.stdout.write('no NVMe controllers (try --backend emulator)\n');
-        return;
-      }
-      const rows = controllers.flatMap((c) =>
-        (c.namespaces.length > 0 ? c.namespaces : [null]).map((ns, i) => [
-          i === 0 ? printable(c.name) : '',
-          i === 0 ? (c.bdf ?? `(${printable(c.transport)})`) : '',
-          ns === null ? '-' : printable(ns.name),
-          ns === null ? '-' : bytes(ns.size),
-          ns === null ? '-' : String(ns.logicalBlockSize),
-          i === 0 ? cmbText(c.cmb) : '',
-        ]),
-      );
-      const head = ['controller', 'address', 'namespace', 'size', 'block', 'CMB'];
-      process.stdout.write(`${table(head, rows, colours(process.stdout))}\n`);
+      const controllers = system.controllers.map((controller) => describe(system, controller));
+      const text = options.json
+        ? json({ backend: system.backend, controllers })
+        : draw(controllers, colours(process.stdout), columns(process.stdout)).join('\n');
+      process.stdout.write(`${text}\n`);
     } finally {
       await system.close();
     }
   });
 }
 
-function cmbText(
-  cmb: { size: number; available: number; published: boolean; unusable: string | null } | null,
-): string {
-  if (cmb === null) return 'none';
-  if (!cmb.published)
-    return `${bytes(cmb.size)}, not published: ${printable(cmb.unusable ?? 'no reason known')}`;
-  return `${bytes(cmb.size)}, ${bytes(cmb.available)} free`;
+interface Namespace {
+  name: string;
+  nsid: number;
+  size: number;
+  logicalBlockSize: number;
+  /** It is a multipath head. */
+  multipath: boolean;
+  /** Why CMB memory cannot be given to it, or null. */
+  noP2pReason: string | null;
+  /** Who mounts or holds it or its partitions, or null. */
+  inUse: string | null;
+  partitions: Place['partitions'];
+}
+
+interface Described {
+  name: string;
+  bdf: string | null;
+  transport: string;
+  model: string | null;
+  namespaces: Namespace[];
+  cmb: { size: number; available: number; published: boolean; unusable: string | null } | null;
+}
+
+function describe(system: System, controller: Controller): Described {
+  const { name, pdev, transport, model, namespaces, cmb } = controller;
+  return {
+    name,
+    bdf: pdev?.bdf ?? null,
+    transport,
+    model,
+    namespaces: namespaces.map((ns) => {
+      const place = system.locate(ns.name);
+      return {
+        name: ns.name,
+        nsid: ns.nsid,
+        size: ns.size,
+        logicalBlockSize: ns.logicalBlockSize,
+        multipath: place?.layers[0]?.kind === 'multipath-head',
+        noP2pReason: place?.noP2pReason ?? null,
+        inUse: place?.inUse ?? null,
+        partitions: place?.partitions ?? [],
+      };
+    }),
+    cmb: cmb === null ? null : { ...cmb, available: pdev?.p2pmem?.available ?? 0 },
+  };
+}
+
+function draw(controllers: readonly Described[], colour: Colours, width: number): string[] {
+  if (controllers.length === 0) {
+    return ['no NVMe controllers (`p2pdma doctor` says more; --backend emulator shows an emulated machine)'];
+  }
+  const rows = controllers.flatMap((c) =>
+    (c.namespaces.length > 0 ? c.namespaces : [null]).map((ns, i) => ({
+      cells: [
+        i === 0 ? printable(c.name) : '',
+        i === 0 ? (c.bdf ?? `(${printable(c.transport)})`) : '',
+        ns === null ? '-' : printable(ns.name),
+        ns === null ? '-' : bytes(ns.size),
+        ns === null ? '-' : String(ns.logicalBlockSize),
+        i === 0 ? cmbText(c) : '',
+      ],
+      remarks: [
+        ...(i === 0 && c.cmb !== null && !c.cmb.published ? [unpublished(c.cmb.unusable, colour)] : []),
+        ...(ns === null ? [] : remarks(c, ns, colour)),
+      ],
+    })),
+  );
+  const head = ['controller', 'address', 'namespace', 'size', 'block', 'CMB'];
+  const [first, ...lines] = table(
+    head,
+    rows.map(({ cells }) => cells),
+    colour,
+  ).split('\n');
+  return [
+    first!,
+    ...lines.flatMap((line, i) => [
+      line,
+      ...rows[i]!.remarks.flatMap((remark) => wrap(remark, width, `${' '.repeat(12)}${colour.dim('└')} `)),
+    ]),
+  ];
+}
+
+function cmbText({ cmb, bdf }: Described): string {
+  if (cmb === null) return bdf === null ? '-' : 'none';
+  return cmb.published
+    ? `${bytes(cmb.size)}, ${bytes(cmb.available)} free`
+    : `${bytes(cmb.size)}, not published: see below`;
+}
+
+function unpublished(reason: string | null, colour: Colours): string {
+  return `${colour.yellow('CMB not published:')} ${printable(reason ?? 'no reason known')}`;
+}
+
+/** What a person who is about to copy should know of it. */
+function remarks({ bdf, transport }: Described, ns: Namespace, colour: Colours): string[] {
+  const said: string[] = [];
+  if (bdf === null) {
+    said.push(
+      `${colour.yellow(`over ${printable(transport)}:`)} no PCI function here does its DMA, host memory only`,
+    );
+  } else if (ns.noP2pReason !== null) {
+    said.push(`${colour.yellow('no peer-to-peer:')} ${printable(ns.noP2pReason)}`);
+  }
+  const held = ns.partitions.some(({ inUse }) => inUse !== null);
+  for (const { name, size, inUse } of ns.partitions) {
+    said.push(`${printable(name)} ${bytes(size)}${inUse === null ? '' : `, ${printable(inUse)}`}`);
+  }
+  if (ns.inUse !== null && !held) said.push(printable(ns.inUse));
+  return said;
 }

@@ -4,9 +4,11 @@ import { Command } from 'commander';
 import { P2pdmaError } from '../index.js';
 import { addCopy } from './copy.js';
 import { addDemo } from './demo.js';
+import { addDoctor } from './doctor.js';
 import { addExplain } from './explain.js';
 import { colours, printable } from './format.js';
 import { addList } from './list.js';
+import { addSnapshot } from './snapshot.js';
 import { addTopo } from './topo.js';
 
 /** Exit codes: 0 done; 1 it could not be done; 2 it was asked for wrongly. */
@@ -28,7 +30,7 @@ const program = new Command('p2pdma')
   .version(version)
   .showSuggestionAfterError()
   .exitOverride();
-for (const add of [addCopy, addList, addTopo, addExplain, addDemo]) add(program);
+for (const add of [addCopy, addList, addTopo, addExplain, addDoctor, addSnapshot, addDemo]) add(program);
 for (const command of program.commands) command.exitOverride().showSuggestionAfterError();
 
 try {

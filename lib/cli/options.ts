@@ -61,3 +61,12 @@ export function openMachine(options: MachineOptions): Promise<System> {
   if (options.root !== undefined) wanted.root = options.root;
   return openSystem(wanted);
 }
+
+/** The same for commands that only look: natively they need no addon, and never show an emulated machine in its place. */
+export function inspectMachine(options: MachineOptions): Promise<System> {
+  const { backend, machine, root } = options;
+  const wanted: SystemOptions = { backend, inspect: true };
+  if (machine !== undefined) wanted.machine = machine;
+  if (root !== undefined) wanted.root = root;
+  return openSystem(wanted);
+}
