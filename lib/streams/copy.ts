@@ -7,6 +7,7 @@ import type { BlockTarget } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import {
   copyOptions,
+  type OnProgress,
   parseOptions,
   type ReadStreamOptions,
   readOptions,
@@ -28,7 +29,7 @@ import type { Receipt } from './receipt.js';
 import { Target } from './target.js';
 import { P2pWriteStream } from './write-stream.js';
 
-export interface CopyOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emitClose' | 'canary'> {
+export interface CopyOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emitClose'> {
   /** Where the first byte goes in every destination. */
   destinationStart?: number;
   flags?: WriteStreamOptions['flags'];
@@ -36,8 +37,10 @@ export interface CopyOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emit
   force?: boolean;
   /** Read the destinations back through host memory and compare; a difference is ERR_VERIFY_MISMATCH with its offset. */
   verify?: boolean;
-  /** Called ten times a second with the bytes written by the slowest destination, and the total if it is known. */
-  onProgress?: (bytes: number, total: number | null) => void;
+  /** End early but cleanly when aborted: what was read is written, flushed and in the receipt. */
+  stop?: AbortSignal;
+  /** Called ten times a second. */
+  onProgress?: OnProgress;
 }
 
 export type PipelineSource = string | URL | Target | P2pReadStream | Readable;
@@ -56,16 +59,26 @@ export async function copy(
   let reader: Readable;
   let writers: Writable[];
   try {
-    parseOptions(copyOptions, options);
-    checkEnds(source, ends, options);
-    await checkPlaces(system, source, ends, options);
+    await checkCopy(system, source, ends, options);
     ({ reader, writers } = await openEnds(system, source, ends, options));
   } catch (error) {
     for (const stream of given) if (isStream(stream)) stream.destroy();
     throw error;
   }
-  const { verify, signal, onProgress } = options;
-  return run(reader, writers, { verify, signal, onProgress });
+  const { verify, signal, stop, onProgress } = options;
+  return run(reader, writers, { verify, signal, stop, onProgress });
+}
+
+/** What can be known to be wrong with a copy before a destination is opened. */
+export async function checkCopy(
+  system: OpenContext,
+  source: PipelineSource,
+  ends: readonly PipelineDestination[],
+  options: CopyOptions,
+): Promise<void> {
+  parseOptions(copyOptions, options);
+  checkEnds(source, ends, options);
+  await checkPlaces(system, source, ends, options);
 }
 
 function checkEnds(
@@ -182,7 +195,7 @@ async function openEnds(
   options: CopyOptions,
 ): Promise<{ reader: Readable; writers: Writable[] }> {
   const { engine = 'auto', destinationStart, verify = false } = options;
-  const readSettings: ReadStreamOptions = { ...pick(options, readOptions), canary: verify };
+  const readSettings: ReadStreamOptions = { canary: verify, ...pick(options, readOptions) };
   const writeSettings: WriteStreamOptions = pick(options, writeOptions);
   if (destinationStart === undefined) delete writeSettings.start;
   else writeSettings.start = destinationStart;

@@ -3,7 +3,10 @@
  * command's help and the documentation say.
  */
 import { z } from 'zod';
+import type { Bdf } from '../backend/topology.js';
 import { type ErrorCode, P2pdmaError } from '../errors.js';
+import { Pace } from './pace.js';
+import type { Transport } from './receipt.js';
 
 /** Default chunk: large enough that per-chunk costs vanish, small enough that two pipes share a 16 MiB CMB. */
 export const DEFAULT_CHUNK = 512 * 1024;
@@ -47,6 +50,12 @@ export const readOptions = z.strictObject({
     .boolean()
     .describe('Skip holes: they are not read, and this package’s writers leave or punch holes.')
     .default(false),
+  bandwidth: z
+    .union([z.number().positive(), z.instanceof(Pace)])
+    .describe(
+      'At most so many bytes per second are read (or a Pace, for several streams together); holes are free.',
+    )
+    .optional(),
   canary: z
     .boolean()
     .describe('Poison each slot before its read and fail if it comes back unchanged.')
@@ -63,17 +72,26 @@ export const writeOptions = z.strictObject({
   force: z.boolean().describe('Write to a device that is in use.').default(false),
 });
 
+/** Bytes written by the slowest destination, how many there will be (if known), and the way they go (once chosen). */
+export type OnProgress = (
+  bytes: number,
+  total: number | null,
+  route: { readonly transport: Transport; readonly provider: Bdf | null } | null,
+) => void;
+
 /** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */
 export const copyOptions = z.strictObject({
-  ...readOptions.omit({ autoClose: true, emitClose: true, canary: true }).shape,
+  ...readOptions.omit({ autoClose: true, emitClose: true }).shape,
   ...writeOptions.pick({ flags: true, flush: true, force: true }).shape,
   destinationStart: offset.describe('First byte to be written in each destination.').default(0),
   verify: z.boolean().describe('Read the destinations back through host memory and compare.').default(false),
+  stop: z
+    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'expected an AbortSignal' })
+    .describe('Ends the copy early but cleanly: what was read is written, flushed and in the receipt.')
+    .optional(),
   onProgress: z
-    .custom<(bytes: number, total: number | null) => void>((value) => typeof value === 'function', {
-      error: 'expected a function',
-    })
-    .describe('Called ten times a second with the bytes written, and the total if it is known.')
+    .custom<OnProgress>((value) => typeof value === 'function', { error: 'expected a function' })
+    .describe('Called ten times a second with the bytes written, the total if it is known, and the route.')
     .optional(),
 });
 

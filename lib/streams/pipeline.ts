@@ -3,6 +3,7 @@ import { finished } from 'node:stream/promises';
 import { ENOSPC } from '../errno.js';
 import { errnoError, P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
+import type { OnProgress } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import { type Receipt, worse } from './receipt.js';
 import { hostRoute } from './route.js';
@@ -14,8 +15,10 @@ export interface RunOptions {
   /** Read every destination back through host memory and compare. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Called ten times a second with the bytes written by the slowest destination, and how many there will be (if known). */
-  readonly onProgress?: ((bytes: number, total: number | null) => void) | undefined;
+  /** End early but cleanly when aborted. */
+  readonly stop?: AbortSignal | undefined;
+  /** Called ten times a second. */
+  readonly onProgress?: OnProgress | undefined;
 }
 
 /**
@@ -38,6 +41,7 @@ export async function run(
   const abort = () => fail(abortError(options.signal!));
   if (options.signal?.aborted) abort();
   options.signal?.addEventListener('abort', abort, { once: true });
+  const stop = () => stopEarly(source, destinations);
 
   const passing = options.verify && !(source instanceof P2pReadStream) ? new PassingDigest() : null;
   let progress: NodeJS.Timeout | undefined;
@@ -48,6 +52,8 @@ export async function run(
         source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
       progress = watch(source, destinations, options.onProgress);
       for (const destination of destinations) source.pipe(destination);
+      options.stop?.addEventListener('abort', stop, { once: true });
+      if (options.stop?.aborted) stop();
       await Promise.all(destinations.map((destination) => finished(destination)));
     }
   } catch (error) {
@@ -55,6 +61,7 @@ export async function run(
   } finally {
     clearInterval(progress);
     options.signal?.removeEventListener('abort', abort);
+    options.stop?.removeEventListener('abort', stop);
   }
   if (failure !== null) {
     for (const stream of all) await settle(stream);
@@ -62,9 +69,11 @@ export async function run(
   }
 
   const receipt = merge(source, destinations);
-  options.onProgress?.(receipt.bytes, receipt.bytes);
+  const { bytes, transport, provider } = receipt;
+  options.onProgress?.(bytes, bytes, { transport, provider });
   try {
-    if (options.verify) await verify(source, destinations, receipt, passing);
+    if (options.verify && !options.stop?.aborted)
+      await verify(source, destinations, receipt, passing, options.stop);
   } finally {
     for (const stream of all) await settle(stream);
   }
@@ -102,8 +111,22 @@ function watch(
       d instanceof P2pWriteStream ? d.bytesWritten : Number.POSITIVE_INFINITY,
     );
     const slowest = Math.min(...written);
-    onProgress(Number.isFinite(slowest) ? slowest : 0, total);
+    onProgress(Number.isFinite(slowest) ? slowest : 0, total, routeOf(source));
   }, 100);
+}
+
+function routeOf(source: Readable): Parameters<OnProgress>[2] {
+  if (!(source instanceof P2pReadStream)) return { transport: 'host-memory', provider: null };
+  const { transport, receipt } = source;
+  return transport === null ? null : { transport, provider: receipt.provider };
+}
+
+/** No more is read; what was read is written. */
+function stopEarly(source: Readable, destinations: readonly Writable[]): void {
+  if (source instanceof P2pReadStream) return source.stop();
+  source.unpipe();
+  source.destroy();
+  for (const destination of destinations) destination.end();
 }
 
 /** Destroyed or finished, wait until its I/O is over and its target closed. */
@@ -152,6 +175,7 @@ async function verify(
   destinations: readonly Writable[],
   receipt: Receipt,
   passing: PassingDigest | null,
+  stop: AbortSignal | undefined,
 ): Promise<void> {
   for (const destination of destinations) {
     if (!(destination instanceof P2pWriteStream)) {
@@ -173,6 +197,7 @@ async function verify(
             range,
             receipt.bytes,
             allocate,
+            stop,
           );
         } finally {
           await source.context!.closeTarget(from);
@@ -184,7 +209,7 @@ async function verify(
       await context.closeTarget(target);
     }
   }
-  receipt.verified = true;
+  receipt.verified = !stop?.aborted;
 }
 
 export function abortError(signal: AbortSignal): P2pdmaError {

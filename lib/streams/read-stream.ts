@@ -14,6 +14,7 @@ import {
   type ReadStreamOptions,
   readOptions,
 } from './options.js';
+import { Pace } from './pace.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import { assertChunkFits, type Slot, SlotPool } from './slot-pool.js';
@@ -79,6 +80,9 @@ export class P2pReadStream extends Readable implements Metered {
   #end = 0;
   /** Sparse reading: where the data that is being read ends. */
   #dataEnd = Number.POSITIVE_INFINITY;
+  #pace: Pace | null;
+  #paceTimer: NodeJS.Timeout | null = null;
+  #stopped = false;
   #demand = false;
   /** Pushed slots that may still sit in this stream's own buffer. */
   #buffered: Slot[] = [];
@@ -105,6 +109,8 @@ export class P2pReadStream extends Readable implements Metered {
       emitClose: settings.emitClose,
     });
     this.#options = settings;
+    const { bandwidth } = settings;
+    this.#pace = typeof bandwidth === 'number' ? new Pace(bandwidth) : (bandwidth ?? null);
     this.#source = source;
     this.#opened.promise.catch(() => {});
     this.path = source.path;
@@ -173,6 +179,14 @@ export class P2pReadStream extends Readable implements Metered {
     this.#pool.release(chunk);
   }
 
+  /** End early: no further read begins; what was read, or is being read, is delivered, and then the stream ends. */
+  stop(): void {
+    this.#stopped = true;
+    if (this.#target === null) return;
+    this.#end = Math.min(this.#end, this.#next);
+    this.#pump();
+  }
+
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean | undefined }): T {
     const end = lendingEndOf(destination);
     if (end !== null) {
@@ -212,7 +226,7 @@ export class P2pReadStream extends Readable implements Metered {
             );
           }
           this.#next = start;
-          this.#end = Math.min(end + 1, target.size);
+          this.#end = this.#stopped ? start : Math.min(end + 1, target.size);
         } catch (error) {
           this.#opened.reject(error as Error);
           return callback(error as Error);
@@ -379,6 +393,7 @@ export class P2pReadStream extends Readable implements Metered {
         jobs.push(this.#skip(hole));
         continue;
       }
+      if (this.#pace !== null && this.#mustWait(this.#pace)) break;
       const job = this.#job();
       if (job === null) break;
       job.offset = this.#next - (this.#next % block);
@@ -389,6 +404,7 @@ export class P2pReadStream extends Readable implements Metered {
       if (job.slot === null) job.view = this.#context!.backend.memory.allocBuffer(length);
       else job.view = length === this.#chunk ? job.slot.buffer : job.slot.buffer.subarray(0, length);
       this.#next = job.offset + job.to;
+      this.#pace?.spend(job.to - job.from, performance.now());
       jobs.push(job);
       this.#start(job);
     }
@@ -398,6 +414,17 @@ export class P2pReadStream extends Readable implements Metered {
       this.#ended = performance.now();
       this.push(null);
     }
+  }
+
+  /** True: the next read is not due yet; the pump goes on when it is. */
+  #mustWait(pace: Pace): boolean {
+    const delay = pace.delay(performance.now());
+    if (delay === 0) return false;
+    this.#paceTimer ??= setTimeout(() => {
+      this.#paceTimer = null;
+      this.#pump();
+    }, Math.ceil(delay));
+    return true;
   }
 
   /** Length of the hole that begins at the next byte; 0: data does. */
@@ -540,6 +567,7 @@ export class P2pReadStream extends Readable implements Metered {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#ended ||= performance.now();
     if (error !== null) this.#context?.failed(error);
+    if (this.#paceTimer !== null) clearTimeout(this.#paceTimer);
     this.#opened.reject(error ?? new P2pdmaError('ERR_STREAM_DESTROYED', `'${this.path}' was closed`));
     const finish = () => {
       this.#idle = null;

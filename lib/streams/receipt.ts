@@ -27,6 +27,8 @@ export interface Receipt {
   verified: boolean;
   /** `sha256:<hex>` of the verified bytes, or null. */
   digest: string | null;
+  /** With a journal: how many bytes had been copied before, and are not in `bytes`. */
+  resumedFrom?: number;
 }
 
 const rank: Record<Transport, number> = { 'p2p-bus': 0, 'p2p-host-bridge': 1, 'host-memory': 2 };

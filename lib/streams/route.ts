@@ -54,7 +54,11 @@ export function findFunction(backend: Backend, nameOrBdf: string, option: string
  * (The kernel's pci_p2pmem_find_many() breaks ties at random to spread load over many orchestrators; one
  * copy wants the same answer every time.)
  */
-export function chooseRoute(backend: Backend, targets: readonly BlockTarget[], options: RouteOptions): Route {
+export function chooseRoute(
+  backend: Backend,
+  targets: readonly Pick<BlockTarget, 'name' | 'client' | 'noP2pReason' | 'unproven'>[],
+  options: RouteOptions,
+): Route {
   if (options.provider === 'none') return hostRoute('host memory was asked for (provider: none)');
   if (options.memory === 'host') return hostRoute('host memory was asked for (memory: host)');
 

@@ -38,7 +38,7 @@ async function* readBack({ target, start }: Range, bytes: number, allocate: (byt
 }
 
 /**
- * Compare `bytes` bytes of two targets. Resolves to the digest of the destination.
+ * Compare `bytes` bytes of two targets. Resolves to the digest of the destination; null when it was stopped.
  * @throws P2pdmaError ERR_VERIFY_MISMATCH with the offset (in the destination) of the first byte that differs
  */
 export async function verifyRanges(
@@ -46,7 +46,8 @@ export async function verifyRanges(
   destination: Range,
   bytes: number,
   allocate: (bytes: number) => Uint8Array,
-): Promise<string> {
+  stop?: AbortSignal,
+): Promise<string | null> {
   const hash = createHash('sha256');
   const left = readBack(source, bytes, allocate);
   const right = readBack(destination, bytes, allocate);
@@ -55,6 +56,7 @@ export async function verifyRanges(
   let b = Buffer.alloc(0);
   try {
     for (let done = 0; done < bytes; ) {
+      if (stop?.aborted) return null;
       if (a.length === 0) a = toBuffer((await left.next()).value!);
       if (b.length === 0) {
         b = toBuffer((await right.next()).value!);

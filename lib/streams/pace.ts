@@ -1,0 +1,25 @@
+/** How much lateness is made up for: timers come late, and what a slow drive left unused is not saved up for a burst. */
+const SLACK_MS = 100;
+
+/** A limit in bytes per second, for one stream or for several together: each transfer pushes the moment at which the next may begin. */
+export class Pace {
+  readonly #bytesPerMs: number;
+  #due = 0;
+
+  /** @throws RangeError not a number > 0 */
+  constructor(bytesPerSecond: number) {
+    if (!(bytesPerSecond > 0))
+      throw new RangeError(`bytesPerSecond must be > 0 (received ${bytesPerSecond})`);
+    this.#bytesPerMs = bytesPerSecond / 1000;
+  }
+
+  /** Milliseconds until the next transfer may begin; 0: now. */
+  delay(now: number): number {
+    return Math.max(0, this.#due - now);
+  }
+
+  /** A transfer of so many bytes begins. */
+  spend(bytes: number, now: number): void {
+    this.#due = Math.max(this.#due, now - SLACK_MS) + bytes / this.#bytesPerMs;
+  }
+}
