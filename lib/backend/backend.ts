@@ -217,6 +217,19 @@ export interface Place {
   }[];
 }
 
+/** What a target would be, were it opened to be copied from or to. */
+export interface Foreseen {
+  /** The PCI function that would do its DMA. */
+  readonly client: PciDev | null;
+  readonly noP2pReason: string | null;
+  readonly unproven: string | null;
+  /** Who mounts or holds it, in words; null: nobody, as far as is known. */
+  readonly inUse: string | null;
+  readonly readOnly: boolean;
+  /** What a device keeps when it gets another name (a WWN, a UUID); null: it has none, or is a file. */
+  readonly identity: string | null;
+}
+
 export interface SnapshotOptions {
   /** Keep the drives' serial numbers; default: leave them out. */
   readonly withSerials?: boolean;
@@ -235,6 +248,10 @@ export interface Backend {
   snapshot(options?: SnapshotOptions): unknown;
   /** What lies under a namespace, block device or file, without opening it; null: there is no such thing. */
   locate(nameOrPath: string): Place | null;
+  /**
+   * What opening it would give. `write`: as a destination, after `earlier` other destinations. A file need not exist yet.
+   */
+  foresee(nameOrPath: string, how: { readonly write: boolean; readonly earlier: number }): Foreseen;
   close(): Promise<LeakReport>;
 }
 

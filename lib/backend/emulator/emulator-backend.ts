@@ -13,6 +13,7 @@ import { pciHasP2pmem } from '../../kernel/pci-p2pdma.js';
 import {
   type Backend,
   type Controller,
+  type Foreseen,
   findController,
   type LeakReport,
   type Mapping,
@@ -163,6 +164,27 @@ export class EmulatorBackend implements Backend {
     };
   }
 
+  foresee(nameOrPath: string, { write, earlier }: { write: boolean; earlier: number }): Foreseen {
+    const name = nameOrPath.replace(/^\/dev\//, '');
+    const facts = (driver: Drive['driver']) => ({
+      client: driver.hw.pdev,
+      noP2pReason: noP2pReason(driver, this.machine),
+      unproven: null,
+    });
+    for (const { driver } of this.#present()) {
+      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns === undefined || this.#files.has(ns)) continue;
+      return {
+        ...facts(driver),
+        inUse: (this.#writers.get(name) ?? 0) > 0 ? 'it is open for writing already' : null,
+        readOnly: ns.readOnly,
+        identity: `${name} of the emulated machine '${this.machine.name}'`,
+      };
+    }
+    const { driver } = this.#driveAt(write ? 1 + this.#nextDrive + earlier : 0);
+    return { ...facts(driver), inUse: null, readOnly: false, identity: null };
+  }
+
   /** A file of the host, put on one of the drives as a namespace for as long as it is open. */
   async #openFile(file: string, options: OpenOptions): Promise<EmulatorTarget> {
     const path = resolvePath(file);
@@ -203,12 +225,17 @@ export class EmulatorBackend implements Backend {
   /** What is read lies on the first drive, what is written goes to the others in turn: so a copy crosses the bus. */
   #chooseDrive(write: boolean, named: string | undefined): Drive {
     if (named !== undefined) return this.#drive(named, 'open');
+    return this.#driveAt(write ? 1 + this.#nextDrive++ : 0);
+  }
+
+  /** 0: the first; from 1 on: the others in turn. */
+  #driveAt(turn: number): Drive {
     const drives = this.#present();
     if (drives.length === 0) {
       throw new P2pdmaError('ENODEV', `the machine '${this.machine.name}' has no NVMe controller for files`);
     }
-    if (!write || drives.length === 1) return drives[0]!;
-    return drives[1 + (this.#nextDrive++ % (drives.length - 1))]!;
+    if (turn === 0 || drives.length === 1) return drives[0]!;
+    return drives[1 + ((turn - 1) % (drives.length - 1))]!;
   }
 
   #newTarget(

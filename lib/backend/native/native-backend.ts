@@ -12,10 +12,10 @@ import type {
   Backend,
   BlockTarget,
   Controller,
+  Foreseen,
   LeakReport,
   Mapping,
   MemoryBackend,
-  Foreseen,
   OpenOptions,
   Place,
   SnapshotOptions,
@@ -221,9 +221,13 @@ export class CapturedBackend implements Backend {
 
   #refuse(what: string): never {
     if (this.sysfs.live) {
-      throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `this machine was opened to be looked at only (${what})`, {
-        hint: 'Open it without inspect.',
-      });
+      throw new P2pdmaError(
+        'ERR_BACKEND_UNAVAILABLE',
+        `this machine was opened to be looked at only (${what})`,
+        {
+          hint: 'Open it without inspect.',
+        },
+      );
     }
     throw new P2pdmaError(
       'ERR_BACKEND_UNAVAILABLE',
