@@ -15,9 +15,10 @@ const house = [
   ['streams', ['kernel', 'backend/(backend|topology)', 'errors', 'errno', 'trace']],
   ['explain', ['kernel', 'backend/(backend|topology)', 'errors']],
   ['doctor', ['explain', 'kernel', 'backend', 'errors']],
-  ['system', ['explain', 'streams', 'kernel', 'backend', 'errors', 'errno', 'trace']],
+  ['copy', ['streams', 'backend/(backend|topology)', 'errors', 'errno', 'trace']],
+  ['system', ['copy', 'explain', 'streams', 'kernel', 'backend', 'errors', 'errno', 'trace']],
   ['prometheus', ['streams', 'system']],
-  ['index', ['prometheus', 'doctor', 'system', 'streams', 'kernel', 'backend', 'errors', 'trace']],
+  ['index', ['prometheus', 'doctor', 'system', 'copy', 'streams', 'kernel', 'backend', 'errors', 'trace']],
   ['cli', ['index']],
 ];
 

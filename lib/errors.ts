@@ -56,6 +56,12 @@ export const ERROR_CODES = {
     'The device moved fewer bytes than asked and would not go on; it may have been removed.',
   ERR_VERIFY_MISMATCH:
     'The destination does not hold what was sent. Do not trust this route: copy with provider none.',
+  ERR_HOLDS_DATA:
+    'The destination holds what the message names. Confirm on a terminal, or pass --force if it may be destroyed.',
+  ERR_INCOMPLETE: 'Less was done than asked: look at the receipt, and copy again.',
+  ERR_JOURNAL_DAMAGED: 'The journal cannot be trusted: remove it and copy from the beginning.',
+  ERR_JOURNAL_MISMATCH:
+    'The journal belongs to another copy: name the one of this copy, or remove it to copy from the beginning.',
   ERR_NOT_LENT: 'Only chunks that a stream lent may be released, and each only once.',
   ERR_TARGET_CLOSED: 'Open the target again.',
 } as const;

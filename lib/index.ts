@@ -13,6 +13,8 @@ export type {
   SnapshotOptions,
 } from './backend/backend.js';
 export type { AcsControl, Bdf, Cpu, HostBridge, PciBar, PciDev, Topology } from './backend/topology.js';
+export type { CopyPlan, PlannedDestination, PlannedEnd, PlanProblem } from './copy/plan.js';
+export type { Signature, SignatureKind } from './copy/signatures.js';
 export {
   type DiagnoseOptions,
   type Diagnosis,
@@ -28,6 +30,7 @@ export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.j
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export { optionHelp, type ReadStreamOptions, type WriteStreamOptions } from './streams/options.js';
 export { METRICS_CHANNEL, type Metrics, type MetricsEvent, type P2pmemUse, type PoolUse } from './streams/metrics.js';
+export { Pace } from './streams/pace.js';
 export { P2pReadStream } from './streams/read-stream.js';
 export type { Receipt, Transport } from './streams/receipt.js';
 export { Target } from './streams/target.js';
@@ -46,6 +49,7 @@ export {
   type PipelineOptions,
   type PipelineSource,
   pipeline,
+  planCopy,
   type RouteChoice,
   System,
   type SystemOptions,

@@ -4,6 +4,8 @@ import { z } from 'zod';
 import type { Backend, Controller, LeakReport, Mapping, Place, SnapshotOptions } from './backend/backend.js';
 import { PRESET_NAMES } from './backend/emulator/presets.js';
 import type { Topology } from './backend/topology.js';
+import { type CopyPlan, planCopy as plan } from './copy/plan.js';
+import { planResumable, resumableCopy } from './copy/resume.js';
 import { P2pdmaError } from './errors.js';
 import {
   type ClientVerdict,
@@ -21,7 +23,7 @@ import {
   targetOptions,
   type WriteStreamOptions,
 } from './streams/options.js';
-import { type OpenContext, pathSource, toPath, writeFlags } from './streams/paths.js';
+import { isPath, type OpenContext, pathSource, toPath, writeFlags } from './streams/paths.js';
 import type { Metrics } from './streams/metrics.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
@@ -77,6 +79,11 @@ export interface TargetOptions {
 
 export interface PipelineOptions extends CopyOptions {
   system?: System;
+  /**
+   * A file that keeps account of what was copied, so that a copy that was interrupted goes on where it was: call it again
+   * with the same arguments. Removed when the copy is complete. Between paths only.
+   */
+  journal?: string;
 }
 
 /** A machine: real or emulated. Open one with `openSystem()`. */
@@ -354,8 +361,44 @@ export async function pipeline(
   destinations: PipelineDestination | readonly PipelineDestination[],
   options: PipelineOptions = {},
 ): Promise<Receipt> {
-  const { system, ...rest } = options;
-  return copy(contextOf(system), source, destinations, rest);
+  const { system, journal, ...rest } = options;
+  if (journal === undefined) return copy(contextOf(system), source, destinations, rest);
+  const { from, to } = paths(source, destinations, 'journal');
+  return resumableCopy(contextOf(system), from, to, rest, toPath(journal));
+}
+
+/**
+ * What `pipeline` with these arguments would do: route, memory, what each destination holds and would lose, what would
+ * stop it. Nothing is opened for writing. Between paths only.
+ * @throws P2pdmaError for what makes it impossible: a source that cannot be read, bad options, overlap, a journal of
+ * another copy
+ */
+export async function planCopy(
+  source: string | URL,
+  destinations: string | URL | readonly (string | URL)[],
+  options: PipelineOptions = {},
+): Promise<CopyPlan> {
+  const { system, journal, ...rest } = options;
+  const { from, to } = paths(source, destinations, 'planCopy');
+  return journal === undefined
+    ? plan(contextOf(system), from, to, rest)
+    : planResumable(contextOf(system), from, to, rest, toPath(journal));
+}
+
+function paths(
+  source: unknown,
+  destinations: unknown,
+  who: string,
+): { from: string | URL; to: (string | URL)[] } {
+  const to: unknown[] = Array.isArray(destinations) ? destinations : [destinations];
+  if (isPath(source) && to.every(isPath)) return { from: source, to };
+  throw new P2pdmaError(
+    'ERR_INVALID_ARG_VALUE',
+    `${who}: source and destinations must be paths or file URLs`,
+    {
+      hint: 'Streams and Targets cannot be found again by another process: name paths.',
+    },
+  );
 }
 
 /** The context of this system, or of the shared one. */

@@ -1,9 +1,19 @@
-import cliProgress from 'cli-progress';
-import type { Command } from 'commander';
-import { type PipelineOptions, pipeline, type System } from '../index.js';
+import { createInterface } from 'node:readline/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import {
+  type CopyPlan,
+  P2pdmaError,
+  type PipelineOptions,
+  pipeline,
+  planCopy,
+  type Receipt,
+  type System,
+} from '../index.js';
+import { copyOutput } from './copy-output.js';
+import { holdings, printPlan } from './copy-plan.js';
 import { drawRoute } from './draw-route.js';
-import { bytes, colours } from './format.js';
-import { type MachineOptions, openMachine, withMachine, withTransfer } from './options.js';
+import { colours, json, printable } from './format.js';
+import { type MachineOptions, openMachine, size, withMachine, withTransfer } from './options.js';
 import { printReceipt } from './print-receipt.js';
 
 interface CopyOptions extends MachineOptions {
@@ -16,7 +26,30 @@ interface CopyOptions extends MachineOptions {
   requireP2p?: boolean;
   force?: boolean;
   quiet?: boolean;
+  dryRun?: boolean;
+  sparse?: boolean;
+  bwlimit?: number;
+  resume?: string;
 }
+
+const EXAMPLES = `
+Exit codes:
+  0    all that was asked for was done
+  1    it was not, or less of it, or not peer to peer as --require-p2p asks
+  2    it was asked for wrongly
+  130  stopped by Ctrl-C (143: by SIGTERM)
+
+Examples:
+  p2pdma copy nvme0n1 nvme1n1 --dry-run             what would happen; writes nothing
+  p2pdma copy nvme0n1 nvme1n1 --verify              copy, read back, compare
+  p2pdma copy nvme0n1 nvme1n1 nvme2n1               one read, two writes
+  p2pdma copy disk.img nvme1n1 --sparse             leave out the holes
+  p2pdma copy nvme0n1 nvme1n1 --resume copy.journal --bwlimit 200M
+                                                    at most 200 MiB/s; the same command again goes on
+                                                    where it was interrupted
+  p2pdma copy nvme0n1 nvme1n1 --json 2> progress.ndjson
+
+Ctrl-C once stops cleanly: what was read is written, flushed and in the receipt. Twice stops at once.`;
 
 export function addCopy(program: Command): void {
   const command = program
@@ -26,78 +59,168 @@ export function addCopy(program: Command): void {
     )
     .argument('<src>', 'namespace (nvme0n1), device or file')
     .argument('<dst...>', 'one or several; the source is read once for all of them');
-  withTransfer(withMachine(command)).action(
-    async (source: string, destinations: string[], options: CopyOptions) => {
+  withTransfer(withMachine(command))
+    .option('--dry-run', 'say what would be copied how, and what would be overwritten; write nothing')
+    .option('--sparse', 'skip holes: do not read them, and leave or punch them in the destinations')
+    .option('--bwlimit <rate>', 'at most so many bytes per second: 50MiB, 1g', rate)
+    .option(
+      '--resume <journal>',
+      'keep account in this file; if it is there, go on where that copy was interrupted',
+    )
+    .addHelpText('after', EXAMPLES)
+    .action(async (source: string, destinations: string[], options: CopyOptions) => {
       const system = await openMachine(options);
       try {
-        await copy(system, source, destinations, options);
+        await careful(system, source, destinations, options);
+      } catch (error) {
+        if (!options.json || !(error instanceof P2pdmaError)) throw error;
+        // Whoever reads stderr reads NDJSON: the last line is the error.
+        const { code, message, hint } = error;
+        process.stderr.write(`${json({ type: 'error', code, message, hint })}\n`);
+        process.exitCode = exitCode(error);
       } finally {
         await system.close();
       }
-    },
-  );
+    });
 }
 
-/** Copy, with a progress bar on a terminal's stderr, and say how the bytes went. */
-export async function copy(
+/** `50MiB`, `50MiB/s`: bytes per second. */
+function rate(text: string): number {
+  const value = size(text.replace(/\/s$/i, ''));
+  if (value === 0) throw new InvalidArgumentError('Expected more than 0 bytes per second.');
+  return value;
+}
+
+function exitCode({ code }: P2pdmaError): number {
+  return code.startsWith('ERR_INVALID') || code === 'ERR_OUT_OF_RANGE' ? 2 : 1;
+}
+
+/** Plan, look at what the destinations hold, ask, copy. */
+async function careful(
   system: System,
   source: string,
   destinations: readonly string[],
   options: CopyOptions,
 ): Promise<void> {
-  const bar = options.quiet || options.json || !process.stderr.isTTY ? null : progressBar();
+  const plan = await planCopy(source, destinations, settingsOf(system, options));
+  if (options.dryRun) {
+    const text = options.json ? json(plan) : printPlan(plan, colours(process.stdout));
+    process.stdout.write(`${text}\n`);
+    if (plan.problems.length > 0) process.exitCode = 1;
+    return;
+  }
+  const [problem] = plan.problems;
+  if (problem !== undefined) throw new P2pdmaError(problem.code, problem.message, { hint: problem.hint });
+  // A copy that goes on has been asked about, and compares what it had written first.
+  if (!options.force && !(plan.resume !== null && plan.resume.done > 0)) await guard(plan, options);
+  await copy(system, source, destinations, options, plan);
+}
+
+/** @throws P2pdmaError ERR_HOLDS_DATA unless there is nothing to lose, or somebody says that it may be lost */
+async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
+  const held = plan.destinations.filter(({ holds }) => holds.length > 0);
+  if (held.length === 0) return;
+  const lines = held.map((end) => `${end.path} holds ${holdings(end)}`);
+  if (!options.json && process.stdin.isTTY && process.stderr.isTTY) {
+    const question = `${printable(lines.join('; '))}.\nThis will be destroyed. Copy all the same? [y/N] `;
+    if (await yes(question)) return;
+    throw new P2pdmaError('ERR_HOLDS_DATA', `not copied: ${lines.join('; ')}`, {
+      hint: 'Nothing was written.',
+    });
+  }
+  throw new P2pdmaError('ERR_HOLDS_DATA', lines.join('; '), {
+    hint: 'Nothing was written. Pass --force if it may be destroyed, or confirm on a terminal.',
+  });
+}
+
+async function yes(question: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
+  try {
+    const closed = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+    const answer = await Promise.race([lines.question(question), closed]);
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    lines.close();
+  }
+}
+
+/** Copy, show the progress, and say how the bytes went. */
+export async function copy(
+  system: System,
+  source: string,
+  destinations: readonly string[],
+  options: CopyOptions,
+  plan?: CopyPlan,
+): Promise<void> {
+  const output = copyOutput(options);
+  const stop = new AbortController();
+  const settings = { ...settingsOf(system, options), stop: stop.signal };
+  if (output.progress !== null) settings.onProgress = output.progress;
+  let signal: 'SIGINT' | 'SIGTERM' | null = null;
+  const interrupt = (name: 'SIGINT' | 'SIGTERM') => {
+    if (signal !== null) process.exit(EXIT[name]);
+    signal = name;
+    output.say('stopping', 'stopping: what was read is being written and flushed (again: at once)');
+    stop.abort();
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  try {
+    if (plan?.resume)
+      output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
+    const receipt = await pipeline(source, destinations, settings);
+    output.end();
+    if (options.json) process.stdout.write(`${json(receipt)}\n`);
+    else if (!options.quiet) {
+      const colour = colours(process.stdout);
+      process.stdout.write(`${drawRoute(system, receipt, source, destinations, colour)}\n\n`);
+      process.stdout.write(`${printReceipt(receipt, options.verify ?? false, colour)}\n`);
+    }
+    const missing = shortfall(receipt, options, plan);
+    if (signal !== null && missing !== null) {
+      const again = options.resume === undefined ? '' : `; the same command goes on (${options.resume})`;
+      output.say('stopped', `stopped: ${missing.message}${again}`);
+      process.exitCode = EXIT[signal];
+    } else if (missing !== null) throw missing;
+  } finally {
+    output.end();
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  }
+}
+
+const EXIT = { SIGINT: 130, SIGTERM: 143 };
+
+/** Null, or what was asked for and not done. */
+function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan | undefined): P2pdmaError | null {
+  const done = receipt.bytes + (receipt.resumedFrom ?? 0);
+  if (plan !== undefined && done < plan.bytes) {
+    return new P2pdmaError('ERR_INCOMPLETE', `${done} of ${plan.bytes} bytes were copied`);
+  }
+  if (options.verify && !receipt.verified) {
+    return new P2pdmaError('ERR_INCOMPLETE', `all ${done} bytes were copied, but not verified`);
+  }
+  const host = receipt.path.hostDram;
+  if (options.requireP2p && receipt.bytes > 0 && (receipt.transport === 'host-memory' || host > 0)) {
+    return new P2pdmaError('ERR_P2P_REQUIRED', `${host} bytes went through host memory: ${receipt.reason}`);
+  }
+  return null;
+}
+
+function settingsOf(system: System, options: CopyOptions): PipelineOptions {
   const settings: PipelineOptions = {
     system,
     provider: options.provider,
     verify: options.verify ?? false,
     requireP2p: options.requireP2p ?? false,
     force: options.force ?? false,
+    sparse: options.sparse ?? false,
   };
   if (options.chunk !== undefined) settings.highWaterMark = options.chunk;
   if (options.depth !== undefined) settings.queueDepth = options.depth;
   if (options.start !== undefined) settings.start = options.start;
   if (options.end !== undefined) settings.end = options.end;
-  if (bar !== null) settings.onProgress = bar.update;
-  try {
-    const receipt = await pipeline(source, destinations, settings);
-    bar?.stop();
-    if (options.json) process.stdout.write(`${JSON.stringify(receipt)}\n`);
-    else if (!options.quiet) {
-      const colour = colours(process.stdout);
-      process.stdout.write(`${drawRoute(system, receipt, source, destinations, colour)}\n\n`);
-      process.stdout.write(`${printReceipt(receipt, options.verify ?? false, colour)}\n`);
-    }
-  } finally {
-    bar?.stop();
-  }
-}
-
-function progressBar() {
-  const bar = new cliProgress.SingleBar(
-    {
-      format: '{bar} {percentage}%  {done} of {all}  {rate}/s  ETA {eta_formatted}',
-      stream: process.stderr,
-      hideCursor: true,
-      clearOnComplete: true,
-    },
-    cliProgress.Presets.shades_classic,
-  );
-  const began = performance.now();
-  let started = false;
-  return {
-    update(done: number, total: number | null): void {
-      const fields = {
-        done: bytes(done),
-        all: total === null ? '?' : bytes(total),
-        rate: bytes(Math.round(done / ((performance.now() - began) / 1000 || 1))),
-      };
-      if (!started) bar.start(total ?? 0, 0, fields);
-      started = true;
-      bar.update(done, fields);
-    },
-    stop(): void {
-      if (started) bar.stop();
-      started = false;
-    },
-  };
+  if (options.bwlimit !== undefined) settings.bandwidth = options.bwlimit;
+  if (options.resume !== undefined) settings.journal = options.resume;
+  return settings;
 }

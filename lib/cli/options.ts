@@ -51,7 +51,7 @@ export function withTransfer(command: Command): Command {
     .option('--end <byte>', `Of the source. ${optionHelp.end}`, size)
     .option('--verify', 'read every destination back through host memory and compare')
     .option('--require-p2p', optionHelp.requireP2p)
-    .option('--force', optionHelp.force)
+    .option('--force', `${optionHelp.force} Do not ask about what it holds.`)
     .option('--quiet', 'no progress, no receipt; the exit code tells');
 }
 

@@ -17,8 +17,10 @@ export function printReceipt(receipt: Receipt, verifyAsked: boolean, colour: Col
         `host bridge ${bytes(path.hostBridge)} · host DRAM ${bytes(path.hostDram)}`,
     ],
   ];
+  if (receipt.resumedFrom)
+    lines.splice(1, 0, ['before that', `${bytes(receipt.resumedFrom)}, by the journal`]);
   if (receipt.unproven !== null) lines.push(['unproven', colour.yellow(printable(receipt.unproven))]);
-  if (verifyAsked) lines.push(['verified', colour.green(`identical, ${receipt.digest}`)]);
+  if (verifyAsked && receipt.verified) lines.push(['verified', colour.green(`identical, ${receipt.digest}`)]);
   const width = Math.max(...lines.map(([label]) => label.length));
   return lines.map(([label, text]) => `${colour.dim(label.padEnd(width))}  ${text}`).join('\n');
 }

@@ -1,0 +1,311 @@
+/**
+ * The journal of a copy: what was copied is durable, up to here. Text, one record a line, each with a checksum that
+ * covers the copy's own number, so that a line of another journal, or one in another place, is not taken for its own:
+ *
+ *     p2pdma-journal 1 {"id":"…","source":{…},"destinations":[{…}],"start":0,"bytes":268435456,…} 5f0c9a…
+ *     1 {"pid":4711,"since":"8812345"} 21bd77…                              a session begins
+ *     2 {"done":4194304} 90ab13…                                            flushed so far
+ *     3 {"done":12582912} e00f52…
+ *
+ * The first line comes into being whole or not at all (temporary file, fsync, rename, fsync of the directory), before
+ * anything is written. Others are appended and fsynced after the destinations' own flush. Power loss may tear the last
+ * line: without its newline, or with the zeros that some filesystems leave, it does not count. Anything else that
+ * does not fit is damage, and damage is refused.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type FileHandle, open, readFile, rename, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import { EISDIR } from '../errno.js';
+import { errnoError, P2pdmaError } from '../errors.js';
+
+const MAGIC = 'p2pdma-journal 1';
+/** A journal grows by a line of some 60 bytes a second: this is a year. */
+const MAX_BYTES = 2 ** 31;
+
+const whole = z.int().nonnegative();
+
+const end = z.strictObject({
+  path: z.string(),
+  kind: z.enum(['namespace', 'block', 'file']),
+  /** Of a device; null for a file. */
+  device: z
+    .strictObject({ size: whole, identity: z.string().nullable(), boot: z.string().nullable() })
+    .nullable(),
+  /** Of a file; null for a device. */
+  file: z.strictObject({ inode: z.string() }).nullable(),
+});
+
+const header = z.strictObject({
+  id: z.uuid(),
+  created: z.string(),
+  source: end.extend({
+    /** Of a file: that nobody changed it meanwhile. */
+    size: whole,
+    modified: z.string().nullable(),
+  }),
+  destinations: z
+    .array(
+      end.extend({
+        /** Of a file: the length it had when the copy began (0: it was truncated). */
+        length: whole,
+      }),
+    )
+    .min(1),
+  start: whole,
+  bytes: whole,
+  destinationStart: whole,
+  sparse: z.boolean(),
+});
+
+const record = z.union([
+  z.strictObject({ done: whole }),
+  z.strictObject({ pid: whole, since: z.string().nullable() }),
+]);
+
+export type JournalHeader = z.output<typeof header>;
+export type JournalEnd = z.output<typeof end>;
+type Session = { pid: number; since: string | null };
+
+/** An open journal: `done` is durable, of `header.bytes`. */
+export class Journal {
+  readonly path: string;
+  readonly header: JournalHeader;
+  /** Every state that was recorded, in order; the last is `done`. */
+  readonly marks: number[];
+  #file: FileHandle | null;
+  #lines: number;
+  /** Bytes that count; behind them is what was torn off. */
+  readonly #length: number;
+
+  private constructor(path: string, parsed: Omit<Parsed, 'session'>, file: FileHandle | null) {
+    this.path = path;
+    this.header = parsed.head;
+    this.marks = parsed.marks;
+    this.#lines = parsed.lines;
+    this.#length = parsed.length;
+    this.#file = file;
+  }
+
+  get done(): number {
+    return this.marks.at(-1) ?? 0;
+  }
+
+  /** Begin one. What is at `path` must not exist. @throws P2pdmaError EEXIST, ENOENT, EACCES, ENOSPC */
+  static async create(path: string, about: Omit<JournalHeader, 'id' | 'created'>): Promise<Journal> {
+    const head: JournalHeader = { id: randomUUID(), created: new Date().toISOString(), ...about };
+    const json = JSON.stringify(head);
+    const draft = join(dirname(path), `.${basename(path)}.${head.id.slice(0, 8)}`);
+    const file = await open(draft, 'ax', 0o600).catch((error: unknown) => fail(error, 'open', path));
+    try {
+      await file.appendFile(`${MAGIC} ${json} ${checksum(head.id, 0, json)}\n`);
+      await file.sync();
+      await rename(draft, path);
+      await syncDirectory(path);
+      return new Journal(path, { head, marks: [], lines: 1, length: 0 }, file);
+    } catch (error) {
+      await file.close();
+      await unlink(draft).catch(() => {});
+      return fail(error, 'write', path);
+    }
+  }
+
+  /**
+   * Read one; nothing is changed. Null: there is none.
+   * @throws P2pdmaError ERR_JOURNAL_DAMAGED, EBUSY (another process is at it)
+   */
+  static async read(path: string): Promise<Journal | null> {
+    const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) =>
+      error.code === 'ENOENT' ? null : fail(error, 'open', path),
+    );
+    if (file === null) return null;
+    try {
+      const stat = await file.stat();
+      if (stat.isDirectory()) throw errnoError(EISDIR, 'open', path);
+      if (!stat.isFile()) throw damaged(path, 'it is not a regular file');
+      if (stat.size > MAX_BYTES) throw damaged(path, `it is ${stat.size} bytes long`);
+      const { session, ...parsed } = parse(path, await readFile(file));
+      if (session !== null && isAlive(session)) {
+        throw new P2pdmaError('EBUSY', `the journal '${path}' is in use by process ${session.pid}`, {
+          path,
+          hint: 'Wait for that copy, or stop it.',
+        });
+      }
+      return new Journal(path, parsed, null);
+    } catch (error) {
+      return fail(error, 'read', path);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Before the first mark: it is ours now, and a torn last line is cut off. @throws P2pdmaError EACCES, ENOSPC */
+  async begin(): Promise<void> {
+    try {
+      if (this.#file === null) {
+        this.#file = await open(this.path, 'a');
+        await this.#file.truncate(this.#length);
+      }
+    } catch (error) {
+      fail(error, 'open', this.path);
+    }
+    await this.#append({ pid: process.pid, since: startOf(process.pid) });
+  }
+
+  /** `done` bytes are in every destination, durably. Resolves when this is durable, too. */
+  async mark(done: number): Promise<void> {
+    await this.#append({ done });
+    this.marks.push(done);
+  }
+
+  async #append(what: z.output<typeof record>): Promise<void> {
+    const json = JSON.stringify(what);
+    const line = `${this.#lines} ${json} ${checksum(this.header.id, this.#lines, json)}\n`;
+    try {
+      await this.#file!.appendFile(line);
+      await this.#file!.datasync();
+    } catch (error) {
+      fail(error, 'write', this.path);
+    }
+    this.#lines++;
+  }
+
+  /** Leave it as it is. */
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = null;
+    await file?.close();
+  }
+
+  /** The copy is complete: a journal that stayed would make the next run of the same command do nothing. */
+  async remove(): Promise<void> {
+    await this.close();
+    await unlink(this.path);
+    await syncDirectory(this.path);
+  }
+}
+
+function checksum(id: string, line: number, json: string): string {
+  return createHash('sha256').update(`${id} ${line} ${json}`).digest('hex').slice(0, 32);
+}
+
+interface Parsed {
+  head: JournalHeader;
+  marks: number[];
+  session: Session | null;
+  /** Whole lines, and the bytes they take. */
+  lines: number;
+  length: number;
+}
+
+function parse(path: string, bytes: Buffer): Parsed {
+  const firstEnd = bytes.indexOf('\n');
+  const first = bytes.toString('utf8', 0, firstEnd < 0 ? bytes.length : firstEnd);
+  if (!first.startsWith(`${MAGIC} `)) {
+    const old = /^p2pdma-journal (\S+) /.exec(first);
+    throw damaged(
+      path,
+      old === null ? 'it is not a journal of p2pdma' : `its version is ${old[1]}, and 1 is known`,
+    );
+  }
+  const head = firstEnd < 0 ? null : readLine(first.slice(MAGIC.length - 1), header, null, 1);
+  if (head === null) throw damaged(path, 'line 1 does not fit its checksum');
+  const marks: number[] = [];
+  let session: Session | null = null;
+  let at = firstEnd + 1;
+  let lines = 1;
+  while (at < bytes.length) {
+    const lineEnd = bytes.indexOf('\n', at);
+    // An append that was cut off: without its newline, or with zeros in it, and nothing whole behind it.
+    const last = lineEnd < 0 || bytes.indexOf('\n', lineEnd + 1) < 0;
+    if (lineEnd < 0 || (last && bytes.subarray(at, lineEnd).includes(0))) break;
+    const entry = readLine(bytes.toString('utf8', at, lineEnd), record, head.id, lines);
+    if (entry === null) throw damaged(path, `line ${lines + 1} does not fit its checksum`);
+    if ('pid' in entry) session = entry;
+    else {
+      if (entry.done > head.bytes) throw damaged(path, `line ${lines + 1} is beyond the end of the copy`);
+      marks.push(entry.done);
+    }
+    lines++;
+    at = lineEnd + 1;
+  }
+  return { head, marks, session, lines, length: at };
+}
+
+/** `<number> <json> <checksum>`; null if it does not fit. The first line gives the id that all are checked with. */
+function readLine<T extends z.ZodType>(
+  line: string,
+  table: T,
+  id: string | null,
+  number: number,
+): z.output<T> | null {
+  const match = /^(\d+) (\{.*\}) ([0-9a-f]{32})$/.exec(line);
+  if (match === null || Number(match[1]) !== number) return null;
+  let json: unknown;
+  try {
+    json = JSON.parse(match[2]!);
+  } catch {
+    return null;
+  }
+  const own = id ?? (json as { id?: unknown }).id;
+  if (typeof own !== 'string' || checksum(own, id === null ? 0 : number, match[2]!) !== match[3]) return null;
+  return table.safeParse(json).data ?? null;
+}
+
+function damaged(path: string, why: string): P2pdmaError {
+  return new P2pdmaError('ERR_JOURNAL_DAMAGED', `the journal '${path}' is damaged: ${why}`, { path });
+}
+
+/** Errors of node:fs as this package's. */
+function fail(error: unknown, syscall: string, path: string): never {
+  if (error instanceof P2pdmaError) throw error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  const known = [
+    'ENOENT',
+    'EACCES',
+    'EPERM',
+    'EEXIST',
+    'ENOSPC',
+    'EROFS',
+    'EISDIR',
+    'ENOTDIR',
+    'EMFILE',
+  ].find((name) => name === code) as 'ENOENT' | undefined;
+  throw new P2pdmaError(
+    known ?? 'EIO',
+    `${code ?? 'EIO'}: ${syscall} of the journal '${path}' failed: ${message}`,
+    {
+      path,
+      syscall,
+      cause: error,
+      hint: 'Name a file that can be made and written; better not on a drive that is being copied to.',
+    },
+  );
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  // Windows has no handle for a directory, and no need of it.
+  if (process.platform === 'win32') return;
+  const directory = await open(dirname(path), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/** When a process began, in ticks since boot: a number that is given again has another. Null: not known here. */
+function startOf(pid: number): string | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function isAlive({ pid, since }: Session): boolean {
+  if (pid === process.pid) return false;
+  return since !== null && startOf(pid) === since;
+}

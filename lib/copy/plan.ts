@@ -1,0 +1,303 @@
+/**
+ * What a copy would do, found out by looking only: nothing is opened for writing. The same plan is shown by
+ * `--dry-run`, guards the destinations, and says how much a complete copy is.
+ */
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { BlockTarget, Foreseen } from '../backend/backend.js';
+import type { Bdf } from '../backend/topology.js';
+import { EROFS } from '../errno.js';
+import { type ErrorCode, errnoError, P2pdmaError } from '../errors.js';
+import type { StreamContext } from '../streams/context.js';
+import { type CopyOptions, checkCopy } from '../streams/copy.js';
+import { chunkSize, copyOptions, parseOptions } from '../streams/options.js';
+import { type OpenContext, toPath } from '../streams/paths.js';
+import type { Transport } from '../streams/receipt.js';
+import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/route.js';
+import { transfer } from '../streams/transfer.js';
+import { findSignatures, LOOK, type Signature } from './signatures.js';
+
+export interface PlannedEnd {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: BlockTarget['kind'];
+  /** In bytes, now. */
+  readonly size: number;
+  /** PCI function that does its DMA, or null. */
+  readonly client: Bdf | null;
+  /** What a device keeps when its name changes; null: nothing is known, or it is a file. */
+  readonly identity: string | null;
+}
+
+export interface PlannedDestination extends PlannedEnd {
+  /** `create`: a new file; `truncate`: an existing file loses what it has; `overwrite`: the bytes `from` to `to` go. */
+  readonly effect: 'create' | 'truncate' | 'overwrite';
+  /** First and last byte to be written; `to` < `from`: none. */
+  readonly from: number;
+  readonly to: number;
+  /** What is there now, by its signatures. */
+  readonly holds: readonly Signature[];
+  /** Who mounts or holds it, or null. */
+  readonly inUse: string | null;
+}
+
+export interface CopyPlan {
+  readonly backend: 'native' | 'emulator';
+  readonly source: PlannedEnd;
+  readonly destinations: readonly PlannedDestination[];
+  /** First byte of the source, and how many are to be copied. */
+  readonly start: number;
+  readonly bytes: number;
+  /** Sparse: how many of them are data, the rest holes; null: holes are not skipped. */
+  readonly dataBytes: number | null;
+  readonly transport: Transport;
+  readonly provider: Bdf | null;
+  readonly reason: string;
+  readonly unproven: string | null;
+  readonly chunk: number;
+  readonly queueDepth: number;
+  readonly verify: boolean;
+  /** The journal that the copy would go on with, and the bytes it has done; null: it would begin. */
+  readonly resume: { readonly journal: string; readonly done: number } | null;
+  /** What would stop this copy; empty: nothing that is known now. */
+  readonly problems: readonly PlanProblem[];
+}
+
+export interface PlanProblem {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/**
+ * Plan a copy between paths.
+ * @throws P2pdmaError what makes a plan impossible: a source that cannot be read, bad options, overlap. What only the
+ * writing would run into is in `problems`.
+ */
+export async function planCopy(
+  open: OpenContext,
+  from: string | URL,
+  to: readonly (string | URL)[],
+  options: CopyOptions = {},
+): Promise<CopyPlan> {
+  const settings = parseOptions(copyOptions, options);
+  const context = await open();
+  context.assertOpen();
+  await checkCopy(open, from, to, options);
+  const { backend } = context;
+  const sourcePath = toPath(from);
+  const seen = await look(context, sourcePath, async (target) => ({
+    ...facts(target),
+    dataBytes: settings.sparse ? dataIn(target, settings.start, settings.end) : null,
+  }));
+  const source = backend.foresee(sourcePath, { write: false, earlier: 0 });
+  const { start } = settings;
+  if (start > seen.size) {
+    throw new P2pdmaError(
+      'ERR_OUT_OF_RANGE',
+      `option start: ${start} is beyond the end of '${sourcePath}' (${seen.size} bytes)`,
+      { path: sourcePath },
+    );
+  }
+  const bytes = Math.max(0, Math.min(settings.end + 1, seen.size) - start);
+
+  const destinations: PlannedDestination[] = [];
+  const foreseen: Foreseen[] = [];
+  const problems: PlanProblem[] = [];
+  // A file that is yet to be made is taken to need what the source does.
+  let alignment = seen.dmaAlignment;
+  for (const end of to) {
+    const path = toPath(end);
+    const earlier = destinations.filter(({ kind }) => kind === 'file').length;
+    const will = backend.foresee(path, { write: true, earlier });
+    foreseen.push(will);
+    const { planned, problem, dmaAlignment } = await planDestination(context, path, will, settings, bytes);
+    destinations.push(planned);
+    alignment = Math.max(alignment, dmaAlignment);
+    if (problem !== null) problems.push(problem);
+  }
+
+  const route = foreseeRoute(
+    context,
+    [
+      { name: seen.name, ...source },
+      ...foreseen.map((will, i) => ({ name: destinations[i]!.name, ...will })),
+    ],
+    alignment,
+    settings,
+  );
+  if (settings.requireP2p && route.provider === null) {
+    problems.push(problemOf(p2pRequired(sourcePath, route.reason)));
+  }
+  const block = seen.blockSize;
+  return {
+    backend: backend.name,
+    source: { ...end(seen), client: source.client?.bdf ?? null, identity: source.identity },
+    destinations,
+    start,
+    bytes,
+    dataBytes: seen.dataBytes,
+    transport: route.transport,
+    provider: route.provider?.bdf ?? null,
+    reason: route.reason,
+    unproven: route.unproven,
+    chunk: chunkSize(settings.highWaterMark, block, route.provider?.p2pmem?.size),
+    queueDepth: settings.queueDepth,
+    verify: settings.verify,
+    resume: null,
+    problems,
+  };
+}
+
+type Settings = ReturnType<typeof parseOptions<typeof copyOptions>>;
+type Facts = Pick<PlannedEnd, 'name' | 'path' | 'kind' | 'size'> & {
+  readonly blockSize: number;
+  readonly dmaAlignment: number;
+};
+
+function facts({ name, path, kind, size, limits }: BlockTarget): Facts {
+  return { name, path, kind, size, blockSize: limits.logicalBlockSize, dmaAlignment: limits.dmaAlignment };
+}
+
+function end({ name, path, kind, size }: Facts): Pick<PlannedEnd, 'name' | 'path' | 'kind' | 'size'> {
+  return { name, path, kind, size };
+}
+
+/** Open for reading, look, close. */
+async function look<T>(
+  { backend }: StreamContext,
+  path: string,
+  at: (target: BlockTarget) => T | Promise<T>,
+): Promise<T> {
+  const target = await backend.openTarget(path, {});
+  try {
+    return await at(target);
+  } finally {
+    await target.close();
+  }
+}
+
+function dataIn(target: BlockTarget, start: number, end: number): number {
+  const stop = Math.min(end + 1, target.size);
+  let data = 0;
+  for (let at = start; at < stop; ) {
+    const from = Math.min(target.seekData(at), stop);
+    at = from < stop ? Math.min(target.seekHole(from), stop) : stop;
+    data += at - from;
+  }
+  return data;
+}
+
+async function planDestination(
+  context: StreamContext,
+  path: string,
+  will: Foreseen,
+  { destinationStart: from, flags, force }: Settings,
+  bytes: number,
+): Promise<{ planned: PlannedDestination; problem: PlanProblem | null; dmaAlignment: number }> {
+  const range = { from, to: from + bytes - 1 };
+  const shared = { client: will.client?.bdf ?? null, identity: will.identity, inUse: will.inUse, ...range };
+  let there: (Facts & { holds: Signature[] }) | null;
+  try {
+    there = await look(context, path, async (target) => ({
+      ...facts(target),
+      holds: await signaturesOf(context, target),
+    }));
+  } catch (error) {
+    if (!(error instanceof P2pdmaError)) throw error;
+    const planned: PlannedDestination = {
+      ...shared,
+      name: path,
+      path: resolve(path),
+      kind: 'file',
+      size: 0,
+      effect: 'create',
+      holds: [],
+    };
+    const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(path) : error;
+    return { planned, problem: may === null ? null : problemOf(may), dmaAlignment: 1 };
+  }
+  const { holds, ...seen } = there;
+  const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
+  const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds };
+  let problem: P2pdmaError | null = null;
+  if (seen.kind !== 'file' && from + bytes > seen.size) {
+    problem = new P2pdmaError('ENOSPC', `ENOSPC: no space left on device, write '${seen.path}'`, {
+      path: seen.path,
+      hint: `${bytes} bytes are to be written from byte ${from} on, and ${Math.max(0, seen.size - from)} fit.`,
+    });
+  } else if (seen.kind !== 'file' && will.inUse !== null && !force) {
+    problem = new P2pdmaError('EBUSY', `EBUSY: device or resource busy, open '${seen.path}': ${will.inUse}`);
+  } else if (will.readOnly) {
+    problem = errnoError(-EROFS, 'open', seen.path);
+  } else if (seen.kind === 'file' && flags === 'wx') {
+    problem = new P2pdmaError('EEXIST', `EEXIST: file already exists, open '${seen.path}'`);
+  } else if (seen.kind === 'file') {
+    problem = await access(seen.path, constants.W_OK).then(
+      () => null,
+      () => new P2pdmaError('EACCES', `EACCES: permission denied, open '${seen.path}'`),
+    );
+  }
+  return { planned, problem: problem === null ? null : problemOf(problem), dmaAlignment: seen.dmaAlignment };
+}
+
+/** Names that devices have: a file of such a name, made by a slip of the keyboard, would take a whole disk's bytes. */
+const DEVICE_NAME =
+  /^(\/dev\/.*|nvme\d+(c\d+)?n\d+(p\d+)?|(sd|vd|xvd|hd)[a-z]+\d*|(md|dm-|loop|ram|zram|pmem|nbd)\d+)$/;
+
+async function mayCreate(path: string): Promise<P2pdmaError | null> {
+  if (DEVICE_NAME.test(path)) {
+    return new P2pdmaError('ENOENT', `ENOENT: no such device, open '${path}'`, {
+      path,
+      hint: '`p2pdma list` shows the namespaces there are. For a file of this name, put ./ before it.',
+    });
+  }
+  const folder = dirname(resolve(path));
+  const there = await stat(folder).catch(() => null);
+  if (there === null) {
+    return new P2pdmaError('ENOENT', `ENOENT: no such file or directory, create '${path}'`, {
+      path,
+      hint: `Make the directory '${folder}' first; of devices, \`p2pdma list\` shows those there are.`,
+    });
+  }
+  const writable = await access(folder, constants.W_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+  return writable ? null : new P2pdmaError('EACCES', `EACCES: permission denied, create '${path}'`, { path });
+}
+
+/** What a target holds, read through host memory. */
+export async function signaturesOf(context: StreamContext, target: BlockTarget): Promise<Signature[]> {
+  const { size } = target;
+  if (size === 0) return [];
+  const block = target.limits.logicalBlockSize;
+  const read = async (offset: number, end: number): Promise<Uint8Array> => {
+    const view = context.backend.memory.allocBuffer(Math.ceil((end - offset) / block) * block);
+    await transfer(target, 'read', view, offset, end - offset);
+    return view.subarray(0, end - offset);
+  };
+  const head = await read(0, Math.min(LOOK, size));
+  if (size <= LOOK) return findSignatures({ size, head, tail: head });
+  const from = Math.max(0, size - LOOK);
+  return findSignatures({ size, head, tail: await read(from - (from % block), size) });
+}
+
+function foreseeRoute(
+  { backend }: StreamContext,
+  ends: readonly (Foreseen & { name: string })[],
+  alignment: number,
+  options: Settings,
+): Route {
+  const { start, destinationStart } = options;
+  const route = chooseRoute(backend, ends, options);
+  if (route.provider === null || Math.abs(start - destinationStart) % alignment === 0) return route;
+  return hostRoute(
+    `from byte ${start} to byte ${destinationStart}: the difference is not a multiple of the DMA alignment, so the CPU has to shift the data`,
+  );
+}
+
+function problemOf({ code, message, hint }: P2pdmaError): PlanProblem {
+  return { code, message, hint };
+}

@@ -1,0 +1,384 @@
+/**
+ * A copy with a journal: interrupted by a signal, a crash or power loss it goes on where it was.
+ *
+ *     source  │████████████│████████████│██████······│                │
+ *              stretch, flushed, marked   under way when it ended
+ *                          └─ resumed here, after the stretch before it was compared with the source
+ *
+ * It is a row of ordinary copies of about a second each; a mark follows the flush of all destinations, so what is
+ * marked is there. Each stretch may choose its route anew; the receipt is the sum, and says the least direct.
+ */
+import { readFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { BlockTarget } from '../backend/backend.js';
+import { P2pdmaError } from '../errors.js';
+import type { StreamContext } from '../streams/context.js';
+import { type CopyOptions, copy } from '../streams/copy.js';
+import { Pace } from '../streams/pace.js';
+import type { OpenContext } from '../streams/paths.js';
+import { type Receipt, worse } from '../streams/receipt.js';
+import { addPath, zeroPath } from '../streams/transfer.js';
+import { verifyRanges } from '../streams/verify.js';
+import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
+import { type CopyPlan, type PlannedEnd, planCopy } from './plan.js';
+
+const MIB = 1024 * 1024;
+const FIRST_STRETCH = MIB;
+const LONGEST_STRETCH = 4096 * MIB;
+const STRETCH_SECONDS = 1;
+/** What is compared before going on: the beginning, and at least so much before the last mark. */
+const HEAD_CHECK = MIB;
+const TAIL_CHECK = 8 * MIB;
+
+/** `planCopy`, with a journal: `resume` says where the copy would go on. @throws as `resumableCopy` does */
+export async function planResumable(
+  open: OpenContext,
+  source: string | URL,
+  destinations: readonly (string | URL)[],
+  options: CopyOptions,
+  path: string,
+): Promise<CopyPlan> {
+  return (await prepare(open, source, destinations, options, path)).plan;
+}
+
+async function prepare(
+  open: OpenContext,
+  source: string | URL,
+  destinations: readonly (string | URL)[],
+  options: CopyOptions,
+  path: string,
+) {
+  const kept = await Journal.read(path);
+  // Files that the copy was to make may be there by now; once something was marked, they are.
+  const flags = options.flags ?? 'w';
+  const now = kept === null ? flags : kept.marks.length > 0 ? 'r+' : flags === 'wx' ? 'w' : flags;
+  const plan = await planCopy(open, source, destinations, { ...options, flags: now });
+  const about = await describe(plan, options);
+  if (kept !== null) assertSame(kept, about);
+  const resume = kept === null ? null : { journal: path, done: kept.done };
+  return { plan: { ...plan, resume }, about, kept, flags: now };
+}
+
+/**
+ * Copy, or go on copying, with the journal at `journal`. It is removed when the copy is complete.
+ * @throws P2pdmaError ERR_JOURNAL_DAMAGED, ERR_JOURNAL_MISMATCH (nothing was written then), and what copies throw
+ */
+export async function resumableCopy(
+  open: OpenContext,
+  source: string | URL,
+  destinations: readonly (string | URL)[],
+  options: CopyOptions,
+  path: string,
+): Promise<Receipt> {
+  const { plan, about, kept, flags } = await prepare(open, source, destinations, options, path);
+  const [problem] = plan.problems;
+  if (problem !== undefined) throw new P2pdmaError(problem.code, problem.message, { hint: problem.hint });
+  const journal = kept ?? (await Journal.create(path, about));
+  try {
+    await journal.begin();
+    return await new ResumableCopy(open, source, destinations, { ...options, flags }, plan, journal).run();
+  } finally {
+    await journal.close();
+  }
+}
+
+class ResumableCopy {
+  readonly #open: OpenContext;
+  readonly #source: string | URL;
+  readonly #destinations: readonly (string | URL)[];
+  readonly #options: CopyOptions;
+  readonly #plan: CopyPlan;
+  readonly #journal: Journal;
+  #receipt: Receipt | null = null;
+
+  constructor(
+    open: OpenContext,
+    source: string | URL,
+    destinations: readonly (string | URL)[],
+    options: CopyOptions,
+    plan: CopyPlan,
+    journal: Journal,
+  ) {
+    this.#open = open;
+    this.#source = source;
+    this.#destinations = destinations;
+    this.#options = options;
+    this.#plan = plan;
+    this.#journal = journal;
+  }
+
+  async run(): Promise<Receipt> {
+    const context = await this.#open();
+    const { bytes } = this.#plan;
+    const { stop, verify = false } = this.#options;
+    const from = this.#journal.done === 0 ? 0 : await this.#trusted(context);
+    if (from !== this.#journal.done) await this.#journal.mark(from);
+    // With 'w' and 'wx' the first stretch truncates.
+    if (this.#options.flags === 'r+') await this.#cutBack(context, from);
+    const done = from > 0 && from === bytes ? from : await this.#stretches(from);
+    const receipt = this.#receipt ?? nothingCopied(this.#plan);
+    receipt.resumedFrom = from;
+    if (done < bytes) return receipt;
+    if (verify && !stop?.aborted) {
+      for (const end of this.#plan.destinations) {
+        receipt.digest = await this.#compare(context, end.path, 0, bytes, stop);
+      }
+      receipt.verified = !stop?.aborted;
+    }
+    // Stopped while it was verified: what is missing is in the journal.
+    if (!verify || receipt.verified) await this.#journal.remove();
+    return receipt;
+  }
+
+  /** Compare a range of the copy, as bytes of the copy, in one destination. */
+  async #compare(
+    { backend }: StreamContext,
+    path: string,
+    from: number,
+    to: number,
+    stop?: AbortSignal,
+  ): Promise<string | null> {
+    const { start, destinationStart } = this.#journal.header;
+    const allocate = (size: number) => backend.memory.allocBuffer(size);
+    const open: BlockTarget[] = [];
+    try {
+      for (const name of [this.#plan.source.path, path]) open.push(await backend.openTarget(name, {}));
+      const [left, right] = open as [BlockTarget, BlockTarget];
+      if (right.size < destinationStart + to) {
+        throw new P2pdmaError('ERR_VERIFY_MISMATCH', `'${path}' is only ${right.size} bytes long`, { path });
+      }
+      const ranges = [
+        { target: left, start: start + from },
+        { target: right, start: destinationStart + from },
+      ] as const;
+      return await verifyRanges(...ranges, to - from, allocate, stop);
+    } finally {
+      for (const target of open) await target.close();
+    }
+  }
+
+  async #holds(context: StreamContext, from: number, to: number): Promise<P2pdmaError | null> {
+    for (const end of this.#plan.destinations) {
+      try {
+        await this.#compare(context, end.path, from, to);
+      } catch (error) {
+        if (error instanceof P2pdmaError && error.code === 'ERR_VERIFY_MISMATCH') return error;
+        throw error;
+      }
+    }
+    return null;
+  }
+
+  /**
+   * Up to where the destinations hold what was marked. Where the beginning differs, somebody has used a destination for
+   * something else; where only the end does, a drive lost what it said was flushed, and the mark before it is tried.
+   */
+  async #trusted(context: StreamContext): Promise<number> {
+    const { marks, done, path } = this.#journal;
+    const head = await this.#holds(context, 0, Math.min(HEAD_CHECK, done));
+    if (head !== null) {
+      throw new P2pdmaError(
+        'ERR_JOURNAL_MISMATCH',
+        `the journal '${path}' does not fit: a destination does not hold what was copied to it (${head.message})`,
+        {
+          path,
+          hint: 'Source or destination was used for something else since. To copy from the beginning, remove the journal.',
+        },
+      );
+    }
+    let at = done;
+    for (;;) {
+      const before = marks.findLast((mark) => mark <= at - TAIL_CHECK) ?? 0;
+      if ((await this.#holds(context, before, at)) === null) return at;
+      // The head was fine, so it ends: at the latest with nothing left.
+      if (before === 0) return 0;
+      at = before;
+    }
+  }
+
+  /** A file may be longer than what is trusted: padding to whole blocks that was to be cut, or data without a mark. */
+  async #cutBack({ backend }: StreamContext, from: number): Promise<void> {
+    const { destinations, destinationStart } = this.#journal.header;
+    for (const [i, { path, kind }] of this.#plan.destinations.entries()) {
+      if (kind !== 'file') continue;
+      const length = Math.max(destinations[i]!.length, destinationStart + from);
+      const target = await backend.openTarget(path, { write: true });
+      try {
+        if (target.size > length) await target.truncate(length);
+      } finally {
+        await target.close();
+      }
+    }
+  }
+
+  async #stretches(from: number): Promise<number> {
+    const { bytes } = this.#plan;
+    const { stop, bandwidth, onProgress, flags = 'w', ...options } = this.#options;
+    const { start, destinationStart } = this.#journal.header;
+    const pace = typeof bandwidth === 'number' ? new Pace(bandwidth) : bandwidth;
+    let done = from;
+    let length = FIRST_STRETCH;
+    // Nothing is copied, too: files come into being by it.
+    do {
+      const target = Math.min(bytes, roundUp(start + done + length) - start);
+      const base = done;
+      const fresh = this.#journal.marks.length === 0;
+      const settings: CopyOptions = {
+        ...options,
+        // The whole is verified at the end; on the way the slots are watched, as they are then.
+        canary: options.verify ?? false,
+        verify: false,
+        flush: true,
+        flags: fresh ? flags : 'r+',
+        start: start + done,
+        destinationStart: destinationStart + done,
+      };
+      if (target > done) settings.end = start + target - 1;
+      if (pace !== undefined) settings.bandwidth = pace;
+      if (stop !== undefined) settings.stop = stop;
+      if (onProgress !== undefined) {
+        settings.onProgress = (copied, _total, route) => onProgress(base + copied, bytes, route);
+      }
+      const receipt = await copy(this.#open, this.#source, this.#destinations, settings);
+      this.#add(receipt);
+      done += receipt.bytes;
+      await this.#journal.mark(done);
+      if (stop?.aborted || receipt.bytes < target - base) break;
+      length = nextLength(length, receipt);
+    } while (done < bytes && !stop?.aborted);
+    return done;
+  }
+
+  #add(part: Receipt): void {
+    const sum = this.#receipt;
+    if (sum === null) {
+      this.#receipt = { ...part, path: { ...part.path } };
+      return;
+    }
+    const path = zeroPath();
+    addPath(path, sum.path);
+    addPath(path, part.path);
+    const decisive = part.bytes > 0 && worse(sum.transport, part.transport) !== sum.transport ? part : sum;
+    this.#receipt = {
+      ...decisive,
+      bytes: sum.bytes + part.bytes,
+      seconds: sum.seconds + part.seconds,
+      unproven: sum.unproven ?? part.unproven,
+      path,
+    };
+  }
+}
+
+/** All had been copied before. */
+function nothingCopied({ backend, provider, transport, reason, unproven }: CopyPlan): Receipt {
+  const rest = { bytes: 0, seconds: 0, path: zeroPath(), verified: false, digest: null };
+  return { ...rest, backend, provider, transport, reason, unproven };
+}
+
+/** Stretches end at whole MiB of the source, so that the next begins with a whole block. */
+function roundUp(offset: number): number {
+  return Math.ceil(offset / MIB) * MIB;
+}
+
+function nextLength(length: number, { bytes, seconds }: Receipt): number {
+  const inTime = seconds === 0 ? LONGEST_STRETCH : (bytes / seconds) * STRETCH_SECONDS;
+  return Math.max(MIB, Math.min(2 * length, roundUp(inTime), LONGEST_STRETCH));
+}
+
+// --- is it the same copy? ---
+
+type About = Omit<JournalHeader, 'id' | 'created'>;
+
+async function describe(plan: CopyPlan, options: CopyOptions): Promise<About> {
+  const source = await endOf(plan.source);
+  const there = plan.source.kind === 'file' ? await stat(plan.source.path, { bigint: true }) : null;
+  return {
+    source: { ...source, size: plan.source.size, modified: there === null ? null : String(there.mtimeNs) },
+    destinations: await Promise.all(
+      plan.destinations.map(async (end) => ({
+        ...(await endOf(end)),
+        length: end.kind === 'file' && (options.flags ?? 'w') === 'r+' ? end.size : 0,
+      })),
+    ),
+    start: plan.start,
+    bytes: plan.bytes,
+    destinationStart: options.destinationStart ?? 0,
+    sparse: options.sparse ?? false,
+  };
+}
+
+async function endOf({ path: given, kind, size, identity }: PlannedEnd): Promise<JournalEnd> {
+  const path = resolve(given);
+  if (kind !== 'file') {
+    return { path, kind, device: { size, identity, boot: identity === null ? bootId() : null }, file: null };
+  }
+  const there = await stat(path, { bigint: true }).catch(() => null);
+  return { path, kind, device: null, file: there === null ? null : { inode: String(there.ino) } };
+}
+
+function bootId(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  } catch {
+    return null;
+  }
+}
+
+/** @throws P2pdmaError ERR_JOURNAL_MISMATCH, with what differs */
+function assertSame({ header: then, path }: Journal, now: About): void {
+  const why =
+    otherEnd('source', then.source, now.source) ??
+    otherDestinations(then.destinations, now.destinations) ??
+    otherRange(then, now) ??
+    changedSource(then.source, now.source);
+  if (why === null) return;
+  throw new P2pdmaError('ERR_JOURNAL_MISMATCH', `the journal '${path}' belongs to another copy: ${why}`, {
+    path,
+  });
+}
+
+function otherEnd(which: string, then: JournalEnd, now: JournalEnd): string | null {
+  if (then.path !== now.path) return `its ${which} is '${then.path}', not '${now.path}'`;
+  if (then.kind !== now.kind) return `its ${which} was a ${then.kind}, and is a ${now.kind}`;
+  if (then.device !== null && now.device !== null) {
+    const { size, identity, boot } = then.device;
+    if (size !== now.device.size) {
+      return `'${then.path}' had ${size} bytes, and has ${now.device.size}: it is another device`;
+    }
+    if (identity !== now.device.identity) {
+      return `'${then.path}' was ${identity ?? 'a device without a name of its own'}, and is ${now.device.identity ?? 'one without'}`;
+    }
+    if (boot !== now.device.boot) {
+      return `'${then.path}' has nothing but its name, and after a reboot that may be another device's`;
+    }
+  }
+  // A destination that the copy was to make had no inode when the journal began.
+  if (then.file !== null && then.file.inode !== now.file?.inode) {
+    return `'${then.path}' is another file than then (inode ${then.file.inode}, now ${now.file?.inode ?? 'none'})`;
+  }
+  return null;
+}
+
+function otherDestinations(then: readonly JournalEnd[], now: readonly JournalEnd[]): string | null {
+  if (then.length !== now.length) return `it has ${then.length} destinations, not ${now.length}`;
+  for (const [i, end] of then.entries()) {
+    const why = otherEnd('destination', end, now[i]!);
+    if (why !== null) return why;
+  }
+  return null;
+}
+
+function otherRange(then: About, now: About): string | null {
+  if (then.start !== now.start) return `it begins at byte ${then.start} of the source, not ${now.start}`;
+  if (then.destinationStart !== now.destinationStart) {
+    return `it begins at byte ${then.destinationStart} of the destination, not ${now.destinationStart}`;
+  }
+  if (then.bytes !== now.bytes) return `it is of ${then.bytes} bytes, not ${now.bytes}`;
+  return then.sparse === now.sparse ? null : `it was begun ${then.sparse ? 'with' : 'without'} sparse`;
+}
+
+function changedSource(then: About['source'], now: About['source']): string | null {
+  if (then.size !== now.size) return `the source had ${then.size} bytes, and has ${now.size}`;
+  return then.modified === now.modified ? null : 'the source was modified since';
+}

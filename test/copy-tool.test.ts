@@ -1,0 +1,340 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { openSystem, Pace, planCopy } from '../lib/index.js';
+import { bytesOf } from './helpers/copies.js';
+
+const MIB = 1024 * 1024;
+const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'p2pdma-copy-'));
+const file = (name: string) => join(folder, name);
+t.teardown(() => rmSync(folder, { recursive: true }));
+
+async function copy(...args: string[]) {
+  const child = spawn(process.execPath, [main, 'copy', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (text) => (stdout += text));
+  child.stderr.on('data', (text) => (stderr += text));
+  const [status] = await once(child, 'close');
+  return { status, stdout, stderr };
+}
+
+/** Names, sizes, times and contents of everything here. */
+function everything(): unknown {
+  return readdirSync(folder)
+    .sort()
+    .map((name) => {
+      const { size, mtimeMs, ctimeMs, ino } = statSync(file(name));
+      return {
+        name,
+        size,
+        mtimeMs,
+        ctimeMs,
+        ino,
+        head: readFileSync(file(name)).subarray(0, 4096).toString('hex'),
+      };
+    });
+}
+
+const content = bytesOf(3 * MIB + 77, 5);
+writeFileSync(file('source'), content);
+
+/** An image that holds an ext4, by its superblock. */
+function image(name: string): string {
+  const disk = Buffer.alloc(4 * MIB);
+  disk.writeUInt32LE(64, 1024);
+  disk.writeUInt16LE(0xef53, 0x438);
+  disk.writeUInt32LE(0x42, 0x460);
+  disk.write('my photos\u001b[2J', 0x478);
+  writeFileSync(file(name), disk);
+  return file(name);
+}
+
+t.test('--dry-run: the plan, and nothing written', async (t) => {
+  const disk = image('disk');
+  writeFileSync(file('old'), 'old');
+  const before = everything();
+  const args = [file('source'), disk, file('old'), file('new'), '--machine', 'four-drives', '--dry-run'];
+  const words = await copy(...args, '--resume', file('journal'));
+  t.equal(words.status, 0, words.stderr);
+  t.match(words.stdout, /would copy +3\.00 MiB \(3145805 bytes\): bytes 0 to 3145804 of .*source/);
+  t.match(
+    words.stdout,
+    /to +.*disk: a file of 4 MiB, which is replaced\nit holds +ext4 'my photos\\x1b\[2J' \(filesystem\)/,
+  );
+  t.match(words.stdout, /to +.*old: a file of 3 B, which is replaced/);
+  t.match(words.stdout, /to +.*new: a new file/);
+  t.match(words.stdout, /transport +p2p-bus\nprovider +0000:03:00\.0/);
+  t.match(words.stdout, /nothing was written/);
+  const plan = JSON.parse((await copy(...args, '--json')).stdout);
+  t.match(plan, {
+    bytes: content.length,
+    transport: 'p2p-bus',
+    problems: [],
+    resume: null,
+    destinations: [
+      { effect: 'truncate', size: 4 * MIB, holds: [{ name: 'ext4', kind: 'filesystem', offset: 0x438 }] },
+      { effect: 'truncate', holds: [] },
+      { effect: 'create', from: 0, to: content.length - 1 },
+    ],
+  });
+  t.same(everything(), before, 'nothing changed');
+});
+
+t.test('planCopy opens nothing for writing, and foresees what the copy does', async (t) => {
+  for (const machine of [
+    'switch',
+    'four-drives',
+    'root-ports',
+    'no-cmb',
+    'acs',
+    'iommu-unsupported',
+    'zen',
+  ]) {
+    const system = await openSystem({ machine });
+    const { backend } = system.context;
+    const open = backend.openTarget.bind(backend);
+    let writes = 0;
+    backend.openTarget = (path, options) => {
+      if (options.write || options.create || options.truncate) writes++;
+      return open(path, options);
+    };
+    for (const [from, to] of [
+      [file('source'), [file('planned')]],
+      [file('source'), [file('planned-1'), file('planned-2')]],
+      ['nvme0n1', ['nvme1n1']],
+      [file('source'), ['nvme1n1']],
+      ['nvme1n1', [file('planned')]],
+    ] as const) {
+      const options = { system, end: MIB - 1 };
+      writes = 0;
+      const plan = await planCopy(from, to, options);
+      t.equal(writes, 0);
+      const { bytes, transport, provider, reason } = await system.pipeline(from, to, options);
+      t.match(
+        { bytes, transport, provider, reason },
+        {
+          bytes: plan.bytes,
+          transport: plan.transport,
+          provider: plan.provider,
+          reason: plan.reason,
+        },
+        `${machine}: ${plan.transport}`,
+      );
+    }
+    await system.close();
+  }
+});
+
+t.test('planCopy: what would stop it', async (t) => {
+  const system = await openSystem({ machine: 'no-cmb' });
+  const problems = async (to: string, options = {}) =>
+    (await planCopy(file('source'), to, { system, ...options })).problems.map(({ code }) => code);
+  t.same(await problems(file('new')), []);
+  t.same(await problems(file('no/such')), ['ENOENT']);
+  t.same(await problems(file('new'), { flags: 'r+' }), ['ENOENT']);
+  t.same(await problems(file('old'), { flags: 'wx' }), ['EEXIST']);
+  for (const name of ['nvme7n1', '/dev/nvme7n1', '/dev/sdzz', 'sdz', 'md9']) {
+    t.same(await problems(name), ['ENOENT'], `${name}: no file is made for a slip of the keyboard`);
+  }
+  t.same(await problems('nvme1n1', { destinationStart: 1024 * MIB }), ['ENOSPC']);
+  t.same(await problems(folder), ['EISDIR']);
+  t.same(await problems(file('new'), { requireP2p: true }), ['ERR_P2P_REQUIRED']);
+  const writer = await system.target('nvme1n1', { write: true });
+  t.same(await problems('nvme1n1'), ['EBUSY']);
+  t.same(await problems('nvme1n1', { force: true }), []);
+  await writer.close();
+  await t.rejects(planCopy(file('nothing'), file('new'), { system }), { code: 'ENOENT' });
+  await t.rejects(planCopy(file('source'), file('source'), { system }), { code: 'ERR_OVERLAP' });
+  await t.rejects(planCopy(file('source'), 'nvme1n1', { system, start: 2 ** 40 }), {
+    code: 'ERR_OUT_OF_RANGE',
+  });
+  await t.rejects(planCopy(file('source'), [], { system }), { code: 'ERR_INVALID_ARG_VALUE' });
+  await system.close();
+});
+
+t.test('a destination that holds something: refused, unless --force or yes on a terminal', async (t) => {
+  const disk = image('precious');
+  const held = readFileSync(disk);
+  const args = [file('source'), disk, '--machine', 'switch'];
+  const refused = await copy(...args);
+  t.equal(refused.status, 1);
+  t.match(
+    refused.stderr,
+    /^error ERR_HOLDS_DATA: .*precious holds ext4 'my photos\\x1b\[2J' \(filesystem\)\n.*--force.*\n$/,
+  );
+  const json = await copy(...args, '--json');
+  t.equal(json.status, 1);
+  t.match(JSON.parse(json.stderr), { type: 'error', code: 'ERR_HOLDS_DATA' });
+  const several = await copy(file('source'), file('beside'), disk, '--machine', 'four-drives');
+  t.equal(several.status, 1);
+  t.notOk(existsSync(file('beside')), 'none of several is written');
+  t.ok(readFileSync(disk).equals(held));
+
+  if (spawnSync('script', ['--version']).status === 0) {
+    for (const [answer, status] of [
+      ['n', 1],
+      ['', 1],
+      ['y', 0],
+    ] as const) {
+      const command = [process.execPath, main, 'copy', ...args].map((word) => `'${word}'`).join(' ');
+      const input = `${answer}\n`;
+      const run = spawnSync('script', ['-qec', command, '/dev/null'], { input, encoding: 'utf8' });
+      t.equal(run.status, status, run.stdout);
+      t.match(run.stdout, /precious holds ext4 .*This will be destroyed\. Copy all the same\? \[y\/N\]/s);
+      t.equal(readFileSync(disk).equals(held), status !== 0);
+    }
+  }
+  writeFileSync(disk, held);
+  t.equal((await copy(...args, '--force', '--quiet')).status, 0);
+  t.ok(readFileSync(disk).equals(content));
+});
+
+t.test('several destinations, sparse, verified', async (t) => {
+  const fd = openSync(file('holes'), 'w');
+  writeSync(fd, content, 0, MIB, 8 * MIB);
+  closeSync(fd);
+  truncateSync(file('holes'), 64 * MIB);
+  const args = [
+    file('holes'),
+    file('s1'),
+    file('s2'),
+    '--machine',
+    'four-drives',
+    '--sparse',
+    '--verify',
+    '--json',
+  ];
+  const { status, stdout, stderr } = await copy(...args);
+  t.equal(status, 0, stderr);
+  t.match(JSON.parse(stdout), { bytes: 64 * MIB, verified: true });
+  for (const name of ['s1', 's2']) t.ok(readFileSync(file(name)).equals(readFileSync(file('holes'))));
+});
+
+t.test('--json: progress as NDJSON on stderr, the receipt on stdout', async (t) => {
+  const { status, stdout, stderr } = await copy(
+    ...[
+      file('source'),
+      file('out'),
+      '--machine',
+      'switch',
+      '--json',
+      '--bwlimit',
+      '3MiB/s',
+      '--chunk',
+      '64KiB',
+    ],
+  );
+  t.equal(status, 0, stderr);
+  t.match(JSON.parse(stdout), { bytes: content.length, transport: 'p2p-bus' });
+  t.equal(stdout.trim().split('\n').length, 1);
+  const lines = stderr
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  t.ok(lines.length > 4, `${lines.length} lines`);
+  let before = 0;
+  for (const line of lines) {
+    t.ok(line.type === 'progress' && line.bytes >= before && line.total === content.length);
+    before = line.bytes;
+  }
+  t.match(lines.at(-2), {
+    bytesPerSecond: Number,
+    etaSeconds: Number,
+    transport: 'p2p-bus',
+    provider: '0000:03:00.0',
+  });
+  t.equal(before, content.length);
+  t.same((await copy(file('source'), file('out'), '--machine', 'switch', '--json', '--quiet')).stderr, '');
+});
+
+t.test('less than asked, or not peer to peer: not 0', async (t) => {
+  const p2p = await copy(file('source'), file('out'), '--machine', 'no-cmb', '--require-p2p', '--json');
+  t.equal(p2p.status, 1);
+  t.match(JSON.parse(p2p.stderr.trim().split('\n').at(-1)!), { type: 'error', code: 'ERR_P2P_REQUIRED' });
+  for (const [option, value] of [
+    ['--bwlimit', '0'],
+    ['--bwlimit', 'fast'],
+    ['--bwlimit', '-1'],
+  ] as const) {
+    t.equal((await copy('a', 'b', option, value)).status, 2, `${option} ${value}`);
+  }
+  writeFileSync(file('not-a-journal'), 'hello\n');
+  const run = await copy(
+    file('source'),
+    file('out'),
+    '--machine',
+    'switch',
+    '--resume',
+    file('not-a-journal'),
+  );
+  t.equal(run.status, 1);
+  t.match(run.stderr, /^error ERR_JOURNAL_DAMAGED: .*it is not a journal of p2pdma\n\S.*\n$/);
+  t.equal(readFileSync(file('not-a-journal'), 'utf8'), 'hello\n');
+});
+
+t.test('bandwidth: kept within 25 %, alone, with a journal, and shared', async (t) => {
+  const system = await openSystem({ machine: 'four-drives' });
+  const rate = 4 * MIB;
+  const end = 8 * MIB - 1;
+  const timed = async (what: string, run: () => Promise<unknown>) => {
+    const began = performance.now();
+    await run();
+    const seconds = (performance.now() - began) / 1000;
+    t.ok(seconds > 1.5 && seconds < 2.5, `${what}: ${seconds.toFixed(2)} s for 2 s`);
+  };
+  const pace = new Pace(rate);
+  await Promise.all([
+    timed('alone', () => system.pipeline('nvme0n1', 'nvme1n1', { end, bandwidth: rate })),
+    timed('with a journal', () =>
+      system.pipeline('nvme0n1', 'nvme2n1', { end, bandwidth: rate, journal: file('pace-journal') }),
+    ),
+    timed('two at one pace', () =>
+      Promise.all(
+        ['paced-1', 'paced-2'].map((to) =>
+          system.pipeline('nvme0n1', file(to), { end: end >> 1, bandwidth: pace, highWaterMark: 128 * 1024 }),
+        ),
+      ),
+    ),
+  ]);
+  await t.rejects(system.pipeline('nvme0n1', 'nvme1n1', { bandwidth: 0 }), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(() => new Pace(Number.NaN), RangeError);
+  await system.close();
+});
+
+t.test('stop: any source ends early and cleanly', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const { Readable } = await import('node:stream');
+  const stop = new AbortController();
+  async function* endless() {
+    for (let i = 0; ; i++) {
+      if (i === 5) stop.abort();
+      yield Buffer.alloc(4096, i);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  const receipt = await system.pipeline(Readable.from(endless()), file('endless'), { stop: stop.signal });
+  t.equal(statSync(file('endless')).size, receipt.bytes);
+  const already = AbortSignal.abort();
+  t.match(await system.pipeline('nvme0n1', 'nvme1n1', { stop: already, verify: true }), {
+    bytes: 0,
+    verified: false,
+  });
+  await system.close();
+});
