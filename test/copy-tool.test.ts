@@ -289,6 +289,20 @@ t.test('less than asked, or not peer to peer: not 0', async (t) => {
   t.equal(readFileSync(file('not-a-journal'), 'utf8'), 'hello\n');
 });
 
+t.test('a copy that fails on the way keeps its journal, and says so', async (t) => {
+  const machine = JSON.parse(
+    readFileSync(new URL('../../test/fixtures/machine-two-drives.json', import.meta.url), 'utf8'),
+  );
+  machine.faults = [{ kind: 'media-error', namespace: 'nvme1n1', lba: 5000, op: 'write' }];
+  writeFileSync(file('worn.json'), JSON.stringify(machine));
+  const args = ['nvme0n1', 'nvme1n1', '--machine', file('worn.json'), '--resume', file('worn-journal')];
+  const { status, stdout, stderr } = await copy(...args);
+  t.equal(status, 1);
+  t.equal(stdout, '');
+  t.match(stderr, /^what was copied is in .*worn-journal: the same command goes on\nerror E\w+: .*\n\S.*\n$/);
+  t.match(readFileSync(file('worn-journal'), 'utf8'), /\{"done":1048576\}/);
+});
+
 t.test('bandwidth: kept within 25 %, alone, with a journal, and shared', async (t) => {
   const system = await openSystem({ machine: 'four-drives' });
   const rate = 4 * MIB;

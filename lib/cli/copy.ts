@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import {
@@ -182,6 +183,11 @@ export async function copy(
       output.say('stopped', `stopped: ${missing.message}${again}`);
       process.exitCode = EXIT[signal];
     } else if (missing !== null) throw missing;
+  } catch (error) {
+    if (options.resume !== undefined && existsSync(options.resume)) {
+      output.say('kept', `what was copied is in ${options.resume}: the same command goes on`);
+    }
+    throw error;
   } finally {
     output.end();
     process.off('SIGINT', interrupt);
