@@ -120,7 +120,7 @@ export function pinUserRange(
   const result = pinRange(mm, view, start, length, gupFlags, out);
   if (tracing()) {
     const provider = out.pgmap?.provider?.bdf ?? null;
-    trace('gup', 'pin_user_pages', { bytes: length, flags: gupFlags, provider, result });
+    trace('gup', 'pin_user_pages', { bytes: length, flags: gupFlags, provider, phys: out.phys, result });
   }
   return result;
 }

@@ -245,6 +245,7 @@ export function iovIterGetPagesFlags(
   const run = iter.singleSegCount();
   const length = Math.min(run, maxBytes);
   if (length === 0) return -EFAULT;
+  if (tracing()) trace('iov_iter', 'get_pages', { iter: iter.iterType, bytes: length, count: iter.count });
   let got: number;
   if (iter.iterType === 'ITER_BVEC') {
     const bvec = iter.bvec[iter.index]!;
@@ -260,9 +261,6 @@ export function iovIterGetPagesFlags(
     got = pinUserRange(mm, view, iter.offset, length, flags, out);
   }
   if (got > 0) iter.advance(got);
-  if (tracing()) {
-    trace('iov_iter', 'get_pages', { iter: iter.iterType, bytes: got, phys: out.phys, left: iter.count });
-  }
   return got;
 }
 

@@ -1,0 +1,107 @@
+import type { Command } from 'commander';
+import { type PipelineOptions, pipeline, planCopy, type System, type TraceEvent } from '../index.js';
+import { colours, json, printable } from './format.js';
+import { refuseHeld } from './held.js';
+import { cutRequests, drawLadder } from './ladder.js';
+import { count, type MachineOptions, openMachine, size, withMachine } from './options.js';
+
+interface TraceOptions extends MachineOptions {
+  provider: string;
+  chunk: number;
+  start?: number;
+  requests: number;
+  requireP2p?: boolean;
+  force?: boolean;
+}
+
+const EXAMPLES = `
+▼ down to the device, ◆ what the hardware does, ▲ back up. Addresses are hexadecimal. Natively the kernel's own
+layers cannot be seen from here: the submission and the completion are shown.
+
+Examples:
+  p2pdma trace copy nvme0n1 nvme1n1 --machine switch
+  p2pdma trace copy nvme0n1 nvme1n1 --machine iommu --chunk 2MiB
+  p2pdma trace copy a.img b.img --machine switch --json`;
+
+export function addTrace(program: Command): void {
+  const trace = program.command('trace').description('watch requests go through the layers');
+  const copy = trace
+    .command('copy')
+    .description('copy one chunk and show what each layer did with it, as a ladder')
+    .argument('<src>', 'namespace (nvme0n1), device or file')
+    .argument('<dst...>', 'one or several; only the bytes of the chunk are written, files are not truncated');
+  withMachine(copy)
+    .option('--chunk <size>', 'bytes in the chunk', size, 64 * 1024)
+    .option('--requests <n>', 'how many chunks, one after the other', count, 1)
+    .option('--start <byte>', 'first byte, of the source and of the destinations', size)
+    .option('--provider <name>', "whose CMB: 'auto', 'none', a PCI address or a controller's name", 'auto')
+    .option('--require-p2p', 'fail rather than fall back to host memory')
+    .option('--force', 'write to what is in use or holds data')
+    .addHelpText('after', EXAMPLES)
+    .action(async (source: string, destinations: string[], options: TraceOptions) => {
+      const system = await openMachine(options);
+      try {
+        await traceCopy(system, source, destinations, options);
+      } finally {
+        await system.close();
+      }
+    });
+  for (const command of trace.commands) command.exitOverride().showSuggestionAfterError();
+}
+
+async function traceCopy(
+  system: System,
+  source: string,
+  destinations: readonly string[],
+  options: TraceOptions,
+): Promise<void> {
+  const { chunk, provider, start = 0, requests } = options;
+  const settings: PipelineOptions = {
+    system,
+    provider,
+    start,
+    destinationStart: start,
+    end: start + chunk * requests - 1,
+    highWaterMark: chunk,
+    queueDepth: 1,
+    flags: 'w',
+    requireP2p: options.requireP2p ?? false,
+    force: options.force ?? false,
+  };
+  const plan = await planCopy(source, destinations, settings);
+  if (!options.force) refuseHeld(plan);
+  // A file that is there keeps what lies around the chunk.
+  const flags = plan.destinations.some(({ effect }) => effect === 'create') ? 'w' : 'r+';
+  const events: TraceEvent[] = [];
+  const stream = system.trace();
+  stream.on('data', (event: TraceEvent) => events.push(event));
+  try {
+    // One copy per chunk: requests of several chunks would be in flight together, and their events mixed.
+    const last = Math.min(start + chunk * requests, plan.source.size);
+    for (let at = start; at === start || at < last; at += chunk) {
+      await pipeline(source, destinations, {
+        ...settings,
+        ...{ start: at, destinationStart: at, end: at + chunk - 1 },
+        flags: at === start ? flags : 'r+',
+        flush: false,
+      });
+    }
+    await new Promise(setImmediate);
+  } finally {
+    stream.destroy();
+  }
+  const traced = cutRequests(events);
+  if (options.json) {
+    process.stdout.write(`${json(traced)}\n`);
+    return;
+  }
+  const colour = colours(process.stdout);
+  const route = traced.around.find(({ layer, event }) => layer === 'streams' && event === 'route');
+  const lines = [`${printable(source)} ──▶ ${destinations.map(printable).join(', ')}`];
+  if (route !== undefined) {
+    const by = route.provider === undefined ? '' : ` by the CMB of ${route.provider}`;
+    lines.push(colour.dim(printable(`${route.transport}${by}: ${route.reason}`)));
+  }
+  for (const request of traced.requests) lines.push('', drawLadder(request, colour));
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
