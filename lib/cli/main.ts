@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { P2pdmaError } from '../index.js';
+import { addBench } from './bench.js';
 import { addCopy } from './copy.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
@@ -10,6 +11,7 @@ import { colours, printable } from './format.js';
 import { addList } from './list.js';
 import { addSnapshot } from './snapshot.js';
 import { addTopo } from './topo.js';
+import { addTrace } from './trace.js';
 
 /** Exit codes: 0 done; 1 it could not be done; 2 it was asked for wrongly. */
 const FAILED = 1;
@@ -30,7 +32,18 @@ const program = new Command('p2pdma')
   .version(version)
   .showSuggestionAfterError()
   .exitOverride();
-for (const add of [addCopy, addList, addTopo, addExplain, addDoctor, addSnapshot, addDemo]) add(program);
+for (const add of [
+  addCopy,
+  addList,
+  addTopo,
+  addExplain,
+  addDoctor,
+  addSnapshot,
+  addBench,
+  addTrace,
+  addDemo,
+])
+  add(program);
 for (const command of program.commands) command.exitOverride().showSuggestionAfterError();
 
 try {
