@@ -4,6 +4,14 @@
  */
 import { performance } from 'node:perf_hooks';
 
+export interface Settings {
+  readonly rounds: number;
+  /** Run only the parts whose name holds this. */
+  readonly only: string;
+  /** Say what is being done. */
+  log(text: string): void;
+}
+
 /** One implementation of a job. `run` does it once; what it returns beside the time is kept. */
 export interface Competitor {
   readonly name: string;

@@ -3,15 +3,7 @@
  */
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
-import type { Figure } from './harness.js';
-
-export interface Settings {
-  readonly rounds: number;
-  /** Run only the parts whose name holds this. */
-  readonly only: string;
-  /** Say what is being done. */
-  log(text: string): void;
-}
+import type { Figure, Settings } from './harness.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,5 +1,4 @@
-import { atLeast, atMost, type Figure, race } from '../harness.js';
-import type { Settings } from '../main.js';
+import { atLeast, atMost, type Figure, race, type Settings } from '../harness.js';
 import { bufferCopies } from './buffer-copies.js';
 import { fileCompetitors } from './files.js';
 import { perIo } from './per-io.js';

@@ -1,6 +1,14 @@
 import { openSystem } from 'p2pdma';
-import { atLeast, atMost, type Competitor, type Figure, type Result, race, ratio } from '../harness.js';
-import type { Settings } from '../main.js';
+import {
+  atLeast,
+  atMost,
+  type Competitor,
+  type Figure,
+  type Result,
+  race,
+  ratio,
+  type Settings,
+} from '../harness.js';
 import { cp } from './cp.js';
 import { dd } from './dd.js';
 import { type Devices, openDevices } from './devices.js';
