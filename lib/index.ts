@@ -28,8 +28,14 @@ export {
 export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
 export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
+export {
+  METRICS_CHANNEL,
+  type Metrics,
+  type MetricsEvent,
+  type P2pmemUse,
+  type PoolUse,
+} from './streams/metrics.js';
 export { optionHelp, type ReadStreamOptions, type WriteStreamOptions } from './streams/options.js';
-export { METRICS_CHANNEL, type Metrics, type MetricsEvent, type P2pmemUse, type PoolUse } from './streams/metrics.js';
 export { Pace } from './streams/pace.js';
 export { P2pReadStream } from './streams/read-stream.js';
 export type { Receipt, Transport } from './streams/receipt.js';

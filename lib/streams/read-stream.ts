@@ -5,8 +5,8 @@ import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
 import { trace, tracing } from '../trace.js';
 import type { StreamContext } from './context.js';
-import type { Metered, Metrics } from './metrics.js';
 import { holeChunk, isHole, type LendingEnd, lendingEndOf } from './lending.js';
+import type { Metered, Metrics } from './metrics.js';
 import {
   chunkSize,
   parseOptions,
