@@ -173,7 +173,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (this.#own.size > 0) this.#own.delete(io);
     const { path } = io;
     path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
-    if (result > 0) this.#book(io.segments, result, path);
+    // The end of a file comes in a whole block, of which only the file's part is counted in the result.
+    const block = this.limits.logicalBlockSize;
+    if (result > 0) this.#book(io.segments, Math.ceil(result / block) * block, path);
     if (tracing())
       trace('native-target', 'complete', { target: this.name, op: io.op, offset: io.offset, result });
     this.#settle();
@@ -184,19 +186,14 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (--this.#inFlight === 0 && this.#idle !== null) this.#idle();
   }
 
-  /** Book `bytes` moved from the front of the segments. */
+  /** Book `bytes` moved from the front of the segments. Without a PCI client all goes through host memory. */
   #book(segments: readonly Uint8Array[], bytes: number, path: PathBytes): void {
-    // Without a PCI client all goes through host memory, whosever it is.
-    if (this.client === null) {
-      path.hostDram = bytes;
-      return;
-    }
     let left = bytes;
     for (let i = 0; i < segments.length && left > 0; i++) {
       const view = segments[i]!;
       const moved = Math.min(view.byteLength, left);
       left -= moved;
-      const { provider } = memoryOf(view);
+      const provider = this.client === null ? null : memoryOf(view).provider;
       if (provider === null) path.hostDram += moved;
       else path[this.#wayTo(provider)] += moved;
     }
