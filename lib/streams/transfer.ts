@@ -1,5 +1,5 @@
 import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
-import { EIO } from '../errno.js';
+import { EFAULT, EIO, ENOSPC } from '../errno.js';
 import { errnoError, P2pdmaError } from '../errors.js';
 
 export function zeroPath(): PathBytes {
@@ -72,14 +72,15 @@ export class Transfer implements IoRequest {
   }
 
   #finish(errno: number): void {
-    const { path } = this.#target!;
+    const { path, kind } = this.#target!;
     if (errno < 0 && this.result < 0) {
-      this.error = errnoError(errno, this.op, path, { offset: this.offset, hint: hintFor(errno, this.op) });
+      const hint = hintFor(errno, this.op, kind);
+      this.error = errnoError(errno, this.op, path, { offset: this.offset, hint });
     } else if (errno < 0) {
       this.error = new P2pdmaError(
         'ERR_SHORT_TRANSFER',
         `${this.op} '${path}': ${this.moved} of ${this.#expect} bytes at offset ${this.offset}, then nothing`,
-        { errno, syscall: this.op, path, offset: this.offset },
+        { errno, syscall: this.op, path, offset: this.offset, hint: kind === 'file' ? undefined : GONE },
       );
     }
     const finished = this.#finished!;
@@ -89,10 +90,15 @@ export class Transfer implements IoRequest {
   }
 }
 
-function hintFor(errno: number, op: 'read' | 'write'): string | undefined {
-  return errno === -EIO
-    ? `The drive could not ${op} these blocks: check its health and the kernel log.`
-    : undefined;
+/** Linux lets a removed drive look like one that has come to its end. */
+const GONE = 'A device that was removed answers like this: is it still there?';
+
+function hintFor(errno: number, op: 'read' | 'write', kind: BlockTarget['kind']): string | undefined {
+  if (errno === -EIO) return `The drive could not ${op} these blocks: check its health and the kernel log.`;
+  // Whoever submits keeps within the size, so it is the size that changed.
+  if (errno === -ENOSPC && kind !== 'file') return GONE;
+  if (errno === -EFAULT) return 'Was the drive removed whose CMB the data goes through?';
+  return undefined;
 }
 
 /** `Transfer` as a promise, for what is not on the hot path. Resolves to the bytes moved. */
