@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import {
   appendFileSync,
   copyFileSync,
@@ -51,6 +52,52 @@ t.test('what is marked is read again', async (t) => {
   t.equal(await Journal.read(file('plain')), null, 'removed');
   t.same(readdirSync(folder), ['source'], 'no temporary file stays');
 });
+
+t.test(
+  'in use by a process that lives: refused; a zombie does not count',
+  { skip: !existsSync('/proc/self/stat') },
+  async (t) => {
+    const journalUrl = new URL('../lib/copy/journal.js', import.meta.url).href;
+    const code = `
+    const { Journal } = await import(${JSON.stringify(journalUrl)});
+    const journal = await Journal.create(process.argv[1], ${JSON.stringify(about)});
+    await journal.begin();
+    console.log('begun');
+    setInterval(() => {}, 1000);
+  `;
+    // A shell that never waits for its child, so that the child stays a zombie when it is killed.
+    const shell = spawn(
+      'sh',
+      [
+        '-c',
+        '"$0" --input-type=module -e "$1" "$2" & echo $!; exec sleep 30',
+        process.execPath,
+        code,
+        file('held'),
+      ],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    let output = '';
+    for await (const chunk of shell.stdout) {
+      output += chunk;
+      if (output.includes('begun')) break;
+    }
+    const pid = Number.parseInt(output, 10);
+    await t.rejects(Journal.read(file('held')), {
+      code: 'EBUSY',
+      message: new RegExp(`in use by process ${pid}`),
+    });
+    process.kill(pid, 'SIGKILL');
+    for (let i = 0; i < 200 && !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1')); i++) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    t.match(readFileSync(`/proc/${pid}/stat`, 'latin1'), /\) Z /, 'it is a zombie');
+    t.match(await Journal.read(file('held')), { done: 0 });
+    shell.kill('SIGKILL');
+  },
+);
 
 t.test('torn by power loss anywhere: every mark that was whole counts, and it goes on', async (t) => {
   const whole = await written('whole', 10, 20, 30);
