@@ -55,6 +55,8 @@ export interface Expectation {
   readonly provider: string | null;
   /** Host-memory DMA that is allowed beside it, for a filesystem's metadata. Default 0. */
   readonly besides?: number;
+  /** How many commands certain drives got. */
+  readonly commands?: Readonly<Record<string, { readonly read?: number; readonly write?: number }>>;
   /** A receipt's `path`, which must say the same. */
   readonly path?: Readonly<Record<'internal' | 'peerBus' | 'hostBridge' | 'hostDram', number>>;
 }
@@ -197,6 +199,7 @@ export interface DriveDma {
   /** By provider: into or out of that drive's CMB. */
   readonly cmb: Record<string, number>;
   host: number;
+  commands: number;
 }
 
 /** What happened from one mark to the next: per drive, reads (drive → memory) and writes (memory → drive). */
@@ -232,14 +235,17 @@ export function sections(
     const drive = drives.get(transfer.blk);
     if (drive === undefined)
       throw new Error(`witness: the trace has a drive ${transfer.blk} that the machine has not`);
-    section.drives[drive] ??= { read: { cmb: {}, host: 0 }, write: { cmb: {}, host: 0 } };
+    section.drives[drive] ??= { read: nothing(), write: nothing() };
     const dma = section.drives[drive][transfer.op];
+    dma.commands++;
     for (const { address, length } of transfer.pieces) addPiece(dma, address, length, windows);
   }
   if (next < marks.length)
     throw new Error(`witness: mark ${next} (${marks[next]!.name}) is not in the trace`);
   return found;
 }
+
+const nothing = (): DriveDma => ({ cmb: {}, host: 0, commands: 0 });
 
 function addPiece(dma: DriveDma, address: number, length: number, windows: readonly Window[]): void {
   let left = length;
@@ -267,7 +273,7 @@ export function verdicts(found: readonly Section[]): Verdict[] {
     if (expect === undefined) return [];
     const objections: string[] = [];
     const ask = (drive: string, op: 'read' | 'write') => {
-      const { cmb, host } = section.drives[drive]?.[op] ?? { cmb: {}, host: 0 };
+      const { cmb, host } = section.drives[drive]?.[op] ?? nothing();
       const where = `${drive} ${op}`;
       const wanted: Record<string, number> =
         expect.provider === null ? {} : { [expect.provider]: expect.bytes };
@@ -284,13 +290,21 @@ export function verdicts(found: readonly Section[]): Verdict[] {
     const destinations =
       typeof expect.destination === 'string' ? [expect.destination] : (expect.destination ?? []);
     for (const destination of destinations) ask(destination, 'write');
+    for (const [drive, counts] of Object.entries(expect.commands ?? {})) {
+      for (const op of ['read', 'write'] as const) {
+        const count = section.drives[drive]?.[op].commands ?? 0;
+        if (counts[op] !== undefined && count !== counts[op])
+          objections.push(`${drive} ${op}: ${count} commands, not ${counts[op]}`);
+      }
+    }
     const is = pathOf(section);
     if (expect.path !== undefined) {
       const peer = expect.path.peerBus + expect.path.hostBridge;
       if (expect.path.internal !== is.internal)
         objections.push(`receipt: internal ${expect.path.internal}, witness ${is.internal}`);
       if (peer !== is.peer) objections.push(`receipt: peer to peer ${peer}, witness ${is.peer}`);
-      if (expect.path.hostDram !== is.host)
+      const beside = is.host - expect.path.hostDram;
+      if (beside < 0 || beside > (expect.besides ?? 0))
         objections.push(`receipt: host DRAM ${expect.path.hostDram}, witness ${is.host}`);
     }
     const summary = `${expect.bytes} bytes: ${is.internal} a drive’s own CMB, ${is.peer} peer to peer, ${is.host} host memory`;

@@ -205,6 +205,10 @@ const MARKS = '/out/marks.jsonl';
  * do between two marks is what the host's witness attributes to `expect`.
  */
 export function mark(name: string, expect?: Mark['expect']): void {
+  record(readMark(), name, expect);
+}
+
+function readMark(): Pick<Mark, 'n' | 'lba'> {
   const drive = guest().drives[0]!;
   const n = (read(MARKS) ?? '').split('\n').filter((line) => line !== '').length;
   if (n >= MARK_BLOCKS) throw new Error('too many marks in one boot');
@@ -212,25 +216,31 @@ export function mark(name: string, expect?: Mark['expect']): void {
   const position = drive.size - (MARK_BLOCKS - n) * drive.blockSize;
   readSync(fd, Buffer.allocUnsafeSlow(drive.blockSize), 0, drive.blockSize, position);
   closeSync(fd);
-  const line: Mark = {
-    n,
-    name,
-    lba: position / drive.blockSize,
-    ...(expect === undefined ? {} : { expect }),
-  };
+  return { n, lba: position / drive.blockSize };
+}
+
+function record(place: Pick<Mark, 'n' | 'lba'>, name: string, expect?: Mark['expect']): void {
+  const line: Mark = { ...place, name, ...(expect === undefined ? {} : { expect }) };
   appendFileSync(MARKS, `${JSON.stringify(line)}\n`);
 }
 
-/** Run `work` between two marks; its DMA must be what `expect` says, which the host checks after the boot. */
+/**
+ * Run `work` between two marks; its DMA must be what `expect` says, which the host checks after the boot. What is
+ * expected may depend on the result, as a receipt does.
+ */
 export async function witnessed<T>(
   name: string,
-  expect: NonNullable<Mark['expect']>,
+  expect: NonNullable<Mark['expect']> | ((result: T) => NonNullable<Mark['expect']>),
   work: () => T | Promise<T>,
 ): Promise<T> {
-  mark(name, expect);
+  const place = readMark();
+  let expected = typeof expect === 'function' ? undefined : expect;
   try {
-    return await work();
+    const result = await work();
+    if (typeof expect === 'function') expected = expect(result);
+    return result;
   } finally {
+    record(place, name, expected);
     mark(`end of ${name}`);
   }
 }

@@ -146,3 +146,19 @@ t.test('lines of a timestamped log are read too', async (t) => {
   for (const line of markRead(0)) reader.line(`123@1700000000.000001:${line}`);
   t.equal(reader.transfers().length, 1);
 });
+
+t.test('commands are counted', async (t) => {
+  const two: Mark[] = [
+    { n: 0, name: 'copy', lba: 1000, expect: { ...expect, commands: { nvme1: { write: 1 } } } },
+    marks[1]!,
+  ];
+  const whole = one({ blk: 'b', op: 'write', cid: 1, lba: 0, pieces: [[CMB0, 4096]] });
+  const halves = [0, 4].flatMap((lba) =>
+    one({ blk: 'b', op: 'write', cid: 1, lba, pieces: [[CMB0 + lba * 512, 2048]] }),
+  );
+  const into = one({ blk: 'a', op: 'read', cid: 1, lba: 0, pieces: [[CMB0, 4096]] });
+  t.same(judge([...markRead(0), ...into, ...whole, ...markRead(1)], two)[0]?.objections, []);
+  t.same(judge([...markRead(0), ...into, ...halves, ...markRead(1)], two)[0]?.objections, [
+    'nvme1 write: 2 commands, not 1',
+  ]);
+});
