@@ -53,12 +53,18 @@ export const plans: readonly Plan[] = [
   {
     name: 'conformance',
     machine: machineByName('four-drives'),
-    limitSeconds: 1000,
+    limitSeconds: 1300,
     tests: ['namespaces', 'ext4', 'xfs'].map((kind) => ({
       file: 'guest/conformance.test.js',
       args: [kind],
       nodeFlags: [],
-      limitSeconds: 300,
+      limitSeconds: 400,
     })),
+  },
+  {
+    name: 'copies',
+    machine: machineByName('four-drives'),
+    limitSeconds: 1000,
+    tests: [{ file: 'guest/copies.test.js', nodeFlags: [], limitSeconds: 800 }],
   },
 ];
