@@ -54,7 +54,10 @@ export interface SystemOptions {
 }
 
 /** What a receipt will say of the way, known beforehand. */
-export type RouteChoice = Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'>;
+export interface RouteChoice extends Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
+  /** Who does each one's DMA; null: no PCI function. */
+  readonly clients: readonly (string | null)[];
+}
 
 /** A piece of CMB (or host) memory of the caller's own, to use with Target's reads and writes. */
 export interface Allocation {
@@ -145,14 +148,20 @@ export class System {
     return this.route(targets).provider;
   }
 
-  /** How a copy between these targets (the source first) would go, as the streams decide it before their first byte. */
-  route(targets: readonly Target[]): RouteChoice {
-    const { transport, provider, reason, unproven } = chooseRoute(
-      this.#context.backend,
-      targets.map((target) => target.blockTarget),
-      {},
+  /**
+   * How a copy between these (the source first) would go, as the streams decide it before their first byte. Names are
+   * looked at, not opened.
+   */
+  route(targets: readonly (Target | string)[]): RouteChoice {
+    const { backend } = this.#context;
+    const ends = targets.map((end, i) =>
+      end instanceof Target
+        ? end.blockTarget
+        : { name: end, ...backend.foresee(toPath(end), { write: i > 0, earlier: Math.max(0, i - 1) }) },
     );
-    return { transport, provider: provider?.bdf ?? null, reason, unproven };
+    const { transport, provider, reason, unproven } = chooseRoute(backend, ends, {});
+    const clients = ends.map(({ client }) => client?.bdf ?? null);
+    return { transport, provider: provider?.bdf ?? null, reason, unproven, clients };
   }
 
   /**
