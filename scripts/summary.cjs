@@ -3,7 +3,10 @@
 
 const { readFileSync } = require('node:fs');
 
-const totals = readFileSync(process.argv[2], 'utf8').match(/^# \{ total: .*\}$/gm)?.at(-1) ?? '';
+const totals =
+  readFileSync(process.argv[2], 'utf8')
+    .match(/^# \{ total: .*\}$/gm)
+    ?.at(-1) ?? '';
 const count = (name) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(totals)?.[1] ?? 0);
 if (count('pass') === 0) {
   console.error('no test has run');
