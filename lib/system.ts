@@ -17,6 +17,7 @@ import {
 } from './explain.js';
 import { StreamContext } from './streams/context.js';
 import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './streams/copy.js';
+import type { Metrics } from './streams/metrics.js';
 import {
   parseOptions,
   type ReadStreamOptions,
@@ -24,7 +25,6 @@ import {
   type WriteStreamOptions,
 } from './streams/options.js';
 import { isPath, type OpenContext, pathSource, toPath, writeFlags } from './streams/paths.js';
-import type { Metrics } from './streams/metrics.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
