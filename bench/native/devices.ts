@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,9 +28,19 @@ export async function openDevices(bytes: number): Promise<Devices> {
   const files = [join(folder, 'source'), join(folder, 'destination')];
   for (const [i, file] of files.entries()) fill(file, bytes, i);
   const loops: string[] = [];
-  const close = async () => {
-    for (const loop of loops) await run('losetup', ['-d', loop], 'mount');
+  const remove = () => {
+    for (const loop of loops) spawnSync('losetup', ['-d', loop]);
     rmSync(folder, { recursive: true, force: true });
+  };
+  // Interrupted, too: gigabytes of memory must not stay behind.
+  const interrupted = () => {
+    remove();
+    process.exit(130);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupted);
+  const close = async () => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.removeListener(signal, interrupted);
+    remove();
   };
   try {
     for (const file of root ? files : []) {
