@@ -48,6 +48,10 @@ export function nvmeSubmitUserCmd(
     bounced: false,
   });
 
+  // nvme_validate_passthru_nsid(): a namespace's door is for that namespace only.
+  if (ns !== null && user.nsid !== undefined && user.nsid !== ns.nsid)
+    return Promise.resolve(refused(-EINVAL));
+
   let bio: Bio | null = null;
   if (user.data !== undefined && user.data.byteLength > 0) {
     if (user.data.byteLength > queue.limits.maxTransfer) return Promise.resolve(refused(-EINVAL));
