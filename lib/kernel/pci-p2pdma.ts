@@ -57,7 +57,8 @@ function computeMapType(cpu: Cpu, provider: PciDev, client: PciDev, verbose: boo
       provider: provider.bdf,
       client: client.bdf,
       mapType: walk.mapType,
-      acs: walk.acs.map((f) => f.bdf),
+      // Without a common bridge it is not ACS that sends the traffic up.
+      acs: walk.commonBridge === null ? [] : walk.acs.map((f) => f.bdf),
       reason,
       remedy,
     });
