@@ -6,7 +6,7 @@
  *
  * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
  */
-import { EBADF, EINTR, EINVAL, ENOSPC, EOPNOTSUPP } from '../../errno.js';
+import { EBADF, EFAULT, EINTR, EINVAL, ENOSPC, EOPNOTSUPP } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import {
   type Bio,
@@ -16,6 +16,7 @@ import {
   bioReleasePages,
   submitBio,
 } from '../../kernel/bio.js';
+import { newPageRange, pinUserPages } from '../../kernel/gup.js';
 import { IovIter, READ, WRITE } from '../../kernel/iov_iter.js';
 import type { Mm } from '../../kernel/memremap.js';
 import type { NvmeNs } from '../../kernel/nvme-core.js';
@@ -64,6 +65,8 @@ function dioEndIo(bio: Bio): void {
   const dio = bio.private as Dio;
   dio.target.end(dio, bio);
 }
+
+const nothing = newPageRange();
 
 /** What `#start` answers when the transfer is under way. */
 const QUEUED = -0x10000;
@@ -145,8 +148,10 @@ export class EmulatorTarget implements BlockTarget {
     const ns = this.#ns;
     const end = op === 'read' && this.#file !== null ? this.#file.length : ns.capacity;
     let result = QUEUED;
-    if (iter.count === 0) result = 0;
+    const gone = this.#isGone(segments);
+    if (iter.count === 0 && !gone) result = 0;
     else if (offset >= end || ns.dead) result = op === 'read' ? 0 : -ENOSPC;
+    else if (gone) result = -EFAULT;
     else if (this.#file === null) iter.truncate(end - offset);
 
     if (result === QUEUED) {
@@ -168,6 +173,15 @@ export class EmulatorTarget implements BlockTarget {
     }
     this.#putDio(dio);
     return result;
+  }
+
+  /** Memory that was unmapped, or whose provider was removed: all that is left of a view is that it is empty. */
+  #isGone(segments: readonly Uint8Array[]): boolean {
+    for (let i = 0; i < segments.length; i++) {
+      const segment = segments[i]!;
+      if (segment.byteLength === 0 && pinUserPages(this.#mm, segment, 0, nothing) < 0) return true;
+    }
+    return false;
   }
 
   /** The last part of a transfer has ended. Called by its bio only. */
@@ -243,7 +257,9 @@ export class EmulatorTarget implements BlockTarget {
   }
 
   async punchHole(offset: number, length: number): Promise<void> {
-    throw errnoError(-EOPNOTSUPP, 'fallocate', this.path, { hint: `${length} bytes at ${offset}: write zeros.` });
+    throw errnoError(-EOPNOTSUPP, 'fallocate', this.path, {
+      hint: `${length} bytes at ${offset}: write zeros.`,
+    });
   }
 
   async truncate(size: number): Promise<void> {
