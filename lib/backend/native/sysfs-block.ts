@@ -206,7 +206,8 @@ function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
     const layer = context.devices.layer(device);
     under.layers.push({ name: device.name, kind: layer.kind });
     const disk = layer.kind === 'disk' ? diskFacts(context, device) : null;
-    under.refusal ??= layerRefusal(device, layer) ?? disk?.refusal ?? null;
+    under.refusal ??=
+      overFabrics(context, device, layer) ?? layerRefusal(device, layer) ?? disk?.refusal ?? null;
     if (disk !== null) under.disks.push(disk.disk);
     for (const below of layer.below) walk(below, depth + 1);
     if (layer.kind === 'loop') under.detached = true;
@@ -230,6 +231,19 @@ function common(under: Under): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'c
     client: one ? first.client : null,
     controller: one && disks.every((disk) => disk.controller === first.controller) ? first.controller : null,
   };
+}
+
+const noFunction = (name: string, transport: string) =>
+  `${name} is reached over ${transport}: no PCI function here does its DMA`;
+
+/** A multipath head all of whose paths lead over a network: plain disks would not help. */
+function overFabrics(context: BlockContext, { name }: BlockDir, layer: Layer): string | null {
+  if (layer.kind !== 'multipath-head') return null;
+  const transports = layer.below.map(
+    (path) => controllerOf(context.controllers, path.name, path.dir.real)?.transport ?? 'pcie',
+  );
+  if (transports.length === 0 || transports.includes('pcie')) return null;
+  return noFunction(name, [...new Set(transports)].join(' and '));
 }
 
 function layerRefusal({ name, dir }: BlockDir, layer: Layer): string | null {
@@ -271,10 +285,7 @@ function diskFacts(
   }
   if (controller === null) return { disk, refusal: `the controller of ${name} is not known` };
   if (controller.transport !== 'pcie') {
-    return {
-      disk,
-      refusal: `${name} is reached over ${controller.transport}: no PCI function here does its DMA`,
-    };
+    return { disk, refusal: noFunction(name, controller.transport) };
   }
   return { disk, refusal: client === null ? `the PCI function of ${controller.name} is not known` : null };
 }
