@@ -5,19 +5,30 @@
  *   --only PLAN      this one alone
  *   --verbose        print the guests' TAP as it comes
  *   --keep           keep the folders of boots that passed
+ *   --record         keep the kernels' answers to the scenarios in recorded-answers.json
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { type BootResult, boot } from './boot.js';
+import {
+  answersOf,
+  type Compared,
+  compare,
+  differences,
+  readRecorded,
+  record,
+  table,
+} from './differential.js';
 import type { Guest } from './guest/guest.js';
 import { cacheFolder, VmError } from './host.js';
 import { ensureUserland } from './initramfs.js';
 import { ensureKernel } from './kernel.js';
 import { ensurePackages } from './packages.js';
 import { plans } from './plans.js';
+import type { Outcomes } from './scenarios.js';
 import { type Mark, readTrace, sections, type Verdict, verdicts } from './witness.js';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -36,6 +47,25 @@ export async function witnessOf(result: BootResult): Promise<Verdict[]> {
     result.qemu.drives.flatMap((d) => d.namespaces.map((n) => [n.blk, d.name] as const)),
   );
   return verdicts(sections(await readTrace(path.join(result.folder, 'trace.log')), marks, drives, windows));
+}
+
+/** The table of a machine's scenarios, and what is wrong with it. */
+async function scenariosOnBoth(machine: string, answers: Outcomes, say: (line: string) => void) {
+  const compared = await compare(machine, answers);
+  for (const line of table(compared)) say(`  scenario: ${line}`);
+  const failures: string[] = [];
+  for (const row of compared) {
+    if (row.verdict !== 'unequal') continue;
+    failures.push(`scenario: ${row.scenario.name}`);
+    for (const line of differences(row)) say(`    ${row.scenario.name}: ${line}`);
+  }
+  return { compared, failures };
+}
+
+/** Recorded answers that are not what a kernel answers. */
+function outdated(answers: Outcomes): string[] {
+  const recorded = readRecorded();
+  return Object.keys(answers).filter((name) => !isDeepStrictEqual(recorded[name], answers[name]));
 }
 
 /** The referee's own parts are tested first, without a boot. */
@@ -60,7 +90,12 @@ function testSelf(): string[] {
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { only: { type: 'string' }, verbose: { type: 'boolean' }, keep: { type: 'boolean' } },
+    options: {
+      only: { type: 'string' },
+      verbose: { type: 'boolean' },
+      keep: { type: 'boolean' },
+      record: { type: 'boolean' },
+    },
   });
   const started = performance.now();
   const say = (line: string) => console.log(`# ${line}`);
@@ -77,6 +112,7 @@ async function main(): Promise<number> {
 
   let passed = 0;
   let witnessed = 0;
+  const scenarios: Compared[] = [];
   for (const { name: plan, machine, tests, ...more } of chosen) {
     const result = await boot({
       kernel,
@@ -107,6 +143,16 @@ async function main(): Promise<number> {
       if (objections.length === 0) witnessed++;
       else failures.push(`${plan}: witness: ${name}`);
     }
+    const answers = answersOf(result);
+    if (answers !== null) {
+      const { compared, failures: unequal } = await scenariosOnBoth(machine.name, answers, say);
+      scenarios.push(...compared);
+      failures.push(...unequal);
+      if (values.record === true) record(answers);
+      for (const name of outdated(answers)) {
+        failures.push(`scenario: ${name}: not what recorded-answers.json says; see it, then use --record`);
+      }
+    }
     if (broken !== null) {
       failures.push(`${plan}: ${broken.split('\n')[0]}`);
       console.log(broken);
@@ -115,6 +161,11 @@ async function main(): Promise<number> {
     if (clean && values.keep !== true) result.discard();
     else say(`  kept: ${result.folder}`);
   }
+  const count = (verdict: Compared['verdict']) => scenarios.filter((row) => row.verdict === verdict).length;
+  const machines = new Set(scenarios.map(({ scenario }) => scenario.machine)).size;
+  say(
+    `scenarios: ${scenarios.length} on ${machines} machines: ${count('equal')} equal, ${count('unequal')} unequal, ${count('excused')} excused`,
+  );
   const seconds = ((performance.now() - started) / 1000).toFixed(0);
   say(
     `test:vm: ${chosen.length} boots, ${passed} passed in the guests, ${witnessed} transfers confirmed by the witness, ${seconds} s`,

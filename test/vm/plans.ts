@@ -1,6 +1,7 @@
-import type { BootOptions } from './boot.js';
+import type { BootOptions, GuestTest } from './boot.js';
 import type { Survey } from './guest/survey.test.js';
 import { machineByName } from './machines.js';
+import { scenariosOf } from './scenarios.js';
 
 /** What is booted: a machine, and the test files that run in it. A suite of the library is named from here too. */
 export interface Plan
@@ -9,7 +10,26 @@ export interface Plan
   readonly name: string;
 }
 
-const survey = [{ file: 'guest/survey.test.js' }];
+const survey = { file: 'guest/survey.test.js' };
+
+/** Scenarios first, while nothing was decided yet about any pair; those that take drives away last. */
+function withScenarios(machine: string, ...between: GuestTest[]): Pick<Plan, 'machine' | 'tests'> {
+  const file = 'guest/scenarios.test.js';
+  const last = scenariosOf(machine).some(({ after }) => after) ? [{ file, args: ['after'] }] : [];
+  return { machine: machineByName(machine), tests: [{ file, limitSeconds: 300 }, ...between, ...last] };
+}
+
+/** Machines that are booted for their scenarios alone. */
+const forScenarios = [
+  'no-cmb',
+  'small-cmb',
+  'misaligned-cmb',
+  'two-mib-cmb',
+  'one-cmb',
+  'multi-function-acs',
+  'zen-bridges',
+  'blocks-4k',
+].map((name) => ({ name, ...withScenarios(name) }));
 
 export const plans: readonly Plan[] = [
   {
@@ -21,18 +41,17 @@ export const plans: readonly Plan[] = [
       { file: 'guest/facts.test.js' },
     ],
   },
+  { name: 'scenarios', ...withScenarios('switch') },
   {
     name: 'root-ports',
-    machine: machineByName('root-ports'),
-    tests: [{ file: 'guest/facts-root-ports.test.js' }],
+    ...withScenarios('root-ports', { file: 'guest/facts-root-ports.test.js' }),
   },
-  { name: 'nested-switches', machine: machineByName('nested-switches'), tests: survey },
-  { name: 'multi-function', machine: machineByName('multi-function'), tests: survey },
-  { name: 'zen', machine: machineByName('zen'), tests: survey },
+  { name: 'nested-switches', ...withScenarios('nested-switches', survey) },
+  { name: 'multi-function', ...withScenarios('multi-function', survey) },
+  { name: 'zen', ...withScenarios('zen', survey) },
   {
     name: 'switch-and-port',
-    machine: machineByName('switch-and-port'),
-    tests: survey,
+    ...withScenarios('switch-and-port', survey),
     data: {
       'nvme0 nvme0 nvme2': 'pwrite errno 121',
       'nvme0 nvme1 nvme2': 'pwrite errno 121',
@@ -66,5 +85,20 @@ export const plans: readonly Plan[] = [
     machine: machineByName('four-drives'),
     limitSeconds: 1000,
     tests: [{ file: 'guest/copies.test.js', nodeFlags: [], limitSeconds: 800 }],
+  },
+  {
+    name: 'native',
+    machine: machineByName('switch'),
+    limitSeconds: 1200,
+    tests: [
+      { file: 'guest/beside.test.js', nodeFlags: [], limitSeconds: 900 },
+      { file: 'guest/native.test.js', nodeFlags: [], limitSeconds: 200 },
+    ],
+  },
+  ...forScenarios,
+  {
+    name: 'fabrics',
+    machine: machineByName('switch'),
+    tests: [{ file: 'guest/fabrics.test.js', nodeFlags: [], limitSeconds: 300 }],
   },
 ];

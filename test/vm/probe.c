@@ -142,8 +142,12 @@ static long answer(char *word)
 		handles[h] = fd;
 		return 0;
 	}
-	if (strcmp(word, "close") == 0)
-		return close(handles[slot()]);
+	if (strcmp(word, "close") == 0) {
+		unsigned h = slot();
+		int result = close(handles[h]);
+		handles[h] = -1;
+		return result;
+	}
 	if (strcmp(word, "map") == 0) {
 		unsigned m = slot();
 		char *path = next();
@@ -312,6 +316,8 @@ int main(void)
 {
 	char line[4096];
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int h = 0; h < MOST; h++)
+		handles[h] = -1;
 	while (fgets(line, sizeof(line), stdin)) {
 		char *word = strtok(line, " \n");
 		if (word == NULL)

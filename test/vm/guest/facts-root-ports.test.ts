@@ -11,8 +11,9 @@ t.test('no peer-to-peer between them: EREMOTEIO, and the kernel says why, once',
     const copied = copyInC(A.disks[0]!, B.disks[0]!, A.allocate!, 65536, 65536);
     t.match(copied, { errno: 121, call: 'pwrite' });
   }
-  const lines = dmesg().filter((line) =>
-    /do not share an upstream bridge or whitelisted host bridge/.test(line),
+  const lines = dmesg().filter(
+    (line) =>
+      /do not share an upstream bridge or whitelisted host bridge/.test(line) && line.includes(`(${A.bdf})`),
   );
   t.equal(lines.length, 1, lines[0] ?? 'no line');
   t.equal(p2pmem(A, 'available'), before);
