@@ -1,0 +1,50 @@
+/** The comparison itself: what is not equal is not passed, whatever is missing or changed. */
+import t from 'tap';
+import { compare, differences, readRecorded, table } from '../differential.js';
+import { normalised, type Outcomes } from '../scenarios.js';
+
+const machine = 'no-cmb';
+const recorded = readRecorded();
+
+t.test('a kernel that was not asked is not equal', async (t) => {
+  const rows = await compare(machine, {});
+  t.ok(rows.length > 0);
+  for (const row of rows) {
+    t.equal(row.verdict, 'unequal');
+    t.same(differences(row), ['the kernel was not asked']);
+  }
+  t.match(table(rows)[0], /not asked \| unequal$/);
+});
+
+t.test('an excuse is for a difference, not for a missing answer', async (t) => {
+  for (const { verdict } of await compare('small-cmb', {})) t.equal(verdict, 'unequal');
+});
+
+t.test('one answer, one word of the kernel or one byte of a pool more is a difference', async (t) => {
+  const name = Object.keys(recorded).find((key) => key.startsWith(`${machine}: no-memory`))!;
+  const right = recorded[name]!;
+  const wrongs = [
+    { ...right, answers: ['ok 0', ...right.answers.slice(1)] },
+    { ...right, answers: right.answers.slice(1) },
+    { ...right, said: ['nvme1 cannot reach nvme0'] },
+    { ...right, after: { ...right.after, nvme0: 4096 } },
+  ];
+  for (const wrong of wrongs) {
+    const kernel: Outcomes = { ...recorded, [name]: wrong };
+    const unequal = (await compare(machine, kernel)).filter(({ verdict }) => verdict === 'unequal');
+    t.same(
+      unequal.map(({ scenario }) => scenario.name),
+      [name],
+    );
+    t.ok(differences(unequal[0]!).length > 0, differences(unequal[0]!).join('; '));
+  }
+  const rows = await compare(machine, recorded);
+  t.ok(rows.every(({ verdict }) => verdict === 'equal'));
+});
+
+t.test('spelling of answers', async (t) => {
+  t.equal(normalised('check 0 0 1 1', 'differs 17'), 'differs');
+  t.equal(normalised('ioread 0', `status ${0x4080}`), 'status 128', 'without "do not retry"');
+  t.equal(normalised('map 0 nvme0:allocate 1 0 shared', 'err 2'), 'err 19');
+  t.equal(normalised('open 0 nvme9:disk ro', 'err 2'), 'err 2');
+});
