@@ -95,6 +95,24 @@ t.test(
   },
 );
 
+t.test(
+  'a multipath head over a network is refused for its network: plain disks would not help',
+  async (t) => {
+    const { nvme } = twoDrivesBelowASwitch();
+    const connected = (name: string, transport: string) => ({
+      ...{ name, on: { transport, address: 'traddr=192.0.2.1' } },
+      namespaces: [{ nsid: 1, bytes: GIB, subsystem: 4 }],
+    });
+    const sysfs = read(t, { nvme: [...nvme!, connected('nvme4', 'tcp')] });
+    t.match(sysfs.blockInfo('nvme4n1'), {
+      stack: ['nvme4n1', 'nvme4c4n1'],
+      client: null,
+      limits: { pciP2pdma: false },
+      noP2pReason: 'nvme4n1 is reached over tcp: no PCI function here does its DMA',
+    });
+  },
+);
+
 t.test('a file: its filesystem, the device below, and what may bounce', async (t) => {
   const sysfs = read(t);
   t.match(sysfs.blockInfo('/mnt/xfs/dir/file'), {
