@@ -29,6 +29,7 @@ const forScenarios = [
   'multi-function-acs',
   'zen-bridges',
   'blocks-4k',
+  'iommu-switch',
 ].map((name) => ({ name, ...withScenarios(name) }));
 
 export const plans: readonly Plan[] = [
