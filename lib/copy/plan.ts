@@ -242,9 +242,9 @@ async function planDestination(
   return { planned, problem: problem === null ? null : problemOf(problem), dmaAlignment: seen.dmaAlignment };
 }
 
-/** Names that devices have: a file of such a name, made by a slip of the keyboard, would take a whole disk's bytes. */
+/** Names that devices have (not /dev/shm, which is a file system): a file of such a name, made by a slip of the keyboard, would take a whole disk's bytes. */
 const DEVICE_NAME =
-  /^(\/dev\/.*|nvme\d+(c\d+)?n\d+(p\d+)?|(sd|vd|xvd|hd)[a-z]+\d*|(md|dm-|loop|ram|zram|pmem|nbd)\d+)$/;
+  /^(\/dev\/(?!shm\/).*|nvme\d+(c\d+)?n\d+(p\d+)?|(sd|vd|xvd|hd)[a-z]+\d*|(md|dm-|loop|ram|zram|pmem|nbd)\d+)$/;
 
 async function mayCreate(path: string): Promise<P2pdmaError | null> {
   if (DEVICE_NAME.test(path)) {

@@ -1,9 +1,9 @@
-import { randomFillSync } from 'node:crypto';
 import { addAbortSignal, Readable } from 'node:stream';
 import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
 import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
 import { trace, tracing } from '../trace.js';
+import { Canary } from './canary.js';
 import type { StreamContext } from './context.js';
 import { holeChunk, isHole, type LendingEnd, lendingEndOf } from './lending.js';
 import type { Metered, Metrics } from './metrics.js';
@@ -44,10 +44,8 @@ interface ReadJob {
   from: number;
   to: number;
   finished: boolean;
-  canary: Buffer | null;
+  readonly canary: Canary;
 }
-
-const CANARY = 16;
 
 /**
  * A Readable over a namespace, block device or file. Chunks are plain Buffers: slots of CMB memory when all its
@@ -464,7 +462,8 @@ export class P2pReadStream extends Readable implements Metered {
   }
 
   #start(job: ReadJob): void {
-    if (this.#options.canary && job.slot !== null) poison(job);
+    if (this.#options.canary && job.slot?.pool.provider != null) job.canary.poison(job.view);
+    else job.canary.forget();
     this.#inFlight++;
     // A file may end inside its last block: then only so much comes.
     const expect = Math.min(job.view.length, this.#target!.size - job.offset);
@@ -476,7 +475,7 @@ export class P2pReadStream extends Readable implements Metered {
         this.#drop(job);
         if (this.#inFlight === 0) this.#idle?.();
       } else if (transfer.error === null) {
-        const dead = job.canary === null ? null : unchanged(job, this.path);
+        const dead = job.canary.check(job.view, this.path, job.offset);
         if (dead !== null) this.destroy(dead);
         job.finished = true;
         this.#pump();
@@ -499,7 +498,6 @@ export class P2pReadStream extends Readable implements Metered {
       this.#fallBack(`${this.path}: the kernel refused CMB memory (${errnoName(error.errno ?? 0)})`);
     }
     job.slot = null;
-    job.canary = null;
     job.view = this.#context!.backend.memory.allocBuffer(job.view.length);
     slot.filling = false;
     slot.settle();
@@ -616,34 +614,12 @@ function newJob(): ReadJob {
     from: 0,
     to: 0,
     finished: false,
-    canary: null,
+    canary: new Canary(),
   };
 }
 
 function asBuffer(view: Uint8Array): Buffer {
   return Buffer.isBuffer(view) ? view : Buffer.from(view.buffer, view.byteOffset, view.length);
-}
-
-/** Put a random pattern where the read will write, so that a write that never arrives is seen. */
-function poison(job: ReadJob): void {
-  job.canary ??= Buffer.alloc(CANARY);
-  randomFillSync(job.canary);
-  job.view.set(job.canary, 0);
-  job.view.set(job.canary, job.view.length - CANARY);
-}
-
-/** The error if the pattern is still there, at either end, after a read that reported success. */
-function unchanged(job: ReadJob, path: string): P2pdmaError | null {
-  const { canary, view } = job;
-  if (canary === null) return null;
-  const tail = view.length - CANARY;
-  const at = canary.equals(view.subarray(0, CANARY)) ? 0 : canary.equals(view.subarray(tail)) ? tail : -1;
-  if (at < 0) return null;
-  return new P2pdmaError(
-    'ERR_VERIFY_MISMATCH',
-    `read '${path}': reported success, but the CMB slot did not change at offset ${job.offset + at}: the peer write was dropped`,
-    { path, syscall: 'read', offset: job.offset + at },
-  );
 }
 
 /**
