@@ -13,10 +13,19 @@ EnvPtr envOf(napi_env env) {
   return *static_cast<EnvPtr*>(data);
 }
 
+bool forgetFd(Env& env, int fd) {
+  if (env.fds.erase(fd) == 0) return false;
+  env.counters.fds--;
+  for (Engine* engine : env.engines) {
+    if (engine != nullptr) engine->unregisterFile(fd);
+  }
+  return true;
+}
+
 // Last step of teardown, when libuv has closed every handle of ours.
 void finishTeardown(Env& env) {
   if (!env.tearingDown || env.closing > 0 || env.hook == nullptr) return;
-  for (int fd : env.fds) close(fd);
+  for (const auto& [fd, exclusive] : env.fds) close(fd);
   env.fds.clear();
   env.counters.fds = 0;
   napi_async_cleanup_hook_handle hook = env.hook;
@@ -49,6 +58,7 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
   out.Set("mappings", static_cast<double>(c.mappings));
   out.Set("mappedBytes", static_cast<double>(c.mappedBytes));
   out.Set("rings", static_cast<double>(c.rings));
+  out.Set("registeredFiles", static_cast<double>(c.registeredFiles));
   out.Set("threads", static_cast<double>(c.threads));
   out.Set("inFlight", static_cast<double>(c.inFlight));
   out.Set("enters", static_cast<double>(c.enters));

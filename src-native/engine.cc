@@ -25,6 +25,7 @@ constexpr size_t kPassthroughWords = 14;
 constexpr size_t kCompletionWords = 4;
 
 constexpr uint64_t kNoRequest = ~0ull;
+constexpr uint8_t kSqeFixedFile = 1u << 0;
 constexpr uint8_t kSqeAsync = 1u << 4;
 constexpr uint32_t kMaxRetries = 1000;
 constexpr unsigned kMaxThreads = 32;
@@ -70,6 +71,7 @@ int Engine::open(Napi::Env napi, bool wantRing, unsigned entries, Napi::Float64A
       return error;
     }
     env_->counters.rings++;
+    fileSlots_.assign(ring_.fileSlots(), -1);
   }
   sq_ = sq.Data();
   sqWords_ = sq.ElementLength();
@@ -170,7 +172,7 @@ void Engine::take() {
         break;
       case Op::kClose:
         // From here on the number may be given out again by open(2).
-        if (env_->fds.erase(r->fd) != 0) env_->counters.fds--;
+        forgetFd(*env_, r->fd);
         break;
       default:
         break;
@@ -218,10 +220,45 @@ bool Engine::openBigRing() {
   return bigRing_.isOpen();
 }
 
+// The slot of a file, given one now if need be; -1: it is used by its fd. A device opened exclusively must be free
+// again the moment it is closed.
+int Engine::registeredSlot(int fd) {
+  int empty = -1;
+  for (size_t i = 0, seen = 0; i < fileSlots_.size() && (seen < filesTaken_ || empty < 0); i++) {
+    if (fileSlots_[i] == fd) return static_cast<int>(i);
+    if (fileSlots_[i] >= 0) seen++;
+    else if (empty < 0) empty = static_cast<int>(i);
+  }
+  const auto file = env_->fds.find(fd);
+  if (empty < 0 || file == env_->fds.end() || (file->second && !ring_.releasesFilesAtOnce())) return -1;
+  if (ring_.setFile(static_cast<unsigned>(empty), fd) != 0) return -1;
+  fileSlots_[empty] = fd;
+  filesTaken_++;
+  env_->counters.registeredFiles++;
+  return empty;
+}
+
+void Engine::unregisterFile(int fd) {
+  for (size_t i = 0; i < fileSlots_.size() && filesTaken_ > 0; i++) {
+    if (fileSlots_[i] != fd) continue;
+    ring_.setFile(static_cast<unsigned>(i), -1);
+    fileSlots_[i] = -1;
+    filesTaken_--;
+    env_->counters.registeredFiles--;
+  }
+}
+
 void Engine::prepareEntry(Request* r, io_uring_sqe* sqe) {
   sqe->user_data = r->slot;
   sqe->fd = r->fd;
   if ((r->flags & kFlagAsync) != 0) sqe->flags = kSqeAsync;
+  if (r->op != Op::kPassthrough && r->op != Op::kNop) {
+    const int slot = registeredSlot(r->fd);
+    if (slot >= 0) {
+      sqe->fd = slot;
+      sqe->flags |= kSqeFixedFile;
+    }
+  }
   switch (r->op) {
     case Op::kRead:
     case Op::kWrite: {
@@ -446,6 +483,9 @@ void Engine::quiesce() {
   take();
   quiet_ = true;
   waitFor(ring_, pending_, &inRing_, false);
+  env_->counters.registeredFiles -= static_cast<int64_t>(filesTaken_);  // they went with the ring
+  filesTaken_ = 0;
+  fileSlots_.clear();
   waitFor(bigRing_, pendingBig_, &inBigRing_, true);
   if (pool_) {
     std::vector<Request*> dropped;

@@ -29,6 +29,8 @@ class Engine {
   void wake();
   // Read what JavaScript has written into the request stream.
   void take();
+  // Before the fd is closed: its slot would keep the file open.
+  void unregisterFile(int fd);
   void quiesce();
   void closeHandles();
 
@@ -48,6 +50,7 @@ class Engine {
   void submit();
   void submitRing(Ring& ring, std::deque<Request*>& pending, size_t* inRing);
   void prepareEntry(Request* r, io_uring_sqe* sqe);
+  int registeredSlot(int fd);
   void armRetry();
   void drain();
   bool reapRing(Ring& ring, size_t* inRing);
@@ -71,6 +74,8 @@ class Engine {
   Ring ring_;
   Ring bigRing_;  // for URING_CMD, opened when first wanted
   bool bigRingTried_ = false;
+  std::vector<int> fileSlots_;  // of ring_: the fd in each, -1 where empty
+  size_t filesTaken_ = 0;
   std::unique_ptr<Pool> pool_;
   std::vector<std::unique_ptr<Request>> slots_;
   std::deque<Request*> pending_;     // for ring_, not yet in it

@@ -6,8 +6,8 @@
 #include <uv.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <set>
 #include <vector>
 
 namespace p2pdma {
@@ -21,6 +21,7 @@ struct Counters {
   int64_t mappings = 0;
   int64_t mappedBytes = 0;
   int64_t rings = 0;
+  int64_t registeredFiles = 0;  // slots taken in rings' file tables
   int64_t threads = 0;
   int64_t inFlight = 0;
   int64_t enters = 0;       // io_uring_enter calls that submitted something
@@ -34,7 +35,7 @@ struct Env {
   napi_async_cleanup_hook_handle hook = nullptr;
   bool tearingDown = false;
   Counters counters;
-  std::set<int> fds;                  // opened through openFile, not yet closed
+  std::map<int, bool> fds;            // opened through openFile, not yet closed; true: exclusively
   std::vector<Mapping*> mappings;     // by mapping id; null where free
   std::vector<int> freeMappings;
   std::vector<Engine*> engines;       // by engine id; null where closed
@@ -45,6 +46,8 @@ struct Env {
 using EnvPtr = std::shared_ptr<Env>;
 
 EnvPtr envOf(napi_env env);
+// An fd of ours is about to be closed, and its number given out again. False: it is none of ours.
+bool forgetFd(Env& env, int fd);
 void finishTeardown(Env& env);
 
 void initMapping(Napi::Env env, Napi::Object exports);

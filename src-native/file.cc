@@ -36,17 +36,15 @@ Napi::Value openFile(const Napi::CallbackInfo& info) {
   const int now = fcntl(fd, F_GETFL);
   if (now >= 0) fcntl(fd, F_SETFL, now & ~O_NONBLOCK);
   EnvPtr state = envOf(env);
-  state->fds.insert(fd);
+  state->fds[fd] = (flags & O_EXCL) != 0;
   state->counters.fds++;
   return number(env, fd);
 }
 
 // closeFd(fd): for an fd that no request uses (a forgotten target, a failed open).
 Napi::Value closeFd(const Napi::CallbackInfo& info) {
-  EnvPtr state = envOf(info.Env());
   const int fd = fdArg(info);
-  if (state->fds.erase(fd) == 0) return number(info.Env(), -EBADF);
-  state->counters.fds--;
+  if (!forgetFd(*envOf(info.Env()), fd)) return number(info.Env(), -EBADF);
   return number(info.Env(), close(fd) == 0 ? 0 : -errno);
 }
 

@@ -45,6 +45,14 @@ class Ring {
   bool pop(Completion* out);
   bool needsEnterToReap() const { return deferTaskrun_; }
   unsigned capacity() const { return cqEntries_; }
+
+  // Registered files: a slot spares each request the lookup of its fd. 0 slots where the kernel has none.
+  unsigned fileSlots() const { return fileSlots_; }
+  // Put an open file into a slot; -1 empties it. 0 or -errno.
+  int setFile(unsigned slot, int fd);
+  // An emptied slot's file is let go with the last request on it; before 6.14 it may be later than that.
+  bool releasesFilesAtOnce() const { return releasesFilesAtOnce_; }
+
   unsigned flags() const { return setupFlags_; }
 
  private:
@@ -52,6 +60,9 @@ class Ring {
   bool big_ = false;
   bool deferTaskrun_ = false;
   bool overflowed() const;
+  void registerFiles();
+  unsigned fileSlots_ = 0;
+  bool releasesFilesAtOnce_ = false;
   unsigned setupFlags_ = 0;
   unsigned sqEntries_ = 0;
   unsigned cqEntries_ = 0;

@@ -128,8 +128,8 @@ for (const [i, options] of machines.entries()) {
 
 /** The addon's counters that are not zero. */
 function left(): string {
-  const { fds, mappings, mappedBytes, rings, threads, inFlight } = nativeCounters();
-  return Object.entries({ fds, mappings, mappedBytes, rings, threads, inFlight })
+  const { fds, mappings, mappedBytes, rings, registeredFiles, threads, inFlight } = nativeCounters();
+  return Object.entries({ fds, mappings, mappedBytes, rings, registeredFiles, threads, inFlight })
     .filter(([, count]) => count !== 0)
     .map(([name, count]) => `${name} ${count}`)
     .join(', ');

@@ -50,6 +50,8 @@ export interface Counters {
   readonly mappings: number;
   readonly mappedBytes: number;
   readonly rings: number;
+  /** Files in the rings' tables of registered files. */
+  readonly registeredFiles: number;
   readonly threads: number;
   readonly inFlight: number;
   /** io_uring_enter calls that submitted something. */
@@ -139,6 +141,7 @@ export function nativeCounters(): Counters {
       mappings: 0,
       mappedBytes: 0,
       rings: 0,
+      registeredFiles: 0,
       threads: 0,
       inFlight: 0,
       enters: 0,

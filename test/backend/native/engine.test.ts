@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { loadAddon, nativeCounters } from '../../../lib/backend/native/addon.js';
@@ -237,6 +237,51 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     engine.release();
     t.equal(nativeCounters().rings, before - 1);
   });
+
+  t.test(
+    'files we opened are registered with the ring until they are closed; too many are used by fd',
+    async (t) => {
+      const addon = loadAddon();
+      const file = join(directory, 'registered');
+      const content = pattern(100 * BLOCK);
+      writeFileSync(file, content);
+      const engine = new NativeEngine('uring', 'test').retain();
+      const fds = Array.from({ length: 100 }, () => addon.openFile(file, constants.O_RDONLY, 0));
+      for (const round of [1, 2]) {
+        const memory = new Uint8Array(100 * BLOCK);
+        const { results, completer, all } = collector(fds.length);
+        for (const [i, fd] of fds.entries()) {
+          engine.readWrite(completer, i, OP_READ, 0, fd, i * BLOCK, [
+            memory.subarray(i * BLOCK, (i + 1) * BLOCK),
+          ]);
+        }
+        await all;
+        t.ok([...results.values()].every((result) => result === BLOCK));
+        t.ok(Buffer.compare(content, memory) === 0, `round ${round}: each read is through its own file`);
+        t.equal(nativeCounters().registeredFiles, 64, 'as many as the table has slots');
+      }
+
+      const [closed, other] = [fds[0]!, fds[1]!];
+      addon.closeFd(closed);
+      t.equal(nativeCounters().registeredFiles, 63);
+      writeFileSync(join(directory, 'successor'), 'x'.repeat(BLOCK));
+      const opened: number[] = [];
+      do opened.push(addon.openFile(join(directory, 'successor'), constants.O_RDONLY, 0));
+      while (opened.at(-1) !== closed && opened.length < 100);
+      const again = opened.at(-1)!;
+      t.equal(again, closed, 'the number is given out again');
+      const memory = new Uint8Array(BLOCK);
+      const { results, completer, all } = collector(1);
+      engine.readWrite(completer, 0, OP_READ, 0, again, 0, [memory]);
+      await all;
+      t.equal(results.get(0), BLOCK);
+      t.equal(memory[0], 'x'.charCodeAt(0), 'and means the new file');
+
+      for (const fd of [...opened, other, ...fds.slice(2)]) addon.closeFd(fd);
+      t.equal(nativeCounters().registeredFiles, 0);
+      engine.release();
+    },
+  );
 
   t.test('one ring per thread of JavaScript, shared and counted', async (t) => {
     const [one, two] = [await openNative({ engine: 'uring' }), await openNative({ engine: 'uring' })];

@@ -502,6 +502,6 @@ t.test(
     for (const io of await Promise.all(reads)) t.equal(io.result, 64 * KiB);
     await t.rejects(one.openTarget(file, {}), { code: 'ERR_TARGET_CLOSED' });
     await new Promise((resolve) => setImmediate(resolve));
-    t.match(nativeCounters(), { fds: 0, mappings: 0, rings: 0, threads: 0, inFlight: 0 });
+    t.match(nativeCounters(), { fds: 0, mappings: 0, rings: 0, registeredFiles: 0, threads: 0, inFlight: 0 });
   },
 );
