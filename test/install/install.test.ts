@@ -115,23 +115,6 @@ t.test('a prebuilt addon and no toolchain: it is used', { skip: noPrebuilt }, as
   t.match(open(withLib(directory), noCompiler), /^(uring|threads)$/);
 });
 
-t.test('the tarball has all that an install needs, and nothing of the tests', async (t) => {
-  const { status, stdout } = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  if (status !== 0) {
-    t.comment('skipped: no npm');
-    return;
-  }
-  const [{ files }] = JSON.parse(stdout) as [{ files: { path: string }[] }];
-  const paths = new Set(files.map(({ path }) => path));
-  for (const path of ['binding.gyp', 'scripts/install.cjs', 'src-native/engine.cc', 'package.json']) {
-    t.ok(paths.has(path), path);
-  }
-  t.notOk([...paths].some((path) => /^(test|dist\/test|build|node_modules)\//.test(path)));
-});
-
 function packageRoot(): string {
   let directory = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
