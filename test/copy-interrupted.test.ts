@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { Journal } from '../lib/copy/journal.js';
 import { bytesOf } from './helpers/copies.js';
-import { directIoDir, skipNative } from './helpers/native.js';
+import { directIoDir, loopDevice, skipLoop, skipNative } from './helpers/native.js';
 
 const MIB = 1024 * 1024;
 const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
@@ -44,7 +44,7 @@ function copying(...args: string[]) {
     });
     closed.then(() => resolve());
   });
-  return { child, closed, began };
+  return { child, closed, began, lines };
 }
 
 const content = bytesOf(24 * MIB + 4321, 9);
@@ -96,6 +96,32 @@ t.test('SIGKILL at random moments', { timeout: 100_000 }, async (t) => {
     killed(t, 'emulated', '--machine', 'switch'),
     skipNative ? skipped() : killed(t, 'native', '--backend', 'native'),
   ]);
+});
+
+t.test('SIGKILL, onto a block device', { skip: skipLoop }, async (t) => {
+  const device = loopDevice(t, 32 * MIB);
+  const before = bytesOf(32 * MIB, 5);
+  writeFileSync(device, before);
+  const journal = file('device-journal');
+  const args = [file('source'), device, '--backend', 'native', '--resume', journal];
+  const { child, closed, lines } = copying(...args, '--bwlimit', '8MiB');
+  // The first stretch of 1 MiB is marked, and the next is under way.
+  while (child.exitCode === null && !(lines.at(-1)?.bytes > 1.5 * MIB)) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  child.kill('SIGKILL');
+  t.equal((await closed).signal, 'SIGKILL');
+  const { done } = (await Journal.read(journal))!;
+  t.ok(done > 0 && done < content.length, `${done} bytes are marked`);
+  t.equal(content.compare(readFileSync(device), 0, done, 0, done), 0, 'and there');
+
+  const rest = await copying(...args, '--verify').closed;
+  t.equal(rest.status, 0, JSON.stringify(rest.lines.at(-1)));
+  t.match(rest.receipt, { resumedFrom: done, bytes: content.length - done, verified: true });
+  const after = readFileSync(device);
+  t.ok(after.subarray(0, content.length).equals(content), 'identical');
+  t.ok(after.subarray(content.length).equals(before.subarray(content.length)), 'nothing else was written');
+  t.notOk(existsSync(journal), 'the journal is gone');
 });
 
 for (const [name, backend, skip] of [
