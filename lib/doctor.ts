@@ -26,9 +26,11 @@ export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/fi
 /** works: nothing to mend. limited: works, with the warnings' limits. impossible: not until the problems are mended. */
 export type DoctorVerdict = 'works' | 'limited' | 'impossible';
 
+/** What `diagnose()` found: one finding per line of `p2pdma doctor`. */
 export interface Diagnosis {
   /** What was looked at, in words. */
   readonly machine: string;
+  /** In the order of the screen. */
   readonly findings: readonly Finding[];
   /** What cannot be looked at in a machine of this kind. */
   readonly unchecked: readonly Unchecked[];
@@ -36,6 +38,7 @@ export interface Diagnosis {
   readonly verdict: DoctorVerdict;
 }
 
+/** Which machine to look at; default: this one. */
 export interface DiagnoseOptions {
   /** Where sys/ and proc/ are: a captured tree, or this machine (`'/'`, the default). */
   root?: string;

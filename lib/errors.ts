@@ -66,6 +66,7 @@ export const ERROR_CODES = {
   ERR_TARGET_CLOSED: 'Open the target again.',
 } as const;
 
+/** The codes of this package, each with its advice in `ERROR_CODES`. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 export interface P2pdmaErrorOptions {
@@ -84,14 +85,22 @@ export interface P2pdmaErrorOptions {
 
 /** The one error class of this package. `code` is stable; `hint` says what to do next. */
 export class P2pdmaError extends Error {
+  /** Always `'P2pdmaError'`. */
   override readonly name = 'P2pdmaError';
+  /** What went wrong, by a name that does not change. */
   readonly code: ErrorCode;
+  /** The negative Linux errno, where the kernel (or the emulated one) gave one. */
   declare readonly errno?: number;
+  /** What was being done: `'read'`, `'write'`, `'mmap'`, `'open'` … */
   declare readonly syscall?: string;
+  /** What it was done to. */
   declare readonly path?: string;
+  /** Where in it, in bytes: the failed transfer began there, or the first difference is there. */
   declare readonly offset?: number;
+  /** What to do next. */
   readonly hint: string;
 
+  /** @internal */
   constructor(code: ErrorCode, message: string, options: P2pdmaErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;

@@ -22,6 +22,7 @@ import {
 export interface Hop {
   /** PCI address; of a host bridge its root bus, `'0000:00'`. */
   readonly at: string;
+  /** What sits there. */
   readonly kind: PciePortType | 'host-bridge';
   /** The controller's name, if it is one. */
   readonly name: string | null;
@@ -31,6 +32,7 @@ export interface Hop {
   readonly acs: 'redirects' | 'clear' | 'none' | 'unknown';
   /** Of a host bridge: does it pass this on, and why. */
   readonly passes: boolean | null;
+  /** More to know of it, in words, or null. */
   readonly note: string | null;
 }
 
@@ -44,6 +46,7 @@ export interface ClientVerdict {
   name: string | null;
   /** Hops, as pci_p2pdma_distance() counts them; −1 if not supported. */
   distance: number;
+  /** The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. */
   mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED';
   /** Functions on the way that redirect peer traffic upwards (ACS). */
   acs: string[];
@@ -51,6 +54,7 @@ export interface ClientVerdict {
   acsKnown: boolean;
   /** What decided. */
   rule: DistanceRule;
+  /** What decided, in words. */
   reason: string;
   /** What would help, and what it costs; or null. */
   remedy: string | null;
@@ -68,18 +72,25 @@ export interface ClientVerdict {
 
 /** Something asked about that no PCI function here does DMA for: it cannot be a client at all. */
 export interface Unreachable {
+  /** As it was asked. */
   asked: string;
+  /** Why nothing here does its DMA, in words. */
   reason: string;
+  /** What would help. */
   remedy: string;
+  /** Block devices between what was asked and its disks, top first. */
   stack: string[];
 }
 
+/** The verdicts for one provider's memory. */
 export interface Explanation {
+  /** PCI address. */
   provider: string;
   /** Sum over the clients; −1 if any is not supported. */
   distance: number;
   /** Null, or what to know before using the answer: the provider has no p2pmem, or it is not published. */
   note: string | null;
+  /** One for each PCI function that does DMA for what was asked about. */
   clients: ClientVerdict[];
   /** Only there if something is in it: what was asked about and has no PCI function. */
   unreachable?: Unreachable[];

@@ -1,5 +1,6 @@
 /**
  * p2pdma: Node streams whose chunks live in an NVMe drive's own memory. Everything a user may import.
+ * @module
  */
 export type {
   BlockTarget,
@@ -12,7 +13,17 @@ export type {
   QueueLimits,
   SnapshotOptions,
 } from './backend/backend.js';
-export type { AcsControl, Bdf, Cpu, HostBridge, PciBar, PciDev, Topology } from './backend/topology.js';
+export type {
+  AcsControl,
+  Bdf,
+  Cpu,
+  HostBridge,
+  IommuMode,
+  PciBar,
+  PciDev,
+  PciePortType,
+  Topology,
+} from './backend/topology.js';
 export type { CopyPlan, PlannedDestination, PlannedEnd, PlanProblem } from './copy/plan.js';
 export type { Signature, SignatureKind } from './copy/signatures.js';
 export {
@@ -26,7 +37,7 @@ export {
   type Unchecked,
 } from './doctor.js';
 export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
-export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
+export { type DistanceRule, type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export {
   METRICS_CHANNEL,
@@ -35,7 +46,12 @@ export {
   type P2pmemUse,
   type PoolUse,
 } from './streams/metrics.js';
-export { optionHelp, type ReadStreamOptions, type WriteStreamOptions } from './streams/options.js';
+export {
+  type OnProgress,
+  optionHelp,
+  type ReadStreamOptions,
+  type WriteStreamOptions,
+} from './streams/options.js';
 export { Pace } from './streams/pace.js';
 export { P2pReadStream } from './streams/read-stream.js';
 export type { Receipt, Transport } from './streams/receipt.js';

@@ -7,8 +7,14 @@ import type { System } from './system.js';
 
 /** As much of prom-client as is used here. */
 export interface PromClient<Registry = unknown> {
-  readonly Counter: new (options: PromMetricOptions<Registry>) => unknown;
-  readonly Gauge: new (options: PromMetricOptions<Registry>) => unknown;
+  /** Its class of that name. */
+  readonly Counter: new (
+    options: PromMetricOptions<Registry>,
+  ) => unknown;
+  /** Its class of that name. */
+  readonly Gauge: new (
+    options: PromMetricOptions<Registry>,
+  ) => unknown;
 }
 
 interface PromMetricOptions<Registry> {
@@ -25,6 +31,7 @@ interface PromMetric {
   inc(labels: Record<string, string>, value: number): void;
 }
 
+/** Where the metrics go and what they are called. */
 export interface PrometheusOptions<Registry = unknown> {
   /** Where to register; prom-client's default registry if not given. */
   readonly registers?: Registry[];

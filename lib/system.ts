@@ -37,6 +37,7 @@ export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSour
 /** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
 export type MachineSpec = string | object;
 
+/** Which machine to open; default: this one where it can be had, else the emulator. */
 export interface SystemOptions {
   /**
    * `'native'`: this Linux, whose kernel does the DMA. `'emulator'`: a machine in this process. `'auto'`: the emulator
@@ -67,20 +68,25 @@ export interface Allocation {
   readonly provider: string | null;
   /** Give it back. Later use of the buffer throws. Wait for I/O on it first. */
   free(): void;
+  /** As `free()`. */
   [Symbol.dispose](): void;
 }
 
+/** How to open a target. */
 export interface TargetOptions {
   /** Open for writing too. */
   write?: boolean;
   /** Write to a device that is mounted or held. */
   force?: boolean;
+  /** Natively: what submits its I/O. Default: the system's. */
   engine?: 'auto' | 'uring' | 'threads' | 'passthrough';
   /** Emulator: the controller (name or address) that a file is put on. */
   controller?: string;
 }
 
+/** What a copy takes: most options of a reader and a writer, and its own. */
 export interface PipelineOptions extends CopyOptions {
+  /** The machine to do it on. Default: the shared one. */
   system?: System;
   /**
    * A file that keeps account of what was copied, so that a copy that was interrupted goes on where it was: call it again
@@ -93,10 +99,12 @@ export interface PipelineOptions extends CopyOptions {
 export class System {
   #context: StreamContext;
 
+  /** @internal */
   constructor(backend: Backend) {
     this.#context = new StreamContext(backend);
   }
 
+  /** Whether a real kernel does the DMA. */
   get backend(): 'native' | 'emulator' {
     return this.#context.backend.name;
   }
@@ -104,6 +112,7 @@ export class System {
   get topology(): Topology {
     return this.#context.backend.topology;
   }
+  /** NVMe controllers, with their namespaces and CMBs. */
   get controllers(): readonly Controller[] {
     return this.#context.backend.controllers;
   }
@@ -225,7 +234,7 @@ export class System {
     return this.#context.backend.snapshot(parseOptions(snapshotOptions, options) as SnapshotOptions);
   }
 
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   get context(): StreamContext {
     return this.#context;
   }
@@ -238,6 +247,7 @@ export class System {
     return this.#context.close();
   }
 
+  /** As `close()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

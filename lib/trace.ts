@@ -8,13 +8,17 @@ import { channel } from 'node:diagnostics_channel';
  * `event` what it did, in the kernel's word where it has one.
  */
 export interface TraceEvent {
+  /** The module that says it. */
   readonly layer: string;
+  /** What it did. */
   readonly event: string;
   /** Monotonic time in µs. */
   readonly time: number;
+  /** What it was done to: numbers, names, addresses, as that layer has them. */
   readonly [field: string]: unknown;
 }
 
+/** The diagnostics channel on which each TraceEvent is published. */
 export const TRACE_CHANNEL = 'p2pdma:trace';
 
 const traceChannel = channel(TRACE_CHANNEL);

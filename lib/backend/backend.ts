@@ -61,6 +61,7 @@ export interface QueueLimits {
   readonly dmaAlignment: number;
   /** Largest single request (`queue/max_sectors_kb`): longer ones are split. */
   readonly maxTransfer: number;
+  /** Most separate pieces of memory in one request (`queue/max_segments`). */
   readonly maxSegments: number;
   /** The queue takes P2P memory (BLK_FEAT_PCI_P2PDMA). */
   readonly pciP2pdma: boolean;
@@ -86,45 +87,63 @@ export interface IoRequest {
 
 /** An NVMe command for the passthrough door (NVME_IOCTL_IO64_CMD / ADMIN64_CMD). */
 export interface PassthroughCommand {
+  /** To the admin queue instead of the namespace’s. Default false. */
   readonly admin?: boolean;
+  /** Its low two bits say which way data goes: 1 to the drive, 2 from it (NVMe Base, Opcode). */
   readonly opcode: number;
+  /** Namespace id; default: the target’s own, or 0 on the admin queue. */
   readonly nsid?: number;
+  /** Command dword 2; default 0. */
   readonly cdw2?: number;
+  /** Command dword 3; default 0. */
   readonly cdw3?: number;
+  /** Command dword 10; default 0. */
   readonly cdw10?: number;
+  /** Command dword 11; default 0. */
   readonly cdw11?: number;
+  /** Command dword 12; default 0. */
   readonly cdw12?: number;
+  /** Command dword 13; default 0. */
   readonly cdw13?: number;
+  /** Command dword 14; default 0. */
   readonly cdw14?: number;
+  /** Command dword 15; default 0. */
   readonly cdw15?: number;
   /** Data memory, read or written by the drive depending on the opcode's low two bits. */
   readonly data?: Uint8Array;
+  /** In milliseconds; default: the driver’s. */
   readonly timeoutMs?: number;
 }
 
+/** What the drive answered. */
 export interface PassthroughResult {
   /** NVMe status: code type << 8 | code; 0 is success. */
   readonly status: number;
   /** Command-specific result (DW0 and DW1 of the completion). */
   readonly result: bigint;
+  /** How its data went. */
   readonly path: PathBytes;
 }
 
 /** An open namespace, block device or file. */
 export interface BlockTarget {
+  /** As `Target.name`. */
   readonly name: string;
+  /** As it was asked for. */
   readonly path: string;
+  /** An NVMe namespace as it is, another block device (partition, dm, md, loop), or a file. */
   readonly kind: 'namespace' | 'block' | 'file';
   /** The PCI function that does the DMA (the P2PDMA client), or null: no PCI client. */
   readonly client: PciDev | null;
   /** Exact size in bytes; for a file its length now. */
   readonly size: number;
+  /** What its queue accepts. */
   readonly limits: QueueLimits;
   /** Null when CMB memory may be given to this target; otherwise why not, in words. */
   readonly noP2pReason: string | null;
   /** Null when each success proves where the bytes went; otherwise why a receipt must say `unproven`. */
   readonly unproven: string | null;
-  /** Queue one transfer. Transfers of one event-loop turn go down together. */
+  /** Queue one transfer. Transfers of one event-loop turn go down together. @internal */
   submit(io: IoRequest): void;
   /** Make everything written durable. */
   flush(): Promise<void>;
@@ -136,6 +155,9 @@ export interface BlockTarget {
   seekHole(offset: number): number;
   /** Make `[offset, offset + length)` a hole that reads as zeros; EOPNOTSUPP where there are none. */
   punchHole(offset: number, length: number): Promise<void>;
+  /**
+   * Send an NVMe command (drivers/nvme/host/ioctl.c); its status is in the result. ENOTTY: not an NVMe namespace.
+   */
   passthrough(command: PassthroughCommand): Promise<PassthroughResult>;
   /** Resolves when nothing is in flight any more and the target is closed. Idempotent. */
   close(): Promise<void>;
@@ -161,20 +183,30 @@ export interface OpenOptions {
 export interface Controller {
   /** `'nvme0'`. */
   readonly name: string;
+  /** Its PCI function; null where it is reached over a network. */
   readonly pdev: PciDev | null;
   /** `'pcie'`, or a fabric's transport: `'tcp'`, `'loop'`, `'rdma'`. */
   readonly transport: string;
+  /** As the drive gives it, or null: not known. */
   readonly model: string | null;
+  /** Its block devices: name (`'nvme0n1'`), namespace id, size and block size in bytes. */
   readonly namespaces: readonly {
+    /** `'nvme0n1'`: the disk in /dev. */
     readonly name: string;
+    /** Namespace id, from 1. */
     readonly nsid: number;
+    /** In bytes. */
     readonly size: number;
+    /** In bytes: 512 or 4096. */
     readonly logicalBlockSize: number;
   }[];
-  /** Its CMB, or null. `usable` is null, or why it can't be published. */
+  /** Its Controller Memory Buffer (NVMe Base, CMBLOC and CMBSZ), or null. */
   readonly cmb: {
+    /** In bytes. */
     readonly size: number;
+    /** Commands may both read and write it (RDS and WDS in CMBSZ), so it may be chosen as a provider. */
     readonly published: boolean;
+    /** Null, or why the kernel cannot use it, in words. */
     readonly unusable: string | null;
   } | null;
 }
@@ -195,10 +227,13 @@ export interface LeakReport {
 
 /** What lies under a name or path, down to the disks. */
 export interface Place {
+  /** What was asked about. */
   readonly kind: 'namespace' | 'block' | 'file';
   /** Every block device on the way down, top first: a device-mapper device, a partition, a disk. */
   readonly layers: readonly {
+    /** As in /dev: `'dm-0'`, `'nvme0n1p1'`. */
     readonly name: string;
+    /** What it is. */
     readonly kind: 'partition' | 'device-mapper' | 'md' | 'stacked' | 'loop' | 'multipath-head' | 'disk';
   }[];
   /** The PCI functions that do the disks' DMA. */
@@ -211,8 +246,11 @@ export interface Place {
   readonly inUse: string | null;
   /** Of a disk. */
   readonly partitions: readonly {
+    /** `'nvme0n1p1'`. */
     readonly name: string;
+    /** In bytes. */
     readonly size: number;
+    /** Who mounts or holds it, in words, or null. */
     readonly inUse: string | null;
   }[];
 }
@@ -230,6 +268,7 @@ export interface Foreseen {
   readonly identity: string | null;
 }
 
+/** What a snapshot says of the machine it was taken of. */
 export interface SnapshotOptions {
   /** Keep the drives' serial numbers; default: leave them out. */
   readonly withSerials?: boolean;

@@ -45,18 +45,23 @@ export const PCI_ACS_EC = 0x20;
 
 /** One memory or I/O BAR. Addresses and sizes in bytes. */
 export interface PciBar {
+  /** BAR number, 0 to 5. */
   readonly index: number;
+  /** Which address space it is in. */
   readonly kind: 'memory' | 'io';
   /** The address the CPU uses (what `resource` in sysfs shows). */
   readonly cpuAddress: number;
   /** The address that travels in a TLP on the bus. Differs from the CPU's where the host bridge translates. */
   readonly busAddress: number;
+  /** In bytes. */
   readonly size: number;
+  /** Reading has no side effect (PCI Local Bus, Base Address Registers). */
   readonly prefetchable: boolean;
 }
 
 /** The root of one PCI hierarchy. */
 export interface HostBridge {
+  /** PCI domain (segment). */
   readonly domain: number;
   /** Number of its root bus. */
   readonly bus: number;
@@ -66,23 +71,31 @@ export interface HostBridge {
 
 /** One PCI function (the kernel's struct pci_dev). */
 export interface PciDev {
+  /** Its address. */
   readonly bdf: Bdf;
   /** `domain << 16 | bus << 8 | devfn`: key of the kernel's map-type cache. */
   readonly id: number;
   /** `device << 3 | function`. */
   readonly devfn: number;
+  /** PCI vendor ID. */
   readonly vendor: number;
+  /** PCI device ID. */
   readonly device: number;
   /** 24-bit class code: 0x010802 is an NVMe controller, 0x060400 a PCI bridge. */
   readonly class: number;
+  /** What it is on the way of a request. */
   readonly portType: PciePortType;
   /** The bridge directly above (pci_upstream_bridge()), or null on a root bus. */
   readonly upstream: PciDev | null;
+  /** The root it hangs below. */
   readonly hostBridge: HostBridge;
+  /** Its Access Control Services: what it sends up instead of across. */
   readonly acs: AcsControl;
   /** Indexed by BAR number; null where there is none. */
   readonly bars: readonly (PciBar | null)[];
+  /** The NUMA node it is attached to, or null. */
   readonly numaNode: number | null;
+  /** Functions of one group are not isolated from each other; null: no IOMMU, or not known. */
   readonly iommuGroup: number | null;
   /**
    * What this topology knows of the function's peer memory: null if it has none.
@@ -91,6 +104,9 @@ export interface PciDev {
   readonly p2pmem: { readonly size: number; readonly available: number; readonly published: boolean } | null;
 }
 
+/**
+ * What the kernel's list of host bridges asks about the processor (drivers/pci/p2pdma.c cpu_supports_p2pdma()).
+ */
 export interface Cpu {
   /** CPUID vendor: `'AuthenticAMD'`, `'GenuineIntel'`, …; null if unknown. */
   readonly vendor: string | null;
@@ -101,9 +117,13 @@ export interface Cpu {
 /** How DMA addresses are made: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). */
 export type IommuMode = 'none' | 'translating' | 'unsupported' | 'unknown';
 
+/** All PCI functions of a machine, and what decides between them. */
 export interface Topology {
+  /** The processor. */
   readonly cpu: Cpu;
+  /** Whether an IOMMU is between drives and memory. */
   readonly iommu: IommuMode;
+  /** One for each root bus. */
   readonly hostBridges: readonly HostBridge[];
   /** In BDF order. */
   readonly functions: readonly PciDev[];

@@ -18,9 +18,13 @@ import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/rout
 import { transfer } from '../streams/transfer.js';
 import { findSignatures, LOOK, type Signature } from './signatures.js';
 
+/** One end of a planned copy, as it is now. */
 export interface PlannedEnd {
+  /** `'nvme0n1'`, or a file's base name. */
   readonly name: string;
+  /** As it was asked for. */
   readonly path: string;
+  /** An NVMe namespace as it is, another block device, or a file. */
   readonly kind: BlockTarget['kind'];
   /** In bytes, now. */
   readonly size: number;
@@ -30,11 +34,13 @@ export interface PlannedEnd {
   readonly identity: string | null;
 }
 
+/** A destination, and what the copy would do to it. */
 export interface PlannedDestination extends PlannedEnd {
   /** `create`: a new file; `truncate`: an existing file loses what it has; `overwrite`: the bytes `from` to `to` go. */
   readonly effect: 'create' | 'truncate' | 'overwrite';
-  /** First and last byte to be written; `to` < `from`: none. */
+  /** First byte to be written; `to` < `from`: none. */
   readonly from: number;
+  /** Last byte to be written. */
   readonly to: number;
   /** What is there now, by its signatures. */
   readonly holds: readonly Signature[];
@@ -42,21 +48,33 @@ export interface PlannedDestination extends PlannedEnd {
   readonly inUse: string | null;
 }
 
+/** What a copy would do; see `planCopy()`. */
 export interface CopyPlan {
+  /** Whether a real kernel would do it. */
   readonly backend: 'native' | 'emulator';
+  /** What would be read. */
   readonly source: PlannedEnd;
+  /** What would be written, in the order asked. */
   readonly destinations: readonly PlannedDestination[];
-  /** First byte of the source, and how many are to be copied. */
+  /** First byte of the source. */
   readonly start: number;
+  /** How many bytes would be copied. */
   readonly bytes: number;
   /** Sparse: how many of them are data, the rest holes; null: holes are not skipped. */
   readonly dataBytes: number | null;
+  /** As the receipt would say. */
   readonly transport: Transport;
+  /** Whose CMB would be used (a PCI address), or null. */
   readonly provider: Bdf | null;
+  /** Why this transport, in words. */
   readonly reason: string;
+  /** Null, or why success will not prove the way. */
   readonly unproven: string | null;
+  /** Chunk size in bytes. */
   readonly chunk: number;
+  /** Transfers that would be in flight. */
   readonly queueDepth: number;
+  /** The destinations would be read back and compared. */
   readonly verify: boolean;
   /** The journal that the copy would go on with, and the bytes it has done; null: it would begin. */
   readonly resume: { readonly journal: string; readonly done: number } | null;
@@ -64,9 +82,13 @@ export interface CopyPlan {
   readonly problems: readonly PlanProblem[];
 }
 
+/** What would stop a copy, as the error that it would be. */
 export interface PlanProblem {
+  /** As of a P2pdmaError. */
   readonly code: ErrorCode;
+  /** What is wrong with what. */
   readonly message: string;
+  /** What to do next. */
   readonly hint: string;
 }
 

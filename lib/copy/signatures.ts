@@ -8,6 +8,7 @@
 export interface Signature {
   /** `'ext4'`, `'GPT'`, `'LUKS2'`. */
   readonly name: string;
+  /** What sort of thing it is. */
   readonly kind: SignatureKind;
   /** Byte offset of the magic in the target. */
   readonly offset: number;
@@ -15,6 +16,7 @@ export interface Signature {
   readonly label: string | null;
 }
 
+/** What a signature says is there. */
 export type SignatureKind =
   | 'partition table'
   | 'filesystem'

@@ -19,8 +19,11 @@ export type FindingCheck =
   | 'io_uring'
   | 'memlock';
 
+/** One thing that was looked at. */
 export interface Finding {
+  /** What was looked at. */
   readonly check: FindingCheck;
+  /** How it is. */
   readonly level: FindingLevel;
   /** One or two sentences. */
   readonly fact: string;
@@ -32,7 +35,9 @@ export interface Finding {
 
 /** What could not be looked at here, and why. */
 export interface Unchecked {
+  /** What was not looked at. */
   readonly check: FindingCheck;
+  /** Why not, in words. */
   readonly why: string;
 }
 

@@ -171,6 +171,7 @@ function listed(dev: PciDev): AllowedHostBridge | undefined {
 export interface HostBridgeVerdict {
   /** Peer traffic passes: also to another host bridge that is listed so, only below this one, or not at all. */
   readonly passes: 'everywhere' | 'same-host-bridge' | 'no';
+  /** What decided. */
   readonly rule: Extract<
     DistanceRule,
     'cpu-zen' | 'host-bridge-listed' | 'host-bridge-not-listed' | 'host-bridge-unidentified'

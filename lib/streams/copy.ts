@@ -32,8 +32,11 @@ import { P2pWriteStream } from './write-stream.js';
 export interface CopyOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emitClose'> {
   /** Where the first byte goes in every destination. */
   destinationStart?: number;
+  /** As of `createWriteStream`. */
   flags?: WriteStreamOptions['flags'];
+  /** As of `createWriteStream`. */
   flush?: boolean;
+  /** As of `createWriteStream`. */
   force?: boolean;
   /** Read the destinations back through host memory and compare; a difference is ERR_VERIFY_MISMATCH with its offset. */
   verify?: boolean;
@@ -43,7 +46,9 @@ export interface CopyOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emit
   onProgress?: OnProgress;
 }
 
+/** What can be copied from: a path, a Target, a stream. */
 export type PipelineSource = string | URL | Target | P2pReadStream | Readable;
+/** What can be copied to: a path, a Target, a stream. */
 export type PipelineDestination = string | URL | Target | P2pWriteStream | Writable;
 
 export async function copy(

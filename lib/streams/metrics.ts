@@ -10,12 +10,15 @@ import { channel } from 'node:diagnostics_channel';
 import type { PathBytes } from '../backend/backend.js';
 import type { Transport } from './receipt.js';
 
+/** The slots that streams have of one provider's CMB, or of host memory, now. */
 export interface PoolUse {
   /** PCI address; null: host memory. */
   readonly provider: string | null;
+  /** Pools, one per stream that has one. */
   readonly pools: number;
   /** Mapped for slots. */
   readonly bytes: number;
+  /** Chunks that fit in. */
   readonly slots: number;
   /** Of these, filling, waiting, lent or being written. */
   readonly inUse: number;
@@ -23,8 +26,11 @@ export interface PoolUse {
 
 /** One provider's memory. */
 export interface P2pmemUse {
+  /** PCI address. */
   readonly provider: string;
+  /** Bytes of its CMB that the kernel hands out (`p2pmem/size`). */
   readonly size: number;
+  /** Bytes that nobody has now (`p2pmem/available`). */
   readonly available: number;
 }
 
@@ -52,11 +58,15 @@ export interface Metrics {
 
 /** What the channel carries: who closed, and the sums with it. */
 export interface MetricsEvent {
+  /** What closed. */
   readonly closed: 'reader' | 'writer' | 'target';
+  /** What it was open on. */
   readonly path: string;
+  /** The system's sums, as `system.metrics()` gives them. */
   readonly metrics: Metrics;
 }
 
+/** The diagnostics channel on which a MetricsEvent is published whenever a stream or target closes. */
 export const METRICS_CHANNEL = 'p2pdma:metrics';
 
 export const metricsChannel = channel(METRICS_CHANNEL);

@@ -106,8 +106,10 @@ export const targetOptions = z.strictObject({
     .optional(),
 });
 
-export type ReadStreamOptions = z.input<typeof readOptions>;
-export type WriteStreamOptions = z.input<typeof writeOptions>;
+/** What a reader takes. As in `fs.createReadStream` where the name is the same. */
+export interface ReadStreamOptions extends z.input<typeof readOptions> {}
+/** What a writer takes. As in `fs.createWriteStream` where the name is the same. */
+export interface WriteStreamOptions extends z.input<typeof writeOptions> {}
 export type ReadSettings = z.output<typeof readOptions>;
 export type WriteSettings = z.output<typeof writeOptions>;
 

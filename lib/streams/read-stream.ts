@@ -54,8 +54,9 @@ interface ReadJob {
  * It keeps `queueDepth` reads in flight and pushes them in order.
  */
 export class P2pReadStream extends Readable implements Metered {
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   readonly metered = 'reader';
+  /** As it was asked for. */
   readonly path: string;
   /** First byte it reads. */
   readonly start: number;
@@ -93,6 +94,7 @@ export class P2pReadStream extends Readable implements Metered {
   #opened = deferred<BlockTarget>();
   #settled = deferred();
 
+  /** @internal */
   constructor(source: Source, options: ReadStreamOptions = {}) {
     const settings = parseOptions(readOptions, options);
     if (settings.start > settings.end) {
@@ -121,12 +123,12 @@ export class P2pReadStream extends Readable implements Metered {
     return this.#target === null;
   }
 
-  /** Resolves when its target is open. */
+  /** Resolves when its target is open. @internal */
   opened(): Promise<BlockTarget> {
     return this.#opened.promise;
   }
 
-  /** The system it belongs to, once open. */
+  /** The system it belongs to, once open. @internal */
   get context(): StreamContext | null {
     return this.#context;
   }
@@ -159,7 +161,7 @@ export class P2pReadStream extends Readable implements Metered {
     };
   }
 
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   meter(into: Metrics): void {
     into.bytes.read += this.bytesRead;
     into.transfers.read += this.#reads;
@@ -185,6 +187,7 @@ export class P2pReadStream extends Readable implements Metered {
     this.#pump();
   }
 
+  /** As in Node. To this package's writers slots are lent; `await pipeline()` is the safer spelling. */
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean | undefined }): T {
     const end = lendingEndOf(destination);
     if (end !== null) {
@@ -199,6 +202,7 @@ export class P2pReadStream extends Readable implements Metered {
     return super.pipe(destination, options);
   }
 
+  /** As in Node. Whoever listens for data gets ordinary Buffers that it may keep. */
   override on(event: string | symbol, listener: (...args: never[]) => void): this {
     // A consumer that joins while a lent chunk waits in the buffer will see that chunk and may keep it.
     if (event === 'data' || event === 'readable') this.#retireBuffered();
@@ -594,12 +598,13 @@ export class P2pReadStream extends Readable implements Metered {
     else this.#idle = finish;
   }
 
-  /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. */
+  /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
   shutdown(): Promise<void> {
     if (!this.destroyed) this.destroy();
     return this.#settled.promise;
   }
 
+  /** Destroys it, and waits until nothing is in flight. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown();
   }

@@ -13,9 +13,11 @@ export interface Receipt {
   bytes: number;
   /** From the first I/O to the last, in seconds. */
   seconds: number;
+  /** Whether a real kernel did it. */
   backend: 'native' | 'emulator';
   /** BDF of the function whose CMB was used, or null. */
   provider: Bdf | null;
+  /** The way the data went: the least direct one, if there were several. */
   transport: Transport;
   /** Why this transport, in words. */
   reason: string;

@@ -49,7 +49,7 @@ class VectoredIo implements IoRequest {
  * `limits.dmaAlignment`. (The streams take any offset and length.)
  */
 export class Target implements Metered {
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   readonly metered = 'target';
   #context: StreamContext;
   #target: BlockTarget;
@@ -61,6 +61,7 @@ export class Target implements Metered {
   #idle: (() => void) | null = null;
   #closed: Promise<void> | null = null;
 
+  /** @internal */
   constructor(context: StreamContext, target: BlockTarget) {
     this.#context = context;
     this.#target = target;
@@ -71,9 +72,11 @@ export class Target implements Metered {
   get name(): string {
     return this.#target.name;
   }
+  /** As it was asked for. */
   get path(): string {
     return this.#target.path;
   }
+  /** An NVMe namespace as it is, another block device, or a file. */
   get kind(): 'namespace' | 'block' | 'file' {
     return this.#target.kind;
   }
@@ -81,9 +84,11 @@ export class Target implements Metered {
   get size(): number {
     return this.#target.size;
   }
+  /** In bytes: offsets and lengths of `read` and `write` are multiples of it. */
   get logicalBlockSize(): number {
     return this.#target.limits.logicalBlockSize;
   }
+  /** What its queue accepts. */
   get limits(): QueueLimits {
     return this.#target.limits;
   }
@@ -95,10 +100,11 @@ export class Target implements Metered {
   get noP2pReason(): string | null {
     return this.#target.noP2pReason;
   }
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   get blockTarget(): BlockTarget {
     return this.#target;
   }
+  /** @internal */
   get context(): StreamContext {
     return this.#context;
   }
@@ -187,10 +193,12 @@ export class Target implements Metered {
     return this.#closed;
   }
 
+  /** @internal */
   shutdown(): Promise<void> {
     return this.close();
   }
 
+  /** As `close()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -275,7 +283,7 @@ export class Target implements Metered {
     addPath(this.#bytesPath, path);
   }
 
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   meter(into: Metrics): void {
     into.bytes.read += this.#bytes.read;
     into.bytes.write += this.#bytes.write;

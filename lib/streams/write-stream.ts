@@ -42,8 +42,9 @@ interface WriteJob {
  * Parts of a block at either end are read, merged and written (block targets), or cut to the exact length (files).
  */
 export class P2pWriteStream extends Writable implements Metered {
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   readonly metered = 'writer';
+  /** As it was asked for. */
   readonly path: string;
   /** First byte it writes. */
   readonly start: number;
@@ -83,6 +84,7 @@ export class P2pWriteStream extends Writable implements Metered {
   /** Something may be written: the source's `begin` is over, or it has none. */
   #begun: boolean;
 
+  /** @internal */
   constructor(source: Source, options: WriteStreamOptions = {}) {
     const settings = parseOptions(writeOptions, options);
     super({
@@ -116,12 +118,12 @@ export class P2pWriteStream extends Writable implements Metered {
     return this.#target === null;
   }
 
-  /** Resolves when its target is open. */
+  /** Resolves when its target is open. @internal */
   opened(): Promise<BlockTarget> {
     return this.#opened.promise;
   }
 
-  /** The system it belongs to, once open. */
+  /** The system it belongs to, once open. @internal */
   get context(): StreamContext | null {
     return this.#context;
   }
@@ -153,7 +155,7 @@ export class P2pWriteStream extends Writable implements Metered {
     };
   }
 
-  /** For this package's own functions. */
+  /** For this package's own functions. @internal */
   meter(into: Metrics): void {
     into.bytes.write += this.bytesWritten;
     into.transfers.write += this.#writes;
@@ -573,12 +575,13 @@ export class P2pWriteStream extends Writable implements Metered {
     if (!this.#begun && this.#target !== null) await this.#source.abandon?.();
   }
 
-  /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. */
+  /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
   shutdown(): Promise<void> {
     if (!this.destroyed) this.destroy();
     return this.#settled.promise;
   }
 
+  /** Destroys it unless it is finished, and waits until nothing is in flight. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown();
   }
