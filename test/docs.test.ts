@@ -1,10 +1,9 @@
-/** The documents say what is: every shell line in them runs, and the table of errors is the table of errors. */
+/** The documents say what is: every shell line in them runs. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { ERROR_CODES } from '../lib/index.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const docs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
@@ -35,21 +34,3 @@ for (const name of docs) {
     }
   });
 }
-
-t.test('errors.md lists every code', async (t) => {
-  const file = join(root, 'docs', 'errors.md');
-  const rows = Object.entries(ERROR_CODES).map(([code, advice]) => `| \`${code}\` | ${advice} |`);
-  const text = [
-    '# Error codes',
-    '',
-    'Every error is a `P2pdmaError`: `code` is stable, `message` says what happened to what, `hint` what to do next, `errno`',
-    '`syscall` and `path` are there where the kernel gave them. Kernel results keep the kernel’s names, bad arguments Node’s.',
-    '',
-    '| code | what to do |',
-    '|---|---|',
-    ...rows,
-    '',
-  ].join('\n');
-  if (process.env.UPDATE_DOCS) writeFileSync(file, text);
-  t.equal(readFileSync(file, 'utf8'), text, 'UPDATE_DOCS=1 renews it');
-});

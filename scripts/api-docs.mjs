@@ -1,0 +1,248 @@
+// node scripts/api-docs.mjs FILE: the API reference, from lib/index.ts and its doc comments, as one Markdown file.
+// Exit code 1 and the reasons if typedoc warns: something public is not exported, has no comment, or is in no chapter.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  Application,
+  Comment,
+  CommentTag,
+  Converter,
+  ReferenceType,
+  ReflectionKind,
+  UnknownType,
+} from 'typedoc';
+
+/** The chapters, in the order in which one meets them. */
+const CHAPTERS = {
+  'Opening a machine': [
+    'openSystem',
+    'System',
+    'SystemOptions',
+    'MachineSpec',
+    'MACHINE_PRESETS',
+    'LeakReport',
+  ],
+  Streams: [
+    ...['createReadStream', 'createWriteStream', 'P2pReadStream', 'P2pWriteStream'],
+    ...['ReadStreamOptions', 'WriteStreamOptions', 'OnProgress', 'optionHelp', 'Pace'],
+  ],
+  'Copies and receipts': [
+    ...['pipeline', 'PipelineSource', 'PipelineDestination', 'PipelineOptions'],
+    ...['Receipt', 'Transport', 'PathBytes', 'RouteChoice'],
+    ...[
+      'planCopy',
+      'CopyPlan',
+      'PlannedEnd',
+      'PlannedDestination',
+      'PlanProblem',
+      'Signature',
+      'SignatureKind',
+    ],
+  ],
+  'Targets and memory': [
+    ...['Target', 'TargetOptions', 'BlockTarget', 'QueueLimits', 'Allocation'],
+    ...['PassthroughCommand', 'PassthroughResult'],
+  ],
+  'The machine': [
+    ...[
+      'Topology',
+      'PciDev',
+      'PciBar',
+      'PciePortType',
+      'Bdf',
+      'AcsControl',
+      'HostBridge',
+      'Cpu',
+      'IommuMode',
+    ],
+    ...['Controller', 'Place', 'SnapshotOptions'],
+  ],
+  'Verdicts: explain and doctor': [
+    ...['Explanation', 'ClientVerdict', 'DistanceRule', 'Hop', 'Unreachable'],
+    ...['hostBridgeVerdict', 'HostBridgeVerdict'],
+    ...['diagnose', 'DiagnoseOptions', 'Diagnosis', 'DoctorVerdict'],
+    ...['Finding', 'FindingCheck', 'FindingLevel', 'Unchecked'],
+  ],
+  'Seeing it run': [
+    ...['Metrics', 'PoolUse', 'P2pmemUse', 'METRICS_CHANNEL', 'MetricsEvent'],
+    ...['prometheusMetrics', 'PrometheusOptions', 'PromClient', 'TraceEvent', 'TRACE_CHANNEL'],
+  ],
+  Errors: ['P2pdmaError', 'ErrorCode', 'ERROR_CODES'],
+};
+
+/** Options that are described in their table (lib/streams/options.ts), which help and validation use too. */
+const OPTIONS = ['ReadStreamOptions', 'WriteStreamOptions', 'PipelineOptions'];
+
+/** Overridden, and no different for a caller. */
+const NODES = new Set(['addListener', 'read', 'write']);
+
+const root = fileURLToPath(new URL('../', import.meta.url));
+const [file] = process.argv.slice(2);
+if (file === undefined) throw new Error('api-docs: name the file to write');
+const { copyOptions, readOptions, writeOptions } = await import('../dist/lib/streams/options.js');
+
+const out = mkdtempSync(join(tmpdir(), 'p2pdma-api-'));
+try {
+  const app = await Application.bootstrapWithPlugins({
+    entryPoints: [join(root, 'lib/index.ts')],
+    tsconfig: join(root, 'tsconfig.json'),
+    plugin: ['typedoc-plugin-markdown'],
+    out,
+    router: 'module',
+    entryFileName: 'api',
+    readme: 'none',
+    name: 'API',
+    disableSources: true,
+    disableGit: true,
+    hidePageHeader: true,
+    hideBreadcrumbs: true,
+    hideGroupHeadings: true,
+    excludeInternal: true,
+    excludeExternals: true,
+    excludePrivate: true,
+    categorizeByGroup: false,
+    categoryOrder: Object.keys(CHAPTERS),
+    sort: ['source-order'],
+    // tsc does that in `npm run build`.
+    skipErrorChecking: true,
+    indexFormat: 'list',
+    useCodeBlocks: true,
+    expandParameters: true,
+    expandObjects: true,
+    parametersFormat: 'none',
+    interfacePropertiesFormat: 'table',
+    classPropertiesFormat: 'table',
+    typeAliasPropertiesFormat: 'table',
+    typeDeclarationFormat: 'table',
+    propertyMembersFormat: 'table',
+    tableColumnSettings: {
+      hideDefaults: true,
+      hideInherited: true,
+      hideModifiers: true,
+      hideOverrides: true,
+      hideSources: true,
+    },
+    validation: { notExported: true, invalidLink: true, notDocumented: false },
+    intentionallyNotExported: ['Metered'],
+  });
+  app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
+    hide(project);
+    describe(project);
+    flatten(project);
+    for (const name of arrange(project))
+      app.logger.warn(`${name}: no chapter of scripts/api-docs.mjs has it, or no file`);
+  });
+  const project = await app.convert();
+  if (project === undefined) throw new Error('api-docs: lib/index.ts does not compile');
+  order(project);
+  for (const name of undocumented(project)) app.logger.warn(`${name} has no comment`);
+  app.validate(project);
+  await app.generateOutputs(project);
+  if (app.logger.hasErrors() || app.logger.hasWarnings()) process.exitCode = 1;
+  else writeFileSync(file, tidy(readFileSync(join(out, 'api.md'), 'utf8')));
+} finally {
+  rmSync(out, { recursive: true });
+}
+
+/** Each export into its chapter; returns what belongs to none, and what a chapter names in vain. */
+function arrange(project) {
+  const left = new Map(project.children.map((child) => [child.name, child]));
+  const wrong = [];
+  for (const [chapter, names] of Object.entries(CHAPTERS)) {
+    for (const name of names) {
+      const reflection = left.get(name);
+      if (!left.delete(name)) wrong.push(name);
+      for (const { comment } of [reflection, ...(reflection?.signatures ?? [])])
+        comment?.blockTags.push(new CommentTag('@category', [{ kind: 'text', text: chapter }]));
+    }
+  }
+  return [...wrong, ...left.keys()];
+}
+
+/** What is public to TypeScript only: what Node calls, the key by which our ends know each other. */
+function hide(project) {
+  for (const reflection of project.getReflectionsByKind(ReflectionKind.ClassMember))
+    if (/^_|^\[lendingEnd\]$/.test(reflection.name) || (NODES.has(reflection.name) && reflection.overwrites))
+      project.removeReflection(reflection);
+  // docs/errors.md lists them.
+  const code = project.getChildByName(['ErrorCode']);
+  project.getChildByName(['ERROR_CODES']).type = new UnknownType('Readonly<Record<ErrorCode, string>>');
+  project.getChildByName(['P2pdmaError', 'code']).type = ReferenceType.createResolvedReference(
+    'ErrorCode',
+    code,
+    project,
+  );
+}
+
+/** Getters are read like properties, and are listed with them. */
+function flatten(project) {
+  for (const member of project.getReflectionsByKind(ReflectionKind.ClassMember)) {
+    delete member.overwrites;
+    const { getSignature } = member;
+    if (getSignature === undefined) continue;
+    member.kind = ReflectionKind.Property;
+    member.type = getSignature.type;
+    member.comment = getSignature.comment;
+    member.getSignature = undefined;
+    project.removeReflection(getSignature);
+  }
+}
+
+/** What the table of options says of each, and its default. */
+function describe(project) {
+  const table = { ...readOptions.shape, ...writeOptions.shape, ...copyOptions.shape };
+  const defaults = { ...readOptions.parse({}), ...writeOptions.parse({}), ...copyOptions.parse({}) };
+  for (const name of OPTIONS) {
+    for (const option of project.getChildByName([name]).children) {
+      const type = table[option.name];
+      if (type === undefined) continue;
+      const text = type.description ?? type.unwrap().description;
+      const value = defaults[option.name];
+      const more =
+        value === undefined ? '' : ` Default \`${typeof value === 'string' ? `'${value}'` : value}\`.`;
+      option.comment = new Comment([{ kind: 'text', text: `${text}${more}` }]);
+    }
+  }
+}
+
+/** In the order of the chapters. */
+function order(project) {
+  for (const { title, children } of project.categories)
+    children.sort(
+      (a, b) => (CHAPTERS[title] ?? []).indexOf(a.name) - (CHAPTERS[title] ?? []).indexOf(b.name),
+    );
+}
+
+/** Parts of a nested object type are described with the property that has it. */
+function undocumented(project) {
+  const { TypeAlias, Interface, Class, Variable, Property, SomeSignature } = ReflectionKind;
+  const kinds = TypeAlias | Interface | Class | Variable | Property | SomeSignature;
+  const nested = ({ parent }) =>
+    parent?.kindOf(ReflectionKind.TypeLiteral) || (parent !== undefined && nested(parent));
+  return project
+    .getReflectionsByKind(kinds)
+    .filter((reflection) => !reflection.hasComment() && !nested(reflection))
+    .map((reflection) => reflection.getFullName());
+}
+
+/** Without what only repeats the signature, and anchors that nothing links to. */
+function tidy(text) {
+  const beginning = `This is every name that \`import … from 'p2pdma'\` has, in the order in which one meets them. It is made from the doc
+comments in \`lib/\` by \`npm run docs\`. Sizes and offsets are in bytes, PCI addresses are written \`'0000:03:00.0'\`.
+Errors are \`P2pdmaError\`; [error codes](errors.md) says what each code means.
+
+${Object.keys(CHAPTERS)
+  .map((chapter) => `- [${chapter}](#${chapter.toLowerCase().replaceAll(' ', '-').replaceAll(':', '')})`)
+  .join('\n')}
+`;
+  return text
+    .replace(/^# [\s\S]*?(?=\n## )/, `# API reference\n\n${beginning}`)
+    .replaceAll(/<a id="[^"]*"><\/a> /g, '')
+    .replaceAll(/^#+ (Returns|Implements|Overrides)\n\n.*\n\n/gm, '')
+    .replaceAll(/^#+ (Extends|Extended by)\n\n(- .*\n)+\n/gm, '')
+    .replaceAll(/^#+ Type Parameters\n\n(\|.*\n)+\n/gm, '')
+    .replaceAll(/^#+ Throws\n\n/gm, 'Throws ')
+    .replaceAll(/ +$/gm, '');
+}
