@@ -10,6 +10,7 @@ import { openEmulator } from '../../../lib/backend/emulator/boot.js';
 import { errnoName } from '../../../lib/errno.js';
 import { openSystem, pipeline } from '../../../lib/index.js';
 import { pciP2pdmaEnableShow, pciP2pdmaEnableStore } from '../../../lib/kernel/pci-p2pdma.js';
+import { blocksOf, checkPrinted, type Session, sessionsOf } from '../../helpers/doc-blocks.js';
 import { machineByName } from '../machines.js';
 import { guest, guestDrive, guestPlan, Probe, sh } from './guest.js';
 
@@ -17,39 +18,14 @@ const MIB = 2 ** 20;
 const cli = fileURLToPath(new URL('../../../lib/cli/main.js', import.meta.url));
 const document = readFileSync('/repo/docs/fabrics.md', 'utf8');
 
-interface Block {
-  readonly heading: string;
-  readonly script: string;
-  /** Lines that must be printed, in this order. */
-  readonly printed: readonly string[];
-}
-
-function blocks(): Block[] {
-  const found: Block[] = [];
-  let heading = '';
-  for (const [, title, kind, body] of document.matchAll(/^## (.*)$|^```(shell|text)\n([\s\S]*?)^```/gm)) {
-    if (title !== undefined) heading = title;
-    else if (kind === 'shell') found.push({ heading, script: body!, printed: [] });
-    else found.push({ ...found.pop()!, printed: body!.trim().split('\n') });
-  }
-  return found;
-}
-
-const spaced = (text: string) => text.replaceAll(/[\s│└─]+/g, ' ').trim();
-
-function run(t: Test, { heading, script, printed }: Block): void {
+function run(t: Test, session: Session): void {
+  const { heading, script } = session;
   const { status, text } = sh(`p2pdma() { /bin/node ${cli} "$@"; }\nset -e\n${script}`);
   t.equal(status, 0, `${heading}: ${script.split('\n')[0]} …\n${text}`);
-  const lines = text.split('\n').map(spaced);
-  let from = 0;
-  for (const line of printed) {
-    const at = lines.findIndex((is, i) => i >= from && is.includes(spaced(line)));
-    t.ok(at >= 0, `${heading}: prints ${line}${at >= 0 ? '' : `\n${text}`}`);
-    from = Math.max(from, at + 1);
-  }
+  checkPrinted(t, session, text);
 }
 
-const all = blocks();
+const all = sessionsOf(blocksOf(document), 'shell');
 const of = (...headings: string[]) => all.filter(({ heading }) => headings.includes(heading));
 const headings = [...new Set(all.map(({ heading }) => heading))];
 
