@@ -5,21 +5,25 @@ const house = [
   ['errno', []],
   ['errors', ['errno']],
   ['trace', []],
+  ['nearest', []],
   [
     'backend/(backend|hardware|topology|nvme)',
-    ['backend/(backend|hardware|topology|nvme)', 'errors', 'errno'],
+    ['backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'nearest'],
   ],
   ['kernel', ['backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'trace']],
-  ['backend/emulator', ['kernel', 'backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'trace']],
+  [
+    'backend/emulator',
+    ['kernel', 'backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'nearest', 'trace'],
+  ],
   ['backend/native', ['kernel', 'backend/(backend|hardware|topology|nvme)', 'errors', 'errno', 'trace']],
-  ['streams', ['kernel', 'backend/(backend|topology)', 'errors', 'errno', 'trace']],
-  ['explain', ['kernel', 'backend/(backend|topology)', 'errors']],
+  ['streams', ['kernel', 'backend/(backend|topology)', 'errors', 'errno', 'nearest', 'trace']],
+  ['explain', ['kernel', 'backend/(backend|topology)', 'errors', 'nearest']],
   ['doctor', ['explain', 'kernel', 'backend', 'errors']],
-  ['copy', ['streams', 'backend/(backend|topology)', 'errors', 'errno', 'trace']],
+  ['copy', ['streams', 'backend/(backend|topology)', 'errors', 'errno', 'nearest', 'trace']],
   ['system', ['copy', 'explain', 'streams', 'kernel', 'backend', 'errors', 'errno', 'trace']],
   ['prometheus', ['streams', 'system']],
   ['index', ['prometheus', 'doctor', 'system', 'copy', 'streams', 'kernel', 'backend', 'errors', 'trace']],
-  ['cli', ['index']],
+  ['cli', ['index', 'nearest']],
 ];
 
 const inLib = (part) => `^lib/${part}(/|\\.ts$)`;

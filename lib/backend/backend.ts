@@ -3,6 +3,11 @@
  * emulated hardware (emulator). Four small tables (topology, memory, target, passthrough) and
  * the object that carries them. Everything here is about *one process's* use of a machine.
  */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { ENOENT } from '../errno.js';
+import { errnoError } from '../errors.js';
+import { didYouMean } from '../nearest.js';
 import type { Bdf, PciDev, Topology } from './topology.js';
 
 /** Granule of every mapping, in bytes. */
@@ -295,6 +300,48 @@ export interface Backend {
 }
 
 /** Find a controller by name (`nvme0`) or BDF. */
+/** Bare names that devices have. */
+const DEVICE_NAME =
+  /^(nvme\d+(c\d+)?n\d+(p\d+)?|nvme\d+|(sd|vd|xvd|hd)[a-z]+\d*|(md|dm-|loop|ram|zram|pmem|nbd)\d+)$/;
+
+/**
+ * A file in the place of a device, made by a slip of the keyboard, would take a whole disk's bytes (in /dev: in memory) and
+ * look like a copy that was done. So what has a device's name and is not there is refused, whether to be read or to be
+ * made. /dev/shm is a file system.
+ * @throws P2pdmaError ENOENT
+ */
+export function assertNoDeviceName(
+  path: string,
+  controllers: readonly Controller[],
+  { create }: { readonly create: boolean },
+): void {
+  const inDev = /^\/dev\/(?!shm\/)/.test(resolve(path));
+  if ((!inDev && !DEVICE_NAME.test(path)) || existsSync(path)) return;
+  const file = create && !path.includes('/') ? ' For a file of this name, put ./ before it.' : '';
+  throw errnoError(ENOENT, 'open', path, { hint: `${knownNamespaces(controllers, path)}${file}` });
+}
+
+/** The hint of an error about a namespace that is not there. */
+export function knownNamespaces(controllers: readonly Controller[], asked: string): string {
+  const names = controllers.flatMap(({ namespaces }) => namespaces.map(({ name }) => name));
+  const name = asked.replace(/^\/dev\//, '');
+  const meant = didYouMean(name, names);
+  const own = names.filter((other) => other.startsWith(`${name}n`));
+  const is = own.length > 0 ? `'${name}' is a controller: name its namespace (${own.join(', ')}).` : meant;
+  return `${is} \`p2pdma list\` shows the namespaces there are.`.trimStart();
+}
+
+/** Who may have been meant, and who there is: the hint of an error about a name that is not there. */
+export function knownControllers(controllers: readonly Controller[], asked: string): string {
+  const names = controllers.map(({ name }) => name);
+  const others = controllers.flatMap(({ pdev, namespaces }) => [
+    ...(pdev === null ? [] : [pdev.bdf]),
+    ...namespaces.map((namespace) => namespace.name),
+  ]);
+  const meant = didYouMean(asked.replace(/^\/dev\//, ''), [...names, ...others]);
+  return `${meant} Known controllers: ${names.join(', ') || 'none'}.`.trimStart();
+}
+
 export function findController(controllers: readonly Controller[], nameOrBdf: Bdf): Controller | null {
   const bdf = nameOrBdf.includes(':') && nameOrBdf.split(':').length === 2 ? `0000:${nameOrBdf}` : nameOrBdf;
   return controllers.find((c) => c.name === nameOrBdf || c.pdev?.bdf === bdf) ?? null;

@@ -4,7 +4,9 @@
  *     --route nvme0 nvme1          a provider's memory and its clients: the kernel's verdict, nothing is opened
  *     --route nvme0n1 nvme1n1      a source and its destinations: what a copy would do
  */
+
 import { type Explanation, type HostBridge, P2pdmaError, type PciDev, type System } from '../index.js';
+import { didYouMean } from '../nearest.js';
 
 /** How data goes over a link, best first. */
 export const ROUTE_KINDS = ['bus', 'host-bridge', 'unknown', 'host-memory', 'refused'] as const;
@@ -61,6 +63,10 @@ export function findRoute(system: System, names: readonly string[]): RouteView {
   return isFunction(system, first) ? verdictRoute(system, first, others) : copyRoute(system, names);
 }
 
+function namesOn({ controllers }: System): string[] {
+  return controllers.flatMap(({ name, namespaces }) => [name, ...namespaces.map((ns) => ns.name)]);
+}
+
 function isFunction({ controllers, topology }: System, name: string): boolean {
   return controllers.some((c) => c.name === name) || topology.find(name) !== null;
 }
@@ -71,11 +77,6 @@ function verdictRoute(system: System, provider: string, names: readonly string[]
   roles.add(explanation.provider, 'provider');
   for (const client of explanation.clients) roles.add(client.bdf, 'client');
   const notes = explanation.note === null ? [] : [explanation.note];
-  if (system.topology.iommu === 'unsupported') {
-    notes.push(
-      'the DMA operations of this machine cannot map peer memory, so its queues refuse it all the same',
-    );
-  }
   return peerRoute(system, `${names.join(', ')} ⇄ memory of ${provider}`, explanation, roles, null, notes);
 }
 
@@ -83,7 +84,7 @@ function copyRoute(system: System, names: readonly string[]): RouteView {
   for (const name of names) {
     if (system.locate(name) !== null) continue;
     throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `option --route: there is no '${name}'`, {
-      hint: '`p2pdma list` shows the namespaces and controllers.',
+      hint: `${didYouMean(name, namesOn(system))} \`p2pdma list\` shows the namespaces and controllers.`.trimStart(),
     });
   }
   const choice = system.route(names);

@@ -5,7 +5,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { BlockTarget, Foreseen } from '../backend/backend.js';
+import { assertNoDeviceName, type BlockTarget, type Foreseen } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 import { EROFS } from '../errno.js';
 import { type ErrorCode, errnoError, P2pdmaError } from '../errors.js';
@@ -237,7 +237,7 @@ async function planDestination(
       effect: 'create',
       holds: [],
     };
-    const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(path) : error;
+    const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(context, path) : error;
     return { planned, problem: may === null ? null : problemOf(may), dmaAlignment: 1 };
   }
   const { holds, ...seen } = there;
@@ -264,16 +264,11 @@ async function planDestination(
   return { planned, problem: problem === null ? null : problemOf(problem), dmaAlignment: seen.dmaAlignment };
 }
 
-/** Names that devices have (not /dev/shm, which is a file system): a file of such a name, made by a slip of the keyboard, would take a whole disk's bytes. */
-const DEVICE_NAME =
-  /^(\/dev\/(?!shm\/).*|nvme\d+(c\d+)?n\d+(p\d+)?|(sd|vd|xvd|hd)[a-z]+\d*|(md|dm-|loop|ram|zram|pmem|nbd)\d+)$/;
-
-async function mayCreate(path: string): Promise<P2pdmaError | null> {
-  if (DEVICE_NAME.test(path)) {
-    return new P2pdmaError('ENOENT', `ENOENT: no such device, open '${path}'`, {
-      path,
-      hint: '`p2pdma list` shows the namespaces there are. For a file of this name, put ./ before it.',
-    });
+async function mayCreate({ backend }: StreamContext, path: string): Promise<P2pdmaError | null> {
+  try {
+    assertNoDeviceName(path, backend.controllers, { create: true });
+  } catch (error) {
+    return error as P2pdmaError;
   }
   const folder = dirname(resolve(path));
   const there = await stat(folder).catch(() => null);

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { Bdf } from '../backend/topology.js';
 import { type ErrorCode, P2pdmaError } from '../errors.js';
+import { didYouMean } from '../nearest.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
 
@@ -136,13 +137,16 @@ export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.o
   const result = table.safeParse(value ?? {}, { reportInput: true });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
-  throw optionError(issue);
+  throw optionError(issue, table instanceof z.ZodObject ? Object.keys(table.shape) : []);
 }
 
-function optionError(issue: z.core.$ZodIssue): P2pdmaError {
+function optionError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2pdmaError {
   const name = issue.path.join('.') || 'options';
   if (issue.code === 'unrecognized_keys') {
-    return new P2pdmaError('ERR_INVALID_ARG_VALUE', `unknown option '${issue.keys.join("', '")}'`);
+    const meant = didYouMean(issue.keys[0]!, known);
+    return new P2pdmaError('ERR_INVALID_ARG_VALUE', `unknown option '${issue.keys.join("', '")}'`, {
+      hint: meant === '' ? undefined : meant,
+    });
   }
   // A union reports the failure of each branch; the first is the ordinary one.
   if (issue.code === 'invalid_union' && issue.errors[0]?.[0] !== undefined) {
@@ -154,7 +158,11 @@ function optionError(issue: z.core.$ZodIssue): P2pdmaError {
       : issue.code === 'invalid_type' || issue.code === 'custom'
         ? 'ERR_INVALID_ARG_TYPE'
         : 'ERR_INVALID_ARG_VALUE';
-  return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${show(issue.input)})`);
+  const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
+  const meant = typeof issue.input === 'string' ? didYouMean(issue.input, choices) : '';
+  return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${show(issue.input)})`, {
+    hint: meant === '' ? undefined : meant,
+  });
 }
 
 function isFraction(value: unknown): boolean {

@@ -4,7 +4,7 @@
  * is what the receipt will say.
  */
 import type { Backend, BlockTarget } from '../backend/backend.js';
-import { findController } from '../backend/backend.js';
+import { findController, knownControllers } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../errors.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma.js';
@@ -43,7 +43,7 @@ export function findFunction(backend: Backend, nameOrBdf: string, option: string
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
       `${option}: there is no PCI function or NVMe controller '${nameOrBdf}'`,
-      { hint: `Known controllers: ${backend.controllers.map((c) => c.name).join(', ') || 'none'}.` },
+      { hint: knownControllers(backend.controllers, nameOrBdf) },
     );
   }
   return found;

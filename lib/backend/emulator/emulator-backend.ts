@@ -11,10 +11,12 @@ import { type NvmeNs, nvmeScanWork } from '../../kernel/nvme-core.js';
 import { nvmeSubmitUserCmd } from '../../kernel/nvme-ioctl.js';
 import { pciHasP2pmem } from '../../kernel/pci-p2pdma.js';
 import {
+  assertNoDeviceName,
   type Backend,
   type Controller,
   type Foreseen,
   findController,
+  knownNamespaces,
   type LeakReport,
   type Mapping,
   type OpenOptions,
@@ -138,7 +140,7 @@ export class EmulatorBackend implements Backend {
         if (write) this.#writers.set(name, this.#writers.get(name)! - 1);
       });
     }
-    throw errnoError(ENOENT, 'open', path);
+    throw errnoError(ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
   }
 
   locate(nameOrPath: string): Place | null {
@@ -189,6 +191,7 @@ export class EmulatorBackend implements Backend {
   async #openFile(file: string, options: OpenOptions): Promise<EmulatorTarget> {
     const path = resolvePath(file);
     const write = options.write ?? false;
+    assertNoDeviceName(file, this.controllers, { create: write && options.create === true });
     await assertOrdinary(path);
     const drive = this.#chooseDrive(write, options.controller);
     const { driver, hardware } = drive;

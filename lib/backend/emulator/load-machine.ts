@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { P2pdmaError } from '../../errors.js';
+import { didYouMean } from '../../nearest.js';
 import { MACHINE_TEXT_LIMIT, type Machine, parseMachine, parseMachineText } from './machine.js';
 import { isPresetName, PRESET_NAMES, presets } from './presets.js';
 
@@ -12,7 +13,7 @@ export async function loadMachine(spec: string | object): Promise<Machine> {
   if (isPresetName(spec)) return presets[spec];
   if (!/[./\\]/.test(spec)) {
     throw new P2pdmaError('ERR_MACHINE_INVALID', `machine: there is no preset '${spec}'`, {
-      hint: `Presets: ${PRESET_NAMES.join(', ')}. A file's path has a dot or a slash.`,
+      hint: `${didYouMean(spec, PRESET_NAMES)} Presets: ${PRESET_NAMES.join(', ')}. A file's path has a dot or a slash.`.trimStart(),
     });
   }
   return parseMachineText(await readLimited(spec), spec);

@@ -1,3 +1,4 @@
+import { didYouMean } from '../../nearest.js';
 import { alignUp, isBridge, onRootBus, WINDOW_ALIGN } from './machine-layout.js';
 import {
   bdfId,
@@ -407,7 +408,7 @@ function unknown(where: string, what: string, name: string, known: Iterable<stri
     names.length === 0
       ? 'There is none.'
       : `There are: ${names.slice(0, 8).join(', ')}${names.length > 8 ? ', …' : ''}.`;
-  return invalid(where, `no ${what} '${name}'`, list);
+  return invalid(where, `no ${what} '${name}'`, `${didYouMean(name, names)} ${list}`.trimStart());
 }
 
 function busName(id: number): string {

@@ -8,17 +8,18 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { P2pdmaError } from '../../errors.js';
 import { trace, tracing } from '../../trace.js';
-import type {
-  Backend,
-  BlockTarget,
-  Controller,
-  Foreseen,
-  LeakReport,
-  Mapping,
-  MemoryBackend,
-  OpenOptions,
-  Place,
-  SnapshotOptions,
+import {
+  assertNoDeviceName,
+  type Backend,
+  type BlockTarget,
+  type Controller,
+  type Foreseen,
+  type LeakReport,
+  type Mapping,
+  type MemoryBackend,
+  type OpenOptions,
+  type Place,
+  type SnapshotOptions,
 } from '../backend.js';
 import type { PciDev, Topology } from '../topology.js';
 import { loadAddon } from './addon.js';
@@ -96,6 +97,7 @@ export class NativeBackend implements Backend {
     if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
     const info = this.sysfs.blockInfo(nameOrPath);
     const path = pathOf(nameOrPath, info);
+    assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const passthrough = options.engine === 'passthrough';
     if (passthrough && info?.kind !== 'namespace') {
       throw new P2pdmaError(
