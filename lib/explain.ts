@@ -6,7 +6,7 @@
  *                       (refuses: said beside the verdict)
  */
 import type { Backend, Controller, Place } from './backend/backend.js';
-import { findController } from './backend/backend.js';
+import { findController, knownControllers } from './backend/backend.js';
 import type { HostBridge, PciDev, PciePortType, Topology } from './backend/topology.js';
 import { P2pdmaError } from './errors.js';
 import {
@@ -113,7 +113,7 @@ export function explain(machine: Machine, provider: string, clients: readonly st
   return {
     provider: from.bdf,
     distance: unsupported ? -1 : verdicts.reduce((sum, { distance }) => sum + distance, 0),
-    note: providerNote(from),
+    note: noteOn(machine.topology, from),
     clients: verdicts,
     ...(unreachable.length > 0 ? { unreachable } : {}),
   };
@@ -167,7 +167,7 @@ function unknown({ controllers }: Machine, asked: string, what: string): P2pdmaE
   return new P2pdmaError(
     'ERR_INVALID_ARG_VALUE',
     `${what}: there is no PCI function, NVMe controller, namespace, block device or file '${asked}'`,
-    { hint: `Known controllers: ${controllers.map(({ name }) => name).join(', ') || 'none'}.` },
+    { hint: knownControllers(controllers, asked) },
   );
 }
 
@@ -220,15 +220,22 @@ function clientVerdict(
     reason: verdict.reason,
     remedy: verdict.remedy,
     kernelParameter: redirected && verdict.remedy !== null ? disableAcsRedir(verdict.acs) : null,
-    ...fromPlace(place),
+    ...fromPlace(topology, place),
     hops: hopsOf(topology, controllers, verdict),
   };
 }
 
-function fromPlace(place: Place | null): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven'> {
+/** Whatever way the bytes could take: the kernel asks the client's DMA operations only after the distance. */
+const NO_PEER_MAPPING =
+  'the DMA operations of this machine cannot map peer memory, so its queues refuse it whatever the way';
+
+function fromPlace(
+  { iommu }: Topology,
+  place: Place | null,
+): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven'> {
   return {
     stack: stackOf(place),
-    refusal: place?.noP2pReason ?? null,
+    refusal: place?.noP2pReason ?? (iommu === 'unsupported' ? NO_PEER_MAPPING : null),
     unproven: place?.unproven ?? null,
   };
 }
@@ -298,11 +305,12 @@ function hostBridgeHop({ cpu }: Topology, bridge: HostBridge, passes: boolean): 
   };
 }
 
-function providerNote(provider: PciDev): string | null {
-  if (provider.p2pmem === null) return `${provider.bdf} provides no p2pmem; answered as if it did`;
-  if (!provider.p2pmem.published)
-    return `the p2pmem of ${provider.bdf} is not published: streams will not choose it`;
-  return null;
+function noteOn({ iommu }: Topology, { bdf, p2pmem }: PciDev): string | null {
+  const notes: string[] = [];
+  if (p2pmem === null) notes.push(`${bdf} provides no p2pmem; answered as if it did`);
+  else if (!p2pmem.published) notes.push(`the p2pmem of ${bdf} is not published: streams will not choose it`);
+  if (iommu === 'unsupported') notes.push(`${NO_PEER_MAPPING}: copies go through host memory`);
+  return notes.length === 0 ? null : notes.join('; ');
 }
 
 function hex(value: number, digits: number): string {

@@ -5,6 +5,7 @@ import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } fr
 import { benchSvg, words } from './bench-svg.js';
 import { bytes, type Colours, colours, json, printable, table } from './format.js';
 import { refuseHeld } from './held.js';
+import { LOOKS, type Manual, manual } from './help.js';
 import { count, type MachineOptions, openMachine, size, withMachine } from './options.js';
 
 interface BenchOptions extends MachineOptions {
@@ -18,34 +19,52 @@ interface BenchOptions extends MachineOptions {
   svg?: string;
 }
 
-const EXAMPLES = `
-Each figure is the median of several rounds in which peer to peer and host memory take turns. CPU time is that of this
-process, kernel included. On an emulated machine the figures say nothing about drives: they show what would be run.
-
-Examples:
-  p2pdma bench nvme0n1                              reads only
-  p2pdma bench nvme0n1 nvme1n1 --chunks 4K,64K,1M --svg bench.svg
-  p2pdma bench nvme0n1 nvme1n1 --write              copies the first over the second
-  p2pdma bench nvme0n1 --machine switch --bytes 8MiB --json`;
+const MANUAL: Manual = {
+  about: [
+    'Moves the same bytes through CMB memory and through host memory, in turn, and says which is faster and by how much, ' +
+      'with the CPU time of each. It reads only, unless --write says that the first device may be copied over the others.',
+    'Each figure is the median of several rounds; the way that begins changes with each. CPU time is that of this process, ' +
+      'kernel included. One way is called faster when four rounds in five agree. On an emulated machine the figures say ' +
+      'nothing about drives: they show what would be run.',
+  ],
+  environment: LOOKS,
+  examples: [
+    ['Reads only.', 'p2pdma bench nvme0n1'],
+    [
+      'Several sizes of transfer, and a plot.',
+      'p2pdma bench nvme0n1 nvme1n1 --chunks 4K,64K,1M --svg bench.svg',
+    ],
+    ['Copies; the second drive is OVERWRITTEN.', 'p2pdma bench nvme0n1 nvme1n1 --write'],
+    ['For a program.', 'p2pdma bench nvme0n1 --machine switch --bytes 8MiB --rounds 3 --json'],
+  ],
+};
 
 export function addBench(program: Command): void {
   const command = program
     .command('bench')
-    .description('measure peer to peer beside host memory: speed and CPU time; reads only, unless --write')
+    .summary('measure peer to peer beside host memory: speed and CPU time')
     .argument(
       '<device...>',
       'namespaces, devices or files; with --write the first is copied over the others',
     );
-  withMachine(command)
-    .option('--chunks <sizes>', 'sizes of one transfer', sizes, [64 * 1024, 1024 * 1024])
-    .option('--bytes <size>', 'bytes per round, at most', size, 256 * 1024 * 1024)
-    .option('--depth <n>', 'transfers in flight', atLeastOne, 8)
-    .option('--rounds <n>', 'rounds that count', atLeastOne, 5)
-    .option('--provider <name>', "whose CMB: 'auto', a PCI address or a controller's name", 'auto')
-    .option('--write', 'copy the first device over the others, which DESTROYS what they hold')
-    .option('--force', 'with --write: also what is in use or holds data')
-    .option('--svg <file>', 'draw the result')
-    .addHelpText('after', EXAMPLES)
+  manual(command, MANUAL);
+  withMachine(
+    command
+      .optionsGroup('What is measured:')
+      .option('--chunks <sizes>', 'sizes of one transfer (default: 64K,1M)', sizes, [64 * 1024, 1024 * 1024])
+      .option('--bytes <size>', 'bytes per round, at most (default: 256MiB)', size, 256 * 1024 * 1024)
+      .option('--depth <n>', 'transfers in flight (default: 8)', atLeastOne, 8)
+      .option('--rounds <n>', 'rounds that count (default: 5)', atLeastOne, 5)
+      .option(
+        '--provider <name>',
+        "whose CMB: 'auto', a PCI address or a controller's name (default: auto)",
+        'auto',
+      )
+      .optionsGroup('Safety:')
+      .option('--write', 'copy the first device over the others, which DESTROYS what they hold')
+      .option('--force', 'with --write: also what is in use or holds data'),
+  )
+    .option('--svg <file>', 'draw the result into this file')
     .action(async (devices: string[], options: BenchOptions) => {
       const system = await openMachine(options);
       try {

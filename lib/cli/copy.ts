@@ -14,7 +14,8 @@ import { copyOutput } from './copy-output.js';
 import { holdings, printPlan } from './copy-plan.js';
 import { drawRoute } from './draw-route.js';
 import { colours, json, printable } from './format.js';
-import { type MachineOptions, openMachine, size, withMachine, withTransfer } from './options.js';
+import { LOOKS, type Manual, manual } from './help.js';
+import { count, inHelp, type MachineOptions, oneOf, openMachine, size, withMachine } from './options.js';
 import { printReceipt } from './print-receipt.js';
 
 interface CopyOptions extends MachineOptions {
@@ -27,48 +28,107 @@ interface CopyOptions extends MachineOptions {
   requireP2p?: boolean;
   force?: boolean;
   quiet?: boolean;
+  engine: NonNullable<PipelineOptions['engine']>;
   dryRun?: boolean;
   sparse?: boolean;
   bwlimit?: number;
   resume?: string;
 }
 
-const EXAMPLES = `
-Exit codes:
-  0    all that was asked for was done
-  1    it was not, or less of it, or not peer to peer as --require-p2p asks
-  2    it was asked for wrongly
-  130  stopped by Ctrl-C (143: by SIGTERM)
+const ENGINES = ['auto', 'uring', 'threads', 'passthrough'] as const;
 
-Examples:
-  p2pdma copy nvme0n1 nvme1n1 --dry-run             what would happen; writes nothing
-  p2pdma copy nvme0n1 nvme1n1 --verify              copy, read back, compare
-  p2pdma copy nvme0n1 nvme1n1 nvme2n1               one read, two writes
-  p2pdma copy disk.img nvme1n1 --sparse             leave out the holes
-  p2pdma copy nvme0n1 nvme1n1 --resume copy.journal --bwlimit 200M
-                                                    at most 200 MiB/s; the same command again goes on
-                                                    where it was interrupted
-  p2pdma copy nvme0n1 nvme1n1 --json 2> progress.ndjson
-
-Ctrl-C once stops cleanly: what was read is written, flushed and in the receipt. Twice stops at once.`;
+const MANUAL: Manual = {
+  about: [
+    'Copies bytes from one namespace, block device or file to one or several others, and says which way they went: ' +
+      'drive to drive over PCIe where the machine can, else through host memory, which is never silent. It ends only ' +
+      'when everything is written and flushed.',
+    'A destination that holds a filesystem, partition table, RAID, LVM or LUKS, by its signatures, is asked about on a ' +
+      'terminal and refused elsewhere. A device that is mounted or held is refused.',
+  ],
+  sections: [
+    [
+      'Interrupting',
+      'Ctrl-C once stops cleanly: what was read is written, flushed and in the receipt, and with --resume the journal ' +
+        'says how far it came. Twice stops at once. The same command with the same --resume goes on, also after SIGKILL ' +
+        'or power loss, having compared the last part that it had written.',
+    ],
+    [
+      'Progress',
+      'A bar on stderr if that is a terminal: bytes, rate, time left, route. With --json one JSON object a line: ' +
+        '{"type": "progress", "phase": "copy", "bytes": …, "total": …, ' +
+        '"bytesPerSecond": …, "etaSeconds": …, "transport": …, "provider": …}; the phases are recheck (--resume), copy and verify. An error is the last line.',
+    ],
+  ],
+  exitCodes: [
+    ['0', 'all that was asked for was done'],
+    ['1', 'it was not, or less of it, or not peer to peer as --require-p2p asks'],
+    ['2', 'it was asked for wrongly'],
+    ['130', 'stopped by Ctrl-C before all was done (143: by SIGTERM)'],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['What would happen? Nothing is written.', 'p2pdma copy nvme0n1 nvme1n1 --dry-run'],
+    ['Copy, read back, compare.', 'p2pdma copy nvme0n1 nvme1n1 --verify'],
+    [
+      'One read, two writes; nothing through host memory.',
+      'p2pdma copy nvme0n1 nvme1n1 nvme2n1 --require-p2p',
+    ],
+    ['An image onto a drive, without its holes.', 'p2pdma copy disk.img nvme1n1 --sparse'],
+    [
+      'At most 200 MiB/s; the same command again goes on where it was interrupted.',
+      'p2pdma copy nvme0n1 nvme1n1 --resume copy.journal --bwlimit 200M',
+    ],
+    [
+      'For a program: the receipt on stdout, progress on stderr.',
+      'p2pdma copy nvme0n1 nvme1n1 --json > receipt.json 2> progress.ndjson',
+    ],
+    [
+      'On an emulated machine without CMBs this cannot be done (exit code 1).',
+      'p2pdma copy nvme0n1 nvme1n1 --machine no-cmb --end 1MiB --require-p2p',
+    ],
+  ],
+};
 
 export function addCopy(program: Command): void {
   const command = program
     .command('copy')
-    .description(
-      'copy a namespace, device or file to one or several others, drive to drive where the machine can',
-    )
-    .argument('<src>', 'namespace (nvme0n1), device or file')
-    .argument('<dst...>', 'one or several; the source is read once for all of them');
-  withTransfer(withMachine(command))
-    .option('--dry-run', 'say what would be copied how, and what would be overwritten; write nothing')
-    .option('--sparse', 'skip holes: do not read them, and leave or punch them in the destinations')
-    .option('--bwlimit <rate>', 'at most so many bytes per second: 50MiB, 1g', rate)
-    .option(
-      '--resume <journal>',
-      'keep account in this file; if it is there, go on where that copy was interrupted',
-    )
-    .addHelpText('after', EXAMPLES)
+    .summary('copy a namespace, device or file to one or several others')
+    .argument('<src>', 'namespace (nvme0n1), block device or file')
+    .argument('<dst...>', 'one or several likewise; the source is read once for all of them');
+  manual(command, MANUAL);
+  withMachine(
+    command
+      .optionsGroup('What is copied:')
+      .option('--start <byte>', `of the source: ${inHelp('start')} (default: 0)`, size)
+      .option('--end <byte>', `of the source: ${inHelp('end')} (default: its end)`, size)
+      .option('--sparse', 'skip holes: do not read them, and leave or punch them in the destinations')
+      .optionsGroup('Safety:')
+      .option('--dry-run', 'say what would be copied how, and what would be overwritten; write nothing')
+      .option('--verify', 'read every destination back through host memory, compare, print the digest')
+      .option(
+        '--resume <journal>',
+        'keep account in this file; if it is there, go on where that copy was interrupted',
+      )
+      .option('--force', 'write to a device that is in use; do not ask about what it holds')
+      .optionsGroup('Which way:')
+      .option('--require-p2p', inHelp('requireP2p'))
+      .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
+      .option(
+        '--chunk <size>',
+        `${inHelp('highWaterMark')}: 4096, 64KiB, 1M (default: 512KiB, less in a small CMB)`,
+        size,
+      )
+      .option('--depth <n>', `${inHelp('queueDepth')} (default: 8)`, count)
+      .option('--bwlimit <rate>', 'at most so many bytes per second: 50MiB, 1g', rate)
+      .addOption(
+        oneOf(
+          '--engine <name>',
+          `${inHelp('engine')}: auto (the default), uring, threads or passthrough`,
+          ENGINES,
+        ),
+      ),
+  )
+    .option('--quiet', 'no progress, no receipt; the exit code tells')
     .action(async (source: string, destinations: string[], options: CopyOptions) => {
       const system = await openMachine(options);
       try {
@@ -221,6 +281,7 @@ function settingsOf(system: System, options: CopyOptions): PipelineOptions {
     requireP2p: options.requireP2p ?? false,
     force: options.force ?? false,
     sparse: options.sparse ?? false,
+    engine: options.engine,
   };
   if (options.chunk !== undefined) settings.highWaterMark = options.chunk;
   if (options.depth !== undefined) settings.queueDepth = options.depth;

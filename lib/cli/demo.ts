@@ -1,25 +1,37 @@
 import type { Command } from 'commander';
 import { openSystem } from '../index.js';
 import { copy } from './copy.js';
+import { LOOKS, manual } from './help.js';
 
 /** What `npm start` runs. */
 export function addDemo(program: Command): void {
-  program
+  const command = program
     .command('demo')
-    .description(
-      'stream a real file from one emulated drive to another through the first drive’s CMB, and verify it',
-    )
-    .argument('[file]', 'any file; default: the running node binary')
-    .action(async (file: string | undefined) => {
-      const system = await openSystem({ backend: 'emulator', machine: 'switch' });
-      try {
-        await copy(system, file ?? process.execPath, ['nvme1n1'], {
-          backend: 'emulator',
-          provider: 'nvme0',
-          verify: true,
-        });
-      } finally {
-        await system.close();
-      }
-    });
+    .summary('stream a real file between two emulated drives, and verify it')
+    .argument('[file]', 'any file (default: the running node binary)');
+  manual(command, {
+    about: [
+      'Streams a real file from one emulated drive to another through the first drive’s CMB, draws the way that the ' +
+        'bytes took, prints the receipt and verifies the copy. The file is only read. No NVMe drive is needed; this is ' +
+        'what `npm start` runs.',
+    ],
+    environment: LOOKS,
+    examples: [
+      ['The running node binary.', 'p2pdma demo'],
+      ['A file of your own.', 'p2pdma demo disk.img'],
+    ],
+  });
+  command.action(async (file: string | undefined) => {
+    const system = await openSystem({ backend: 'emulator', machine: 'switch' });
+    try {
+      await copy(system, file ?? process.execPath, ['nvme1n1'], {
+        backend: 'emulator',
+        provider: 'nvme0',
+        engine: 'auto',
+        verify: true,
+      });
+    } finally {
+      await system.close();
+    }
+  });
 }

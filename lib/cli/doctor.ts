@@ -1,41 +1,58 @@
 import type { Command } from 'commander';
 import { type Diagnosis, diagnose, type Finding } from '../index.js';
 import { type Colours, colours, columns, json, printable, wrap } from './format.js';
+import { LOOKS, type Manual, manual } from './help.js';
 import { type MachineOptions, withMachine } from './options.js';
 
 /** Exit codes. */
 const CODES = { works: 0, limited: 1, impossible: 2 } as const;
 
 export function addDoctor(program: Command): void {
-  withMachine(
-    program.command('doctor').description('will peer-to-peer DMA work here, and if not, what is to be done'),
-  )
-    .addHelpText('after', MORE)
-    .action(async ({ backend, machine, root, json: asJson }: MachineOptions) => {
-      const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
-      const diagnosis = await diagnose({
-        ...(root === undefined ? {} : { root }),
-        ...(emulated === undefined ? {} : { machine: emulated }),
-      });
-      const exitCode = CODES[diagnosis.verdict];
-      process.stdout.write(
-        asJson
-          ? `${json({ ...diagnosis, exitCode })}\n`
-          : `${draw(diagnosis, colours(process.stdout), columns(process.stdout)).join('\n')}\n`,
-      );
-      process.exitCode = exitCode;
+  const command = program
+    .command('doctor')
+    .summary('will peer-to-peer DMA work here, and if not, what is to be done');
+  manual(command, MANUAL);
+  withMachine(command).action(async ({ backend, machine, root, json: asJson }: MachineOptions) => {
+    const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
+    const diagnosis = await diagnose({
+      ...(root === undefined ? {} : { root }),
+      ...(emulated === undefined ? {} : { machine: emulated }),
     });
+    const exitCode = CODES[diagnosis.verdict];
+    process.stdout.write(
+      asJson
+        ? `${json({ ...diagnosis, exitCode })}\n`
+        : `${draw(diagnosis, colours(process.stdout), columns(process.stdout)).join('\n')}\n`,
+    );
+    process.exitCode = exitCode;
+  });
 }
 
-const MORE = `
-Exit codes: 0 it works, 1 it works with limits (the warnings), 2 it is impossible (the problems).
-An error of the command itself (a file that is not there) is 1, with a message on stderr.
-
-Examples:
-  p2pdma doctor                        this machine
-  sudo npx p2pdma doctor               the same, with what only root can read (ACS)
-  p2pdma doctor --root ./captured      another machine's sys/ and proc/, on any OS
-  p2pdma doctor --machine acs          an emulated machine`;
+const MANUAL: Manual = {
+  about: [
+    'Looks at everything that peer-to-peer DMA needs and says of each whether it is ok, a warning (it works, with this ' +
+      'limit) or a problem (it cannot work while this is so), with the remedy and lines to paste: kernel and its ' +
+      'configuration, addon, IOMMU, drives and their CMBs, permissions, multipath, fabrics, ACS, host bridges, each pair ' +
+      'of drives, io_uring, locked memory. Nothing is opened for writing, no I/O is done.',
+    'Run it as root to see ACS settings, which only root can read.',
+  ],
+  exitCodes: [
+    ['0', 'it works'],
+    ['1', 'it works with limits (the warnings); or doctor itself failed, with a message on stderr'],
+    ['2', 'it is impossible (the problems); or doctor was asked for wrongly'],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['This machine, as far as you may look.', 'p2pdma doctor'],
+    ['The same, with what only root can read.', 'sudo npx p2pdma doctor'],
+    [
+      'Another machine’s sys/ and proc/, on any OS (here with warnings: exit code 1).',
+      'p2pdma doctor --root ./captured',
+    ],
+    ['An emulated machine on which it cannot work (exit code 2).', 'p2pdma doctor --machine acs'],
+    ['For a program.', 'p2pdma doctor --machine switch --json'],
+  ],
+};
 
 const TITLES: Record<Finding['check'], string> = {
   platform: 'platform',

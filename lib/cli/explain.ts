@@ -1,38 +1,53 @@
 import type { Command } from 'commander';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
 import { type Colours, colours, columns, json, printable, table, visibleLength, wrap } from './format.js';
+import { LOOKS, type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
 
 export function addExplain(program: Command): void {
   const command = program
     .command('explain')
-    .description(
-      'why a provider and its clients can, or cannot, do peer-to-peer DMA; without arguments a matrix of all',
-    )
+    .summary('why a provider and its clients can, or cannot, do peer-to-peer DMA')
     .argument(
       '[provider]',
       'whose memory: a PCI address, controller, namespace, block device or file (default: all)',
     )
     .argument('[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)');
-  withMachine(command)
-    .addHelpText('after', EXAMPLES)
-    .action(async (provider: string | undefined, clients: string[], options: MachineOptions) => {
+  manual(command, MANUAL);
+  withMachine(command).action(
+    async (provider: string | undefined, clients: string[], options: MachineOptions) => {
       const system = await inspectMachine(options);
       try {
         process.stdout.write(`${answer(system, provider, clients, options).join('\n')}\n`);
       } finally {
         await system.close();
       }
-    });
+    },
+  );
 }
 
-const EXAMPLES = `
-Examples:
-  p2pdma explain                               every provider against every drive
-  p2pdma explain nvme0 nvme1                   the memory of nvme0, DMA by nvme1, hop by hop
-  p2pdma explain nvme0 /mnt/data/file          whatever drive the file is on, and what lies between
-  p2pdma explain --root ./captured             another machine's sys/ and proc/
-  p2pdma explain nvme0 nvme1 --machine acs     an emulated machine`;
+const MANUAL: Manual = {
+  about: [
+    'Computes the verdict that the kernel will come to for the memory of a provider and the drives that are to do DMA to ' +
+      'it, before any I/O: the way hop by hop, ACS redirection, host bridges, what lies between a file and its drive, ' +
+      'the rule that decided, and the remedy with what it costs. Without arguments: a matrix of all providers and drives.',
+    'BUS_ADDR goes from drive to drive below a common switch; THRU_HOST_BRIDGE up to the root complex and down again, ' +
+      'which only some of them pass on; NOT_SUPPORTED is refused by the kernel.',
+  ],
+  exitCodes: [
+    ['0', 'there is an answer, whatever it is (doctor has exit codes that judge)'],
+    ['1', 'the machine could not be looked at'],
+    ['2', 'something was named that is not there'],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['Every provider against every drive.', 'p2pdma explain'],
+    ['The memory of nvme0, DMA by nvme1.', 'p2pdma explain nvme0 nvme1'],
+    ['Whatever drive the file is on, and what lies between.', 'p2pdma explain nvme0 ./disk.img'],
+    ['An emulated machine whose switch has ACS redirection.', 'p2pdma explain nvme0 nvme1 --machine acs'],
+    ['Another machine, by what was captured of it.', 'p2pdma explain --root ./captured'],
+  ],
+};
 
 function answer(
   system: System,
@@ -216,7 +231,9 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
     tables.push(table(['provider', ...heads.slice(from, from + most)], rows, colour), '');
   }
   const note = asIf ? 'no function has p2pmem; answered as if every drive had' : null;
-  const unpublished = all.filter(({ note: own }) => !asIf && own !== null);
+  // Each said once, whatever the number of providers that it holds for.
+  const notes = new Set(all.flatMap((row) => row.note?.split('; ') ?? []));
+  const others = [...notes].filter((text) => !asIf || !text.includes('provides no p2pmem'));
   return [
     ...(note === null ? [] : [colour.yellow(note), '']),
     ...tables,
@@ -225,15 +242,15 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
         'bridge N: through the host bridge; refused: the kernel will not; ?: ACS could not be read',
       width,
     ).map(colour.dim),
-    ...unpublished.flatMap((row) => wrap(printable(row.note!), width).map(colour.yellow)),
+    ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];
 }
 
-function short(provider: string, { bdf, mapType, distance, acsKnown }: ClientVerdict): string {
+function short(provider: string, { bdf, mapType, distance, acsKnown, refusal }: ClientVerdict): string {
+  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 'refused';
   if (bdf === provider && mapType === 'BUS_ADDR') return acsKnown ? 'own' : 'own ?';
-  if (mapType === 'NOT_SUPPORTED') return 'refused';
   return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${acsKnown ? '' : ' ?'}`;
 }
 

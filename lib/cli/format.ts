@@ -2,11 +2,19 @@ import { stripVTControlCharacters } from 'node:util';
 import Table from 'cli-table3';
 import picocolors from 'picocolors';
 
-/** Colours for a terminal only, and never against NO_COLOR. */
+type When = 'auto' | 'always' | 'never';
+
+let when: When = 'auto';
+
+/** What --color says. */
+export function setColour(wanted: When): void {
+  when = wanted;
+}
+
+/** Unless --color says otherwise: for a terminal only, and never against NO_COLOR. */
 export function colours(stream: NodeJS.WriteStream) {
-  return picocolors.createColors(
-    stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
-  );
+  const suits = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+  return picocolors.createColors(when === 'auto' ? suits : when === 'always');
 }
 
 export type Colours = ReturnType<typeof colours>;

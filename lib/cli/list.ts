@@ -1,14 +1,25 @@
 import type { Command } from 'commander';
 import type { Controller, Place, System } from '../index.js';
 import { bytes, type Colours, colours, columns, json, printable, table, wrap } from './format.js';
+import { LOOKS, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
 
 export function addList(program: Command): void {
-  withMachine(
-    program
-      .command('list')
-      .description('the NVMe controllers, their namespaces and their CMBs, and what lies on top of them'),
-  ).action(async (options: MachineOptions) => {
+  const command = program.command('list').summary('the NVMe controllers, their namespaces and their CMBs');
+  manual(command, {
+    about: [
+      'Lists the NVMe controllers with their PCI addresses, namespaces and CMBs (size, what is free of it, or why it ' +
+        'cannot be used), and below a namespace what somebody who is about to copy should know: partitions, who mounts ' +
+        'or holds it, multipath, fabrics. It only looks: nothing is opened.',
+    ],
+    environment: LOOKS,
+    examples: [
+      ['This machine.', 'p2pdma list'],
+      ['An emulated one, for a program.', 'p2pdma list --machine four-drives --json'],
+      ['Another machine, by what was captured of it.', 'p2pdma list --root ./captured'],
+    ],
+  });
+  withMachine(command).action(async (options: MachineOptions) => {
     const system = await inspectMachine(options);
     try {
       const controllers = system.controllers.map((controller) => describe(system, controller));

@@ -1,53 +1,21 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
-import { Command } from 'commander';
 import { P2pdmaError } from '../index.js';
-import { addBench } from './bench.js';
-import { addCopy } from './copy.js';
-import { addDemo } from './demo.js';
-import { addDoctor } from './doctor.js';
-import { addExplain } from './explain.js';
 import { colours, printable } from './format.js';
-import { addList } from './list.js';
-import { addSnapshot } from './snapshot.js';
-import { addTopo } from './topo.js';
-import { addTrace } from './trace.js';
+import { buildProgram } from './program.js';
 
 /** Exit codes: 0 done; 1 it could not be done; 2 it was asked for wrongly. */
 const FAILED = 1;
 const MISUSED = 2;
 
-// A reader that goes away (`p2pdma list | head -1`) is not an error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
-
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
-
-const program = new Command('p2pdma')
-  .description('Peer-to-peer DMA between NVMe drives: copy, explain, look')
-  .version(version)
-  .showSuggestionAfterError()
-  .exitOverride();
-for (const add of [
-  addCopy,
-  addList,
-  addTopo,
-  addExplain,
-  addDoctor,
-  addSnapshot,
-  addBench,
-  addTrace,
-  addDemo,
-])
-  add(program);
-for (const command of program.commands) command.exitOverride().showSuggestionAfterError();
+// A reader that goes away (`p2pdma list | head -1`) is not an error, and does not change what is done or the exit code.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
 
 try {
-  await program.parseAsync();
+  await buildProgram().parseAsync();
 } catch (error) {
   process.exitCode = report(error);
 }

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MACHINE_PRESETS, openSystem, optionHelp, type System, type SystemOptions } from '../index.js';
+import { didYouMean } from '../nearest.js';
 
 /** What every command takes: which machine. */
 export interface MachineOptions {
@@ -27,32 +28,43 @@ export function count(text: string): number {
   return value;
 }
 
-export function withMachine(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--backend <name>', 'native: this Linux; emulator: a machine in this process')
-        .choices(['auto', 'native', 'emulator'])
-        .default('auto'),
-    )
-    .option(
-      '--machine <preset|file>',
-      `machine to emulate (implies the emulator): a JSON file, or ${MACHINE_PRESETS.join(', ')}`,
-    )
-    .option('--root <dir>', 'native: where sys/ and proc/ are (a captured tree)')
-    .option('--json', 'one JSON object on stdout');
+/** An option that takes one of a few words, all of which its description names. */
+export function oneOf(flags: string, description: string, choices: readonly string[]): Option {
+  const option = new Option(flags, description).choices(choices).default(choices[0]);
+  return option.argParser((value) => {
+    if (choices.includes(value)) return value;
+    const meant = didYouMean(value, choices);
+    throw new InvalidArgumentError(`Allowed choices are ${choices.join(', ')}. ${meant}`.trimEnd());
+  });
 }
 
-export function withTransfer(command: Command): Command {
+/** What the library says of one of its options, as a line of help. */
+export function inHelp(option: keyof typeof optionHelp): string {
+  const text = optionHelp[option].replace(/\.$/, '');
+  return `${text[0]!.toLowerCase()}${text.slice(1)}`;
+}
+
+/** Which machine, for every command that looks at one. */
+export function withMachine(command: Command): Command {
   return command
-    .option('--provider <name>', optionHelp.provider, 'auto')
-    .option('--chunk <size>', optionHelp.highWaterMark, size)
-    .option('--depth <n>', optionHelp.queueDepth, count)
-    .option('--start <byte>', `Of the source. ${optionHelp.start}`, size)
-    .option('--end <byte>', `Of the source. ${optionHelp.end}`, size)
-    .option('--verify', 'read every destination back through host memory and compare')
-    .option('--require-p2p', optionHelp.requireP2p)
-    .option('--force', `${optionHelp.force} Do not ask about what it holds.`)
-    .option('--quiet', 'no progress, no receipt; the exit code tells');
+    .optionsGroup('Which machine:')
+    .option(
+      '--machine <preset|file>',
+      `emulate this one: a JSON file (see snapshot), or ${MACHINE_PRESETS.join(', ')}`,
+    )
+    .option(
+      '--root <dir>',
+      'look at a captured tree: <dir>/sys and <dir>/proc, of any Linux machine, on any OS',
+    )
+    .addOption(
+      oneOf(
+        '--backend <name>',
+        'this Linux (native), a machine in this process (emulator), or native where it can be had (auto, the default)',
+        ['auto', 'native', 'emulator'],
+      ),
+    )
+    .optionsGroup('Output:')
+    .option('--json', 'one JSON object on stdout');
 }
 
 export function openMachine(options: MachineOptions): Promise<System> {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { P2pdmaError } from '../index.js';
 import { json } from './format.js';
+import { type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
 
 interface SnapshotOptions extends MachineOptions {
@@ -9,29 +10,26 @@ interface SnapshotOptions extends MachineOptions {
 }
 
 export function addSnapshot(program: Command): void {
+  const command = program.command('snapshot').summary('this machine as JSON, for the emulator');
+  manual(command, MANUAL);
   withMachine(
-    program
-      .command('snapshot')
-      .description(
-        'this machine as JSON on stdout, for the emulator: --machine machine.json runs everything on it',
-      ),
-  )
-    .option('--with-serials', 'keep the drives’ serial numbers (default: they are left out)')
-    .option('--name <name>', 'what the machine is called')
-    .addHelpText('after', MORE)
-    .action(async (options: SnapshotOptions) => {
-      refuseElsewhere(options);
-      const system = await inspectMachine(options);
-      try {
-        const machine = system.snapshot({
-          withSerials: options.withSerials ?? false,
-          ...(options.name === undefined ? {} : { name: options.name }),
-        });
-        process.stdout.write(`${json(machine, options.json ? undefined : 2)}\n`);
-      } finally {
-        await system.close();
-      }
-    });
+    command
+      .optionsGroup('What is in it:')
+      .option('--with-serials', 'keep the drives’ serial numbers (default: they are left out)')
+      .option('--name <name>', 'what the machine is called'),
+  ).action(async (options: SnapshotOptions) => {
+    refuseElsewhere(options);
+    const system = await inspectMachine(options);
+    try {
+      const machine = system.snapshot({
+        withSerials: options.withSerials ?? false,
+        ...(options.name === undefined ? {} : { name: options.name }),
+      });
+      process.stdout.write(`${json(machine, options.json ? undefined : 2)}\n`);
+    } finally {
+      await system.close();
+    }
+  });
 }
 
 /** Natively or not at all: an emulated machine in the place of this one would be a lie. */
@@ -43,12 +41,17 @@ function refuseElsewhere({ backend, machine, root }: SnapshotOptions): void {
   });
 }
 
-const MORE = `
-It reads sysfs and /proc/cpuinfo: functions, BARs, ACS, IOMMU groups, drives and their CMBs. Run it as root, or
-ACS settings stay unknown. It says what the machine is, not whose: no host name, no file names.
-
-Examples:
-  sudo npx p2pdma snapshot > machine.json
-  p2pdma explain --machine machine.json
-  p2pdma copy nvme0n1 nvme1n1 --machine machine.json --end 1MiB --verify
-  p2pdma snapshot --root ./captured > machine.json`;
+const MANUAL: Manual = {
+  about: [
+    'Prints this machine as JSON on stdout: PCI functions, BARs, ACS, IOMMU groups, CPU, drives and their CMBs, from sysfs ' +
+      'and /proc/cpuinfo. --machine machine.json then runs every command on it, in the emulator, on any OS. It says what ' +
+      'the machine is, not whose: no host name, no file names, no serial numbers.',
+    'Run it as root, or ACS settings stay unknown.',
+  ],
+  examples: [
+    ['Take this machine home.', 'sudo npx p2pdma snapshot > machine.json'],
+    ['Ask about it elsewhere.', 'p2pdma explain --machine machine.json'],
+    ['Try a copy on it.', 'p2pdma copy nvme0n1 nvme1n1 --machine machine.json --end 1MiB --verify'],
+    ['From a captured tree.', 'p2pdma snapshot --root ./captured > machine.json'],
+  ],
+};

@@ -1,56 +1,76 @@
 import { basename } from 'node:path';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { hostBridgeVerdict, type System } from '../index.js';
 import { colours, columns, json } from './format.js';
-import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { LOOKS, type Manual, manual } from './help.js';
+import { inspectMachine, type MachineOptions, oneOf, withMachine } from './options.js';
 import { drawDot } from './topo-dot.js';
 import { modelOf } from './topo-model.js';
 import { bridgeId, findRoute, type RouteView } from './topo-route.js';
 import { drawSvg } from './topo-svg.js';
 import { drawText } from './topo-text.js';
 
+const FORMATS = ['text', 'svg', 'dot', 'json'] as const;
+
 interface TopoOptions extends MachineOptions {
-  format?: 'text' | 'svg' | 'dot' | 'json';
+  format: (typeof FORMATS)[number];
   route?: string[];
   all?: boolean;
 }
 
-const HELP = `
---route takes
-  a provider and its clients (controllers or PCI addresses): the kernel's verdict on that memory
-  a source and its destinations (namespaces or files):       the way that a copy would take
-
-Examples:
-  p2pdma topo
-  p2pdma topo --route nvme0n1 nvme1n1
-  p2pdma topo --machine acs --route nvme0 nvme1 --format svg > acs.svg
-  p2pdma topo --format dot | dot -Tpng > tree.png`;
+const MANUAL: Manual = {
+  about: [
+    'Draws the PCI tree down to the NVMe drives: host bridges with the kernel’s opinion of them, ports, switches, CMBs, ' +
+      'where ACS sends peer traffic up. --route draws the way between drives into it, coloured (and dashed) by what it is: ' +
+      'on the bus, through the host bridge, through host memory, refused.',
+  ],
+  sections: [
+    [
+      'Routes',
+      [
+        ['nvme0 nvme1', 'a provider and its clients (controllers or addresses): the kernel’s verdict'],
+        ['nvme0n1 nvme1n1', 'a source and its destinations (namespaces or files): a copy’s way'],
+      ],
+    ],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['The tree.', 'p2pdma topo'],
+    ['The way of a copy.', 'p2pdma topo --route nvme0n1 nvme1n1'],
+    [
+      'A picture for a page, light and dark.',
+      'p2pdma topo --machine acs --route nvme0 nvme1 --format svg > acs.svg',
+    ],
+    ['With graphviz.', 'p2pdma topo --format dot | dot -Tpng > tree.png'],
+  ],
+};
 
 export function addTopo(program: Command): void {
+  const command = program
+    .command('topo')
+    .summary('the PCI tree: host bridges, ports, switches, drives, CMBs');
+  manual(command, MANUAL);
   withMachine(
-    program.command('topo').description('the PCI tree: host bridges, ports, switches, drives, CMBs'),
-  )
-    .addOption(
-      new Option('--format <format>', 'how it is drawn (default: text)')
-        .choices(['text', 'svg', 'dot', 'json'])
-        .conflicts('json'),
-    )
-    .option('--route <names...>', 'highlight the way between these, coloured by what it is')
-    .option('--all', 'also every function that leads to no drive')
-    .addHelpText('after', HELP)
-    .action(async (options: TopoOptions) => {
-      const system = await inspectMachine(options);
-      try {
-        process.stdout.write(`${draw(system, options)}\n`);
-      } finally {
-        await system.close();
-      }
-    });
+    command
+      .optionsGroup('What is drawn:')
+      .option('--route <names...>', 'highlight the way between these, coloured by what it is')
+      .option('--all', 'also every function that leads to no drive')
+      .addOption(
+        oneOf('--format <format>', 'text (the default), svg, dot or json', FORMATS).conflicts('json'),
+      ),
+  ).action(async (options: TopoOptions) => {
+    const system = await inspectMachine(options);
+    try {
+      process.stdout.write(`${draw(system, options)}\n`);
+    } finally {
+      await system.close();
+    }
+  });
 }
 
 function draw(system: System, options: TopoOptions): string {
   const route = options.route === undefined ? null : findRoute(system, options.route);
-  const format = options.json ? 'json' : (options.format ?? 'text');
+  const format = options.json ? 'json' : options.format;
   if (format === 'json') return json(asJson(system, route));
   const model = modelOf(system, { name: nameOf(system, options), route, all: options.all ?? false });
   if (format === 'svg') return drawSvg(model);

@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { type PipelineOptions, pipeline, planCopy, type System, type TraceEvent } from '../index.js';
 import { colours, json, printable } from './format.js';
 import { refuseHeld } from './held.js';
+import { LOOKS, type Manual, manual } from './help.js';
 import { cutRequests, drawLadder } from './ladder.js';
-import { count, type MachineOptions, openMachine, size, withMachine } from './options.js';
+import { count, inHelp, type MachineOptions, openMachine, size, withMachine } from './options.js';
 
 interface TraceOptions extends MachineOptions {
   provider: string;
@@ -14,39 +15,64 @@ interface TraceOptions extends MachineOptions {
   force?: boolean;
 }
 
-const EXAMPLES = `
-▼ down to the device, ◆ what the hardware does, ▲ back up. Addresses are hexadecimal. Natively the kernel's own
-layers cannot be seen from here: the submission and the completion are shown.
-
-Examples:
-  p2pdma trace copy nvme0n1 nvme1n1 --machine switch
-  p2pdma trace copy nvme0n1 nvme1n1 --machine iommu --chunk 2MiB
-  p2pdma trace copy a.img b.img --machine switch --json`;
+const MANUAL: Manual = {
+  about: [
+    'Copies one chunk and shows what each layer did with it, as a ladder: iov_iter, bio, scatterlist, DMA mapping, PRP or ' +
+      'SGL, doorbell, completion, with addresses. Only the bytes of the chunk are written; files are not truncated.',
+    'Natively the kernel’s own layers cannot be seen from here: submission and completion are shown.',
+  ],
+  sections: [
+    [
+      'The ladder',
+      [
+        ['▼', 'down to the device'],
+        ['◆', 'what the hardware does'],
+        ['▲', 'back up; addresses are hexadecimal'],
+      ],
+    ],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['One chunk of 64 KiB.', 'p2pdma trace copy nvme0n1 nvme1n1 --machine switch'],
+    [
+      'An IOMMU, and a chunk that has to be split.',
+      'p2pdma trace copy nvme0n1 nvme1n1 --machine iommu --chunk 2MiB',
+    ],
+    ['Files, for a program.', 'p2pdma trace copy a.img b.img --machine switch --json'],
+  ],
+};
 
 export function addTrace(program: Command): void {
-  const trace = program.command('trace').description('watch requests go through the layers');
+  const trace = program.command('trace').helpCommand(false).summary('watch requests go through the layers');
+  manual(trace, {
+    about: ['Shows what each layer did with a request. `p2pdma trace copy --help` says more.'],
+    examples: [['One chunk of 64 KiB.', 'p2pdma trace copy nvme0n1 nvme1n1 --machine switch']],
+  });
   const copy = trace
     .command('copy')
-    .description('copy one chunk and show what each layer did with it, as a ladder')
+    .summary('copy one chunk, and draw its way through the layers')
     .argument('<src>', 'namespace (nvme0n1), device or file')
     .argument('<dst...>', 'one or several; only the bytes of the chunk are written, files are not truncated');
-  withMachine(copy)
-    .option('--chunk <size>', 'bytes in the chunk', size, 64 * 1024)
-    .option('--requests <n>', 'how many chunks, one after the other', count, 1)
-    .option('--start <byte>', 'first byte, of the source and of the destinations', size)
-    .option('--provider <name>', "whose CMB: 'auto', 'none', a PCI address or a controller's name", 'auto')
-    .option('--require-p2p', 'fail rather than fall back to host memory')
-    .option('--force', 'write to what is in use or holds data')
-    .addHelpText('after', EXAMPLES)
-    .action(async (source: string, destinations: string[], options: TraceOptions) => {
-      const system = await openMachine(options);
-      try {
-        await traceCopy(system, source, destinations, options);
-      } finally {
-        await system.close();
-      }
-    });
-  for (const command of trace.commands) command.exitOverride().showSuggestionAfterError();
+  manual(copy, MANUAL);
+  withMachine(
+    copy
+      .optionsGroup('What is copied:')
+      .option('--chunk <size>', 'bytes in the chunk (default: 64KiB)', size, 64 * 1024)
+      .option('--requests <n>', 'how many chunks, one after the other (default: 1)', count, 1)
+      .option('--start <byte>', 'first byte, of the source and of the destinations (default: 0)', size)
+      .optionsGroup('Which way:')
+      .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
+      .option('--require-p2p', inHelp('requireP2p'))
+      .optionsGroup('Safety:')
+      .option('--force', 'write to what is in use or holds data'),
+  ).action(async (source: string, destinations: string[], options: TraceOptions) => {
+    const system = await openMachine(options);
+    try {
+      await traceCopy(system, source, destinations, options);
+    } finally {
+      await system.close();
+    }
+  });
 }
 
 async function traceCopy(

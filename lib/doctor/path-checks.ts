@@ -18,7 +18,7 @@ interface Pair {
 /** Provider and drive, where they are not one; only published providers if there are any. */
 function pairsOf({ machine }: MachineFacts): Pair[] {
   const all = explainAll(machine);
-  const published = all.filter((row) => row.note === null);
+  const published = all.filter(({ provider }) => machine.topology.find(provider)?.p2pmem?.published === true);
   return (published.length > 0 ? published : all).flatMap(({ provider, clients }: Explanation) =>
     clients.filter(({ bdf }) => bdf !== provider).map((client) => ({ provider, client })),
   );
@@ -137,6 +137,15 @@ function checkHostBridges({ machine }: MachineFacts, pairs: readonly Pair[]): Fi
 // --- pairs ---
 
 function checkPairs({ machine }: MachineFacts, pairs: readonly Pair[]): Finding[] {
+  if (machine.topology.iommu === 'unsupported') {
+    return [
+      finding(
+        'pairs',
+        'problem',
+        `${counted(pairs.length, 'pair')} refused, whatever the way: see IOMMU above`,
+      ),
+    ];
+  }
   const names = new Map(machine.controllers.map(({ name, pdev }) => [pdev?.bdf, name] as const));
   const named = (bdf: string): string => names.get(bdf) ?? bdf;
   const groups = new Map<string, Pair[]>();

@@ -1,0 +1,118 @@
+/** The command and its commands. */
+import { readFileSync } from 'node:fs';
+import { type Argument, Command, Option } from 'commander';
+import { didYouMean } from '../nearest.js';
+import { addBench } from './bench.js';
+import { addCompletion } from './completion.js';
+import { addCopy } from './copy.js';
+import { addDemo } from './demo.js';
+import { addDoctor } from './doctor.js';
+import { addExplain } from './explain.js';
+import { setColour } from './format.js';
+import { LOOKS, manual } from './help.js';
+import { addList } from './list.js';
+import { oneOf } from './options.js';
+import { addSnapshot } from './snapshot.js';
+import { addTopo } from './topo.js';
+import { addTrace } from './trace.js';
+
+const WIDEST = 100;
+
+export function buildProgram(): Command {
+  const program = new Command('p2pdma')
+    .optionsGroup('Output:')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .addHelpOption(new Option('-h, --help', 'print this help').helpGroup('Output:'))
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({
+      getOutHelpWidth: () => Math.min(process.stdout.columns ?? 80, WIDEST),
+      getErrHelpWidth: () => Math.min(process.stderr.columns ?? 80, WIDEST),
+    })
+    // Choices and defaults are in the words.
+    .configureHelp({
+      optionDescription: ({ description }) => description,
+      argumentDescription: ({ description }) => description,
+      subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(term)].join(' '),
+    });
+  manual(program, {
+    about: [
+      'Peer-to-peer DMA between NVMe drives: data goes from one drive to another through the memory of one of ' +
+        'them (its CMB), over PCIe, without touching host DRAM. Where that cannot be done, p2pdma says why and ' +
+        'what would help; any machine can be emulated.',
+    ],
+    environment: LOOKS,
+    examples: [
+      ['Will it work here?', 'p2pdma doctor'],
+      ['What is there, and how is it connected?', 'p2pdma topo'],
+      [
+        'Why does this pair not go peer to peer? (an emulated machine)',
+        'p2pdma explain nvme0 nvme1 --machine acs',
+      ],
+      ['What would a copy do? Nothing is written.', 'p2pdma copy nvme0n1 nvme1n1 --dry-run'],
+      ['The whole story of one command.', 'p2pdma help copy'],
+    ],
+  });
+  program.commandsGroup('Looking:');
+  for (const add of [addDoctor, addList, addTopo, addExplain, addSnapshot]) add(program);
+  program.commandsGroup('Doing:');
+  for (const add of [addCopy, addTrace, addBench, addDemo]) add(program);
+  program.commandsGroup('Other:');
+  addCompletion(program);
+  addHelp(program);
+  for (const command of leaves(program)) withColour(command);
+  return program;
+}
+
+/** Commander's own knows no command below a command, and takes one that is not there for none. */
+function addHelp(program: Command): void {
+  program
+    .helpCommand(false)
+    .command('help')
+    .description('print the help of a command')
+    .argument('[command...]', 'copy, trace copy, … (default: p2pdma itself)')
+    .action((names: string[]) => {
+      let command = program;
+      for (const name of names) {
+        const below = command.createHelp().visibleCommands(command);
+        const next = below.find((one) => one.name() === name);
+        const meant = didYouMean(
+          name,
+          below.map((one) => one.name()),
+        );
+        if (next === undefined)
+          return command.error(`error: unknown command '${name}'${meant === '' ? '' : `\n(${meant})`}`);
+        command = next;
+      }
+      command.outputHelp();
+    });
+}
+
+function term(argument: Argument): string {
+  const name = argument.variadic ? `${argument.name()}...` : argument.name();
+  return argument.required ? `<${name}>` : `[${name}]`;
+}
+
+/** The commands that do something, and not only hold others. */
+export function leaves({ commands }: Command): Command[] {
+  return commands.flatMap((command) => (command.commands.length > 0 ? leaves(command) : [command]));
+}
+
+function withColour(command: Command): void {
+  if (command.name().startsWith('__') || command.name() === 'completion') return;
+  command
+    .optionsGroup('Output:')
+    .addOption(
+      oneOf(
+        '--color <when>',
+        'colours: auto (on a terminal, without NO_COLOR; the default), always or never',
+        ['auto', 'always', 'never'],
+      ),
+    )
+    .hook('preAction', (_this, action) => setColour(action.opts().color));
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
