@@ -264,6 +264,71 @@ t.test('--json: progress as NDJSON on stderr, the receipt on stdout', async (t) 
   t.same((await copy(file('source'), file('out'), '--machine', 'switch', '--json', '--quiet')).stderr, '');
 });
 
+t.test('--verify: the read-back has progress of its own', async (t) => {
+  const args = [file('source'), file('v1'), file('v2'), '--machine', 'four-drives', '--verify', '--json'];
+  const { status, stderr } = await copy(...args);
+  t.equal(status, 0, stderr);
+  const lines = stderr
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  const phases = lines.map(({ phase }) => phase);
+  t.same([...new Set(phases)], ['copy', 'verify']);
+  t.match(lines.at(-1), {
+    type: 'progress',
+    phase: 'verify',
+    bytes: 2 * content.length,
+    total: 2 * content.length,
+    bytesPerSecond: Number,
+    transport: null,
+  });
+});
+
+t.test('--resume: what was copied is compared with progress, and that can be stopped', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const journal = file('phases-journal');
+  const args = [file('source'), file('resumed')] as const;
+  const until = (phase: string, bytes: number) => {
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const onProgress = (done: number, total: number | null, _route: unknown, now: string) => {
+      if (seen.at(-1) !== now) seen.push(now);
+      t.ok(total !== null && done <= total);
+      if (now === phase && done >= bytes) stop.abort();
+    };
+    return { seen, options: { journal, onProgress, stop: stop.signal } };
+  };
+  const first = until('copy', MIB);
+  const begun = await system.pipeline(...args, first.options);
+  t.ok(begun.bytes > 0 && begun.bytes < content.length, `${begun.bytes} bytes`);
+  const kept = readFileSync(journal, 'utf8');
+  const second = until('recheck', 1);
+  t.match(await system.pipeline(...args, second.options), { bytes: 0, verified: false });
+  t.same(second.seen, ['recheck']);
+  t.ok(readFileSync(journal, 'utf8').startsWith(kept), 'nothing that was known is lost');
+  const third = until('never', 0);
+  const receipt = await system.pipeline(...args, { ...third.options, verify: true });
+  t.same(third.seen, ['recheck', 'copy', 'verify']);
+  t.equal(receipt.resumedFrom! + receipt.bytes, content.length);
+  t.ok(readFileSync(file('resumed')).equals(content));
+  await system.close();
+});
+
+t.test(
+  'on a terminal: a bar that says what it is at',
+  {
+    skip: spawnSync('script', ['--version']).status !== 0 && 'no script(1)',
+  },
+  async (t) => {
+    const words = [process.execPath, main, 'copy', file('source'), file('barred'), '--machine', 'switch'];
+    const command = [...words, '--verify', '--force'].map((word) => `'${word}'`).join(' ');
+    const { status, stdout } = spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8' });
+    t.equal(status, 0, stdout);
+    t.match(stdout, /copying \S+ 100% {2}3\.00 MiB of 3\.00 MiB {2}.*\/s {2}ETA /);
+    t.match(stdout, /verifying \S+ 100% {2}3\.00 MiB of 3\.00 MiB {2}.*\/s {2}ETA /);
+  },
+);
+
 t.test('less than asked, or not peer to peer: not 0', async (t) => {
   const p2p = await copy(file('source'), file('out'), '--machine', 'no-cmb', '--require-p2p', '--json');
   t.equal(p2p.status, 1);

@@ -4,6 +4,7 @@ import type { PipelineOptions } from '../index.js';
 import { bytes, json, printable } from './format.js';
 
 type OnProgress = NonNullable<PipelineOptions['onProgress']>;
+type Phase = Parameters<OnProgress>[3];
 
 export interface CopyOutput {
   /** Null: nobody looks. */
@@ -40,8 +41,11 @@ export function copyOutput(options: { json?: boolean; quiet?: boolean }): CopyOu
 class Rate {
   static readonly WINDOW_MS = 3000;
   #samples: { at: number; bytes: number }[] = [];
+  #phase: Phase | null = null;
 
-  add(done: number): number {
+  add(done: number, phase: Phase): number {
+    if (phase !== this.#phase) this.#samples = [];
+    this.#phase = phase;
     const now = performance.now();
     this.#samples.push({ at: now, bytes: done });
     while (this.#samples.length > 2 && now - this.#samples[0]!.at > Rate.WINDOW_MS) this.#samples.shift();
@@ -56,12 +60,13 @@ function eta(done: number, total: number | null, rate: number): number | null {
 
 function ndjson(write: (line: string) => void): OnProgress {
   const rate = new Rate();
-  return (done, total, route) => {
-    const now = rate.add(done);
+  return (done, total, route, phase) => {
+    const now = rate.add(done, phase);
     const left = eta(done, total, now);
     write(
       json({
         type: 'progress',
+        phase,
         bytes: done,
         total,
         bytesPerSecond: Math.round(now),
@@ -73,10 +78,16 @@ function ndjson(write: (line: string) => void): OnProgress {
   };
 }
 
+const PHASES: Readonly<Record<Phase, string>> = {
+  recheck: 'checking what was copied',
+  copy: 'copying',
+  verify: 'verifying',
+};
+
 function progressBar() {
   const bar = new cliProgress.SingleBar(
     {
-      format: '{bar} {percentage}%  {done} of {all}  {rate}/s  ETA {left}  {route}',
+      format: '{phase} {bar} {percentage}%  {done} of {all}  {rate}/s  ETA {left}  {route}',
       stream: process.stderr,
       hideCursor: true,
       clearOnComplete: true,
@@ -84,25 +95,29 @@ function progressBar() {
     cliProgress.Presets.shades_classic,
   );
   const rate = new Rate();
-  let started = false;
+  let started: Phase | null = null;
   return {
-    update(done: number, total: number | null, route: Parameters<OnProgress>[2]): void {
-      const now = rate.add(done);
+    update(...[done, total, route, phase]: Parameters<OnProgress>): void {
+      const now = rate.add(done, phase);
       const left = eta(done, total, now);
       const fields = {
+        phase: PHASES[phase],
         done: bytes(done),
         all: total === null ? '?' : bytes(total),
         rate: bytes(Math.round(now)),
         left: left === null ? '?' : clock(left),
         route: route === null ? '' : [route.transport, route.provider].filter(Boolean).join(' '),
       };
-      if (!started) bar.start(total ?? 0, 0, fields);
-      started = true;
+      if (started !== phase) {
+        if (started !== null) bar.stop();
+        bar.start(total ?? 0, 0, fields);
+      }
+      started = phase;
       bar.update(done, fields);
     },
     stop(): void {
-      if (started) bar.stop();
-      started = false;
+      if (started !== null) bar.stop();
+      started = null;
     },
   };
 }

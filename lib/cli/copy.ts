@@ -260,6 +260,9 @@ const EXIT = { SIGINT: 130, SIGTERM: 143 };
 /** Null, or what was asked for and not done. */
 function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan | undefined): P2pdmaError | null {
   const done = receipt.bytes + (receipt.resumedFrom ?? 0);
+  if (plan !== undefined && plan.resume !== null && receipt.resumedFrom === undefined) {
+    return new P2pdmaError('ERR_INCOMPLETE', 'what had been copied was not compared to its end');
+  }
   if (plan !== undefined && done < plan.bytes) {
     return new P2pdmaError('ERR_INCOMPLETE', `${done} of ${plan.bytes} bytes were copied`);
   }

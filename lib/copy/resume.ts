@@ -15,11 +15,12 @@ import type { BlockTarget } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import type { StreamContext } from '../streams/context.js';
 import { type CopyOptions, copy } from '../streams/copy.js';
+import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
 import type { OpenContext } from '../streams/paths.js';
 import { type Receipt, worse } from '../streams/receipt.js';
 import { addPath, zeroPath } from '../streams/transfer.js';
-import { verifyRanges } from '../streams/verify.js';
+import { type Onlooker, onlookerOf, verifyRanges } from '../streams/verify.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
 import { type CopyPlan, type PlannedEnd, planCopy } from './plan.js';
 
@@ -110,9 +111,11 @@ class ResumableCopy {
 
   async run(): Promise<Receipt> {
     const context = await this.#open();
-    const { bytes } = this.#plan;
+    const { bytes, destinations } = this.#plan;
     const { stop, verify = false } = this.#options;
     const from = this.#journal.done === 0 ? 0 : await this.#trusted(context);
+    // Stopped before it was known what can be trusted: the journal is left as it is.
+    if (from === null) return nothingCopied(this.#plan);
     if (from !== this.#journal.done) await this.#journal.mark(from);
     // With 'w' and 'wx' the first stretch truncates.
     if (this.#options.flags === 'r+') await this.#cutBack(context, from);
@@ -121,8 +124,9 @@ class ResumableCopy {
     receipt.resumedFrom = from;
     if (done < bytes) return receipt;
     if (verify && !stop?.aborted) {
-      for (const end of this.#plan.destinations) {
-        receipt.digest = await this.#compare(context, end.path, 0, bytes, stop);
+      const onlooker = onlookerOf(bytes * destinations.length, stop, this.#report('verify'));
+      for (const end of destinations) {
+        receipt.digest = await this.#compare(context, end.path, 0, bytes, onlooker.next());
       }
       receipt.verified = !stop?.aborted;
     }
@@ -137,7 +141,7 @@ class ResumableCopy {
     path: string,
     from: number,
     to: number,
-    stop?: AbortSignal,
+    onlooker: Onlooker,
   ): Promise<string | null> {
     const { start, destinationStart } = this.#journal.header;
     const allocate = (size: number) => backend.memory.allocBuffer(size);
@@ -152,16 +156,24 @@ class ResumableCopy {
         { target: left, start: start + from },
         { target: right, start: destinationStart + from },
       ] as const;
-      return await verifyRanges(...ranges, to - from, allocate, stop);
+      return await verifyRanges(...ranges, to - from, allocate, onlooker);
     } finally {
       for (const target of open) await target.close();
     }
   }
 
+  #report(phase: ProgressPhase): ((done: number, total: number) => void) | undefined {
+    const { onProgress } = this.#options;
+    return onProgress && ((done, total) => onProgress(done, total, null, phase));
+  }
+
   async #holds(context: StreamContext, from: number, to: number): Promise<P2pdmaError | null> {
-    for (const end of this.#plan.destinations) {
+    const { destinations } = this.#plan;
+    const total = (to - from) * destinations.length;
+    const onlooker = onlookerOf(total, this.#options.stop, this.#report('recheck'));
+    for (const end of destinations) {
       try {
-        await this.#compare(context, end.path, from, to);
+        await this.#compare(context, end.path, from, to, onlooker.next());
       } catch (error) {
         if (error instanceof P2pdmaError && error.code === 'ERR_VERIFY_MISMATCH') return error;
         throw error;
@@ -173,9 +185,11 @@ class ResumableCopy {
   /**
    * Up to where the destinations hold what was marked. Where the beginning differs, somebody has used a destination for
    * something else; where only the end does, a drive lost what it said was flushed, and the mark before it is tried.
+   * Null: stopped meanwhile.
    */
-  async #trusted(context: StreamContext): Promise<number> {
+  async #trusted(context: StreamContext): Promise<number | null> {
     const { marks, done, path } = this.#journal;
+    const { stop } = this.#options;
     const head = await this.#holds(context, 0, Math.min(HEAD_CHECK, done));
     if (head !== null) {
       throw new P2pdmaError(
@@ -190,7 +204,9 @@ class ResumableCopy {
     let at = done;
     for (;;) {
       const before = marks.findLast((mark) => mark <= at - TAIL_CHECK) ?? 0;
-      if ((await this.#holds(context, before, at)) === null) return at;
+      const differs = await this.#holds(context, before, at);
+      if (stop?.aborted) return null;
+      if (differs === null) return at;
       // The head was fine, so it ends: at the latest with nothing left.
       if (before === 0) return 0;
       at = before;
@@ -238,7 +254,7 @@ class ResumableCopy {
       if (pace !== undefined) settings.bandwidth = pace;
       if (stop !== undefined) settings.stop = stop;
       if (onProgress !== undefined) {
-        settings.onProgress = (copied, _total, route) => onProgress(base + copied, bytes, route);
+        settings.onProgress = (copied, _total, route) => onProgress(base + copied, bytes, route, 'copy');
       }
       const receipt = await copy(this.#open, this.#source, this.#destinations, settings);
       this.#add(receipt);

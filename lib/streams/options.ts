@@ -73,11 +73,21 @@ export const writeOptions = z.strictObject({
   force: z.boolean().describe('Write to a device that is in use.').default(false),
 });
 
-/** Bytes written by the slowest destination, how many there will be (if known), and the way they go (once chosen). */
+/**
+ * What a copy is at. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
+ * read back and compared, one after the other.
+ */
+export type ProgressPhase = 'recheck' | 'copy' | 'verify';
+
+/**
+ * Bytes done of this phase (of a copy: written by the slowest destination), how many there will be (if known), the way
+ * they go (once chosen; null while they are compared), and the phase.
+ */
 export type OnProgress = (
   bytes: number,
   total: number | null,
   route: { readonly transport: Transport; readonly provider: Bdf | null } | null,
+  phase: ProgressPhase,
 ) => void;
 
 /** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */
@@ -92,7 +102,9 @@ export const copyOptions = z.strictObject({
     .optional(),
   onProgress: z
     .custom<OnProgress>((value) => typeof value === 'function', { error: 'expected a function' })
-    .describe('Called ten times a second with the bytes written, the total if it is known, and the route.')
+    .describe(
+      'Called ten times a second with the bytes done, the total if it is known, the route and the phase.',
+    )
     .optional(),
 });
 

@@ -8,7 +8,7 @@ import { P2pReadStream } from './read-stream.js';
 import { type Receipt, worse } from './receipt.js';
 import { hostRoute } from './route.js';
 import { addPath, zeroPath } from './transfer.js';
-import { PassingDigest, verifyRanges } from './verify.js';
+import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
 import { P2pWriteStream } from './write-stream.js';
 
 export interface RunOptions {
@@ -70,10 +70,10 @@ export async function run(
 
   const receipt = merge(source, destinations);
   const { bytes, transport, provider } = receipt;
-  options.onProgress?.(bytes, bytes, { transport, provider });
+  options.onProgress?.(bytes, bytes, { transport, provider }, 'copy');
   try {
     if (options.verify && !options.stop?.aborted)
-      await verify(source, destinations, receipt, passing, options.stop);
+      await verify(source, destinations, receipt, passing, options);
   } finally {
     for (const stream of all) await settle(stream);
   }
@@ -111,7 +111,7 @@ function watch(
       d instanceof P2pWriteStream ? d.bytesWritten : Number.POSITIVE_INFINITY,
     );
     const slowest = Math.min(...written);
-    onProgress(Number.isFinite(slowest) ? slowest : 0, total, routeOf(source));
+    onProgress(Number.isFinite(slowest) ? slowest : 0, total, routeOf(source), 'copy');
   }, 100);
 }
 
@@ -175,8 +175,10 @@ async function verify(
   destinations: readonly Writable[],
   receipt: Receipt,
   passing: PassingDigest | null,
-  stop: AbortSignal | undefined,
+  { stop, onProgress }: RunOptions,
 ): Promise<void> {
+  const report = onProgress && ((done: number, total: number) => onProgress(done, total, null, 'verify'));
+  const onlooker = onlookerOf(receipt.bytes * destinations.length, stop, report);
   for (const destination of destinations) {
     if (!(destination instanceof P2pWriteStream)) {
       throw new P2pdmaError(
@@ -197,13 +199,13 @@ async function verify(
             range,
             receipt.bytes,
             allocate,
-            stop,
+            onlooker.next(),
           );
         } finally {
           await source.context!.closeTarget(from);
         }
       } else {
-        receipt.digest = await passing!.verify(range, allocate);
+        receipt.digest = await passing!.verify(range, allocate, onlooker.next());
       }
     } finally {
       await context.closeTarget(target);

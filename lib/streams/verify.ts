@@ -37,6 +37,41 @@ async function* readBack({ target, start }: Range, bytes: number, allocate: (byt
   }
 }
 
+/** Who looks on while it is compared. */
+export interface Onlooker {
+  readonly stop?: AbortSignal | undefined;
+  /** Bytes compared. */
+  readonly progress?: ((done: number) => void) | undefined;
+}
+
+const PROGRESS_MS = 100;
+
+/**
+ * The onlooker of several comparisons, one after the other: `report` hears ten times a second of the bytes of all of them,
+ * and of the end.
+ */
+export function onlookerOf(
+  total: number,
+  stop: AbortSignal | undefined,
+  report: ((done: number, total: number) => void) | undefined,
+): { next(): Onlooker } {
+  let [base, last, heard] = [0, 0, performance.now()];
+  return {
+    next: () => {
+      base += last;
+      last = 0;
+      const progress = (done: number) => {
+        last = done;
+        const now = performance.now();
+        if (now - heard < PROGRESS_MS && base + done < total) return;
+        heard = now;
+        report?.(base + done, total);
+      };
+      return { stop, progress: report && progress };
+    },
+  };
+}
+
 /**
  * Compare `bytes` bytes of two targets. Resolves to the digest of the destination; null when it was stopped.
  * @throws P2pdmaError ERR_VERIFY_MISMATCH with the offset (in the destination) of the first byte that differs
@@ -46,7 +81,7 @@ export async function verifyRanges(
   destination: Range,
   bytes: number,
   allocate: (bytes: number) => Uint8Array,
-  stop?: AbortSignal,
+  { stop, progress }: Onlooker = {},
 ): Promise<string | null> {
   const hash = createHash('sha256');
   const left = readBack(source, bytes, allocate);
@@ -72,6 +107,7 @@ export async function verifyRanges(
       b = b.subarray(length);
       at += length;
       done += length;
+      progress?.(done);
     }
   } finally {
     await left.return(undefined);
@@ -121,13 +157,19 @@ export class PassingDigest {
   }
 
   /** Call once, after the last update. */
-  async verify(destination: Range, allocate: (bytes: number) => Uint8Array): Promise<string> {
+  async verify(
+    destination: Range,
+    allocate: (bytes: number) => Uint8Array,
+    { stop, progress }: Onlooker = {},
+  ): Promise<string | null> {
     if (this.#fill > 0) this.#closeStep();
     const whole = createHash('sha256');
     const seen = new PassingDigest();
     for await (const chunk of readBack(destination, this.#bytes, allocate)) {
+      if (stop?.aborted) return null;
       whole.update(chunk);
       seen.update(chunk);
+      progress?.(seen.#bytes);
     }
     if (seen.#fill > 0) seen.#closeStep();
     const wrong = this.#steps.findIndex((digest, i) => digest !== seen.#steps[i]);
