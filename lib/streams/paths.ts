@@ -4,7 +4,7 @@ import type { BlockTarget, OpenOptions } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
 import type { WriteStreamOptions } from './options.js';
-import type { Source } from './read-stream.js';
+import type { Source } from './source.js';
 
 /** The system that a path belongs to; it may have to be opened first. */
 export type OpenContext = () => Promise<StreamContext>;

@@ -1,10 +1,11 @@
 import { addAbortSignal, Readable } from 'node:stream';
-import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
+import type { BlockTarget, PathBytes } from '../backend/backend.js';
 import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
 import { trace, tracing } from '../trace.js';
-import { Canary } from './canary.js';
+import { takeChunkPool } from './chunk-pool.js';
 import type { StreamContext } from './context.js';
+import { Extents } from './extents.js';
 import { holeChunk, isHole, type LendingEnd, lendingEndOf } from './lending.js';
 import type { Metered, Metrics } from './metrics.js';
 import {
@@ -15,37 +16,12 @@ import {
   readOptions,
 } from './options.js';
 import { Pace } from './pace.js';
+import { ReadJob } from './read-job.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import { assertChunkFits, type Slot, SlotPool } from './slot-pool.js';
-import { addPath, deferred, Transfer, zeroPath } from './transfer.js';
-
-/** How a stream gets its target: opened when the stream is constructed. */
-export interface Source {
-  /** What `stream.path` says, before it is open. */
-  readonly path: string;
-  open(): Promise<{ context: StreamContext; target: BlockTarget }>;
-  /** False: somebody else's target, which the stream must leave open. */
-  readonly owned: boolean;
-  /** Writers: called once, before the first byte or the end. */
-  begin?(target: BlockTarget): Promise<void>;
-  /** Writers: called last if `begin` never was. */
-  abandon?(): Promise<void>;
-}
-
-/** One read in flight, or done and waiting for its turn. */
-interface ReadJob {
-  readonly transfer: Transfer;
-  slot: Slot | null;
-  /** The memory it fills: whole blocks. */
-  view: Uint8Array;
-  offset: number;
-  /** The part of the view that was asked for. */
-  from: number;
-  to: number;
-  finished: boolean;
-  readonly canary: Canary;
-}
+import type { Slot, SlotPool } from './slot-pool.js';
+import { closedError, construct, endDestroy, outOfRange, type Source } from './source.js';
+import { addPath, deferred, zeroPath } from './transfer.js';
 
 /**
  * A Readable over a namespace, block device or file. Chunks are plain Buffers: slots of CMB memory when all its
@@ -77,8 +53,8 @@ export class P2pReadStream extends Readable implements Metered {
   #reads = 0;
   #next = 0;
   #end = 0;
-  /** Sparse reading: where the data that is being read ends. */
-  #dataEnd = Number.POSITIVE_INFINITY;
+  /** Sparse reading. */
+  #extents: Extents | null = null;
   #pace: Pace | null;
   #paceTimer: NodeJS.Timeout | null = null;
   #stopped = false;
@@ -214,36 +190,17 @@ export class P2pReadStream extends Readable implements Metered {
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#source.open().then(
-      ({ context, target }) => {
-        this.#context = context;
-        this.#target = target;
-        try {
-          context.add(this);
-          const { start, end } = this.#options;
-          if (start > target.size) {
-            throw new P2pdmaError(
-              'ERR_OUT_OF_RANGE',
-              `option start: ${start} is beyond the end of '${this.path}' (${target.size} bytes)`,
-            );
-          }
-          this.#next = start;
-          this.#end = this.#stopped ? start : Math.min(end + 1, target.size);
-        } catch (error) {
-          this.#opened.reject(error as Error);
-          return callback(error as Error);
-        }
-        this.#opened.resolve(target);
-        callback();
-        this.emit('open', target.name);
-        this.emit('ready');
-      },
-      (error: Error) => {
-        this.#opened.reject(error);
-        // Destroyed before it was open, and the system closed meanwhile: that is no failure.
-        callback(this.destroyed && (error as P2pdmaError).code === 'ERR_STREAM_DESTROYED' ? null : error);
-      },
-    );
+    const adopt = (context: StreamContext, target: BlockTarget) => {
+      this.#context = context;
+      this.#target = target;
+      context.add(this);
+      const { start, end, sparse } = this.#options;
+      if (start > target.size) throw outOfRange(this.path, start, target);
+      this.#next = start;
+      this.#end = this.#stopped ? start : Math.min(end + 1, target.size);
+      if (sparse) this.#extents = new Extents(target);
+    };
+    construct(this, this.#source, this.#opened, adopt, callback);
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: as Node declares it; NodeJS.ReadableStream accepts no narrower type
@@ -327,35 +284,14 @@ export class P2pReadStream extends Readable implements Metered {
     for (const end of this.#ends) end.routed(route);
   }
 
-  /** Get a pool for this route; where its CMB has nothing left, one in host memory, and say so. */
-  #takePool(route: Route, required: boolean): Route {
-    const context = this.#context!;
-    const { limits } = this.#target!;
-    const block = Math.max(limits.logicalBlockSize, ...[...this.#ends].map((end) => end.blockSize()));
-    const wanted = 2 * this.#options.queueDepth;
-    if (route.provider !== null) {
-      const { bdf, p2pmem } = route.provider;
-      // The writers' tails and heads (read-modify-write of part of a block) need a page each.
-      const free = context.backend.memory.available(route.provider) - 2 * PAGE_SIZE * this.#ends.size;
-      const chunk = chunkSize(this.#options.highWaterMark, block, p2pmem?.size);
-      assertChunkFits(chunk, route.provider);
-      const count = Math.min(wanted, Math.floor(free / chunk));
-      try {
-        if (count >= 1) {
-          this.#adopt(new SlotPool(context, route.provider, chunk, count), chunk);
-          return route;
-        }
-      } catch (error) {
-        if (!(error instanceof P2pdmaError) || required) throw error;
-        return this.#takePool(hostRoute(`provider ${bdf}: ${error.message}`), required);
-      }
-      return this.#takePool(
-        hostRoute(`provider ${bdf}: its pool has ${Math.max(0, free)} bytes free, a chunk needs ${chunk}`),
-        required,
-      );
-    }
-    const chunk = chunkSize(this.#options.highWaterMark, block);
-    if (!required) this.#adopt(new SlotPool(context, null, chunk, wanted), chunk);
+  /** Get memory for the chunks; the route that it is good for. */
+  #takePool(wanted: Route, required: boolean): Route {
+    const { highWaterMark, queueDepth } = this.#options;
+    const ends = [...this.#ends];
+    const block = Math.max(this.#target!.limits.logicalBlockSize, ...ends.map((end) => end.blockSize()));
+    const how = { highWaterMark, queueDepth, block, writers: ends.length, required };
+    const { route, chunk, pool } = takeChunkPool(this.#context!, wanted, how);
+    if (pool !== null) this.#adopt(pool, chunk);
     return route;
   }
 
@@ -390,7 +326,7 @@ export class P2pReadStream extends Readable implements Metered {
     const block = target.limits.logicalBlockSize;
     const jobs = this.#jobs;
     while (this.#next < this.#end && jobs.length < this.#options.queueDepth) {
-      const hole = this.#options.sparse ? this.#holeAhead() : 0;
+      const hole = this.#extents === null ? 0 : this.#extents.holeAt(this.#next, this.#end);
       if (hole > 0) {
         jobs.push(this.#skip(hole));
         continue;
@@ -400,7 +336,8 @@ export class P2pReadStream extends Readable implements Metered {
       if (job === null) break;
       job.offset = this.#next - (this.#next % block);
       job.from = this.#next - job.offset;
-      job.to = Math.min(Math.min(this.#end, this.#dataEnd) - job.offset, this.#chunk);
+      const end = this.#extents === null ? this.#end : Math.min(this.#end, this.#extents.dataEnd);
+      job.to = Math.min(end - job.offset, this.#chunk);
       job.finished = false;
       const length = Math.ceil(job.to / block) * block;
       if (job.slot === null) job.view = this.#context!.backend.memory.allocBuffer(length);
@@ -429,19 +366,9 @@ export class P2pReadStream extends Readable implements Metered {
     return true;
   }
 
-  /** Length of the hole that begins at the next byte; 0: data does. */
-  #holeAhead(): number {
-    if (this.#next < this.#dataEnd && this.#dataEnd !== Number.POSITIVE_INFINITY) return 0;
-    const target = this.#target!;
-    const data = Math.min(target.seekData(this.#next), this.#end);
-    if (data > this.#next) return data - this.#next;
-    this.#dataEnd = target.seekHole(this.#next);
-    return 0;
-  }
-
   /** A job that is done: a hole has nothing to read. */
   #skip(hole: number): ReadJob {
-    const job = this.#spare.pop() ?? newJob();
+    const job = this.#spare.pop() ?? new ReadJob();
     job.view = holeChunk(hole);
     job.offset = this.#next;
     job.from = 0;
@@ -460,7 +387,7 @@ export class P2pReadStream extends Readable implements Metered {
   #job(): ReadJob | null {
     const slot = this.#pool === null ? null : this.#pool.take();
     if (this.#pool !== null && slot === null) return null;
-    const job = this.#spare.pop() ?? newJob();
+    const job = this.#spare.pop() ?? new ReadJob();
     job.slot = slot;
     return job;
   }
@@ -476,7 +403,7 @@ export class P2pReadStream extends Readable implements Metered {
       this.#reads++;
       addPath(this.#bytesPath, transfer.path);
       if (this.destroyed) {
-        this.#drop(job);
+        job.drop();
         if (this.#inFlight === 0) this.#idle?.();
       } else if (transfer.error === null) {
         const dead = job.canary.check(job.view, this.path, job.offset);
@@ -559,21 +486,14 @@ export class P2pReadStream extends Readable implements Metered {
     }
   }
 
-  #drop(job: ReadJob): void {
-    if (job.slot === null) return;
-    job.slot.filling = false;
-    job.slot.settle();
-    job.slot = null;
-  }
-
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#ended ||= performance.now();
     if (error !== null) this.#context?.failed(error);
     if (this.#paceTimer !== null) clearTimeout(this.#paceTimer);
-    this.#opened.reject(error ?? new P2pdmaError('ERR_STREAM_DESTROYED', `'${this.path}' was closed`));
+    this.#opened.reject(error ?? closedError(this.path));
     const finish = () => {
       this.#idle = null;
-      for (const job of this.#jobs.splice(0)) this.#drop(job);
+      for (const job of this.#jobs.splice(0)) job.drop();
       this.#recycle();
       if (this.#pool !== null) {
         this.#retire(this.#pool);
@@ -584,15 +504,10 @@ export class P2pReadStream extends Readable implements Metered {
         this.#source.owned && this.#target !== null
           ? this.#context!.closeTarget(this.#target)
           : Promise.resolve();
-      closed
-        .then(
-          () => callback(error),
-          (closeError: Error) => callback(error ?? closeError),
-        )
-        .finally(() => {
-          this.#context?.remove(this);
-          this.#settled.resolve();
-        });
+      endDestroy(closed, error, callback, () => {
+        this.#context?.remove(this);
+        this.#settled.resolve();
+      });
     };
     if (this.#inFlight === 0) finish();
     else this.#idle = finish;
@@ -608,19 +523,6 @@ export class P2pReadStream extends Readable implements Metered {
   override async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown();
   }
-}
-
-function newJob(): ReadJob {
-  return {
-    transfer: new Transfer(),
-    slot: null,
-    view: Buffer.alloc(0),
-    offset: 0,
-    from: 0,
-    to: 0,
-    finished: false,
-    canary: new Canary(),
-  };
 }
 
 function asBuffer(view: Uint8Array): Buffer {

@@ -13,7 +13,8 @@ import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { StreamContext } from './context.js';
 import type { Metered, Metrics } from './metrics.js';
 import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
-import { P2pReadStream, type Source } from './read-stream.js';
+import { P2pReadStream } from './read-stream.js';
+import type { Source } from './source.js';
 import { addPath, Transfer, zeroPath } from './transfer.js';
 import { P2pWriteStream } from './write-stream.js';
 

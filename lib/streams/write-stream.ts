@@ -2,7 +2,7 @@ import { addAbortSignal, Writable } from 'node:stream';
 import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { errnoName } from '../errno.js';
-import { P2pdmaError } from '../errors.js';
+import type { P2pdmaError } from '../errors.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { StreamContext } from './context.js';
 import { isHole, type LendingEnd, lendingEnd } from './lending.js';
@@ -14,10 +14,10 @@ import {
   type WriteStreamOptions,
   writeOptions,
 } from './options.js';
-import type { Source } from './read-stream.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import { assertChunkFits, type Slot, SlotPool, slotOf } from './slot-pool.js';
+import { closedError, construct, endDestroy, outOfRange, type Source } from './source.js';
 import { addPath, deferred, Transfer, transfer, zeroPath } from './transfer.js';
 
 type Done = (error?: Error | null) => void;
@@ -165,34 +165,14 @@ export class P2pWriteStream extends Writable implements Metered {
   }
 
   override _construct(callback: Done): void {
-    this.#source.open().then(
-      ({ context, target }) => {
-        this.#context = context;
-        this.#target = target;
-        try {
-          context.add(this);
-          const { start } = this.#options;
-          if (target.kind !== 'file' && start > target.size) {
-            throw new P2pdmaError(
-              'ERR_OUT_OF_RANGE',
-              `option start: ${start} is beyond the end of '${this.path}' (${target.size} bytes)`,
-            );
-          }
-        } catch (error) {
-          this.#opened.reject(error as Error);
-          return callback(error as Error);
-        }
-        this.#opened.resolve(target);
-        callback();
-        this.emit('open', target.name);
-        this.emit('ready');
-      },
-      (error: Error) => {
-        this.#opened.reject(error);
-        // Destroyed before it was open, and the system closed meanwhile: that is no failure.
-        callback(this.destroyed && (error as P2pdmaError).code === 'ERR_STREAM_DESTROYED' ? null : error);
-      },
-    );
+    const adopt = (context: StreamContext, target: BlockTarget) => {
+      this.#context = context;
+      this.#target = target;
+      context.add(this);
+      const { start } = this.#options;
+      if (target.kind !== 'file' && start > target.size) throw outOfRange(this.path, start, target);
+    };
+    construct(this, this.#source, this.#opened, adopt, callback);
   }
 
   // A lent slot is held from the moment it is written, not from its DMA on: it may wait in this stream's buffer.
@@ -550,15 +530,10 @@ export class P2pWriteStream extends Writable implements Metered {
     const waiting = this.#waiting;
     this.#waiting = null;
     waiting?.callback(error ?? closedError(this.path));
-    this.#cleanUp()
-      .then(
-        () => callback(error),
-        (closeError: Error) => callback(error ?? closeError),
-      )
-      .finally(() => {
-        this.#context?.remove(this);
-        this.#settled.resolve();
-      });
+    endDestroy(this.#cleanUp(), error, callback, () => {
+      this.#context?.remove(this);
+      this.#settled.resolve();
+    });
   }
 
   async #cleanUp(): Promise<void> {
@@ -585,8 +560,4 @@ export class P2pWriteStream extends Writable implements Metered {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown();
   }
-}
-
-function closedError(path: string): P2pdmaError {
-  return new P2pdmaError('ERR_STREAM_DESTROYED', `'${path}' was closed`);
 }

@@ -1,0 +1,50 @@
+import { PAGE_SIZE } from '../backend/backend.js';
+import { P2pdmaError } from '../errors.js';
+import type { StreamContext } from './context.js';
+import { chunkSize } from './options.js';
+import { hostRoute, type Route } from './route.js';
+import { assertChunkFits, SlotPool } from './slot-pool.js';
+
+/** A pool for a reader's chunks, and the route that it is good for. */
+export interface ChunkPool {
+  readonly route: Route;
+  /** Bytes of one chunk. */
+  readonly chunk: number;
+  /** Null: only peer-to-peer would do, and there is none. */
+  readonly pool: SlotPool | null;
+}
+
+interface Wanted {
+  readonly highWaterMark: number | undefined;
+  readonly queueDepth: number;
+  /** The largest logical block of all ends. */
+  readonly block: number;
+  /** How many writers the chunks are lent to. */
+  readonly writers: number;
+  /** Peer-to-peer or nothing. */
+  readonly required: boolean;
+}
+
+/** Get a pool for this route; where its CMB has nothing left, one in host memory, and say so. */
+export function takeChunkPool(context: StreamContext, route: Route, wanted: Wanted): ChunkPool {
+  const { highWaterMark, block, required } = wanted;
+  const { provider } = route;
+  const count = 2 * wanted.queueDepth;
+  if (provider === null) {
+    const chunk = chunkSize(highWaterMark, block);
+    return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count) };
+  }
+  // The writers' tails and heads (read-modify-write of part of a block) need a page each.
+  const free = context.backend.memory.available(provider) - 2 * PAGE_SIZE * wanted.writers;
+  const chunk = chunkSize(highWaterMark, block, provider.p2pmem?.size);
+  assertChunkFits(chunk, provider);
+  const fitting = Math.min(count, Math.floor(free / chunk));
+  let why = `its pool has ${Math.max(0, free)} bytes free, a chunk needs ${chunk}`;
+  try {
+    if (fitting >= 1) return { route, chunk, pool: new SlotPool(context, provider, chunk, fitting) };
+  } catch (error) {
+    if (!(error instanceof P2pdmaError) || required) throw error;
+    why = error.message;
+  }
+  return takeChunkPool(context, hostRoute(`provider ${provider.bdf}: ${why}`), wanted);
+}
