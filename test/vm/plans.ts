@@ -10,7 +10,7 @@ export interface Plan
   readonly name: string;
 }
 
-const survey = { file: 'guest/survey.test.js' };
+const survey = [{ file: 'guest/survey.test.js' }, { file: 'guest/snapshot.test.js', limitSeconds: 300 }];
 
 /** Scenarios first, while nothing was decided yet about any pair; those that take drives away last. */
 function withScenarios(machine: string, ...between: GuestTest[]): Pick<Plan, 'machine' | 'tests'> {
@@ -26,7 +26,6 @@ const forScenarios = [
   'misaligned-cmb',
   'two-mib-cmb',
   'one-cmb',
-  'multi-function-acs',
   'zen-bridges',
   'blocks-4k',
   'iommu-switch',
@@ -39,6 +38,7 @@ export const plans: readonly Plan[] = [
     tests: [
       { file: 'guest/smoke.test.js' },
       { file: 'guest/unaligned.test.js' },
+      { file: 'guest/tools.test.js', limitSeconds: 600 },
       { file: 'guest/facts.test.js' },
     ],
   },
@@ -47,12 +47,22 @@ export const plans: readonly Plan[] = [
     name: 'root-ports',
     ...withScenarios('root-ports', { file: 'guest/facts-root-ports.test.js' }),
   },
-  { name: 'nested-switches', ...withScenarios('nested-switches', survey) },
-  { name: 'multi-function', ...withScenarios('multi-function', survey) },
-  { name: 'zen', ...withScenarios('zen', survey) },
+  { name: 'nested-switches', ...withScenarios('nested-switches', ...survey) },
+  { name: 'multi-function', ...withScenarios('multi-function', ...survey) },
+  { name: 'zen', ...withScenarios('zen', ...survey) },
+  {
+    name: 'multi-function-acs',
+    ...withScenarios('multi-function-acs', ...survey),
+    data: {
+      'nvme0 nvme0 nvme1': 'pwrite errno 121',
+      'nvme0 nvme1 nvme0': 'pread errno 121',
+      'nvme1 nvme0 nvme1': 'pread errno 121',
+      'nvme1 nvme1 nvme0': 'pwrite errno 121',
+    } satisfies Survey,
+  },
   {
     name: 'switch-and-port',
-    ...withScenarios('switch-and-port', survey),
+    ...withScenarios('switch-and-port', ...survey),
     data: {
       'nvme0 nvme0 nvme2': 'pwrite errno 121',
       'nvme0 nvme1 nvme2': 'pwrite errno 121',

@@ -2,6 +2,7 @@
  * Every provider × source × destination of whatever machine this is: what the kernel answers, and whether the
  * data is right. The plan's `data` says what must come out.
  */
+import { writeFileSync } from 'node:fs';
 import t from 'tap';
 import {
   copyInC,
@@ -54,6 +55,7 @@ t.test('who can reach whose memory', async (t) => {
       }
     }
   }
+  writeFileSync('/out/survey.json', JSON.stringify(found));
   const providers = drives.filter((d) => d.allocate !== null).map((d) => d.name);
   t.comment(`note: providers: ${providers.join(' ') || 'none'}; ${JSON.stringify(found)}`);
   for (const line of dmesg())
