@@ -72,7 +72,7 @@ export function look(): Look {
     fill: getComputedStyle(element).fill,
   }));
   const paper = getComputedStyle(svg.querySelector('.paper')!).fill;
-  const lines = [...svg.querySelectorAll('path')].flatMap((path) => {
+  const lines = [...svg.querySelectorAll('path, line')].flatMap((path) => {
     const matrix = path.getScreenCTM()!;
     const points: Point[] = [];
     for (let at = 0; at <= path.getTotalLength(); at += 3) {
@@ -95,6 +95,10 @@ export function look(): Look {
     for (const other of texts.slice(i + 1)) if (meets(box, other.box)) faults.push(`touches '${other.text}'`);
     // The last rectangle painted below its middle is what it lies on.
     const below = rects.filter((rect) => centreIn(rect.box, box)).at(-1)!;
+    for (const { element: rect, box: other } of rects) {
+      if (meets(other, box) && !holds(other, box) && rect !== below.element)
+        faults.push(`lies across the edge of a ${rect.getAttribute('class')}`);
+    }
     if (!holds(below.box, box)) faults.push(`leaves its box (${below.element.getAttribute('class')})`);
     if (
       lines.some(({ x, y }) => x > box.left - 1 && x < box.right + 1 && y > box.top + 1 && y < box.bottom - 1)
@@ -115,7 +119,10 @@ export function look(): Look {
       if (meets(edge, box) && !holds(edge, box)) faults.push(`box ${i} lies across a frame`);
     }
   }
-  const strokes = [...svg.querySelectorAll('.route, .link, rect.box')].map((e) => getComputedStyle(e).stroke);
+  const strokes = [
+    ...[...svg.querySelectorAll('.route, .link, rect.box')].map((e) => getComputedStyle(e).stroke),
+    ...[...svg.querySelectorAll('rect.p2p, rect.host')].map((e) => getComputedStyle(e).fill),
+  ];
   return {
     labels,
     faults,
