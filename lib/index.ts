@@ -49,6 +49,7 @@ export {
 export {
   type OnProgress,
   optionHelp,
+  type ProgressPhase,
   type ReadStreamOptions,
   type WriteStreamOptions,
 } from './streams/options.js';

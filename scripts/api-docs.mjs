@@ -26,7 +26,7 @@ const CHAPTERS = {
   ],
   Streams: [
     ...['createReadStream', 'createWriteStream', 'P2pReadStream', 'P2pWriteStream'],
-    ...['ReadStreamOptions', 'WriteStreamOptions', 'OnProgress', 'optionHelp', 'Pace'],
+    ...['ReadStreamOptions', 'WriteStreamOptions', 'OnProgress', 'ProgressPhase', 'optionHelp', 'Pace'],
   ],
   'Copies and receipts': [
     ...['pipeline', 'PipelineSource', 'PipelineDestination', 'PipelineOptions'],

@@ -27,7 +27,7 @@ t.teardown(() => rmSync(folder, { recursive: true }));
 t.setTimeout(300_000);
 
 /** README.md has a test of its own. */
-const files = ['SECURITY.md', ...docs.map((name) => `docs/${name}`)];
+const files = ['SECURITY.md', 'bench/README.md', ...docs.map((name) => `docs/${name}`)];
 
 for (const file of files) {
   t.test(file, async (t) => {

@@ -95,7 +95,7 @@ export function rehearse(t: Test, session: Session): void {
       *) node '${main}' "$@" --machine switch;;
     esac; }
     npx() { "$@"; }
-    npm() { [ "$1 $2 $3" = 'run bench --' ] || return 64; shift 3; case $1 in
+    npm() { case "$*" in 'run bench') set -- emulator;; 'run bench -- '*) shift 3;; *) return 64;; esac; case $1 in
       emulator) node '${bench}' "$@" --rounds 1 --only io;;
       native) fio --version > /dev/null || { echo 'no fio: not run'; return 0; }
         P2PDMA_BENCH_BYTES=8388608 P2PDMA_BENCH_DIR='${folder}' node '${bench}' "$@" --rounds 1 --only rss;;

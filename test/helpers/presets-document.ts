@@ -21,8 +21,7 @@ const USE: Record<string, string> = {
   'acs-listed': 'Isolation without the disappointment: the host bridge passes on what the ports send up.',
   iommu: 'Addresses that a drive is given are an IOMMU’s, and all of them are given back at the end.',
   'iommu-switch': 'An IOMMU does not matter to traffic that stays below the switch.',
-  'iommu-unsupported':
-    'The way is free, and yet no queue takes the memory: the verdict of a path is not the whole answer.',
+  'iommu-unsupported': 'The way is free, and yet no queue takes the memory, not even the drive’s own.',
   'bus-offset': 'Does the code take the CPU’s address of a BAR for the address on the bus? Here that fails.',
   'no-cmb': 'Most drives: the fallback to host memory, and what a receipt says of it.',
   'small-cmb': 'Chunks and queue depth that have to fit into very little.',
@@ -87,7 +86,7 @@ async function copyOf(machine: string): Promise<string> {
   try {
     const { transport, provider, reason } = system.route(['nvme0n1', 'nvme1n1']);
     const how = provider === null ? `\`${transport}\`` : `\`${transport}\` through the memory of ${provider}`;
-    return `A copy from nvme0n1 to nvme1n1 goes by ${how}. ${reason[0]!.toUpperCase()}${reason.slice(1).replace(/\.?$/, '.')}`;
+    return `A copy from nvme0n1 to nvme1n1 goes by ${how}: ${reason.replace(/\.?$/, '.')}`;
   } finally {
     await system.close();
   }
