@@ -20,6 +20,7 @@ import {
   checkLockedMemory,
 } from './doctor/host-checks.js';
 import { checkPaths } from './doctor/path-checks.js';
+import { P2pdmaError } from './errors.js';
 
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
 
@@ -52,6 +53,15 @@ export interface DiagnoseOptions {
  */
 export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const { root = '/', machine } = options;
+  if (options.root !== undefined && machine !== undefined) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `root and machine name two machines (received '${root}')`,
+      {
+        hint: 'Drop one of them.',
+      },
+    );
+  }
   if (machine === undefined && process.platform !== 'linux' && resolve(root) === resolve('/')) {
     return conclude('this machine', [elsewhere()], []);
   }

@@ -298,6 +298,13 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
       { hint: "Drop machine, or use backend 'emulator'." },
     );
   }
+  if (root !== undefined && (backend === 'emulator' || machine !== undefined)) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `option root: the native backend reads it, and ${machine === undefined ? "backend is 'emulator'" : 'a machine is named'} (received '${root}')`,
+      { hint: 'Drop one of them. To emulate a captured tree, load its snapshot as machine.' },
+    );
+  }
   if (backend === 'emulator' || machine !== undefined)
     return new System(await openEmulated(machine ?? 'switch'));
   const { openNative } = await import('./backend/native/native-backend.js');

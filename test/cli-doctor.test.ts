@@ -3,7 +3,7 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { openSystem } from '../lib/index.js';
+import { diagnose, openSystem } from '../lib/index.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from './fixtures/sysfs-tree.js';
 
 const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
@@ -291,13 +291,55 @@ t.test('what comes from outside is printed escaped', async (t) => {
     ['explain', 'nvme0', nasty],
     ['snapshot'],
     ['topo'],
+    ['topo', '--format', 'svg'],
+    ['topo', '--format', 'dot'],
+    ['topo', '--route', 'nvme0', nasty],
+    [nasty],
+    ['list', nasty],
+    ['list', `--${nasty}`],
   ]) {
-    for (const json of [[], ['--json']]) {
+    for (const json of args.includes('--format') ? [[]] : [[], ['--json']]) {
       const { stdout, stderr } = p2pdma(...args, '--root', root, ...json);
       t.notMatch(stdout + stderr, bad, [...args, ...json].join(' '));
     }
   }
   t.match(p2pdma('list', '--root', root).stdout, /\/mnt\/\\x1b\[31mred\\x9b2J\\u\{202e\}back/);
+});
+
+t.test('an IOMMU that cannot map peer memory: explain and doctor say what a copy does', async (t) => {
+  const { note, clients } = JSON.parse(
+    p2pdma('explain', 'nvme0', 'nvme1', 'nvme1n1', '--machine', 'iommu-unsupported', '--json').stdout,
+  );
+  t.match(note, /cannot map peer memory.*copies go through host memory/);
+  t.match(clients, [{ refusal: /cannot map peer memory/ }, { refusal: /IOMMU driver .* cannot map/ }]);
+  const words = p2pdma('explain', 'nvme0', 'nvme1', '--machine', 'iommu-unsupported').stdout;
+  t.match(words, /refused +the DMA operations of this machine cannot map peer memory/);
+  const matrix = p2pdma('explain', '--machine', 'iommu-unsupported').stdout;
+  t.match(matrix, /nvme0 0000:03:00\.0 +refused +refused\n/);
+  t.equal(matrix.match(/cannot map peer memory/g)?.length, 1, 'said once');
+  const { status, stdout } = p2pdma('doctor', '--machine', 'iommu-unsupported');
+  t.equal(status, 2);
+  t.match(stdout, /problem +pairs +2 pairs refused, whatever the way/);
+});
+
+t.test('two machines at once are refused', async (t) => {
+  const root = captured(t);
+  for (const command of ['list', 'topo', 'explain', 'doctor', 'snapshot']) {
+    for (const args of [
+      ['--root', root, '--machine', 'switch'],
+      ['--root', root, '--backend', 'emulator'],
+      ['--machine', 'switch', '--backend', 'native'],
+    ]) {
+      const { status, stdout, stderr } = p2pdma(command, ...args);
+      t.match(
+        { status, stdout, stderr },
+        { status: 2, stdout: '', stderr: /^error ERR_INVALID_ARG_VALUE: --/ },
+      );
+    }
+  }
+  await t.rejects(openSystem({ root, machine: 'switch' }), { code: 'ERR_INVALID_ARG_VALUE' });
+  await t.rejects(openSystem({ root, backend: 'emulator' }), { code: 'ERR_INVALID_ARG_VALUE' });
+  await t.rejects(diagnose({ root, machine: 'switch' }), { code: 'ERR_INVALID_ARG_VALUE' });
 });
 
 t.test('misspelt commands and options', async (t) => {

@@ -1,12 +1,12 @@
-import { writeFileSync } from 'node:fs';
-import { type Command, InvalidArgumentError } from 'commander';
-import { P2pdmaError, planCopy, type System, type Target } from '../index.js';
+import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { ERROR_CODES, type ErrorCode, P2pdmaError, planCopy, type System, type Target } from '../index.js';
 import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } from './bench-run.js';
 import { benchSvg, words } from './bench-svg.js';
 import { bytes, type Colours, colours, json, printable, table } from './format.js';
 import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
-import { count, type MachineOptions, openMachine, size, withMachine } from './options.js';
+import { atLeastOne, type MachineOptions, openMachine, size, withMachine } from './options.js';
 
 interface BenchOptions extends MachineOptions {
   provider: string;
@@ -75,14 +75,19 @@ export function addBench(program: Command): void {
     });
 }
 
-function sizes(text: string): number[] {
-  return text.split(',').map(size);
+/** @throws P2pdmaError ENOENT, EACCES, EISDIR, … */
+function openPicture(path: string): number {
+  try {
+    return openSync(path, 'a');
+  } catch (error) {
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    const known = Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'EIO';
+    throw new P2pdmaError(known, message, { path, hint: 'Name a file for --svg that can be written.' });
+  }
 }
 
-function atLeastOne(text: string): number {
-  const value = count(text);
-  if (value < 1) throw new InvalidArgumentError('Expected 1 or more.');
-  return value;
+function sizes(text: string): number[] {
+  return text.split(',').map(size);
 }
 
 /** One thing to measure, and why it has no peer-to-peer side (or null). */
@@ -93,6 +98,8 @@ interface Prepared {
 }
 
 async function bench(system: System, devices: readonly string[], options: BenchOptions): Promise<void> {
+  // Before it is measured for minutes.
+  const picture = options.svg === undefined ? null : openPicture(options.svg);
   const targets: Target[] = [];
   for (const device of options.write ? [] : devices) targets.push(await system.target(device));
   const prepared = options.write
@@ -108,7 +115,11 @@ async function bench(system: System, devices: readonly string[], options: BenchO
   }
   for (const target of targets) await target.close();
   const title = `p2pdma bench, ${system.backend === 'native' ? 'native' : 'emulated'}, depth ${options.depth}`;
-  if (options.svg !== undefined) writeFileSync(options.svg, benchSvg(rows, title));
+  if (picture !== null) {
+    ftruncateSync(picture);
+    writeFileSync(picture, benchSvg(rows, title));
+    closeSync(picture);
+  }
   const providers = prepared.map(({ job, provider, reason }) => ({ what: job.what, provider, reason }));
   if (options.json) {
     process.stdout.write(`${json({ backend: system.backend, depth: options.depth, providers, rows })}\n`);

@@ -164,6 +164,16 @@ async function careful(
   options: CopyOptions,
 ): Promise<void> {
   const plan = await planCopy(source, destinations, settingsOf(system, options));
+  const { path, size: there } = plan.source;
+  if (options.end !== undefined && options.end >= there) {
+    throw new P2pdmaError(
+      'ERR_OUT_OF_RANGE',
+      `option --end: ${options.end} is beyond the last byte of '${path}' (${there} bytes)`,
+      {
+        hint: 'Is this the right source? Without --end it is copied to its end.',
+      },
+    );
+  }
   if (options.dryRun) {
     const text = options.json ? json(plan) : printPlan(plan, colours(process.stdout));
     process.stdout.write(`${text}\n`);

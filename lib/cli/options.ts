@@ -1,5 +1,12 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { MACHINE_PRESETS, openSystem, optionHelp, type System, type SystemOptions } from '../index.js';
+import {
+  MACHINE_PRESETS,
+  openSystem,
+  optionHelp,
+  P2pdmaError,
+  type System,
+  type SystemOptions,
+} from '../index.js';
 import { didYouMean } from '../nearest.js';
 
 /** What every command takes: which machine. */
@@ -19,6 +26,12 @@ export function size(text: string): number {
   if (match === null) throw new InvalidArgumentError('Expected a size such as 4096, 64KiB or 1MiB.');
   const value = Number(match[1]) * 1024 ** POWER[match[2]!.toLowerCase()]!;
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('That is beyond 2^53.');
+  return value;
+}
+
+export function atLeastOne(text: string): number {
+  const value = count(text);
+  if (value < 1) throw new InvalidArgumentError('Expected 1 or more.');
   return value;
 }
 
@@ -44,9 +57,24 @@ export function inHelp(option: keyof typeof optionHelp): string {
   return `${text[0]!.toLowerCase()}${text.slice(1)}`;
 }
 
+/** One machine, and not two that say different things. */
+function checkMachine({ backend, machine, root }: MachineOptions): void {
+  const both =
+    machine !== undefined && root !== undefined
+      ? '--machine and --root name two machines'
+      : machine !== undefined && backend === 'native'
+        ? "--machine is emulated, and --backend is 'native'"
+        : root !== undefined && backend === 'emulator'
+          ? "--root is looked at natively, and --backend is 'emulator'"
+          : null;
+  if (both === null) return;
+  throw new P2pdmaError('ERR_INVALID_ARG_VALUE', both, { hint: 'Drop one of them.' });
+}
+
 /** Which machine, for every command that looks at one. */
 export function withMachine(command: Command): Command {
   return command
+    .hook('preAction', (_this, action) => checkMachine(action.opts()))
     .optionsGroup('Which machine:')
     .option(
       '--machine <preset|file>',

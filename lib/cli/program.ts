@@ -8,7 +8,7 @@ import { addCopy } from './copy.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
 import { addExplain } from './explain.js';
-import { setColour } from './format.js';
+import { printable, setColour } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { addList } from './list.js';
 import { oneOf } from './options.js';
@@ -28,6 +28,7 @@ export function buildProgram(): Command {
     .configureOutput({
       getOutHelpWidth: () => Math.min(process.stdout.columns ?? 80, WIDEST),
       getErrHelpWidth: () => Math.min(process.stderr.columns ?? 80, WIDEST),
+      outputError: (text, write) => write(text.split('\n').map(printable).join('\n')),
     })
     // Choices and defaults are in the words.
     .configureHelp({

@@ -4,7 +4,7 @@ import { colours, json, printable } from './format.js';
 import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { cutRequests, drawLadder } from './ladder.js';
-import { count, inHelp, type MachineOptions, openMachine, size, withMachine } from './options.js';
+import { atLeastOne, inHelp, type MachineOptions, openMachine, size, withMachine } from './options.js';
 
 interface TraceOptions extends MachineOptions {
   provider: string;
@@ -58,7 +58,7 @@ export function addTrace(program: Command): void {
     copy
       .optionsGroup('What is copied:')
       .option('--chunk <size>', 'bytes in the chunk (default: 64KiB)', size, 64 * 1024)
-      .option('--requests <n>', 'how many chunks, one after the other (default: 1)', count, 1)
+      .option('--requests <n>', 'how many chunks, one after the other (default: 1)', atLeastOne, 1)
       .option('--start <byte>', 'first byte, of the source and of the destinations (default: 0)', size)
       .optionsGroup('Which way:')
       .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
