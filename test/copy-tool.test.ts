@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 import t from 'tap';
 import { openSystem, Pace, planCopy } from '../lib/index.js';
 import { bytesOf } from './helpers/copies.js';
@@ -322,10 +323,17 @@ t.test(
   async (t) => {
     const words = [process.execPath, main, 'copy', file('source'), file('barred'), '--machine', 'switch'];
     const command = [...words, '--verify', '--force'].map((word) => `'${word}'`).join(' ');
-    const { status, stdout } = spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8' });
+    const { status, stdout } = spawnSync('script', ['-qec', `stty cols 80; ${command}`, '/dev/null'], {
+      encoding: 'utf8',
+    });
     t.equal(status, 0, stdout);
-    t.match(stdout, /copying \S+ 100% {2}3\.00 MiB of 3\.00 MiB {2}.*\/s {2}ETA /);
-    t.match(stdout, /verifying \S+ 100% {2}3\.00 MiB of 3\.00 MiB {2}.*\/s {2}ETA /);
+    t.match(stdout, /copying \S+ 100% 3\.00 MiB of 3\.00 MiB .*\/s ETA .* p2p-bus/);
+    t.match(stdout, /verifying \S+ 100% 3\.00 MiB of 3\.00 MiB .*\/s ETA /);
+    const drawn = stripVTControlCharacters(stdout).split(/[\r\n]+/);
+    const receipt = drawn.slice(drawn.findIndex((line) => line.startsWith('copied')));
+    const long = receipt.filter((line) => line.length > 80 && !line.includes('sha256:'));
+    t.ok(receipt.length > 7);
+    t.same(long, [], 'the receipt fits');
   },
 );
 

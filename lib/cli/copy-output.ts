@@ -79,15 +79,18 @@ function ndjson(write: (line: string) => void): OnProgress {
 }
 
 const PHASES: Readonly<Record<Phase, string>> = {
-  recheck: 'checking what was copied',
+  recheck: 'rechecking',
   copy: 'copying',
   verify: 'verifying',
 };
 
+/** A line has 80 columns at least; what is behind the last of them is cut off. */
 function progressBar() {
+  const width = process.stderr.columns ?? 80;
   const bar = new cliProgress.SingleBar(
     {
-      format: '{phase} {bar} {percentage}%  {done} of {all}  {rate}/s  ETA {left}  {route}',
+      format: '{phase} {bar} {percentage}% {done} of {all} {rate}/s ETA {left} {route}',
+      barsize: Math.max(8, Math.min(40, width - 85)),
       stream: process.stderr,
       hideCursor: true,
       clearOnComplete: true,
@@ -106,7 +109,12 @@ function progressBar() {
         all: total === null ? '?' : bytes(total),
         rate: bytes(Math.round(now)),
         left: left === null ? '?' : clock(left),
-        route: route === null ? '' : [route.transport, route.provider].filter(Boolean).join(' '),
+        route:
+          route === null
+            ? ''
+            : [route.transport, ...(width < 110 || route.provider === null ? [] : [route.provider])].join(
+                ' ',
+              ),
       };
       if (started !== phase) {
         if (started !== null) bar.stop();

@@ -1,5 +1,5 @@
 import type { CopyPlan, PlannedDestination } from '../index.js';
-import { bytes, type Colours, printable } from './format.js';
+import { bytes, type Colours, printable, wrap } from './format.js';
 
 /** `ext4 'backup' (filesystem), GPT (partition table)`. */
 export function holdings({ holds }: Pick<PlannedDestination, 'holds'>): string {
@@ -9,7 +9,7 @@ export function holdings({ holds }: Pick<PlannedDestination, 'holds'>): string {
 }
 
 /** The plan for a human: what would go where, which way, and over what. */
-export function printPlan(plan: CopyPlan, colour: Colours): string {
+export function printPlan(plan: CopyPlan, colour: Colours, columns: number): string {
   const { source, destinations, start, bytes: count } = plan;
   const p2p = plan.transport !== 'host-memory';
   const range = count === 0 ? 'nothing' : `bytes ${start} to ${start + count - 1}`;
@@ -46,7 +46,9 @@ export function printPlan(plan: CopyPlan, colour: Colours): string {
     lines.push(['problem', colour.red(`${code}: ${printable(message)}`)], ['', printable(hint)]);
   }
   lines.push(['', colour.dim('dry run: nothing was written')]);
-  return lines.map(([label, text]) => `${colour.dim(label.padEnd(10))}  ${text}`).join('\n');
+  return lines
+    .flatMap(([label, text]) => wrap(text, columns, `${colour.dim(label.padEnd(10))}  `))
+    .join('\n');
 }
 
 function effect({ effect: what, kind, size, from, to }: PlannedDestination, colour: Colours): string {

@@ -13,7 +13,7 @@ import {
 import { copyOutput } from './copy-output.js';
 import { holdings, printPlan } from './copy-plan.js';
 import { drawRoute } from './draw-route.js';
-import { colours, json, printable } from './format.js';
+import { colours, columns, json, printable } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { count, inHelp, type MachineOptions, oneOf, openMachine, size, withMachine } from './options.js';
 import { printReceipt } from './print-receipt.js';
@@ -175,7 +175,9 @@ async function careful(
     );
   }
   if (options.dryRun) {
-    const text = options.json ? json(plan) : printPlan(plan, colours(process.stdout));
+    const text = options.json
+      ? json(plan)
+      : printPlan(plan, colours(process.stdout), columns(process.stdout));
     process.stdout.write(`${text}\n`);
     if (plan.problems.length > 0) process.exitCode = 1;
     return;
@@ -245,7 +247,9 @@ export async function copy(
     else if (!options.quiet) {
       const colour = colours(process.stdout);
       process.stdout.write(`${drawRoute(system, receipt, source, destinations, colour)}\n\n`);
-      process.stdout.write(`${printReceipt(receipt, options.verify ?? false, colour)}\n`);
+      process.stdout.write(
+        `${printReceipt(receipt, options.verify ?? false, colour, columns(process.stdout))}\n`,
+      );
     }
     const missing = shortfall(receipt, options, plan);
     if (signal !== null && missing !== null) {

@@ -73,7 +73,8 @@ export function wrap(
   const lines: string[] = [];
   let line = first;
   let empty = true;
-  for (const word of text.split(' ')) {
+  // A number keeps its unit.
+  for (const word of text.split(/ (?![KMGTP]?i?B\b)/)) {
     if (!empty && visibleLength(line) + 1 + visibleLength(word) > width) {
       lines.push(line);
       line = rest;

@@ -1,8 +1,13 @@
 import type { Receipt } from '../index.js';
-import { bytes, type Colours, printable } from './format.js';
+import { bytes, type Colours, printable, wrap } from './format.js';
 
 /** The receipt for a human: aligned, the unpleasant parts coloured. */
-export function printReceipt(receipt: Receipt, verifyAsked: boolean, colour: Colours): string {
+export function printReceipt(
+  receipt: Receipt,
+  verifyAsked: boolean,
+  colour: Colours,
+  columns: number,
+): string {
   const { path } = receipt;
   const p2p = receipt.transport !== 'host-memory';
   const rate = receipt.seconds > 0 ? `, ${bytes(Math.round(receipt.bytes / receipt.seconds))}/s` : '';
@@ -22,5 +27,7 @@ export function printReceipt(receipt: Receipt, verifyAsked: boolean, colour: Col
   if (receipt.unproven !== null) lines.push(['unproven', colour.yellow(printable(receipt.unproven))]);
   if (verifyAsked && receipt.verified) lines.push(['verified', colour.green(`identical, ${receipt.digest}`)]);
   const width = Math.max(...lines.map(([label]) => label.length));
-  return lines.map(([label, text]) => `${colour.dim(label.padEnd(width))}  ${text}`).join('\n');
+  return lines
+    .flatMap(([label, text]) => wrap(text, columns, `${colour.dim(label.padEnd(width))}  `))
+    .join('\n');
 }
