@@ -359,11 +359,16 @@ void Engine::forget(Request* r) {
 // True when the completion table is full before the ring is empty.
 bool Engine::reapRing(Ring& ring, size_t* inRing) {
   if (!ring.isOpen()) return false;
-  // The eventfd has been read, so nothing else will bring us back here if this fails.
-  if (ring.needsEnterToReap() && *inRing > 0 && ring.enter(0) < 0) armRetry();
   Completion c;
   while (cqCount_ < cqRecords_) {
-    if (!ring.pop(&c)) return false;
+    if (!ring.pop(&c)) {
+      // Not left for later, even if it is no completion of ours: the eventfd, which has been read, is signalled only
+      // for the first of the deferred work. One call does about 20 of them (from 6.13 on).
+      if (!ring.hasDeferredWork()) return false;
+      if (ring.enter(0) == 0) continue;
+      armRetry();
+      return false;
+    }
     if (c.userData == kNoRequest) continue;
     --*inRing;
     Request* r = slot(static_cast<uint32_t>(c.userData));

@@ -21,6 +21,7 @@ constexpr long kRegister = 427;
 constexpr unsigned kSetupCqSize = 1u << 3;
 constexpr unsigned kSetupClamp = 1u << 4;
 constexpr unsigned kSetupCoopTaskrun = 1u << 8;
+constexpr unsigned kSetupTaskrunFlag = 1u << 9;
 constexpr unsigned kSetupSqe128 = 1u << 10;
 constexpr unsigned kSetupCqe32 = 1u << 11;
 constexpr unsigned kSetupSingleIssuer = 1u << 12;
@@ -35,6 +36,7 @@ constexpr unsigned kRegisterProbe = 8;
 // Files in use at once that are worth a slot; RLIMIT_NOFILE, which bounds the table, is larger anywhere.
 constexpr unsigned kFileSlots = 64;
 constexpr unsigned kSqCqOverflow = 1u << 1;
+constexpr unsigned kSqTaskrun = 1u << 2;
 
 static_assert(sizeof(io_uring_sqe) >= 64, "an entry is 64 bytes");
 static_assert(offsetof(io_uring_sqe, user_data) == 32, "io_uring_sqe is ABI");
@@ -56,7 +58,8 @@ int Ring::open(unsigned entries, Size size, int eventFd) {
   const unsigned base = kSetupCqSize | kSetupClamp | (big_ ? kSetupSqe128 | kSetupCqe32 : 0);
   // Deferred task work (6.1) runs completions in batches when we ask, never in the middle of
   // JavaScript; cooperative (5.19) at least spares the interrupt.
-  const unsigned attempts[] = {base | kSetupSingleIssuer | kSetupDeferTaskrun, base | kSetupCoopTaskrun, base};
+  const unsigned attempts[] = {base | kSetupSingleIssuer | kSetupDeferTaskrun | kSetupTaskrunFlag,
+                               base | kSetupCoopTaskrun, base};
   io_uring_params p;
   int error = EINVAL;
   for (unsigned flags : attempts) {
@@ -67,7 +70,6 @@ int Ring::open(unsigned entries, Size size, int eventFd) {
     if (fd >= 0) {
       fd_ = static_cast<int>(fd);
       setupFlags_ = flags;
-      deferTaskrun_ = (flags & kSetupDeferTaskrun) != 0;
       break;
     }
     error = errno;
@@ -188,6 +190,10 @@ int Ring::enter(unsigned atLeast) {
     if (sysEnter(fd_, 0, atLeast, IORING_ENTER_GETEVENTS) >= 0) return 0;
     if (errno != EINTR) return -errno;
   }
+}
+
+bool Ring::hasDeferredWork() const {
+  return (__atomic_load_n(sqFlags_, __ATOMIC_ACQUIRE) & kSqTaskrun) != 0;
 }
 
 bool Ring::overflowed() const {

@@ -43,7 +43,8 @@ class Ring {
 
   // Take one completion, if there is one.
   bool pop(Completion* out);
-  bool needsEnterToReap() const { return deferTaskrun_; }
+  // The kernel has work that it does only when entered: completions, or the end of a request that a worker did.
+  bool hasDeferredWork() const;
   unsigned capacity() const { return cqEntries_; }
 
   // Registered files: a slot spares each request the lookup of its fd. 0 slots where the kernel has none.
@@ -58,7 +59,6 @@ class Ring {
  private:
   int fd_ = -1;
   bool big_ = false;
-  bool deferTaskrun_ = false;
   bool overflowed() const;
   void registerFiles();
   unsigned fileSlots_ = 0;

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { loadAddon, nativeCounters } from '../../../lib/backend/native/addon.js';
 import {
@@ -210,6 +211,26 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         .subarray(0, 64 * BLOCK)
         .equals(Buffer.from(buffer)),
     );
+    await backend.close();
+  });
+
+  /**
+   * A worker of the kernel does an fsync, and hands its end back as deferred work of which no completion tells. Left
+   * lying, it kept the eventfd silent about the reads that followed.
+   */
+  t.test('reads after an fsync are told of', async (t) => {
+    const backend = await openNative({ engine: 'uring' });
+    const target = await backend.openTarget(join(directory, 'data-uring'), { write: true });
+    const { buffer } = backend.memory.allocHost(8 * BLOCK);
+    for (let round = 0; round < 50; round++) {
+      await target.flush();
+      await sleep(round % 5);
+      const reads = Array.from({ length: 8 }, (_, i) =>
+        transfer(target, 'read', i * BLOCK, new Uint8Array(buffer, i * BLOCK, BLOCK)),
+      );
+      const results = await Promise.all(reads);
+      if (results.some(({ result }) => result !== BLOCK)) t.fail(`round ${round}: short`);
+    }
     await backend.close();
   });
 

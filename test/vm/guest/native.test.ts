@@ -1,5 +1,6 @@
 /** backend/native on a real kernel with real CMBs: memory, both engines, NVMe commands by ioctl and through the ring. */
 import { existsSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { nativeCounters } from '../../../lib/backend/native/addon.js';
 import { NativeBackend, openNative } from '../../../lib/backend/native/native-backend.js';
@@ -148,6 +149,24 @@ t.test('NVMe commands', async (t) => {
     await target.close();
   }
   t.equal(nativeCounters().fds, 0, 'the generic device is closed too');
+  await backend.close();
+});
+
+/** See engine.test: on a machine as slow as this, a lost wake-up shows itself within some hundred rounds. */
+t.test('reads after a flush are told of', async (t) => {
+  const backend = await openNative({ engine: 'uring' });
+  const target = await backend.openTarget(a.disks[0]!, { write: true });
+  const host = backend.memory.allocBuffer(16384);
+  let short = 0;
+  for (let round = 0; round < 300; round++) {
+    await target.flush();
+    await sleep(round % 5);
+    const reads = [0, 4096, 8192, 12288].map((at) =>
+      transfer(target, 'read', at, host.subarray(at, at + 4096)),
+    );
+    for (const { result } of await Promise.all(reads)) if (result !== 4096) short++;
+  }
+  t.equal(short, 0);
   await backend.close();
 });
 
