@@ -7,6 +7,7 @@ import { cacheFolder, needSpace, repository, tailOf, VmError, which } from './ho
 import type { Userland } from './initramfs.js';
 import type { Kernel } from './kernel.js';
 import { type QemuMachine, qemuMachine } from './machine.js';
+import type { Image } from './pack.js';
 import { readTap, type TapSummary } from './tap.js';
 import { TRACE_EVENTS } from './witness.js';
 
@@ -16,22 +17,19 @@ export interface GuestTest {
   /** A compiled test file, relative to the compiled test/vm. */
   readonly file: string;
   readonly args?: readonly string[];
-  /**
-   * Flags of node. Default `--jitless`: under software emulation, code that the JIT makes has to be translated
-   * again, and loading a test takes three times as long. What computes or measures wants `[]`.
-   */
-  readonly nodeFlags?: readonly string[];
-  /** A file that takes longer is killed and failed. Default 150 s. */
+  /** A file that takes longer is killed and failed. Default 300 s. */
   readonly limitSeconds?: number;
 }
 
 export interface BootOptions {
   readonly kernel: Kernel;
   readonly userland: Userland;
+  /** What the guest starts from: see pack.ts. */
+  readonly image: Image;
   readonly machine: Machine;
   /** Run by node in the guest, in this order. */
   readonly tests: readonly GuestTest[];
-  /** A boot that takes longer is killed and failed. Default 420 s. */
+  /** A boot that takes longer is killed and failed. Default 900 s. */
   readonly limitSeconds?: number;
   /** Handed to the tests as it is: readGuestPlan().data. */
   readonly data?: unknown;
@@ -80,7 +78,7 @@ export const DONE = '# guest done';
 export async function boot(options: BootOptions): Promise<BootResult> {
   const qemuBinary = which('qemu-system-x86_64');
   if (qemuBinary === null) throw new VmError('No QEMU. Run: apt-get install qemu-system-x86');
-  const { machine, limitSeconds = 420, memoryMiB = 1024 } = options;
+  const { machine, limitSeconds = 900, memoryMiB = 1024 } = options;
   needSpace(cacheFolder('run'), 2 ** 30, 'A boot');
   const folder = mkdtempSync(path.join(cacheFolder('run'), `${machine.name.replace(/\W+/g, '-')}-`));
   const file = (name: string) => path.join(folder, name);
@@ -98,8 +96,7 @@ export async function boot(options: BootOptions): Promise<BootResult> {
     tests: options.tests.map((test) => ({
       file: path.relative(repository, path.join(here, test.file)),
       args: test.args ?? [],
-      nodeFlags: test.nodeFlags ?? ['--jitless'],
-      limitSeconds: test.limitSeconds ?? 150,
+      limitSeconds: test.limitSeconds ?? 300,
     })),
     data: options.data ?? null,
   };
@@ -125,8 +122,7 @@ export async function boot(options: BootOptions): Promise<BootResult> {
     ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-smp', '2', '-m', String(memoryMiB)],
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
     ...['-serial', `file:${file('console.log')}`, '-serial', 'stdio'],
-    ...['-kernel', options.kernel.image, '-initrd', options.userland.initramfs, '-append', append.join(' ')],
-    ...share('repo', repository, 0x1c, true),
+    ...['-kernel', options.kernel.image, '-initrd', options.image.file, '-append', append.join(' ')],
     ...share('tools', options.userland.tools, 0x1d, true),
     ...share('out', file('out'), 0x1e, false),
     ...TRACE_EVENTS.flatMap((event) => ['-trace', event]),

@@ -69,20 +69,7 @@ async function ensureInitramfs(report: (line: string) => void): Promise<string> 
   needSpace(kept, 2 ** 29, 'Building the initramfs');
   const root = mkdtempSync(path.join(kept, 'root-'));
   try {
-    for (const folder of [
-      'bin',
-      'dev',
-      'etc',
-      'lib',
-      'lib64',
-      'mnt',
-      'out',
-      'proc',
-      'repo',
-      'sys',
-      'tmp',
-      'tools',
-    ]) {
+    for (const folder of ['bin', 'dev', 'etc', 'lib', 'lib64', 'mnt', 'out', 'proc', 'sys', 'tmp', 'tools']) {
       mkdirSync(path.join(root, folder));
     }
     copyFileSync(busybox, path.join(root, 'bin/busybox'));
@@ -135,9 +122,13 @@ async function ensureTools(report: (line: string) => void): Promise<string> {
     const log = path.join(kept, 'build.log');
     for (const name of PROGRAMS) {
       const to = path.join(work, 'bin', name);
-      await run('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', to, vmFile(`${name}.c`)], {
-        log,
-      });
+      await run(
+        'gcc',
+        ['-O2', '-Wall', '-Wextra', '-Werror', '-static', '-pthread', '-o', to, vmFile(`${name}.c`)],
+        {
+          log,
+        },
+      );
     }
     chmodSync(work, 0o755);
     renameSync(work, folder);

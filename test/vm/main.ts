@@ -24,10 +24,11 @@ import {
 } from './differential.js';
 import type { Guest } from './guest/guest.js';
 import { cacheFolder, VmError } from './host.js';
-import { ensureUserland } from './initramfs.js';
-import { ensureKernel } from './kernel.js';
+import { ensureUserland, type Userland } from './initramfs.js';
+import { ensureKernel, type Kernel } from './kernel.js';
+import { type Image, packImage } from './pack.js';
 import { ensurePackages } from './packages.js';
-import { plans } from './plans.js';
+import { type Plan, plans } from './plans.js';
 import type { Outcomes } from './scenarios.js';
 import { type Mark, readTrace, sections, type Verdict, verdicts } from './witness.js';
 
@@ -88,6 +89,100 @@ function testSelf(): string[] {
   return failed;
 }
 
+interface Report {
+  readonly passed: number;
+  /** Transfers that the witness confirms. */
+  readonly witnessed: number;
+  readonly scenarios: readonly Compared[];
+  readonly failures: readonly string[];
+}
+
+interface Settings {
+  readonly kernel: Kernel;
+  readonly userland: Userland;
+  readonly image: Image;
+  readonly verbose?: boolean | undefined;
+  readonly keep?: boolean | undefined;
+  readonly record?: boolean | undefined;
+}
+
+const say = (line: string) => console.log(`# ${line}`);
+
+/** Boot one plan's machine and judge it. Says all of it at the end, because other guests run at the same time. */
+async function runPlan(
+  { name: plan, machine, tests, alone: _, ...more }: Plan,
+  { verbose, keep, record: recording, ...parts }: Settings,
+): Promise<Report> {
+  const said: string[] = [];
+  const tell = (line: string) => said.push(line);
+  const failures: string[] = [];
+  const result = await boot({
+    ...parts,
+    machine,
+    tests,
+    ...more,
+    ...(verbose === true ? { onLine: (line: string) => console.log(line) } : {}),
+  });
+  let broken = result.failure;
+  let verdictsOfBoot: Verdict[] = [];
+  try {
+    verdictsOfBoot = machine.iommu === 'translating' ? [] : await witnessOf(result);
+  } catch (error) {
+    broken ??= (error as Error).message;
+  }
+  const { passed, failed, skipped } = result.tap;
+  const took = `boot ${result.bootSeconds?.toFixed(1) ?? '–'} s, whole ${result.seconds.toFixed(1)} s`;
+  tell(`${plan}: ${passed} passed, ${failed.length} failed, ${skipped.length} skipped (${took})`);
+  for (const line of skipped) tell(`  skipped: ${line}`);
+  for (const difference of result.qemu.differences) tell(`  differs from the description: ${difference}`);
+  for (const line of result.notes) tell(`  ${line}`);
+  let witnessed = 0;
+  for (const { name, objections, summary } of verdictsOfBoot) {
+    tell(`  witness: ${name}: ${summary}: ${objections.length === 0 ? 'agrees' : 'OBJECTS'}`);
+    for (const objection of objections) tell(`    ${objection}`);
+    if (objections.length === 0) witnessed++;
+    else failures.push(`${plan}: witness: ${name}`);
+  }
+  const scenarios: Compared[] = [];
+  const answers = answersOf(result);
+  if (answers !== null) {
+    const { compared, failures: unequal } = await scenariosOnBoth(machine.name, answers, tell);
+    scenarios.push(...compared);
+    failures.push(...unequal);
+    if (recording === true) record(answers);
+    for (const name of outdated(answers)) {
+      failures.push(`scenario: ${name}: not what recorded-answers.json says; see it, then use --record`);
+    }
+  }
+  if (broken !== null) failures.push(`${plan}: ${broken.split('\n')[0]}`);
+  const clean = broken === null && verdictsOfBoot.every((v) => v.objections.length === 0);
+  if (clean && keep !== true) result.discard();
+  else tell(`  kept: ${result.folder}`);
+  for (const line of said) say(line);
+  if (broken !== null) console.log(broken);
+  return { passed, witnessed, scenarios, failures };
+}
+
+/** Two guests at a time: each keeps little more than one processor busy. Those that measure run alone, last. */
+async function inTurns(chosen: readonly Plan[], run: (plan: Plan) => Promise<Report>): Promise<Report[]> {
+  const reports: Report[] = [];
+  const workers = async (queue: Plan[], count: number) => {
+    const work = async () => {
+      for (let plan = queue.shift(); plan !== undefined; plan = queue.shift()) reports.push(await run(plan));
+    };
+    await Promise.all(Array.from({ length: count }, work));
+  };
+  await workers(
+    chosen.filter((plan) => plan.alone !== true),
+    2,
+  );
+  await workers(
+    chosen.filter((plan) => plan.alone === true),
+    1,
+  );
+  return reports;
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -98,7 +193,6 @@ async function main(): Promise<number> {
     },
   });
   const started = performance.now();
-  const say = (line: string) => console.log(`# ${line}`);
   const chosen = plans.filter((plan) => values.only === undefined || plan.name === values.only);
   if (chosen.length === 0)
     throw new VmError(`--only ${values.only}: there are ${plans.map((p) => p.name).join(', ')}`);
@@ -110,57 +204,16 @@ async function main(): Promise<number> {
   const userland = await ensureUserland(say);
   say(`kernel: linux-source-6.12 ${kernel.source}${kernel.buildSeconds === 0 ? ', from the cache' : ''}`);
 
-  let passed = 0;
-  let witnessed = 0;
-  const scenarios: Compared[] = [];
-  for (const { name: plan, machine, tests, ...more } of chosen) {
-    const result = await boot({
-      kernel,
-      userland,
-      machine,
-      tests,
-      ...more,
-      ...(values.verbose === true ? { onLine: (line: string) => console.log(line) } : {}),
-    });
-    passed += result.tap.passed;
-    let broken = result.failure;
-    let verdictsOfBoot: Verdict[] = [];
-    try {
-      verdictsOfBoot = machine.iommu === 'translating' ? [] : await witnessOf(result);
-    } catch (error) {
-      broken ??= (error as Error).message;
-    }
-    const took = `boot ${result.bootSeconds?.toFixed(1) ?? '–'} s, whole ${result.seconds.toFixed(1)} s`;
-    say(
-      `${machine.name}: ${result.tap.passed} passed, ${result.tap.failed.length} failed, ${result.tap.skipped.length} skipped (${took})`,
-    );
-    for (const skipped of result.tap.skipped) say(`  skipped: ${skipped}`);
-    for (const difference of result.qemu.differences) say(`  differs from the description: ${difference}`);
-    for (const line of result.notes) say(`  ${line}`);
-    for (const { name, objections, summary } of verdictsOfBoot) {
-      say(`  witness: ${name}: ${summary}: ${objections.length === 0 ? 'agrees' : 'OBJECTS'}`);
-      for (const objection of objections) say(`    ${objection}`);
-      if (objections.length === 0) witnessed++;
-      else failures.push(`${plan}: witness: ${name}`);
-    }
-    const answers = answersOf(result);
-    if (answers !== null) {
-      const { compared, failures: unequal } = await scenariosOnBoth(machine.name, answers, say);
-      scenarios.push(...compared);
-      failures.push(...unequal);
-      if (values.record === true) record(answers);
-      for (const name of outdated(answers)) {
-        failures.push(`scenario: ${name}: not what recorded-answers.json says; see it, then use --record`);
-      }
-    }
-    if (broken !== null) {
-      failures.push(`${plan}: ${broken.split('\n')[0]}`);
-      console.log(broken);
-    }
-    const clean = broken === null && verdictsOfBoot.every((v) => v.objections.length === 0);
-    if (clean && values.keep !== true) result.discard();
-    else say(`  kept: ${result.folder}`);
+  const image = await packImage(userland);
+  let reports: Report[];
+  try {
+    reports = await inTurns(chosen, (plan) => runPlan(plan, { kernel, userland, image, ...values }));
+  } finally {
+    image.discard();
   }
+  failures.push(...reports.flatMap((report) => report.failures));
+  const sum = (of: (report: Report) => number) => reports.reduce((total, report) => total + of(report), 0);
+  const scenarios = reports.flatMap((report) => report.scenarios);
   const count = (verdict: Compared['verdict']) => scenarios.filter((row) => row.verdict === verdict).length;
   const machines = new Set(scenarios.map(({ scenario }) => scenario.machine)).size;
   say(
@@ -168,7 +221,7 @@ async function main(): Promise<number> {
   );
   const seconds = ((performance.now() - started) / 1000).toFixed(0);
   say(
-    `test:vm: ${chosen.length} boots, ${passed} passed in the guests, ${witnessed} transfers confirmed by the witness, ${seconds} s`,
+    `test:vm: ${chosen.length} boots, ${sum((r) => r.passed)} passed in the guests, ${sum((r) => r.witnessed)} transfers confirmed by the witness, ${seconds} s`,
   );
   for (const failure of failures) say(`FAILED ${failure}`);
   return failures.length === 0 ? 0 : 1;

@@ -72,8 +72,10 @@ export function describeGuest(plan: GuestPlan): Guest {
     if (serial !== drive.serial)
       throw new Error(`${drive.name}: ${drive.guestBdf} has serial ${serial}, not ${drive.serial}`);
     const entries = list(`${sysfs}/nvme/${kernelName}`);
-    const byNumber = (a: string, b: string) => Number(a.replace(/^.*n/, '')) - Number(b.replace(/^.*n/, ''));
-    const disks = entries.filter((entry) => /^nvme\d+n\d+$/.test(entry)).sort(byNumber);
+    // Not by name: Linux looks for namespaces in parallel, and numbers them as it finds them.
+    const nsid = (entry: string) => Number(read(`/sys/block/${entry.replace(/^ng/, 'nvme')}/nsid`));
+    const byNsid = (a: string, b: string) => nsid(a) - nsid(b);
+    const disks = entries.filter((entry) => /^nvme\d+n\d+$/.test(entry)).sort(byNsid);
     const bar = read(`${sysfs}/resource`)?.split('\n')[2]?.split(' ') ?? [];
     const [start, end] = [Number(bar[0]), Number(bar[1])];
     const allocate = list(`${sysfs}/p2pmem`).includes('allocate') ? `${sysfs}/p2pmem/allocate` : null;
@@ -86,7 +88,7 @@ export function describeGuest(plan: GuestPlan): Guest {
       disks: disks.map((disk) => `/dev/${disk}`),
       chars: entries
         .filter((entry) => /^ng\d+n\d+$/.test(entry))
-        .sort(byNumber)
+        .sort(byNsid)
         .map((entry) => `/dev/${entry}`),
       size: Number(read(`/sys/block/${disks[0]}/size`) ?? 0) * 512,
       blockSize: Number(read(`/sys/block/${disks[0]}/queue/logical_block_size`) ?? 512),
@@ -152,10 +154,17 @@ export function sh(command: string): { readonly status: number | null; readonly 
 }
 
 /** `/tools/bin/copy`: bytes and seconds, or the errno it failed with. */
-export function copyInC(source: string, destination: string, memory: string, bytes: number, chunk: number) {
+export function copyInC(
+  source: string,
+  destination: string,
+  memory: string,
+  bytes: number,
+  chunk: number,
+  threads = 1,
+) {
   const { status, stdout, stderr } = spawnSync(
     '/tools/bin/copy',
-    [source, destination, memory, String(bytes), String(chunk)],
+    [source, destination, memory, String(bytes), String(chunk), String(threads)],
     {
       encoding: 'utf8',
     },

@@ -9,13 +9,8 @@ import { describeGuest, setAcsControl } from './guest.js';
 
 const say = (line: string) => writeSync(1, `${line}\n`);
 
-async function runFile({
-  file,
-  args,
-  nodeFlags,
-  limitSeconds,
-}: GuestPlan['tests'][number]): Promise<string | null> {
-  const child = spawn(process.execPath, [...nodeFlags, '--enable-source-maps', `/repo/${file}`, ...args], {
+async function runFile({ file, args, limitSeconds }: GuestPlan['tests'][number]): Promise<string | null> {
+  const child = spawn(process.execPath, [`/repo/${file}`, ...args], {
     cwd: '/tmp',
     // tap gives up on a test after 30 s by itself, which is short under software emulation.
     env: { ...process.env, TAP: '1', TAP_TIMEOUT: String(limitSeconds), P2PDMA_VM_GUEST: '1' },
