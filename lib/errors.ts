@@ -1,72 +1,192 @@
 import * as E from './errno.js';
 
+/** What an error code means, and what to do about it in general. */
+export interface ErrorAdvice {
+  /** Why a call ends with it. */
+  readonly cause: string;
+  /** What helps; an error's own `hint` may say it more precisely. */
+  readonly remedy: string;
+}
+
 /**
- * Every code a P2pdmaError can carry, each with what it means and what to do in general. A closed set:
- * callers may switch over it. Kernel results keep the kernel's names (as `node:fs` errors do), bad
- * arguments keep Node's, the rest are ours.
+ * Every code a P2pdmaError can carry, with its cause and remedy. A closed set: callers may switch over it. Kernel
+ * results keep the kernel's names (as `node:fs` errors do), bad arguments keep Node's, the rest are ours.
  */
 export const ERROR_CODES = {
   // Bad arguments: Node's own codes, so that code written for node:fs keeps working.
-  ERR_INVALID_ARG_TYPE: 'Pass the type that the message names.',
-  ERR_INVALID_ARG_VALUE: 'Pass one of the values that the message names.',
-  ERR_OUT_OF_RANGE: 'Pass a value inside the range that the message names.',
-  ERR_STREAM_DESTROYED: 'The stream, target or system was closed; open a new one.',
-  ABORT_ERR: 'The AbortSignal given in the options was aborted.',
+  ERR_INVALID_ARG_TYPE: {
+    cause: 'An argument or option has another type than it takes.',
+    remedy: 'Pass the type that the message names.',
+  },
+  ERR_INVALID_ARG_VALUE: {
+    cause: 'An argument or option is none of what it may be, or contradicts another.',
+    remedy: 'Pass one of the values that the message names.',
+  },
+  ERR_OUT_OF_RANGE: {
+    cause: 'A number lies outside the range that it may have here.',
+    remedy: 'Pass a value inside the range that the message names.',
+  },
+  ERR_STREAM_DESTROYED: {
+    cause: 'The stream, target or system was closed before this was asked of it.',
+    remedy: 'Open a new one.',
+  },
+  ABORT_ERR: {
+    cause: 'The AbortSignal given in the options was aborted.',
+    remedy: 'Nothing to mend; the error’s cause is the signal’s reason.',
+  },
 
   // The kernel's answers, by the name of their errno.
-  EPERM: 'Run with the needed capability, or as root.',
-  ENOENT: 'Check the name; `p2pdma list` shows the namespaces there are.',
-  EIO: 'The drive reported an error; see the status in the message and the kernel log.',
-  ENXIO: 'The device is gone or was never there.',
-  EBADF: 'The target is closed, or not open for this direction.',
-  EAGAIN: 'Try again.',
-  ENOMEM: 'The CMB pool is exhausted: use smaller or fewer chunks, or another provider.',
-  EACCES: 'Get access to the file that the message names (its group, or a udev rule), or run as root.',
-  EFAULT: 'The memory cannot be used for this: CMB memory cannot be pinned for long.',
-  EBUSY: 'The device is mounted or held by something else. Unmount it, or pass force if you are sure.',
-  EEXIST: 'The file exists; choose another name or other flags.',
-  ENODEV: 'The function has no peer-to-peer memory, or the device was removed.',
-  ENOTDIR: 'A part of the path is not a directory.',
-  EISDIR: 'Name a file or a device, not a directory.',
-  EINVAL: 'Align the address, offset and length as the message says.',
-  EMFILE: 'Too many open files: close some, or raise the limit.',
-  ENOTTY: 'The device does not know this ioctl: it is not an NVMe namespace.',
-  EFBIG: 'The file would become larger than its filesystem allows.',
-  ENOSPC: 'The destination is full.',
-  EROFS: 'The target is read-only.',
-  ERANGE: 'The value is outside what the device accepts.',
-  ENOSYS: 'This kernel does not have the call; choose another engine.',
-  ENODATA:
-    'The media could not deliver this block: it is damaged or was never written with valid protection.',
-  ETIME: 'The device did not answer in time.',
-  EILSEQ: 'The drive found the data or its protection information wrong.',
-  EOPNOTSUPP: 'The target cannot do this operation.',
-  ETIMEDOUT: 'The device did not answer in time; the controller was reset.',
-  EHWPOISON: 'The memory page failed in hardware and must not be used.',
-  ECANCELED: 'The transfer was cancelled.',
-  EREMOTEIO: 'This pair cannot do peer-to-peer DMA: `p2pdma explain` says why and what would help.',
+  EPERM: {
+    cause: 'The kernel wants a capability for this (raw commands, io_uring where it is restricted).',
+    remedy: 'Run with the needed capability, or as root.',
+  },
+  ENOENT: {
+    cause: 'There is no file, device or namespace of that name.',
+    remedy: 'Check the name; `p2pdma list` shows the namespaces there are.',
+  },
+  EIO: { cause: 'The drive reported an error.', remedy: 'See the status in the message and the kernel log.' },
+  ENXIO: {
+    cause: 'The device is gone or was never there, or the offset lies beyond it.',
+    remedy: 'Check that the drive is still there: `p2pdma list`.',
+  },
+  EBADF: {
+    cause: 'The target is closed, or not open for this direction.',
+    remedy: 'Open it again, for writing if it is to be written.',
+  },
+  EAGAIN: {
+    cause: 'The kernel had no room for the request, even after many tries.',
+    remedy: 'Try again, with fewer transfers in flight.',
+  },
+  ENOMEM: {
+    cause: 'The CMB pool is exhausted, or the machine’s memory.',
+    remedy: 'Use smaller or fewer chunks, or another provider.',
+  },
+  EACCES: {
+    cause: 'A file may not be opened: the device, or the provider’s p2pmem/allocate.',
+    remedy: 'Get access to the file that the message names (its group, or a udev rule), or run as root.',
+  },
+  EFAULT: {
+    cause: 'The memory cannot be used for this: it is gone, or is CMB memory that would be pinned for long.',
+    remedy: 'Use memory that is still mapped; for registered buffers, host memory.',
+  },
+  EBUSY: {
+    cause: 'The device is mounted or held by something else.',
+    remedy: 'Unmount it, or pass force if you are sure.',
+  },
+  EEXIST: { cause: 'The file exists, and was to be made.', remedy: 'Choose another name or other flags.' },
+  ENODEV: {
+    cause: 'The function has no peer-to-peer memory, or the device was removed.',
+    remedy: 'See `p2pdma list` for what has some.',
+  },
+  ENOTDIR: { cause: 'A part of the path is not a directory.', remedy: 'Check the path.' },
+  EISDIR: { cause: 'The path is a directory.', remedy: 'Name a file or a device.' },
+  EINVAL: {
+    cause: 'The device does not take this address, offset or length.',
+    remedy: 'Align them as the message says.',
+  },
+  EMFILE: { cause: 'Too many files are open.', remedy: 'Close some, or raise the limit (`ulimit -n`).' },
+  ENOTTY: {
+    cause: 'The device does not know this ioctl: it is not an NVMe namespace.',
+    remedy: 'Name an NVMe namespace or its generic device.',
+  },
+  EFBIG: {
+    cause: 'The file would become larger than its filesystem or a limit allows.',
+    remedy: 'Write less, or elsewhere.',
+  },
+  ENOSPC: {
+    cause: 'The destination is full, or ends before the data does.',
+    remedy: 'Make room, or copy less (`end`).',
+  },
+  EROFS: { cause: 'The target is read-only.', remedy: 'Remount it, or write elsewhere.' },
+  ERANGE: {
+    cause: 'The value is outside what the device accepts.',
+    remedy: 'Use a value that the device reports as possible.',
+  },
+  ENOSYS: { cause: 'This kernel does not have the call.', remedy: 'Choose another engine.' },
+  ENODATA: {
+    cause:
+      'The media could not deliver this block: it is damaged or was never written with valid protection.',
+    remedy: 'Restore the block from a copy; see the drive’s health log.',
+  },
+  ETIME: {
+    cause: 'The device did not answer in time.',
+    remedy: 'See the kernel log; the drive may need a reset.',
+  },
+  EILSEQ: {
+    cause: 'The drive found the data or its protection information wrong.',
+    remedy: 'Read it again; then treat the block as lost.',
+  },
+  EOPNOTSUPP: {
+    cause: 'The target cannot do this operation.',
+    remedy: 'Leave the option out that asks for it.',
+  },
+  ETIMEDOUT: {
+    cause: 'The device did not answer in time; the controller was reset.',
+    remedy: 'See the kernel log, and try again.',
+  },
+  EHWPOISON: {
+    cause: 'A page of memory failed in hardware.',
+    remedy: 'Do not use this memory; restart the machine soon.',
+  },
+  ECANCELED: {
+    cause: 'The transfer was cancelled, because its target or system was closed.',
+    remedy: 'Close after the last transfer.',
+  },
+  EREMOTEIO: {
+    cause: 'This pair cannot do peer-to-peer DMA.',
+    remedy: '`p2pdma explain` says why and what would help.',
+  },
 
   // Ours.
-  ERR_P2P_REQUIRED: 'Drop requireP2p to fall back to host memory, or mend what the message names.',
-  ERR_CHUNK_TOO_LARGE: 'Make the chunk (highWaterMark × queueDepth) fit the provider’s CMB.',
-  ERR_OVERLAP: 'Source and destination overlap; copy to another place.',
-  ERR_MACHINE_INVALID: 'Mend the machine description where the message points; the schema is in schema/.',
-  ERR_BACKEND_UNAVAILABLE: 'Use another backend, or mend what the message names.',
-  ERR_SHORT_TRANSFER:
-    'The device moved fewer bytes than asked and would not go on; it may have been removed.',
-  ERR_VERIFY_MISMATCH:
-    'The destination does not hold what was sent. Do not trust this route: copy with provider none.',
-  ERR_HOLDS_DATA:
-    'The destination holds what the message names. Confirm on a terminal, or pass --force if it may be destroyed.',
-  ERR_INCOMPLETE: 'Less was done than asked: look at the receipt, and copy again.',
-  ERR_JOURNAL_DAMAGED: 'The journal cannot be trusted: remove it and copy from the beginning.',
-  ERR_JOURNAL_MISMATCH:
-    'The journal belongs to another copy: name the one of this copy, or remove it to copy from the beginning.',
-  ERR_NOT_LENT: 'Only chunks that a stream lent may be released, and each only once.',
-  ERR_TARGET_CLOSED: 'Open the target again.',
-} as const;
+  ERR_P2P_REQUIRED: {
+    cause: 'Peer to peer was required, and is not possible here.',
+    remedy: 'Drop requireP2p to fall back to host memory, or mend what the message names.',
+  },
+  ERR_CHUNK_TOO_LARGE: {
+    cause: 'The chunks in flight do not fit the provider’s CMB.',
+    remedy: 'Make highWaterMark × queueDepth smaller.',
+  },
+  ERR_OVERLAP: {
+    cause: 'Source and destination overlap: what is to be read would be overwritten.',
+    remedy: 'Copy to another place.',
+  },
+  ERR_MACHINE_INVALID: {
+    cause: 'The machine description contradicts its schema or itself.',
+    remedy: 'Mend it where the message points; the schema is in schema/.',
+  },
+  ERR_BACKEND_UNAVAILABLE: {
+    cause: 'The backend cannot work here.',
+    remedy: 'Use another backend, or mend what the message names.',
+  },
+  ERR_SHORT_TRANSFER: {
+    cause: 'The device moved fewer bytes than asked and would not go on; it may have been removed.',
+    remedy: 'Check that the drive is still there; what was moved is in the receipt.',
+  },
+  ERR_VERIFY_MISMATCH: {
+    cause: 'The destination does not hold what was sent.',
+    remedy: 'Do not trust this route: copy with provider none.',
+  },
+  ERR_HOLDS_DATA: {
+    cause: 'The destination holds what the message names.',
+    remedy: 'Confirm on a terminal, or pass --force if it may be destroyed.',
+  },
+  ERR_INCOMPLETE: { cause: 'Less was done than asked.', remedy: 'Look at the receipt, and copy again.' },
+  ERR_JOURNAL_DAMAGED: {
+    cause: 'The journal cannot be trusted: its lines do not add up.',
+    remedy: 'Remove it and copy from the beginning.',
+  },
+  ERR_JOURNAL_MISMATCH: {
+    cause: 'The journal belongs to another copy.',
+    remedy: 'Name the one of this copy, or remove it to copy from the beginning.',
+  },
+  ERR_NOT_LENT: {
+    cause: 'What was released is no chunk that a stream lent, or was released before.',
+    remedy: 'Release only lent chunks, each once.',
+  },
+  ERR_TARGET_CLOSED: { cause: 'The target was closed.', remedy: 'Open it again.' },
+} as const satisfies Record<string, ErrorAdvice>;
 
-/** The codes of this package, each with its advice in `ERROR_CODES`. */
+/** The codes of this package; `ERROR_CODES` has the cause and remedy of each. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 export interface P2pdmaErrorOptions {
@@ -78,7 +198,7 @@ export interface P2pdmaErrorOptions {
   path?: string | undefined;
   /** Where in it, in bytes: the transfer that failed began there, or the first byte that differs is there. */
   offset?: number | undefined;
-  /** What to do next; default: the code's general advice. */
+  /** What to do next; default: the code's general remedy. */
   hint?: string | undefined;
   cause?: unknown;
 }
@@ -108,7 +228,7 @@ export class P2pdmaError extends Error {
     if (options.syscall !== undefined) this.syscall = options.syscall;
     if (options.path !== undefined) this.path = options.path;
     if (options.offset !== undefined) this.offset = options.offset;
-    this.hint = options.hint ?? ERROR_CODES[code];
+    this.hint = options.hint ?? ERROR_CODES[code].remedy;
   }
 }
 

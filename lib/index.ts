@@ -36,7 +36,7 @@ export {
   type FindingLevel,
   type Unchecked,
 } from './doctor.js';
-export { ERROR_CODES, type ErrorCode, P2pdmaError } from './errors.js';
+export { ERROR_CODES, type ErrorAdvice, type ErrorCode, P2pdmaError } from './errors.js';
 export { type DistanceRule, type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export {

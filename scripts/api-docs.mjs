@@ -69,7 +69,7 @@ const CHAPTERS = {
     ...['Metrics', 'PoolUse', 'P2pmemUse', 'METRICS_CHANNEL', 'MetricsEvent'],
     ...['prometheusMetrics', 'PrometheusOptions', 'PromClient', 'TraceEvent', 'TRACE_CHANNEL'],
   ],
-  Errors: ['P2pdmaError', 'ErrorCode', 'ERROR_CODES'],
+  Errors: ['P2pdmaError', 'ErrorCode', 'ERROR_CODES', 'ErrorAdvice'],
 };
 
 /** Options that are described in their table (lib/streams/options.ts), which help and validation use too. */
@@ -168,7 +168,7 @@ function hide(project) {
       project.removeReflection(reflection);
   // docs/errors.md lists them.
   const code = project.getChildByName(['ErrorCode']);
-  project.getChildByName(['ERROR_CODES']).type = new UnknownType('Readonly<Record<ErrorCode, string>>');
+  project.getChildByName(['ERROR_CODES']).type = new UnknownType('Readonly<Record<ErrorCode, ErrorAdvice>>');
   project.getChildByName(['P2pdmaError', 'code']).type = ReferenceType.createResolvedReference(
     'ErrorCode',
     code,

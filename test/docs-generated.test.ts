@@ -41,7 +41,9 @@ t.test('api.md: every public name, with a comment, and nothing of this computer'
 });
 
 t.test('errors.md: every code', async (t) => {
-  const rows = Object.entries(ERROR_CODES).map(([code, advice]) => `| \`${code}\` | ${advice} |`);
+  const rows = Object.entries(ERROR_CODES).map(
+    ([code, { cause, remedy }]) => `| \`${code}\` | ${cause} | ${remedy} |`,
+  );
   current(
     t,
     'errors.md',
@@ -51,8 +53,8 @@ t.test('errors.md: every code', async (t) => {
       'Every error is a `P2pdmaError`: `code` is stable, `message` says what happened to what, `hint` what to do next, `errno`,',
       '`syscall` and `path` are there where the kernel gave them. Kernel results keep the kernel’s names, bad arguments Node’s.',
       '',
-      '| code | what to do |',
-      '|---|---|',
+      '| code | what it means | what to do |',
+      '|---|---|---|',
       ...rows,
       '',
     ].join('\n'),
