@@ -230,8 +230,9 @@ export class System {
   }
 
   /** This machine as JSON that the emulator can run; without serial numbers unless they are asked for. */
-  snapshot(options: SnapshotOptions = {}): unknown {
-    return this.#context.backend.snapshot(parseOptions(snapshotOptions, options) as SnapshotOptions);
+  snapshot(options: SnapshotOptions = {}): Record<string, unknown> {
+    const wanted = parseOptions(snapshotOptions, options) as SnapshotOptions;
+    return this.#context.backend.snapshot(wanted) as Record<string, unknown>;
   }
 
   /** For this package's own functions. @internal */

@@ -608,3 +608,51 @@ t.test('openSystem', async (t) => {
     checkError(t, error, { code, message }, JSON.stringify(options));
   }
 });
+
+t.test('what node:fs takes and a stream here does not: the hint says what takes its place', async (t) => {
+  await using system = await openSystem({ machine: machine() });
+  const hints: [() => unknown, string, RegExp][] = [
+    [() => system.createReadStream('nvme0n1', 'utf8' as never), 'ERR_INVALID_ARG_TYPE', /setEncoding/],
+    [
+      () => system.createReadStream('nvme0n1', { encoding: 'utf8' } as never),
+      'ERR_INVALID_ARG_VALUE',
+      /setEncoding/,
+    ],
+    [() => system.createReadStream('nvme0n1', { fd: 3 } as never), 'ERR_INVALID_ARG_VALUE', /path/],
+    [() => system.createWriteStream('nvme1n1', { mode: 0o600 } as never), 'ERR_INVALID_ARG_VALUE', /chmod/],
+    [
+      () => system.createWriteStream('nvme1n1', { flags: 'a' } as never),
+      'ERR_INVALID_ARG_VALUE',
+      /no appending.*'r\+'/,
+    ],
+    [
+      () => system.createWriteStream('nvme1n1', { flags: 'constructor' } as never),
+      'ERR_INVALID_ARG_VALUE',
+      /message names/,
+    ],
+  ];
+  for (const [ask, code, hint] of hints) {
+    try {
+      ask();
+      t.fail('not refused');
+    } catch (error) {
+      t.match(error, { code, hint });
+    }
+  }
+});
+
+t.test('listeners have types: this compiles', async (t) => {
+  await using system = await openSystem({ machine: machine() });
+  const reader = system.createReadStream('nvme0n1', { end: 4095 });
+  let bytes = 0;
+  reader.on('data', (chunk) => {
+    bytes += chunk.length;
+  });
+  reader.on('error', ({ message }) => t.fail(message));
+  reader.once('close', () => {});
+  await finished(reader);
+  t.equal(bytes, 4096);
+  const described = system.snapshot();
+  described.faults = [];
+  t.equal(described.name, 'two drives');
+});

@@ -146,16 +146,37 @@ function description(type: z.ZodType): string {
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE
  */
 export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
+  if (typeof value === 'string') {
+    // node:fs takes an encoding in this place.
+    throw new P2pdmaError('ERR_INVALID_ARG_TYPE', `options: expected an object (received ${show(value)})`, {
+      hint: ELSEWHERE.get('encoding'),
+    });
+  }
   const result = table.safeParse(value ?? {}, { reportInput: true });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw optionError(issue, table instanceof z.ZodObject ? Object.keys(table.shape) : []);
 }
 
+/** Options of node:fs that are none here, and what takes their place. */
+const ELSEWHERE = new Map([
+  ['encoding', 'Chunks are bytes: call stream.setEncoding(), or decode what comes out.'],
+  ['fd', 'Pass a path, or a target from system.target().'],
+  ['fs', 'I/O goes to the device itself: there is no fs to put in its place.'],
+  ['mode', 'A new file gets 0o666 less the umask; change it with fs.chmod.'],
+]);
+
+/** Flags of node:fs that are none here. */
+const FLAGS = new Map([
+  ['a', "There is no appending; 'r+' with start at the file's size does it."],
+  ['a+', "There is no appending; 'r+' with start at the file's size does it."],
+  ['w+', "A writer does not read: 'w'."],
+]);
+
 function optionError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2pdmaError {
   const name = issue.path.join('.') || 'options';
   if (issue.code === 'unrecognized_keys') {
-    const meant = didYouMean(issue.keys[0]!, known);
+    const meant = ELSEWHERE.get(issue.keys[0]!) ?? didYouMean(issue.keys[0]!, known);
     return new P2pdmaError('ERR_INVALID_ARG_VALUE', `unknown option '${issue.keys.join("', '")}'`, {
       hint: meant === '' ? undefined : meant,
     });
@@ -171,9 +192,13 @@ function optionError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2
         ? 'ERR_INVALID_ARG_TYPE'
         : 'ERR_INVALID_ARG_VALUE';
   const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
-  const meant = typeof issue.input === 'string' ? didYouMean(issue.input, choices) : '';
+  // A flag that is near may destroy what was to be kept.
+  const meant =
+    name === 'flags' || typeof issue.input !== 'string'
+      ? FLAGS.get(String(issue.input))
+      : didYouMean(issue.input, choices);
   return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${show(issue.input)})`, {
-    hint: meant === '' ? undefined : meant,
+    hint: meant || undefined,
   });
 }
 

@@ -179,14 +179,23 @@ export class P2pReadStream extends Readable implements Metered {
   }
 
   /** As in Node. Whoever listens for data gets ordinary Buffers that it may keep. */
+  override on(event: 'data', listener: (chunk: Buffer) => void): this;
+  override on(event: 'error', listener: (error: Error) => void): this;
+  override on(event: 'open', listener: (name: string) => void): this;
+  // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
+  override on(event: string | symbol, listener: (...args: any[]) => void): this;
   override on(event: string | symbol, listener: (...args: never[]) => void): this {
     // A consumer that joins while a lent chunk waits in the buffer will see that chunk and may keep it.
     if (event === 'data' || event === 'readable') this.#retireBuffered();
     return super.on(event, listener as (...args: unknown[]) => void);
   }
 
+  override addListener(event: 'data', listener: (chunk: Buffer) => void): this;
+  override addListener(event: 'error', listener: (error: Error) => void): this;
+  // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
+  override addListener(event: string | symbol, listener: (...args: any[]) => void): this;
   override addListener(event: string | symbol, listener: (...args: never[]) => void): this {
-    return this.on(event, listener);
+    return this.on(event, listener as () => void);
   }
 
   override _construct(callback: (error?: Error | null) => void): void {

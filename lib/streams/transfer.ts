@@ -97,7 +97,8 @@ function hintFor(errno: number, op: 'read' | 'write', kind: BlockTarget['kind'])
   if (errno === -EIO) return `The drive could not ${op} these blocks: check its health and the kernel log.`;
   // Whoever submits keeps within the size, so it is the size that changed.
   if (errno === -ENOSPC && kind !== 'file') return GONE;
-  if (errno === -EFAULT) return 'Was the drive removed whose CMB the data goes through?';
+  if (errno === -EFAULT)
+    return 'The memory is not mapped any more: was the drive removed whose CMB it is, or does the chunk belong to another system?';
   return undefined;
 }
 
