@@ -24,7 +24,9 @@ export const EFBIG = 27;
 export const ENOSPC = 28;
 export const EROFS = 30;
 export const ERANGE = 34;
+export const ENAMETOOLONG = 36;
 export const ENOSYS = 38;
+export const ELOOP = 40;
 export const EBADE = 52;
 export const ENODATA = 61;
 export const ETIME = 62;
@@ -59,7 +61,9 @@ const names = new Map<number, string>([
   [ENOSPC, 'ENOSPC'],
   [EROFS, 'EROFS'],
   [ERANGE, 'ERANGE'],
+  [ENAMETOOLONG, 'ENAMETOOLONG'],
   [ENOSYS, 'ENOSYS'],
+  [ELOOP, 'ELOOP'],
   [EBADE, 'EBADE'],
   [ENODATA, 'ENODATA'],
   [ETIME, 'ETIME'],

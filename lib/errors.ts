@@ -63,7 +63,8 @@ export const ERROR_CODES = {
   },
   EACCES: {
     cause: 'A file may not be opened: the device, or the provider’s p2pmem/allocate.',
-    remedy: 'Get access to the file that the message names (its group, or a udev rule), or run as root.',
+    remedy:
+      'Run as the owner of the file that the message names, or as root; a device may be given to a group.',
   },
   EFAULT: {
     cause: 'The memory cannot be used for this: it is gone, or is CMB memory that would be pinned for long.',
@@ -97,10 +98,21 @@ export const ERROR_CODES = {
     cause: 'The destination is full, or ends before the data does.',
     remedy: 'Make room, or copy less (`end`).',
   },
-  EROFS: { cause: 'The target is read-only.', remedy: 'Remount it, or write elsewhere.' },
+  EROFS: {
+    cause: 'The target is read-only.',
+    remedy: 'Make it writable (a device: `blockdev --setrw`; a filesystem: remount it), or write elsewhere.',
+  },
   ERANGE: {
     cause: 'The value is outside what the device accepts.',
     remedy: 'Use a value that the device reports as possible.',
+  },
+  ENAMETOOLONG: {
+    cause: 'A name in the path, or the whole path, is longer than the filesystem takes.',
+    remedy: 'Use a shorter one.',
+  },
+  ELOOP: {
+    cause: 'The path leads through symbolic links that point at each other.',
+    remedy: 'Mend the links: `namei` shows them.',
   },
   ENOSYS: { cause: 'This kernel does not have the call.', remedy: 'Choose another engine.' },
   ENODATA: {
@@ -276,6 +288,8 @@ const errnoText: Record<string, string> = {
   ENOSPC: 'no space left on device',
   EROFS: 'read-only',
   ERANGE: 'out of range',
+  ENAMETOOLONG: 'name too long',
+  ELOOP: 'too many symbolic links',
   ENOSYS: 'not implemented by this kernel',
   ENODATA: 'unrecoverable media error',
   ETIME: 'timer expired',

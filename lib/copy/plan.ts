@@ -7,7 +7,8 @@ import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { assertNoDeviceName, type BlockTarget, type Foreseen } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
-import { EROFS } from '../errno.js';
+import { accessHint, readOnlyHint } from '../backend/what-is.js';
+import { EACCES, EROFS } from '../errno.js';
 import { type ErrorCode, errnoError, P2pdmaError } from '../errors.js';
 import type { StreamContext } from '../streams/context.js';
 import { type CopyOptions, checkCopy } from '../streams/copy.js';
@@ -252,13 +253,14 @@ async function planDestination(
   } else if (seen.kind !== 'file' && will.inUse !== null && !force) {
     problem = new P2pdmaError('EBUSY', `EBUSY: device or resource busy, open '${seen.path}': ${will.inUse}`);
   } else if (will.readOnly) {
-    problem = errnoError(-EROFS, 'open', seen.path);
+    const hint = context.backend.name === 'native' ? { hint: readOnlyHint(seen.path) } : {};
+    problem = errnoError(-EROFS, 'open', seen.path, hint);
   } else if (seen.kind === 'file' && flags === 'wx') {
     problem = new P2pdmaError('EEXIST', `EEXIST: file already exists, open '${seen.path}'`);
   } else if (seen.kind === 'file') {
     problem = await access(seen.path, constants.W_OK).then(
       () => null,
-      () => new P2pdmaError('EACCES', `EACCES: permission denied, open '${seen.path}'`),
+      (error: NodeJS.ErrnoException) => notWritable(error, 'open', seen.path),
     );
   }
   return { planned, problem: problem === null ? null : problemOf(problem), dmaAlignment: seen.dmaAlignment };
@@ -278,11 +280,16 @@ async function mayCreate({ backend }: StreamContext, path: string): Promise<P2pd
       hint: `Make the directory '${folder}' first; of devices, \`p2pdma list\` shows those there are.`,
     });
   }
-  const writable = await access(folder, constants.W_OK | constants.X_OK).then(
-    () => true,
-    () => false,
+  return access(folder, constants.W_OK | constants.X_OK).then(
+    () => null,
+    (error: NodeJS.ErrnoException) => notWritable(error, 'create', path),
   );
-  return writable ? null : new P2pdmaError('EACCES', `EACCES: permission denied, create '${path}'`, { path });
+}
+
+function notWritable({ code }: NodeJS.ErrnoException, syscall: string, path: string): P2pdmaError {
+  return code === 'EROFS'
+    ? errnoError(-EROFS, syscall, path, { hint: readOnlyHint(path) })
+    : errnoError(-EACCES, syscall, path, { hint: accessHint(path) });
 }
 
 /** What a target holds, read through host memory. */

@@ -2,7 +2,7 @@
  * The emulated machine as the streams see it, and the doors that only tests and curious people use: the char devices,
  * faults, the hardware itself.
  */
-import { stat } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import { EBUSY, EINVAL, EIO, EISDIR, ENODEV, ENOENT, EROFS } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
@@ -28,6 +28,7 @@ import {
 import type { Topology } from '../topology.js';
 import { EmulatorMemory } from './emulator-memory.js';
 import { EmulatorTarget } from './emulator-target.js';
+import { notCopyable, notEmpty, statOrNull } from '../what-is.js';
 import type { Fault, Machine } from './machine.js';
 import { madeUpSerial } from './machine-layout.js';
 import { FileStore } from './namespace-store.js';
@@ -192,7 +193,7 @@ export class EmulatorBackend implements Backend {
     const path = resolvePath(file);
     const write = options.write ?? false;
     assertNoDeviceName(file, this.controllers, { create: write && options.create === true });
-    await assertOrdinary(path);
+    assertOrdinary(path, write);
     const drive = this.#chooseDrive(write, options.controller);
     const { driver, hardware } = drive;
     const blockSize = driver.ctrl.namespaces[0]?.limits.logicalBlockSize ?? 512;
@@ -371,11 +372,32 @@ export class EmulatorBackend implements Backend {
 }
 
 /** Only files (and /dev/null and its like) go on an emulated drive, never the computer's own disks. */
-async function assertOrdinary(path: string): Promise<void> {
-  const found = await stat(path).catch(() => null);
-  if (found === null || found.isFile() || found.isCharacterDevice()) return;
+function assertOrdinary(path: string, write: boolean): void {
+  const found = statOrNull(path);
+  if (found === null) return;
+  if (found.isFile()) {
+    const made = write || found.size > 0 ? null : notEmpty(path, null, () => readsByte(path));
+    if (made !== null) throw made;
+    return;
+  }
+  const refused = notCopyable(path, found);
+  if (refused !== null) throw refused;
   if (found.isDirectory()) throw errnoError(EISDIR, 'open', path);
   throw errnoError(EINVAL, 'open', path, {
-    hint: 'The emulator takes namespaces of its own machine and ordinary files, not block devices, pipes or sockets.',
+    hint: 'The emulator takes namespaces of its own machine and ordinary files, not block devices.',
   });
+}
+
+/** Of a file of size 0: is there a byte all the same? */
+function readsByte(path: string): boolean {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    try {
+      return readSync(fd, new Uint8Array(1), 0, 1, 0) === 1 && fstatSync(fd).size === 0;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
+  }
 }

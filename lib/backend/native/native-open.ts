@@ -2,10 +2,11 @@
  * Opening a block device or file for the native backend: exclusively if a device is to be written, with
  * O_DIRECT wherever the filesystem has it, and finding out what transfers must look like.
  */
-import { constants, statSync } from 'node:fs';
+import { constants, fstatSync, readSync } from 'node:fs';
 import { EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../../errno.js';
 import { P2pdmaError } from '../../errors.js';
 import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend.js';
+import { notCopyable, notEmpty, statOrNull } from '../what-is.js';
 import type { Addon, FileStat } from './addon.js';
 import { accessHint, nativeError } from './native-error.js';
 import type { BlockInfo } from './sysfs.js';
@@ -34,7 +35,10 @@ export async function openPath(
   info: BlockInfo | null,
 ): Promise<Opened> {
   const write = options.write === true;
-  const isDevice = statSync(path, { throwIfNoEntry: false })?.isBlockDevice() === true;
+  const there = statOrNull(path);
+  const refused = there === null ? null : notCopyable(path, there);
+  if (refused !== null) throw refused;
+  const isDevice = there?.isBlockDevice() === true;
   const fd = isDevice
     ? await openDevice(addon, path, write, options.force === true, info)
     : openFile(addon, path, write, options);
@@ -66,7 +70,9 @@ async function openDevice(
     fd = addon.openFile(path, flags, 0);
   }
   if (fd >= 0) return fd;
-  if (write && fd === -EACCES && info?.readOnly === true) throw nativeError(-EROFS, 'open', path);
+  if (write && fd === -EACCES && info?.readOnly === true) {
+    throw nativeError(-EROFS, 'open', path, accessHint(-EROFS, path));
+  }
   throw nativeError(fd, 'open', path, deviceHint(fd, path, info));
 }
 
@@ -144,6 +150,10 @@ function file(
   stat: FileStat,
   info: BlockInfo | null,
 ): Opened {
+  if (!write && stat.size === 0) {
+    const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(fd));
+    if (made !== null) throw made;
+  }
   const fileSystem = info?.fileSystem ?? 'its filesystem';
   let buffered: string | null = null;
   if (MEMORY_FILE_SYSTEMS.has(fileSystem)) {
@@ -179,4 +189,13 @@ function file(
     buffered,
     dioKnown: stat.dioMemAlign > 0,
   };
+}
+
+/** Of a file of size 0: it has a byte all the same, and did not just grow. */
+function holdsByte(fd: number): boolean {
+  try {
+    return readSync(fd, new Uint8Array(1), 0, 1, 0) === 1 && fstatSync(fd).size === 0;
+  } catch {
+    return false;
+  }
 }
