@@ -1,5 +1,6 @@
-// After tsc: what it leaves undone. The command is executable; what was compiled from a source that is gone goes too,
-// or it would still be tested and packed.
+// After tsc: what it leaves undone. The command is executable, and stands where npx looks first: else each `npx p2pdma`
+// here would install the folder into npm's cache, and two at a time would get into each other's way. What was compiled
+// from a source that is gone goes, or it would still be tested and packed.
 'use strict';
 
 const fs = require('node:fs');
@@ -9,7 +10,15 @@ const root = path.join(__dirname, '..');
 const dist = path.join(root, 'dist');
 const compiled = /\.(d\.ts|js|js\.map)$/;
 
-fs.chmodSync(path.join(dist, 'lib/cli/main.js'), 0o755);
+const command = path.join(dist, 'lib/cli/main.js');
+fs.chmodSync(command, 0o755);
+const bin = path.join(root, 'node_modules/.bin');
+if (process.platform !== 'win32' && fs.existsSync(bin)) {
+  const link = path.join(bin, 'p2pdma');
+  const made = `${link}-${process.pid}`;
+  fs.symlinkSync(path.relative(bin, command), made);
+  fs.renameSync(made, link);
+}
 for (const folder of ['lib', 'test', 'examples', 'bench']) {
   for (const name of fs.readdirSync(path.join(dist, folder), { recursive: true })) {
     const source = path.join(root, folder, name.replace(compiled, '.ts'));
