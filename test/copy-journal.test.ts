@@ -3,17 +3,20 @@ import {
   appendFileSync,
   copyFileSync,
   existsSync,
+  linkSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import t from 'tap';
 import { Journal } from '../lib/copy/journal.js';
 import { openSystem, type PipelineOptions, planCopy, type Receipt, type System } from '../lib/index.js';
@@ -350,4 +353,44 @@ t.test('odd cases: nothing to copy, wx, streams, a journal in use', async (t) =>
     });
     t.notOk(existsSync(journal));
   });
+});
+
+t.test('a journal that is an end of the copy: refused before anything is written or removed', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const there = (name: string) => readFileSync(file(name), 'latin1');
+  writeFileSync(file('a.img'), 'precious source');
+  writeFileSync(file('old.img'), 'old');
+  linkSync(file('old.img'), file('hard.img'));
+  symlinkSync('old.img', file('soft.img'));
+  symlinkSync('k.img', file('dangling.img'));
+  mkdirSync(file('d'));
+  for (const [to, journal] of [
+    ['k.img', file('k.img')],
+    ['k.img', `${folder}/d/../k.img`],
+    ['k.img', file('dangling.img')],
+    ['dangling.img', file('k.img')],
+    ['k.img', relative('.', file('k.img'))],
+    ['old.img', file('hard.img')],
+    ['old.img', file('soft.img')],
+    ['k.img', file('a.img')],
+  ] as const) {
+    const wanted = { code: 'ERR_OVERLAP', message: /journal '.*img' is the (source|destination) '.*img'/ };
+    await t.rejects(system.pipeline(file('a.img'), file(to), { journal }), wanted, `${to} ${journal}`);
+    await t.rejects(planCopy(file('a.img'), file(to), { system, journal }), wanted, 'nor planned');
+  }
+  t.notOk(existsSync(file('k.img')));
+  t.equal(there('a.img'), 'precious source');
+  t.equal(there('old.img'), 'old');
+  await system.close();
+});
+
+t.test('only what begins as a journal may be removed', async (t) => {
+  const hint = async (path: string) => (await Journal.read(path).catch((error) => error)).hint;
+  writeFileSync(file('none'), 'hello');
+  writeFileSync(file('was'), 'p2pdma-journal 1 {"torn');
+  writeFileSync(file('later'), 'p2pdma-journal 2 {}\n');
+  for (const path of [file('none'), folder, '/dev/null']) {
+    t.match(await hint(path), /^Name another file for the journal/, path);
+  }
+  for (const name of ['was', 'later']) t.match(await hint(file(name)), /^Remove it/, name);
 });

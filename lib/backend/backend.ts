@@ -3,8 +3,8 @@
  * emulated hardware (emulator). Four small tables (topology, memory, target, passthrough) and
  * the object that carries them. Everything here is about *one process's* use of a machine.
  */
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { ENOENT } from '../errno.js';
 import { errnoError } from '../errors.js';
 import { didYouMean } from '../nearest.js';
@@ -273,6 +273,18 @@ export interface Foreseen {
   readonly identity: string | null;
 }
 
+/** Where bytes of a target lie, as bytes of what is under it: two targets that share some overlap. */
+export interface UnderlyingRange {
+  /** The same for all names of one file or device. */
+  readonly on: string;
+  /** For people: `'/dev/nvme0n1'`. */
+  readonly name: string;
+  readonly start: number;
+  readonly length: number;
+  /** Byte n of the target is byte `start` + n; otherwise all that is known is that its bytes are somewhere in there. */
+  readonly exact: boolean;
+}
+
 /** What a snapshot says of the machine it was taken of. */
 export interface SnapshotOptions {
   /** Keep the drives' serial numbers; default: leave them out. */
@@ -296,7 +308,47 @@ export interface Backend {
    * What opening it would give. `write`: as a destination, after `earlier` other destinations. A file need not exist yet.
    */
   foresee(nameOrPath: string, how: { readonly write: boolean; readonly earlier: number }): Foreseen;
+  /** The target itself, then what its bytes lie on, as far as is known. A file need not exist yet. */
+  underlying(nameOrPath: string): readonly UnderlyingRange[];
   close(): Promise<LeakReport>;
+}
+
+/** A file as what its bytes lie on, whatever it is called; one that is yet to be made by where it would be. */
+export function fileRange(path: string): UnderlyingRange {
+  const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
+  try {
+    const there = statSync(path, { bigint: true });
+    const on = there.isBlockDevice()
+      ? `device ${deviceNumber(there.rdev)}`
+      : `file ${there.dev}:${there.ino}`;
+    return { ...whole, on };
+  } catch {
+    return { ...whole, on: `file ${wouldBeAt(path, 0)}` };
+  }
+}
+
+/** As the kernel goes: links are followed before `..` is. */
+function wouldBeAt(path: string, links: number): string {
+  try {
+    const folder = realpathSync.native(dirname(path));
+    let link: string | null = null;
+    try {
+      link = readlinkSync(path);
+    } catch {
+      // Nothing is there.
+    }
+    if (link === null || links > 40) return join(folder, basename(path));
+    return wouldBeAt(link.startsWith('/') ? link : `${folder}/${link}`, links + 1);
+  } catch {
+    return resolve(path);
+  }
+}
+
+/** Linux's dev_t as stat gives it: 12 + 20 bits in the low half, the rest of both above. */
+export function deviceNumber(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn);
+  return `${major}:${BigInt.asUintN(32, minor)}`;
 }
 
 /** Find a controller by name (`nvme0`) or BDF. */

@@ -20,7 +20,8 @@ import { z } from 'zod';
 import { EISDIR } from '../errno.js';
 import { errnoError, P2pdmaError } from '../errors.js';
 
-const MAGIC = 'p2pdma-journal 1';
+const BEGINNING = 'p2pdma-journal ';
+const MAGIC = `${BEGINNING}1`;
 /** A journal grows by a line of some 60 bytes a second: this is a year. */
 const MAX_BYTES = 2 ** 31;
 
@@ -122,8 +123,9 @@ export class Journal {
     if (file === null) return null;
     try {
       const stat = await file.stat();
-      if (stat.isDirectory()) throw errnoError(EISDIR, 'open', path);
-      if (!stat.isFile()) throw damaged(path, 'it is not a regular file');
+      if (stat.isDirectory()) throw errnoError(EISDIR, 'open', path, { hint: ANOTHER });
+      if (!stat.isFile()) throw noJournal(path, 'it is not a regular file');
+      if (!(await beginsAsJournal(file))) throw noJournal(path, 'it is not a journal of p2pdma');
       if (stat.size > MAX_BYTES) throw damaged(path, `it is ${stat.size} bytes long`);
       const { session, ...parsed } = parse(path, await readFile(file));
       if (session !== null && isAlive(session)) {
@@ -206,7 +208,7 @@ function parse(path: string, bytes: Buffer): Parsed {
     const old = /^p2pdma-journal (\S+) /.exec(first);
     throw damaged(
       path,
-      old === null ? 'it is not a journal of p2pdma' : `its version is ${old[1]}, and 1 is known`,
+      old === null ? 'its first line is cut off' : `its version is ${old[1]}, and 1 is known`,
     );
   }
   const head = firstEnd < 0 ? null : readLine(first.slice(MAGIC.length - 1), header, null, 1);
@@ -251,6 +253,21 @@ function readLine<T extends z.ZodType>(
   const own = id ?? (json as { id?: unknown }).id;
   if (typeof own !== 'string' || checksum(own, id === null ? 0 : number, match[2]!) !== match[3]) return null;
   return table.safeParse(json).data ?? null;
+}
+
+/** Whether it was one once, whatever became of it: only then may it be removed. */
+async function beginsAsJournal(file: FileHandle): Promise<boolean> {
+  const { bytesRead, buffer } = await file.read(Buffer.alloc(BEGINNING.length), 0, BEGINNING.length, 0);
+  return buffer.toString('latin1', 0, bytesRead) === BEGINNING;
+}
+
+const ANOTHER = 'Name another file for the journal.';
+
+function noJournal(path: string, why: string): P2pdmaError {
+  return new P2pdmaError('ERR_JOURNAL_DAMAGED', `'${path}' cannot be the journal: ${why}`, {
+    path,
+    hint: ANOTHER,
+  });
 }
 
 function damaged(path: string, why: string): P2pdmaError {

@@ -14,7 +14,7 @@ import { resolve } from 'node:path';
 import type { BlockTarget } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import type { StreamContext } from '../streams/context.js';
-import { type CopyOptions, copy } from '../streams/copy.js';
+import { type CopyOptions, checkJournal, copy } from '../streams/copy.js';
 import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
 import type { OpenContext } from '../streams/paths.js';
@@ -50,6 +50,7 @@ async function prepare(
   options: CopyOptions,
   path: string,
 ) {
+  await checkJournal(open, source, destinations, path);
   const kept = await Journal.read(path);
   // Files that the copy was to make may be there by now; once something was marked, they are.
   const flags = options.flags ?? 'w';
@@ -63,7 +64,7 @@ async function prepare(
 
 /**
  * Copy, or go on copying, with the journal at `journal`. It is removed when the copy is complete.
- * @throws P2pdmaError ERR_JOURNAL_DAMAGED, ERR_JOURNAL_MISMATCH (nothing was written then), and what copies throw
+ * @throws P2pdmaError ERR_OVERLAP, ERR_JOURNAL_DAMAGED, ERR_JOURNAL_MISMATCH (nothing was written then), and what copies throw
  */
 export async function resumableCopy(
   open: OpenContext,

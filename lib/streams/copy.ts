@@ -3,8 +3,9 @@
  * here, before a destination is opened; then the ends are opened and `run` does the work.
  */
 import type { Readable, Writable } from 'node:stream';
-import type { BlockTarget } from '../backend/backend.js';
+import { type BlockTarget, fileRange, type UnderlyingRange } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
+import type { StreamContext } from './context.js';
 import {
   copyOptions,
   type OnProgress,
@@ -14,15 +15,7 @@ import {
   type WriteStreamOptions,
   writeOptions,
 } from './options.js';
-import {
-  carefulSource,
-  identity,
-  isPath,
-  type OpenContext,
-  pathSource,
-  toPath,
-  writeFlags,
-} from './paths.js';
+import { carefulSource, isPath, type OpenContext, pathSource, toPath, writeFlags } from './paths.js';
 import { run } from './pipeline.js';
 import { P2pReadStream } from './read-stream.js';
 import type { Receipt } from './receipt.js';
@@ -130,9 +123,36 @@ function isStream(value: unknown, method?: 'read' | 'write'): value is Readable 
 /** An end before the copy. */
 interface Place {
   readonly path: string;
-  readonly kind: BlockTarget['kind'];
-  readonly size: number;
-  readonly same: string;
+  /** Null: it cannot be opened now. */
+  readonly target: Pick<BlockTarget, 'kind' | 'size'> | null;
+  /** Itself, then what is under it. */
+  readonly lies: readonly UnderlyingRange[];
+}
+
+type Span = readonly [from: number, behind: number];
+
+const ALL: Span = [0, Number.POSITIVE_INFINITY];
+
+async function contextOf(system: OpenContext, end: string | URL | Target): Promise<StreamContext> {
+  return end instanceof Target ? end.context : await system();
+}
+
+/** Look at an end. @throws P2pdmaError what opening it to be read throws, unless it `may` be missing */
+async function placeOf(system: OpenContext, end: string | URL | Target, may: boolean): Promise<Place> {
+  const context = await contextOf(system, end);
+  const path = end instanceof Target ? end.path : toPath(end);
+  const lies = context.backend.underlying(path);
+  if (end instanceof Target) return { path, target: end, lies };
+  try {
+    const target = await context.openTarget(path, {});
+    const { path: opened, kind, size } = target;
+    await context.closeTarget(target);
+    return { path: opened, target: { kind, size }, lies };
+  } catch (error) {
+    // Troubles with a destination come up again when it is opened to be written.
+    if (may && error instanceof P2pdmaError) return { path, target: null, lies };
+    throw error;
+  }
 }
 
 /** Do source and destinations lie apart, and do the destinations reach so far? */
@@ -142,55 +162,96 @@ async function checkPlaces(
   ends: readonly PipelineDestination[],
   options: CopyOptions,
 ): Promise<void> {
-  const probe = async (end: string | URL | Target): Promise<Place> => {
-    if (end instanceof Target) return place(end);
-    const context = await system();
-    const target = await context.openTarget(toPath(end), {});
-    try {
-      return await place(target);
-    } finally {
-      await context.closeTarget(target);
-    }
-  };
-  const from = isPath(source) || source instanceof Target ? await probe(source) : null;
+  const from = isPath(source) || source instanceof Target ? await placeOf(system, source, false) : null;
   const first = options.start ?? 0;
-  const bytes = Math.min((options.end ?? Number.POSITIVE_INFINITY) + 1, from?.size ?? 0) - first;
+  const end = Math.min((options.end ?? Number.POSITIVE_INFINITY) + 1, from?.target?.size ?? first);
   const to = options.destinationStart ?? 0;
-  const seen = new Set<string>();
-  for (const end of ends) {
-    if (!isPath(end) && !(end instanceof Target)) continue;
-    const there = await probe(end).catch((error: unknown) => {
-      // A file that is yet to be created overlaps nothing; other troubles come up again when it is opened to be written.
-      if (error instanceof P2pdmaError) return null;
-      throw error;
-    });
-    if (there === null) continue;
-    const { path, kind, size, same } = there;
-    if (seen.has(same)) {
+  const writes: Span = [to, from === null ? Number.POSITIVE_INFINITY : to + end - first];
+  const seen: { place: Place; span: Span }[] = [];
+  for (const other of ends) {
+    if (!isPath(other) && !(other instanceof Target)) continue;
+    const place = await placeOf(system, other, true);
+    const { path, target } = place;
+    const truncates = target?.kind === 'file' && isPath(other) && (options.flags ?? 'w') !== 'r+';
+    const span = truncates ? ALL : writes;
+    if (seen.some((earlier) => earlier.place.lies[0]!.on === place.lies[0]!.on)) {
       throw new P2pdmaError('ERR_OVERLAP', `'${path}' is named twice as a destination`, { path });
     }
-    seen.add(same);
-    if (kind !== 'file' && to > size) {
+    for (const earlier of seen) {
+      const shared = sharedBy(earlier.place, earlier.span, place, span);
+      if (shared === null) continue;
       throw new P2pdmaError(
-        'ERR_OUT_OF_RANGE',
-        `option destinationStart: ${to} is beyond the end of '${path}' (${size} bytes)`,
+        'ERR_OVERLAP',
+        `the destinations '${earlier.place.path}' and '${path}' overlap: both lie on '${shared}'`,
         { path },
       );
     }
-    if (same !== from?.same) continue;
-    const truncates = kind === 'file' && isPath(end) && (options.flags ?? 'w') !== 'r+';
-    if (truncates || (first < to + bytes && to < first + bytes)) {
-      const what = truncates
-        ? 'it would be truncated before it is read'
-        : `bytes ${first}…${first + bytes - 1} overlap ${to}…${to + bytes - 1}`;
-      const names = from.path === path ? `both '${path}'` : `one: '${from.path}' and '${path}'`;
-      throw new P2pdmaError('ERR_OVERLAP', `source and destination are ${names}, and ${what}`, { path });
+    seen.push({ place, span });
+    if (target !== null && target.kind !== 'file' && to > target.size) {
+      throw new P2pdmaError(
+        'ERR_OUT_OF_RANGE',
+        `option destinationStart: ${to} is beyond the end of '${path}' (${target.size} bytes)`,
+        { path },
+      );
     }
+    if (from === null) continue;
+    const shared = sharedBy(from, truncates ? ALL : [first, end], place, span);
+    if (shared === null) continue;
+    const what = truncates
+      ? 'it would be truncated before it is read'
+      : `bytes ${first}…${end - 1} overlap ${to}…${writes[1] - 1}`;
+    const one = from.lies[0]!.on === place.lies[0]!.on;
+    const names =
+      from.path === path
+        ? `are both '${path}'`
+        : one
+          ? `are one: '${from.path}' and '${path}'`
+          : `overlap: '${from.path}' and '${path}' both lie on '${shared}'`;
+    const why = one || truncates ? `, and ${what}` : '';
+    throw new P2pdmaError('ERR_OVERLAP', `source and destination ${names}${why}`, { path });
   }
 }
 
-async function place({ path, kind, size }: Pick<BlockTarget, 'path' | 'kind' | 'size'>): Promise<Place> {
-  return { path, kind, size, same: await identity({ path, kind }) };
+/** On what the two have bytes in common, or null. Neither's place in there known (two logical volumes): null. */
+function sharedBy(a: Place, ofA: Span, b: Place, ofB: Span): string | null {
+  for (const x of a.lies) {
+    for (const y of b.lies) {
+      if (x.on !== y.on || !(x.exact || y.exact)) continue;
+      const [xFrom, xBehind] = within(x, ofA);
+      const [yFrom, yBehind] = within(y, ofB);
+      if (xFrom < yBehind && yFrom < xBehind) return y.name;
+    }
+  }
+  return null;
+}
+
+function within({ start, length, exact }: UnderlyingRange, [from, behind]: Span): Span {
+  return exact ? [start + from, start + Math.min(behind, length)] : [start, start + length];
+}
+
+/**
+ * A journal is written before the first byte of the copy and removed behind its last: it must be no end of it.
+ * @throws P2pdmaError ERR_OVERLAP
+ */
+export async function checkJournal(
+  system: OpenContext,
+  source: string | URL,
+  destinations: readonly (string | URL)[],
+  journal: string,
+): Promise<void> {
+  const { backend } = await system();
+  const { on } = fileRange(journal);
+  for (const [i, end] of [source, ...destinations].entries()) {
+    const path = toPath(end);
+    const shared = backend.underlying(path).findIndex((range) => range.on === on);
+    if (shared < 0) continue;
+    const which = `${i === 0 ? 'source' : 'destination'} '${path}'`;
+    const how =
+      shared === 0
+        ? `the journal '${journal}' is the ${which}`
+        : `the ${which} lies on the journal '${journal}'`;
+    throw new P2pdmaError('ERR_OVERLAP', how, { path: journal, hint: 'Name another file for the journal.' });
+  }
 }
 
 async function openEnds(

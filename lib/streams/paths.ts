@@ -1,6 +1,6 @@
 import { stat, unlink } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { BlockTarget, OpenOptions } from '../backend/backend.js';
+import type { OpenOptions } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
 import type { WriteStreamOptions } from './options.js';
@@ -80,12 +80,4 @@ export function writeFlags(options: WriteStreamOptions = {}): OpenOptions {
     exclusive: flags === 'wx',
     truncate: flags !== 'r+',
   };
-}
-
-/** The same for two names of one file or device. */
-export async function identity({ path, kind }: Pick<BlockTarget, 'path' | 'kind'>): Promise<string> {
-  const there = await stat(path).catch(() => null);
-  if (kind === 'file' && there?.isFile()) return `file ${there.dev}:${there.ino}`;
-  if (kind !== 'file' && there?.isBlockDevice()) return `device ${there.rdev}`;
-  return path;
 }

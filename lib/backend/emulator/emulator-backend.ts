@@ -15,6 +15,7 @@ import {
   type Backend,
   type Controller,
   type Foreseen,
+  fileRange,
   findController,
   knownNamespaces,
   type LeakReport,
@@ -24,11 +25,12 @@ import {
   type PassthroughResult,
   type Place,
   type SnapshotOptions,
+  type UnderlyingRange,
 } from '../backend.js';
 import type { Topology } from '../topology.js';
+import { notCopyable, notEmpty, statOrNull } from '../what-is.js';
 import { EmulatorMemory } from './emulator-memory.js';
 import { EmulatorTarget } from './emulator-target.js';
-import { notCopyable, notEmpty, statOrNull } from '../what-is.js';
 import type { Fault, Machine } from './machine.js';
 import { madeUpSerial } from './machine-layout.js';
 import { FileStore } from './namespace-store.js';
@@ -46,6 +48,9 @@ export interface CharDevice {
   ioctl(command: PassthroughCommand): Promise<PassthroughResult>;
 }
 
+/** Machines so far: each has drives of its own. */
+let machines = 0;
+
 /** How long close() waits for what is in flight, in ms. */
 const CLOSE_GRACE = 1000;
 
@@ -54,6 +59,7 @@ export class EmulatorBackend implements Backend {
   readonly memory: EmulatorMemory;
   /** What runs behind this face. */
   readonly running: RunningMachine;
+  readonly #number = machines++;
   readonly #targets = new Set<EmulatorTarget>();
   /** Files put on a drive as a namespace; they are no namespaces to list. */
   readonly #files = new Map<NvmeNs, Drive>();
@@ -186,6 +192,20 @@ export class EmulatorBackend implements Backend {
     }
     const { driver } = this.#driveAt(write ? 1 + this.#nextDrive + earlier : 0);
     return { ...facts(driver), inUse: null, readOnly: false, identity: null };
+  }
+
+  underlying(nameOrPath: string): UnderlyingRange[] {
+    const name = nameOrPath.replace(/^\/dev\//, '');
+    for (const { driver, hardware } of this.#present()) {
+      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns === undefined || this.#files.has(ns)) continue;
+      const on = `namespace ${name} of machine ${this.#number}`;
+      const itself = { on, name: `/dev/${name}`, start: 0, length: ns.capacity, exact: true };
+      const { nvme } = this.machine.functions.find(({ bdf }) => bdf === hardware.pdev.bdf) ?? {};
+      const file = nvme?.namespaces.find(({ nsid }) => nsid === ns.nsid)?.file ?? null;
+      return file === null ? [itself] : [itself, { ...fileRange(file), length: ns.capacity }];
+    }
+    return [fileRange(resolvePath(nameOrPath))];
   }
 
   /** A file of the host, put on one of the drives as a namespace for as long as it is open. */

@@ -20,6 +20,7 @@ import {
   type OpenOptions,
   type Place,
   type SnapshotOptions,
+  type UnderlyingRange,
 } from '../backend.js';
 import type { PciDev, Topology } from '../topology.js';
 import { loadAddon } from './addon.js';
@@ -30,6 +31,7 @@ import { openPath } from './native-open.js';
 import { NativeTarget } from './native-target.js';
 import { snapshotMachine } from './snapshot.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs.js';
+import { underlying } from './underlying.js';
 
 export interface NativeOptions {
   /** Where sys/ and proc/ are; default `/`, this machine. */
@@ -157,6 +159,12 @@ export class NativeBackend implements Backend {
     return foresee(this.sysfs, nameOrPath);
   }
 
+  underlying(nameOrPath: string): UnderlyingRange[] {
+    const info = this.sysfs.blockInfo(nameOrPath);
+    const number = info === null || info.kind === 'file' ? null : info.number;
+    return underlying(this.sysfs.root, number === null ? pathOf(nameOrPath, info) : { number });
+  }
+
   close(): Promise<LeakReport> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -255,6 +263,12 @@ export class CapturedBackend implements Backend {
 
   foresee(nameOrPath: string): Foreseen {
     return foresee(this.sysfs, nameOrPath);
+  }
+
+  underlying(nameOrPath: string): UnderlyingRange[] {
+    const info = this.sysfs.blockInfo(nameOrPath);
+    const number = info === null || info.kind === 'file' ? null : info.number;
+    return underlying(this.sysfs.root, number === null ? pathOf(nameOrPath, info) : { number });
   }
 
   async close(): Promise<LeakReport> {

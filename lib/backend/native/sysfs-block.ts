@@ -9,7 +9,7 @@
  */
 import { type BigIntStats, realpathSync, statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
-import type { QueueLimits } from '../backend.js';
+import { deviceNumber, type QueueLimits } from '../backend.js';
 import type { IommuMode, PciDev } from '../topology.js';
 import type { Mount } from './mountinfo.js';
 import type { SysfsTree } from './sysfs-attribute.js';
@@ -348,11 +348,4 @@ function realPath(path: string): string {
   } catch {
     return path;
   }
-}
-
-/** Linux's dev_t as stat gives it: 12 + 20 bits in the low half, the rest of both above. */
-export function deviceNumber(dev: bigint): string {
-  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
-  const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn);
-  return `${major}:${BigInt.asUintN(32, minor)}`;
 }

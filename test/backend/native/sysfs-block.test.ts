@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { deviceNumber } from '../../../lib/backend/backend.js';
 import { readSysfs } from '../../../lib/backend/native/sysfs.js';
-import { deviceNumber } from '../../../lib/backend/native/sysfs-block.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 
 const MIB = 2 ** 20;
