@@ -27,7 +27,7 @@ export interface PlannedEnd {
   readonly path: string;
   /** An NVMe namespace as it is, another block device, or a file. */
   readonly kind: BlockTarget['kind'];
-  /** In bytes, now. */
+  /** In bytes, now; 0 of what cannot be opened and does not say. */
   readonly size: number;
   /** PCI function that does its DMA, or null. */
   readonly client: Bdf | null;
@@ -116,10 +116,11 @@ export async function planCopy(
   }));
   const source = backend.foresee(sourcePath, { write: false, earlier: 0 });
   const { start } = settings;
-  if (start > seen.size) {
+  // Nothing of something would be copied, and a file emptied for it.
+  if (start > seen.size || (start === seen.size && start > 0)) {
     throw new P2pdmaError(
       'ERR_OUT_OF_RANGE',
-      `option start: ${start} is beyond the end of '${sourcePath}' (${seen.size} bytes)`,
+      `option start: ${start} is ${start > seen.size ? 'beyond' : 'at'} the end of '${sourcePath}' (${seen.size} bytes)`,
       { path: sourcePath },
     );
   }
@@ -229,15 +230,7 @@ async function planDestination(
     }));
   } catch (error) {
     if (!(error instanceof P2pdmaError)) throw error;
-    const planned: PlannedDestination = {
-      ...shared,
-      name: path,
-      path: resolve(path),
-      kind: 'file',
-      size: 0,
-      effect: 'create',
-      holds: [],
-    };
+    const planned: PlannedDestination = { ...shared, ...(await unopened(context, path, flags)), holds: [] };
     const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(context, path) : error;
     return { planned, problem: may === null ? null : problemOf(may), dmaAlignment: 1 };
   }
@@ -264,6 +257,23 @@ async function planDestination(
     );
   }
   return { planned, problem: problem === null ? null : problemOf(problem), dmaAlignment: seen.dmaAlignment };
+}
+
+/** What cannot be opened may be there all the same. */
+async function unopened(
+  { backend }: StreamContext,
+  path: string,
+  flags: Settings['flags'],
+): Promise<Omit<PlannedEnd, 'client' | 'identity'> & Pick<PlannedDestination, 'effect'>> {
+  const device = backend.locate(path);
+  if (device !== null && device.kind !== 'file') {
+    const name = device.layers[0]?.name ?? path;
+    const found = backend.controllers.flatMap(({ namespaces }) => namespaces).find((ns) => ns.name === name);
+    return { name, path, kind: device.kind, size: found?.size ?? 0, effect: 'overwrite' };
+  }
+  const there = await stat(path).catch(() => null);
+  const file = { name: path, path: resolve(path), kind: 'file' as const, size: there?.size ?? 0 };
+  return { ...file, effect: there === null ? 'create' : flags === 'r+' ? 'overwrite' : 'truncate' };
 }
 
 async function mayCreate({ backend }: StreamContext, path: string): Promise<P2pdmaError | null> {
