@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import t from 'tap';
-import { openSystem, Pace, planCopy } from '../lib/index.js';
+import { openSystem, P2pdmaError, Pace, planCopy } from '../lib/index.js';
 import { bytesOf } from './helpers/copies.js';
 
 const MIB = 1024 * 1024;
@@ -73,11 +73,11 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
   const before = everything();
   const args = [file('source'), disk, file('old'), file('new'), '--machine', 'four-drives', '--dry-run'];
   const words = await copy(...args, '--resume', file('journal'));
-  t.equal(words.status, 0, words.stderr);
+  t.equal(words.status, 1, 'a script would be refused');
   t.match(words.stdout, /would copy +3\.00 MiB \(3145805 bytes\): bytes 0 to 3145804 of .*source/);
   t.match(
     words.stdout,
-    /to +.*disk: a file of 4 MiB, which is replaced\nit holds +ext4 'my photos\\x1b\[2J' \(filesystem\)/,
+    /to +.*disk: a file of 4 MiB, which is replaced\nit holds +ext4 'my photos\\x1b\[2J' \(filesystem\)\n +will be asked about on a terminal, refused elsewhere; --force/,
   );
   t.match(words.stdout, /to +.*old: a file of 3 B, which is replaced/);
   t.match(words.stdout, /to +.*new: a new file/);
@@ -87,7 +87,8 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
   t.match(plan, {
     bytes: content.length,
     transport: 'p2p-bus',
-    problems: [],
+    needsForce: true,
+    problems: [{ code: 'ERR_HOLDS_DATA', hint: /--force/ }],
     resume: null,
     destinations: [
       { effect: 'truncate', size: 4 * MIB, holds: [{ name: 'ext4', kind: 'filesystem', offset: 0x438 }] },
@@ -95,7 +96,60 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
       { effect: 'create', from: 0, to: content.length - 1 },
     ],
   });
+  const forced = await copy(...args, '--json', '--force');
+  t.equal(forced.status, 0);
+  t.match(JSON.parse(forced.stdout), { needsForce: false, problems: [] });
+  if (spawnSync('script', ['--version']).status === 0) {
+    const command = [process.execPath, main, 'copy', ...args].map((word) => `'${word}'`).join(' ');
+    const run = spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8' });
+    t.equal(run.status, 0, run.stdout);
+    t.match(run.stdout, /will be asked about on a terminal/);
+    t.notMatch(run.stdout, /problem/);
+  }
   t.same(everything(), before, 'nothing changed');
+});
+
+t.test('a plan names what cannot be opened for what it is', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const { backend } = system.context;
+  const real = backend.openTarget.bind(backend);
+  backend.openTarget = (path, options) =>
+    path === file('source')
+      ? real(path, options)
+      : Promise.reject(new P2pdmaError('EACCES', `EACCES: permission denied, open '${path}'`, { path }));
+  writeFileSync(file('shut'), 'shut');
+  const plan = async (to: string) => {
+    const { destinations, problems } = await planCopy(file('source'), to, { system });
+    t.match(problems, [{ code: 'EACCES' }]);
+    return destinations[0];
+  };
+  t.match(await plan(file('shut')), { kind: 'file', effect: 'truncate', size: 4 });
+  t.match(await plan('nvme1n1'), { kind: 'namespace', effect: 'overwrite', size: 1024 * MIB });
+  await system.close();
+});
+
+t.test('--bytes and --destination-start', async (t) => {
+  const part = (to: string, ...args: string[]) => copy(file('source'), to, '--machine', 'switch', ...args);
+  writeFileSync(file('around'), bytesOf(64 * 1024, 9));
+  const around = readFileSync(file('around'));
+  const run = await part(file('around'), '--start', '5', '--bytes', '8KiB', '--destination-start', '4099');
+  t.equal(run.status, 0, run.stderr);
+  content.copy(around, 4099, 5, 5 + 8192);
+  t.ok(readFileSync(file('around')).equals(around), 'and its other bytes stay');
+  t.equal((await part(file('piece'), '--bytes', '3', '--destination-start', '2')).status, 0);
+  t.same(readFileSync(file('piece')), Buffer.concat([Buffer.alloc(2), content.subarray(0, 3)]));
+  for (const [status, wanted, ...args] of [
+    [2, /ERR_INVALID_ARG_VALUE: --bytes and --end/, '--bytes', '1', '--end', '1'],
+    [2, /ERR_OUT_OF_RANGE: option --bytes: there are not 8388608/, '--bytes', '8MiB'],
+    [2, /more than 0/, '--bytes', '0'],
+    [2, /ERR_OUT_OF_RANGE: .*start: 3145805 is at the end/, '--start', String(content.length)],
+    [2, /say 1MiB \(1048576\) or 1000000/, '--bytes', '1MB'],
+  ] as const) {
+    const { status: code, stderr } = await part(file('around'), ...args);
+    t.equal(code, status, args.join(' '));
+    t.match(stderr, wanted);
+  }
+  t.ok(readFileSync(file('around')).equals(around), 'nothing was touched');
 });
 
 t.test('planCopy opens nothing for writing, and foresees what the copy does', async (t) => {

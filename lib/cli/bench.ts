@@ -6,7 +6,7 @@ import { benchSvg, words } from './bench-svg.js';
 import { bytes, type Colours, colours, json, printable, table } from './format.js';
 import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
-import { atLeastOne, type MachineOptions, openMachine, size, withMachine } from './options.js';
+import { atLeastOne, type MachineOptions, openMachine, SIZES, size, withMachine } from './options.js';
 
 interface BenchOptions extends MachineOptions {
   provider: string;
@@ -27,6 +27,7 @@ const MANUAL: Manual = {
       'kernel included. One way is called faster when four rounds in five agree. On an emulated machine the figures say ' +
       'nothing about drives: they show what would be run.',
   ],
+  sections: [SIZES],
   environment: LOOKS,
   examples: [
     ['Reads only.', 'p2pdma bench nvme0n1'],

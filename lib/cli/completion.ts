@@ -99,6 +99,7 @@ export const TAKES: Readonly<Record<string, readonly (Kind | { readonly words: r
   '--rounds': [{ words: ['3', '5', '9'] }],
   '--requests': [{ words: ['1', '2', '4'] }],
   '--start': [],
+  '--destination-start': [],
   '--end': [],
   '--name': [],
   src: ['namespaces', 'files'],

@@ -9,7 +9,11 @@ export function holdings({ holds }: Pick<PlannedDestination, 'holds'>): string {
 }
 
 /** The plan for a human: what would go where, which way, and over what. */
-export function printPlan(plan: CopyPlan, colour: Colours, columns: number): string {
+export function printPlan(
+  plan: CopyPlan & { needsForce: boolean },
+  colour: Colours,
+  columns: number,
+): string {
   const { source, destinations, start, bytes: count } = plan;
   const p2p = plan.transport !== 'host-memory';
   const range = count === 0 ? 'nothing' : `bytes ${start} to ${start + count - 1}`;
@@ -28,6 +32,9 @@ export function printPlan(plan: CopyPlan, colour: Colours, columns: number): str
   for (const end of destinations) {
     lines.push(['to', `${printable(end.path)}: ${effect(end, colour)}`]);
     if (end.holds.length > 0) lines.push(['it holds', colour.red(printable(holdings(end)))]);
+    if (end.holds.length > 0 && plan.needsForce) {
+      lines.push(['', colour.yellow('will be asked about on a terminal, refused elsewhere; --force')]);
+    }
     if (end.inUse !== null) lines.push(['in use', colour.red(printable(end.inUse))]);
   }
   lines.push(
@@ -51,6 +58,8 @@ export function printPlan(plan: CopyPlan, colour: Colours, columns: number): str
     .join('\n');
 }
 
+const KINDS = { namespace: 'namespace', block: 'block device', file: 'file' } as const;
+
 function effect({ effect: what, kind, size, from, to }: PlannedDestination, colour: Colours): string {
   switch (what) {
     case 'create':
@@ -59,7 +68,9 @@ function effect({ effect: what, kind, size, from, to }: PlannedDestination, colo
       return size === 0 ? 'an empty file' : colour.yellow(`a file of ${bytes(size)}, which is replaced`);
     case 'overwrite':
       if (to < from) return 'nothing of it is overwritten';
-      return colour.yellow(`bytes ${from} to ${to} of this ${kind} of ${bytes(size)} are overwritten`);
+      return colour.yellow(
+        `bytes ${from} to ${to} of this ${KINDS[kind]}${size === 0 && kind !== 'file' ? '' : ` of ${bytes(size)}`} are overwritten`,
+      );
     default:
       return what satisfies never;
   }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import {
@@ -15,7 +15,16 @@ import { holdings, printPlan } from './copy-plan.js';
 import { drawRoute } from './draw-route.js';
 import { colours, columns, json, printable } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
-import { count, inHelp, type MachineOptions, oneOf, openMachine, size, withMachine } from './options.js';
+import {
+  count,
+  inHelp,
+  type MachineOptions,
+  oneOf,
+  openMachine,
+  SIZES,
+  size,
+  withMachine,
+} from './options.js';
 import { printReceipt } from './print-receipt.js';
 
 interface CopyOptions extends MachineOptions {
@@ -24,6 +33,10 @@ interface CopyOptions extends MachineOptions {
   depth?: number;
   start?: number;
   end?: number;
+  bytes?: number;
+  destinationStart?: number;
+  /** Of `careful`: files are not truncated. */
+  keep?: boolean;
   verify?: boolean;
   requireP2p?: boolean;
   force?: boolean;
@@ -46,6 +59,7 @@ const MANUAL: Manual = {
       'terminal and refused elsewhere. A device that is mounted or held is refused.',
   ],
   sections: [
+    SIZES,
     [
       'Interrupting',
       'Ctrl-C once stops cleanly: what was read is written, flushed and in the receipt, and with --resume the journal ' +
@@ -73,6 +87,10 @@ const MANUAL: Manual = {
       'One read, two writes; nothing through host memory.',
       'p2pdma copy nvme0n1 nvme1n1 nvme2n1 --require-p2p',
     ],
+    [
+      'A piece into the middle; an existing file keeps its other bytes.',
+      'p2pdma copy nvme0n1 nvme1n1 --bytes 64KiB --destination-start 1MiB',
+    ],
     ['An image onto a drive, without its holes.', 'p2pdma copy disk.img nvme1n1 --sparse'],
     [
       'At most 200 MiB/s; the same command again goes on where it was interrupted.',
@@ -84,7 +102,7 @@ const MANUAL: Manual = {
     ],
     [
       'On an emulated machine without CMBs this cannot be done (exit code 1).',
-      'p2pdma copy nvme0n1 nvme1n1 --machine no-cmb --end 1MiB --require-p2p',
+      'p2pdma copy nvme0n1 nvme1n1 --machine no-cmb --bytes 1MiB --require-p2p',
     ],
   ],
 };
@@ -101,6 +119,12 @@ export function addCopy(program: Command): void {
       .optionsGroup('What is copied:')
       .option('--start <byte>', `of the source: ${inHelp('start')} (default: 0)`, size)
       .option('--end <byte>', `of the source: ${inHelp('end')} (default: its end)`, size)
+      .option('--bytes <size>', 'how many, instead of --end', bytesToCopy)
+      .option(
+        '--destination-start <byte>',
+        'where the first goes in every destination; a file that is there is not emptied then',
+        size,
+      )
       .option('--sparse', 'skip holes: do not read them, and leave or punch them in the destinations')
       .optionsGroup('Safety:')
       .option('--dry-run', 'say what would be copied how, and what would be overwritten; write nothing')
@@ -145,6 +169,12 @@ export function addCopy(program: Command): void {
     });
 }
 
+function bytesToCopy(text: string): number {
+  const value = size(text);
+  if (value === 0) throw new InvalidArgumentError('Expected more than 0 bytes.');
+  return value;
+}
+
 /** `50MiB`, `50MiB/s`: bytes per second. */
 function rate(text: string): number {
   const value = size(text.replace(/\/s$/i, ''));
@@ -163,47 +193,74 @@ async function careful(
   destinations: readonly string[],
   options: CopyOptions,
 ): Promise<void> {
-  const plan = await planCopy(source, destinations, settingsOf(system, options));
-  const { path, size: there } = plan.source;
-  if (options.end !== undefined && options.end >= there) {
-    throw new P2pdmaError(
-      'ERR_OUT_OF_RANGE',
-      `option --end: ${options.end} is beyond the last byte of '${path}' (${there} bytes)`,
-      {
-        hint: 'Is this the right source? Without --end it is copied to its end.',
-      },
-    );
+  if (options.bytes !== undefined && options.end !== undefined) {
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', '--bytes and --end both say where the copy ends', {
+      hint: 'Drop one of them.',
+    });
   }
+  // A piece put into a file that is there: the rest of it stays.
+  if (options.destinationStart !== undefined && destinations.some(isFile)) options.keep = true;
+  const settings = settingsOf(system, options);
+  const plan = await planCopy(source, destinations, settings);
+  const { path, size: there } = plan.source;
+  if (settings.end !== undefined && settings.end >= there) {
+    const which = options.bytes === undefined ? '--end' : '--bytes';
+    const what =
+      options.bytes === undefined
+        ? `${options.end} is beyond the last byte of '${path}' (${there} bytes)`
+        : `there are not ${options.bytes} bytes from byte ${plan.start} on in '${path}' (${there} bytes)`;
+    throw new P2pdmaError('ERR_OUT_OF_RANGE', `option ${which}: ${what}`, {
+      hint: `Is this the right source? Without ${which} it is copied to its end.`,
+    });
+  }
+  // A copy that goes on has been asked about, and compares what it had written first.
+  const goesOn = plan.resume !== null && plan.resume.done > 0;
+  const needsForce = !options.force && !goesOn && plan.destinations.some(({ holds }) => holds.length > 0);
   if (options.dryRun) {
+    const refusal = needsForce && !asks(options) ? [refusalOf(plan)] : [];
+    const problems = [
+      ...plan.problems,
+      ...refusal.map(({ code, message, hint }) => ({ code, message, hint })),
+    ];
+    const shown = { ...plan, needsForce, problems };
     const text = options.json
-      ? json(plan)
-      : printPlan(plan, colours(process.stdout), columns(process.stdout));
+      ? json(shown)
+      : printPlan(shown, colours(process.stdout), columns(process.stdout));
     process.stdout.write(`${text}\n`);
-    if (plan.problems.length > 0) process.exitCode = 1;
+    if (problems.length > 0) process.exitCode = 1;
     return;
   }
   const [problem] = plan.problems;
   if (problem !== undefined) throw new P2pdmaError(problem.code, problem.message, { hint: problem.hint });
-  // A copy that goes on has been asked about, and compares what it had written first.
-  if (!options.force && !(plan.resume !== null && plan.resume.done > 0)) await guard(plan, options);
+  if (needsForce) await guard(plan, options);
   await copy(system, source, destinations, options, plan);
 }
 
-/** @throws P2pdmaError ERR_HOLDS_DATA unless there is nothing to lose, or somebody says that it may be lost */
-async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
-  const held = plan.destinations.filter(({ holds }) => holds.length > 0);
-  if (held.length === 0) return;
-  const lines = held.map((end) => `${end.path} holds ${holdings(end)}`);
-  if (!options.json && process.stdin.isTTY && process.stderr.isTTY) {
-    const question = `${printable(lines.join('; '))}.\nThis will be destroyed. Copy all the same? [y/N] `;
-    if (await yes(question)) return;
-    throw new P2pdmaError('ERR_HOLDS_DATA', `not copied: ${lines.join('; ')}`, {
-      hint: 'Nothing was written.',
-    });
-  }
-  throw new P2pdmaError('ERR_HOLDS_DATA', lines.join('; '), {
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+/** On a terminal somebody can be asked. */
+function asks({ json }: CopyOptions): boolean {
+  return !json && process.stdin.isTTY && process.stderr.isTTY;
+}
+
+function held({ destinations }: CopyPlan): string {
+  const full = destinations.filter(({ holds }) => holds.length > 0);
+  return full.map((end) => `${end.path} holds ${holdings(end)}`).join('; ');
+}
+
+function refusalOf(plan: CopyPlan): P2pdmaError {
+  return new P2pdmaError('ERR_HOLDS_DATA', held(plan), {
     hint: 'Nothing was written. Pass --force if it may be destroyed, or confirm on a terminal.',
   });
+}
+
+/** @throws P2pdmaError ERR_HOLDS_DATA unless somebody says that what is there may be lost */
+async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
+  if (!asks(options)) throw refusalOf(plan);
+  if (await yes(`${printable(held(plan))}.\nThis will be destroyed. Copy all the same? [y/N] `)) return;
+  throw new P2pdmaError('ERR_HOLDS_DATA', `not copied: ${held(plan)}`, { hint: 'Nothing was written.' });
 }
 
 async function yes(question: string): Promise<boolean> {
@@ -304,6 +361,9 @@ function settingsOf(system: System, options: CopyOptions): PipelineOptions {
   if (options.depth !== undefined) settings.queueDepth = options.depth;
   if (options.start !== undefined) settings.start = options.start;
   if (options.end !== undefined) settings.end = options.end;
+  if (options.bytes !== undefined) settings.end = (options.start ?? 0) + options.bytes - 1;
+  if (options.destinationStart !== undefined) settings.destinationStart = options.destinationStart;
+  if (options.keep) settings.flags = 'r+';
   if (options.bwlimit !== undefined) settings.bandwidth = options.bwlimit;
   if (options.resume !== undefined) settings.journal = options.resume;
   return settings;

@@ -17,14 +17,29 @@ export interface MachineOptions {
   json?: boolean;
 }
 
-const SIZE = /^(\d+)\s*(|[kmgt])(i?b)?$/i;
+const SIZE = /^(\d+)\s*(?:([kmgt])(i?b)?|b)?$/i;
 const POWER: Record<string, number> = { '': 0, k: 1, m: 2, g: 3, t: 4 };
+
+/** What a command that takes sizes says of them. */
+export const SIZES = [
+  'Sizes',
+  'Bytes, or with k, m, g, t (or KiB, MiB, …), which are powers of 1024: 4096, 64KiB, 1m. KB, MB, … are refused: they ' +
+    'mean one thing to some and another to others.',
+] as const;
 
 /** `1MiB`, `64k`, `4096`: bytes. Units are powers of 1024. */
 export function size(text: string): number {
   const match = SIZE.exec(text.trim());
   if (match === null) throw new InvalidArgumentError('Expected a size such as 4096, 64KiB or 1MiB.');
-  const value = Number(match[1]) * 1024 ** POWER[match[2]!.toLowerCase()]!;
+  const [, digits, unit = '', suffix] = match;
+  const power = POWER[unit.toLowerCase()]!;
+  const value = Number(digits) * 1024 ** power;
+  if (suffix?.toLowerCase() === 'b') {
+    const decimal = Number(digits) * 1000 ** power;
+    throw new InvalidArgumentError(
+      `That is two sizes: say ${digits}${unit.toUpperCase()}iB (${value}) or ${decimal}.`,
+    );
+  }
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('That is beyond 2^53.');
   return value;
 }

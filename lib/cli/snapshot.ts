@@ -51,7 +51,7 @@ const MANUAL: Manual = {
   examples: [
     ['Take this machine home.', 'sudo npx p2pdma snapshot > machine.json'],
     ['Ask about it elsewhere.', 'p2pdma explain --machine machine.json'],
-    ['Try a copy on it.', 'p2pdma copy nvme0n1 nvme1n1 --machine machine.json --end 1MiB --verify'],
+    ['Try a copy on it.', 'p2pdma copy nvme0n1 nvme1n1 --machine machine.json --bytes 1MiB --verify'],
     ['From a captured tree.', 'p2pdma snapshot --root ./captured > machine.json'],
   ],
 };

@@ -4,7 +4,7 @@ import { colours, json, printable } from './format.js';
 import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { cutRequests, drawLadder } from './ladder.js';
-import { atLeastOne, inHelp, type MachineOptions, openMachine, size, withMachine } from './options.js';
+import { atLeastOne, inHelp, type MachineOptions, openMachine, SIZES, size, withMachine } from './options.js';
 
 interface TraceOptions extends MachineOptions {
   provider: string;
@@ -22,6 +22,7 @@ const MANUAL: Manual = {
     'Natively the kernel’s own layers cannot be seen from here: submission and completion are shown.',
   ],
   sections: [
+    SIZES,
     [
       'The ladder',
       [
