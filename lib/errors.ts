@@ -155,8 +155,8 @@ export const ERROR_CODES = {
     remedy: 'Drop requireP2p to fall back to host memory, or mend what the message names.',
   },
   ERR_CHUNK_TOO_LARGE: {
-    cause: 'The chunks in flight do not fit the provider’s CMB.',
-    remedy: 'Make highWaterMark × queueDepth smaller.',
+    cause: 'One chunk alone is larger than the provider’s CMB.',
+    remedy: 'Make highWaterMark smaller than the CMB, or name another provider.',
   },
   ERR_OVERLAP: {
     cause: 'Source and destination overlap: what is to be read would be overwritten.',

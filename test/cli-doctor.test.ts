@@ -48,7 +48,7 @@ t.test('doctor: exit codes, words, JSON', async (t) => {
     diagnosis.findings.find((f: { check: string }) => f.check === 'acs'),
     { level: 'warning', remedy: /pci=disable_acs_redir=0000:02:00\.0;0000:02:01\.0/ },
   );
-  t.match(p2pdma('doctor', '--root', '/no/such/tree'), { status: 1, stderr: /ERR_BACKEND_UNAVAILABLE/ });
+  t.match(p2pdma('doctor', '--root', '/no/such/tree'), { status: 2, stderr: /ERR_BACKEND_UNAVAILABLE/ });
 });
 
 t.test('doctor and explain fit the terminal; lines to paste stay whole', async (t) => {
@@ -371,7 +371,7 @@ t.test('a machine file that is huge, deep or no machine is refused quickly', asy
     for (const command of name === 'huge' ? ['doctor', 'explain', 'snapshot'] : ['explain']) {
       const began = performance.now();
       const { status, stdout, stderr } = p2pdma(command, '--machine', join(folder, `${name}.json`));
-      t.match({ status, stderr }, { status: 1, stderr: /ERR_MACHINE_INVALID/ }, `${command}, ${name}`);
+      t.match({ status, stderr }, { status: 2, stderr: /ERR_MACHINE_INVALID/ }, `${command}, ${name}`);
       t.equal(stdout, '');
       t.ok(performance.now() - began < 5000, `${name}: ${Math.round(performance.now() - began)} ms`);
     }

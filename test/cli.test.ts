@@ -155,11 +155,11 @@ t.test('list and topo', async (t) => {
 
 t.test('mistakes: two lines, an exit code, nothing written', async (t) => {
   for (const [status, pattern, ...args] of [
-    [1, /^error ENOENT: .*'\/no\/such'\n\S.*\n$/, 'copy', '/no/such', file('never'), '--machine', 'switch'],
-    [1, /^error EISDIR: .*\n\S.*\n$/, 'copy', folder, file('never'), '--machine', 'switch'],
-    [1, /^error ENOENT: .*nvme7n1.*\n\S.*\n$/, 'copy', 'nvme7n1', 'nvme1n1', '--machine', 'switch'],
+    [2, /^error ENOENT: .*'\/no\/such'\n\S.*\n$/, 'copy', '/no/such', file('never'), '--machine', 'switch'],
+    [2, /^error EISDIR: .*\n\S.*\n$/, 'copy', folder, file('never'), '--machine', 'switch'],
+    [2, /^error ENOENT: .*nvme7n1.*\n\S.*\n$/, 'copy', 'nvme7n1', 'nvme1n1', '--machine', 'switch'],
     [
-      1,
+      2,
       /^error ERR_CHUNK_TOO_LARGE: .*67108864.*\n\S.*\n$/,
       'copy',
       'nvme0n1',
@@ -171,7 +171,7 @@ t.test('mistakes: two lines, an exit code, nothing written', async (t) => {
     ],
     [
       2,
-      /^error ERR_OUT_OF_RANGE: .*queueDepth.*0.*\n\S.*\n$/,
+      /^error ERR_OUT_OF_RANGE: option --depth: .*0.*\n\S.*\n$/,
       'copy',
       'nvme0n1',
       'nvme1n1',
@@ -192,7 +192,7 @@ t.test('mistakes: two lines, an exit code, nothing written', async (t) => {
       'switch',
     ],
     [
-      1,
+      2,
       /^error ENOENT: .*no\/such.*\n.*--svg.*\n$/,
       'bench',
       'nvme0n1',
@@ -213,7 +213,7 @@ t.test('mistakes: two lines, an exit code, nothing written', async (t) => {
       '--machine',
       'switch',
     ],
-    [1, /^error ERR_OVERLAP: .*\n\S.*\n$/, 'copy', 'nvme0n1', 'nvme0n1', '--machine', 'switch'],
+    [2, /^error ERR_OVERLAP: .*\n\S.*\n$/, 'copy', 'nvme0n1', 'nvme0n1', '--machine', 'switch'],
     [
       1,
       /^error ERR_P2P_REQUIRED: .*no drive has a CMB.*\n\S.*\n$/,
@@ -224,8 +224,8 @@ t.test('mistakes: two lines, an exit code, nothing written', async (t) => {
       '--machine',
       'no-cmb',
     ],
-    [1, /^error ERR_MACHINE_INVALID: .*'nowhere'\n.*switch.*\n$/, 'list', '--machine', 'nowhere'],
-    [1, /^error ENOENT: .*\n\S.*\n$/, 'list', '--machine', './nowhere.json'],
+    [2, /^error ERR_MACHINE_INVALID: .*'nowhere'\n.*switch.*\n$/, 'list', '--machine', 'nowhere'],
+    [2, /^error ENOENT: .*\n\S.*\n$/, 'list', '--machine', './nowhere.json'],
     [
       2,
       /^error ERR_INVALID_ARG_VALUE: .*nvme9.*\n.*nvme0, nvme1.*\n$/,
@@ -257,7 +257,7 @@ t.test('machine JSON with a mistake: where it is', async (t) => {
   machine.functions.push(machine.functions[0]);
   writeFileSync(file('bad.json'), JSON.stringify(machine));
   const { status, stderr } = p2pdma('list', '--machine', file('bad.json'));
-  t.equal(status, 1);
+  t.equal(status, 2);
   t.match(stderr, /^error ERR_MACHINE_INVALID: .*functions\[\d\].*\n\S.*\n$/);
   writeFileSync(file('torn.json'), '{"version": 1,');
   t.match(p2pdma('list', '--machine', file('torn.json')).stderr, /ERR_MACHINE_INVALID/);

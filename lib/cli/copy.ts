@@ -26,6 +26,7 @@ import {
   withMachine,
 } from './options.js';
 import { printReceipt } from './print-receipt.js';
+import { exitCodeOf } from './report.js';
 
 interface CopyOptions extends MachineOptions {
   provider: string;
@@ -76,7 +77,7 @@ const MANUAL: Manual = {
   exitCodes: [
     ['0', 'all that was asked for was done'],
     ['1', 'it was not, or less of it, or not peer to peer as --require-p2p asks'],
-    ['2', 'it was asked for wrongly'],
+    ['2', 'the words on the line were wrong (no such source, an overlap); nothing done'],
     ['130', 'stopped by Ctrl-C before all was done (143: by SIGTERM)'],
   ],
   environment: LOOKS,
@@ -157,12 +158,6 @@ export function addCopy(program: Command): void {
       const system = await openMachine(options);
       try {
         await careful(system, source, destinations, options);
-      } catch (error) {
-        if (!options.json || !(error instanceof P2pdmaError)) throw error;
-        // Whoever reads stderr reads NDJSON: the last line is the error.
-        const { code, message, hint } = error;
-        process.stderr.write(`${json({ type: 'error', code, message, hint })}\n`);
-        process.exitCode = exitCode(error);
       } finally {
         await system.close();
       }
@@ -180,10 +175,6 @@ function rate(text: string): number {
   const value = size(text.replace(/\/s$/i, ''));
   if (value === 0) throw new InvalidArgumentError('Expected more than 0 bytes per second.');
   return value;
-}
-
-function exitCode({ code }: P2pdmaError): number {
-  return code.startsWith('ERR_INVALID') || code === 'ERR_OUT_OF_RANGE' ? 2 : 1;
 }
 
 /** Plan, look at what the destinations hold, ask, copy. */

@@ -24,8 +24,8 @@ type Example = readonly [comment: string, line: string];
 
 const EXIT_CODES: readonly Term[] = [
   ['0', 'done'],
-  ['1', 'it could not be done; stderr says why, and what to do'],
-  ['2', 'it was asked for wrongly'],
+  ['1', 'it failed while it was done; stderr says why, and what to do'],
+  ['2', 'the words on the line were wrong; nothing was started'],
 ];
 
 /** What colours and widths heed. */

@@ -1,6 +1,7 @@
 /** The command and its commands. */
 import { readFileSync } from 'node:fs';
 import { type Argument, Command, Option } from 'commander';
+import { P2pdmaError } from '../index.js';
 import { didYouMean } from '../nearest.js';
 import { addBench } from './bench.js';
 import { addCompletion } from './completion.js';
@@ -12,6 +13,7 @@ import { printable, setColour } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { addList } from './list.js';
 import { oneOf } from './options.js';
+import { jsonAsked } from './report.js';
 import { addSnapshot } from './snapshot.js';
 import { addTopo } from './topo.js';
 import { addTrace } from './trace.js';
@@ -28,7 +30,10 @@ export function buildProgram(): Command {
     .configureOutput({
       getOutHelpWidth: () => Math.min(process.stdout.columns ?? 80, WIDEST),
       getErrHelpWidth: () => Math.min(process.stderr.columns ?? 80, WIDEST),
-      outputError: (text, write) => write(text.split('\n').map(printable).join('\n')),
+      // With --json it is said as JSON, in the end.
+      outputError: (text, write) => {
+        if (!jsonAsked()) write(text.split('\n').map(printable).join('\n'));
+      },
     })
     // Choices and defaults are in the words.
     .configureHelp({
@@ -61,7 +66,10 @@ export function buildProgram(): Command {
   program.commandsGroup('Other:');
   addCompletion(program);
   addHelp(program);
-  for (const command of leaves(program)) withColour(command);
+  for (const command of leaves(program)) {
+    withColour(command);
+    if (!command.name().startsWith('__')) command.hook('preAction', (_this, action) => checkWords(action));
+  }
   return program;
 }
 
@@ -87,6 +95,24 @@ function addHelp(program: Command): void {
       }
       command.outputHelp();
     });
+}
+
+/** What no machine has to be opened for. */
+function checkWords(action: Command): void {
+  const { provider, requireP2p } = action.opts();
+  if (provider === 'none' && requireP2p === true) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      '--provider none and --require-p2p contradict each other',
+      {
+        hint: 'Drop one of them.',
+      },
+    );
+  }
+  if (!action.args.includes('-')) return;
+  throw new P2pdmaError('ERR_INVALID_ARG_VALUE', "'-' is no stdin or stdout here", {
+    hint: 'For a file of this name put ./ before it; for pipes use streams (examples/gzip-backup.ts).',
+  });
 }
 
 function term(argument: Argument): string {

@@ -1,6 +1,8 @@
 import { open } from 'node:fs/promises';
-import { P2pdmaError } from '../../errors.js';
+import { basename } from 'node:path';
+import { type ErrorCode, P2pdmaError } from '../../errors.js';
 import { didYouMean } from '../../nearest.js';
+import { accessHint } from '../what-is.js';
 import { MACHINE_TEXT_LIMIT, type Machine, parseMachine, parseMachineText } from './machine.js';
 import { isPresetName, PRESET_NAMES, presets } from './presets.js';
 
@@ -38,8 +40,28 @@ async function readLimited(path: string): Promise<string> {
       await file.close();
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EISDIR') throw error;
-    throw new P2pdmaError(code, `machine: ${code}, open '${path}'`, { path, syscall: 'open', cause: error });
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    if (!Object.hasOwn(WORDS, code)) throw error;
+    const what = WORDS[code as keyof typeof WORDS] ?? message;
+    throw new P2pdmaError(code as ErrorCode, `${code}: machine: ${what}, open '${path}'`, {
+      path,
+      syscall: 'open',
+      hint: code === 'EACCES' ? accessHint(path) : elsewhere(path),
+      cause: error,
+    });
   }
+}
+
+const WORDS = {
+  ENOENT: 'there is no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'that is a directory, not a JSON file',
+  ENOTDIR: 'the path leads through what is no directory',
+  ELOOP: 'too many symbolic links',
+  ENAMETOOLONG: 'name too long',
+};
+
+function elsewhere(path: string): string {
+  const meant = didYouMean(basename(path, '.json'), PRESET_NAMES);
+  return `${meant} Presets: ${PRESET_NAMES.join(', ')}; or write a file of a machine: \`p2pdma snapshot > machine.json\` (schema/machine.schema.json says what is in it).`.trimStart();
 }

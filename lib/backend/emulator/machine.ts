@@ -80,7 +80,13 @@ export function parseMachineText(text: string, file = 'the machine description')
     const { code, message, hint } = invalid(file, `not JSON: ${(cause as Error).message}`, 'Mend the JSON.');
     throw new P2pdmaError(code, message, { hint, path: file, cause });
   }
-  return parseMachine(json);
+  try {
+    return parseMachine(json);
+  } catch (error) {
+    if (!(error instanceof P2pdmaError) || error.code !== 'ERR_MACHINE_INVALID') throw error;
+    const { code, message, hint } = error;
+    throw new P2pdmaError(code, `'${file}': ${message}`, { hint, path: file, cause: error });
+  }
 }
 
 function isDeeperThan(text: string, limit: number): boolean {
@@ -99,31 +105,46 @@ function isDeeperThan(text: string, limit: number): boolean {
   return false;
 }
 
-/** The first thing zod found, as our error. */
+/** So many of the problems are said. */
+const MOST = 10;
+
+/** What zod found, as one error: a line of it for each problem. */
 function schemaError(issues: readonly z.core.$ZodIssue[]): P2pdmaError {
-  const issue = issues[0]!;
-  const more = issues.length > 1 ? ` (and ${issues.length - 1} more)` : '';
+  const found = issues.map(problem);
+  const [first] = found;
+  if (found.length === 1) return invalid(first!.where, first!.what, first!.hint);
+  const said = found.slice(0, MOST).map(({ where, what }) => `${where}: ${what}`);
+  const more = found.length > MOST ? `; and ${found.length - MOST} more` : '';
+  return new P2pdmaError('ERR_MACHINE_INVALID', `${found.length} problems: ${said.join('; ')}${more}`, {
+    hint: `Mend them; ${WHAT_IT_IS}`,
+  });
+}
+
+const WHAT_IT_IS =
+  'schema/machine.schema.json says what a machine is, `p2pdma snapshot` writes one, and presets need no file.';
+
+function problem(issue: z.core.$ZodIssue): { where: string; what: string; hint: string } {
   const where = place(issue.path);
   if (issue.code === 'unrecognized_keys') {
     const keys = issue.keys.map((k) => `'${k}'`).join(', ');
-    return invalid(
+    return {
       where,
-      `unknown ${issue.keys.length > 1 ? 'keys' : 'key'} ${keys}${more}`,
-      'Check the spelling, or remove it.',
-    );
+      what: `unknown ${issue.keys.length > 1 ? 'keys' : 'key'} ${keys}`,
+      hint: 'Check the spelling, or remove it.',
+    };
   }
   if (issue.code === 'invalid_union' && issue.discriminator !== undefined) {
     const kinds = faultSchema.options.map((o) => o.shape.kind.value).join(', ');
-    return invalid(`${where}`, `unknown kind of fault${more}`, `Use one of: ${kinds}.`);
+    return { where, what: 'unknown kind of fault', hint: `Use one of: ${kinds}.` };
   }
   if (issue.code === 'invalid_type' && issue.input === undefined && issue.message.includes('undefined')) {
-    return invalid(where, `missing${more}`, 'Add it; the schema says what it is.');
+    return { where, what: 'missing', hint: `Add it; ${WHAT_IT_IS}` };
   }
-  return invalid(
+  return {
     where,
-    `${issue.message}${received(issue.input)}${more}`,
-    'Change the value as the message says.',
-  );
+    what: `${issue.message}${received(issue.input)}`,
+    hint: 'Change the value as the message says.',
+  };
 }
 
 /** The value that is wrong, where it is short enough to say. */
