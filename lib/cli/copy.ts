@@ -26,7 +26,6 @@ import {
   withMachine,
 } from './options.js';
 import { printReceipt } from './print-receipt.js';
-import { exitCodeOf } from './report.js';
 
 interface CopyOptions extends MachineOptions {
   provider: string;

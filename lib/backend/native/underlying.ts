@@ -21,8 +21,8 @@ export function underlying(root: string, of: string | { readonly number: string 
   return found;
 
   function addPath(path: string, range: Omit<UnderlyingRange, 'on' | 'name'>): void {
-    const there = statSync(path, { bigint: true, throwIfNoEntry: false });
-    if (there?.isBlockDevice()) addDevice(deviceNumber(there.rdev), range);
+    const device = blockDevice(path);
+    if (device !== null) addDevice(device, range);
     else found.push({ ...fileRange(path), ...range });
   }
 
@@ -42,6 +42,16 @@ export function underlying(root: string, of: string | { readonly number: string 
       const size = numberIn(join(dir, 'slaves', slave), 'size') * SECTOR;
       if (below !== null) addDevice(below, { start: 0, length: size, exact: false });
     }
+  }
+}
+
+/** Its number; null for anything else, and for what cannot be looked at: opening it will say why. */
+function blockDevice(path: string): string | null {
+  try {
+    const there = statSync(path, { bigint: true });
+    return there.isBlockDevice() ? deviceNumber(there.rdev) : null;
+  } catch {
+    return null;
   }
 }
 

@@ -75,3 +75,9 @@ t.test('files by any name, there or not', async (t) => {
   t.equal(on(`${root}/aside/../new.img`), on(join(root, 'far/new.img')), 'as the kernel goes');
   t.not(on(join(root, 'other.img')), on(join(root, 'new.img')));
 });
+
+t.test('a path below a file is a path: to open it fails, and says why', async (t) => {
+  const [below, ...more] = underlying(root, join(image, 'x'));
+  t.match(below, { name: join(image, 'x'), start: 0 });
+  t.same(more, []);
+});
