@@ -142,6 +142,6 @@ t.test('mistakes', async (t) => {
     stderr: /multiple of the block size/,
   });
   t.match(bench('nvme0n1', '--machine', 'switch', '--rounds', '0'), { status: 2, stderr: /1 or more/ });
-  t.match(bench('nvme9n1', '--machine', 'switch'), { status: 1, stderr: /^error ENOENT: / });
+  t.match(bench('nvme9n1', '--machine', 'switch'), { status: 2, stderr: /^error ENOENT: / });
   t.equal(bench().status, 2);
 });
