@@ -7,6 +7,8 @@ import type { Route } from './route.js';
 
 export const lendingEnd: unique symbol = Symbol('p2pdma.lendingEnd');
 
+export type Given = (error: Error | null) => void;
+
 export interface LendingEnd {
   /** Resolves when its target is open. */
   opened(): Promise<BlockTarget>;
@@ -23,6 +25,16 @@ export interface LendingEnd {
   };
   /** The reader chose. */
   routed(route: Route): void;
+  /** Set by whoever gives: this end's device refused the memory that it was given, and the CPU had to copy it. */
+  onRefused: ((reason: string) => void) | null;
+  /**
+   * Write `view` behind what was given (or written) before. `done` is called once, never inside this call: when the
+   * kernel has all its bytes, or with what failed. Until then nobody touches `view`. Several may be in flight.
+   * A failure is the giver's to act upon: the stream is not destroyed by it.
+   */
+  give(view: Uint8Array, done: Given): void;
+  /** The same for `bytes` zeros of a hole, which are left out or punched where that can be. */
+  giveHole(bytes: number, done: Given): void;
 }
 
 export function lendingEndOf(destination: unknown): LendingEnd | null {

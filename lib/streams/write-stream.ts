@@ -5,7 +5,7 @@ import { errnoName } from '../errno.js';
 import type { P2pdmaError } from '../errors.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { StreamContext } from './context.js';
-import { isHole, type LendingEnd, lendingEnd } from './lending.js';
+import { type Given, holeChunk, isHole, type LendingEnd, lendingEnd } from './lending.js';
 import type { Metered, Metrics } from './metrics.js';
 import {
   chunkSize,
@@ -109,6 +109,18 @@ export class P2pWriteStream extends Writable implements Metered {
       routed: (route) => {
         this.#route = route;
       },
+      onRefused: null,
+      give: (view, done) => this.#give(view, done),
+      giveHole: (bytes, done) => {
+        let left = bytes;
+        const next = (error: Error | null) => {
+          if (error !== null || left === 0) return done(error);
+          const hole = holeChunk(left);
+          left -= hole.length;
+          this.#give(hole, next);
+        };
+        next(null);
+      },
     };
     if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
   }
@@ -200,6 +212,27 @@ export class P2pWriteStream extends Writable implements Metered {
         (error: Error) => callback(error),
       );
     }
+  }
+
+  #gifts: { view: Uint8Array; done: Given }[] = [];
+
+  #give(view: Uint8Array, done: Given): void {
+    this.#gifts.push({ view, done });
+    if (this.#gifts.length === 1) this.#takeGift();
+  }
+
+  #takeGift(): void {
+    const { view, done } = this.#gifts[0]!;
+    const chunk = Buffer.from(view.buffer, view.byteOffset, view.length);
+    this._write(isHole(view) ? (view as Buffer) : chunk, 'utf8', (error) => {
+      const ended = () => {
+        this.#gifts.shift();
+        if (this.#gifts.length > 0) this.#takeGift();
+        done(error ?? null);
+      };
+      if (this.#inFlight === 0) ended();
+      else this.#idle().then(ended);
+    });
   }
 
   /** The first byte (or the end) has come: what a failure before it must not have done is done now. */
@@ -442,6 +475,7 @@ export class P2pWriteStream extends Writable implements Metered {
     job.slot?.unhold();
     job.slot = null;
     pool?.onRefused?.(this.#refusal);
+    this[lendingEnd].onRefused?.(this.#refusal);
     this.#start(job);
   }
 
