@@ -6,6 +6,7 @@ export type {
   BlockTarget,
   Controller,
   LeakReport,
+  Origin,
   PassthroughCommand,
   PassthroughResult,
   PathBytes,
@@ -49,6 +50,7 @@ export {
 export {
   type OnProgress,
   optionHelp,
+  type Progress,
   type ProgressPhase,
   type ReadStreamOptions,
   type WriteStreamOptions,

@@ -39,6 +39,9 @@ export interface PrometheusOptions<Registry = unknown> {
   readonly prefix?: string;
 }
 
+/** On every metric: an emulated machine’s numbers are never taken for a real one’s. A real one’s `machine` is empty. */
+const ORIGIN = ['backend', 'machine'] as const;
+
 type Sample = readonly [labels: Record<string, string>, value: number];
 
 interface Row {
@@ -156,11 +159,15 @@ export function prometheusMetrics<Registry>(
     new client[kind]({
       name: prefix + name,
       help,
-      labelNames: labels,
+      labelNames: [...ORIGIN, ...labels],
       ...(registers === undefined ? {} : { registers }),
       collect() {
         this.reset();
-        for (const [sample, value] of samples(system.metrics())) this.inc(sample, value);
+        const metrics = system.metrics();
+        const { backend, machine } = metrics;
+        for (const [sample, value] of samples(metrics)) {
+          this.inc({ backend, machine: machine ?? '', ...sample }, value);
+        }
       },
     });
   }

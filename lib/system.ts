@@ -1,7 +1,16 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import type { Backend, Controller, LeakReport, Mapping, Place, SnapshotOptions } from './backend/backend.js';
+import {
+  type Backend,
+  type Controller,
+  type LeakReport,
+  type Mapping,
+  type Origin,
+  originOf,
+  type Place,
+  type SnapshotOptions,
+} from './backend/backend.js';
 import { PRESET_NAMES } from './backend/emulator/presets.js';
 import type { Topology } from './backend/topology.js';
 import { type CopyPlan, planCopy as plan } from './copy/plan.js';
@@ -55,7 +64,7 @@ export interface SystemOptions {
 }
 
 /** What a receipt will say of the way, known beforehand. */
-export interface RouteChoice extends Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
+export interface RouteChoice extends Origin, Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
   /** Who does each one's DMA; null: no PCI function. */
   readonly clients: readonly (string | null)[];
 }
@@ -107,6 +116,10 @@ export class System {
   /** Whether a real kernel does the DMA. */
   get backend(): 'native' | 'emulator' {
     return this.#context.backend.name;
+  }
+  /** The emulated machine’s name; null: a real one. */
+  get machine(): string | null {
+    return this.#context.backend.machine;
   }
   /** PCI functions, bridges above them, host bridges, CPU. */
   get topology(): Topology {
@@ -170,7 +183,7 @@ export class System {
     );
     const { transport, provider, reason, unproven } = chooseRoute(backend, ends, {});
     const clients = ends.map(({ client }) => client?.bdf ?? null);
-    return { transport, provider: provider?.bdf ?? null, reason, unproven, clients };
+    return { ...originOf(backend), transport, provider: provider?.bdf ?? null, reason, unproven, clients };
   }
 
   /**

@@ -176,7 +176,7 @@ async function interrupted(
     bandwidth: 64 * MIB,
     ...options,
     stop: stop.signal,
-    onProgress: (bytes) => bytes >= at && stop.abort(),
+    onProgress: ({ bytes }) => bytes >= at && stop.abort(),
   });
 }
 

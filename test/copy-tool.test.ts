@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import t from 'tap';
-import { openSystem, P2pdmaError, Pace, planCopy } from '../lib/index.js';
+import { openSystem, P2pdmaError, Pace, type Progress, planCopy } from '../lib/index.js';
 import { bytesOf } from './helpers/copies.js';
 
 const MIB = 1024 * 1024;
@@ -392,7 +392,8 @@ t.test('--resume: what was copied is compared with progress, and that can be sto
   const until = (phase: string, bytes: number) => {
     const stop = new AbortController();
     const seen: string[] = [];
-    const onProgress = (done: number, total: number | null, _route: unknown, now: string) => {
+    const onProgress = ({ bytes: done, total, phase: now, backend, machine }: Progress) => {
+      t.match({ backend, machine }, { backend: 'emulator', machine: 'switch' });
       if (seen.at(-1) !== now) seen.push(now);
       t.ok(total !== null && done <= total);
       if (now === phase && done >= bytes) stop.abort();

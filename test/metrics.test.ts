@@ -13,6 +13,8 @@ const MIB = 1024 * 1024;
 t.test('a copy: bytes by path, requests, transports; nothing left in flight', async (t) => {
   const system = await openSystem({ machine: 'switch' });
   t.same(system.metrics(), {
+    backend: 'emulator',
+    machine: 'switch',
     bytes: { read: 0, write: 0 },
     transfers: { read: 0, write: 0 },
     path: { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 },
@@ -99,6 +101,9 @@ t.test('diagnostics channel: a message for each that closes', async (t) => {
   await system.close();
   unsubscribe(METRICS_CHANNEL, listen);
   t.same(events.map(({ closed, path }) => `${closed} ${path}`).sort(), ['reader nvme0n1', 'writer nvme1n1']);
+  for (const event of events) {
+    for (const said of [event, event.metrics]) t.match(said, { backend: 'emulator', machine: 'switch' });
+  }
   t.match(events.at(-1)!.metrics, { path: { internal: MIB, peerBus: MIB }, open: { readers: 0 } });
 });
 
@@ -106,14 +111,18 @@ t.test('Prometheus text: read at the scrape, counters that never fall', async (t
   const system = await openSystem({ machine: 'switch' });
   const registry = new Registry();
   prometheusMetrics(system, { Counter, Gauge }, { registers: [registry], prefix: 'x_' });
-  t.match(await registry.metrics(), /^x_path_bytes_total\{path="peerBus"\} 0$/m);
+  t.match(
+    await registry.metrics(),
+    /^x_path_bytes_total\{backend="emulator",machine="switch",path="peerBus"\} 0$/m,
+  );
+  const labels = 'backend="emulator",machine="switch"';
   for (const total of [MIB, 2 * MIB]) {
     await system.pipeline('nvme0n1', 'nvme1n1', { end: MIB - 1 });
     const text = await registry.metrics();
-    t.match(text, new RegExp(`^x_path_bytes_total\\{path="peerBus"\\} ${total}$`, 'm'));
-    t.match(text, new RegExp(`^x_bytes_total\\{op="write"\\} ${total}$`, 'm'));
+    t.match(text, new RegExp(`^x_path_bytes_total\\{${labels},path="peerBus"\\} ${total}$`, 'm'));
+    t.match(text, new RegExp(`^x_bytes_total\\{${labels},op="write"\\} ${total}$`, 'm'));
     t.match(text, /^# TYPE x_path_bytes_total counter$/m);
-    t.match(text, /^x_in_flight 0$/m);
+    t.match(text, /^x_in_flight\{backend="emulator",machine="switch"\} 0$/m);
   }
   await system.close();
 });

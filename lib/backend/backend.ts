@@ -293,8 +293,22 @@ export interface SnapshotOptions {
   readonly name?: string;
 }
 
+/** Whose word it is. It stands in everything that is said: what an emulated machine says must never pass for a real one's. */
+export interface Origin {
+  /** `'native'`: a real kernel; `'emulator'`: a machine in this process. */
+  readonly backend: 'native' | 'emulator';
+  /** The emulated machine's name; null: a real one. */
+  readonly machine: string | null;
+}
+
+export function originOf({ name, machine }: Pick<Backend, 'name' | 'machine'>): Origin {
+  return { backend: name, machine };
+}
+
 export interface Backend {
   readonly name: 'native' | 'emulator';
+  /** As of Origin. */
+  readonly machine: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: MemoryBackend;

@@ -1,10 +1,9 @@
 /** What a copy says on stderr while it runs: a bar on a terminal, NDJSON with --json, else nothing. */
 import cliProgress from 'cli-progress';
-import type { PipelineOptions } from '../index.js';
+import type { OnProgress, Progress } from '../index.js';
 import { bytes, json, printable } from './format.js';
 
-type OnProgress = NonNullable<PipelineOptions['onProgress']>;
-type Phase = Parameters<OnProgress>[3];
+type Phase = Progress['phase'];
 
 export interface CopyOutput {
   /** Null: nobody looks. */
@@ -60,7 +59,8 @@ function eta(done: number, total: number | null, rate: number): number | null {
 
 function ndjson(write: (line: string) => void): OnProgress {
   const rate = new Rate();
-  return (done, total, route, phase) => {
+  return (progress) => {
+    const { bytes: done, total, phase, ...rest } = progress;
     const now = rate.add(done, phase);
     const left = eta(done, total, now);
     write(
@@ -71,8 +71,7 @@ function ndjson(write: (line: string) => void): OnProgress {
         total,
         bytesPerSecond: Math.round(now),
         etaSeconds: left === null ? null : Number(left.toFixed(1)),
-        transport: route?.transport ?? null,
-        provider: route?.provider ?? null,
+        ...rest,
       }),
     );
   };
@@ -100,7 +99,7 @@ function progressBar() {
   const rate = new Rate();
   let started: Phase | null = null;
   return {
-    update(...[done, total, route, phase]: Parameters<OnProgress>): void {
+    update({ bytes: done, total, phase, transport, provider }: Progress): void {
       const now = rate.add(done, phase);
       const left = eta(done, total, now);
       const fields = {
@@ -110,11 +109,9 @@ function progressBar() {
         rate: bytes(Math.round(now)),
         left: left === null ? '?' : clock(left),
         route:
-          route === null
+          transport === null
             ? ''
-            : [route.transport, ...(width < 110 || route.provider === null ? [] : [route.provider])].join(
-                ' ',
-              ),
+            : [transport, ...(width < 110 || provider === null ? [] : [provider])].join(' '),
       };
       if (started !== phase) {
         if (started !== null) bar.stop();

@@ -5,7 +5,13 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { assertNoDeviceName, type BlockTarget, type Foreseen } from '../backend/backend.js';
+import {
+  assertNoDeviceName,
+  type BlockTarget,
+  type Foreseen,
+  type Origin,
+  originOf,
+} from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 import { accessHint, readOnlyHint } from '../backend/what-is.js';
 import { EACCES, EROFS } from '../errno.js';
@@ -50,9 +56,7 @@ export interface PlannedDestination extends PlannedEnd {
 }
 
 /** What a copy would do; see `planCopy()`. */
-export interface CopyPlan {
-  /** Whether a real kernel would do it. */
-  readonly backend: 'native' | 'emulator';
+export interface CopyPlan extends Origin {
   /** What would be read. */
   readonly source: PlannedEnd;
   /** What would be written, in the order asked. */
@@ -156,7 +160,7 @@ export async function planCopy(
   }
   const block = seen.blockSize;
   return {
-    backend: backend.name,
+    ...originOf(backend),
     source: { ...end(seen), client: source.client?.bdf ?? null, identity: source.identity },
     destinations,
     start,

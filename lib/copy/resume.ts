@@ -165,7 +165,9 @@ class ResumableCopy {
 
   #report(phase: ProgressPhase): ((done: number, total: number) => void) | undefined {
     const { onProgress } = this.#options;
-    return onProgress && ((done, total) => onProgress(done, total, null, phase));
+    const { backend, machine } = this.#plan;
+    const route = { transport: null, provider: null, backend, machine };
+    return onProgress && ((bytes, total) => onProgress({ bytes, total, phase, ...route }));
   }
 
   async #holds(context: StreamContext, from: number, to: number): Promise<P2pdmaError | null> {
@@ -255,7 +257,7 @@ class ResumableCopy {
       if (pace !== undefined) settings.bandwidth = pace;
       if (stop !== undefined) settings.stop = stop;
       if (onProgress !== undefined) {
-        settings.onProgress = (copied, _total, route) => onProgress(base + copied, bytes, route, 'copy');
+        settings.onProgress = (now) => onProgress({ ...now, bytes: base + now.bytes, total: bytes });
       }
       const receipt = await copy(this.#open, this.#source, this.#destinations, settings);
       this.#add(receipt);
@@ -288,9 +290,9 @@ class ResumableCopy {
 }
 
 /** All had been copied before. */
-function nothingCopied({ backend, provider, transport, reason, unproven }: CopyPlan): Receipt {
+function nothingCopied({ backend, machine, provider, transport, reason, unproven }: CopyPlan): Receipt {
   const rest = { bytes: 0, seconds: 0, path: zeroPath(), verified: false, digest: null };
-  return { ...rest, backend, provider, transport, reason, unproven };
+  return { ...rest, backend, machine, provider, transport, reason, unproven };
 }
 
 /** Stretches end at whole MiB of the source, so that the next begins with a whole block. */

@@ -57,7 +57,7 @@ async function emulatedFacts(spec: string | object): Promise<MachineFacts> {
   const backend = await openEmulator({ machine: await loadMachine(spec) });
   return {
     kind: 'emulated',
-    what: `the emulated machine '${backend.machine.name}'`,
+    what: `the emulated machine '${backend.machine}'`,
     machine: backend,
     kernel: null,
     iommuWhy: null,

@@ -1,4 +1,11 @@
-import type { Backend, BlockTarget, LeakReport, OpenOptions } from '../backend/backend.js';
+import {
+  type Backend,
+  type BlockTarget,
+  type LeakReport,
+  type OpenOptions,
+  type Origin,
+  originOf,
+} from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import {
   copyMetrics,
@@ -37,11 +44,16 @@ export class StreamContext {
   /** Pools not yet given back. */
   readonly pools = new Set<Pool>();
   /** Of all that is closed. */
-  #totals = noMetrics();
+  #totals: Metrics;
   #counted = new WeakSet<object>();
 
   constructor(backend: Backend) {
     this.backend = backend;
+    this.#totals = noMetrics(this.origin);
+  }
+
+  get origin(): Origin {
+    return originOf(this.backend);
   }
 
   get closed(): boolean {
@@ -57,7 +69,12 @@ export class StreamContext {
     if (!this.#open.delete(closable) || !isMetered(closable)) return;
     closable.meter(this.#totals);
     if (!metricsChannel.hasSubscribers) return;
-    metricsChannel.publish({ closed: closable.metered, path: closable.path, metrics: this.metrics() });
+    metricsChannel.publish({
+      ...this.origin,
+      closed: closable.metered,
+      path: closable.path,
+      metrics: this.metrics(),
+    });
   }
 
   /** Something failed: counted by its code, once. */

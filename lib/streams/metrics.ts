@@ -7,7 +7,7 @@
  *     target ─┘   + totals of the closed └─ prometheusMetrics()
  */
 import { channel } from 'node:diagnostics_channel';
-import type { PathBytes } from '../backend/backend.js';
+import type { Origin, PathBytes } from '../backend/backend.js';
 import type { Transport } from './receipt.js';
 
 /** The slots that streams have of one provider's CMB, or of host memory, now. */
@@ -35,7 +35,7 @@ export interface P2pmemUse {
 }
 
 /** Numbers since the system was opened, unless they say "now". */
-export interface Metrics {
+export interface Metrics extends Origin {
   /** Delivered by readers and `Target.read`; accepted by writers and `Target.write`. */
   readonly bytes: { read: number; write: number };
   /** Requests that ended. */
@@ -57,7 +57,7 @@ export interface Metrics {
 }
 
 /** What the channel carries: who closed, and the sums with it. */
-export interface MetricsEvent {
+export interface MetricsEvent extends Origin {
   /** What closed. */
   readonly closed: 'reader' | 'writer' | 'target';
   /** What it was open on. */
@@ -79,8 +79,9 @@ export interface Metered {
   meter(into: Metrics): void;
 }
 
-export function noMetrics(): Metrics {
+export function noMetrics(origin: Origin): Metrics {
   return {
+    ...origin,
     bytes: { read: 0, write: 0 },
     transfers: { read: 0, write: 0 },
     path: { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 },

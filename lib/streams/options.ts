@@ -3,6 +3,7 @@
  * command's help and the documentation say.
  */
 import { z } from 'zod';
+import type { Origin } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 import { type ErrorCode, P2pdmaError } from '../errors.js';
 import { didYouMean } from '../nearest.js';
@@ -79,16 +80,24 @@ export const writeOptions = z.strictObject({
  */
 export type ProgressPhase = 'recheck' | 'copy' | 'verify';
 
-/**
- * Bytes done of this phase (of a copy: written by the slowest destination), how many there will be (if known), the way
- * they go (once chosen; null while they are compared), and the phase.
- */
-export type OnProgress = (
-  bytes: number,
-  total: number | null,
-  route: { readonly transport: Transport; readonly provider: Bdf | null } | null,
-  phase: ProgressPhase,
-) => void;
+/** How far a copy is. */
+export interface Progress {
+  /** Done of this phase; while it copies, what the slowest destination has written. */
+  readonly bytes: number;
+  /** How many there will be; null: not known. */
+  readonly total: number | null;
+  readonly phase: ProgressPhase;
+  /** The way they go; null: not chosen yet, or compared and not copied. */
+  readonly transport: Transport | null;
+  /** Whose CMB is used (a PCI address), or null. */
+  readonly provider: Bdf | null;
+  /** Whether a real kernel does it; null: no stream is open yet. */
+  readonly backend: Origin['backend'] | null;
+  /** The emulated machine’s name; null: a real one. */
+  readonly machine: string | null;
+}
+
+export type OnProgress = (progress: Progress) => void;
 
 /** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */
 export const copyOptions = z.strictObject({
@@ -103,7 +112,7 @@ export const copyOptions = z.strictObject({
   onProgress: z
     .custom<OnProgress>((value) => typeof value === 'function', { error: 'expected a function' })
     .describe(
-      'Called ten times a second with the bytes done, the total if it is known, the route and the phase.',
+      'Called ten times a second with one object: bytes, total, phase, transport, provider, backend, machine.',
     )
     .optional(),
 });

@@ -3,7 +3,7 @@ import { finished } from 'node:stream/promises';
 import { ENOSPC } from '../errno.js';
 import { errnoError, P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
-import type { OnProgress } from './options.js';
+import type { OnProgress, Progress } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import { type Receipt, worse } from './receipt.js';
 import { hostRoute } from './route.js';
@@ -69,8 +69,8 @@ export async function run(
   }
 
   const receipt = merge(source, destinations);
-  const { bytes, transport, provider } = receipt;
-  options.onProgress?.(bytes, bytes, { transport, provider }, 'copy');
+  const { bytes, transport, provider, backend, machine } = receipt;
+  options.onProgress?.({ bytes, total: bytes, phase: 'copy', transport, provider, backend, machine });
   try {
     if (options.verify && !options.stop?.aborted)
       await verify(source, destinations, receipt, passing, options);
@@ -111,14 +111,23 @@ function watch(
       d instanceof P2pWriteStream ? d.bytesWritten : Number.POSITIVE_INFINITY,
     );
     const slowest = Math.min(...written);
-    onProgress(Number.isFinite(slowest) ? slowest : 0, total, routeOf(source), 'copy');
+    const bytes = Number.isFinite(slowest) ? slowest : 0;
+    onProgress({ bytes, total, phase: 'copy', ...progressRoute(source, destinations) });
   }, 100);
 }
 
-function routeOf(source: Readable): Parameters<OnProgress>[2] {
-  if (!(source instanceof P2pReadStream)) return { transport: 'host-memory', provider: null };
+function progressRoute(
+  source: Readable,
+  destinations: readonly Writable[],
+): Pick<Progress, 'transport' | 'provider' | 'backend' | 'machine'> {
+  const own = [source, ...destinations].find(
+    (s) => s instanceof P2pReadStream || s instanceof P2pWriteStream,
+  );
+  const { backend = null, machine = null } = own?.receipt ?? {};
+  if (!(source instanceof P2pReadStream))
+    return { transport: 'host-memory', provider: null, backend, machine };
   const { transport, receipt } = source;
-  return transport === null ? null : { transport, provider: receipt.provider };
+  return { transport, provider: transport === null ? null : receipt.provider, backend, machine };
 }
 
 /** No more is read; what was read is written. */
@@ -157,6 +166,7 @@ function merge(source: Readable, destinations: readonly Writable[]): Receipt {
     bytes: ends[0]?.bytesWritten ?? first.bytes,
     seconds: Math.max(...parts.map((part) => part.seconds)),
     backend: first.backend,
+    machine: first.machine,
     provider: transport === 'host-memory' ? null : decisive.provider,
     transport,
     reason:
@@ -177,7 +187,11 @@ async function verify(
   passing: PassingDigest | null,
   { stop, onProgress }: RunOptions,
 ): Promise<void> {
-  const report = onProgress && ((done: number, total: number) => onProgress(done, total, null, 'verify'));
+  const { backend, machine } = receipt;
+  const report =
+    onProgress &&
+    ((bytes: number, total: number) =>
+      onProgress({ bytes, total, phase: 'verify', transport: null, provider: null, backend, machine }));
   const onlooker = onlookerOf(receipt.bytes * destinations.length, stop, report);
   for (const destination of destinations) {
     if (!(destination instanceof P2pWriteStream)) {

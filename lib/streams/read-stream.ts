@@ -126,7 +126,7 @@ export class P2pReadStream extends Readable implements Metered {
     return {
       bytes: this.bytesRead,
       seconds: this.#began === 0 ? 0 : ((this.#ended || performance.now()) - this.#began) / 1000,
-      backend: this.#context?.backend.name ?? 'emulator',
+      ...(this.#context?.origin ?? { backend: null, machine: null }),
       provider: this.#hostChunks ? null : (route.provider?.bdf ?? null),
       transport: this.transport ?? 'host-memory',
       reason: route.reason,

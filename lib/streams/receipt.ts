@@ -1,4 +1,4 @@
-import type { PathBytes } from '../backend/backend.js';
+import type { Origin, PathBytes } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 
 /**
@@ -13,8 +13,10 @@ export interface Receipt {
   bytes: number;
   /** From the first I/O to the last, in seconds. */
   seconds: number;
-  /** Whether a real kernel did it. */
-  backend: 'native' | 'emulator';
+  /** Whether a real kernel did it; null: the stream is not open yet. */
+  backend: Origin['backend'] | null;
+  /** The emulated machine’s name; null: a real one, or the stream is not open yet. */
+  machine: string | null;
   /** BDF of the function whose CMB was used, or null. */
   provider: Bdf | null;
   /** The way the data went: the least direct one, if there were several. */

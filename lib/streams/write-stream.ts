@@ -154,7 +154,7 @@ export class P2pWriteStream extends Writable implements Metered {
     return {
       bytes: this.bytesWritten,
       seconds: this.#began === 0 ? 0 : ((this.#ended || performance.now()) - this.#began) / 1000,
-      backend: this.#context?.backend.name ?? 'emulator',
+      ...(this.#context?.origin ?? { backend: null, machine: null }),
       provider: transport === 'host-memory' ? null : (route.provider?.bdf ?? null),
       transport,
       reason: fell

@@ -78,7 +78,12 @@ export class EmulatorBackend implements Backend {
     return this.running.fabric.topology;
   }
 
-  get machine(): Machine {
+  get machine(): string {
+    return this.description.name;
+  }
+
+  /** What it was made from. */
+  get description(): Machine {
     return this.running.machine;
   }
 
@@ -161,7 +166,7 @@ export class EmulatorBackend implements Backend {
         kind: 'namespace',
         layers: [{ name, kind: 'disk' }],
         clients: [hardware.pdev],
-        noP2pReason: noP2pReason(driver, this.machine),
+        noP2pReason: noP2pReason(driver, this.description),
         inUse: (this.#writers.get(name) ?? 0) > 0 ? 'open for writing' : null,
       };
     }
@@ -177,7 +182,7 @@ export class EmulatorBackend implements Backend {
     const name = nameOrPath.replace(/^\/dev\//, '');
     const facts = (driver: Drive['driver']) => ({
       client: driver.hw.pdev,
-      noP2pReason: noP2pReason(driver, this.machine),
+      noP2pReason: noP2pReason(driver, this.description),
       unproven: null,
     });
     for (const { driver } of this.#present()) {
@@ -187,7 +192,7 @@ export class EmulatorBackend implements Backend {
         ...facts(driver),
         inUse: (this.#writers.get(name) ?? 0) > 0 ? 'it is open for writing already' : null,
         readOnly: ns.readOnly,
-        identity: `${name} of the emulated machine '${this.machine.name}'`,
+        identity: `${name} of the emulated machine '${this.machine}'`,
       };
     }
     const { driver } = this.#driveAt(write ? 1 + this.#nextDrive + earlier : 0);
@@ -201,7 +206,7 @@ export class EmulatorBackend implements Backend {
       if (ns === undefined || this.#files.has(ns)) continue;
       const on = `namespace ${name} of machine ${this.#number}`;
       const itself = { on, name: `/dev/${name}`, start: 0, length: ns.capacity, exact: true };
-      const { nvme } = this.machine.functions.find(({ bdf }) => bdf === hardware.pdev.bdf) ?? {};
+      const { nvme } = this.description.functions.find(({ bdf }) => bdf === hardware.pdev.bdf) ?? {};
       const file = nvme?.namespaces.find(({ nsid }) => nsid === ns.nsid)?.file ?? null;
       return file === null ? [itself] : [itself, { ...fileRange(file), length: ns.capacity }];
     }
@@ -256,7 +261,7 @@ export class EmulatorBackend implements Backend {
   #driveAt(turn: number): Drive {
     const drives = this.#present();
     if (drives.length === 0) {
-      throw new P2pdmaError('ENODEV', `the machine '${this.machine.name}' has no NVMe controller for files`);
+      throw new P2pdmaError('ENODEV', `the machine '${this.machine}' has no NVMe controller for files`);
     }
     if (turn === 0 || drives.length === 1) return drives[0]!;
     return drives[1 + ((turn - 1) % (drives.length - 1))]!;
@@ -275,7 +280,7 @@ export class EmulatorBackend implements Backend {
       mm,
       clock,
       client: driver.hw.pdev,
-      noP2pReason: noP2pReason(driver, this.machine),
+      noP2pReason: noP2pReason(driver, this.description),
       onClose: async (closed) => {
         this.#targets.delete(closed);
         await close();

@@ -68,6 +68,7 @@ const forgotten = new FinalizationRegistry<NativeEngine>((engine) => engine.rele
 
 export class NativeBackend implements Backend {
   readonly name = 'native';
+  readonly machine = null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: NativeMemory;
@@ -211,6 +212,7 @@ function locate(sysfs: Sysfs, nameOrPath: string): Place | null {
 /** A tree that was copied from another machine, or this one only looked at: it can be explained, not used. */
 export class CapturedBackend implements Backend {
   readonly name = 'native';
+  readonly machine = null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: MemoryBackend;

@@ -9,7 +9,7 @@ for (;;) {
     provider,
     requireP2p: true,
     highWaterMark: 64 * 1024,
-    onProgress: (bytes) => {
+    onProgress: ({ bytes }) => {
       if (bytes > 0 && !begun) process.stdout.write('copying\n');
       begun ||= bytes > 0;
     },

@@ -360,7 +360,7 @@ for (const [removed, role] of [
       .pipeline(disk(from), disk(to), {
         highWaterMark: 64 * KIB,
         provider: A.bdf,
-        onProgress: (bytes) => {
+        onProgress: ({ bytes }) => {
           if (bytes > 0 && seen === 0) {
             seen = bytes;
             sh(`echo 1 > ${removed.sysfs}/remove`);
@@ -386,7 +386,7 @@ t.test('the drive whose CMB it goes through is removed in the middle of a copy',
       end: 256 * MIB - 1,
       destinationStart: 256 * MIB,
       provider: B.bdf,
-      onProgress: (bytes) => {
+      onProgress: ({ bytes }) => {
         if (bytes > 0 && !removed) {
           removed = true;
           sh(`echo 1 > ${B.sysfs}/remove &`);
