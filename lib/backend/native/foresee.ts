@@ -1,10 +1,10 @@
 /**
  * What a name or path would be, were it opened to be copied from or to: nothing is opened for it.
  */
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import type { Foreseen } from '../backend.js';
 import type { Sysfs } from './sysfs.js';
+import type { SysfsDir } from './sysfs-attribute.js';
+import type { BlockDevices } from './sysfs-devices.js';
 
 const UNKNOWN: Foreseen = {
   client: null,
@@ -19,7 +19,7 @@ export function foresee(sysfs: Sysfs, nameOrPath: string): Foreseen {
   const info = sysfs.blockInfo(nameOrPath);
   if (info === null) return UNKNOWN;
   const { client, noP2pReason, unproven, readOnly, kind, name, inUse } = info;
-  const identity = kind === 'file' || name === null ? null : deviceIdentity(sysfs.root, name);
+  const identity = kind === 'file' || name === null ? null : deviceIdentity(sysfs.devices, name);
   return { client, noP2pReason, unproven, inUse: inUse.words, readOnly, identity };
 }
 
@@ -37,25 +37,19 @@ const NAMES = [
 ];
 
 /** `'eui.0025385b71b0f3a2'`, `'eui.0025385b71b0f3a2 partition 2'`; null: the device has but its name. */
-export function deviceIdentity(root: string, name: string): string | null {
-  try {
-    const dir = realpathSync(join(root, 'sys/class/block', name.replaceAll('/', '!')));
-    if (!existsSync(join(dir, 'partition'))) return ownName(dir);
-    const disk = ownName(dirname(dir));
-    return disk === null ? null : `${disk} partition ${readFileSync(join(dir, 'partition'), 'utf8').trim()}`;
-  } catch {
-    return null;
-  }
+export function deviceIdentity(devices: BlockDevices, name: string): string | null {
+  const device = devices.byName(name);
+  if (device === null) return null;
+  if (!device.dir.has('partition')) return ownName(device.dir);
+  const disk = devices.diskOf(device);
+  const own = disk === null ? null : ownName(disk.dir);
+  return own === null ? null : `${own} partition ${device.dir.text('partition')}`;
 }
 
-function ownName(dir: string): string | null {
+function ownName(dir: SysfsDir): string | null {
   for (const name of NAMES) {
-    try {
-      const value = readFileSync(join(dir, name), 'utf8').trim();
-      if (/[^0\s.-]/.test(value)) return value;
-    } catch {
-      // It has no such attribute.
-    }
+    const value = dir.text(name, { optional: true });
+    if (value !== null && /[^0\s.-]/.test(value)) return value;
   }
   return null;
 }

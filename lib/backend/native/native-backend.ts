@@ -31,6 +31,7 @@ import { openPath } from './native-open.js';
 import { NativeTarget } from './native-target.js';
 import { snapshotMachine } from './snapshot.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs.js';
+import { SysfsTree } from './sysfs-attribute.js';
 import { underlying } from './underlying.js';
 
 export interface NativeOptions {
@@ -48,7 +49,7 @@ export interface NativeOptions {
  */
 export async function openNative(options: NativeOptions = {}): Promise<NativeBackend | CapturedBackend> {
   const root = options.root ?? '/';
-  if (resolve(root) !== '/' && !existsSync(join(root, 'sys'))) {
+  if (resolve(root) !== '/' && new SysfsTree(root).dir('sys') === null) {
     throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `option root: there is no '${join(root, 'sys')}'`, {
       path: root,
       hint: 'Name the folder that holds the captured sys/ and proc/.',
@@ -163,7 +164,7 @@ export class NativeBackend implements Backend {
   underlying(nameOrPath: string): UnderlyingRange[] {
     const info = this.sysfs.blockInfo(nameOrPath);
     const number = info === null || info.kind === 'file' ? null : info.number;
-    return underlying(this.sysfs.root, number === null ? pathOf(nameOrPath, info) : { number });
+    return underlying(this.sysfs.devices, number === null ? pathOf(nameOrPath, info) : { number });
   }
 
   close(): Promise<LeakReport> {
@@ -270,7 +271,7 @@ export class CapturedBackend implements Backend {
   underlying(nameOrPath: string): UnderlyingRange[] {
     const info = this.sysfs.blockInfo(nameOrPath);
     const number = info === null || info.kind === 'file' ? null : info.number;
-    return underlying(this.sysfs.root, number === null ? pathOf(nameOrPath, info) : { number });
+    return underlying(this.sysfs.devices, number === null ? pathOf(nameOrPath, info) : { number });
   }
 
   async close(): Promise<LeakReport> {

@@ -10,6 +10,7 @@
  */
 import type { AcsControl, PciePortType } from '../topology.js';
 
+const PCI_STD_HEADER_SIZEOF = 0x40;
 const PCI_STATUS = 0x06;
 const PCI_STATUS_CAP_LIST = 0x10;
 const PCI_HEADER_TYPE = 0x0e;
@@ -26,8 +27,11 @@ const PCI_CFG_SPACE_SIZE = 256;
 const PCI_CFG_SPACE_EXP_SIZE = 4096;
 
 export interface PciConfig {
-  readonly vendor: number;
-  readonly device: number;
+  /** How many bytes were there to be read. */
+  readonly length: number;
+  /** Null: a virtual function, which has none of its own. */
+  readonly vendor: number | null;
+  readonly device: number | null;
   readonly class: number;
   /** 0: an ordinary function, 1: a PCI-to-PCI bridge, 2: CardBus. */
   readonly headerType: number;
@@ -53,17 +57,20 @@ const portTypes: Readonly<Record<number, PciePortType>> = {
 };
 
 /**
- * Null: too short to say anything, or all ones (powered down or removed).
+ * Null: too short to say anything, or all ones (powered down or removed). A virtual function (SR-IOV) answers all ones
+ * for its IDs alone, which are its physical function's; the rest is its own.
  * @param wholeSize the size of the function's configuration space, if known for sure: 256 means that the
  *   kernel itself reaches no extended space and therefore sees no ACS.
  */
-export function parsePciConfig(config: Buffer, wholeSize: number | null = null): PciConfig | null {
-  if (config.length < 0x40 || config.readUInt16LE(0) === 0xffff) return null;
+export function parsePciConfig(whole: Buffer, wholeSize: number | null = null): PciConfig | null {
+  if (whole.length < PCI_STD_HEADER_SIZEOF || isAllOnes(whole)) return null;
+  const config = withoutPadding(whole);
   const express = findCapability(config, PCI_CAP_ID_EXP);
   const headerType = config[PCI_HEADER_TYPE]! & 0x7f;
   return {
-    vendor: config.readUInt16LE(0),
-    device: config.readUInt16LE(2),
+    length: config.length,
+    vendor: idAt(config, 0),
+    device: idAt(config, 2),
     class: config.readUIntLE(9, 3),
     headerType,
     portType: express === 'unknown' ? null : express === null ? 'conventional' : portTypeAt(config, express),
@@ -71,6 +78,25 @@ export function parsePciConfig(config: Buffer, wholeSize: number | null = null):
     buses: headerType === 1 ? bridgeBuses(config) : null,
     barAddresses: barAddresses(config, headerType),
   };
+}
+
+function isAllOnes(config: Buffer): boolean {
+  return config.subarray(0, PCI_STD_HEADER_SIZEOF).every((byte) => byte === 0xff);
+}
+
+/**
+ * Who copied it without CAP_SYS_ADMIN got the standard header, and `tar` filled up the rest with zeros: there is said
+ * to be a capability list, and where it begins there is nothing, nor anywhere behind.
+ */
+function withoutPadding(config: Buffer): Buffer {
+  const hasList = (config[PCI_STATUS]! & PCI_STATUS_CAP_LIST) !== 0;
+  const rest = config.subarray(PCI_STD_HEADER_SIZEOF);
+  return hasList && rest.every((byte) => byte === 0) ? config.subarray(0, PCI_STD_HEADER_SIZEOF) : config;
+}
+
+function idAt(config: Buffer, at: number): number | null {
+  const id = config.readUInt16LE(at);
+  return id === 0xffff ? null : id;
 }
 
 function portTypeAt(config: Buffer, express: number): PciePortType | null {

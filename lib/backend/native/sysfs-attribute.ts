@@ -82,8 +82,7 @@ export class SysfsTree {
   }
 
   text(path: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): string | null {
-    const bytes = this.bytes(path, maxBytes, options);
-    return bytes === null ? null : bytes.toString('utf8').trim();
+    return textOf(this.bytes(path, maxBytes, options));
   }
 
   /** Where on this machine's disk components below the root are. */
@@ -184,8 +183,13 @@ export class SysfsDir {
 
   /** A text attribute, trimmed. */
   text(name: string, options: ReadOptions = {}): string | null {
+    return textOf(this.bytes(name, MAX_ATTRIBUTE, options));
+  }
+
+  /** As `text`, of which only the newline is cut: the names of files may begin and end with blanks. */
+  line(name: string, options: ReadOptions = {}): string | null {
     const bytes = this.bytes(name, MAX_ATTRIBUTE, options);
-    return bytes === null ? null : bytes.toString('utf8').trim();
+    return bytes === null ? null : stringOf(bytes).replace(/\n$/, '');
   }
 
   /** A decimal or 0x… attribute inside [min, max] (default: any exact non-negative integer). */
@@ -291,6 +295,19 @@ function readUpTo(fd: number, maxBytes: number): Buffer {
     total += got;
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+}
+
+function textOf(bytes: Buffer | null): string | null {
+  return bytes === null ? null : stringOf(bytes).trim();
+}
+
+/**
+ * An attribute is a C string. It says that it is a page long, so `tar` and others that copy a live /sys fill it up
+ * with NUL: what follows the first is nobody's.
+ */
+function stringOf(bytes: Buffer): string {
+  const end = bytes.indexOf(0);
+  return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
 }
 
 /** A decimal or 0x… integer that a JS number holds exactly, else null. */

@@ -52,6 +52,11 @@ export class BlockDevices {
     this.#controllers = controllers;
   }
 
+  /** They are this machine's, so that paths which they name are, too. */
+  get live(): boolean {
+    return this.#tree.live;
+  }
+
   /** By its name, `'nvme0n1'`, `'cciss/c0d0'`. */
   byName(name: string): BlockDir | null {
     const entry = name.replaceAll('/', '!');
@@ -123,7 +128,7 @@ export class BlockDevices {
       return { kind: 'partition', below: disk === null ? [] : [disk], file: null };
     }
     if (/^loop\d+$/.test(name)) {
-      const file = dir.dir('loop', { optional: true })?.text('backing_file', { optional: true }) ?? null;
+      const file = dir.dir('loop', { optional: true })?.line('backing_file', { optional: true }) || null;
       return { kind: 'loop', below: [], file };
     }
     const slaves = dir.dir('slaves', { optional: true })?.names() ?? [];
@@ -141,9 +146,15 @@ export class BlockDevices {
   /** The whole disk of a partition; of anything else, itself. */
   diskOf(device: BlockDir): BlockDir | null {
     if (!device.dir.has('partition')) return device;
-    const parent = device.dir.real.at(-2);
+    const above = device.dir.real.slice(0, -1);
+    const parent = above.at(-1);
     const found = parent === undefined || parent === 'block' ? null : this.byName(parent);
-    return found ?? this.#diskOfPartition(device.name);
+    return found ?? this.#diskOfPartition(device.name) ?? this.#diskAt(above);
+  }
+
+  #diskAt(above: readonly string[]): BlockDir | null {
+    const dir = this.#tree.dir(above.join('/'), { optional: true });
+    return dir?.has('dev') ? { name: dir.name, dir } : null;
   }
 
   #diskOfPartition(name: string): BlockDir | null {

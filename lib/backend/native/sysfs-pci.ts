@@ -173,8 +173,8 @@ function readConfig(tree: SysfsTree, dir: SysfsDir): PciConfig | null {
       bytes.length < 64 ? 'shorter than 64 bytes' : 'all ones: powered down or gone',
     );
   } else if (config.acs === 'unknown') {
-    const why = bytes.length < 256 ? ' (the rest needs root)' : '';
-    tree.note(`${dir.shown}/config`, `only ${bytes.length} bytes readable${why}: ACS unknown`);
+    const why = config.length < 256 ? ' (the rest needs root)' : '';
+    tree.note(`${dir.shown}/config`, `only ${config.length} bytes readable${why}: ACS unknown`);
   }
   return config;
 }

@@ -30,6 +30,7 @@ export interface Sysfs {
   /** As it was when read. `unknowns` grows as more is asked. */
   readonly topology: Topology;
   readonly controllers: readonly SysfsController[];
+  readonly devices: BlockDevices;
   /** Read when first asked. */
   readonly kernel: KernelFacts;
   readonly iommu: IommuFacts;
@@ -59,9 +60,10 @@ export function readSysfs(root: string): Sysfs {
   const dirs = controllerDirs(tree, pci);
   const controllers = readControllers(tree, pci, dirs, kernel);
   const iommu = readIommu(tree, readRelease(tree), groupsThatMatter(pci.functions, controllers));
+  const devices = new BlockDevices(tree, dirs);
   const context: BlockContext = {
     tree,
-    devices: new BlockDevices(tree, dirs),
+    devices,
     pci,
     controllers,
     iommu: iommu.mode,
@@ -79,6 +81,7 @@ export function readSysfs(root: string): Sysfs {
       unknowns: tree.unknowns,
     },
     controllers,
+    devices,
     get kernel() {
       return kernel();
     },

@@ -3,44 +3,56 @@
  *
  *     loop0 ──offset──▶ raw.img            nvme0n1p1 ──start──▶ nvme0n1            dm-0 ──somewhere in──▶ nvme0n1p2
  *
- * A filesystem is not looked through: a file's blocks move, and its disk is in use anyway.
+ * A filesystem is not looked through: a file's blocks move, and its disk is in use anyway. A path that a captured
+ * tree names is the other machine's, and is not looked at here.
  */
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { statSync } from 'node:fs';
 import { deviceNumber, fileRange, type UnderlyingRange } from '../backend.js';
+import type { SysfsDir } from './sysfs-attribute.js';
+import { type BlockDevices, numberOf } from './sysfs-devices.js';
+import { MAX_SECTORS } from './sysfs-nvme.js';
 
 const SECTOR = 512;
 const MAX_DEPTH = 32;
 
+type Part = Omit<UnderlyingRange, 'on' | 'name'>;
+
 /** Of a device by its number (`'259:1'`), or of a path. */
-export function underlying(root: string, of: string | { readonly number: string }): UnderlyingRange[] {
+export function underlying(
+  devices: BlockDevices,
+  of: string | { readonly number: string },
+): UnderlyingRange[] {
   const found: UnderlyingRange[] = [];
   const all = { start: 0, length: Number.POSITIVE_INFINITY, exact: true };
   if (typeof of === 'string') addPath(of, all);
   else addDevice(of.number, all);
   return found;
 
-  function addPath(path: string, range: Omit<UnderlyingRange, 'on' | 'name'>): void {
-    const device = blockDevice(path);
+  function addPath(path: string, range: Part): void {
+    const device = devices.live ? blockDevice(path) : null;
     if (device !== null) addDevice(device, range);
-    else found.push({ ...fileRange(path), ...range });
+    else if (devices.live) found.push({ ...fileRange(path), ...range });
+    else found.push({ on: `file ${path}`, name: path, ...range });
   }
 
-  function addDevice(number: string, range: Omit<UnderlyingRange, 'on' | 'name'>): void {
-    const dir = directoryOf(root, number);
-    const name = dir === null ? number : `/dev/${basename(dir).replaceAll('!', '/')}`;
+  function addDevice(number: string, range: Part): void {
+    const device = devices.byNumber(number);
+    const name = device === null ? number : `/dev/${device.name.replaceAll('!', '/')}`;
     found.push({ on: `device ${number}`, name, ...range });
-    if (dir === null || found.length > MAX_DEPTH) return;
+    if (device === null || found.length > MAX_DEPTH) return;
+    const { dir } = device;
     const { start, exact } = range;
-    const length = Math.min(range.length, numberIn(dir, 'size') * SECTOR);
-    const disk = existsSync(join(dir, 'partition')) ? textIn(dirname(dir), 'dev') : null;
-    if (disk !== null) addDevice(disk, { start: start + numberIn(dir, 'start') * SECTOR, length, exact });
-    const file = textIn(dir, 'loop/backing_file');
-    if (file !== null) addPath(file, { start: start + numberIn(dir, 'loop/offset'), length, exact });
-    for (const slave of namesIn(dir, 'slaves')) {
-      const below = textIn(join(dir, 'slaves', slave), 'dev');
-      const size = numberIn(join(dir, 'slaves', slave), 'size') * SECTOR;
-      if (below !== null) addDevice(below, { start: 0, length: size, exact: false });
+    const length = Math.min(range.length, bytesIn(dir, 'size'));
+    const disk = dir.has('partition') ? devices.diskOf(device) : null;
+    const onDisk = disk === null ? null : numberOf(disk.dir);
+    if (onDisk !== null) addDevice(onDisk, { start: start + bytesIn(dir, 'start'), length, exact });
+    const file = dir.line('loop/backing_file', { optional: true });
+    const offset = dir.number('loop/offset', { optional: true }) ?? 0;
+    if (file) addPath(file, { start: start + offset, length, exact });
+    for (const slave of dir.dir('slaves', { optional: true })?.names() ?? []) {
+      const below = dir.dir(`slaves/${slave}`, { optional: true });
+      const on = below === null ? null : numberOf(below);
+      if (on !== null) addDevice(on, { start: 0, length: bytesIn(below!, 'size'), exact: false });
     }
   }
 }
@@ -55,31 +67,7 @@ function blockDevice(path: string): string | null {
   }
 }
 
-function directoryOf(root: string, number: string): string | null {
-  try {
-    return realpathSync(join(root, 'sys/dev/block', number));
-  } catch {
-    return null;
-  }
-}
-
-function textIn(dir: string, name: string): string | null {
-  try {
-    return readFileSync(join(dir, name), 'utf8').replace(/\n$/, '') || null;
-  } catch {
-    return null;
-  }
-}
-
-function numberIn(dir: string, name: string): number {
-  const value = Number(textIn(dir, name) ?? 0);
-  return Number.isSafeInteger(value) ? value : 0;
-}
-
-function namesIn(dir: string, name: string): string[] {
-  try {
-    return readdirSync(join(dir, name)).sort();
-  } catch {
-    return [];
-  }
+/** An attribute in sectors. */
+function bytesIn(dir: SysfsDir, name: string): number {
+  return (dir.number(name, { max: MAX_SECTORS, optional: true }) ?? 0) * SECTOR;
 }

@@ -86,3 +86,17 @@ t.test('any bytes: an answer, never an exception', async () => {
     ),
   );
 });
+
+t.test('a virtual function has no IDs of its own, and the rest of its configuration space', async (t) => {
+  const config = configSpace(below, [port, below]);
+  config.fill(0xff, 0, 4);
+  t.match(parsePciConfig(config), { vendor: null, device: null, portType: 'endpoint', acs: 'none' });
+  t.equal(parsePciConfig(Buffer.alloc(256, 0xff)), null, 'all ones: gone');
+});
+
+t.test('zeros that fill up what was not readable are not read', async (t) => {
+  const whole = configSpace({ ...port, acs: 0x1d }, [port, below]);
+  const padded = Buffer.concat([whole.subarray(0, 64), Buffer.alloc(4032)]);
+  t.match(parsePciConfig(padded), { length: 64, portType: null, acs: 'unknown' });
+  t.match(parsePciConfig(whole), { length: 4096, acs: 0x1d });
+});

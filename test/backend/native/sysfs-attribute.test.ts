@@ -3,9 +3,11 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
+import { foresee } from '../../../lib/backend/native/foresee.js';
 import { snapshotMachine } from '../../../lib/backend/native/snapshot.js';
 import { readSysfs, type Sysfs } from '../../../lib/backend/native/sysfs.js';
 import { SysfsTree } from '../../../lib/backend/native/sysfs-attribute.js';
+import { underlying } from '../../../lib/backend/native/underlying.js';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 
@@ -29,6 +31,9 @@ function askEverything(sysfs: Sysfs): void {
     'vda',
   ]) {
     sysfs.blockInfo(name);
+    foresee(sysfs, name);
+    const number = sysfs.blockInfo(name)?.number;
+    if (number != null) underlying(sysfs.devices, { number });
   }
   for (const path of ['/mnt/xfs/f', '/mnt/with blank/f', '/x', '/dev/mapper/vg-data']) sysfs.blockInfo(path);
   void sysfs.kernel;
@@ -188,25 +193,75 @@ t.test('whatever is in whichever attributes, nothing throws', async (t) => {
   }
 });
 
-t.test('every attribute in turn missing, a directory or empty: nothing throws', async (t) => {
-  const root = writeSysfsTree(t.testdir({}), twoDrivesBelowASwitch());
-  const files = filesOf(root);
-  const stride = 9;
-  for (let first = 0; first < stride; first++) {
-    for (const damage of ['missing', 'directory', 'empty']) {
-      const some = files.filter((_, index) => index % stride === first);
-      const before = some.map((file) => readFileSync(file));
-      for (const file of some) {
-        rmSync(file);
-        if (damage === 'directory') mkdirSync(file);
-        if (damage === 'empty') writeFileSync(file, '');
-      }
-      askEverything(readSysfs(root));
-      some.forEach((file, index) => {
-        rmSync(file, { recursive: true, force: true });
-        writeFileSync(file, before[index]!);
-      });
+t.test(
+  'every attribute in turn missing, empty, or no file: nothing throws, waits or is followed',
+  async (t) => {
+    const dir = t.testdir({ root: {}, secret: 'eui.secret' });
+    const root = writeSysfsTree(join(dir, 'root'), twoDrivesBelowASwitch());
+    for (const disk of ['nvme0n1', 'dm-0', 'loop0']) {
+      writeFileSync(join(root, 'sys/class/block', disk, 'wwid'), `eui.${disk}`);
     }
+    const files = filesOf(root);
+    const stride = 9;
+    for (let first = 0; first < stride; first++) {
+      for (const damage of ['missing', 'directory', 'empty', 'FIFO', 'link out']) {
+        const some = files.filter((_, index) => index % stride === first);
+        const before = some.map((file) => readFileSync(file));
+        for (const file of some) {
+          rmSync(file);
+          if (damage === 'directory') mkdirSync(file);
+          if (damage === 'empty') writeFileSync(file, '');
+          if (damage === 'link out') symlinkSync(join(dir, 'secret'), file);
+        }
+        if (damage === 'FIFO') execFileSync('mkfifo', some);
+        const began = performance.now();
+        const sysfs = readSysfs(root);
+        askEverything(sysfs);
+        t.ok(performance.now() - began < 1000, `${damage} ${first}: at once`);
+        for (const disk of ['nvme0n1', 'dm-0', 'loop0']) t.not(foresee(sysfs, disk).identity, 'eui.secret');
+        some.forEach((file, index) => {
+          rmSync(file, { recursive: true, force: true });
+          writeFileSync(file, before[index]!);
+        });
+      }
+    }
+    t.same(readSysfs(root).topology.unknowns, []);
+  },
+);
+
+t.test('attributes that tar filled up with NUL say what they said before', async (t) => {
+  const plain = writeSysfsTree(t.testdir({}), twoDrivesBelowASwitch());
+  const before = JSON.stringify(everythingOf(readSysfs(plain)));
+  for (const file of filesOf(join(plain, 'sys'))) {
+    const bytes = readFileSync(file);
+    writeFileSync(file, Buffer.concat([bytes, Buffer.alloc(Math.max(0, 4096 - bytes.length))]));
   }
-  t.same(readSysfs(root).topology.unknowns, []);
+  t.equal(JSON.stringify(everythingOf(readSysfs(plain))), before);
 });
+
+t.test('what was copied without root and filled up says that it was: ACS is not known', async (t) => {
+  const root = writeSysfsTree(t.testdir({}), { ...twoDrivesBelowASwitch(), configBytes: 64 });
+  for (const file of filesOf(join(root, 'sys')).filter((path) => path.endsWith('/config'))) {
+    writeFileSync(file, Buffer.concat([readFileSync(file), Buffer.alloc(4096 - 64)]));
+  }
+  const { topology } = readSysfs(root);
+  t.equal(topology.find('02:00.0')?.acs, 'unknown');
+  t.match(topology.find('02:00.0')?.portType, 'downstream-port');
+  t.ok(
+    topology.unknowns.some(({ why }) => why === 'only 64 bytes readable (the rest needs root): ACS unknown'),
+  );
+});
+
+/** Without names of files, which differ. */
+function everythingOf(sysfs: Sysfs): unknown {
+  return {
+    machine: snapshotMachine(sysfs, { withSerials: true }),
+    unknowns: sysfs.topology.unknowns,
+    kernel: sysfs.kernel,
+    controllers: sysfs.controllers.map(({ pdev, ...rest }) => ({ ...rest, on: pdev?.bdf })),
+    blocks: ['nvme0n1', 'nvme0n1p2', 'dm-0', 'md0', 'loop0', 'vda'].map((name) => {
+      const { client, disks, ...rest } = sysfs.blockInfo(name)!;
+      return { ...rest, client: client?.bdf, disks: disks.map((disk) => [disk.name, disk.client?.bdf]) };
+    }),
+  };
+}

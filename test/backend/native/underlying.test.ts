@@ -1,7 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import t from 'tap';
+import { SysfsTree } from '../../../lib/backend/native/sysfs-attribute.js';
+import { BlockDevices } from '../../../lib/backend/native/sysfs-devices.js';
 import { underlying } from '../../../lib/backend/native/underlying.js';
 
 const root = mkdtempSync(join(tmpdir(), 'p2pdma-underlying-'));
@@ -14,7 +16,7 @@ function device(path: string, number: string, attributes: Record<string, string 
     writeFileSync(join(dir, name), `${value}\n`);
   }
   mkdirSync(join(root, 'sys/dev/block'), { recursive: true });
-  symlinkSync(dir, join(root, 'sys/dev/block', number));
+  symlinkSync(relative(join(root, 'sys/dev/block'), dir), join(root, 'sys/dev/block', number));
 }
 
 const image = join(root, 'raw.img');
@@ -28,28 +30,46 @@ device('loop1', '7:1', { size: 64, 'loop/backing_file': image, 'loop/offset': 40
 device('loop2', '7:2', { size: 64, 'loop/backing_file': `${image}-gone (deleted)`, 'loop/offset': 0 });
 device('dm-0', '254:0', { size: 50 });
 mkdirSync(join(root, 'sys/devices/dm-0/slaves'));
-symlinkSync(join(root, 'sys/devices/nvme0n1/nvme0n1p2'), join(root, 'sys/devices/dm-0/slaves/nvme0n1p2'));
+symlinkSync('../../nvme0n1/nvme0n1p2', join(root, 'sys/devices/dm-0/slaves/nvme0n1p2'));
+
+const captured = new BlockDevices(new SysfsTree(root), new Map());
+/** The same as if it were this machine's. */
+const devices = Object.create(captured, {
+  live: { value: true },
+  byNumber: { value: (number: string) => captured.byNumber(number) },
+  diskOf: { value: captured.diskOf.bind(captured) },
+}) as BlockDevices;
 
 const all = Number.POSITIVE_INFINITY;
 
 t.test('a partition lies on its disk, from its start on', async (t) => {
-  t.same(underlying(root, { number: '259:1' }), [
+  t.same(underlying(devices, { number: '259:1' }), [
     { on: 'device 259:1', name: '/dev/nvme0n1p1', start: 0, length: all, exact: true },
     { on: 'device 259:0', name: '/dev/nvme0n1', start: 8 * 512, length: 100 * 512, exact: true },
   ]);
 });
 
 t.test('a loop device lies on its file, from its offset on', async (t) => {
-  t.same(underlying(root, { number: '7:1' }), [
+  t.same(underlying(devices, { number: '7:1' }), [
     { on: 'device 7:1', name: '/dev/loop1', start: 0, length: all, exact: true },
     { on: `file ${dev}:${ino}`, name: image, start: 4096, length: 64 * 512, exact: true },
   ]);
-  t.equal(underlying(root, { number: '7:2' }).length, 2, 'a file that is gone is nobody else’s');
+  t.equal(underlying(devices, { number: '7:2' }).length, 2, 'a file that is gone is nobody else’s');
+});
+
+t.test('the file of a captured loop device is the other machine’s: it is not looked at here', async (t) => {
+  t.same(underlying(captured, { number: '7:1' })[1], {
+    on: `file ${image}`,
+    name: image,
+    start: 4096,
+    length: 64 * 512,
+    exact: true,
+  });
 });
 
 t.test('a mapped device lies somewhere in what it is mapped to', async (t) => {
   t.same(
-    underlying(root, { number: '254:0' }).map(({ name, start, length, exact }) => [
+    underlying(devices, { number: '254:0' }).map(({ name, start, length, exact }) => [
       name,
       start,
       length,
@@ -64,7 +84,7 @@ t.test('a mapped device lies somewhere in what it is mapped to', async (t) => {
 });
 
 t.test('files by any name, there or not', async (t) => {
-  const on = (path: string) => underlying(root, path)[0]!.on;
+  const on = (path: string) => underlying(devices, path)[0]!.on;
   symlinkSync(image, join(root, 'link'));
   symlinkSync('new.img', join(root, 'dangling'));
   mkdirSync(join(root, 'far/away'), { recursive: true });
@@ -77,7 +97,7 @@ t.test('files by any name, there or not', async (t) => {
 });
 
 t.test('a path below a file is a path: to open it fails, and says why', async (t) => {
-  const [below, ...more] = underlying(root, join(image, 'x'));
+  const [below, ...more] = underlying(devices, join(image, 'x'));
   t.match(below, { name: join(image, 'x'), start: 0 });
   t.same(more, []);
 });
