@@ -18,6 +18,8 @@ import { cacheFolder, hashOf, needSpace, output, run, VmError, vmFile, which } f
 const TOOLS: Record<string, string> = {
   'mkfs.ext4': 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
+  'mkfs.btrfs': 'btrfs-progs',
+  mksquashfs: 'squashfs-tools',
   dmsetup: 'dmsetup',
   nvme: 'nvme-cli',
   fio: 'fio',
