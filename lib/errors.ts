@@ -82,8 +82,9 @@ export const ERROR_CODES = {
   ENOTDIR: { cause: 'A part of the path is not a directory.', remedy: 'Check the path.' },
   EISDIR: { cause: 'The path is a directory.', remedy: 'Name a file or a device.' },
   EINVAL: {
-    cause: 'The device does not take this address, offset or length.',
-    remedy: 'Align them as the message says.',
+    cause:
+      'The device does not take this address, offset or length; or, with a peer’s memory from Linux 6.17 on, the kernel allows no peer-to-peer DMA for this pair.',
+    remedy: 'Align them as the message says; for a peer’s memory see `p2pdma explain`.',
   },
   EMFILE: { cause: 'Too many files are open.', remedy: 'Close some, or raise the limit (`ulimit -n`).' },
   ENOTTY: {
@@ -145,8 +146,10 @@ export const ERROR_CODES = {
     remedy: 'Close after the last transfer.',
   },
   EREMOTEIO: {
-    cause: 'This pair cannot do peer-to-peer DMA.',
-    remedy: '`p2pdma explain` says why and what would help.',
+    cause:
+      'With a peer’s memory: the kernel allows no peer-to-peer DMA for this pair. With host memory: the drive ended the command with a target error (“critical target error” in the kernel log).',
+    remedy:
+      'With a peer’s memory: `p2pdma explain` says why and what would help. With host memory: see the kernel log and the drive’s error log.',
   },
 
   // Ours.
@@ -298,5 +301,5 @@ const errnoText: Record<string, string> = {
   ETIMEDOUT: 'timed out',
   EHWPOISON: 'memory page has a hardware error',
   ECANCELED: 'cancelled',
-  EREMOTEIO: 'remote I/O error (memory and device cannot do peer-to-peer DMA)',
+  EREMOTEIO: 'remote I/O error',
 };

@@ -1,5 +1,5 @@
 /** The kernel, the addon, DMA mapping, and what this process may do. */
-import { olderThan } from '../backend/native/sysfs-kernel.js';
+import { olderThan } from '../kernel/release.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding, size } from './finding.js';
 
@@ -13,7 +13,7 @@ export function checkKernel({ kernel }: MachineFacts): Finding[] {
   const first =
     version === null
       ? finding('kernel', 'warning', `which kernel this is cannot be told; ${needed}`)
-      : olderThan(version, P2P_SINCE)
+      : olderThan(version, ...P2P_SINCE)
         ? finding(
             'kernel',
             'problem',
@@ -150,7 +150,7 @@ export function checkLockedMemory({ limits, kernel }: MachineFacts): Finding[] {
   const locked = limits?.lockedMemory ?? null;
   if (locked === null) return [];
   const limit = locked === Number.POSITIVE_INFINITY ? 'unlimited' : size(locked);
-  const charged = kernel?.version != null && olderThan(kernel.version, NO_MEMLOCK_SINCE);
+  const charged = kernel?.version != null && olderThan(kernel.version, ...NO_MEMLOCK_SINCE);
   if (charged && locked < 2 ** 20) {
     return [
       finding(

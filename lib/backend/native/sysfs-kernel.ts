@@ -3,6 +3,7 @@
  * The facts behind a `doctor`'s findings; each that cannot be told is null or `'unknown'`.
  */
 import { gunzipSync } from 'node:zlib';
+import { type KernelVersion, olderThan, parseRelease } from '../../kernel/release.js';
 import type { Cpu, IommuMode } from '../topology.js';
 import { parseNumber, quote, reasonOf, type SysfsTree } from './sysfs-attribute.js';
 
@@ -26,8 +27,8 @@ export interface P2pdmaConfig {
 export interface KernelFacts {
   /** `'6.12.117'` as uname has it. */
   readonly release: string | null;
-  /** `[6, 12]`. */
-  readonly version: readonly [major: number, minor: number] | null;
+  /** `[6, 12, 117]`. */
+  readonly version: KernelVersion | null;
   readonly p2pdma: P2pdmaConfig;
   /** nvme_core's `multipath` parameter. */
   readonly nvmeMultipath: boolean | null;
@@ -55,18 +56,13 @@ export function readRelease(tree: SysfsTree): string | null {
   return version === null ? null : (/^Linux version (\S+)/.exec(version)?.[1] ?? null);
 }
 
-export function parseVersion(release: string | null): KernelFacts['version'] {
-  const match = /^(\d{1,4})\.(\d{1,4})/.exec(release ?? '');
-  return match === null ? null : [Number(match[1]), Number(match[2])];
-}
-
 export function readKernel(tree: SysfsTree, hasP2pmem: boolean): KernelFacts {
   const release = readRelease(tree);
   const commandLine = tree.text('proc/cmdline', 4096, { optional: true });
   const multipath = tree.text('sys/module/nvme_core/parameters/multipath', 256, { optional: true });
   return {
     release,
-    version: parseVersion(release),
+    version: parseRelease(release),
     p2pdma: p2pdmaConfig(tree, release, hasP2pmem),
     nvmeMultipath: multipath === null ? null : /^[y1]/i.test(multipath),
     disableAcsRedir: /(?:^|[\s",])(?:pci=)?disable_acs_redir=([^\s",]+)/.exec(commandLine ?? '')?.[1] ?? null,
@@ -137,10 +133,10 @@ export function readIommu(tree: SysfsTree, release: string | null, groups: Reado
   if (tree.text('sys/hypervisor/guest_type', 64, { optional: true }) === 'PV') {
     return is('unsupported', 'a Xen PV guest maps DMA with ops of its own');
   }
-  const version = parseVersion(release);
+  const version = parseRelease(release);
   for (const { unit, until, whose } of foreignOps) {
     const name = unitNames.find((candidate) => unit.test(candidate));
-    if (name === undefined || (until !== undefined && version !== null && !olderThan(version, until)))
+    if (name === undefined || (until !== undefined && version !== null && !olderThan(version, ...until)))
       continue;
     return is('unsupported', `${name}: ${whose} maps DMA with ops of its own`);
   }
@@ -159,8 +155,4 @@ export function readIommu(tree: SysfsTree, release: string | null, groups: Reado
     return is('unknown', 'sys/kernel/iommu_groups does not list the groups');
   }
   return is('none', 'no device is in an IOMMU group');
-}
-
-export function olderThan(version: readonly [number, number], than: readonly [number, number]): boolean {
-  return version[0] < than[0] || (version[0] === than[0] && version[1] < than[1]);
 }
