@@ -309,6 +309,8 @@ export interface Backend {
   readonly name: 'native' | 'emulator';
   /** As of Origin. */
   readonly machine: string | null;
+  /** The kernel's release as uname gives it, `'6.12.117'`; of an emulated machine the one described. Null: not known. */
+  readonly release: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: MemoryBackend;

@@ -27,6 +27,7 @@ import {
   pciP2pmemSize,
   pciP2pmemVirtToBus,
 } from './pci-p2pdma.js';
+import type { KernelVersion } from './release.js';
 
 /** What the driver finds around its device. */
 export interface NvmeEnvironment {
@@ -34,6 +35,8 @@ export interface NvmeEnvironment {
   readonly mm: Mm;
   readonly cpu: Cpu;
   readonly params: NvmeParams;
+  /** Which kernel's answers are given; null: this code's model. */
+  readonly release?: KernelVersion | null;
   /** memremap_compat_align(): the granule of memory hot-plug. */
   readonly memremapAlign: number;
 }

@@ -14,7 +14,7 @@
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme.js';
-import { EIO, ENOMEM } from '../errno.js';
+import { EINVAL, EIO, ENOMEM, EREMOTEIO } from '../errno.js';
 import { trace, tracing } from '../trace.js';
 import type { Bio } from './bio.js';
 import {
@@ -31,6 +31,7 @@ import {
   dmaUnmapSgtable,
 } from './dma-mapping.js';
 import { type NvmeCommand, nvmeIsWrite, putLe64, putSglDesc } from './nvme-command.js';
+import { type KernelVersion, refusesPeersWithEinval } from './release.js';
 import {
   type Scatterlist,
   SgTable,
@@ -117,17 +118,21 @@ export class NvmeDataMapper {
   sglSupported = false;
   /** nvme.sgl_threshold; 0: never. */
   sglThreshold: number;
+  /** What a pair that may not do peer-to-peer is answered with. */
+  readonly #refusal: number;
 
-  constructor(device: Device, sglThreshold: number) {
+  /** Null: that of the kernel that this file mirrors. */
+  constructor(device: Device, sglThreshold: number, release: KernelVersion | null = null) {
     this.#device = device;
+    this.#refusal = refusesPeersWithEinval(release) === true ? -EINVAL : -EREMOTEIO;
     this.sglThreshold = sglThreshold;
     this.#pagePool = new DmaPool(device, NVME_CTRL_PAGE_SIZE);
     this.#smallPool = new DmaPool(device, NVME_SMALL_POOL_SIZE);
   }
 
   /**
-   * nvme_map_data(): map the bio's memory and put its place into the command. 0 or -errno; -EREMOTEIO: P2P memory
-   * that this device must not reach. After an error nothing is mapped.
+   * nvme_map_data(): map the bio's memory and put its place into the command. 0 or -errno; -EREMOTEIO, from
+   * Linux 6.17 on -EINVAL: P2P memory that this device must not reach. After an error nothing is mapped.
    */
   map(iod: NvmeIod, bio: Bio, cmd: NvmeCommand, qid: number): number {
     iod.dir = nvmeIsWrite(cmd.opcode) ? 'DMA_TO_DEVICE' : 'DMA_FROM_DEVICE';
@@ -178,7 +183,7 @@ export class NvmeDataMapper {
     const error = dmaMapSgtable(this.#device, iod.sgt, iod.dir, DMA_ATTR_P2PDMA);
     if (error !== 0) {
       sgFreeTable(iod.sgt);
-      return error;
+      return error === -EREMOTEIO ? this.#refusal : error;
     }
     iod.mapped = 'table';
     // nvme_pci_use_sgls(): for few large ranges an SGL is shorter than a PRP list.

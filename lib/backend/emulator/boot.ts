@@ -18,6 +18,7 @@ import {
   pciP2pmemSize,
 } from '../../kernel/pci-p2pdma.js';
 import { p2pdmaOf } from '../../kernel/pci-p2pdma-pool.js';
+import { parseRelease } from '../../kernel/release.js';
 import { trace, tracing } from '../../trace.js';
 import type { Clock, Hardware } from '../hardware.js';
 import type { PciDev } from '../topology.js';
@@ -123,6 +124,7 @@ async function bootKernel(
           hardware,
           mm,
           cpu: topology.cpu,
+          release: parseRelease(machine.kernel),
           params,
           memremapAlign: machine.memremapAlign,
         },

@@ -78,6 +78,10 @@ export class EmulatorBackend implements Backend {
     return this.running.fabric.topology;
   }
 
+  get release(): string {
+    return this.running.machine.kernel;
+  }
+
   get machine(): string {
     return this.description.name;
   }

@@ -48,6 +48,7 @@ export function layOutBars(draft: MachineDraft, places: ReadonlyMap<string, stri
     version: draft.version,
     name: draft.name,
     description: draft.description,
+    kernel: draft.kernel,
     cpu: draft.cpu,
     iommu: draft.iommu,
     memremapAlign: draft.memremapAlign,

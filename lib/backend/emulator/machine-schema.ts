@@ -12,6 +12,8 @@ export interface Machine {
   readonly version: 1;
   readonly name: string;
   readonly description: string;
+  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: with what errno it refuses a peer's memory. */
+  readonly kernel: string;
   readonly cpu: { readonly vendor: string | null; readonly family: number | null };
   readonly iommu: IommuMode;
   /**
@@ -286,6 +288,16 @@ export const machineSchema = z.strictObject({
   version: z.literal(1, { error: 'expected 1, the only version there is' }),
   name: z.string().min(1).max(200),
   description: z.string().default(''),
+  kernel: z
+    .string()
+    .max(200)
+    .regex(/^[0-9]{1,4}\.[0-9]{1,4}/, {
+      error: 'expected a kernel release such as "6.12" or "6.17.0-35-generic"',
+    })
+    .default('6.12')
+    .describe(
+      'Release of the kernel whose answers are given; from 6.17 on it refuses peer memory with EINVAL.',
+    ),
   cpu: z
     .strictObject({ vendor: orNull(z.string()), family: orNull(number(0xfff)) })
     .default({ vendor: null, family: null }),

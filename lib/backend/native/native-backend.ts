@@ -70,6 +70,7 @@ const forgotten = new FinalizationRegistry<NativeEngine>((engine) => engine.rele
 export class NativeBackend implements Backend {
   readonly name = 'native';
   readonly machine = null;
+  readonly release: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: NativeMemory;
@@ -86,6 +87,7 @@ export class NativeBackend implements Backend {
 
   constructor(sysfs: Sysfs, engine: 'auto' | EngineKind) {
     this.sysfs = sysfs;
+    this.release = sysfs.kernel.release;
     this.topology = sysfs.topology;
     this.controllers = sysfs.controllers;
     this.#engine = acquireEngine(engine);
@@ -214,6 +216,7 @@ function locate(sysfs: Sysfs, nameOrPath: string): Place | null {
 export class CapturedBackend implements Backend {
   readonly name = 'native';
   readonly machine = null;
+  readonly release: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: MemoryBackend;
@@ -222,6 +225,7 @@ export class CapturedBackend implements Backend {
 
   constructor(sysfs: Sysfs) {
     this.sysfs = sysfs;
+    this.release = sysfs.kernel.release;
     this.topology = sysfs.topology;
     this.controllers = sysfs.controllers;
     this.memory = {

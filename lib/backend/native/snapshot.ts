@@ -22,6 +22,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
     version: 1,
     name: options.name ?? 'snapshot',
     description: describe(sysfs),
+    ...(sysfs.kernel.version === null ? {} : { kernel: sysfs.kernel.release }),
     cpu: { vendor: topology.cpu.vendor, family: topology.cpu.family },
     iommu: topology.iommu,
     hostBridges: topology.hostBridges.map((bridge) => ({
