@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { openSystem } from 'p2pdma';
 
-const system = await openSystem({ backend: 'emulator' });
+const system = await openSystem({ machine: 'switch' });
 const path = process.argv[2] ?? 'nvme0n1';
 const hash = createHash('sha256');
 const reader = system.createReadStream(path, { end: 16 * 1024 * 1024 - 1 });

@@ -13,7 +13,7 @@ import { createGunzip, createGzip } from 'node:zlib';
 import { openSystem } from 'p2pdma';
 
 const BYTES = 8 * 1024 * 1024 + 123;
-const system = await openSystem({ backend: 'emulator' });
+const system = await openSystem({ machine: 'switch' });
 const disk = await system.target('nvme0n1', { write: true });
 const seed = system.allocate(null, 1024 * 1024);
 for (let i = 0; i < seed.buffer.length; i++) seed.buffer[i] = (i * i) >> 7;

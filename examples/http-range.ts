@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { openSystem } from 'p2pdma';
 
-const system = await openSystem({ backend: 'emulator' });
+const system = await openSystem({ machine: 'switch' });
 const disk = await system.target('nvme0n1', { write: true });
 const text = system.allocate(null, 4096);
 text.buffer.write('The quick brown fox jumps over the lazy dog. '.repeat(90));

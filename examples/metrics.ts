@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { METRICS_CHANNEL, type MetricsEvent, openSystem, prometheusMetrics } from 'p2pdma';
 import client from 'prom-client';
 
-const system = await openSystem({ backend: 'emulator' });
+const system = await openSystem({ machine: 'switch' });
 prometheusMetrics(system, client);
 
 const server = createServer(async (_request, response) => {

@@ -5,7 +5,7 @@
  */
 import { openSystem } from 'p2pdma';
 
-const system = await openSystem({ backend: 'emulator', machine: 'four-drives' });
+const system = await openSystem({ machine: 'four-drives' });
 const source = await system.target('nvme0n1', { write: true });
 const seed = system.allocate(null, 4 * 1024 * 1024);
 for (let i = 0; i < seed.buffer.length; i += 4) seed.buffer.writeUInt32LE(i, i);

@@ -9,7 +9,7 @@ const IDENTIFY = 0x06;
 const READ = 0x02;
 const IDENTIFY_CONTROLLER = 1;
 
-const system = await openSystem({ backend: 'emulator' });
+const system = await openSystem({ machine: 'switch' });
 const drive = await system.target('nvme0n1', { write: true });
 
 const page = system.allocate(null, 4096);

@@ -6,7 +6,7 @@
 import { finished } from 'node:stream/promises';
 import { openSystem } from 'p2pdma';
 
-const system = await openSystem({ backend: 'emulator', machine: process.argv[2] ?? 'switch' });
+const system = await openSystem({ machine: process.argv[2] ?? 'switch' });
 
 const source = await system.target('nvme0n1', { write: true });
 const seed = system.allocate(null, 1024 * 1024);

@@ -5,7 +5,7 @@
  */
 import { openSystem } from 'p2pdma';
 
-const system = await openSystem({ backend: 'emulator' });
+const system = await openSystem({ machine: 'switch' });
 const events: { layer: string; event: string; time: number }[] = [];
 const trace = system.trace();
 trace.on('data', (event) => events.push(event));

@@ -46,14 +46,14 @@ export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSour
 /** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
 export type MachineSpec = string | object;
 
-/** Which machine to open; default: this one where it can be had, else the emulator. */
+/** Which machine to open; default: this one. */
 export interface SystemOptions {
   /**
    * `'native'`: this Linux, whose kernel does the DMA. `'emulator'`: a machine in this process. `'auto'`: the emulator
-   * if a machine is named, else native where the addon works, else the emulator.
+   * if a machine is named, else native; an emulated machine never stands in for this one.
    */
   backend?: 'auto' | 'native' | 'emulator';
-  /** Emulator: preset name, path of a machine's JSON, or the Machine. Default: `'switch'`. */
+  /** Emulator: preset name, path of a machine's JSON, or the Machine. With backend `'emulator'` alone: `'switch'`. */
   machine?: MachineSpec;
   /** Native: where sys/ and proc/ are; another root makes a captured tree readable on any OS. Default `'/'`. */
   root?: string;
@@ -321,14 +321,9 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
   }
   if (backend === 'emulator' || machine !== undefined)
     return new System(await openEmulated(machine ?? 'switch'));
+  // Never anything else in its place: whoever named no machine means this one, and what is on its drives.
   const { openNative } = await import('./backend/native/native-backend.js');
-  try {
-    return new System(await openNative({ engine, inspect, ...(root === undefined ? {} : { root }) }));
-  } catch (error) {
-    const unavailable = error instanceof P2pdmaError && error.code === 'ERR_BACKEND_UNAVAILABLE';
-    if (backend === 'native' || root !== undefined || !unavailable) throw error;
-    return new System(await openEmulated('switch'));
-  }
+  return new System(await openNative({ engine, inspect, ...(root === undefined ? {} : { root }) }));
 }
 
 async function openEmulated(spec: MachineSpec): Promise<Backend> {

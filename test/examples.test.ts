@@ -21,9 +21,9 @@ const expected: Record<string, RegExp[]> = {
   ],
   metrics: [
     /^# writer of nvme1n1 closed, 16777216 bytes across the bus so far$/m,
-    /^p2pdma_path_bytes_total\{path="peerBus"\} 16777216$/m,
-    /^p2pdma_errors_total\{code="ENOENT"\} 1$/m,
-    /^p2pdma_p2pmem_available_bytes\{provider="0000:03:00\.0"\} 16646144$/m,
+    /^p2pdma_path_bytes_total\{backend="emulator",machine="switch",path="peerBus"\} 16777216$/m,
+    /^p2pdma_errors_total\{backend="emulator",machine="switch",code="ENOENT"\} 1$/m,
+    /^p2pdma_p2pmem_available_bytes\{backend="emulator",machine="switch",provider="0000:03:00\.0"\} 16646144$/m,
   ],
   trace: [/gup +pin_user_pages/, /dma-direct +map_sg/, /nvme-controller +complete/],
 };

@@ -15,7 +15,7 @@ export async function fileCompetitors(
   const folder = await mkdtemp(join(tmpdir(), 'p2pdma-bench-'));
   const [source, destination] = [join(folder, 'source'), join(folder, 'destination')];
   await writeFile(source, Buffer.alloc(BYTES, 'p2pdma'));
-  const system = await openSystem({ backend: 'emulator' });
+  const system = await openSystem({ machine: 'switch' });
   return {
     competitors: [
       {

@@ -5,7 +5,7 @@ const COUNT = 20_000;
 
 /** µs per 4 KiB read of a memory-backed namespace into CMB memory, at each depth: medians of interleaved rounds. */
 export async function perIo(depths: readonly number[], rounds: number): Promise<Map<number, number>> {
-  const system = await openSystem({ backend: 'emulator' });
+  const system = await openSystem({ machine: 'switch' });
   const target = await system.target('nvme0n1', { write: true });
   const memory = system.allocate('nvme0', 4096 * Math.max(...depths));
   await target.write(memory.buffer, 0);

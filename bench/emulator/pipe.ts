@@ -5,7 +5,7 @@ import { BYTES } from './buffer-copies.js';
 
 /** `readable.pipe(writable)` between two memory-backed namespaces, through the first drive's CMB. */
 export async function ourPipe(chunk: number): Promise<Competitor & { close(): Promise<void> }> {
-  const system = await openSystem({ backend: 'emulator' });
+  const system = await openSystem({ machine: 'switch' });
   const target = await system.target('nvme0n1', { write: true });
   const seed = system.allocate(null, 1024 * 1024);
   seed.buffer.fill(1);

@@ -4,7 +4,7 @@ import { openSystem } from 'p2pdma';
 /** RSS growth in MiB over a copy of `mebibytes`, beyond the pool; the source is sparse and the same part is written over and over. */
 export async function rssGrowth(mebibytes: number): Promise<number> {
   const PART = 256;
-  const system = await openSystem({ backend: 'emulator' });
+  const system = await openSystem({ machine: 'switch' });
   const pass = async () => {
     const reader = system.createReadStream('nvme0n1', { end: PART * 2 ** 20 - 1 });
     const writer = system.createWriteStream('nvme1n1');

@@ -22,7 +22,7 @@ export function addDemo(program: Command): void {
     ],
   });
   command.action(async (file: string | undefined) => {
-    const system = await openSystem({ backend: 'emulator', machine: 'switch' });
+    const system = await openSystem({ machine: 'switch' });
     try {
       await copy(system, file ?? process.execPath, ['nvme1n1'], {
         backend: 'emulator',

@@ -82,7 +82,7 @@ function describe(system: System, controller: Controller): Described {
 
 function draw(controllers: readonly Described[], colour: Colours, width: number): string[] {
   if (controllers.length === 0) {
-    return ['no NVMe controllers (`p2pdma doctor` says more; --backend emulator shows an emulated machine)'];
+    return ['no NVMe controllers (`p2pdma doctor` says more; --machine switch shows an emulated one)'];
   }
   const rows = controllers.flatMap((c) =>
     (c.namespaces.length > 0 ? c.namespaces : [null]).map((ns, i) => ({

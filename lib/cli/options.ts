@@ -102,7 +102,8 @@ export function withMachine(command: Command): Command {
     .addOption(
       oneOf(
         '--backend <name>',
-        'this Linux (native), a machine in this process (emulator), or native where it can be had (auto, the default)',
+        'this Linux (native), a machine in this process (emulator: switch, unless --machine names another), or auto (the ' +
+          'default): emulator if --machine is given, else native',
         ['auto', 'native', 'emulator'],
       ),
     )

@@ -56,6 +56,8 @@ const PHRASES: readonly (readonly [pattern: RegExp, words: string])[] = [
   [/^provider: there is no PCI function or/, 'option --provider: there is no PCI function or'],
   [/\boption journal\b/g, 'option --resume'],
   [/^machine: /, 'option --machine: '],
+  // In front of a preset's name.
+  [/(?<=\S )machine: $/g, '--machine '],
   [/\(`end`\)/g, '(--end)'],
   [/\breceived start (\d+), end (\d+)/g, 'received --start $1, --end $2'],
   [/must be <= end\b/g, 'must be <= --end'],

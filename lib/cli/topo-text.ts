@@ -36,7 +36,8 @@ export function drawText(
     lines.push(parts.join('  '));
     drawLevel(bridge.children, '', lines, colour);
   }
-  if (host.children.length === 0) lines.push('no PCI functions are known (try --backend emulator)');
+  if (host.children.length === 0)
+    lines.push('no PCI functions are known (--machine switch shows an emulated machine)');
   if (route !== null) lines.push('', ...routeText(route, colour, width));
   return lines.join('\n');
 }

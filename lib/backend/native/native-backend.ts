@@ -57,11 +57,21 @@ export async function openNative(options: NativeOptions = {}): Promise<NativeBac
   }
   const sysfs = readSysfs(root);
   if (!sysfs.live || options.inspect === true) {
-    if (!sysfs.live && resolve(root) === '/') loadAddon(); // says that this is no Linux
+    if (!sysfs.live && resolve(root) === '/') throw noSysfs();
     return new CapturedBackend(sysfs);
   }
   loadAddon();
   return new NativeBackend(sysfs, options.engine ?? 'auto');
+}
+
+function noSysfs(): P2pdmaError {
+  return new P2pdmaError(
+    'ERR_BACKEND_UNAVAILABLE',
+    `this is ${process.platform}: there is no sysfs of a Linux to look at`,
+    {
+      hint: "To try it here, emulate a machine: machine: 'switch'. A captured tree is looked at with option root.",
+    },
+  );
 }
 
 /** A backend that was forgotten lets its engine go; targets and memory have finalizers of their own. */
