@@ -30,7 +30,7 @@ export interface Hop {
   readonly role: 'client' | 'up' | 'turn' | 'host-bridge' | 'down' | 'provider';
   /** Does it send peer traffic up (ACS P2P redirection)? `none`: it cannot; of a host bridge `none`. */
   readonly acs: 'redirects' | 'clear' | 'none' | 'unknown';
-  /** Of a host bridge: does it pass this on, and why. */
+  /** Of a host bridge: does it pass this on, and why; null: that is not known. */
   readonly passes: boolean | null;
   /** More to know of it, in words, or null. */
   readonly note: string | null;
@@ -44,13 +44,19 @@ export interface ClientVerdict {
   bdf: string;
   /** The controller's name, or null. */
   name: string | null;
-  /** Hops, as pci_p2pdma_distance() counts them; −1 if not supported. */
+  /** Hops, as pci_p2pdma_distance() counts them; −1 if not supported, or if that is not known. */
   distance: number;
-  /** The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. */
-  mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED';
+  /**
+   * The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. UNKNOWN: the CPU decides, and
+   * it could not be read.
+   */
+  mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED' | 'UNKNOWN';
   /** Functions on the way that redirect peer traffic upwards (ACS). */
   acs: string[];
-  /** False: some ACS registers could not be read. `mapType` then is what they give if they are clear, and `reason` says so. */
+  /**
+   * False: some ACS registers that matter could not be read. With the rule `acs-unknown` `mapType` is what they give
+   * if they are clear, and `reason` says so; with another they change nothing but the list of `acs`.
+   */
   acsKnown: boolean;
   /** What decided. */
   rule: DistanceRule;
@@ -86,7 +92,7 @@ export interface Unreachable {
 export interface Explanation {
   /** PCI address. */
   provider: string;
-  /** Sum over the clients; −1 if any is not supported. */
+  /** Sum over the clients; −1 if any is not supported, or not known. */
   distance: number;
   /** Null, or what to know before using the answer: the provider has no p2pmem, or it is not published. */
   note: string | null;
@@ -206,14 +212,15 @@ function clientVerdict(
   place: Place | null,
 ): ClientVerdict {
   const verdict = calcMapTypeAndDist(topology, provider, client);
-  const mapType = (verdict.possible[0] ?? verdict.mapType).slice('PCI_P2PDMA_MAP_'.length);
+  const guessed = verdict.rule === 'acs-unknown' ? verdict.possible[0]! : verdict.mapType;
+  const mapType = guessed.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'];
   const redirected = verdict.acs.length > 0 && verdict.commonBridge !== null;
   return {
     asked,
     bdf: client.bdf,
     name: nameOf(controllers, client),
-    distance: mapType === 'NOT_SUPPORTED' ? -1 : verdict.distance,
-    mapType: mapType as ClientVerdict['mapType'],
+    distance: mapType === 'NOT_SUPPORTED' || mapType === 'UNKNOWN' ? -1 : verdict.distance,
+    mapType,
     acs: verdict.acs.map(({ bdf }) => bdf),
     acsKnown: verdict.acsKnown,
     rule: verdict.rule,
@@ -275,7 +282,8 @@ function hopsOf(topology: Topology, controllers: readonly Controller[], verdict:
     ];
   }
   const bridges = [...new Set([hostBridges[1], hostBridges[0]])];
-  const passes = verdict.mapType === 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE';
+  const unknown = verdict.mapType === 'PCI_P2PDMA_MAP_UNKNOWN';
+  const passes = unknown ? null : verdict.mapType === 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE';
   return [
     ...wayUp(client).map((dev) => hop(dev, 'up')),
     ...bridges.map((bridge) => hostBridgeHop(topology, bridge, passes)),
@@ -291,7 +299,7 @@ function wayUp(from: PciDev): PciDev[] {
   return way;
 }
 
-function hostBridgeHop({ cpu }: Topology, bridge: HostBridge, passes: boolean): Hop {
+function hostBridgeHop({ cpu }: Topology, bridge: HostBridge, passes: boolean | null): Hop {
   const { device, why } = hostBridgeVerdict(cpu, bridge);
   const id = device === null ? '' : `${hex(device.vendor, 4)}:${hex(device.device, 4)}, `;
   return {

@@ -295,6 +295,7 @@ t.test('ACS that could not be read: a route of its own kind', async (t) => {
     distance: 2,
     acs: [],
     acsKnown: false,
+    rule: 'acs-unknown',
     refusal: null,
     reason: 'r',
     remedy: 'as root',

@@ -112,6 +112,8 @@ export interface Cpu {
   readonly vendor: string | null;
   /** Display family: 0x17 is the first Zen; null if unknown. */
   readonly family: number | null;
+  /** False: it could not be read (a captured tree without /proc/cpuinfo), so that nothing follows from what is null. */
+  readonly known?: false;
 }
 
 /** How DMA addresses are made: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). */

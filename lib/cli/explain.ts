@@ -32,7 +32,7 @@ const MANUAL: Manual = {
       'it, before any I/O: the way hop by hop, ACS redirection, host bridges, what lies between a file and its drive, ' +
       'the rule that decided, and the remedy with what it costs. Without arguments: a matrix of all providers and drives.',
     'BUS_ADDR goes from drive to drive below a common switch; THRU_HOST_BRIDGE up to the root complex and down again, ' +
-      'which only some of them pass on; NOT_SUPPORTED is refused by the kernel.',
+      'which only some of them pass on; NOT_SUPPORTED is refused by the kernel; UNKNOWN could not be told from what was read.',
   ],
   exitCodes: [
     ['0', 'there is an answer, whatever it is (doctor has exit codes that judge)'],
@@ -77,9 +77,15 @@ function nameOf({ system }: View, bdf: string): string {
   return controller === undefined ? bdf : `${printable(controller.name)} ${bdf}`;
 }
 
-function paint(colour: Colours, { mapType, refusal, acsKnown }: ClientVerdict): (text: string) => string {
+function paint(colour: Colours, client: ClientVerdict): (text: string) => string {
+  const { mapType, refusal } = client;
   if (mapType === 'NOT_SUPPORTED' || refusal !== null) return colour.red;
-  return mapType === 'THRU_HOST_BRIDGE' || !acsKnown ? colour.yellow : colour.green;
+  return mapType === 'BUS_ADDR' && !isGuess(client) ? colour.green : colour.yellow;
+}
+
+/** It hangs on ACS settings that could not be read. */
+function isGuess({ rule }: ClientVerdict): boolean {
+  return rule === 'acs-unknown';
 }
 
 // --- one provider ---
@@ -98,7 +104,9 @@ function describe(
       client.asked === client.bdf || client.asked === client.name ? (client.name ?? '') : client.asked,
     ),
   ]);
-  const sum = distance < 0 ? 'none: not supported for all of these' : String(distance);
+  const unknown = clients.some(({ mapType }) => mapType === 'UNKNOWN');
+  const none = unknown ? 'not known for all of these' : 'none: not supported for all of these';
+  const sum = distance < 0 ? none : String(distance);
   return [
     `provider ${colour.bold(nameOf(view, provider))}, distance ${sum}`,
     ...(note === null ? [] : wrap(printable(note), width).map(colour.yellow)),
@@ -204,8 +212,9 @@ function remark({ colour }: View, hop: Hop, client: ClientVerdict): string {
     );
   }
   if (hop.acs === 'unknown') said.push(colour.yellow('ACS unknown'));
-  if (hop.passes !== null)
+  if (hop.passes !== null) {
     said.push(hop.passes ? colour.green('passes it on') : colour.red('does not pass it on'));
+  } else if (hop.kind === 'host-bridge') said.push(colour.yellow('not known whether it passes it on'));
   if (hop.note !== null) said.push(`(${hop.note})`);
   return said.join(', ').replace(', (', ' (');
 }
@@ -233,13 +242,15 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
   const note = asIf ? 'no function has p2pmem; answered as if every drive had' : null;
   // Each said once, whatever the number of providers that it holds for.
   const notes = new Set(all.flatMap((row) => row.note?.split('; ') ?? []));
+  const unknown = all.some(({ clients }) => clients.some(({ mapType }) => mapType === 'UNKNOWN'));
   const others = [...notes].filter((text) => !asIf || !text.includes('provides no p2pmem'));
   return [
     ...(note === null ? [] : [colour.yellow(note), '']),
     ...tables,
     ...wrap(
       'rows: whose memory; columns: who does the DMA. own: inside the drive; bus N: peer to peer, N hops; ' +
-        'bridge N: through the host bridge; refused: the kernel will not; ?: ACS could not be read',
+        `bridge N: through the host bridge; refused: the kernel will not; ${unknown ? 'unknown: not known; ' : ''}` +
+        '?: ACS could not be read',
       width,
     ).map(colour.dim),
     ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
@@ -248,10 +259,13 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
   ];
 }
 
-function short(provider: string, { bdf, mapType, distance, acsKnown, refusal }: ClientVerdict): string {
+function short(provider: string, client: ClientVerdict): string {
+  const { bdf, mapType, distance, refusal } = client;
   if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 'refused';
-  if (bdf === provider && mapType === 'BUS_ADDR') return acsKnown ? 'own' : 'own ?';
-  return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${acsKnown ? '' : ' ?'}`;
+  if (mapType === 'UNKNOWN') return 'unknown';
+  const doubt = isGuess(client) ? ' ?' : '';
+  if (bdf === provider && mapType === 'BUS_ADDR') return `own${doubt}`;
+  return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${doubt}`;
 }
 
 /** For each rule and remedy that stands in the way: one pair's words, and how many there are. */

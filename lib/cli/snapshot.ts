@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { openSystem, P2pdmaError } from '../index.js';
 import { json } from './format.js';
 import { type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
@@ -23,11 +24,26 @@ export function addSnapshot(program: Command): void {
         withSerials: options.withSerials ?? false,
         ...(options.name === undefined ? {} : { name: options.name }),
       });
+      await readBack(machine);
       process.stdout.write(`${json(machine, options.json ? undefined : 2)}\n`);
     } finally {
       await system.close();
     }
   });
+}
+
+/** What --machine would refuse is not handed out. */
+async function readBack(machine: object): Promise<void> {
+  try {
+    await (await openSystem({ machine })).close();
+  } catch (error) {
+    if (!(error instanceof P2pdmaError)) throw error;
+    const { code, message } = error;
+    throw new P2pdmaError(code, `this machine cannot be described: ${message}`, {
+      hint: 'The emulator would refuse the description. Please report it with the captured tree.',
+      cause: error,
+    });
+  }
 }
 
 const MANUAL: Manual = {

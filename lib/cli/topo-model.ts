@@ -9,7 +9,7 @@ const PCI_ACS_EC = 0x20;
 
 /** Something to know of a node at a glance. */
 export interface Mark {
-  readonly kind: 'acs' | 'acs-unknown' | 'cmb' | 'cmb-off' | 'passes' | 'passes-not';
+  readonly kind: 'acs' | 'acs-unknown' | 'cmb' | 'cmb-off' | 'passes' | 'passes-not' | 'passes-unknown';
   readonly text: string;
 }
 
@@ -48,6 +48,13 @@ export interface ModelOptions {
   /** Show also what has nothing to do with any drive, however much it is. */
   readonly all: boolean;
 }
+
+const PASSES = {
+  everywhere: 'passes',
+  'same-host-bridge': 'passes',
+  no: 'passes-not',
+  unknown: 'passes-unknown',
+} as const;
 
 /** So many functions on one level that lead to no drive are shown one by one. */
 const FEW = 4;
@@ -118,6 +125,7 @@ class Builder {
       'cpu-zen': 'passes peers: AMD Zen',
       'host-bridge-listed':
         passes === 'everywhere' ? 'on the allow-list' : 'on the allow-list, for this bridge only',
+      'cpu-unknown': 'unknown whether it passes peers: CPU not known',
       'host-bridge-not-listed': 'not on the allow-list',
       'host-bridge-unidentified': 'cannot be identified',
     }[rule];
@@ -126,7 +134,7 @@ class Builder {
       kind: 'host-bridge',
       title: id,
       subtitle: device === null ? 'host bridge' : `host bridge ${ids(device)}`,
-      marks: [{ kind: passes === 'no' ? 'passes-not' : 'passes', text }],
+      marks: [{ kind: PASSES[passes], text }],
       lines: [],
       details: [why],
       dev: null,

@@ -5,7 +5,14 @@
  *     --route nvme0n1 nvme1n1      a source and its destinations: what a copy would do
  */
 
-import { type Explanation, type HostBridge, P2pdmaError, type PciDev, type System } from '../index.js';
+import {
+  type ClientVerdict,
+  type Explanation,
+  type HostBridge,
+  P2pdmaError,
+  type PciDev,
+  type System,
+} from '../index.js';
 import { didYouMean } from '../nearest.js';
 
 /** How data goes over a link, best first. */
@@ -15,7 +22,7 @@ export type RouteKind = (typeof ROUTE_KINDS)[number];
 export const routeWords: Readonly<Record<RouteKind, string>> = {
   bus: 'peer-to-peer on the bus',
   'host-bridge': 'peer-to-peer through the host bridge',
-  unknown: 'peer-to-peer on the bus if ACS is clear, which could not be read',
+  unknown: 'not known whether peer-to-peer: what decides could not be read',
   'host-memory': 'through host memory',
   refused: 'not supported: the kernel refuses it',
 };
@@ -136,16 +143,9 @@ function peerRoute(
 ): RouteView {
   const marks = new Marks(system);
   let kind: RouteKind = clients.length === 0 ? 'refused' : 'bus';
-  for (const { bdf, mapType, acsKnown } of clients) {
-    const leg: RouteKind =
-      mapType === 'NOT_SUPPORTED'
-        ? 'refused'
-        : mapType === 'THRU_HOST_BRIDGE'
-          ? 'host-bridge'
-          : acsKnown
-            ? 'bus'
-            : 'unknown';
-    marks.leg(provider, bdf, leg);
+  for (const client of clients) {
+    const leg = legOf(client);
+    marks.leg(provider, client, leg);
     kind = worse(kind, leg);
   }
   const worst = clients.find((c) => c.distance < 0) ?? clients.toSorted((a, b) => b.distance - a.distance)[0];
@@ -162,6 +162,21 @@ function peerRoute(
     nodes: marks.nodes,
     links: marks.links,
   };
+}
+
+function legOf({ mapType, rule }: ClientVerdict): RouteKind {
+  switch (mapType) {
+    case 'NOT_SUPPORTED':
+      return 'refused';
+    case 'THRU_HOST_BRIDGE':
+      return 'host-bridge';
+    case 'UNKNOWN':
+      return 'unknown';
+    case 'BUS_ADDR':
+      return rule === 'acs-unknown' ? 'unknown' : 'bus';
+    default:
+      return mapType satisfies never;
+  }
 }
 
 function worse(a: RouteKind, b: RouteKind | undefined): RouteKind {
@@ -188,10 +203,10 @@ class Marks {
   }
 
   /** Between a provider and one client: they meet at a common bridge, or above it. */
-  leg(provider: string, client: string, kind: RouteKind): void {
-    const [a, b] = [this.#chain(provider), this.#chain(client)];
+  leg(provider: string, client: ClientVerdict, kind: RouteKind): void {
+    const [a, b] = [this.#chain(provider), this.#chain(client.bdf)];
     const common = a.find((dev) => b.includes(dev)) ?? null;
-    const turnsBelow = (kind === 'bus' || kind === 'unknown') && common !== null;
+    const turnsBelow = client.mapType === 'BUS_ADDR' && common !== null;
     for (const way of [a, b]) {
       for (const dev of way) {
         mark(this.nodes, dev.bdf, kind);

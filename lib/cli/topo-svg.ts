@@ -212,6 +212,8 @@ function toneOf({ kind }: Mark): string {
       return 'bus';
     case 'passes-not':
       return 'refused';
+    case 'passes-unknown':
+      return 'off';
   }
 }
 

@@ -80,6 +80,7 @@ function markText({ kind, text }: Mark, colour: Colours): string {
       return colour.yellow(`${text} peer traffic up`);
     case 'acs-unknown':
     case 'cmb-off':
+    case 'passes-unknown':
       return colour.yellow(text);
     case 'cmb':
     case 'passes':

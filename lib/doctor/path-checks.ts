@@ -96,9 +96,10 @@ const NEEDS_THEM: ReadonlySet<DistanceRule> = new Set<DistanceRule>([
   'host-bridge-not-listed',
   'host-bridge-unidentified',
   'host-bridges-differ',
+  'cpu-unknown',
 ]);
 
-function checkHostBridges({ machine }: MachineFacts, pairs: readonly Pair[]): Finding[] {
+function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Finding[] {
   const { cpu, functions } = machine.topology;
   const involved = functionsOf(
     functions,
@@ -118,7 +119,10 @@ function checkHostBridges({ machine }: MachineFacts, pairs: readonly Pair[]): Fi
   const maker = `${cpu.vendor ?? 'CPU unknown'}${cpu.family === null ? '' : ` family 0x${cpu.family.toString(16)}`}`;
   return [...byVerdict.values()].map(({ names, verdict }) => {
     const what = `${list(names, 4)}, ${maker}: ${verdict.why}`;
-    if (verdict.passes !== 'no') return finding('host-bridge', 'ok', what);
+    if (verdict.passes === 'unknown' && needed) {
+      return finding('host-bridge', 'warning', what, cpuRemedy(kind));
+    }
+    if (verdict.passes !== 'no' && verdict.passes !== 'unknown') return finding('host-bridge', 'ok', what);
     return needed
       ? finding(
           'host-bridge',
@@ -134,9 +138,15 @@ function checkHostBridges({ machine }: MachineFacts, pairs: readonly Pair[]): Fi
   });
 }
 
+function cpuRemedy(kind: MachineFacts['kind']): string {
+  return kind === 'captured'
+    ? 'Capture /proc/cpuinfo too: it decides.'
+    : 'Look where /proc/cpuinfo can be read: it decides.';
+}
+
 // --- pairs ---
 
-function checkPairs({ machine }: MachineFacts, pairs: readonly Pair[]): Finding[] {
+function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Finding[] {
   if (machine.topology.iommu === 'unsupported') {
     return [
       finding(
@@ -150,8 +160,8 @@ function checkPairs({ machine }: MachineFacts, pairs: readonly Pair[]): Finding[
   const named = (bdf: string): string => names.get(bdf) ?? bdf;
   const groups = new Map<string, Pair[]>();
   for (const pair of pairs) {
-    const { mapType, rule, acsKnown, kernelParameter } = pair.client;
-    const key = `${mapType} ${rule} ${acsKnown} ${kernelParameter !== null}`;
+    const { mapType, rule, kernelParameter } = pair.client;
+    const key = `${mapType} ${rule} ${kernelParameter !== null}`;
     groups.set(key, [...(groups.get(key) ?? []), pair]);
   }
   const hopeless = pairs.every(({ client }) => client.mapType === 'NOT_SUPPORTED');
@@ -173,7 +183,10 @@ function checkPairs({ machine }: MachineFacts, pairs: readonly Pair[]): Finding[
           : (client.remedy ?? 'Copy through host memory (provider: none).'),
       );
     }
-    if (!client.acsKnown) {
+    if (client.mapType === 'UNKNOWN') {
+      return finding('pairs', 'warning', `${many} not known (${client.rule}): ${which}`, cpuRemedy(kind));
+    }
+    if (client.rule === 'acs-unknown') {
       return finding('pairs', 'warning', `${many} on the bus if ACS is clear, which is not known: ${which}`);
     }
     if (client.mapType === 'THRU_HOST_BRIDGE') {

@@ -28,7 +28,7 @@ import {
 
 /** enum pci_p2pdma_map_type: what a mapper must do with the provider's memory. */
 export type PciP2pdmaMapType =
-  /** Not known (never computed, or it hangs on ACS settings that could not be read). Do not map. */
+  /** Not known (never computed, or it hangs on ACS settings or a CPU that could not be read). Do not map. */
   | 'PCI_P2PDMA_MAP_UNKNOWN'
   /** Refuse: the transaction would get lost. */
   | 'PCI_P2PDMA_MAP_NOT_SUPPORTED'
@@ -49,6 +49,8 @@ export type DistanceRule =
   | 'cpu-zen'
   /** Through the host bridge: it is (both are) listed. */
   | 'host-bridge-listed'
+  /** Not known: a host bridge is not listed, and whether the CPU is an AMD Zen could not be read. */
+  | 'cpu-unknown'
   /** Refused: a host bridge is not listed. */
   | 'host-bridge-not-listed'
   /** Refused: listed for traffic below one and the same host bridge, but these are two. */
@@ -64,7 +66,10 @@ export interface DistanceVerdict {
   readonly distance: number;
   /** Functions on the way that have ACS redirection on, provider's leg first. */
   readonly acs: readonly PciDev[];
-  /** False: ACS of the functions in `acsUnknown` could not be read, so `acs` may be incomplete. */
+  /**
+   * False: ACS of the functions in `acsUnknown` could not be read, so `acs` may be incomplete. Without a common bridge
+   * ACS decides nothing, and is known enough.
+   */
   readonly acsKnown: boolean;
   readonly acsUnknown: readonly PciDev[];
   /** Where the ways up meet; null: nowhere below the root complex. */
@@ -136,13 +141,11 @@ export function pciHostBridgeDev(bridge: HostBridge): PciDev | null {
 }
 
 /** A verdict without its words, as the map path needs it. */
-export interface DistanceWalk extends Omit<DistanceVerdict, 'reason' | 'remedy' | 'acsKnown' | 'possible'> {
-  /** What it is when the unknown ACS settings turn out to redirect; equals mapType when nothing is unknown. */
-  readonly otherwise: PciP2pdmaMapType;
-}
+export type DistanceWalk = Omit<DistanceVerdict, 'reason' | 'remedy' | 'acsKnown'>;
 
 interface HostBridgeRuling {
-  readonly allowed: boolean;
+  /** Null: the CPU decides, and it is not known. */
+  readonly allowed: boolean | null;
   readonly rule: DistanceRule;
 }
 
@@ -151,7 +154,8 @@ function throughHostBridge(cpu: Cpu, a: HostBridge, b: HostBridge): HostBridgeRu
   if (cpuSupportsP2pdma(cpu)) return { allowed: true, rule: 'cpu-zen' };
   const same = a === b;
   const first = oneHostBridge(a, same);
-  return !same && first.allowed ? oneHostBridge(b, same) : first;
+  const ruling = !same && first.allowed ? oneHostBridge(b, same) : first;
+  return ruling.allowed || cpu.known !== false ? ruling : { allowed: null, rule: 'cpu-unknown' };
 }
 
 function oneHostBridge(bridge: HostBridge, same: boolean): HostBridgeRuling {
@@ -169,12 +173,12 @@ function listed(dev: PciDev): AllowedHostBridge | undefined {
 
 /** What a host bridge is good for, whoever asks. */
 export interface HostBridgeVerdict {
-  /** Peer traffic passes: also to another host bridge that is listed so, only below this one, or not at all. */
-  readonly passes: 'everywhere' | 'same-host-bridge' | 'no';
+  /** Peer traffic passes: also to another host bridge that is listed so, only below this one, not at all; or who knows. */
+  readonly passes: 'everywhere' | 'same-host-bridge' | 'no' | 'unknown';
   /** What decided. */
   readonly rule: Extract<
     DistanceRule,
-    'cpu-zen' | 'host-bridge-listed' | 'host-bridge-not-listed' | 'host-bridge-unidentified'
+    'cpu-zen' | 'cpu-unknown' | 'host-bridge-listed' | 'host-bridge-not-listed' | 'host-bridge-unidentified'
   >;
   /** The function that tells which host bridge it is (pci_host_bridge_dev()), or null: none does. */
   readonly device: PciDev | null;
@@ -188,12 +192,16 @@ export function hostBridgeVerdict(cpu: Cpu, bridge: HostBridge): HostBridgeVerdi
   if (cpuSupportsP2pdma(cpu)) {
     return { passes: 'everywhere', rule: 'cpu-zen', device, why: 'AMD Zen: its host bridges pass peers on' };
   }
+  const entry = device === null ? undefined : listed(device);
+  if (entry === undefined && cpu.known === false) {
+    const why = 'only an AMD Zen would make it pass peers on, and the CPU is not known';
+    return { passes: 'unknown', rule: 'cpu-unknown', device, why };
+  }
   if (device === null) {
     const why =
       'the first device on its root bus is neither 00.0 nor a root port, so it cannot be identified';
     return { passes: 'no', rule: 'host-bridge-unidentified', device, why };
   }
-  const entry = listed(device);
   if (entry === undefined) {
     return { passes: 'no', rule: 'host-bridge-not-listed', device, why: 'not on the kernel’s list' };
   }
@@ -239,16 +247,22 @@ export function walkDistance(cpu: Cpu, provider: PciDev, client: PciDev): Distan
     clientPath,
     hostBridges: [provider.hostBridge, client.hostBridge] as const,
   };
-  if (commonBridge !== null && acs.length === 0 && acsUnknown.length === 0) {
+  const turns = commonBridge !== null && acs.length === 0;
+  if (turns && acsUnknown.length === 0) {
     const rule = provider === client ? 'same-function' : 'common-bridge';
-    return { ...facts, mapType: 'PCI_P2PDMA_MAP_BUS_ADDR', otherwise: 'PCI_P2PDMA_MAP_BUS_ADDR', rule };
+    return { ...facts, ...settled(['PCI_P2PDMA_MAP_BUS_ADDR']), rule };
   }
   const { allowed, rule } = throughHostBridge(cpu, provider.hostBridge, client.hostBridge);
-  const through = allowed ? 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE' : 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
-  if (commonBridge !== null && acs.length === 0) {
-    return { ...facts, mapType: 'PCI_P2PDMA_MAP_UNKNOWN', otherwise: through, rule: 'acs-unknown' };
-  }
-  return { ...facts, mapType: through, otherwise: through, rule };
+  const above: PciP2pdmaMapType[] = [];
+  if (allowed !== false) above.push('PCI_P2PDMA_MAP_THRU_HOST_BRIDGE');
+  if (allowed !== true) above.push('PCI_P2PDMA_MAP_NOT_SUPPORTED');
+  if (turns) return { ...facts, ...settled(['PCI_P2PDMA_MAP_BUS_ADDR', ...above]), rule: 'acs-unknown' };
+  return { ...facts, ...settled(above), rule };
+}
+
+/** Known only where but one thing is possible. */
+function settled(possible: readonly PciP2pdmaMapType[]): Pick<DistanceWalk, 'mapType' | 'possible'> {
+  return { mapType: possible.length === 1 ? possible[0]! : 'PCI_P2PDMA_MAP_UNKNOWN', possible };
 }
 
 /**
@@ -260,26 +274,16 @@ export function calcMapTypeAndDist(
   provider: PciDev,
   client: PciDev,
 ): DistanceVerdict {
-  const { otherwise, ...walk } = walkDistance(topology.cpu, provider, client);
+  const walk = walkDistance(topology.cpu, provider, client);
   return {
     ...walk,
-    possible:
-      walk.mapType === 'PCI_P2PDMA_MAP_UNKNOWN' ? ['PCI_P2PDMA_MAP_BUS_ADDR', otherwise] : [walk.mapType],
-    acsKnown: walk.acsUnknown.length === 0,
-    reason: reasonFor(topology.cpu, provider, client, walk, otherwise),
+    acsKnown: walk.commonBridge === null || walk.acsUnknown.length === 0,
+    reason: reasonFor(topology.cpu, provider, client, walk),
     remedy: remedyFor(walk),
   };
 }
 
-type Facts = Omit<DistanceWalk, 'otherwise'>;
-
-function reasonFor(
-  cpu: Cpu,
-  provider: PciDev,
-  client: PciDev,
-  walk: Facts,
-  otherwise: PciP2pdmaMapType,
-): string {
+function reasonFor(cpu: Cpu, provider: PciDev, client: PciDev, walk: DistanceWalk): string {
   const pair = `${client.bdf} and the memory of ${provider.bdf}`;
   switch (walk.rule) {
     case 'same-function':
@@ -293,11 +297,7 @@ function reasonFor(
       return (
         `It is unknown whether ACS redirects the traffic between ${pair}: they share the upstream bridge ` +
         `${bdfOf(walk.commonBridge)}, but the ACS settings of ${bdfs(walk.acsUnknown)} could not be read. ` +
-        `If they are clear, it stays on the bus; if not, ${
-          otherwise === 'PCI_P2PDMA_MAP_NOT_SUPPORTED'
-            ? 'the kernel refuses it'
-            : 'it goes through the host bridge'
-        }.`
+        `If they are clear, it stays on the bus; if not, ${otherwiseIn(walk)}.`
       );
     case 'cpu-zen':
       return (
@@ -308,6 +308,11 @@ function reasonFor(
       return (
         `${detour(pair, walk)}, and ${hostBridgeNames(walk)} ` +
         'on the kernel’s list of host bridges that pass peer traffic on.'
+      );
+    case 'cpu-unknown':
+      return (
+        `${detour(pair, walk)}, and whether a host bridge passes it on is not known: an AMD Zen would, and the CPU ` +
+        'could not be read.'
       );
     case 'host-bridge-not-listed':
       return (
@@ -327,8 +332,15 @@ function reasonFor(
   }
 }
 
+/** What becomes of it if ACS, which is not known, redirects. */
+function otherwiseIn({ possible }: DistanceWalk): string {
+  const passes = possible.includes('PCI_P2PDMA_MAP_THRU_HOST_BRIDGE');
+  if (!possible.includes('PCI_P2PDMA_MAP_NOT_SUPPORTED')) return 'it goes through the host bridge';
+  return passes ? 'the CPU decides, which is not known either' : 'the kernel refuses it';
+}
+
 /** Why the traffic goes up to the host bridge. */
-function detour(pair: string, walk: Facts): string {
+function detour(pair: string, walk: DistanceWalk): string {
   if (walk.commonBridge === null) {
     return `Traffic between ${pair} goes through the host bridge, since they share no upstream bridge`;
   }
@@ -340,13 +352,16 @@ function detour(pair: string, walk: Facts): string {
   );
 }
 
-function remedyFor(walk: Facts): string | null {
+function remedyFor(walk: DistanceWalk): string | null {
   if (walk.mapType === 'PCI_P2PDMA_MAP_BUS_ADDR') return null;
   if (walk.rule === 'acs-unknown') {
     return (
       'Read the topology as root (for example `sudo p2pdma explain`): ACS settings lie in extended ' +
       'configuration space, which only root can read.'
     );
+  }
+  if (walk.rule === 'cpu-unknown' && walk.commonBridge === null) {
+    return 'Read /proc/cpuinfo too: capture it into the tree.';
   }
   if (walk.commonBridge !== null) {
     const more =
@@ -371,7 +386,7 @@ export function disableAcsRedir(functions: readonly PciDev[]): string {
   return `pci=disable_acs_redir=${functions.map((f) => f.bdf).join(';')}`;
 }
 
-function hostBridgeNames(walk: Facts): string {
+function hostBridgeNames(walk: DistanceWalk): string {
   const [a, b] = walk.hostBridges;
   return a === b
     ? `host bridge ${hostBridgeName(a)} is`
@@ -384,7 +399,7 @@ function hostBridgeName(bridge: HostBridge): string {
   return `${hex(bridge.domain)}:${hex(bridge.bus, 2)}${id}`;
 }
 
-function rootBuses(walk: Facts): string {
+function rootBuses(walk: DistanceWalk): string {
   const [a, b] = walk.hostBridges;
   return (a === b ? [a] : [a, b]).map((h) => `${hostBridgeName(h)}: ${bdfOf(h.firstDevice)}`).join(', ');
 }

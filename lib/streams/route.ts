@@ -110,7 +110,7 @@ export function chooseRoute(
     .map((v): Transport => (v.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR') ? 'p2p-bus' : 'p2p-host-bridge'))
     .reduce(worse, 'p2p-bus');
   const farthest = best.verdicts.reduce((a, b) => (b.distance > a.distance ? b : a));
-  const guessed = best.verdicts.find((v) => !v.acsKnown && v.mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
+  const guessed = best.verdicts.find((v) => v.mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
   const unproven = targets.map((t) => t.unproven).find((u) => u !== null) ?? guessed?.reason ?? null;
   return { transport, provider: best.provider, reason: farthest.reason, unproven };
 }

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import t from 'tap';
+import type { Cpu } from '../../lib/backend/topology.js';
 import {
   type AcsControl,
   PCI_ACS_CR,
@@ -217,7 +218,7 @@ t.test('a host bridge is told by its first device, if that is 00.0 or a root por
 const SAME_ONLY = new Set(['8086:3c00', '8086:3c01', '8086:2f00', '8086:2f01']);
 const ALWAYS = new Set(['8086:2030', '8086:2031', '8086:2032', '8086:2033', '8086:2020', '8086:09a2']);
 
-function bySets(cpu: { vendor: string | null; family: number | null }, p: PciDev, q: PciDev) {
+function bySets(cpu: Cpu, p: PciDev, q: PciDev) {
   const up = (f: PciDev): PciDev[] => (f.upstream === null ? [f] : [...up(f.upstream), f]);
   const A = new Set(up(p));
   const B = new Set(up(q));
@@ -235,7 +236,8 @@ function bySets(cpu: { vendor: string | null; family: number | null }, p: PciDev
     return `${d.vendor.toString(16).padStart(4, '0')}:${d.device.toString(16).padStart(4, '0')}`;
   });
   const listed = ids.every((id) => ALWAYS.has(id)) || (ids.length === 1 && SAME_ONLY.has(ids[0]!));
-  const up2 = zen || listed ? 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE' : 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
+  const refused = cpu.known === false ? 'PCI_P2PDMA_MAP_UNKNOWN' : 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
+  const up2 = zen || listed ? 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE' : refused;
 
   const mapType =
     deepest === undefined || redirecting.length > 0
@@ -265,7 +267,11 @@ const nodes = fc.array(
   }),
   { minLength: 2, maxLength: 20 },
 );
-const cpus = fc.constantFrom(INTEL, INTEL, ZEN, { vendor: 'AuthenticAMD', family: 0x15 });
+const cpus = fc.constantFrom<Cpu>(...[INTEL, INTEL, ZEN, { vendor: 'AuthenticAMD', family: 0x15 }], {
+  vendor: null,
+  family: null,
+  known: false,
+});
 
 t.test('property: verdicts on random machines agree with the rules stated as sets', async (t) => {
   const seen = new Map<string, number>();
@@ -305,11 +311,12 @@ t.test('property: verdicts on random machines agree with the rules stated as set
             verdict.commonBridge !== truth.common ||
             !same(verdict.acs, truth.redirecting) ||
             !same(verdict.acsUnknown, truth.unread) ||
-            verdict.acsKnown !== (truth.unread.length === 0)
+            verdict.acsKnown !== (truth.unread.length === 0 || truth.common === null)
           ) {
             return false;
           }
           if (!verdict.reason.includes(p.bdf)) return false;
+          if (verdict.possible.length > 1 !== (verdict.mapType === 'PCI_P2PDMA_MAP_UNKNOWN')) return false;
           if ((verdict.mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED') > (verdict.remedy !== null)) return false;
           seen.set(verdict.rule, (seen.get(verdict.rule) ?? 0) + 1);
         }
@@ -318,5 +325,5 @@ t.test('property: verdicts on random machines agree with the rules stated as set
     }),
     { numRuns: 400 },
   );
-  t.equal(seen.size, 8, `every rule decided something: ${[...seen.keys()].join(', ')}`);
+  t.equal(seen.size, 9, `every rule decided something: ${[...seen.keys()].join(', ')}`);
 });

@@ -3,25 +3,42 @@
  * not whose: no serial numbers unless asked for, no host name, no file names.
  *
  * Real machines have things that a machine description refuses (a BAR whose size is no power of two, a port type
- * that does not fit its place): such a detail is left out, and the function stays.
+ * that does not fit its place): such a detail is left out, the function stays, and the description says what is missing.
  */
+import { P2pdmaError } from '../../errors.js';
 import type { SnapshotOptions } from '../backend.js';
 import type { HostBridge, PciBar, PciDev } from '../topology.js';
 import type { Sysfs, SysfsController, SysfsNamespace } from './sysfs.js';
 
-/** A plain, JSON-serialisable machine description, version 1. */
+/**
+ * A plain, JSON-serialisable machine description, version 1.
+ * @throws P2pdmaError ERR_MACHINE_INVALID: without PCI there is nothing to describe
+ */
 export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): unknown {
   const { topology, controllers } = sysfs;
+  if (topology.functions.length === 0) {
+    throw new P2pdmaError('ERR_MACHINE_INVALID', `no PCI function is to be seen below '${sysfs.root}'`, {
+      path: sysfs.root,
+      hint: 'A machine is described by its PCI functions. If it has any, look where /sys is whole; of a captured tree, capture /sys/bus/pci and /sys/devices too.',
+    });
+  }
   const bridges = new Set<PciDev | null>(topology.functions.map((dev) => dev.upstream));
   const drives = new Map<PciDev, SysfsController>();
+  const left: string[] = [];
   for (const controller of controllers) {
     if (controller.pdev !== null && !drives.has(controller.pdev)) drives.set(controller.pdev, controller);
+    else
+      left.push(`${controller.name} (${controller.pdev === null ? 'no PCI function' : controller.pdev.bdf})`);
   }
-  const unusable = overlapping(topology.functions);
+  const unusable = unusableBars(topology.functions, drives);
+  for (const [{ index, size }, { bdf, why }] of unusable) {
+    left.push(`BAR ${index} of ${bdf} (${size} bytes, ${why})`);
+  }
+  const functions = topology.functions.map((dev) => describeFunction(dev));
   return {
     version: 1,
     name: options.name ?? 'snapshot',
-    description: describe(sysfs),
+    description: describe(sysfs, left),
     ...(sysfs.kernel.version === null ? {} : { kernel: sysfs.kernel.release }),
     cpu: { vendor: topology.cpu.vendor, family: topology.cpu.family },
     iommu: topology.iommu,
@@ -30,41 +47,49 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
       bus: bridge.bus,
       busOffset: busOffset(bridge, topology.functions),
     })),
-    functions: topology.functions.map((dev) => {
-      const bars = dev.bars.filter((bar) => bar !== null && isSane(bar) && !unusable.has(bar)) as PciBar[];
-      const drive = drives.get(dev) ?? null;
-      return {
-        bdf: dev.bdf,
-        ...typeAndClass(dev, bridges.has(dev)),
-        upstream: dev.upstream?.bdf ?? null,
-        vendor: dev.vendor,
-        device: dev.device,
-        acs: dev.acs,
-        bars: bars
-          .filter((bar) => drive === null || bar.index > 0 || bar.size >= MIN_REGISTERS)
-          .map(({ index, kind, cpuAddress, size, prefetchable }) => ({
-            index,
-            kind,
-            address: cpuAddress,
-            size,
-            prefetchable,
-          })),
-        numaNode: dev.numaNode,
-        iommuGroup: dev.iommuGroup,
-        ...(drive === null || bridges.has(dev) ? {} : { nvme: describeDrive(drive, bars, options) }),
-        ...(dev.p2pmem === null || dev.p2pmem.size === 0 ? {} : { p2pmem: describeP2pmem(dev.p2pmem) }),
-      };
-    }),
+    functions,
   };
+
+  function describeFunction(dev: PciDev): object {
+    const bars = dev.bars.filter((bar) => bar !== null && !unusable.has(bar)) as PciBar[];
+    const drive = drives.get(dev) ?? null;
+    const place = typeAndClass(dev, bridges.has(dev));
+    if (place.type !== dev.portType)
+      left.push(`the type of ${dev.bdf} (${dev.portType}, which is out of place)`);
+    return {
+      bdf: dev.bdf,
+      ...place,
+      upstream: dev.upstream?.bdf ?? null,
+      vendor: dev.vendor,
+      device: dev.device,
+      acs: dev.acs,
+      bars: bars.map(({ index, kind, cpuAddress, size, prefetchable }) => ({
+        index,
+        kind,
+        address: cpuAddress,
+        size,
+        prefetchable,
+      })),
+      numaNode: dev.numaNode,
+      iommuGroup: dev.iommuGroup,
+      ...(drive === null || bridges.has(dev) ? {} : { nvme: describeDrive(drive, bars, options, left) }),
+      ...(dev.p2pmem === null || dev.p2pmem.size === 0 ? {} : { p2pmem: describeP2pmem(dev.p2pmem) }),
+    };
+  }
 }
 
-function describe({ kernel, controllers }: Sysfs): string {
+/** So many things that were left out are named. */
+const MOST_LEFT = 12;
+
+function describe({ kernel, topology }: Sysfs, left: readonly string[]): string {
   const { enabled } = kernel.p2pdma;
   const config =
     enabled === null ? 'CONFIG_PCI_P2PDMA not known' : `CONFIG_PCI_P2PDMA=${enabled ? 'y' : 'n'}`;
-  const fabrics = controllers.filter((controller) => controller.pdev === null).length;
-  const left = fabrics === 0 ? '' : `; left out: ${fabrics} controllers without a PCI function`;
-  return `Captured from Linux ${kernel.release ?? '(release unknown)'}, ${config}${left}`;
+  const cpu = topology.cpu.known === false ? ['the CPU is not known: taken for no AMD Zen'] : [];
+  const more = left.length > MOST_LEFT ? ` and ${left.length - MOST_LEFT} more` : '';
+  const out = left.length === 0 ? [] : [`left out: ${left.slice(0, MOST_LEFT).join(', ')}${more}`];
+  const captured = `Captured from Linux ${kernel.release ?? '(release unknown)'}, ${config}`;
+  return [captured, ...cpu, ...out].join('; ');
 }
 
 // --- functions ---
@@ -102,24 +127,47 @@ const portTypes = new Set<PciDev['portType']>([
   'pcie-to-pci-bridge',
 ]);
 
-function isSane({ size, cpuAddress, kind }: PciBar): boolean {
-  const fits = Number.isInteger(Math.log2(size)) && cpuAddress % size === 0 && size >= 4;
-  return fits && (kind === 'io' || (cpuAddress > 0 && cpuAddress + size <= 2 ** 52));
-}
+type Unusable = Map<PciBar, { bdf: string; why: string }>;
 
-/** Memory BARs at an address that another has already. */
-function overlapping(functions: readonly PciDev[]): Set<PciBar> {
-  const bars = functions.flatMap(
-    (dev) => dev.bars.filter((bar) => bar?.kind === 'memory' && isSane(bar)) as PciBar[],
-  );
-  bars.sort((a, b) => a.cpuAddress - b.cpuAddress);
-  const out = new Set<PciBar>();
-  let end = 0;
-  for (const bar of bars) {
-    if (bar.cpuAddress < end) out.add(bar);
-    else end = bar.cpuAddress + bar.size;
+/** BARs that a description cannot have, with why. */
+function unusableBars(functions: readonly PciDev[], drives: ReadonlyMap<PciDev, SysfsController>): Unusable {
+  const out: Unusable = new Map();
+  const memory: { bar: PciBar; dev: PciDev }[] = [];
+  for (const dev of functions) {
+    for (const bar of dev.bars) {
+      if (bar === null) continue;
+      const registers = drives.has(dev) && bar.index === 0 && bar.size < MIN_REGISTERS;
+      const why = registers ? 'no room for registers' : whyInsane(bar);
+      if (why !== null) out.set(bar, { bdf: dev.bdf, why });
+      else if (bar.kind === 'memory') memory.push({ bar, dev });
+    }
+  }
+  memory.sort((a, b) => a.bar.cpuAddress - b.bar.cpuAddress);
+  let before: { bar: PciBar; dev: PciDev } | null = null;
+  for (const here of memory) {
+    const why = before === null ? null : whyClash(before, here);
+    if (why === null) before = here;
+    else out.set(here.bar, { bdf: here.dev.bdf, why });
   }
   return out;
+}
+
+function whyInsane({ size, cpuAddress, kind }: PciBar): string | null {
+  if (!Number.isInteger(Math.log2(size)) || size < 4) return 'not a size that a BAR has';
+  if (cpuAddress % size !== 0) return 'not at a multiple of its size';
+  if (kind === 'memory' && cpuAddress === 0) return 'at no address';
+  return kind === 'memory' && cpuAddress + size > 2 ** 52 ? 'beyond 52 bits' : null;
+}
+
+/** Bridges forward whole MiBs. */
+const WINDOW = 2 ** 20;
+
+function whyClash(low: { bar: PciBar; dev: PciDev }, high: { bar: PciBar; dev: PciDev }): string | null {
+  const end = low.bar.cpuAddress + low.bar.size;
+  if (high.bar.cpuAddress < end) return `where a BAR of ${low.dev.bdf} is`;
+  const shared = Math.ceil(end / WINDOW) * WINDOW > high.bar.cpuAddress;
+  const apart = low.dev.upstream !== high.dev.upstream && low.dev.hostBridge === high.dev.hostBridge;
+  return shared && apart ? `in a MiB of ${low.dev.bdf}, which is below another bridge` : null;
 }
 
 /** What the root complex adds, as the BARs below it show; they must agree. */
@@ -143,7 +191,12 @@ function describeP2pmem({ size, available, published }: NonNullable<PciDev['p2pm
 const MIN_REGISTERS = 0x2000;
 const PAGE_SIZE = 4096;
 
-function describeDrive(drive: SysfsController, bars: readonly PciBar[], options: SnapshotOptions): object {
+function describeDrive(
+  drive: SysfsController,
+  bars: readonly PciBar[],
+  options: SnapshotOptions,
+  left: string[],
+): object {
   const hardware = drive.namespaces.map((ns) => ns.maxHwTransfer).filter((bytes) => bytes !== null);
   const mdts = Math.min(...hardware);
   return {
@@ -151,22 +204,30 @@ function describeDrive(drive: SysfsController, bars: readonly PciBar[], options:
     ...(drive.model === null ? {} : { model: drive.model.slice(0, 40) }),
     ...(options.withSerials && drive.serial !== null ? { serial: drive.serial.slice(0, 20) } : {}),
     ...(mdts >= PAGE_SIZE && Number.isFinite(mdts) ? { mdts: 2 ** Math.floor(Math.log2(mdts)) } : {}),
-    cmb: describeCmb(drive, bars),
+    cmb: describeCmb(drive, bars, left),
     namespaces: drive.namespaces.flatMap((ns, index, all) => {
       const first = all.findIndex((other) => other.nsid === ns.nsid) === index;
-      return first ? describeNamespace(ns) : [];
+      const described = first ? describeNamespace(ns) : [];
+      if (described.length === 0) left.push(`namespace ${ns.name} of ${drive.name} (${ns.size} bytes)`);
+      return described;
     }),
   };
 }
 
 /** Null where the registers are unknown or lie: then the function's p2pmem, if any, stands for it. */
-function describeCmb({ cmbRegisters }: SysfsController, bars: readonly PciBar[]): object | null {
+function describeCmb(
+  { name, cmbRegisters }: SysfsController,
+  bars: readonly PciBar[],
+  left: string[],
+): object | null {
   if (cmbRegisters === null) return null;
   const { bar: index, offset, size: registered, ...flags } = cmbRegisters;
   const bar = bars.find((candidate) => candidate.index === index && candidate.kind === 'memory');
-  if (bar === undefined || (index === 0 && offset < MIN_REGISTERS)) return null;
-  const size = Math.min(registered, bar.size - offset);
-  return size >= PAGE_SIZE ? { size, bar: index, offset, ...flags } : null;
+  const fits = bar !== undefined && (index > 0 || offset >= MIN_REGISTERS);
+  const size = fits ? Math.min(registered, bar.size - offset) : 0;
+  if (size >= PAGE_SIZE) return { size, bar: index, offset, ...flags };
+  left.push(`the CMB of ${name} (${registered} bytes at ${offset} in BAR ${index}, where there is no room)`);
+  return null;
 }
 
 function describeNamespace({ nsid, size, logicalBlockSize, readOnly }: SysfsNamespace): object[] {

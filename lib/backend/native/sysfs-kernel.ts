@@ -37,6 +37,8 @@ export interface KernelFacts {
   readonly commandLine: string | null;
 }
 
+const AMD = 'AuthenticAMD';
+
 export function readCpu(tree: SysfsTree): Cpu {
   const text = tree.text('proc/cpuinfo');
   const field = (name: string): string | null =>
@@ -46,7 +48,10 @@ export function readCpu(tree: SysfsTree): Cpu {
   if (family !== null && number === null) {
     tree.note('/proc/cpuinfo', `cpu family is not a number: ${quote(family)}`);
   }
-  return { vendor: field('vendor_id'), family: number };
+  const vendor = field('vendor_id');
+  const facts = { vendor, family: number };
+  // Processors of other makes have a cpuinfo without a vendor_id; one without anything was not captured.
+  return !text || (vendor === AMD && number === null) ? { ...facts, known: false } : facts;
 }
 
 export function readRelease(tree: SysfsTree): string | null {
