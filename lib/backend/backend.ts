@@ -82,6 +82,11 @@ export interface IoRequest {
   offset: number;
   /** Memory, in order. CMB and host memory may be mixed (a CMB's owner answers that with EIO). */
   segments: readonly Uint8Array[];
+  /**
+   * The kernel's ordinary way, without O_DIRECT: any offset, length and address, and a file gets exactly the length that
+   * was written. The page cache and direct transfers agree on every byte. Files only: EOPNOTSUPP for others.
+   */
+  readonly buffered?: boolean;
   /** Set by the backend: bytes moved, or a negative errno. A short count is possible and is not an error here. */
   result: number;
   /** Set by the backend: how the bytes went. Natively this is derived from the map type. */

@@ -23,17 +23,20 @@ export interface LendingEnd {
     readonly memory: 'auto' | 'cmb' | 'host';
     readonly requireP2p: boolean;
   };
-  /** The reader chose. */
-  routed(route: Route): void;
+  /** The route was chosen. `requireP2p`: whoever chose it takes no other, whatever this end's own options say. */
+  routed(route: Route, how?: { readonly requireP2p: boolean }): void;
   /** Set by whoever gives: this end's device refused the memory that it was given, and the CPU had to copy it. */
   onRefused: ((reason: string) => void) | null;
   /**
    * Write `view` behind what was given (or written) before. `done` is called once, never inside this call: when the
    * kernel has all its bytes, or with what failed. Until then nobody touches `view`. Several may be in flight.
    * A failure is the giver's to act upon: the stream is not destroyed by it.
+   * @returns where it goes, for `giveAgain`
    */
-  give(view: Uint8Array, done: Given): void;
-  /** The same for `bytes` zeros of a hole, which are left out or punched where that can be. */
+  give(view: Uint8Array, done: Given): number;
+  /** Write what failed once more, in its place: the same bytes, from other memory. */
+  giveAgain(view: Uint8Array, position: number, done: Given): void;
+  /** As `give`, for `bytes` zeros of a hole, which are left out or punched where that can be. */
   giveHole(bytes: number, done: Given): void;
 }
 

@@ -160,6 +160,12 @@ function merge(source: Readable, destinations: readonly Writable[]): Receipt {
   }
   const transport = foreign ? 'host-memory' : parts.map((part) => part.transport).reduce(worse);
   const decisive = parts.find((part) => part.transport === transport) ?? first;
+  const why =
+    foreign && decisive.transport !== 'host-memory'
+      ? hostRoute('an end is not a p2pdma stream').reason
+      : decisive.reason;
+  // What a writer could not do in the way of the rest is said once, whoever's reason it is.
+  const asides = new Set(ends.map((end) => end.aside).filter((a) => a !== null && !why.includes(a)));
   const path = zeroPath();
   for (const part of parts) addPath(path, part.path);
   return {
@@ -169,10 +175,7 @@ function merge(source: Readable, destinations: readonly Writable[]): Receipt {
     machine: first.machine,
     provider: transport === 'host-memory' ? null : decisive.provider,
     transport,
-    reason:
-      foreign && decisive.transport !== 'host-memory'
-        ? hostRoute('an end is not a p2pdma stream').reason
-        : decisive.reason,
+    reason: [why, ...asides].join('; '),
     unproven: parts.map((part) => part.unproven).find((u) => u !== null) ?? null,
     path,
     verified: false,

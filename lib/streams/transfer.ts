@@ -22,6 +22,8 @@ export class Transfer implements IoRequest {
   op: 'read' | 'write' = 'read';
   offset = 0;
   segments: readonly Uint8Array[] = [];
+  /** Not direct: see IoRequest. To be set before `start`. */
+  buffered = false;
   result = 0;
   readonly path: PathBytes = zeroPath();
   /** Bytes moved in the end. */
@@ -65,7 +67,8 @@ export class Transfer implements IoRequest {
     if (this.result < 0) return this.#finish(this.result);
     this.moved += this.result;
     if (this.moved >= this.#expect) return this.#finish(0);
-    if (this.result === 0 || this.moved % target.limits.logicalBlockSize !== 0) return this.#finish(-EIO);
+    const unit = this.buffered ? 1 : target.limits.logicalBlockSize;
+    if (this.result === 0 || this.moved % unit !== 0) return this.#finish(-EIO);
     this.offset += this.result;
     this.#single[0] = this.#view!.subarray(this.moved);
     target.submit(this);

@@ -1,11 +1,12 @@
 import { addAbortSignal, Writable } from 'node:stream';
-import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
+import type { BlockTarget } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
-import { errnoName } from '../errno.js';
-import type { P2pdmaError } from '../errors.js';
-import { pgmapOf, vmaOf } from '../kernel/memremap.js';
+import { vmaOf } from '../kernel/memremap.js';
+import { AsyncScope } from './async-scope.js';
+import { lengthOf } from './byte-queue.js';
 import type { StreamContext } from './context.js';
-import { type Given, holeChunk, isHole, type LendingEnd, lendingEnd } from './lending.js';
+import { type Ended, Joint } from './joint.js';
+import { type Given, isHole, type LendingEnd, lendingEnd } from './lending.js';
 import type { Metered, Metrics } from './metrics.js';
 import {
   chunkSize,
@@ -14,32 +15,23 @@ import {
   type WriteStreamOptions,
   writeOptions,
 } from './options.js';
+import { RangeWriter } from './range-writer.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import { assertChunkFits, type Slot, SlotPool, slotOf } from './slot-pool.js';
+import { type Slot, slotOf } from './slot-pool.js';
 import { closedError, construct, endDestroy, outOfRange, type Source } from './source.js';
-import { addPath, deferred, Transfer, transfer, zeroPath } from './transfer.js';
+import { addPath, deferred } from './transfer.js';
+import { WriteTally } from './write-tally.js';
 
 type Done = (error?: Error | null) => void;
 
-/** One write in flight. */
-interface WriteJob {
-  readonly transfer: Transfer;
-  view: Uint8Array;
-  offset: number;
-  /** Handed back when the write is done; null for a user's own mapping. */
-  slot: Slot | null;
-}
-
 /**
- * A Writable over a namespace, block device or file. Slots that a P2pReadStream lent go to the drive as they are;
- * other chunks are gathered into aligned memory first.
+ * A Writable over a namespace, block device or file. A write's callback comes when its bytes are the kernel's: others see
+ * them, and no end of this process takes them back.
  *
- *     position ──▶ │ partial block │  whole blocks, straight from the chunk  │ partial block │
- *                        staged                    direct                        staged
- *
- * Writes are acknowledged early, `queueDepth` of them stay in flight, and `finish` comes after the last one and a flush.
- * Parts of a block at either end are read, merged and written (block targets), or cut to the exact length (files).
+ *     write(chunk) ─▶ _write, _writev ─┐
+ *                                      ├─▶ one position, in the order of the calls ─▶ RangeWriter ─▶ target
+ *     a pump       ─▶ LendingEnd.give ─┘
  */
 export class P2pWriteStream extends Writable implements Metered {
   /** For this package's own functions. @internal */
@@ -48,41 +40,29 @@ export class P2pWriteStream extends Writable implements Metered {
   readonly path: string;
   /** First byte it writes. */
   readonly start: number;
-  /** Bytes accepted so far. */
-  bytesWritten = 0;
   readonly [lendingEnd]: LendingEnd;
-  #source: Source;
-  #options: WriteSettings;
+  readonly #scope = new AsyncScope();
+  readonly #source: Source;
+  readonly #options: WriteSettings;
+  readonly #tally: WriteTally;
   #context: StreamContext | null = null;
   #target: BlockTarget | null = null;
-  #opened = deferred<BlockTarget>();
+  #ranges: RangeWriter | null = null;
+  readonly #opened = deferred<BlockTarget>();
   #route: Route | null = null;
+  /** Where the next byte goes. */
   #position: number;
-  /** The target cannot punch holes: zeros are written. */
-  #noHoles = false;
-  /** Aligned memory for what cannot go straight: its pool, the slot being filled, where it will go. */
-  #stages: SlotPool | null = null;
-  /** Pages for parts of blocks between lent chunks. */
-  #edges: SlotPool | null = null;
-  #stage: Slot | null = null;
-  #stageAt = 0;
-  #stageFill = 0;
-  /** The slots of chunks that were written and not yet accepted, in their order. */
-  #held: Slot[] = [];
-  #spare: WriteJob[] = [];
-  #inFlight = 0;
-  #writes = 0;
-  /** The chunk whose acknowledgement waits until fewer than `limit` writes are in flight. */
-  #waiting: { limit: number; callback: Done } | null = null;
-  #drained: (() => void) | null = null;
-  #bytesPath: PathBytes = zeroPath();
-  #hostBytes = 0;
-  #refusal: string | null = null;
+  /** Ranges that have not ended. */
+  #under = 0;
+  #idle: (() => void)[] = [];
   #began = 0;
   #ended = 0;
-  #settled = deferred();
-  /** Something may be written: the source's `begin` is over, or it has none. */
-  #begun: boolean;
+  readonly #settled = deferred();
+  /** The source's `begin`: null until the first byte (or the end) comes. */
+  #begun: Promise<void> | null = null;
+  #ready = false;
+  /** The slots of chunks that were written and have not ended. */
+  #held: Slot[] = [];
 
   /** @internal */
   constructor(source: Source, options: WriteStreamOptions = {}) {
@@ -95,8 +75,8 @@ export class P2pWriteStream extends Writable implements Metered {
     });
     this.#options = settings;
     this.#source = source;
-    this.#begun = source.begin === undefined;
     this.#position = settings.start;
+    this.#tally = new WriteTally(settings.start);
     this.start = settings.start;
     this.path = source.path;
     this.#opened.promise.catch(() => {});
@@ -106,23 +86,29 @@ export class P2pWriteStream extends Writable implements Metered {
       alignment: () => this.#target?.limits.dmaAlignment ?? 4,
       start: settings.start,
       wishes: settings,
-      routed: (route) => {
-        this.#route = route;
-      },
       onRefused: null,
-      give: (view, done) => this.#give(view, done),
+      routed: (route, how) => {
+        this.#route = route;
+        if (how?.requireP2p === true) this.#ranges!.requireP2p = true;
+      },
+      give: (view, done) => {
+        const position = this.#place(view.length);
+        this.#give((ended) => this.#ranges!.write(view, position, ended), done);
+        return position;
+      },
+      giveAgain: (view, position, done) =>
+        this.#give((ended) => this.#ranges!.write(view, position, ended), done),
       giveHole: (bytes, done) => {
-        let left = bytes;
-        const next = (error: Error | null) => {
-          if (error !== null || left === 0) return done(error);
-          const hole = holeChunk(left);
-          left -= hole.length;
-          this.#give(hole, next);
-        };
-        next(null);
+        const position = this.#place(bytes);
+        this.#give((ended) => this.#ranges!.hole(bytes, position, this.#isFresh(), ended), done);
       },
     };
     if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
+  }
+
+  /** Bytes that are the kernel's, from the start on without a gap. */
+  get bytesWritten(): number {
+    return this.#tally.written.at - this.start;
   }
 
   /** True until the target is open. */
@@ -143,36 +129,50 @@ export class P2pWriteStream extends Writable implements Metered {
   /** How the data travels; null before the first chunk. */
   get transport(): Transport | null {
     if (this.#route === null) return null;
-    return this.#hostBytes > 0 ? 'host-memory' : this.#route.transport;
+    const { hostBytes, peerBytes, raggedBytes } = this.#tally;
+    // A part of a block has no other way; that is a matter of its own only where there is nothing else.
+    const onlyParts = raggedBytes > 0 && peerBytes === 0;
+    return hostBytes > 0 || onlyParts ? 'host-memory' : this.#route.transport;
   }
 
   /** What this stream did so far. Its path counts only its own side: the memory → drive half. */
   get receipt(): Receipt {
     const route = this.#route ?? hostRoute('nothing was written yet');
     const transport = this.transport ?? 'host-memory';
-    const fell = transport === 'host-memory' && route.provider !== null;
     return {
       bytes: this.bytesWritten,
       seconds: this.#began === 0 ? 0 : ((this.#ended || performance.now()) - this.#began) / 1000,
       ...(this.#context?.origin ?? { backend: null, machine: null }),
       provider: transport === 'host-memory' ? null : (route.provider?.bdf ?? null),
       transport,
-      reason: fell
-        ? (this.#refusal ?? `${this.#hostBytes} bytes had to go through host memory`)
-        : route.reason,
+      reason: this.#reason(route, transport),
       unproven: route.unproven,
-      path: { ...this.#bytesPath },
+      path: { ...this.#tally.path },
       verified: false,
       digest: null,
     };
   }
 
+  #reason(route: Route, transport: Transport): string {
+    if (route.provider === null) return route.reason;
+    const { hostBytes, refusal } = this.#tally;
+    const fell = hostBytes > 0 ? `${hostBytes} bytes had to go through host memory` : null;
+    const why = transport === 'host-memory' ? (refusal ?? fell) : route.reason;
+    return [why, this.aside].filter((words) => words !== null).join('; ');
+  }
+
+  /** What could not go the way of the rest, and was not meant to, in words; null: all did. @internal */
+  get aside(): string | null {
+    if (this.#route === null || this.#route.provider === null) return null;
+    return this.#tally.raggedWords(this.start, this.#position);
+  }
+
   /** For this package's own functions. @internal */
   meter(into: Metrics): void {
     into.bytes.write += this.bytesWritten;
-    into.transfers.write += this.#writes;
-    into.inFlight += this.#inFlight;
-    addPath(into.path, this.#bytesPath);
+    into.transfers.write += this.#tally.writes;
+    into.inFlight += this.#tally.inFlight;
+    addPath(into.path, this.#tally.path);
     if (this.transport !== null) into.transports[this.transport]++;
   }
 
@@ -180,6 +180,12 @@ export class P2pWriteStream extends Writable implements Metered {
     const adopt = (context: StreamContext, target: BlockTarget) => {
       this.#context = context;
       this.#target = target;
+      this.#ranges = new RangeWriter(context, target, this.#tally, this.#options);
+      this.#ranges.requireP2p = this.#options.requireP2p;
+      this.#ranges.onRefused = (reason) => {
+        this[lendingEnd].onRefused?.(reason);
+        for (const slot of this.#held) slot.pool.onRefused?.(reason);
+      };
       context.add(this);
       const { start } = this.#options;
       if (target.kind !== 'file' && start > target.size) throw outOfRange(this.path, start, target);
@@ -200,54 +206,97 @@ export class P2pWriteStream extends Writable implements Metered {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Done): void {
-    if (this.#began === 0) this.#began = performance.now();
-    if (this.#route === null) {
-      const chosen = this.#chooseOwnRoute();
-      if (chosen !== null) return callback(chosen);
-    }
-    if (this.#begun) this.#accept(chunk, 0, callback);
-    else {
-      this.#begin().then(
-        () => this.#accept(chunk, 0, callback),
-        (error: Error) => callback(error),
-      );
-    }
+    this.#accept([chunk], callback);
   }
 
-  #gifts: { view: Uint8Array; done: Given }[] = [];
-
-  #give(view: Uint8Array, done: Given): void {
-    this.#gifts.push({ view, done });
-    if (this.#gifts.length === 1) this.#takeGift();
+  override _writev(chunks: { chunk: Buffer }[], callback: Done): void {
+    this.#accept(
+      chunks.map(({ chunk }) => chunk),
+      callback,
+    );
   }
 
-  #takeGift(): void {
-    const { view, done } = this.#gifts[0]!;
-    const chunk = Buffer.from(view.buffer, view.byteOffset, view.length);
-    this._write(isHole(view) ? (view as Buffer) : chunk, 'utf8', (error) => {
-      const ended = () => {
-        this.#gifts.shift();
-        if (this.#gifts.length > 0) this.#takeGift();
-        done(error ?? null);
-      };
-      if (this.#inFlight === 0) ended();
-      else this.#idle().then(ended);
-    });
+  /** Node's writes: `callback` once all of them are the kernel's, or with what failed. */
+  #accept(chunks: readonly Buffer[], callback: Done): void {
+    const slots = chunks.map(slotOf).filter((slot) => slot !== null);
+    const refused = this.#route === null ? this.#chooseOwnRoute() : null;
+    if (refused !== null) return callback(refused);
+    const bytes = lengthOf(chunks);
+    const position = this.#place(bytes);
+    this.#give(
+      (ended) => this.#writeChunks(chunks, position, ended),
+      (error) => {
+        for (const slot of slots) this.#letGo(slot);
+        callback(error);
+      },
+    );
+  }
+
+  #writeChunks(chunks: readonly Buffer[], position: number, ended: Ended): void {
+    const ranges = this.#ranges!;
+    const joint = new Joint(ended);
+    let loose: Buffer[] = [];
+    let at = position;
+    const gather = () => {
+      const bytes = lengthOf(loose);
+      if (bytes > 0) ranges.gather(loose, at, this.#stageProvider(), joint.piece(bytes));
+      at += bytes;
+      loose = [];
+    };
+    for (const chunk of chunks) {
+      const hole = isHole(chunk);
+      if (!hole && vmaOf(chunk) === null) {
+        loose.push(chunk);
+        continue;
+      }
+      gather();
+      if (hole) ranges.hole(chunk.length, at, this.#isFresh(), joint.piece(chunk.length));
+      else ranges.write(chunk, at, joint.piece(chunk.length));
+      at += chunk.length;
+    }
+    gather();
+    joint.close();
+  }
+
+  /** The next `bytes` bytes are spoken for. @returns where they go */
+  #place(bytes: number): number {
+    this.#began ||= performance.now();
+    const position = this.#position;
+    this.#position += bytes;
+    return position;
+  }
+
+  /** Begin a range, once something may be written at all; `done` in the stream's own context, and never inside this call. */
+  #give(start: (ended: Ended) => void, done: Given): void {
+    this.#under++;
+    let inside = true;
+    const finish = (error: Error | null) => {
+      this.#scope.run(done, error);
+      if (--this.#under === 0) for (const idle of this.#idle.splice(0)) idle();
+    };
+    const ended: Ended = (error) => {
+      if (inside) process.nextTick(finish, error);
+      else finish(error);
+    };
+    const go = () => {
+      if (this.destroyed) ended(closedError(this.path), 0);
+      else start(ended);
+    };
+    if (this.#ready) go();
+    else this.#begin().then(go, (error: Error) => ended(error, 0));
+    inside = false;
   }
 
   /** The first byte (or the end) has come: what a failure before it must not have done is done now. */
-  async #begin(): Promise<void> {
-    this.#begun = true;
-    this.#inFlight++;
-    try {
+  #begin(): Promise<void> {
+    this.#begun ??= (async () => {
       await this.#source.begin?.(this.#target!);
-    } finally {
-      this.#inFlight--;
-      this.#settleOne();
-    }
+      this.#ready = true;
+    })();
+    return this.#begun;
   }
 
-  /** Not fed by a P2pReadStream that chose already. Returns what forbids it. */
+  /** Not given by a pump that chose already. Returns what forbids it. */
   #chooseOwnRoute(): Error | null {
     const { memory, requireP2p } = this.#options;
     try {
@@ -264,237 +313,13 @@ export class P2pWriteStream extends Writable implements Metered {
     }
   }
 
-  /** Send `chunk` from byte `from` on; `callback` once all of it is on its way and there is room for more. */
-  #accept(chunk: Buffer, from: number, callback: Done): void {
-    if (this.destroyed) return callback(closedError(this.path));
-    const { logicalBlockSize: block, dmaAlignment } = this.#target!.limits;
-    const first = this.#held[0];
-    const slot = first?.buffer === chunk ? first : slotOf(chunk);
-    const mapped = slot !== null || vmaOf(chunk) !== null;
-    const toBlock = (block - (this.#position % block)) % block;
-    // From the next block boundary on, may the drive take the bytes where they are?
-    const direct = mapped && (chunk.byteOffset + from + toBlock) % dmaAlignment === 0;
-    let at = from;
-    while (at < chunk.length) {
-      const whole = chunk.length - at - ((chunk.length - at) % block);
-      const hole = slot === null && !this.#noHoles && isHole(chunk);
-      if (hole && this.#stage === null && this.#position % block === 0 && whole > 0) {
-        const resume = at + whole;
-        this.#leaveHole(whole, (left) => this.#accept(chunk, left ? resume : resume - whole, callback));
-        return;
-      }
-      if (direct && this.#stage === null && this.#position % block === 0 && whole > 0) {
-        slot?.hold();
-        const view = whole === chunk.length ? chunk : chunk.subarray(at, at + whole);
-        this.#submit(view, this.#position, slot);
-        at += whole;
-        this.#advance(whole);
-        continue;
-      }
-      if (this.#stage === null) {
-        const provider = direct ? (pgmapOf(chunk)?.provider ?? null) : this.#stageProvider();
-        const resume = at;
-        this.#takeStage(provider, direct, (error) => {
-          if (error !== null) callback(error);
-          else this.#accept(chunk, resume, callback);
-        });
-        return;
-      }
-      const stage = this.#stage.buffer;
-      const room = direct || hole ? block - (this.#stageFill % block) : stage.length - this.#stageFill;
-      const take = Math.min(room, chunk.length - at);
-      stage.set(chunk.subarray(at, at + take), this.#stageFill);
-      at += take;
-      this.#stageFill += take;
-      this.#advance(take);
-      if (this.#stageFill === stage.length || ((direct || hole) && this.#stageFill % block === 0))
-        this.#sendStage();
-    }
-    if (slot !== null) this.#letGo(slot);
-    // A mapping that is not a slot is the caller's to overwrite once the write is acknowledged: not before its DMA is done.
-    const limit = slot === null && mapped ? 1 : this.#options.queueDepth;
-    if (this.#inFlight < limit) callback();
-    else this.#waiting = { limit, callback };
-  }
-
-  /** Leave (a new file) or punch a hole at the position; `done(false)`: the target has none, write zeros. */
-  #leaveHole(bytes: number, done: (left: boolean) => void): void {
-    const target = this.#target!;
-    const offset = this.#position;
-    const fresh = target.kind === 'file' && this.#source.owned && this.#options.flags !== 'r+';
-    const left = () => {
-      this.#advance(bytes);
-      done(true);
-    };
-    // On the stack of a long hole's many chunks a synchronous answer would go deep.
-    if (fresh || (target.kind === 'file' && offset >= target.size)) return process.nextTick(left);
-    this.#inFlight++;
-    const settle = () => {
-      this.#inFlight--;
-      if (this.destroyed) this.#settleOne();
-    };
-    target.punchHole(offset, bytes).then(
-      () => {
-        settle();
-        left();
-      },
-      () => {
-        settle();
-        this.#noHoles = true;
-        done(false);
-      },
-    );
-  }
-
-  #advance(bytes: number): void {
-    this.#position += bytes;
-    this.bytesWritten += bytes;
-  }
-
   #stageProvider(): PciDev | null {
     return this.#options.memory === 'cmb' ? (this.#route?.provider ?? null) : null;
   }
 
-  /**
-   * Get aligned memory to gather bytes in, holding already what stands before `position` in its block. Parts of
-   * blocks between lent chunks need a page of the same CMB; foreign chunks are gathered into whole chunks.
-   */
-  #takeStage(provider: PciDev | null, small: boolean, ready: (error: Error | null) => void): void {
-    let slot: Slot | null;
-    try {
-      const pool = this.#stagePool(provider, small);
-      slot = pool.take();
-      if (slot === null) {
-        pool.onFree = () => {
-          pool.onFree = null;
-          this.#takeStage(provider, small, ready);
-        };
-        return;
-      }
-    } catch (error) {
-      return ready(error as Error);
-    }
-    const { logicalBlockSize: block } = this.#target!.limits;
-    const stage = slot;
-    this.#stage = stage;
-    this.#stageFill = this.#position % block;
-    this.#stageAt = this.#position - this.#stageFill;
-    if (this.#stageFill === 0) return ready(null);
-    this.#readBlock(stage.buffer.subarray(0, block), this.#stageAt).then(
-      () => ready(null),
-      (error: Error) => ready(error),
-    );
-  }
-
-  #stagePool(provider: PciDev | null, small: boolean): SlotPool {
-    const context = this.#context!;
-    const old = small ? this.#edges : this.#stages;
-    if (old !== null) return old;
-    const { logicalBlockSize: block } = this.#target!.limits;
-    const [bytes, count] = small
-      ? [Math.max(block, PAGE_SIZE), 2]
-      : [chunkSize(this.#options.highWaterMark, block, provider?.p2pmem?.size), this.#options.queueDepth + 1];
-    if (provider !== null && !small) assertChunkFits(bytes, provider);
-    const fitting =
-      provider === null
-        ? count
-        : Math.min(count, Math.floor(context.backend.memory.available(provider) / bytes));
-    let pool: SlotPool;
-    try {
-      pool = new SlotPool(context, provider, bytes, Math.max(1, fitting));
-    } catch (error) {
-      if (provider === null || this.#options.requireP2p || this.#options.memory === 'cmb') throw error;
-      pool = new SlotPool(context, null, bytes, count);
-    }
-    if (small) this.#edges = pool;
-    else this.#stages = pool;
-    return pool;
-  }
-
-  /** Read one block that is about to be written in part; what a file does not have reads as zeros. */
-  async #readBlock(into: Uint8Array, offset: number): Promise<void> {
-    into.fill(0);
-    const expect = Math.min(into.length, this.#target!.size - offset);
-    if (expect <= 0) return;
-    this.#inFlight++;
-    try {
-      await transfer(this.#target!, 'read', into, offset, expect, this.#bytesPath);
-      if (expect < into.length) into.fill(0, expect);
-    } finally {
-      this.#inFlight--;
-      if (this.destroyed) this.#settleOne();
-    }
-  }
-
-  #sendStage(): void {
-    const slot = this.#stage!;
-    this.#stage = null;
-    slot.hold();
-    slot.filling = false;
-    this.#submit(slot.buffer.subarray(0, this.#stageFill), this.#stageAt, slot);
-    this.#stageFill = 0;
-  }
-
-  /** `slot` is held for this write. */
-  #submit(view: Uint8Array, offset: number, slot: Slot | null): void {
-    const job = this.#spare.pop() ?? { transfer: new Transfer(), view, offset, slot };
-    job.view = view;
-    job.offset = offset;
-    job.slot = slot;
-    if (this.#route?.provider != null && pgmapOf(view)?.provider == null) this.#hostBytes += view.length;
-    this.#inFlight++;
-    this.#start(job);
-  }
-
-  #start(job: WriteJob): void {
-    job.transfer.start(this.#target!, 'write', job.view, job.offset, job.view.length, (done) => {
-      addPath(this.#bytesPath, done.path);
-      this.#writes++;
-      const { error } = done;
-      if (error !== null && error.code === 'EREMOTEIO' && !this.#options.requireP2p && !this.destroyed) {
-        return this.#bounce(job, error);
-      }
-      job.slot?.unhold();
-      job.slot = null;
-      this.#spare.push(job);
-      this.#inFlight--;
-      if (error !== null) this.destroy(this.#explain(error));
-      this.#settleOne();
-    });
-  }
-
-  /** The device refused this memory: the CPU copies it to host memory, and the reader is told to lend host memory. */
-  #bounce(job: WriteJob, error: P2pdmaError): void {
-    const { pool } = job.slot ?? {};
-    const copy = this.#context!.backend.memory.allocBuffer(job.view.length);
-    copy.set(job.view);
-    this.#bytesPath.hostDram += copy.length;
-    this.#hostBytes += copy.length;
-    this.#refusal = `${this.path}: the kernel refused CMB memory (${errnoName(error.errno ?? 0)})`;
-    job.view = copy;
-    job.slot?.unhold();
-    job.slot = null;
-    pool?.onRefused?.(this.#refusal);
-    this[lendingEnd].onRefused?.(this.#refusal);
-    this.#start(job);
-  }
-
-  #explain(error: P2pdmaError): P2pdmaError {
-    return error.code === 'EREMOTEIO' ? p2pRequired(this.path, error.message) : error;
-  }
-
-  /** A write ended: let the next chunk in, or let what waits for the last one go on. */
-  #settleOne(): void {
-    const waiting = this.#waiting;
-    if (waiting !== null && this.#inFlight < waiting.limit && !this.destroyed) {
-      this.#waiting = null;
-      waiting.callback();
-    }
-    if (this.#inFlight === 0 && this.#drained !== null) {
-      const drained = this.#drained;
-      this.#drained = null;
-      drained();
-    }
+  /** It is a file that began empty: what was not written is a hole. */
+  #isFresh(): boolean {
+    return this.#source.owned && this.#options.flags !== 'r+';
   }
 
   #letGo(slot: Slot): void {
@@ -506,82 +331,60 @@ export class P2pWriteStream extends Writable implements Metered {
 
   override _final(callback: Done): void {
     this.#finish().then(
-      () => callback(),
-      (error: Error) => callback(error),
+      () => this.#scope.run(callback),
+      (error: Error) => this.#scope.run(callback, error),
     );
   }
 
   async #finish(): Promise<void> {
-    if (!this.#begun) await this.#begin();
-    const target = this.#target!;
-    const end = this.#position;
-    let padded = false;
-    if (this.#stage !== null) {
-      const { logicalBlockSize: block } = target.limits;
-      const stage = this.#stage;
-      const part = this.#stageFill % block;
-      if (part > 0) {
-        const last = this.#stageFill - part;
-        if (end < target.size) {
-          // Read around the new bytes in the same slot: a second one might not be free.
-          const fresh = Buffer.from(stage.buffer.subarray(last, this.#stageFill));
-          await this.#readBlock(stage.buffer.subarray(last, last + block), this.#stageAt + last);
-          stage.buffer.set(fresh, last);
-        } else {
-          stage.buffer.fill(0, this.#stageFill, last + block);
-        }
-        this.#stageFill = last + block;
-        padded = true;
-      }
-      const size = target.size;
-      this.#sendStage();
-      await this.#idle();
-      if (padded && target.kind === 'file' && !this.destroyed) await target.truncate(Math.max(end, size));
-    } else {
-      await this.#idle();
-    }
-    // A hole at the end is only a length.
-    if (target.kind === 'file' && end > target.size && !this.destroyed) await target.truncate(end);
-    if (this.#options.flush && !this.destroyed) await target.flush();
+    await this.#begin();
+    await this.#whenIdle();
+    if (this.destroyed) return;
+    await this.#setLength();
+    if (this.#options.flush && !this.destroyed) await this.#target!.flush();
     this.#ended = performance.now();
   }
 
-  #idle(): Promise<void> {
-    if (this.#inFlight === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const before = this.#drained;
-      this.#drained = () => {
-        before?.();
-        resolve();
-      };
-    });
+  /** A hole at the end is only a length. */
+  async #setLength(): Promise<void> {
+    const target = this.#target!;
+    const end = this.#tally.written.at;
+    if (target.kind === 'file' && end > this.start && end > target.size) await target.truncate(end);
+  }
+
+  #whenIdle(): Promise<void> {
+    if (this.#under === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** End it, and close what it writes to; `callback` when that is done. As in Node. */
+  close(callback?: (error?: Error | null) => void): void {
+    if (callback !== undefined) {
+      if (this.closed) process.nextTick(callback);
+      else this.once('close', callback);
+    }
+    if (!this.#options.autoClose) this.once('finish', () => this.destroy());
+    this.end();
   }
 
   override _destroy(error: Error | null, callback: Done): void {
     this.#ended ||= performance.now();
     if (error !== null) this.#context?.failed(error);
     this.#opened.reject(error ?? closedError(this.path));
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    waiting?.callback(error ?? closedError(this.path));
-    endDestroy(this.#cleanUp(), error, callback, () => {
+    endDestroy(this.#cleanUp(), error, this.#scope.wrap(callback), () => {
       this.#context?.remove(this);
       this.#settled.resolve();
     });
   }
 
   async #cleanUp(): Promise<void> {
-    await this.#idle();
+    this.#ranges?.stop();
+    await this.#whenIdle();
     for (const slot of this.#held.splice(0)) slot.unhold();
-    if (this.#stage !== null) {
-      this.#stage.filling = false;
-      this.#stage.settle();
-      this.#stage = null;
-    }
-    await this.#edges?.close();
-    await this.#stages?.close();
-    if (this.#source.owned && this.#target !== null) await this.#context!.closeTarget(this.#target);
-    if (!this.#begun && this.#target !== null) await this.#source.abandon?.();
+    if (this.#target === null) return;
+    if (this.#ready && !this.writableFinished) await this.#setLength().catch(() => {});
+    if (this.#source.owned) await this.#context!.closeTarget(this.#target);
+    if (this.#begun === null) await this.#source.abandon?.();
   }
 
   /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */

@@ -6,7 +6,7 @@
  *
  * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
  */
-import { EBADF, EFAULT, EINTR, EINVAL, ENOSPC, EOPNOTSUPP } from '../../errno.js';
+import { EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import {
   type Bio,
@@ -126,7 +126,7 @@ export class EmulatorTarget implements BlockTarget {
 
   submit(io: IoRequest): void {
     this.#inFlight++;
-    const result = this.#start(io);
+    const result = io.buffered === true ? this.#copy(io) : this.#start(io);
     if (result !== QUEUED) {
       io.result = result;
       this.#later(io);
@@ -173,6 +173,33 @@ export class EmulatorTarget implements BlockTarget {
     }
     this.#putDio(dio);
     return result;
+  }
+
+  /**
+   * generic_perform_write(), filemap_read(): the CPU copies between the memory and the page cache, which is the host's own
+   * copy of the file. So it is exact to the byte, and atomic beside what drives write.
+   */
+  #copy(io: IoRequest): number {
+    const { op, offset, segments, path } = io;
+    if (this.#closing !== null || (op === 'write' && !this.#write)) return -EBADF;
+    if (this.#file === null) return -EOPNOTSUPP;
+    if (!(offset >= 0)) return -EINVAL;
+    if (this.#ns.dead) return -EIO;
+    if (this.#isGone(segments)) return -EFAULT;
+    const page =
+      op === 'write' ? Buffer.concat(segments) : Buffer.alloc(segments.reduce((sum, s) => sum + s.length, 0));
+    this.#file.moveBytes(op, offset, page, (result) => {
+      let at = 0;
+      for (const segment of op === 'read' && result > 0 ? segments : []) {
+        segment.set(page.subarray(at, Math.min(result, at + segment.length)));
+        at = Math.min(result, at + segment.length);
+      }
+      io.result = result;
+      path.internal = path.peerBus = path.hostBridge = 0;
+      path.hostDram = Math.max(0, result);
+      this.#done(io);
+    });
+    return QUEUED;
   }
 
   /** Memory that was unmapped, or whose provider was removed: all that is left of a view is that it is empty. */

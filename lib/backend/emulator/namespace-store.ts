@@ -10,6 +10,7 @@
  * reads and writes that memory.
  */
 import * as fs from 'node:fs';
+import { EIO } from '../../errno.js';
 import { ERROR_CODES, type ErrorCode, P2pdmaError } from '../../errors.js';
 import {
   NVME_SC_CAP_EXCEEDED,
@@ -272,6 +273,22 @@ export class FileStore implements NamespaceStore {
   async truncate(length: number): Promise<void> {
     await call<void>('ftruncate', this.path, (done) => fs.ftruncate(this.#fd, length, done));
     this.#length = length;
+  }
+
+  /**
+   * Any range of a file as the page cache moves it: exactly these bytes, whatever the blocks. `done` gets the bytes moved,
+   * fewer at the end of the file or of the space, or the host's negative errno; never inside this call.
+   */
+  moveBytes(op: 'read' | 'write', offset: number, bytes: Uint8Array, done: (result: number) => void): void {
+    this.#pending++;
+    const ended = (error: NodeJS.ErrnoException | null, moved: number): void => {
+      this.#pending--;
+      if (error === null && op === 'write') this.#length = Math.max(this.#length, offset + moved);
+      done(error === null ? moved : -Math.abs(error.errno ?? EIO));
+      if (this.#pending === 0 && this.#idle !== null) this.#idle();
+    };
+    if (op === 'read') fs.read(this.#fd, bytes, 0, bytes.length, offset, ended);
+    else fs.write(this.#fd, bytes, 0, bytes.length, offset, ended);
   }
 
   read(offset: number, length: number, io: StoreIo): number {

@@ -97,6 +97,31 @@ function openFile(addon: Addon, path: string, write: boolean, options: OpenOptio
   throw nativeError(fd, 'open', path, fileHint(fd, path, options));
 }
 
+/**
+ * Another description of the file that `fd` is open on, without O_DIRECT. By the descriptor itself, so that a file is found
+ * whose name is gone or somebody else's by now; where there is no /proc, by its path, if that is still the same file.
+ * @returns a descriptor, or a negative errno
+ */
+export function openAgain(addon: Addon, fd: number, path: string, write: boolean): number {
+  const modes = write ? [constants.O_RDWR, constants.O_WRONLY] : [constants.O_RDONLY];
+  let answer = -ENOENT;
+  for (const door of [`/proc/self/fd/${fd}`, path]) {
+    for (const mode of modes) {
+      answer = addon.openFile(door, mode, 0);
+      if (answer >= 0 && isSameFile(fd, answer)) return answer;
+      if (answer >= 0) addon.closeFd(answer);
+      if (answer >= 0) answer = -ENOENT;
+    }
+    if (answer !== -ENOENT) break;
+  }
+  return answer;
+}
+
+function isSameFile(fd: number, other: number): boolean {
+  const [a, b] = [fstatSync(fd, { bigint: true }), fstatSync(other, { bigint: true })];
+  return a.dev === b.dev && a.ino === b.ino;
+}
+
 function fileHint(errno: number, path: string, options: OpenOptions): string | null {
   if (errno === -ENOENT && options.write && !options.create) return 'Pass create to make the file.';
   if (errno === -ENXIO) return 'Name a block device, a namespace or a regular file.';

@@ -3,7 +3,7 @@
  * transfer is put into the engine's tables, and its bytes are booked by the way they went.
  */
 import { constants } from 'node:fs';
-import { EBADF, EFAULT, EINVAL, ENOTTY } from '../../errno.js';
+import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import { bioCutUser } from '../../kernel/bio.js';
 import { nvmeErrorStatus } from '../../kernel/nvme-core.js';
@@ -35,7 +35,7 @@ import {
   OP_WRITE,
 } from './engine.js';
 import { memoryOf } from './native-memory.js';
-import type { Opened } from './native-open.js';
+import { type Opened, openAgain } from './native-open.js';
 import { nvmeData, nvmeReadWrite } from './native-passthrough.js';
 
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
@@ -84,6 +84,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #ways = new Map<PciDev, keyof PathBytes>();
   /** For the finalizer: fds that are open. Shared with it, so it must not lead back here. */
   readonly #fds: number[];
+  /** The same file without O_DIRECT: undefined until wanted, negative if it cannot be had. */
+  #cached: number | undefined;
   /** The NVMe generic device: undefined until wanted, -1 if there is none. */
   #generic: number | undefined;
   #nsid: number | undefined;
@@ -145,6 +147,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   #queue(io: IoRequest): number {
+    if (io.buffered === true) return this.#queueCached(io);
     if (this.engine === 'passthrough') return this.#queueCommand(io);
     let flags = this.#flags;
     if (this.client?.p2pmem != null) {
@@ -153,6 +156,21 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     }
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
     return this.#engine.readWrite(this, io, op, flags, this.#fd, io.offset, io.segments);
+  }
+
+  /** Through the page cache; never inside the submitting call, which it may block. */
+  #queueCached(io: IoRequest): number {
+    if (this.kind !== 'file') return -EOPNOTSUPP;
+    this.#cached ??= this.buffered === null ? this.#openCached() : this.#fd;
+    if (this.#cached < 0) return this.#cached;
+    const op = io.op === 'read' ? OP_READ : OP_WRITE;
+    return this.#engine.readWrite(this, io, op, FLAG_ASYNC, this.#cached, io.offset, io.segments);
+  }
+
+  #openCached(): number {
+    const fd = openAgain(this.#addon, this.#fd, this.path, this.#writable);
+    if (fd >= 0) this.#fds.push(fd);
+    return fd;
   }
 
   /**
@@ -175,7 +193,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
     // The end of a file comes in a whole block, of which only the file's part is counted in the result.
     const block = this.limits.logicalBlockSize;
-    if (result > 0) this.#book(io.segments, Math.ceil(result / block) * block, path);
+    if (result > 0 && io.buffered === true) path.hostDram = result;
+    else if (result > 0) this.#book(io.segments, Math.ceil(result / block) * block, path);
     if (tracing())
       trace('native-target', 'complete', { target: this.name, op: io.op, offset: io.offset, result });
     this.#settle();

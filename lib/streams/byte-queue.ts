@@ -1,0 +1,51 @@
+/** Chunks, as one row of bytes that is taken from its front. */
+export class ByteQueue {
+  readonly #chunks: readonly Uint8Array[];
+  #index = 0;
+  #used = 0;
+  #length: number;
+
+  constructor(chunks: readonly Uint8Array[]) {
+    this.#chunks = chunks;
+    this.#length = lengthOf(chunks);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** The next bytes, at most so many, where they are. */
+  cut(bytes: number): Uint8Array[] {
+    const views: Uint8Array[] = [];
+    this.#walk(bytes, (view) => views.push(view));
+    return views;
+  }
+
+  /** Copy the next bytes into all of `into`. */
+  fill(into: Uint8Array): void {
+    this.#walk(into.length, (view, at) => into.set(view, at));
+  }
+
+  #walk(bytes: number, visit: (view: Uint8Array, at: number) => void): void {
+    for (let at = 0; at < bytes && this.#index < this.#chunks.length; ) {
+      const chunk = this.#chunks[this.#index]!;
+      const take = Math.min(chunk.length - this.#used, bytes - at);
+      if (take > 0) visit(take === chunk.length ? chunk : chunk.subarray(this.#used, this.#used + take), at);
+      at += take;
+      this.#used += take;
+      this.#length -= take;
+      if (this.#used < chunk.length) continue;
+      this.#used = 0;
+      this.#index++;
+    }
+  }
+}
+
+export function lengthOf(chunks: readonly Uint8Array[]): number {
+  return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+}
+
+/** One view of all of them: a copy, unless there is one only. */
+export function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+}

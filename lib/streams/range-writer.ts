@@ -1,0 +1,366 @@
+/**
+ * Writes any range of a target, to the byte:
+ *
+ *     offset ──▶ │ part of a block │  whole blocks, from where they are  │ part of a block │
+ *     file            page cache             direct                          page cache
+ *     device       read, changed and         direct                       read, changed and
+ *                written, under a lock                                   written, under a lock
+ *
+ * Several ranges may be under way. What was done is in the tally; a range that ended is the kernel's.
+ */
+import { type BlockTarget, PAGE_SIZE } from '../backend/backend.js';
+import type { PciDev } from '../backend/topology.js';
+import { ENOSPC } from '../errno.js';
+import { errnoError, P2pdmaError } from '../errors.js';
+import { pgmapOf, vmaOf } from '../kernel/memremap.js';
+import { ByteQueue, joined, lengthOf } from './byte-queue.js';
+import type { StreamContext } from './context.js';
+import { type Ended, Joint } from './joint.js';
+import { holeChunk } from './lending.js';
+import { chunkSize } from './options.js';
+import { mergeIntoBlock } from './partial-block.js';
+import { PoolAtNeed } from './pool-at-need.js';
+import { lockPlace, lockRange } from './range-lock.js';
+import { isAligned, isPeerRefusal, refusalWords } from './refusal.js';
+import { p2pRequired } from './route.js';
+import { assertChunkFits, type Slot, SlotPool } from './slot-pool.js';
+import { closedError } from './source.js';
+import { addPath, Transfer } from './transfer.js';
+import { Turns } from './turns.js';
+import type { WriteTally } from './write-tally.js';
+
+/** Chunks that nobody lent, of fewer bytes than this together, go to a file through the page cache. */
+const SMALL = 256 * 1024;
+
+export interface RangeWriterOptions {
+  readonly highWaterMark?: number | undefined;
+  readonly queueDepth: number;
+}
+
+export class RangeWriter {
+  readonly target: BlockTarget;
+  /** No transfer goes through host memory for want of a better. */
+  requireP2p = false;
+  /** Told when the device refused the memory that it was given, and the CPU copied it. */
+  onRefused: ((reason: string) => void) | null = null;
+  readonly #context: StreamContext;
+  readonly #tally: WriteTally;
+  readonly #options: RangeWriterOptions;
+  readonly #place: { readonly on: string; readonly base: number };
+  readonly #turns = new Turns<'direct' | 'cached'>();
+  readonly #stages = new Map<PciDev | null, PoolAtNeed>();
+  readonly #edges = new Map<PciDev | null, PoolAtNeed>();
+  readonly #spare: Transfer[] = [];
+  /** The target cannot punch holes: zeros are written. */
+  #noHoles = false;
+  #stopped = false;
+
+  constructor(context: StreamContext, target: BlockTarget, tally: WriteTally, options: RangeWriterOptions) {
+    this.#context = context;
+    this.target = target;
+    this.#tally = tally;
+    this.#options = options;
+    this.#place =
+      target.kind === 'file'
+        ? { on: '', base: 0 }
+        : lockPlace(context.backend.underlying(target.path), target.path);
+  }
+
+  /** Begin no other transfer. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Write `view`, which stays as it is until `ended`: from where it is, if a drive can reach it there. */
+  write(view: Uint8Array, offset: number, ended: Ended): void {
+    const { logicalBlockSize: block, dmaAlignment } = this.target.limits;
+    const bytes = this.#room(view.length, offset);
+    const head = Math.min(bytes, toNext(offset, block));
+    const reachable = vmaOf(view) !== null && (view.byteOffset + head) % dmaAlignment === 0;
+    if (!reachable) return this.gather([view], offset, null, ended);
+    const tail = (bytes - head) % block;
+    if (head + tail === 0 && bytes === view.length && bytes > 0) return this.#whole(view, offset, ended);
+    const joint = new Joint(this.#full(view.length, offset, ended));
+    this.#part(view.subarray(0, head), offset, joint);
+    const body = view.subarray(head, bytes - tail);
+    if (body.length > 0) this.#whole(body, offset + head, joint.piece(body.length));
+    this.#part(view.subarray(bytes - tail, bytes), offset + bytes - tail, joint);
+    joint.close();
+  }
+
+  /**
+   * Write chunks that lie anywhere: what is small through the page cache, the rest from memory that a drive can reach, of
+   * `provider` or the host's.
+   */
+  gather(chunks: readonly Uint8Array[], offset: number, provider: PciDev | null, ended: Ended): void {
+    const total = lengthOf(chunks);
+    const bytes = this.#room(total, offset);
+    const joint = new Joint(this.#full(total, offset, ended));
+    const { kind, limits } = this.target;
+    const queue = new ByteQueue(chunks);
+    if (bytes > 0 && limits.logicalBlockSize === 1) {
+      this.#whole(joined(queue.cut(bytes)), offset, joint.piece(bytes));
+    } else if (bytes > 0 && bytes < SMALL && kind === 'file' && provider === null) {
+      this.#tally.hostBytes += bytes;
+      this.#cached(joined(queue.cut(bytes)), offset, joint.piece(bytes));
+    } else {
+      // Neighbours in a page of the page cache had better not be written both ways.
+      const unit = Math.max(limits.logicalBlockSize, kind === 'file' && provider === null ? PAGE_SIZE : 1);
+      const head = Math.min(bytes, toNext(offset, unit));
+      const body = bytes - head - ((bytes - head) % unit);
+      this.#part(joined(queue.cut(head)), offset, joint);
+      this.#stage(new ByteQueue(queue.cut(body)), offset + head, provider, joint.piece(body));
+      this.#part(joined(queue.cut(bytes - head - body)), offset + head + body, joint);
+    }
+    joint.close();
+  }
+
+  /** Zeros, which need not be written where a hole reads as such. `fresh`: the file has nothing there yet. */
+  hole(bytes: number, offset: number, fresh: boolean, ended: Ended): void {
+    const { kind, limits, size } = this.target;
+    if (kind === 'file' && (fresh || offset >= size)) {
+      this.#tally.written.add(offset, bytes);
+      return ended(null, bytes);
+    }
+    const block = kind === 'file' ? 1 : limits.logicalBlockSize;
+    const head = Math.min(bytes, toNext(offset, block));
+    const body = bytes - head - ((bytes - head) % block);
+    const joint = new Joint(ended);
+    const write = (from: number, length: number) => {
+      if (length > 0) this.gather(zeros(length), from, null, joint.piece(length));
+    };
+    write(offset, head);
+    if (body > 0) this.#punch(body, offset + head, joint.piece(body));
+    write(offset + head + body, bytes - head - body);
+    joint.close();
+  }
+
+  #punch(bytes: number, offset: number, ended: Ended): void {
+    const write = () => this.gather(zeros(bytes), offset, null, ended);
+    if (this.#noHoles) return write();
+    this.#admit('direct', bytes, offset, (over) => {
+      this.target.punchHole(offset, bytes).then(
+        () => {
+          over();
+          this.#tally.written.add(offset, bytes);
+          ended(null, bytes);
+        },
+        () => {
+          over();
+          this.#noHoles = true;
+          write();
+        },
+      );
+    });
+  }
+
+  /** How many of these bytes there is room for. */
+  #room(bytes: number, offset: number): number {
+    return this.target.kind === 'file' ? bytes : Math.max(0, Math.min(bytes, this.target.size - offset));
+  }
+
+  /** `ended`, for bytes of which only a part finds room. */
+  #full(bytes: number, offset: number, ended: Ended): Ended {
+    if (this.#room(bytes, offset) === bytes) return ended;
+    const { path, size } = this.target;
+    const hint = `The write ends at ${offset + bytes}, the target at ${size}.`;
+    return (error, moved) => ended(error ?? errnoError(-ENOSPC, 'write', path, { hint }), moved);
+  }
+
+  /** Copy into memory that a drive can reach, and write from there, several pieces side by side. */
+  #stage(queue: ByteQueue, offset: number, provider: PciDev | null, ended: Ended): void {
+    const joint = new Joint(ended);
+    const pool = atNeed(this.#stages, provider);
+    const ready = (slot: Slot) => {
+      const view = slot.buffer.subarray(0, Math.min(slot.buffer.length, queue.length));
+      const at = offset;
+      offset += view.length;
+      queue.fill(view);
+      const piece = joint.piece(view.length);
+      this.#whole(view, at, (error, moved) => {
+        pool.giveBack(slot);
+        piece(error, moved);
+      });
+      next();
+    };
+    const next = () => {
+      if (queue.length === 0 || joint.failed) return joint.close();
+      try {
+        pool.take(() => this.#stagePool(provider, queue.length), ready);
+      } catch (error) {
+        joint.piece(0)(error as Error, 0);
+        joint.close();
+      }
+    };
+    next();
+  }
+
+  #stagePool(provider: PciDev | null, bytes: number): SlotPool {
+    const { highWaterMark, queueDepth } = this.#options;
+    const { logicalBlockSize: block } = this.target.limits;
+    const chunk = Math.min(bytes, chunkSize(highWaterMark, block, provider?.p2pmem?.size));
+    if (provider !== null) assertChunkFits(chunk, provider);
+    const count = Math.min(queueDepth, Math.ceil(bytes / chunk));
+    const { memory } = this.#context.backend;
+    const fitting = provider === null ? count : Math.floor(memory.available(provider) / chunk);
+    return new SlotPool(this.#context, provider, chunk, Math.max(1, Math.min(count, fitting)));
+  }
+
+  /** Whole blocks in memory that a drive can reach. */
+  #whole(view: Uint8Array, offset: number, ended: Ended): void {
+    this.#admit('direct', view.length, offset, (over) => {
+      const last: Ended = (error, moved) => {
+        over();
+        ended(error, moved);
+      };
+      this.#submit(view, offset, false, (error, moved) => {
+        if (!this.#isRefusal(error, view, offset)) return last(error, moved);
+        if (this.requireP2p) return last(p2pRequired(this.target.path, error.message), moved);
+        // Once: what is refused from host memory has another reason.
+        this.#submit(this.#bounce(view, error), offset, false, last);
+      });
+    });
+  }
+
+  /** The device refused this memory: the CPU copies it, and whoever gave it is told. */
+  #bounce(view: Uint8Array, error: P2pdmaError): Uint8Array {
+    const copy = this.#context.backend.memory.allocBuffer(view.length);
+    copy.set(view);
+    this.#tally.path.hostDram += copy.length;
+    this.#note(error, view);
+    return copy;
+  }
+
+  #isRefusal(error: Error | null, view: Uint8Array, offset: number): error is P2pdmaError {
+    if (!(error instanceof P2pdmaError) || error.errno === undefined) return false;
+    const aligned = isAligned(this.target.limits, offset, view);
+    const { release } = this.#context.backend;
+    return isPeerRefusal(error.errno, { provider: providerOf(view), aligned, release });
+  }
+
+  #note(error: P2pdmaError, view: Uint8Array): void {
+    const reason = refusalWords(this.target.path, error.errno ?? 0, providerOf(view));
+    this.#tally.refusal = reason;
+    this.onRefused?.(reason);
+  }
+
+  /** Part of a block, or of a page of a file. */
+  #part(view: Uint8Array, offset: number, joint: Joint): void {
+    if (view.length === 0) return;
+    const ended = joint.piece(view.length);
+    if (this.target.kind !== 'file') return this.#merge(view, offset, ended);
+    this.#tally.ragged(offset, view.length);
+    this.#cached(view, offset, ended);
+  }
+
+  #cached(view: Uint8Array, offset: number, ended: Ended): void {
+    this.#admit('cached', view.length, offset, (over) => {
+      this.#submit(view, offset, true, (error, moved) => {
+        over();
+        ended(error, moved);
+      });
+    });
+  }
+
+  /** Call `start` when nothing is in the way. */
+  #admit(kind: 'direct' | 'cached', bytes: number, offset: number, start: (over: () => void) => void): void {
+    if (this.target.kind === 'file') this.#turns.run(kind, () => start(() => this.#turns.over()));
+    else lockRange(this.#range(offset, bytes, false), start);
+  }
+
+  #range(offset: number, bytes: number, exclusive: boolean) {
+    const { on, base } = this.#place;
+    return { on, start: base + offset, end: base + offset + bytes, exclusive };
+  }
+
+  #submit(view: Uint8Array, offset: number, buffered: boolean, ended: Ended): void {
+    if (this.#stopped) return ended(closedError(this.target.path), 0);
+    const tally = this.#tally;
+    const peer = providerOf(view) !== null;
+    const transfer = this.#spare.pop() ?? new Transfer();
+    transfer.buffered = buffered;
+    tally.inFlight++;
+    transfer.start(this.target, 'write', view, offset, view.length, ({ error, moved, path }) => {
+      tally.inFlight--;
+      tally.writes++;
+      addPath(tally.path, path);
+      tally.written.add(offset, moved);
+      if (peer && !buffered) tally.peerBytes += moved;
+      else if (!buffered) tally.hostBytes += moved;
+      this.#spare.push(transfer);
+      ended(error, moved);
+    });
+  }
+
+  #merge(part: Uint8Array, offset: number, ended: Ended): void {
+    const { logicalBlockSize: block } = this.target.limits;
+    lockRange(this.#range(offset - (offset % block), block, true), (release) => {
+      const last: Ended = (error, moved) => {
+        release();
+        ended(error, moved);
+      };
+      this.#mergeThrough(providerOf(part), part, offset).then(
+        () => last(null, part.length),
+        (error: Error) => last(error, 0),
+      );
+    });
+  }
+
+  /** By a block's worth of the same memory that the part is in: what is peer to peer stays it. */
+  async #mergeThrough(provider: PciDev | null, part: Uint8Array, offset: number): Promise<void> {
+    if (this.#stopped) throw closedError(this.target.path);
+    const tally = this.#tally;
+    const pool = atNeed(this.#edges, provider);
+    const slot = await new Promise<Slot>((ready) => pool.take(() => this.#edgePool(provider), ready));
+    const block = slot.buffer.subarray(0, this.target.limits.logicalBlockSize);
+    tally.inFlight++;
+    try {
+      await mergeIntoBlock(this.target, part, offset, block, tally.path);
+      tally.writes++;
+      tally.written.add(offset, part.length);
+      if (slot.pool.provider === null) tally.hostBytes += part.length;
+      else tally.peerBytes += part.length;
+    } catch (thrown) {
+      const error = thrown as Error;
+      if (!this.#isRefusal(error, block, offset - (offset % block.length))) throw error;
+      if (this.requireP2p) throw p2pRequired(this.target.path, error.message);
+      this.#note(error, block);
+      await this.#mergeThrough(null, part, offset);
+    } finally {
+      tally.inFlight--;
+      pool.giveBack(slot);
+    }
+  }
+
+  #edgePool(provider: PciDev | null): SlotPool {
+    const bytes = Math.max(this.target.limits.logicalBlockSize, PAGE_SIZE);
+    const { memory } = this.#context.backend;
+    const count = provider !== null && memory.available(provider) < 2 * bytes ? 1 : 2;
+    try {
+      return new SlotPool(this.#context, provider, bytes, count);
+    } catch (error) {
+      if (provider === null || this.requireP2p) throw error;
+      return new SlotPool(this.#context, null, bytes, count);
+    }
+  }
+}
+
+function toNext(offset: number, unit: number): number {
+  return (unit - (offset % unit)) % unit;
+}
+
+function atNeed(pools: Map<PciDev | null, PoolAtNeed>, provider: PciDev | null): PoolAtNeed {
+  const pool = pools.get(provider) ?? new PoolAtNeed();
+  pools.set(provider, pool);
+  return pool;
+}
+
+function providerOf(view: Uint8Array): PciDev | null {
+  return pgmapOf(view)?.provider ?? null;
+}
+
+function zeros(bytes: number): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let left = bytes; left > 0; left -= chunks.at(-1)!.length) chunks.push(holeChunk(left));
+  return chunks;
+}
