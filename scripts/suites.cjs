@@ -1,0 +1,41 @@
+// The suites that the tests are counted by, and the table of them.
+'use strict';
+
+/** What runs on every Node (scripts/matrix.cjs). */
+const SUITES = {
+  conformance: /^conformance\//,
+  invariants: /^invariants\./,
+  faults: /^faults\./,
+  'fs-equality': /^fs-equality\./,
+  copies: /^(copy-|stress\.|vectored\.|streams\/)/,
+  'native backend': /^backend\/native\//,
+  'emulator and kernel': /^(backend\/emulator|kernel)\//,
+};
+
+exports.SUITES = SUITES;
+
+/** The suite of a test file, named from test/ on. */
+exports.suiteOf = (file) =>
+  Object.keys(SUITES).find((suite) => SUITES[suite].test(file)) ?? 'command, documents, packages';
+
+/**
+ * suite × runtime, in Markdown: passed / failed / skipped.
+ * @param results by runtime, then by suite: { passed, failed, skipped }
+ */
+exports.table = (results) => {
+  const suites = [...new Set([...results.values()].flatMap((counts) => [...counts.keys()]))].sort(inOrder);
+  const cell = (counts) => (counts ? `${counts.passed} / ${counts.failed} / ${counts.skipped}` : '–');
+  const rows = [
+    ['passed / failed / skipped', ...results.keys()],
+    ...suites.map((suite) => [suite, ...[...results.values()].map((counts) => cell(counts.get(suite)))]),
+  ];
+  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
+  const lines = rows.map((row) => `| ${row.map((text, i) => text.padEnd(widths[i])).join(' | ')} |`);
+  lines.splice(1, 0, `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`);
+  return lines.join('\n');
+};
+
+function inOrder(a, b) {
+  const order = [...Object.keys(SUITES), a, b];
+  return order.indexOf(a) - order.indexOf(b);
+}

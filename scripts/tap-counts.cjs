@@ -1,0 +1,48 @@
+// What a TAP output says: its leaves counted (a subtest's own line only repeats what its points said), file by file.
+'use strict';
+
+/**
+ * The counts of each outermost subtest of `text`, by its name; points that stand in none count for `''`.
+ * @returns {Map<string, { passed: number, failed: number, skipped: number }>}
+ */
+exports.countsByFile = (text) => {
+  const files = new Map();
+  let own = none();
+  let above = 0;
+  for (const line of text.split('\n')) {
+    const point = /^( *)(?:(not )?ok \d+\b(.*)|1\.\.\d+)/.exec(line);
+    if (point === null) continue;
+    const [, { length: depth }, not, rest] = point;
+    if (rest === undefined) {
+      if (line.endsWith('1..0')) continue;
+      above = depth;
+      continue;
+    }
+    const repeats = above > depth;
+    above = depth;
+    if (!repeats) own[kind(not, rest)]++;
+    if (depth > 0) continue;
+    const name = repeats ? /- (.*?)(?: # .*)?$/.exec(rest)?.[1] : '';
+    files.set(name, add(files.get(name) ?? none(), own));
+    // A file that fails after its last point (it crashes, hangs) has no failed point to show for it.
+    if (repeats && not && own.failed === 0) files.get(name).failed++;
+    own = none();
+  }
+  return files;
+};
+
+exports.none = none;
+exports.add = add;
+
+function none() {
+  return { passed: 0, failed: 0, skipped: 0 };
+}
+
+function add(a, b) {
+  return { passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped };
+}
+
+function kind(not, rest) {
+  if (/ # (SKIP|TODO)\b/i.test(rest)) return 'skipped';
+  return not ? 'failed' : 'passed';
+}
