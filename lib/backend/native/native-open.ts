@@ -8,6 +8,7 @@ import { P2pdmaError } from '../../errors.js';
 import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend.js';
 import { notCopyable, notEmpty, statOrNull } from '../what-is.js';
 import type { Addon, FileStat } from './addon.js';
+import { makeDirect } from './direct-io.js';
 import { accessHint, nativeError } from './native-error.js';
 import type { BlockInfo } from './sysfs.js';
 
@@ -164,9 +165,6 @@ function device(
   };
 }
 
-/** Filesystems whose files are the page cache itself: they accept O_DIRECT (6.6) and copy all the same. */
-const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'devtmpfs', 'hugetlbfs']);
-
 function file(
   addon: Addon,
   path: string,
@@ -179,15 +177,7 @@ function file(
     const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(fd));
     if (made !== null) throw made;
   }
-  const fileSystem = info?.fileSystem ?? 'its filesystem';
-  let buffered: string | null = null;
-  if (MEMORY_FILE_SYSTEMS.has(fileSystem)) {
-    buffered = `'${path}' is on ${fileSystem}, which keeps files in memory: there is no device to transfer to`;
-  } else if (stat.dioMemAlign === 0 || stat.dioOffsetAlign === 0) {
-    buffered = `${fileSystem} does no direct I/O on '${path}' (compressed, encrypted, inline or journalled data)`;
-  } else if (addon.setDirect(fd) < 0) {
-    buffered = `${fileSystem} has no O_DIRECT (asked for on '${path}')`;
-  }
+  const buffered = makeDirect(addon, fd, path, stat, info?.fileSystem ?? null);
   const under = info?.limits;
   const limits: QueueLimits = {
     // The page cache takes anything; direct I/O what the kernel says, or what has always been enough.
