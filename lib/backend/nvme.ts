@@ -154,6 +154,8 @@ export const nvmeAdminAbortCmd = 0x08;
 export const nvmeAdminSetFeatures = 0x09;
 export const nvmeAdminGetFeatures = 0x0a;
 export const nvmeAdminAsyncEvent = 0x0c;
+export const nvmeAdminDownloadFw = 0x11;
+export const nvmeAdminNsAttach = 0x15;
 
 // NVM command set opcodes. The low two bits give the direction: 1 host to controller, 2 controller to host.
 export const nvmeCmdFlush = 0x00;
@@ -162,6 +164,13 @@ export const nvmeCmdRead = 0x02;
 export const nvmeCmdCompare = 0x05;
 export const nvmeCmdWriteZeroes = 0x08;
 export const nvmeCmdDsm = 0x09;
+export const nvmeCmdResvRegister = 0x0d;
+export const nvmeCmdResvReport = 0x0e;
+export const nvmeCmdResvAcquire = 0x11;
+export const nvmeCmdResvRelease = 0x15;
+export const nvmeCmdZoneMgmtSend = 0x79;
+export const nvmeCmdZoneMgmtRecv = 0x7a;
+export const nvmeCmdZoneAppend = 0x7d;
 
 // Create I/O queue: CDW11.
 export const NVME_QUEUE_PHYS_CONTIG = 1 << 0;
@@ -170,6 +179,8 @@ export const NVME_CQ_IRQ_ENABLED = 1 << 1;
 // Read and Write: CDW12, high half.
 export const NVME_RW_LR = 0x80000000;
 export const NVME_RW_FUA = 1 << 30;
+/** The drive makes the protection information of a write, and checks and takes away that of a read. */
+export const NVME_RW_PRINFO_PRACT = 1 << 29;
 
 // Dataset Management.
 export const NVME_DSMGMT_AD = 1 << 2;
@@ -230,6 +241,8 @@ export const NVME_ID_NS_NSFEAT = 24;
 export const NVME_ID_NS_NLBAF = 25;
 /** Which LBA format is in use (bits 3:0). */
 export const NVME_ID_NS_FLBAS = 26;
+/** Bits 2:0: type of the protection information; 0: none. */
+export const NVME_ID_NS_DPS = 29;
 export const NVME_ID_NS_DLFEAT = 33;
 /** Bit 0: the namespace is write protected. */
 export const NVME_ID_NS_NSATTR = 99;

@@ -172,19 +172,28 @@ export class NvmeNs implements RequestQueue {
   readonly lbaShift: number;
   readonly blockSize: number;
   readonly readOnly: boolean;
+  /** head->ms: bytes of metadata with each block. */
+  readonly metadataBytes: number;
   readonly limits: BlkQueueLimits;
   /** Bytes. 0 once the drive is gone, which is why reads of it find the end of the file. */
   capacity: number;
   /** GD_DEAD: nothing may be queued any more. */
   dead = false;
 
-  constructor(ctrl: NvmeCtrl, nsid: number, capacity: number, lbaShift: number, readOnly: boolean) {
+  constructor(
+    ctrl: NvmeCtrl,
+    nsid: number,
+    capacity: number,
+    format: { readonly lbaShift: number; readonly metadataBytes: number; readonly readOnly: boolean },
+  ) {
+    const { lbaShift, metadataBytes, readOnly } = format;
     this.ctrl = ctrl;
     this.nsid = nsid;
     this.name = `${ctrl.name}n${nsid}`;
     this.lbaShift = lbaShift;
     this.blockSize = 2 ** lbaShift;
     this.readOnly = readOnly;
+    this.metadataBytes = metadataBytes;
     this.capacity = capacity;
     this.limits = nvmeSetCtrlLimits(ctrl, this.blockSize);
   }
@@ -218,17 +227,17 @@ export function nvmeSetupCmd(ns: NvmeNs, bio: Bio, cmd: NvmeCommand): number {
   switch (bio.opf) {
     case 'read':
       cmd.opcode = nvme.nvmeCmdRead;
-      return nvmeSetupRange(ns, bio, cmd);
+      return nvmeSetupRange(ns, bio, cmd, pract(ns));
     case 'write':
       cmd.opcode = nvme.nvmeCmdWrite;
-      return nvmeSetupRange(ns, bio, cmd);
+      return nvmeSetupRange(ns, bio, cmd, pract(ns));
     case 'flush':
       cmd.opcode = nvme.nvmeCmdFlush;
       return 0;
     case 'write_zeroes':
       if ((ns.ctrl.oncs & nvme.NVME_CTRL_ONCS_WRITE_ZEROES) === 0) return -EOPNOTSUPP;
       cmd.opcode = nvme.nvmeCmdWriteZeroes;
-      return nvmeSetupRange(ns, bio, cmd);
+      return nvmeSetupRange(ns, bio, cmd, pract(ns));
     case 'discard':
       return -EOPNOTSUPP;
     default:
@@ -236,13 +245,18 @@ export function nvmeSetupCmd(ns: NvmeNs, bio: Bio, cmd: NvmeCommand): number {
   }
 }
 
+/** nvme_setup_rw() and nvme_setup_write_zeroes(): without a buffer of ours the drive makes the protection information. */
+function pract(ns: NvmeNs): number {
+  return ns.metadataBytes > 0 ? nvme.NVME_RW_PRINFO_PRACT : 0;
+}
+
 /** nvme_setup_rw(): start block and number of blocks, which is written as one less. */
-function nvmeSetupRange(ns: NvmeNs, bio: Bio, cmd: NvmeCommand): number {
+function nvmeSetupRange(ns: NvmeNs, bio: Bio, cmd: NvmeCommand, control: number): number {
   const { blockSize } = ns;
   const slba = bio.sector / blockSize;
   cmd.cdw10 = lower32(slba);
   cmd.cdw11 = upper32(slba);
-  cmd.cdw12 = bio.size / blockSize - 1;
+  cmd.cdw12 = (bio.size / blockSize - 1) | control;
   return 0;
 }
 
@@ -369,7 +383,8 @@ async function nvmeAllocNs(ctrl: NvmeCtrl, nsid: number): Promise<NvmeNs | null>
   const format = id.getUint8(nvme.NVME_ID_NS_FLBAS) & 0xf;
   const lbaShift = id.getUint8(nvme.NVME_ID_NS_LBAF + format * 4 + 2);
   const readOnly = (id.getUint8(nvme.NVME_ID_NS_NSATTR) & 1) !== 0;
-  return new NvmeNs(ctrl, nsid, blocks * 2 ** lbaShift, lbaShift, readOnly);
+  const metadataBytes = id.getUint16(nvme.NVME_ID_NS_LBAF + format * 4, true);
+  return new NvmeNs(ctrl, nsid, blocks * 2 ** lbaShift, { lbaShift, metadataBytes, readOnly });
 }
 
 /** nvme_ns_remove(): no new requests; those that are under way end by themselves. */

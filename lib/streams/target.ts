@@ -159,7 +159,12 @@ export class Target implements Metered {
     await this.#target.flush();
   }
 
-  /** Send an NVMe command; the drive's status comes back as a number, not as an error. */
+  /**
+   * Send an NVMe command; the drive's status comes back as a number, not as an error. Memory that a command needs and does
+   * not have would be address 0 to the drive, so such a command is not sent.
+   * @throws P2pdmaError ERR_INVALID_ARG_VALUE (less memory than the command moves), EOPNOTSUPP (it moves blocks that have
+   * metadata, which is not carried), ENOTTY
+   */
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#assertOpen();
     this.#inFlight++;

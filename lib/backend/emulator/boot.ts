@@ -86,9 +86,10 @@ async function buildControllers(machine: Machine, fabric: Fabric, clock: Clock):
 }
 
 function openStore(ns: NamespaceDescription): Promise<NamespaceStore> | NamespaceStore {
-  const { size, blockSize, readOnly, file } = ns;
-  if (file === null || ns.store === 'memory') return new MemoryStore(size, { blockSize, readOnly });
-  return FileStore.open(file, { kind: 'image', size, blockSize, readOnly, create: !readOnly });
+  const { size, blockSize, metadata: metadataBytes, readOnly, file } = ns;
+  const format = { blockSize, metadataBytes, readOnly };
+  if (file === null || ns.store === 'memory') return new MemoryStore(size, format);
+  return FileStore.open(file, { kind: 'image', size, ...format, create: !readOnly });
 }
 
 async function bootKernel(

@@ -21,6 +21,7 @@ import { IovIter, READ, WRITE } from '../../kernel/iov_iter.js';
 import type { Mm } from '../../kernel/memremap.js';
 import type { NvmeNs } from '../../kernel/nvme-core.js';
 import { nvmeSubmitUserCmd } from '../../kernel/nvme-ioctl.js';
+import { assertSendable } from '../../kernel/nvme-user-command.js';
 import type {
   BlockTarget,
   IoRequest,
@@ -299,6 +300,7 @@ export class EmulatorTarget implements BlockTarget {
 
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#assertOpen();
+    assertSendable(command, this.path, this.#ns);
     this.#inFlight++;
     try {
       const { ctrl } = this.#ns;

@@ -71,6 +71,10 @@ export class Fabric implements BusMonitor {
     if (!(addr >= 0 && addr + length <= Number.MAX_SAFE_INTEGER)) {
       this.#fault('unsupported-request', node, addr, direction, out, out.length, 'not an address');
     }
+    if (addr === 0 && length > 0) {
+      const why = 'nothing is at address 0: a pointer that was needed was not set';
+      this.#fault('unsupported-request', node, addr, direction, out, out.length, why);
+    }
     const before = out.length;
     const table = node.near(direction);
     for (let at = addr, end = addr + length; at < end; ) {

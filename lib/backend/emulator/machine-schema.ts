@@ -107,6 +107,8 @@ export interface NamespaceDescription {
   readonly nsid: number;
   readonly size: number;
   readonly blockSize: 512 | 4096;
+  /** Bytes of metadata beside each block: 8 are protection information (type 1), in memory of its own (MPTR). */
+  readonly metadata: 0 | 8;
   /** `memory`: sparse, forgotten at the end. `file`: in `file`. */
   readonly store: 'memory' | 'file';
   readonly file: string | null;
@@ -205,6 +207,10 @@ const namespaceSchema = z.strictObject({
   nsid: number(0xfffffffe, 1),
   size: bytes(512),
   blockSize: z.union([z.literal(512), z.literal(4096)], { error: 'expected 512 or 4096' }).default(512),
+  metadata: z
+    .union([z.literal(0), z.literal(8)], { error: 'expected 0 or 8' })
+    .default(0)
+    .describe('Bytes of metadata beside each block: 8 are protection information.'),
   store: z.enum(['memory', 'file']).default('memory'),
   file: orNull(z.string().min(1)).describe('Where the data is, if store is "file".'),
   readOnly: z.boolean().default(false),

@@ -36,6 +36,8 @@ export interface NamespaceStore {
   /** What the namespace reports, in bytes: a multiple of `blockSize`. */
   readonly size: number;
   readonly blockSize: number;
+  /** Of protection information beside each block; the drive makes and checks it, and keeps none. */
+  readonly metadataBytes: number;
   readonly readOnly: boolean;
   /** Bytes in use (NUSE), as well as the store knows. */
   readonly used: number;
@@ -58,12 +60,14 @@ const zeros = new Uint8Array(EXTENT);
 
 export interface MemoryStoreOptions {
   readonly blockSize?: number;
+  readonly metadataBytes?: number;
   readonly readOnly?: boolean;
 }
 
 export class MemoryStore implements NamespaceStore {
   readonly size: number;
   readonly blockSize: number;
+  readonly metadataBytes: number;
   readonly readOnly: boolean;
   readonly deallocatedReadsZero = true;
   readonly volatileCache = false;
@@ -71,6 +75,7 @@ export class MemoryStore implements NamespaceStore {
 
   constructor(size: number, options: MemoryStoreOptions = {}) {
     this.blockSize = options.blockSize ?? 512;
+    this.metadataBytes = options.metadataBytes ?? 0;
     this.readOnly = options.readOnly ?? false;
     checkSize('MemoryStore', size, this.blockSize);
     this.size = size;
@@ -189,6 +194,7 @@ export interface FileStoreOptions {
    */
   readonly kind?: 'image' | 'file';
   readonly blockSize?: number;
+  readonly metadataBytes?: number;
   readonly readOnly?: boolean;
   readonly create?: boolean;
   readonly exclusive?: boolean;
@@ -210,6 +216,7 @@ export class FileStore implements NamespaceStore {
   readonly kind: 'image' | 'file';
   readonly size: number;
   readonly blockSize: number;
+  readonly metadataBytes: number;
   readonly readOnly: boolean;
   readonly deallocatedReadsZero = false;
   readonly volatileCache = true;
@@ -223,6 +230,7 @@ export class FileStore implements NamespaceStore {
     this.path = path;
     this.kind = options.kind ?? 'image';
     this.blockSize = options.blockSize ?? 512;
+    this.metadataBytes = options.metadataBytes ?? 0;
     this.readOnly = options.readOnly ?? false;
     this.#fd = fd;
     this.#length = length;

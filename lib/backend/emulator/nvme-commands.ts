@@ -7,6 +7,7 @@ import {
   NVME_DSM_RANGE_BYTES,
   NVME_DSMGMT_AD,
   NVME_RW_FUA,
+  NVME_RW_PRINFO_PRACT,
   NVME_SC_INVALID_FIELD,
   NVME_SC_INVALID_NS,
   NVME_SC_INVALID_OPCODE,
@@ -91,7 +92,10 @@ function readWrite(
   if (length > host.mdts) return refuse(NVME_SC_INVALID_FIELD);
   if (slba + blocks > store.size / store.blockSize) return refuse(NVME_SC_LBA_RANGE);
   if (op === 'write' && store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
-  const status = host.walker.walk(sqe, at, length, op === 'read' ? 'write' : 'read', false, req.windows);
+  const direction = op === 'read' ? 'write' : 'read';
+  const status =
+    metadataStatus(host, store, sqe, at, direction) ||
+    host.walker.walk(sqe, at, length, direction, false, req.windows);
   if (status !== NVME_SC_SUCCESS) return refuse(status);
   if (host.faults.hitsMedia(req.nsid, slba, blocks, op === 'write' ? 'write' : 'read')) {
     host.statistics.mediaErrors++;
@@ -103,6 +107,22 @@ function readWrite(
   if (op === 'compare') return start(req, store.compare(offset, length, req));
   req.fua = mustPersist(host, store, cdw12);
   return start(req, store.write(offset, length, req));
+}
+
+/**
+ * Of a namespace with metadata: with PRACT the drive makes and takes away its 8 bytes of protection information, so
+ * none travel. Without, they are at MPTR, and no driver here sets that.
+ */
+function metadataStatus(
+  { walker }: CommandHost,
+  { metadataBytes }: NamespaceStore,
+  sqe: DataView,
+  at: number,
+  direction: 'read' | 'write',
+): number {
+  if (metadataBytes === 0) return NVME_SC_SUCCESS;
+  if ((sqe.getUint32(at + NVME_SQE_CDW12, true) & NVME_RW_PRINFO_PRACT) !== 0) return NVME_SC_SUCCESS;
+  return walker.metadata(sqe, at, metadataBytes, direction);
 }
 
 function writeZeroes(

@@ -30,6 +30,7 @@ import {
   NVME_SGL_FMT_LAST_SEG_DESC,
   NVME_SGL_FMT_SEG_DESC,
   NVME_SQE_FLAGS,
+  NVME_SQE_MPTR,
   NVME_SQE_PRP1,
   NVME_SQE_PRP2,
   NVME_SQE_SGL,
@@ -105,6 +106,16 @@ export class DataPointerWalker {
     } catch (error) {
       return this.#faulted(error);
     }
+  }
+
+  /** Where the metadata pointer of the command at `sqe[at]` leads: to a fault, if it was not set. @returns an NVMe status */
+  metadata(sqe: DataView, at: number, length: number, direction: 'read' | 'write'): number {
+    try {
+      this.#fabric.resolve(this.#pdev, address(sqe, at + NVME_SQE_MPTR), length, direction, []);
+    } catch (error) {
+      return this.#faulted(error);
+    }
+    return NVME_SC_INVALID_FIELD;
   }
 
   /**

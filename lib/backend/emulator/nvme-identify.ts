@@ -37,6 +37,7 @@ import {
   NVME_ID_CTRL_VID,
   NVME_ID_CTRL_VWC,
   NVME_ID_NS_DLFEAT,
+  NVME_ID_NS_DPS,
   NVME_ID_NS_EUI64,
   NVME_ID_NS_FLBAS,
   NVME_ID_NS_LBAF,
@@ -170,7 +171,8 @@ export function identifyNamespace(
   bytes[NVME_ID_NS_NSATTR] = store.readOnly ? 1 : 0;
   putNguid(view, NVME_ID_NS_NGUID, serial, nsid);
   putEui64(view, NVME_ID_NS_EUI64, serial, nsid);
-  view.setUint32(NVME_ID_NS_LBAF, Math.log2(store.blockSize) << 16, true);
+  bytes[NVME_ID_NS_DPS] = store.metadataBytes > 0 ? 1 : 0;
+  view.setUint32(NVME_ID_NS_LBAF, store.metadataBytes | (Math.log2(store.blockSize) << 16), true);
   return bytes;
 }
 

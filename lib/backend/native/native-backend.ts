@@ -7,6 +7,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { P2pdmaError } from '../../errors.js';
+import { assertNoMetadata } from '../../kernel/nvme-user-command.js';
 import { trace, tracing } from '../../trace.js';
 import {
   assertNoDeviceName,
@@ -149,11 +150,13 @@ export class NativeBackend implements Backend {
         noP2pReason:
           opened.buffered ?? (now === null ? 'nothing is known of its block device' : now.noP2pReason),
         unproven: now !== null && !(now.dioAlignProves && opened.dioKnown) ? now.unproven : null,
+        metadataBytes: now?.metadataBytes ?? null,
       },
       engine,
       { topology: this.topology, passthrough, onClose: forget(this.#targets, key) },
     );
     this.#targets.set(key, new WeakRef(target));
+    if (passthrough) await mustBePlain(target);
     if (tracing()) {
       const { name, kind, buffered } = target;
       trace('native-backend', 'open_target', { target: name, path, kind, buffered, engine: target.engine });
@@ -206,6 +209,16 @@ function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () =>
 }
 
 /** `'nvme0n1'` is its device node; anything with a slash, or that is no device's name, is a path. */
+/** Engine 'passthrough' carries no metadata: the namespace must have none. @throws P2pdmaError EOPNOTSUPP */
+async function mustBePlain(target: NativeTarget): Promise<void> {
+  try {
+    assertNoMetadata(target.path, await target.metadataBytes());
+  } catch (error) {
+    await target.close();
+    throw error;
+  }
+}
+
 function pathOf(nameOrPath: string, info: BlockInfo | null): string {
   if (!nameOrPath.includes('/') && info !== null && info.kind !== 'file' && info.device !== null)
     return info.device;

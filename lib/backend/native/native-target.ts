@@ -7,6 +7,7 @@ import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import { bioCutUser } from '../../kernel/bio.js';
 import { nvmeErrorStatus } from '../../kernel/nvme-core.js';
+import { assertSendable, mayMoveMetadata, metadataOf } from '../../kernel/nvme-user-command.js';
 import { calcMapTypeAndDist } from '../../kernel/pci-p2pdma.js';
 import { trace, tracing } from '../../trace.js';
 import type {
@@ -17,6 +18,7 @@ import type {
   PathBytes,
   QueueLimits,
 } from '../backend.js';
+import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../nvme.js';
 import type { PciDev, Topology } from '../topology.js';
 import { type Addon, loadAddon } from './addon.js';
 import {
@@ -48,6 +50,8 @@ export interface NativeTargetFacts {
   readonly client: PciDev | null;
   readonly noP2pReason: string | null;
   readonly unproven: string | null;
+  /** Of a namespace: bytes of metadata with each block; null: sysfs does not say. */
+  readonly metadataBytes: number | null;
 }
 
 /** An fd must not outlive a target that was forgotten. Its engine is let go too. */
@@ -89,6 +93,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   /** The NVMe generic device: undefined until wanted, -1 if there is none. */
   #generic: number | undefined;
   #nsid: number | undefined;
+  #metadataBytes: number | null;
   #inFlight = 0;
   /** Those in flight whose memory is in the client's own CMB. */
   readonly #own = new Set<IoRequest>();
@@ -108,6 +113,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.client = facts.client;
     this.noP2pReason = facts.noP2pReason;
     this.unproven = facts.unproven;
+    this.#metadataBytes = facts.metadataBytes;
     this.limits = opened.limits;
     this.buffered = opened.buffered;
     this.engine = options.passthrough ? 'passthrough' : engine.kind;
@@ -331,6 +337,33 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#mustBeOpen('ioctl');
     if (this.kind !== 'namespace') throw errnoError(-ENOTTY, 'ioctl', this.path);
+    const metadataBytes = mayMoveMetadata(command) ? await this.metadataBytes() : 0;
+    assertSendable(command, this.path, { blockSize: this.limits.logicalBlockSize, metadataBytes });
+    return await this.#send(command);
+  }
+
+  /** Bytes of metadata with each block of the namespace: as sysfs says, else as the drive does; null: nobody does. */
+  async metadataBytes(): Promise<number | null> {
+    if (this.#metadataBytes !== null) return this.#metadataBytes;
+    const nsid = this.#namespaceId();
+    const data = new Uint8Array(NVME_IDENTIFY_BYTES);
+    try {
+      const { status } = await this.#send({
+        admin: true,
+        opcode: nvmeAdminIdentify,
+        nsid,
+        cdw10: NVME_ID_CNS_NS,
+        data,
+      });
+      if (status === 0) this.#metadataBytes = metadataOf(new DataView(data.buffer));
+    } catch {
+      // Not permitted, most of the time. Then it is not known, and that is what is said.
+    }
+    return this.#metadataBytes;
+  }
+
+  async #send(command: PassthroughCommand): Promise<PassthroughResult> {
+    this.#mustBeOpen('ioctl');
     const { data } = command;
     const memory = data === undefined ? null : memoryOf(data);
     if (memory !== null && memory.errno !== 0) throw errnoError(-EFAULT, 'ioctl', this.path);

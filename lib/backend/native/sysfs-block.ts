@@ -57,6 +57,8 @@ export interface BlockInfo {
   /** In bytes; of a file its length now; null if unknown (a file in a captured tree). */
   readonly size: number | null;
   readonly readOnly: boolean;
+  /** Of a namespace: bytes of metadata with each block (`metadata_bytes`, since 6.8); null: not told. */
+  readonly metadataBytes: number | null;
   readonly limits: QueueLimits;
   /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
   readonly noP2pReason: string | null;
@@ -136,6 +138,7 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     partitions: context.devices.partitions(device),
     size: sectors === null ? null : sectors * 512,
     readOnly: dir.flag('ro', { optional: true }) ?? false,
+    metadataBytes: dir.number('metadata_bytes', { max: 0xffff, optional: true }),
     limits: queueLimits(context, device, noP2pReason === null),
     noP2pReason,
     unproven: null,
@@ -166,6 +169,7 @@ function fileInfo(context: BlockContext, mount: Mount | null, size: number | nul
     partitions: [],
     size,
     readOnly: mount?.options.includes('ro') ?? false,
+    metadataBytes: null,
     limits: queueLimits(context, first, reason === null),
     noP2pReason: reason,
     unproven: facts?.unproven ?? null,

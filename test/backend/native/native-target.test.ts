@@ -415,7 +415,15 @@ t.test('memory of a CMB', { skip: skipNative }, async (t) => {
   const open = async (client: PciDev, engine: 'uring' | 'threads') =>
     new NativeTarget(
       await openPath(addon, file, { write: true }, null),
-      { name: 'fake', path: file, kind: 'file', client, noP2pReason: null, unproven: null },
+      {
+        name: 'fake',
+        path: file,
+        kind: 'file',
+        client,
+        noP2pReason: null,
+        unproven: null,
+        metadataBytes: null,
+      },
       acquireEngine(engine),
       {
         topology: {
