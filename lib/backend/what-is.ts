@@ -13,15 +13,16 @@ const MADE_WHEN_READ = new Set([
   ...['resctrl', 'securityfs', 'selinuxfs', 'sysfs', 'tracefs'],
 ]);
 
+/** What it is, if it has no offsets and no size: in words; else null. */
+export function specialFile(stats: Stats): string | null {
+  if (stats.isCharacterDevice()) return 'a character device';
+  if (stats.isFIFO()) return 'a pipe (FIFO)';
+  return stats.isSocket() ? 'a socket' : null;
+}
+
 /** Null for what bytes can be copied from and to at any offset: regular files and block devices. */
 export function notCopyable(path: string, stats: Stats): P2pdmaError | null {
-  const what = stats.isCharacterDevice()
-    ? 'a character device'
-    : stats.isFIFO()
-      ? 'a pipe (FIFO)'
-      : stats.isSocket()
-        ? 'a socket'
-        : null;
+  const what = specialFile(stats);
   if (what === null) return null;
   return new P2pdmaError(
     'EINVAL',

@@ -3,22 +3,24 @@
  * covers the copy's own number, so that a line of another journal, or one in another place, is not taken for its own:
  *
  *     p2pdma-journal 1 {"id":"…","source":{…},"destinations":[{…}],"start":0,"bytes":268435456,…} 5f0c9a…
- *     1 {"pid":4711,"since":"8812345"} 21bd77…                              a session begins
+ *     1 {"pid":4711,"since":"8812345","boot":"…","space":"…"} 21bd77…       a session begins
  *     2 {"done":4194304} 90ab13…                                            flushed so far
  *     3 {"done":12582912} e00f52…
  *
- * The first line comes into being whole or not at all (temporary file, fsync, rename, fsync of the directory), before
- * anything is written. Others are appended and fsynced after the destinations' own flush. Power loss may tear the last
- * line: without its newline, or with the zeros that some filesystems leave, it does not count. Anything else that
- * does not fit is damage, and damage is refused.
+ * The first two lines come into being whole or not at all (temporary file, fsync, link, fsync of the directory), before
+ * anything is written, and where nothing was: of two copies that begin with one journal one does. Others are appended and
+ * fsynced after the destinations' own flush. Power loss may tear the last line: without its newline, or with the zeros
+ * that some filesystems leave, it does not count. Anything else that does not fit is damage, and damage is refused.
+ * Who goes on with a journal claims it first (journal-owner.ts).
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { type FileHandle, open, readFile, rename, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, link, open, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EISDIR } from '../errno.js';
 import { errnoError, P2pdmaError } from '../errors.js';
+import { claim, NO_LINKS, type Owner, own, owner, whyAlive } from './journal-owner.js';
 
 const BEGINNING = 'p2pdma-journal ';
 const MAGIC = `${BEGINNING}1`;
@@ -60,14 +62,10 @@ const header = z.strictObject({
   sparse: z.boolean(),
 });
 
-const record = z.union([
-  z.strictObject({ done: whole }),
-  z.strictObject({ pid: whole, since: z.string().nullable() }),
-]);
+const record = z.union([z.strictObject({ done: whole }), owner]);
 
 export type JournalHeader = z.output<typeof header>;
 export type JournalEnd = z.output<typeof end>;
-type Session = { pid: number; since: string | null };
 
 /** An open journal: `done` is durable, of `header.bytes`. */
 export class Journal {
@@ -93,18 +91,29 @@ export class Journal {
     return this.marks.at(-1) ?? 0;
   }
 
-  /** Begin one. What is at `path` must not exist. @throws P2pdmaError EEXIST, ENOENT, EACCES, ENOSPC */
+  /**
+   * Begin one, and a session of it. Nothing may be at `path`.
+   * @throws P2pdmaError EBUSY (another copy began with it meanwhile), ENOENT, EACCES, ENOSPC
+   */
   static async create(path: string, about: Omit<JournalHeader, 'id' | 'created'>): Promise<Journal> {
     const head: JournalHeader = { id: randomUUID(), created: new Date().toISOString(), ...about };
     const json = JSON.stringify(head);
+    const session = JSON.stringify(own());
+    const lines = [
+      `${MAGIC} ${json} ${checksum(head.id, 0, json)}\n`,
+      `1 ${session} ${checksum(head.id, 1, session)}\n`,
+    ];
     const draft = join(dirname(path), `.${basename(path)}.${head.id.slice(0, 8)}`);
     const file = await open(draft, 'ax', 0o600).catch((error: unknown) => fail(error, 'open', path));
     try {
-      await file.appendFile(`${MAGIC} ${json} ${checksum(head.id, 0, json)}\n`);
+      await file.appendFile(lines.join(''));
       await file.sync();
-      await rename(draft, path);
+      if (!(await putInPlace(draft, path))) {
+        await Journal.read(path);
+        throw inUse(path, 'another copy that has just begun');
+      }
       await syncDirectory(path);
-      return new Journal(path, { head, marks: [], lines: 1, length: 0 }, file);
+      return new Journal(path, { head, marks: [], lines: lines.length, length: 0 }, file);
     } catch (error) {
       await file.close();
       await unlink(draft).catch(() => {});
@@ -117,23 +126,19 @@ export class Journal {
    * @throws P2pdmaError ERR_JOURNAL_DAMAGED, EBUSY (another process is at it)
    */
   static async read(path: string): Promise<Journal | null> {
-    const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) =>
-      error.code === 'ENOENT' ? null : fail(error, 'open', path),
+    const found = await look(path);
+    if (found === null) return null;
+    const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((error: unknown) =>
+      fail(error, 'open', path),
     );
-    if (file === null) return null;
     try {
-      const stat = await file.stat();
-      if (stat.isDirectory()) throw errnoError(EISDIR, 'open', path, { hint: ANOTHER });
-      if (!stat.isFile()) throw noJournal(path, 'it is not a regular file');
+      const there = await file.stat();
+      if (!there.isFile()) throw noJournal(path, 'it is not a regular file');
       if (!(await beginsAsJournal(file))) throw noJournal(path, 'it is not a journal of p2pdma');
-      if (stat.size > MAX_BYTES) throw damaged(path, `it is ${stat.size} bytes long`);
+      if (there.size > MAX_BYTES) throw damaged(path, `it is ${there.size} bytes long`);
       const { session, ...parsed } = parse(path, await readFile(file));
-      if (session !== null && isAlive(session)) {
-        throw new P2pdmaError('EBUSY', `the journal '${path}' is in use by process ${session.pid}`, {
-          path,
-          hint: 'Wait for that copy, or stop it.',
-        });
-      }
+      const who = session === null ? null : whyAlive(session, there);
+      if (who !== null) throw inUse(path, who);
       return new Journal(path, parsed, null);
     } catch (error) {
       return fail(error, 'read', path);
@@ -142,17 +147,31 @@ export class Journal {
     }
   }
 
-  /** Before the first mark: it is ours now, and a torn last line is cut off. @throws P2pdmaError EACCES, ENOSPC */
+  /**
+   * Before the first mark: it is ours now, and a torn last line is cut off. A new one is ours already.
+   * @throws P2pdmaError EBUSY (another copy went on with it meanwhile), EACCES, ENOSPC
+   */
   async begin(): Promise<void> {
+    if (this.#file !== null) return;
+    const release = await claim(this.path, this.#lines).catch((error: unknown) =>
+      fail(error, 'open', this.path),
+    );
     try {
-      if (this.#file === null) {
-        this.#file = await open(this.path, 'a');
-        await this.#file.truncate(this.#length);
+      if (release === null) throw inUse(this.path, 'another copy that is going on with it');
+      // What was read before the claim may be old.
+      const now = await Journal.read(this.path);
+      if (now?.header.id !== this.header.id || now.#lines !== this.#lines) {
+        throw inUse(this.path, 'another copy, which went on with it meanwhile');
       }
+      this.#file = await open(this.path, 'a');
+      await this.#file.truncate(this.#length);
+      await this.#append(own());
     } catch (error) {
+      await this.close();
       fail(error, 'open', this.path);
+    } finally {
+      await release?.();
     }
-    await this.#append({ pid: process.pid, since: startOf(process.pid) });
   }
 
   /** `done` bytes are in every destination, durably. Resolves when this is durable, too. */
@@ -182,9 +201,9 @@ export class Journal {
 
   /** The copy is complete: a journal that stayed would make the next run of the same command do nothing. */
   async remove(): Promise<void> {
-    await this.close();
     await unlink(this.path);
     await syncDirectory(this.path);
+    await this.close();
   }
 }
 
@@ -195,7 +214,7 @@ function checksum(id: string, line: number, json: string): string {
 interface Parsed {
   head: JournalHeader;
   marks: number[];
-  session: Session | null;
+  session: Owner | null;
   /** Whole lines, and the bytes they take. */
   lines: number;
   length: number;
@@ -214,7 +233,7 @@ function parse(path: string, bytes: Buffer): Parsed {
   const head = firstEnd < 0 ? null : readLine(first.slice(MAGIC.length - 1), header, null, 1);
   if (head === null) throw damaged(path, 'line 1 does not fit its checksum');
   const marks: number[] = [];
-  let session: Session | null = null;
+  let session: Owner | null = null;
   let at = firstEnd + 1;
   let lines = 1;
   while (at < bytes.length) {
@@ -270,6 +289,46 @@ function noJournal(path: string, why: string): P2pdmaError {
   });
 }
 
+function inUse(path: string, by: string): P2pdmaError {
+  return new P2pdmaError('EBUSY', `the journal '${path}' is in use by ${by}`, {
+    path,
+    hint: 'Wait for that copy, or stop it. A copy of something else wants a journal of its own.',
+  });
+}
+
+/** Looked at before it is opened: to open a FIFO or a device can wait, or do something. Null: nothing is there. */
+async function look(path: string): Promise<true | null> {
+  const there = await stat(path).catch((error: NodeJS.ErrnoException) =>
+    error.code === 'ENOENT' ? null : fail(error, 'open', path),
+  );
+  if (there === null) return null;
+  if (there.isDirectory()) throw errnoError(EISDIR, 'open', path, { hint: ANOTHER });
+  if (!there.isFile()) throw noJournal(path, 'it is not a regular file');
+  return true;
+}
+
+/** Whole, and only where nothing is. False: there is something. */
+async function putInPlace(draft: string, path: string): Promise<boolean> {
+  try {
+    await link(draft, path);
+    await unlink(draft);
+    return true;
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    if (!NO_LINKS.has(code)) throw error;
+  }
+  // A filesystem without hard links: the name is taken first, then what it is to name put in its place.
+  try {
+    await (await open(path, 'wx', 0o600)).close();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+  await rename(draft, path);
+  return true;
+}
+
 function damaged(path: string, why: string): P2pdmaError {
   return new P2pdmaError('ERR_JOURNAL_DAMAGED', `the journal '${path}' is damaged: ${why}`, { path });
 }
@@ -310,21 +369,4 @@ async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
-}
-
-/** When a process began, in ticks since boot: a number that is given again has another. Null: not known here. */
-function startOf(pid: number): string | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    // A zombie does nothing any more: in a container it may stay for ever.
-    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);
-  } catch {
-    return null;
-  }
-}
-
-function isAlive({ pid, since }: Session): boolean {
-  if (pid === process.pid) return false;
-  return since !== null && startOf(pid) === since;
 }

@@ -8,7 +8,6 @@
  * It is a row of ordinary copies of about a second each; a mark follows the flush of all destinations, so what is
  * marked is there. Each stretch may choose its route anew; the receipt is the sum, and says the least direct.
  */
-import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { BlockTarget } from '../backend/backend.js';
@@ -22,6 +21,7 @@ import { type Receipt, worse } from '../streams/receipt.js';
 import { addPath, zeroPath } from '../streams/transfer.js';
 import { type Onlooker, onlookerOf, verifyRanges } from '../streams/verify.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
+import { bootId } from './journal-owner.js';
 import { type CopyPlan, type PlannedEnd, planCopy } from './plan.js';
 
 const MIB = 1024 * 1024;
@@ -334,14 +334,6 @@ async function endOf({ path: given, kind, size, identity }: PlannedEnd): Promise
   }
   const there = await stat(path, { bigint: true }).catch(() => null);
   return { path, kind, device: null, file: there === null ? null : { inode: String(there.ino) } };
-}
-
-function bootId(): string | null {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-  } catch {
-    return null;
-  }
 }
 
 /** @throws P2pdmaError ERR_JOURNAL_MISMATCH, with what differs */

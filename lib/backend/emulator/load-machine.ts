@@ -1,8 +1,9 @@
-import { open } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type ErrorCode, P2pdmaError } from '../../errors.js';
 import { didYouMean } from '../../nearest.js';
-import { accessHint } from '../what-is.js';
+import { accessHint, specialFile } from '../what-is.js';
 import { MACHINE_TEXT_LIMIT, type Machine, parseMachine, parseMachineText } from './machine.js';
 import { isPresetName, PRESET_NAMES, presets } from './presets.js';
 
@@ -24,8 +25,11 @@ export async function loadMachine(spec: string | object): Promise<Machine> {
 /** At most the limit and one byte more is read, so that a huge file is refused quickly. */
 async function readLimited(path: string): Promise<string> {
   try {
-    const file = await open(path);
+    // Looked at first: to open a FIFO or a device can wait, or do something.
+    refuseNoFile(path, await stat(path));
+    const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     try {
+      refuseNoFile(path, await file.stat());
       const buffer = Buffer.alloc(64 * 1024);
       const parts: Buffer[] = [];
       let length = 0;
@@ -50,6 +54,19 @@ async function readLimited(path: string): Promise<string> {
       cause: error,
     });
   }
+}
+
+function refuseNoFile(path: string, stats: Stats): void {
+  if (stats.isFile() || stats.isDirectory()) return;
+  const what = specialFile(stats) ?? 'a block device';
+  throw new P2pdmaError(
+    'ERR_MACHINE_INVALID',
+    `machine: '${path}' is ${what}, and a machine is a regular file`,
+    {
+      path,
+      hint: `Write it to a file first: cat '${path}' > machine.json.`,
+    },
+  );
 }
 
 const WORDS = {
