@@ -1,25 +1,18 @@
 /** `p2pdma bench`: peer to peer beside host memory, in turn. */
-import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { type BenchRow, compare, type Job } from '../lib/cli/bench-run.js';
 import { benchSvg } from '../lib/cli/bench-svg.js';
+import { p2pdma } from './helpers/cli.js';
 import { skipNative } from './helpers/native.js';
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-bench-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 
-function bench(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, 'bench', ...args], {
-    encoding: 'utf8',
-  });
-  return { status, stdout, stderr };
-}
+const bench = (...args: string[]) => p2pdma('bench', ...args);
 
 const SMALL = ['--bytes', '1MiB', '--rounds', '3', '--chunks', '16K,64K'];
 

@@ -1,22 +1,13 @@
-import { spawnSync } from 'node:child_process';
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { diagnose, openSystem } from '../lib/index.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from './fixtures/sysfs-tree.js';
-
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
+import { p2pdma, runCli } from './helpers/cli.js';
 
 function run(args: readonly string[], env: Record<string, string> = {}) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-    encoding: 'utf8',
-    env: { ...process.env, ...env },
-  });
-  return { status, stdout, stderr };
+  return runCli(args, { env });
 }
-
-const p2pdma = (...args: string[]) => run(args);
 
 function captured(t: Test, change: (tree: TreeDescription) => void = () => {}): string {
   const tree = twoDrivesBelowASwitch();

@@ -2,22 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { inOptions } from '../lib/cli/report.js';
+import { main, runCli } from './helpers/cli.js';
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-cli-errors-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 const file = (name: string) => join(folder, name);
 writeFileSync(file('a'), 'hello');
 
 function p2pdma(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-    encoding: 'utf8',
-    cwd: folder,
-  });
-  return { status, stdout, stderr };
+  return runCli(args, { cwd: folder });
 }
 
 const SWITCH = ['--machine', 'switch'];

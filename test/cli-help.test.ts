@@ -3,14 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import t from 'tap';
 import { buildProgram } from '../lib/cli/program.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from './fixtures/sysfs-tree.js';
+import { main, p2pdma, runCli } from './helpers/cli.js';
 import { bytesOf } from './helpers/copies.js';
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-help-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 
@@ -22,12 +21,8 @@ function calls(command: Command, name = ''): { name: string; command: Command }[
 
 const commands = calls(buildProgram());
 
-function help(name: string, env: Record<string, string> = {}): string {
-  const args = [...name.split(' ').filter(Boolean), '--help'];
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-    encoding: 'utf8',
-    env: { ...process.env, ...env },
-  });
+function help(name: string): string {
+  const { status, stdout, stderr } = p2pdma(...name.split(' ').filter(Boolean), '--help');
   if (status !== 0 || stderr !== '') throw new Error(`${name}: ${status} ${stderr}`);
   return stdout;
 }
@@ -68,11 +63,14 @@ for (const name of ['disk.img', 'a.img']) writeFileSync(join(folder, name), byte
 for (const name of ['.zfunc', '.local/share/bash-completion/completions', '.config/fish/completions', 'bin'])
   mkdirSync(join(folder, name), { recursive: true });
 
+const NEEDS_NONE = ['--machine', '--root', 'help', 'completion', 'demo'];
+const onSmall = ['--machine', join(folder, 'small.json')];
+
 /** `p2pdma` as an emulated machine where the line names none; what else the lines call does as little as possible. */
 const SHIMS: Record<string, string> = {
   p2pdma: `case " $* " in
-  *' --machine '*|*' --root '*|' help '*|' completion '*|' demo '*) exec '${process.execPath}' '${main}' "$@" ;;
-  *) exec '${process.execPath}' '${main}' "$@" --machine '${join(folder, 'small.json')}' ;;
+  ${NEEDS_NONE.map((word) => `*' ${word} '*`).join('|')}) exec '${process.execPath}' '${main}' "$@" ;;
+  *) exec '${process.execPath}' '${main}' "$@" ${onSmall.join(' ')} ;;
 esac`,
   sudo: 'exec "$@"',
   npx: 'exec "$@"',
@@ -83,9 +81,15 @@ for (const [name, script] of Object.entries(SHIMS)) {
   chmodSync(join(folder, 'bin', name), 0o755);
 }
 
+/** In a shell, unless the line is words alone. */
 function run(line: string) {
-  const env = { ...process.env, HOME: folder, PATH: `${join(folder, 'bin')}:${process.env.PATH}` };
-  return spawnSync('sh', ['-c', line], { cwd: folder, env, encoding: 'utf8' });
+  const env = { HOME: folder, PATH: `${join(folder, 'bin')}:${process.env.PATH}` };
+  const [command, ...args] = line.replace(/^(sudo|npx) /, '').split(/ +/);
+  if (command === 'p2pdma' && /^[\w ./:=,-]*$/.test(line)) {
+    const named = NEEDS_NONE.some((word) => args.includes(word));
+    return runCli([...args, ...(named ? [] : onSmall)], { cwd: folder, env });
+  }
+  return spawnSync('sh', ['-c', line], { cwd: folder, env: { ...process.env, ...env }, encoding: 'utf8' });
 }
 
 for (const { name, command } of commands) {
@@ -100,11 +104,7 @@ for (const { name, command } of commands) {
       t.not(option.description, '', option.flags);
       for (const choice of option.argChoices ?? []) t.match(option.description, choice, option.flags);
     }
-    t.equal(
-      spawnSync(process.execPath, [main, 'help', ...name.split(' ').filter(Boolean)], { encoding: 'utf8' })
-        .stdout,
-      text,
-    );
+    t.equal(p2pdma('help', ...name.split(' ').filter(Boolean)).stdout, text);
     const examples = [...text.matchAll(/^((?: {2}# .*\n)+) {2}(p2pdma|sudo) (.*)$/gm)];
     t.ok(examples.length >= (name === 'help' ? 0 : 1), `${examples.length} examples`);
     for (const [, comment, first, rest] of examples) {
@@ -128,7 +128,6 @@ t.test(
 );
 
 t.test('unknown names: the nearest', async (t) => {
-  const p2pdma = (...args: string[]) => spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
   for (const [pattern, ...args] of [
     [/unknown command 'copi'\n\(Did you mean copy\?\)/, 'copi'],
     [/unknown command 'cop'\n\(Did you mean 'copy'\?\)/, 'help', 'cop'],
@@ -178,10 +177,7 @@ t.test('unknown names: the nearest', async (t) => {
 
 t.test('--color', async (t) => {
   const list = (color: string, env: Record<string, string> = {}) =>
-    spawnSync(process.execPath, [main, 'list', '--machine', 'switch', '--color', color], {
-      encoding: 'utf8',
-      env: { ...process.env, ...env },
-    }).stdout;
+    runCli(['list', '--machine', 'switch', '--color', color], { env }).stdout;
   t.notMatch(list('auto'), '\u001b');
   t.notMatch(list('never'), '\u001b');
   t.match(list('always'), '\u001b[');

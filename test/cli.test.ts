@@ -1,20 +1,14 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { main, p2pdma } from './helpers/cli.js';
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-cli-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 const file = (name: string) => join(folder, name);
-
-function p2pdma(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
-  return { status, stdout, stderr };
-}
 
 t.test('copy: two image files of 256 MiB, peer to peer, verified', async (t) => {
   writeFileSync(file('a'), randomBytes(16 * 1024 * 1024));

@@ -1,5 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
@@ -15,26 +14,18 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import t from 'tap';
 import { openSystem, P2pdmaError, Pace, type Progress, planCopy } from '../lib/index.js';
+import { main, p2pdma } from './helpers/cli.js';
 import { bytesOf } from './helpers/copies.js';
 
 const MIB = 1024 * 1024;
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-copy-'));
 const file = (name: string) => join(folder, name);
 t.teardown(() => rmSync(folder, { recursive: true }));
 
-async function copy(...args: string[]) {
-  const child = spawn(process.execPath, [main, 'copy', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (text) => (stdout += text));
-  child.stderr.on('data', (text) => (stderr += text));
-  const [status] = await once(child, 'close');
-  return { status, stdout, stderr };
-}
+const copy = (...args: string[]) => p2pdma('copy', ...args);
 
 /** Names, sizes, times and contents of everything here. */
 function everything(): unknown {
@@ -72,7 +63,7 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
   writeFileSync(file('old'), 'old');
   const before = everything();
   const args = [file('source'), disk, file('old'), file('new'), '--machine', 'four-drives', '--dry-run'];
-  const words = await copy(...args, '--resume', file('journal'));
+  const words = copy(...args, '--resume', file('journal'));
   t.equal(words.status, 1, 'a script would be refused');
   t.match(words.stdout, /would copy +3\.00 MiB \(3145805 bytes\): bytes 0 to 3145804 of .*source/);
   t.match(
@@ -83,7 +74,7 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
   t.match(words.stdout, /to +.*new: a new file/);
   t.match(words.stdout, /transport +p2p-bus\nprovider +0000:03:00\.0/);
   t.match(words.stdout, /nothing was written/);
-  const plan = JSON.parse((await copy(...args, '--json')).stdout);
+  const plan = JSON.parse(copy(...args, '--json').stdout);
   t.match(plan, {
     bytes: content.length,
     transport: 'p2p-bus',
@@ -96,7 +87,7 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
       { effect: 'create', from: 0, to: content.length - 1 },
     ],
   });
-  const forced = await copy(...args, '--json', '--force');
+  const forced = copy(...args, '--json', '--force');
   t.equal(forced.status, 0);
   t.match(JSON.parse(forced.stdout), { needsForce: false, problems: [] });
   if (spawnSync('script', ['--version']).status === 0) {
@@ -132,11 +123,11 @@ t.test('--bytes and --destination-start', async (t) => {
   const part = (to: string, ...args: string[]) => copy(file('source'), to, '--machine', 'switch', ...args);
   writeFileSync(file('around'), bytesOf(64 * 1024, 9));
   const around = readFileSync(file('around'));
-  const run = await part(file('around'), '--start', '5', '--bytes', '8KiB', '--destination-start', '4099');
+  const run = part(file('around'), '--start', '5', '--bytes', '8KiB', '--destination-start', '4099');
   t.equal(run.status, 0, run.stderr);
   content.copy(around, 4099, 5, 5 + 8192);
   t.ok(readFileSync(file('around')).equals(around), 'and its other bytes stay');
-  t.equal((await part(file('piece'), '--bytes', '3', '--destination-start', '2')).status, 0);
+  t.equal(part(file('piece'), '--bytes', '3', '--destination-start', '2').status, 0);
   t.same(readFileSync(file('piece')), Buffer.concat([Buffer.alloc(2), content.subarray(0, 3)]));
   for (const [status, wanted, ...args] of [
     [2, /ERR_INVALID_ARG_VALUE: --bytes and --end/, '--bytes', '1', '--end', '1'],
@@ -145,7 +136,7 @@ t.test('--bytes and --destination-start', async (t) => {
     [2, /ERR_OUT_OF_RANGE: .*start: 3145805 is at the end/, '--start', String(content.length)],
     [2, /say 1MiB \(1048576\) or 1000000/, '--bytes', '1MB'],
   ] as const) {
-    const { status: code, stderr } = await part(file('around'), ...args);
+    const { status: code, stderr } = part(file('around'), ...args);
     t.equal(code, status, args.join(' '));
     t.match(stderr, wanted);
   }
@@ -274,16 +265,16 @@ t.test('a destination that holds something: refused, unless --force or yes on a 
   const disk = image('precious');
   const held = readFileSync(disk);
   const args = [file('source'), disk, '--machine', 'switch'];
-  const refused = await copy(...args);
+  const refused = copy(...args);
   t.equal(refused.status, 1);
   t.match(
     refused.stderr,
     /^error ERR_HOLDS_DATA: .*precious holds ext4 'my photos\\x1b\[2J' \(filesystem\)\n.*--force.*\n$/,
   );
-  const json = await copy(...args, '--json');
+  const json = copy(...args, '--json');
   t.equal(json.status, 1);
   t.match(JSON.parse(json.stderr), { type: 'error', code: 'ERR_HOLDS_DATA' });
-  const several = await copy(file('source'), file('beside'), disk, '--machine', 'four-drives');
+  const several = copy(file('source'), file('beside'), disk, '--machine', 'four-drives');
   t.equal(several.status, 1);
   t.notOk(existsSync(file('beside')), 'none of several is written');
   t.ok(readFileSync(disk).equals(held));
@@ -303,7 +294,7 @@ t.test('a destination that holds something: refused, unless --force or yes on a 
     }
   }
   writeFileSync(disk, held);
-  t.equal((await copy(...args, '--force', '--quiet')).status, 0);
+  t.equal(copy(...args, '--force', '--quiet').status, 0);
   t.ok(readFileSync(disk).equals(content));
 });
 
@@ -322,14 +313,14 @@ t.test('several destinations, sparse, verified', async (t) => {
     '--verify',
     '--json',
   ];
-  const { status, stdout, stderr } = await copy(...args);
+  const { status, stdout, stderr } = copy(...args);
   t.equal(status, 0, stderr);
   t.match(JSON.parse(stdout), { bytes: 64 * MIB, verified: true });
   for (const name of ['s1', 's2']) t.ok(readFileSync(file(name)).equals(readFileSync(file('holes'))));
 });
 
 t.test('--json: progress as NDJSON on stderr, the receipt on stdout', async (t) => {
-  const { status, stdout, stderr } = await copy(
+  const { status, stdout, stderr } = copy(
     ...[
       file('source'),
       file('out'),
@@ -362,12 +353,12 @@ t.test('--json: progress as NDJSON on stderr, the receipt on stdout', async (t) 
     provider: '0000:03:00.0',
   });
   t.equal(before, content.length);
-  t.same((await copy(file('source'), file('out'), '--machine', 'switch', '--json', '--quiet')).stderr, '');
+  t.same(copy(file('source'), file('out'), '--machine', 'switch', '--json', '--quiet').stderr, '');
 });
 
 t.test('--verify: the read-back has progress of its own', async (t) => {
   const args = [file('source'), file('v1'), file('v2'), '--machine', 'four-drives', '--verify', '--json'];
-  const { status, stderr } = await copy(...args);
+  const { status, stderr } = copy(...args);
   t.equal(status, 0, stderr);
   const lines = stderr
     .trimEnd()
@@ -439,7 +430,7 @@ t.test(
 );
 
 t.test('less than asked, or not peer to peer: not 0', async (t) => {
-  const p2p = await copy(file('source'), file('out'), '--machine', 'no-cmb', '--require-p2p', '--json');
+  const p2p = copy(file('source'), file('out'), '--machine', 'no-cmb', '--require-p2p', '--json');
   t.equal(p2p.status, 1);
   t.match(JSON.parse(p2p.stderr.trim().split('\n').at(-1)!), { type: 'error', code: 'ERR_P2P_REQUIRED' });
   for (const [option, value] of [
@@ -447,17 +438,10 @@ t.test('less than asked, or not peer to peer: not 0', async (t) => {
     ['--bwlimit', 'fast'],
     ['--bwlimit', '-1'],
   ] as const) {
-    t.equal((await copy('a', 'b', option, value)).status, 2, `${option} ${value}`);
+    t.equal(copy('a', 'b', option, value).status, 2, `${option} ${value}`);
   }
   writeFileSync(file('not-a-journal'), 'hello\n');
-  const run = await copy(
-    file('source'),
-    file('out'),
-    '--machine',
-    'switch',
-    '--resume',
-    file('not-a-journal'),
-  );
+  const run = copy(file('source'), file('out'), '--machine', 'switch', '--resume', file('not-a-journal'));
   t.equal(run.status, 1);
   t.match(run.stderr, /^error ERR_JOURNAL_DAMAGED: .*it is not a journal of p2pdma\n\S.*\n$/);
   t.equal(readFileSync(file('not-a-journal'), 'utf8'), 'hello\n');
@@ -470,7 +454,7 @@ t.test('a copy that fails on the way keeps its journal, and says so', async (t) 
   machine.faults = [{ kind: 'media-error', namespace: 'nvme1n1', lba: 5000, op: 'write' }];
   writeFileSync(file('worn.json'), JSON.stringify(machine));
   const args = ['nvme0n1', 'nvme1n1', '--machine', file('worn.json'), '--resume', file('worn-journal')];
-  const { status, stdout, stderr } = await copy(...args);
+  const { status, stdout, stderr } = copy(...args);
   t.equal(status, 1);
   t.equal(stdout, '');
   t.match(stderr, /^what was copied is in .*worn-journal: the same command goes on\nerror E\w+: .*\n\S.*\n$/);

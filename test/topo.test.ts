@@ -1,5 +1,4 @@
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import picocolors from 'picocolors';
 import t from 'tap';
@@ -12,19 +11,14 @@ import { drawSvg } from '../lib/cli/topo-svg.js';
 import { drawText } from '../lib/cli/topo-text.js';
 import { openSystem, type System } from '../lib/index.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from './fixtures/sysfs-tree.js';
+import { p2pdma } from './helpers/cli.js';
 import { TestMachine } from './helpers/pci-fixture.js';
 import { bigServer, controllerOf, NASTY, nastyNames, systemOf } from './helpers/topo-pictures.js';
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const plain = picocolors.createColors(false);
 const coloured = picocolors.createColors(true);
 
-function topo(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, 'topo', ...args], {
-    encoding: 'utf8',
-  });
-  return { status, stdout, stderr };
-}
+const topo = (...args: string[]) => p2pdma('topo', ...args);
 
 async function on<T>(machine: string, run: (system: System) => T): Promise<T> {
   const system = await openSystem({ machine });

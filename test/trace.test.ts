@@ -1,22 +1,15 @@
 /** `p2pdma trace copy`: one request as a ladder, in the order of the layers. */
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { p2pdma } from './helpers/cli.js';
 import { skipNative } from './helpers/native.js';
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-trace-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 
-function trace(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, 'trace', 'copy', ...args], {
-    encoding: 'utf8',
-  });
-  return { status, stdout, stderr };
-}
+const trace = (...args: string[]) => p2pdma('trace', 'copy', ...args);
 
 /** `['▼ iov_iter', …]` of each request. */
 function rungs(stdout: string): string[][] {

@@ -43,7 +43,9 @@ const OPTIONS: Record<string, string> = {
   queueDepth: '--depth',
   requireP2p: '--require-p2p',
   bandwidth: '--bwlimit',
-  destinationStart: process.argv[2] === 'trace' ? '--start' : '--destination-start',
+  get destinationStart() {
+    return process.argv[2] === 'trace' ? '--start' : '--destination-start';
+  },
 };
 const SAME = 'start|end|root|machine|provider|verify|sparse|force|engine|backend|chunks';
 
