@@ -8,6 +8,37 @@ export interface ErrorAdvice {
   readonly remedy: string;
 }
 
+const unreachable: ErrorAdvice = {
+  cause: 'The server or fabric that holds the data could not be reached, or ended the connection.',
+  remedy: 'See whether it is up and the network carries it; then open it again.',
+};
+const network = {
+  ENETDOWN: unreachable,
+  ENETUNREACH: unreachable,
+  ECONNABORTED: unreachable,
+  ECONNRESET: unreachable,
+  ENOBUFS: {
+    cause: 'The network had no memory for the request.',
+    remedy: 'Try again, with fewer transfers in flight.',
+  },
+  ENOTCONN: unreachable,
+  ESHUTDOWN: unreachable,
+  ECONNREFUSED: unreachable,
+  EHOSTDOWN: unreachable,
+  EHOSTUNREACH: unreachable,
+} as const satisfies Record<string, ErrorAdvice>;
+
+const keyNeeded: ErrorAdvice = {
+  cause: 'The file is encrypted, and its key is missing, expired, revoked or wrong.',
+  remedy: 'Add the key (`fscryptctl`, `keyctl`), then open the file again.',
+};
+const keys = {
+  ENOKEY: keyNeeded,
+  EKEYEXPIRED: keyNeeded,
+  EKEYREVOKED: keyNeeded,
+  EKEYREJECTED: keyNeeded,
+} as const satisfies Record<string, ErrorAdvice>;
+
 /**
  * Every code a P2pdmaError can carry, with its cause and remedy. A closed set: callers may switch over it. Kernel
  * results keep the kernel's names (as `node:fs` errors do), bad arguments keep Node's, the rest are ours.
@@ -116,6 +147,84 @@ export const ERROR_CODES = {
     remedy: 'Mend the links: `namei` shows them.',
   },
   ENOSYS: { cause: 'This kernel does not have the call.', remedy: 'Choose another engine.' },
+  EINTR: {
+    cause: 'A signal, or the reset of a controller, ended the call before it was done.',
+    remedy: 'Try again; after a reset see the kernel log.',
+  },
+  ENOTBLK: { cause: 'The path is not a block device, and one is needed.', remedy: 'Name a block device.' },
+  EXDEV: {
+    cause: 'The operation would cross from one filesystem, or quota project, to another.',
+    remedy: 'Keep both ends on one filesystem.',
+  },
+  ENFILE: {
+    cause: 'The system has no room for another open file.',
+    remedy: 'Close files, or raise the limit (`sysctl fs.file-max`).',
+  },
+  ETXTBSY: {
+    cause: 'The file is in use as a program or as swap.',
+    remedy: 'Stop the program or the swap, or write to another file and rename it.',
+  },
+  ESPIPE: {
+    cause: 'The file has no positions: it is a pipe or a socket.',
+    remedy: 'Name a file or a device.',
+  },
+  EPIPE: { cause: 'Nobody reads the other end any more.', remedy: 'Look at why the reader ended.' },
+  EDEADLK: {
+    cause: 'Waiting for this lock would wait for ever.',
+    remedy: 'Let the other one who holds a lock on the file end first.',
+  },
+  ENOLCK: {
+    cause: 'The filesystem has no lock to give; a network filesystem’s lock service may be down.',
+    remedy: 'Look at the lock service of its server, or use a local filesystem.',
+  },
+  EBADE: {
+    cause: 'The drive is reserved by another host (reservation conflict).',
+    remedy: 'Release the reservation on the other host: `nvme resv-report` shows whose it is.',
+  },
+  ENOLINK: {
+    cause: 'The way to the device is interrupted (transport error).',
+    remedy: 'See the kernel log and the state of the link or path: `nvme list-subsys`.',
+  },
+  EPROTO: {
+    cause: 'The device or server answered what the protocol does not allow.',
+    remedy: 'See the kernel log; the firmware or the server may be faulty.',
+  },
+  EBADMSG: {
+    cause: 'The filesystem found the data not to be what its checksum says.',
+    remedy:
+      'Restore the file from a copy, and check the filesystem (`btrfs scrub`, `xfs_repair -n`, `e2fsck -n`).',
+  },
+  EOVERFLOW: {
+    cause: 'A value is larger than the call can say, or a zoned device has no active zone to give.',
+    remedy: 'On a zoned device finish or reset zones; else use a smaller offset or length.',
+  },
+  EREMCHG: {
+    cause: 'A mapped device changed its table while the transfer was under way.',
+    remedy: 'Try again when the change is done: `dmsetup info` shows it.',
+  },
+  ETOOMANYREFS: {
+    cause: 'A zoned device has no open zone to give.',
+    remedy: 'Finish, close or reset zones first.',
+  },
+  ...network,
+  ESTALE: {
+    cause: 'The file was removed or replaced on the server that holds it.',
+    remedy: 'Open it again; if that fails too, mount the filesystem anew.',
+  },
+  EUCLEAN: {
+    cause: 'The filesystem is damaged: its own structures do not make sense.',
+    remedy: 'Unmount it and have it checked (fsck, xfs_repair, btrfs check); copy what can be read first.',
+  },
+  EDQUOT: {
+    cause: 'The quota of the user, group, project or subvolume is used up.',
+    remedy: 'Remove something, or have the quota raised: `quota -s` shows it.',
+  },
+  ENOMEDIUM: { cause: 'The device has no medium in it.', remedy: 'Insert one.' },
+  EMEDIUMTYPE: {
+    cause: 'The medium in the device is of the wrong kind.',
+    remedy: 'Insert one that the device can use.',
+  },
+  ...keys,
   ENODATA: {
     cause:
       'The media could not deliver this block: it is damaged or was never written with valid protection.',
@@ -269,6 +378,7 @@ export function errnoError(
   });
 }
 
+/** The first words of an errno's message; the test of errno.ts wants one for each. */
 const errnoText: Record<string, string> = {
   EPERM: 'operation not permitted',
   ENOENT: 'no such file, device or namespace',
@@ -302,4 +412,39 @@ const errnoText: Record<string, string> = {
   EHWPOISON: 'memory page has a hardware error',
   ECANCELED: 'cancelled',
   EREMOTEIO: 'remote I/O error',
+  EINTR: 'interrupted',
+  ENOTBLK: 'block device required',
+  EXDEV: 'crosses filesystems',
+  ENFILE: 'too many open files in the system',
+  ETXTBSY: 'in use as a program or swap',
+  ESPIPE: 'illegal seek',
+  EPIPE: 'broken pipe',
+  EDEADLK: 'would deadlock',
+  ENOLCK: 'no locks available',
+  EBADE: 'reservation conflict',
+  ENOLINK: 'transport error',
+  EPROTO: 'protocol error',
+  EBADMSG: 'checksum or integrity error',
+  EOVERFLOW: 'value too large, or no zone resources',
+  EREMCHG: 'mapped device changed',
+  ETOOMANYREFS: 'too many open zones',
+  ENETDOWN: 'network is down',
+  ENETUNREACH: 'network is unreachable',
+  ECONNABORTED: 'connection aborted',
+  ECONNRESET: 'connection reset',
+  ENOBUFS: 'no buffer space',
+  ENOTCONN: 'not connected',
+  ESHUTDOWN: 'connection shut down',
+  ECONNREFUSED: 'connection refused',
+  EHOSTDOWN: 'host is down',
+  EHOSTUNREACH: 'no route to host',
+  ESTALE: 'stale file handle',
+  EUCLEAN: 'filesystem is damaged',
+  EDQUOT: 'quota exceeded',
+  ENOMEDIUM: 'no medium',
+  EMEDIUMTYPE: 'wrong medium type',
+  ENOKEY: 'required key not available',
+  EKEYEXPIRED: 'key has expired',
+  EKEYREVOKED: 'key has been revoked',
+  EKEYREJECTED: 'key was rejected',
 };
