@@ -21,6 +21,8 @@ import {
 } from './doctor/host-checks.js';
 import { checkPaths } from './doctor/path-checks.js';
 import { P2pdmaError } from './errors.js';
+import { parseOptions } from './streams/options.js';
+import { z } from './zod.js';
 
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
 
@@ -47,13 +49,19 @@ export interface DiagnoseOptions {
   machine?: string | object;
 }
 
+const diagnoseOptions = z.strictObject({
+  root: z.string().min(1).optional(),
+  machine: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
+});
+
 /**
  * Look, and judge. Nothing is opened for writing, no I/O is done.
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE (no tree at root), ERR_MACHINE_INVALID
  */
 export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
-  const { root = '/', machine } = options;
-  if (options.root !== undefined && machine !== undefined) {
+  const given = parseOptions(diagnoseOptions, options);
+  const { root = '/', machine } = given;
+  if (given.root !== undefined && machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
       `root and machine name two machines (received '${root}')`,

@@ -53,6 +53,10 @@ export const ERROR_CODES = {
     cause: 'An argument or option is none of what it may be, or contradicts another.',
     remedy: 'Pass one of the values that the message names.',
   },
+  ERR_UNKNOWN_ENCODING: {
+    cause: 'The encoding is none that text can have.',
+    remedy: 'Name one that Buffer.isEncoding() knows, or leave it out for bytes.',
+  },
   ERR_OUT_OF_RANGE: {
     cause: 'A number lies outside the range that it may have here.',
     remedy: 'Pass a value inside the range that the message names.',
@@ -327,10 +331,27 @@ export interface P2pdmaErrorOptions {
   cause?: unknown;
 }
 
-/** The one error class of this package. `code` is stable; `hint` says what to do next. */
+/**
+ * The codes that are Node's own, and the class and name that such an error has there:
+ *
+ *     error instanceof TypeError     // by its prototype, which is TypeError's own
+ *     error instanceof P2pdmaError   // by what the constructor put into it
+ */
+const AS_IN_NODE = {
+  ERR_INVALID_ARG_TYPE: { name: 'TypeError', prototype: TypeError.prototype },
+  ERR_INVALID_ARG_VALUE: { name: 'TypeError', prototype: TypeError.prototype },
+  ERR_UNKNOWN_ENCODING: { name: 'TypeError', prototype: TypeError.prototype },
+  ERR_OUT_OF_RANGE: { name: 'RangeError', prototype: RangeError.prototype },
+  ABORT_ERR: { name: 'AbortError', prototype: null },
+} as const satisfies Partial<Record<ErrorCode, { name: string; prototype: Error | null }>>;
+
+/**
+ * The one error class of this package. `code` is stable; `hint` says what to do next. Errors about arguments are
+ * instances of `TypeError` or `RangeError` too, as Node's are.
+ */
 export class P2pdmaError extends Error {
-  /** Always `'P2pdmaError'`. */
-  override readonly name = 'P2pdmaError';
+  /** `'P2pdmaError'`; of bad arguments `'TypeError'` or `'RangeError'`, of an abort `'AbortError'`: Node's names. */
+  declare readonly name: 'P2pdmaError' | 'TypeError' | 'RangeError' | 'AbortError';
   /** What went wrong, by a name that does not change. */
   readonly code: ErrorCode;
   /** The negative Linux errno, where the kernel (or the emulated one) gave one. */
@@ -343,18 +364,35 @@ export class P2pdmaError extends Error {
   declare readonly offset?: number;
   /** What to do next. */
   readonly hint: string;
+  /** Only this constructor makes it: the mark of a P2pdmaError, whatever its prototype. */
+  readonly #hint: string;
 
   /** @internal */
   constructor(code: ErrorCode, message: string, options: P2pdmaErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    const { name, prototype } = AS_IN_NODE[code as keyof typeof AS_IN_NODE] ?? OURS;
+    this.name = name;
     this.code = code;
     if (options.errno !== undefined) this.errno = options.errno;
     if (options.syscall !== undefined) this.syscall = options.syscall;
     if (options.path !== undefined) this.path = options.path;
     if (options.offset !== undefined) this.offset = options.offset;
-    this.hint = options.hint ?? ERROR_CODES[code].remedy;
+    this.#hint = options.hint ?? ERROR_CODES[code].remedy;
+    this.hint = this.#hint;
+    if (prototype === null) return;
+    Object.setPrototypeOf(this, prototype);
+    // Node's stacks of such errors begin `TypeError [ERR_INVALID_ARG_TYPE]: `.
+    const { stack } = this;
+    if (stack !== undefined) this.stack = stack.replace(`${name}: `, () => `${name} [${code}]: `);
+  }
+
+  /** @internal */
+  static override [Symbol.hasInstance](value: unknown): value is P2pdmaError {
+    return typeof value === 'object' && value !== null && #hint in value;
   }
 }
+
+const OURS = { name: 'P2pdmaError', prototype: null } as const;
 
 /**
  * The error for a negative errno of `syscall` on `path`: `EREMOTEIO: remote I/O error, write '/dev/nvme1n1'`.

@@ -53,6 +53,7 @@ export {
   type Progress,
   type ProgressPhase,
   type ReadStreamOptions,
+  type StreamArgument,
   type WriteStreamOptions,
 } from './streams/options.js';
 export { Pace } from './streams/pace.js';

@@ -2,8 +2,11 @@
  * A system's metrics as Prometheus text, through prom-client, which the caller brings along (an optional peer
  * dependency): so this package works without it, and the numbers land in the caller's own registry.
  */
+import { wrongArgument } from './arguments.js';
 import type { Metrics } from './streams/metrics.js';
-import type { System } from './system.js';
+import { parseOptions } from './streams/options.js';
+import { System } from './system.js';
+import { z } from './zod.js';
 
 /** As much of prom-client as is used here. */
 export interface PromClient<Registry = unknown> {
@@ -142,6 +145,11 @@ const rows: readonly Row[] = [
   },
 ];
 
+const prometheusOptions = z.strictObject({
+  registers: z.array(z.unknown()).optional(),
+  prefix: z.string().optional(),
+});
+
 /**
  * Register a system's metrics. They are read when the registry is scraped, not before.
  *
@@ -154,6 +162,13 @@ export function prometheusMetrics<Registry>(
   client: PromClient<Registry>,
   options: PrometheusOptions<Registry> = {},
 ): void {
+  if (!(system instanceof System)) throw wrongArgument('prometheusMetrics', 'system', 'a System', system);
+  for (const kind of ['Counter', 'Gauge'] as const) {
+    if (typeof client?.[kind] !== 'function') {
+      throw wrongArgument('prometheusMetrics', 'client', 'prom-client, with its Counter and Gauge', client);
+    }
+  }
+  parseOptions(prometheusOptions, options);
   const { prefix = 'p2pdma_', registers } = options;
   for (const { kind, name, help, labels, samples } of rows) {
     new client[kind]({

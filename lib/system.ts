@@ -1,6 +1,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Readable } from 'node:stream';
-import { z } from 'zod';
+import { assertEach, assertName, assertWhole, wrongArgument } from './arguments.js';
 import {
   type Backend,
   type Controller,
@@ -28,8 +28,11 @@ import { StreamContext } from './streams/context.js';
 import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './streams/copy.js';
 import type { Metrics } from './streams/metrics.js';
 import {
+  givenOptions,
+  objectOptions,
   parseOptions,
   type ReadStreamOptions,
+  type StreamArgument,
   targetOptions,
   type WriteStreamOptions,
 } from './streams/options.js';
@@ -40,6 +43,7 @@ import { chooseRoute, findFunction } from './streams/route.js';
 import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 import { TRACE_CHANNEL } from './trace.js';
+import { z } from './zod.js';
 
 export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
 
@@ -136,37 +140,36 @@ export class System {
    */
   async target(nameOrPath: string | URL, options: TargetOptions = {}): Promise<Target> {
     this.#context.assertOpen();
+    const path = toPath(nameOrPath);
     parseOptions(targetOptions, options);
-    return new Target(this.#context, await this.#context.openTarget(toPath(nameOrPath), options));
+    return new Target(this.#context, await this.#context.openTarget(path, options));
   }
 
   /** A Readable over a path; see `createReadStream`. */
-  createReadStream(path: string | URL, options?: ReadStreamOptions): P2pReadStream {
-    return new P2pReadStream(
-      pathSource(async () => this.#context, toPath(path), { engine: options?.engine ?? 'auto' }),
-      options,
-    );
+  createReadStream(path: string | URL, options?: StreamArgument<ReadStreamOptions>): P2pReadStream {
+    return createReadStream(path, { ...givenOptions(options), system: this });
   }
 
   /** A Writable over a path; see `createWriteStream`. */
-  createWriteStream(path: string | URL, options?: WriteStreamOptions): P2pWriteStream {
-    return new P2pWriteStream(
-      pathSource(async () => this.#context, toPath(path), writeFlags(options)),
-      options,
-    );
+  createWriteStream(path: string | URL, options?: StreamArgument<WriteStreamOptions>): P2pWriteStream {
+    return createWriteStream(path, { ...givenOptions(options), system: this });
   }
 
   /** `pipeline()` on this system. */
-  pipeline(
+  async pipeline(
     source: PipelineSource,
     destinations: PipelineDestination | readonly PipelineDestination[],
     options: Omit<PipelineOptions, 'system'> = {},
   ): Promise<Receipt> {
-    return pipeline(source, destinations, { ...options, system: this });
+    return pipeline(source, destinations, { ...objectOptions(options), system: this });
   }
 
   /** The published provider nearest to all these targets, as the streams would choose it; null if none suits. */
   findProvider(targets: readonly Target[]): string | null {
+    assertEach('findProvider', 'targets', targets, {
+      mustBe: 'Targets',
+      fits: (end) => end instanceof Target,
+    });
     return this.route(targets).provider;
   }
 
@@ -175,6 +178,10 @@ export class System {
    * looked at, not opened.
    */
   route(targets: readonly (Target | string)[]): RouteChoice {
+    assertEach('route', 'targets', targets, {
+      mustBe: 'Targets, names and paths',
+      fits: (end) => end instanceof Target || typeof end === 'string',
+    });
     const { backend } = this.#context;
     const ends = targets.map((end, i) =>
       end instanceof Target
@@ -193,6 +200,11 @@ export class System {
    * @throws P2pdmaError ERR_INVALID_ARG_VALUE
    */
   explain(provider: string, clients: readonly string[]): Explanation {
+    assertName('explain', 'provider', provider, 'a name, an address or a path');
+    assertEach('explain', 'clients', clients, {
+      mustBe: 'names, addresses and paths',
+      fits: (client) => typeof client === 'string',
+    });
     return explain(this.#context.backend, provider, clients);
   }
 
@@ -203,6 +215,7 @@ export class System {
 
   /** What lies under a namespace, block device or file, without opening it; null: there is no such thing. */
   locate(nameOrPath: string): Place | null {
+    assertName('locate', 'nameOrPath', nameOrPath);
     return this.#context.backend.locate(nameOrPath);
   }
 
@@ -212,12 +225,8 @@ export class System {
    */
   allocate(provider: string | null, bytes: number): Allocation {
     this.#context.assertOpen();
-    if (!Number.isSafeInteger(bytes) || bytes <= 0) {
-      throw new P2pdmaError(
-        'ERR_OUT_OF_RANGE',
-        `allocate: bytes must be a whole number > 0 (received ${bytes})`,
-      );
-    }
+    if (provider !== null) assertName('allocate', 'provider', provider, 'a name, an address or null');
+    assertWhole('allocate', 'bytes', bytes, 1);
     const { memory } = this.#context.backend;
     const mapping =
       provider === null
@@ -367,9 +376,9 @@ export function defaultSystem(): Promise<System> {
  */
 export function createReadStream(
   path: string | URL,
-  options: ReadStreamOptions & { system?: System } = {},
+  options?: StreamArgument<ReadStreamOptions & { system?: System }>,
 ): P2pReadStream {
-  const { system, ...rest } = options;
+  const { system, ...rest } = givenOptions(options);
   return new P2pReadStream(
     pathSource(contextOf(system), toPath(path), { engine: rest.engine ?? 'auto' }),
     rest,
@@ -379,9 +388,9 @@ export function createReadStream(
 /** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT; durable at `finish`. */
 export function createWriteStream(
   path: string | URL,
-  options: WriteStreamOptions & { system?: System } = {},
+  options?: StreamArgument<WriteStreamOptions & { system?: System }>,
 ): P2pWriteStream {
-  const { system, ...rest } = options;
+  const { system, ...rest } = givenOptions(options);
   return new P2pWriteStream(pathSource(contextOf(system), toPath(path), writeFlags(rest)), rest);
 }
 
@@ -396,10 +405,10 @@ export async function pipeline(
   destinations: PipelineDestination | readonly PipelineDestination[],
   options: PipelineOptions = {},
 ): Promise<Receipt> {
-  const { system, journal, ...rest } = options;
+  const { system, journal, ...rest } = objectOptions(options);
   if (journal === undefined) return copy(contextOf(system), source, destinations, rest);
   const { from, to } = paths(source, destinations, 'journal');
-  return resumableCopy(contextOf(system), from, to, rest, toPath(journal));
+  return resumableCopy(contextOf(system), from, to, rest, journalPath(journal));
 }
 
 /**
@@ -413,31 +422,38 @@ export async function planCopy(
   destinations: string | URL | readonly (string | URL)[],
   options: PipelineOptions = {},
 ): Promise<CopyPlan> {
-  const { system, journal, ...rest } = options;
+  const { system, journal, ...rest } = objectOptions(options);
   const { from, to } = paths(source, destinations, 'planCopy');
   return journal === undefined
     ? plan(contextOf(system), from, to, rest)
-    : planResumable(contextOf(system), from, to, rest, toPath(journal));
+    : planResumable(contextOf(system), from, to, rest, journalPath(journal));
 }
 
+/** Streams and Targets cannot be found again by another process. */
 function paths(
   source: unknown,
   destinations: unknown,
   who: string,
 ): { from: string | URL; to: (string | URL)[] } {
   const to: unknown[] = Array.isArray(destinations) ? destinations : [destinations];
-  if (isPath(source) && to.every(isPath)) return { from: source, to };
-  throw new P2pdmaError(
-    'ERR_INVALID_ARG_VALUE',
-    `${who}: source and destinations must be paths or file URLs`,
-    {
-      hint: 'Streams and Targets cannot be found again by another process: name paths.',
-    },
-  );
+  if (!isPath(source)) throw wrongArgument(who, 'source', PLACE, source);
+  const wrong = to.findIndex((end) => !isPath(end));
+  if (wrong >= 0) throw wrongArgument(who, 'each of destinations', PLACE, to[wrong]);
+  return { from: source, to: to as (string | URL)[] };
+}
+
+const PLACE = 'a path or a file URL';
+
+function journalPath(journal: unknown): string {
+  if (!isPath(journal)) throw wrongArgument('option journal', 'it', PLACE, journal);
+  return toPath(journal);
 }
 
 /** The context of this system, or of the shared one. */
 function contextOf(system: System | undefined): OpenContext {
+  if (system !== undefined && !(system instanceof System)) {
+    throw wrongArgument('option system', 'it', 'a System, from openSystem()', system);
+  }
   return async () => (system ?? (await defaultSystem())).context;
 }
 

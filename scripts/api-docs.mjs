@@ -26,7 +26,15 @@ const CHAPTERS = {
   ],
   Streams: [
     ...['createReadStream', 'createWriteStream', 'P2pReadStream', 'P2pWriteStream'],
-    ...['ReadStreamOptions', 'WriteStreamOptions', 'OnProgress', 'ProgressPhase', 'optionHelp', 'Pace'],
+    ...[
+      'ReadStreamOptions',
+      'WriteStreamOptions',
+      'StreamArgument',
+      'OnProgress',
+      'ProgressPhase',
+      'optionHelp',
+      'Pace',
+    ],
   ],
   'Copies and receipts': [
     ...['pipeline', 'PipelineSource', 'PipelineDestination', 'PipelineOptions'],

@@ -245,7 +245,7 @@ for (const [door, go] of Object.entries(doors)) {
         message:
           option === 'colour'
             ? /option 'colour'/
-            : new RegExp(`option ${option}: .*${escaped(String(value))}`),
+            : new RegExp(`option ${option}: .*${escaped(typeof value === 'object' ? '{}' : String(value))}`),
       },
     );
   }
@@ -612,12 +612,6 @@ t.test('openSystem', async (t) => {
 t.test('what node:fs takes and a stream here does not: the hint says what takes its place', async (t) => {
   await using system = await openSystem({ machine: machine() });
   const hints: [() => unknown, string, RegExp][] = [
-    [() => system.createReadStream('nvme0n1', 'utf8' as never), 'ERR_INVALID_ARG_TYPE', /setEncoding/],
-    [
-      () => system.createReadStream('nvme0n1', { encoding: 'utf8' } as never),
-      'ERR_INVALID_ARG_VALUE',
-      /setEncoding/,
-    ],
     [() => system.createReadStream('nvme0n1', { fd: 3 } as never), 'ERR_INVALID_ARG_VALUE', /path/],
     [() => system.createWriteStream('nvme1n1', { mode: 0o600 } as never), 'ERR_INVALID_ARG_VALUE', /chmod/],
     [

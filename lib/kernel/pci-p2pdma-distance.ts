@@ -17,6 +17,7 @@
  * 01:00.0, 02:01.0, 04:00.0) has ACS redirection on: then they go up to the host bridge, as they do without a
  * common bridge. Whether a host bridge passes them on is known only for the CPUs and bridges listed below.
  */
+import { assertObject } from '../arguments.js';
 import {
   type Cpu,
   type HostBridge,
@@ -188,6 +189,8 @@ export interface HostBridgeVerdict {
 
 /** The allow-list's word on one host bridge, without a pair of devices. */
 export function hostBridgeVerdict(cpu: Cpu, bridge: HostBridge): HostBridgeVerdict {
+  assertObject('hostBridgeVerdict', 'cpu', cpu, 'a topology’s cpu');
+  assertObject('hostBridgeVerdict', 'bridge', bridge, 'one of a topology’s host bridges');
   const device = pciHostBridgeDev(bridge);
   if (cpuSupportsP2pdma(cpu)) {
     return { passes: 'everywhere', rule: 'cpu-zen', device, why: 'AMD Zen: its host bridges pass peers on' };

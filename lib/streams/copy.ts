@@ -3,6 +3,7 @@
  * here, before a destination is opened; then the ends are opened and `run` does the work.
  */
 import type { Readable, Writable } from 'node:stream';
+import { shown } from '../arguments.js';
 import { type BlockTarget, fileRange, type UnderlyingRange } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
@@ -110,7 +111,7 @@ function checkEnds(
 function wrongEnd(which: string, kind: string, value: unknown): P2pdmaError {
   return new P2pdmaError(
     'ERR_INVALID_ARG_TYPE',
-    `pipeline: the ${which} must be a path, a file URL, a Target or a ${kind} (received ${value === null ? 'null' : typeof value})`,
+    `pipeline: the ${which} must be a path, a file URL, a Target or a ${kind} (received ${shown(value)})`,
   );
 }
 

@@ -2,11 +2,12 @@
  * The stream options as one table: it validates, it is the TypeScript type, and its descriptions are what the
  * command's help and the documentation say.
  */
-import { z } from 'zod';
+import { shown } from '../arguments.js';
 import type { Origin } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 import { type ErrorCode, P2pdmaError } from '../errors.js';
 import { didYouMean } from '../nearest.js';
+import { z } from '../zod.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
 
@@ -36,6 +37,12 @@ const shared = {
     .default('auto'),
   autoClose: z.boolean().describe('Close the target when the stream ends or fails.').default(true),
   emitClose: z.boolean().describe("Emit 'close' at the end.").default(true),
+  encoding: z
+    .custom<BufferEncoding | '' | null>((value) => !value || Buffer.isEncoding(value as string), {
+      error: 'expected an encoding of text',
+    })
+    .describe('Of text: a reader delivers strings, a writer takes strings in it unless told otherwise.')
+    .optional(),
   signal: z
     .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'expected an AbortSignal' })
     .describe('Destroys the stream when aborted.')
@@ -101,7 +108,7 @@ export type OnProgress = (progress: Progress) => void;
 
 /** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */
 export const copyOptions = z.strictObject({
-  ...readOptions.omit({ autoClose: true, emitClose: true }).shape,
+  ...readOptions.omit({ autoClose: true, emitClose: true, encoding: true }).shape,
   ...writeOptions.pick({ flags: true, flush: true, force: true }).shape,
   destinationStart: offset.describe('First byte to be written in each destination.').default(0),
   verify: z.boolean().describe('Read the destinations back through host memory and compare.').default(false),
@@ -150,26 +157,47 @@ function description(type: z.ZodType): string {
   return type.description ?? inner.description ?? '';
 }
 
+/** What stands in the place of options in a public call: none, an encoding, or an object. */
+export type StreamArgument<T extends object> = T | BufferEncoding | null | undefined;
+
+/**
+ * Options as node:fs takes them: nothing is none, a string is the encoding, and what an object inherits counts.
+ * @throws P2pdmaError ERR_INVALID_ARG_TYPE
+ */
+export function givenOptions<T extends object>(value: StreamArgument<T>): T & { encoding?: BufferEncoding } {
+  return typeof value === 'string'
+    ? ({ encoding: value } as T & { encoding: BufferEncoding })
+    : objectOptions(value);
+}
+
+/** The same where there is no encoding. */
+export function objectOptions<T extends object>(value: T | null | undefined): T {
+  if (typeof value !== 'object' && value !== undefined) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_TYPE',
+      `options: expected an object (received ${shown(value)})`,
+      typeof value === 'string' ? { hint: 'Only streams take an encoding in this place.' } : {},
+    );
+  }
+  const all: Record<string, unknown> = {};
+  for (const name in value) all[name] = value[name];
+  return all as T;
+}
+
 /**
  * Validate `value` against a table, with Node's error codes: the option and the value are in the message.
- * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE
+ * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE, ERR_UNKNOWN_ENCODING
  */
 export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
-  if (typeof value === 'string') {
-    // node:fs takes an encoding in this place.
-    throw new P2pdmaError('ERR_INVALID_ARG_TYPE', `options: expected an object (received ${show(value)})`, {
-      hint: ELSEWHERE.get('encoding'),
-    });
-  }
-  const result = table.safeParse(value ?? {}, { reportInput: true });
+  const known = table instanceof z.ZodObject ? Object.keys(table.shape) : [];
+  const given = (known.includes('encoding') ? givenOptions : objectOptions)(value as object);
+  const result = table.safeParse(given, { reportInput: true });
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  throw optionError(issue, table instanceof z.ZodObject ? Object.keys(table.shape) : []);
+  throw optionError(result.error.issues[0]!, known);
 }
 
 /** Options of node:fs that are none here, and what takes their place. */
 const ELSEWHERE = new Map([
-  ['encoding', 'Chunks are bytes: call stream.setEncoding(), or decode what comes out.'],
   ['fd', 'Pass a path, or a target from system.target().'],
   ['fs', 'I/O goes to the device itself: there is no fs to put in its place.'],
   ['mode', 'A new file gets 0o666 less the umask; change it with fs.chmod.'],
@@ -200,23 +228,28 @@ function optionError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2
       : issue.code === 'invalid_type' || issue.code === 'custom'
         ? 'ERR_INVALID_ARG_TYPE'
         : 'ERR_INVALID_ARG_VALUE';
+  if (name === 'encoding') return noEncoding(issue.input);
   const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
   // A flag that is near may destroy what was to be kept.
   const meant =
     name === 'flags' || typeof issue.input !== 'string'
       ? FLAGS.get(String(issue.input))
       : didYouMean(issue.input, choices);
-  return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${show(issue.input)})`, {
+  return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${shown(issue.input)})`, {
     hint: meant || undefined,
+  });
+}
+
+/** In the codes of node:fs, where 'buffer' passes a first check and fails a second. */
+function noEncoding(value: unknown): P2pdmaError {
+  const code = value === 'buffer' ? 'ERR_UNKNOWN_ENCODING' : 'ERR_INVALID_ARG_VALUE';
+  return new P2pdmaError(code, `option encoding: there is no encoding ${shown(value)}`, {
+    hint: "Name one that Buffer.isEncoding() knows, such as 'utf8', or leave it out: chunks are bytes then.",
   });
 }
 
 function isFraction(value: unknown): boolean {
   return typeof value === 'number' && !Number.isSafeInteger(value);
-}
-
-function show(value: unknown): string {
-  return typeof value === 'string' ? `'${value}'` : String(value);
 }
 
 /**

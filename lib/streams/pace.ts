@@ -1,3 +1,6 @@
+import { wrongArgument } from '../arguments.js';
+import { P2pdmaError } from '../errors.js';
+
 /** How much lateness is made up for: timers come late, and what a slow drive left unused is not saved up for a burst. */
 const SLACK_MS = 100;
 
@@ -6,10 +9,16 @@ export class Pace {
   readonly #bytesPerMs: number;
   #due = 0;
 
-  /** @throws RangeError not a number > 0 */
+  /** @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE (not > 0) */
   constructor(bytesPerSecond: number) {
-    if (!(bytesPerSecond > 0))
-      throw new RangeError(`bytesPerSecond must be > 0 (received ${bytesPerSecond})`);
+    if (typeof bytesPerSecond !== 'number')
+      throw wrongArgument('Pace', 'bytesPerSecond', 'a number', bytesPerSecond);
+    if (!(bytesPerSecond > 0)) {
+      throw new P2pdmaError(
+        'ERR_OUT_OF_RANGE',
+        `Pace: bytesPerSecond must be > 0 (received ${bytesPerSecond})`,
+      );
+    }
     this.#bytesPerMs = bytesPerSecond / 1000;
   }
 

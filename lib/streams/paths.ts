@@ -1,5 +1,6 @@
 import { stat, unlink } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { shown } from '../arguments.js';
 import type { OpenOptions } from '../backend/backend.js';
 import { P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
@@ -24,7 +25,7 @@ export function toPath(path: string | URL): string {
   if (typeof path !== 'string') {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_TYPE',
-      `path: must be a string or a file URL (received ${typeof path})`,
+      `path: must be a string or a file URL (received ${shown(path)})`,
     );
   }
   if (path === '' || path.includes('\0')) {

@@ -1,4 +1,5 @@
 import { addAbortSignal, Readable } from 'node:stream';
+import { wrongArgument } from '../arguments.js';
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
 import { errnoName } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
@@ -14,6 +15,7 @@ import {
   type ReadSettings,
   type ReadStreamOptions,
   readOptions,
+  type StreamArgument,
 } from './options.js';
 import { Pace } from './pace.js';
 import { ReadJob } from './read-job.js';
@@ -71,7 +73,7 @@ export class P2pReadStream extends Readable implements Metered {
   #settled = deferred();
 
   /** @internal */
-  constructor(source: Source, options: ReadStreamOptions = {}) {
+  constructor(source: Source, options?: StreamArgument<ReadStreamOptions>) {
     const settings = parseOptions(readOptions, options);
     if (settings.start > settings.end) {
       throw new P2pdmaError(
@@ -83,6 +85,7 @@ export class P2pReadStream extends Readable implements Metered {
       highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
       autoDestroy: settings.autoClose,
       emitClose: settings.emitClose,
+      ...(settings.encoding ? { encoding: settings.encoding } : {}),
     });
     this.#options = settings;
     const { bandwidth } = settings;
@@ -151,6 +154,7 @@ export class P2pReadStream extends Readable implements Metered {
    * @throws P2pdmaError ERR_NOT_LENT for anything else, or a second time
    */
   release(chunk: Uint8Array): void {
+    if (!(chunk instanceof Uint8Array)) throw wrongArgument('release', 'chunk', 'a lent Buffer', chunk);
     if (this.#pool === null) throw new P2pdmaError('ERR_NOT_LENT', 'release(): this stream lent nothing');
     this.#pool.release(chunk);
   }
@@ -241,6 +245,7 @@ export class P2pReadStream extends Readable implements Metered {
   #oursOnly(): boolean {
     return (
       this.#ends.size > 0 &&
+      this.readableEncoding === null &&
       this.listenerCount('data') === this.#ends.size &&
       this.listenerCount('readable') === 0
     );

@@ -1,3 +1,4 @@
+import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../arguments.js';
 import type {
   BlockTarget,
   IoRequest,
@@ -12,7 +13,7 @@ import { bioCutUser } from '../kernel/bio.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { StreamContext } from './context.js';
 import type { Metered, Metrics } from './metrics.js';
-import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
+import type { ReadStreamOptions, StreamArgument, WriteStreamOptions } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import type { Source } from './source.js';
 import { addPath, Transfer, zeroPath } from './transfer.js';
@@ -167,6 +168,7 @@ export class Target implements Metered {
    */
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#assertOpen();
+    checkCommand(command);
     this.#inFlight++;
     try {
       return await this.#target.passthrough(command);
@@ -176,12 +178,12 @@ export class Target implements Metered {
   }
 
   /** A Readable over this target; the target stays open when it ends. */
-  createReadStream(options?: ReadStreamOptions): P2pReadStream {
+  createReadStream(options?: StreamArgument<ReadStreamOptions>): P2pReadStream {
     return new P2pReadStream(this.#source(), options);
   }
 
   /** A Writable over this target; the target stays open when it ends. */
-  createWriteStream(options?: WriteStreamOptions): P2pWriteStream {
+  createWriteStream(options?: StreamArgument<WriteStreamOptions>): P2pWriteStream {
     return new P2pWriteStream(this.#source(), options);
   }
 
@@ -238,12 +240,12 @@ export class Target implements Metered {
   }
 
   async #vectored(op: 'read' | 'write', views: readonly Uint8Array[], position: number): Promise<number> {
-    for (const view of views) {
-      const wrong = notMemory(`${op}v`, view);
-      if (wrong !== null) throw wrong;
-    }
+    assertEach(`${op}v`, 'views', views, {
+      mustBe: 'Buffers or Uint8Arrays',
+      fits: (view) => view instanceof Uint8Array,
+    });
     const total = views.reduce((sum, view) => sum + view.length, 0);
-    const bad = this.#check(op, total, position);
+    const bad = this.#check(`${op}v`, total, position);
     if (bad !== null) throw bad;
     const { client, limits } = this.#target;
     const providers = new Set(views.map((view) => pgmapOf(view)?.provider ?? null));
@@ -308,21 +310,17 @@ export class Target implements Metered {
     if (this.#closed !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', `'${this.path}' is closed`);
   }
 
-  #check(op: 'read' | 'write', length: number, position: number): P2pdmaError | null {
+  #check(op: 'read' | 'write' | 'readv' | 'writev', length: number, position: number): P2pdmaError | null {
     if (this.#closed !== null) return new P2pdmaError('ERR_TARGET_CLOSED', `${op}: '${this.path}' is closed`);
-    if (!Number.isSafeInteger(position) || position < 0) {
-      return new P2pdmaError(
-        'ERR_OUT_OF_RANGE',
-        `${op}: position must be a whole number >= 0 (received ${position})`,
-      );
-    }
+    const wrong = wrongWhole(op, 'position', position, 0);
+    if (wrong !== null) return wrong;
     const block = this.logicalBlockSize;
     if (position % block !== 0 || length % block !== 0) {
       return errnoError(-22, op, this.path, {
         hint: `Position (${position}) and length (${length}) must be multiples of the block size, ${block}; streams take any.`,
       });
     }
-    if (op === 'write' && this.kind !== 'file' && position + length > this.size) {
+    if (op.startsWith('write') && this.kind !== 'file' && position + length > this.size) {
       return errnoError(-ENOSPC, op, this.path, {
         hint: `The write ends at ${position + length}, the target at ${this.size}.`,
       });
@@ -340,11 +338,24 @@ export class Target implements Metered {
   }
 }
 
+const DWORDS = ['nsid', 'cdw2', 'cdw3', 'cdw10', 'cdw11', 'cdw12', 'cdw13', 'cdw14', 'cdw15'] as const;
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE */
+function checkCommand(command: PassthroughCommand): void {
+  assertObject('passthrough', 'command', command);
+  const { opcode, data, admin, timeoutMs } = command;
+  assertWhole('passthrough', 'opcode', opcode, 0, 0xff);
+  for (const name of DWORDS) {
+    if (command[name] !== undefined) assertWhole('passthrough', name, command[name], 0, 0xffff_ffff);
+  }
+  if (timeoutMs !== undefined) assertWhole('passthrough', 'timeoutMs', timeoutMs, 0, 0xffff_ffff);
+  if (admin !== undefined && typeof admin !== 'boolean') {
+    throw wrongArgument('passthrough', 'admin', 'true or false', admin);
+  }
+  const wrong = data === undefined ? null : notMemory('passthrough', data);
+  if (wrong !== null) throw wrong;
+}
+
 function notMemory(op: string, view: unknown): P2pdmaError | null {
-  if (view instanceof Uint8Array) return null;
-  return new P2pdmaError(
-    'ERR_INVALID_ARG_TYPE',
-    `${op}: memory must be a Buffer or Uint8Array (received ${view === null ? 'null' : typeof view})`,
-    { syscall: op },
-  );
+  return view instanceof Uint8Array ? null : wrongArgument(op, 'view', 'a Buffer or Uint8Array', view);
 }

@@ -11,6 +11,7 @@ import type { Metered, Metrics } from './metrics.js';
 import {
   chunkSize,
   parseOptions,
+  type StreamArgument,
   type WriteSettings,
   type WriteStreamOptions,
   writeOptions,
@@ -65,12 +66,13 @@ export class P2pWriteStream extends Writable implements Metered {
   #held: Slot[] = [];
 
   /** @internal */
-  constructor(source: Source, options: WriteStreamOptions = {}) {
+  constructor(source: Source, options?: StreamArgument<WriteStreamOptions>) {
     const settings = parseOptions(writeOptions, options);
     super({
       highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
       autoDestroy: settings.autoClose,
       emitClose: settings.emitClose,
+      ...(settings.encoding ? { defaultEncoding: settings.encoding } : {}),
       decodeStrings: true,
     });
     this.#options = settings;

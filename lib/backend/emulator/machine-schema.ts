@@ -1,5 +1,5 @@
-import { z } from 'zod';
 import { P2pdmaError } from '../../errors.js';
+import { z } from '../../zod.js';
 import type { AcsControl, Bdf, IommuMode, PciePortType } from '../topology.js';
 
 /**

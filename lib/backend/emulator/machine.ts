@@ -1,5 +1,5 @@
-import type { z } from 'zod';
 import { P2pdmaError } from '../../errors.js';
+import type { z } from '../../zod.js';
 import { layOutBars } from './machine-layout.js';
 import { checkLinks, checkPlaces } from './machine-rules.js';
 import {

@@ -1,0 +1,69 @@
+/**
+ * What the public functions say of an argument that they do not take, in Node's codes: the function, the argument, what
+ * it must be, and what came instead.
+ */
+import { inspect } from 'node:util';
+import { P2pdmaError } from './errors.js';
+
+const SHOWN = 60;
+
+/** A value as a message quotes it. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`;
+  const text = inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
+  return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`;
+}
+
+/** `explain: clients must be an array of names (received 'nvme0n1')` */
+export function wrongArgument(call: string, name: string, mustBe: string, value: unknown): P2pdmaError {
+  return new P2pdmaError(
+    'ERR_INVALID_ARG_TYPE',
+    `${call}: ${name} must be ${mustBe} (received ${shown(value)})`,
+  );
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE */
+export function assertName(call: string, name: string, value: unknown, mustBe = 'a string'): void {
+  if (typeof value !== 'string') throw wrongArgument(call, name, mustBe, value);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE */
+export function assertObject(call: string, name: string, value: unknown, mustBe = 'an object'): void {
+  if (typeof value !== 'object' || value === null) throw wrongArgument(call, name, mustBe, value);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE */
+export function assertEach(
+  call: string,
+  name: string,
+  value: unknown,
+  { mustBe, fits }: { readonly mustBe: string; readonly fits: (one: unknown) => boolean },
+): void {
+  if (!Array.isArray(value)) throw wrongArgument(call, name, `an array of ${mustBe}`, value);
+  const wrong = value.findIndex((one) => !fits(one));
+  if (wrong >= 0) throw wrongArgument(call, `${name}[${wrong}]`, `one of ${mustBe}`, value[wrong]);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE (no number), ERR_OUT_OF_RANGE (outside, or not whole) */
+export function assertWhole(call: string, name: string, value: unknown, ...range: WholeRange): void {
+  const wrong = wrongWhole(call, name, value, ...range);
+  if (wrong !== null) throw wrong;
+}
+
+type WholeRange = readonly [least: number, most?: number];
+
+/** As `assertWhole`, for those who reject with it. */
+export function wrongWhole(
+  call: string,
+  name: string,
+  value: unknown,
+  ...[least, most = Number.MAX_SAFE_INTEGER]: WholeRange
+): P2pdmaError | null {
+  if (typeof value !== 'number') return wrongArgument(call, name, 'a number', value);
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return null;
+  const range = most === Number.MAX_SAFE_INTEGER ? `>= ${least}` : `from ${least} to ${most}`;
+  return new P2pdmaError(
+    'ERR_OUT_OF_RANGE',
+    `${call}: ${name} must be a whole number ${range} (received ${value})`,
+  );
+}
