@@ -8,6 +8,7 @@ import t, { type Test } from 'tap';
 import { Journal } from '../lib/copy/journal.js';
 import { bytesOf } from './helpers/copies.js';
 import { directIoDir, loopDevice, skipLoop, skipNative } from './helpers/native.js';
+import { random } from './helpers/random.js';
 
 const MIB = 1024 * 1024;
 const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
@@ -64,7 +65,7 @@ async function killed(t: Test, name: string, ...backend: string[]): Promise<void
     const { child, closed, began } = copying(...args);
     // Mostly while it copies, now and then before.
     if (kills % 5 !== 0) await began;
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 150));
+    await new Promise((resolve) => setTimeout(resolve, random() * 150));
     child.kill('SIGKILL');
     const { status, signal, lines } = await closed;
     if (signal === 'SIGKILL') kills++;

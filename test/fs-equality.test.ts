@@ -12,10 +12,10 @@
 import fs, { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import fc from 'fast-check';
 import t from 'tap';
 import { openSystem } from '../lib/index.js';
 import { bytesOf, NOTHING_LEFT } from './helpers/copies.js';
+import { fc } from './helpers/random.js';
 
 const folder = t.testdir({});
 const system = await openSystem({ machine: 'switch' });

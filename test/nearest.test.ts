@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { createReadStream, openSystem, P2pdmaError } from '../lib/index.js';
 import { didYouMean, nearest } from '../lib/nearest.js';
+import { fc } from './helpers/random.js';
 
 t.test('a stroke wrong, missing, too many, or two swapped', async (t) => {
   const names = ['switch', 'nested-switches', 'zen', 'acs', 'acs-listed'];

@@ -1,5 +1,4 @@
 import { spawnSync } from 'node:child_process';
-import fc from 'fast-check';
 import picocolors from 'picocolors';
 import t from 'tap';
 import { textWidth, wrap, xml } from '../lib/cli/svg-text.js';
@@ -13,6 +12,7 @@ import { openSystem, type System } from '../lib/index.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from './fixtures/sysfs-tree.js';
 import { p2pdma } from './helpers/cli.js';
 import { TestMachine } from './helpers/pci-fixture.js';
+import { fc } from './helpers/random.js';
 import { bigServer, controllerOf, NASTY, nastyNames, systemOf } from './helpers/topo-pictures.js';
 
 const plain = picocolors.createColors(false);

@@ -2,10 +2,11 @@
  * Random vectored I/O, with segments in two CMBs and in host memory, against a plain byte array: on the owner of one of
  * the CMBs, on its peer, and on a drive that owns none. Machine: `four-drives`.
  */
-import fc from 'fast-check';
+
 import t from 'tap';
 import { openSystem, type System, type Target } from '../lib/index.js';
 import { bytesOf, NOTHING_LEFT } from './helpers/copies.js';
+import { fc } from './helpers/random.js';
 
 const BLOCK = 512;
 const SPAN = 256 * 1024;

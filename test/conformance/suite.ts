@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { finished, pipeline as nodePipeline } from 'node:stream/promises';
-import fc from 'fast-check';
 import type { Test } from 'tap';
 import {
   P2pdmaError,
@@ -15,6 +14,7 @@ import {
   pipeline,
   type System,
 } from '../../lib/index.js';
+import { fc } from '../helpers/random.js';
 
 /** One machine under test. */
 export interface Rig {

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import type { QueueLimits } from '../../lib/backend/backend.js';
 import { EINVAL } from '../../lib/errno.js';
@@ -6,6 +5,7 @@ import { bioCutUser } from '../../lib/kernel/bio.js';
 import { Mm, pgmapOf } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';
+import { fc } from '../helpers/random.js';
 
 const limits: QueueLimits = {
   logicalBlockSize: 512,

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { EFAULT, EINVAL, EIO, EREMOTEIO } from '../../lib/errno.js';
 import {
@@ -20,6 +19,7 @@ import { iovIterBvec, iovIterIovec, iovIterUbuf, READ, WRITE } from '../../lib/k
 import { Mm, registerVma } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';
+import { fc } from '../helpers/random.js';
 
 const nvmeLimits: BlkQueueLimits = {
   logicalBlockSize: 512,

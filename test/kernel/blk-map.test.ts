@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { EFAULT, EINVAL, EREMOTEIO } from '../../lib/errno.js';
 import { type Bio, type BlkQueueLimits, bioAlloc, bioPut } from '../../lib/kernel/bio.js';
@@ -14,6 +13,7 @@ import {
 import { Mm } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';
+import { fc } from '../helpers/random.js';
 
 const limits: BlkQueueLimits = {
   logicalBlockSize: 512,

@@ -1,4 +1,3 @@
-import * as fc from 'fast-check';
 import t from 'tap';
 import type { PciDev } from '../../lib/backend/topology.js';
 import { EINVAL, EREMOTEIO } from '../../lib/errno.js';
@@ -14,6 +13,7 @@ import {
   sgSetPage,
 } from '../../lib/kernel/scatterlist.js';
 import { provide, switchMachine, testDevice, ZEN } from '../helpers/pci-fixture.js';
+import { fc } from '../helpers/random.js';
 
 type Segment = readonly [phys: number, length: number, pgmap?: DevPagemap];
 

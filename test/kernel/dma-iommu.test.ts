@@ -1,4 +1,3 @@
-import * as fc from 'fast-check';
 import t from 'tap';
 import { EINVAL, ENOMEM, EREMOTEIO } from '../../lib/errno.js';
 import { iommuSetupDmaOps, iovasInUse } from '../../lib/kernel/dma-iommu.js';
@@ -15,6 +14,7 @@ import {
   sgSetPage,
 } from '../../lib/kernel/scatterlist.js';
 import { provide, switchMachine, TestIommu, testDevice, ZEN } from '../helpers/pci-fixture.js';
+import { fc } from '../helpers/random.js';
 
 type Segment = readonly [phys: number, length: number, pgmap?: DevPagemap];
 

@@ -1,6 +1,6 @@
-import * as fc from 'fast-check';
 import t from 'tap';
 import { GenPool } from '../../lib/kernel/genalloc.js';
+import { fc } from '../helpers/random.js';
 
 t.test('takes whole pages, first fit, and gives them back', async (t) => {
   const pool = new GenPool();

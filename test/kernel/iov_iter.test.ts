@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { EFAULT, EREMOTEIO } from '../../lib/errno.js';
 import { FOLL_LONGTERM, FOLL_PCI_P2PDMA, newPageRange, unpinUserPages } from '../../lib/kernel/gup.js';
@@ -24,6 +23,7 @@ import {
 import { Mm } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';
+import { fc } from '../helpers/random.js';
 
 function machine() {
   const memory = new FakeHostMemory();

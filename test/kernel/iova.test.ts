@@ -1,7 +1,7 @@
-import * as fc from 'fast-check';
 import t from 'tap';
 import { PAGE_SIZE } from '../../lib/backend/hardware.js';
 import { IovaDomain } from '../../lib/kernel/iova.js';
+import { fc } from '../helpers/random.js';
 
 t.test('addresses are page-aligned, never 0, and lie below 4 GiB while there is room', async (t) => {
   const domain = new IovaDomain();

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { EINVAL, ENOMEM } from '../../lib/errno.js';
 import {
@@ -17,6 +16,7 @@ import {
 } from '../../lib/kernel/memremap.js';
 import { fakeCmb, fakePgmap } from '../helpers/fake-cmb.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';
+import { fc } from '../helpers/random.js';
 
 const MiB = 1024 * 1024;
 const newMm = () => new Mm(new FakeHostMemory());

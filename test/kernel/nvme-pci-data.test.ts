@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { EmulatedHostMemory } from '../../lib/backend/emulator/host-memory.js';
 import { PAGE_SIZE } from '../../lib/backend/hardware.js';
@@ -15,6 +14,7 @@ import { type Device, dmaDefaultParms } from '../../lib/kernel/dma-mapping.js';
 import { NvmeCommand } from '../../lib/kernel/nvme-command.js';
 import { blkRqMapSg, NvmeDataMapper, NvmeIod } from '../../lib/kernel/nvme-pci-data.js';
 import { SgTable, sgNext } from '../../lib/kernel/scatterlist.js';
+import { fc } from '../helpers/random.js';
 
 const queue = {
   limits: {

@@ -1,4 +1,3 @@
-import * as fc from 'fast-check';
 import t from 'tap';
 import type { Cpu } from '../../lib/backend/topology.js';
 import {
@@ -14,6 +13,7 @@ import {
   pciBridgeHasAcsRedir,
 } from '../../lib/kernel/pci-p2pdma.js';
 import { INTEL, switchMachine, TestMachine, ZEN } from '../helpers/pci-fixture.js';
+import { fc } from '../helpers/random.js';
 
 /** Each drive below a root port of its own. */
 function rootPorts(

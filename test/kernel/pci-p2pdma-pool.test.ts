@@ -1,4 +1,3 @@
-import * as fc from 'fast-check';
 import t from 'tap';
 import type { PciDev } from '../../lib/backend/topology.js';
 import { EFAULT, EINVAL, ENODEV, ENOMEM } from '../../lib/errno.js';
@@ -21,6 +20,7 @@ import {
 } from '../../lib/kernel/pci-p2pdma.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';
 import { INTEL, MiB, memoryBar, provide, switchMachine, TestBar } from '../helpers/pci-fixture.js';
+import { fc } from '../helpers/random.js';
 
 function mmap(mm: Mm, pdev: PciDev, length: number, offset = 0): P2pmemMapping {
   const mapping = pciMmapP2pmem(mm, pdev, { length, offset, shared: true });

@@ -1,4 +1,3 @@
-import * as fc from 'fast-check';
 import t from 'tap';
 import { EINVAL } from '../../lib/errno.js';
 import {
@@ -19,6 +18,7 @@ import {
   sgSetPage,
 } from '../../lib/kernel/scatterlist.js';
 import { fakePgmap } from '../helpers/fake-cmb.js';
+import { fc } from '../helpers/random.js';
 
 function entries(table: SgTable) {
   const all = [];

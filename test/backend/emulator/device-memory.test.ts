@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { DeviceMemory } from '../../../lib/backend/emulator/device-memory.js';
+import { fc } from '../../helpers/random.js';
 
 const KiB = 1024;
 

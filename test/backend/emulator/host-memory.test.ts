@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { EmulatedHostMemory } from '../../../lib/backend/emulator/host-memory.js';
+import { fc } from '../../helpers/random.js';
 
 t.test('allocated pages are zeroed, page-aligned and reachable until they are freed', async (t) => {
   const memory = new EmulatedHostMemory();

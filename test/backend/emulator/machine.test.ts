@@ -1,5 +1,4 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import fc from 'fast-check';
 import t from 'tap';
 import {
   MACHINE_TEXT_LIMIT,
@@ -10,6 +9,7 @@ import {
 } from '../../../lib/backend/emulator/machine.js';
 import { PRESET_NAMES, presetDescription, presets } from '../../../lib/backend/emulator/presets.js';
 import { P2pdmaError } from '../../../lib/errors.js';
+import { fc } from '../../helpers/random.js';
 
 type Fn = MachineInput['functions'][number];
 

@@ -1,6 +1,5 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import fc from 'fast-check';
 import t from 'tap';
 import {
   FileStore,
@@ -10,6 +9,7 @@ import {
   type StoreIo,
 } from '../../../lib/backend/emulator/namespace-store.js';
 import * as nvme from '../../../lib/backend/nvme.js';
+import { fc } from '../../helpers/random.js';
 import { Driver, MIB, pattern, rw, twoDrives } from './nvme-harness.js';
 
 const { nvmeCmdRead, nvmeCmdWrite } = nvme;

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { MemoryStore } from '../../../lib/backend/emulator/namespace-store.js';
 import * as nvme from '../../../lib/backend/nvme.js';
+import { fc } from '../../helpers/random.js';
 import { type Command, type Driver, MIB, pattern, put64, putSgl, rw, twoDrives } from './nvme-harness.js';
 
 const { nvmeCmdRead, nvmeCmdWrite } = nvme;

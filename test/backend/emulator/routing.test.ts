@@ -1,9 +1,9 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { buildFabric, type DmaWindow, PciFault } from '../../../lib/backend/emulator/fabric.js';
 import { type MachineInput, parseMachine } from '../../../lib/backend/emulator/machine.js';
 import type { PciBar, PciDev } from '../../../lib/backend/topology.js';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
+import { fc } from '../../helpers/random.js';
 
 /*
  * Random machines against a router that was written differently: it knows no tables, no climbing, no

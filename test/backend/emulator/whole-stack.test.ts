@@ -2,12 +2,13 @@
  * Random transfers through the whole emulated stack against a model: plain byte arrays for the drives, and the rules
  * of P2PDMA for what may succeed.
  */
-import fc from 'fast-check';
+
 import t from 'tap';
 import { openEmulator } from '../../../lib/backend/emulator/boot.js';
 import { type PresetName, presets } from '../../../lib/backend/emulator/presets.js';
 import { EIO, EREMOTEIO } from '../../../lib/errno.js';
 import { io, pattern, sameBytes } from '../../helpers/emulated-io.js';
+import { fc } from '../../helpers/random.js';
 
 const PAGE = 4096;
 const SPAN = 256 * 1024;

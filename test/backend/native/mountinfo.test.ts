@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { findMount, parseMountinfo } from '../../../lib/backend/native/mountinfo.js';
+import { fc } from '../../helpers/random.js';
 
 t.test('a line of mountinfo, with and without tags', async (t) => {
   const [tagged, plain] = parseMountinfo(

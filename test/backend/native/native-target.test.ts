@@ -9,7 +9,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import t from 'tap';
 import type { BlockTarget } from '../../../lib/backend/backend.js';
 import { loadAddon, nativeCounters } from '../../../lib/backend/native/addon.js';
@@ -30,6 +29,7 @@ import {
   skipNative,
   transfer,
 } from '../../helpers/native.js';
+import { fc } from '../../helpers/random.js';
 
 const engines = ['uring', 'threads'] as const;
 const KiB = 1024;

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { parsePciConfig } from '../../../lib/backend/native/pci-config.js';
 import { configSpace, type TreeFunction } from '../../fixtures/sysfs-tree.js';
+import { fc } from '../../helpers/random.js';
 
 const port: TreeFunction = {
   bdf: '0000:00:01.0',

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import t from 'tap';
 import { foresee } from '../../../lib/backend/native/foresee.js';
 import { snapshotMachine } from '../../../lib/backend/native/snapshot.js';
@@ -10,6 +9,7 @@ import { SysfsTree } from '../../../lib/backend/native/sysfs-attribute.js';
 import { underlying } from '../../../lib/backend/native/underlying.js';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
+import { fc } from '../../helpers/random.js';
 
 /** Everything a reader can be asked. */
 function askEverything(sysfs: Sysfs): void {
