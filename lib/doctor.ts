@@ -3,6 +3,7 @@
  * them is the command's. Works on this machine, on a captured tree of another (on any OS), on an emulated one.
  */
 import { resolve } from 'node:path';
+import type { Origin } from './backend/backend.js';
 import {
   checkDrives,
   checkFabrics,
@@ -10,7 +11,7 @@ import {
   checkMultipath,
   checkPermissions,
 } from './doctor/drive-checks.js';
-import { gatherFacts, type MachineFacts, type Whose } from './doctor/facts.js';
+import { gatherFacts, HERE, type MachineFacts, type Whose } from './doctor/facts.js';
 import { type Finding, finding, type Unchecked } from './doctor/finding.js';
 import {
   checkAddon,
@@ -30,9 +31,11 @@ export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/fi
 export type DoctorVerdict = 'works' | 'limited' | 'impossible';
 
 /** What `diagnose()` found: one finding per line of `p2pdma doctor`. */
-export interface Diagnosis {
+export interface Diagnosis extends Origin {
+  /** As of a System. */
+  readonly notice: string | null;
   /** What was looked at, in words. */
-  readonly machine: string;
+  readonly what: string;
   /** In the order of the screen. */
   readonly findings: readonly Finding[];
   /** What cannot be looked at in a machine of this kind. */
@@ -71,12 +74,12 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
     );
   }
   if (machine === undefined && process.platform !== 'linux' && resolve(root) === resolve('/')) {
-    return conclude('this machine', [elsewhere()], []);
+    return conclude({ ...HERE, what: 'this machine' }, [elsewhere()], []);
   }
   const whose: Whose = machine === undefined ? { root } : { machine };
   const facts = await gatherFacts(whose);
   try {
-    return conclude(facts.what, examine(facts), unchecked(facts));
+    return conclude(facts, examine(facts), unchecked(facts));
   } finally {
     await facts.close();
   }
@@ -129,11 +132,17 @@ function unchecked({ kind }: MachineFacts): Unchecked[] {
   }
 }
 
-function conclude(machine: string, findings: Finding[], rest: Unchecked[]): Diagnosis {
+type Subject = Pick<Diagnosis, 'backend' | 'notice' | 'what'> & { readonly name: string | null };
+
+function conclude(
+  { backend, name, notice, what }: Subject,
+  findings: Finding[],
+  rest: Unchecked[],
+): Diagnosis {
   const verdict: DoctorVerdict = findings.some(({ level }) => level === 'problem')
     ? 'impossible'
     : findings.some(({ level }) => level === 'warning')
       ? 'limited'
       : 'works';
-  return { machine, findings, unchecked: rest, verdict };
+  return { backend, machine: name, notice, what, findings, unchecked: rest, verdict };
 }

@@ -284,7 +284,8 @@ export const ERROR_CODES = {
   },
   ERR_BACKEND_UNAVAILABLE: {
     cause: 'The backend cannot work here.',
-    remedy: 'Use another backend, or mend what the message names.',
+    remedy:
+      'Mend what the message names. To try it without, name an emulated machine: nothing emulated takes its place unasked.',
   },
   ERR_SHORT_TRANSFER: {
     cause: 'The device moved fewer bytes than asked and would not go on; it may have been removed.',

@@ -125,6 +125,13 @@ export class System {
   get machine(): string | null {
     return this.#context.backend.machine;
   }
+  /**
+   * What every text about an emulated machine should begin with, as the command’s do: that it is one, and how long its
+   * drives last. A real one: null.
+   */
+  get notice(): string | null {
+    return this.#context.backend.notice;
+  }
   /** PCI functions, bridges above them, host bridges, CPU. */
   get topology(): Topology {
     return this.#context.backend.topology;

@@ -103,7 +103,7 @@ t.test('--svg: the picture', async (t) => {
 t.test('--svg: names from outside are escaped, and what is not possible is said', async (t) => {
   const host = { bytesPerSecond: 1e9, cpuSecondsPerGiB: 0.1, userCpuSecondsPerGiB: 0.05, samples: [] };
   const row = { what: 'read <b>&\u001b[31m', chunk: 4096, p2p: null, host, ratio: null, faster: null };
-  const svg = benchSvg([row], 'title');
+  const svg = benchSvg([row], 'title', null);
   t.match(svg, 'read &lt;b&gt;&amp;\\x1b[31m');
   t.match(svg, 'peer to peer: not possible here');
 });

@@ -221,6 +221,8 @@ t.test('what lies on the same bytes overlaps, by whatever name', async (t) => {
   );
   const drive = machine.functions.find((one: { nvme?: unknown }) => one.nvme);
   Object.assign(drive.nvme.namespaces[0], { store: 'file', file: file('behind.img') });
+  // It is made by the first write, and there is none here.
+  writeFileSync(file('behind.img'), Buffer.alloc(MIB, 'behind'));
   const system = await openSystem({ machine });
   const behind = readFileSync(file('behind.img'));
   const refused = async (from: string, to: string | string[], options = {}) => {
@@ -269,7 +271,7 @@ t.test('a destination that holds something: refused, unless --force or yes on a 
   t.equal(refused.status, 1);
   t.match(
     refused.stderr,
-    /^error ERR_HOLDS_DATA: .*precious holds ext4 'my photos\\x1b\[2J' \(filesystem\)\n.*--force.*\n$/,
+    /^emulated machine .*\nerror ERR_HOLDS_DATA: .*precious holds ext4 'my photos\\x1b\[2J' \(filesystem\)\n.*--force.*\n$/,
   );
   const json = copy(...args, '--json');
   t.equal(json.status, 1);
@@ -443,8 +445,44 @@ t.test('less than asked, or not peer to peer: not 0', async (t) => {
   writeFileSync(file('not-a-journal'), 'hello\n');
   const run = copy(file('source'), file('out'), '--machine', 'switch', '--resume', file('not-a-journal'));
   t.equal(run.status, 1);
-  t.match(run.stderr, /^error ERR_JOURNAL_DAMAGED: .*it is not a journal of p2pdma\n\S.*\n$/);
+  t.match(
+    run.stderr,
+    /^emulated machine .*\nerror ERR_JOURNAL_DAMAGED: .*it is not a journal of p2pdma\n\S.*\n$/,
+  );
   t.equal(readFileSync(file('not-a-journal'), 'utf8'), 'hello\n');
+});
+
+interface Kept {
+  functions: { nvme?: { namespaces: object[] } | null }[];
+}
+
+/** A machine whose nth drive is kept in a file. */
+function keepInFile(machine: Kept, n: number, path: string): Kept {
+  const drives = machine.functions.flatMap(({ nvme }) => nvme ?? []);
+  Object.assign(drives[n]!.namespaces[0]!, { store: 'file', file: path });
+  return machine;
+}
+
+t.test('--resume towards a drive that ends with the process is refused before anything starts', async (t) => {
+  const journal = file('mortal-journal');
+  const words = [file('source'), 'nvme1n1', '--machine', 'switch', '--resume', journal];
+  const { status, stdout, stderr } = await copy(...words);
+  t.equal(status, 2);
+  t.equal(stdout, '');
+  t.match(
+    stderr,
+    /^emulated machine 'switch': .*\nerror ERR_INVALID_ARG_VALUE: option --resume: 'nvme1n1' .* ends with this process.*\n.*"store": "file".*\n$/,
+  );
+  t.equal((await copy(...words, '--dry-run')).status, 2, 'a dry run too');
+  const system = await openSystem({ machine: 'switch' });
+  for (const to of [['/dev/nvme1n1'], [file('first'), 'nvme1n1']]) {
+    await t.rejects(system.pipeline(file('source'), to, { journal }), { code: 'ERR_INVALID_ARG_VALUE' });
+    await t.rejects(planCopy(file('source'), to, { journal, system }), { code: 'ERR_INVALID_ARG_VALUE' });
+  }
+  t.match(system.metrics(), { bytes: { read: 0, write: 0 } });
+  await system.close();
+  t.notOk(existsSync(journal));
+  t.notOk(existsSync(file('first')));
 });
 
 t.test('a copy that fails on the way keeps its journal, and says so', async (t) => {
@@ -452,17 +490,25 @@ t.test('a copy that fails on the way keeps its journal, and says so', async (t) 
     readFileSync(new URL('../../test/fixtures/machine-two-drives.json', import.meta.url), 'utf8'),
   );
   machine.faults = [{ kind: 'media-error', namespace: 'nvme1n1', lba: 5000, op: 'write' }];
+  // A journal is refused for what ends with the process.
+  keepInFile(machine, 1, file('worn.img'));
   writeFileSync(file('worn.json'), JSON.stringify(machine));
   const args = ['nvme0n1', 'nvme1n1', '--machine', file('worn.json'), '--resume', file('worn-journal')];
   const { status, stdout, stderr } = copy(...args);
   t.equal(status, 1);
   t.equal(stdout, '');
-  t.match(stderr, /^what was copied is in .*worn-journal: the same command goes on\nerror E\w+: .*\n\S.*\n$/);
+  t.match(
+    stderr,
+    /^emulated machine '.*': .*\nwhat was copied is in .*worn-journal: the same command goes on\nerror E\w+: .*\n\S.*\n$/,
+  );
   t.match(readFileSync(file('worn-journal'), 'utf8'), /\{"done":1048576\}/);
 });
 
 t.test('bandwidth: kept within 25 %, alone, with a journal, and shared', async (t) => {
-  const system = await openSystem({ machine: 'four-drives' });
+  const first = await openSystem({ machine: 'four-drives' });
+  const machine = keepInFile(first.snapshot() as never, 2, file('paced.img'));
+  await first.close();
+  const system = await openSystem({ machine });
   const rate = 4 * MIB;
   const end = 8 * MIB - 1;
   const timed = async (what: string, run: () => Promise<unknown>) => {

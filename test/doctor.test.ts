@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { checkPermissions, udevCommands } from '../lib/doctor/drive-checks.js';
-import type { LiveFacts, MachineFacts } from '../lib/doctor/facts.js';
+import { HERE, type LiveFacts, type MachineFacts } from '../lib/doctor/facts.js';
 import { checkAddon, checkIoUring, checkKernel, checkLockedMemory } from '../lib/doctor/host-checks.js';
 import { type Diagnosis, diagnose, type FindingCheck, openSystem } from '../lib/index.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from './fixtures/sysfs-tree.js';
@@ -312,8 +312,11 @@ t.test('no tree, no machine', async (t) => {
 });
 
 t.test('this machine', { skip: process.platform !== 'linux' && 'not Linux' }, async (t) => {
-  const { machine, verdict, findings, unchecked } = await diagnose();
-  t.equal(machine, 'this machine');
+  const { backend, machine, notice, what, verdict, findings, unchecked } = await diagnose();
+  t.same(
+    { backend, machine, notice, what },
+    { backend: 'native', machine: null, notice: null, what: 'this machine' },
+  );
   t.match(verdict, /^(works|limited|impossible)$/);
   t.same(unchecked, []);
   t.ok(findings.length > 4);
@@ -337,6 +340,7 @@ async function live(
 ): Promise<MachineFacts> {
   const system = await openSystem({ root: root(t), inspect: true });
   return {
+    ...HERE,
     kind: 'live',
     what: 'this machine',
     machine: system.context.backend,

@@ -13,6 +13,8 @@ import { MACHINE_PRESETS } from '../lib/index.js';
 import { look, parseError } from './helpers/look-at-svg.js';
 import { bigServer, NASTY, nastyNames, presetPicture } from './helpers/topo-pictures.js';
 
+const NOTICE = "emulated machine 'switch': its drives end with this process";
+
 const executablePath = [
   process.env.CHROMIUM,
   '/usr/bin/chromium',
@@ -113,9 +115,11 @@ t.test('in a browser', { skip, timeout: 110_000 }, async (t) => {
   });
   t.test('bench', async (t) => {
     for (const [what, rows] of Object.entries(benches())) {
-      await t.test(what, async (t) => check(t, page, benchSvg(rows, `p2pdma bench, ${what}, depth 8`), 7));
+      await t.test(what, async (t) =>
+        check(t, page, benchSvg(rows, `p2pdma bench, ${what}, depth 8`, NOTICE), 7),
+      );
     }
-    const svg = benchSvg(benches()['names as nobody gives them']!, '<b>&"\u001b[2J'.repeat(20));
+    const svg = benchSvg(benches()['names as nobody gives them']!, '<b>&"\u001b[2J'.repeat(20), null);
     await check(t, page, svg, 7);
     t.same(scripts, [], 'nothing of it is run');
   });
@@ -142,7 +146,7 @@ t.test('in a browser', { skip, timeout: 110_000 }, async (t) => {
     const moved = await faultsOf(good.replace(/(<rect class="box bus" x=")[^"]*/, '$1730'));
     t.not(moved.faults.length, 0, 'boxes');
     t.type(await page.evaluate(parseError, good.replace('</g>', '')), 'string');
-    const plot = benchSvg(benches()['both ways']!, 'bench');
+    const plot = benchSvg(benches()['both ways']!, 'bench', null);
     const axis = Number(/class="axis" x1="([\d.]+)"/.exec(plot)![1]);
     const across = await faultsOf(
       plot.replace(/<text x="\d+"(?=[^>]*>peer to peer<)/, `<text x="${axis - 20}"`),

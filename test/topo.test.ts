@@ -38,6 +38,7 @@ t.test('text: the route is heavy, so it is seen without colour', async (t) => {
   t.equal(
     stdout.split('\n\n')[0],
     `\
+emulated machine 'switch': its drives end with this process
 CPU GenuineIntel, family 6, IOMMU none
 host bridge 0000:00  8086:29c0  not on the allow-list: peer traffic does not pass it
 ├─ 0000:00:00.0  conventional
@@ -177,7 +178,10 @@ t.test('svg: one element that says what it shows, and needs nothing', async (t) 
   t.equal(status, 0);
   t.match(stdout, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" [^>]*role="img" aria-labelledby="/);
   t.match(stdout, /<title id="[^"]+">PCI topology of acs<\/title>/);
-  t.match(stdout, /<desc [^>]*>7 PCI functions, 2 NVMe controllers.*not supported: the kernel refuses it/);
+  t.match(
+    stdout,
+    /<desc [^>]*>emulated machine &#39;acs&#39;: its drives end with this process\. 7 PCI functions, 2 NVMe controllers.*not supported: the kernel refuses it/,
+  );
   t.match(stdout, '@media (prefers-color-scheme: dark)');
   t.notMatch(stdout, /url\(|@import|@font-face|href=|<script|<foreignObject/);
   t.equal(stdout.match(/http/g)?.length, 1, 'the namespace only');

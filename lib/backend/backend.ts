@@ -276,6 +276,8 @@ export interface Foreseen {
   readonly readOnly: boolean;
   /** What a device keeps when it gets another name (a WWN, a UUID); null: it has none, or is a file. */
   readonly identity: string | null;
+  /** What is written there is gone when this process ends: an emulated drive that is not kept in a file. */
+  readonly endsWithProcess: boolean;
 }
 
 /** Where bytes of a target lie, as bytes of what is under it: two targets that share some overlap. */
@@ -314,6 +316,8 @@ export interface Backend {
   readonly name: 'native' | 'emulator';
   /** As of Origin. */
   readonly machine: string | null;
+  /** What every text of an emulated machine begins with: that it is one, and how long its drives last. A real one: null. */
+  readonly notice: string | null;
   /** The kernel's release as uname gives it, `'6.12.117'`; of an emulated machine the one described. Null: not known. */
   readonly release: string | null;
   readonly topology: Topology;

@@ -44,7 +44,8 @@ const STYLE = `
 
 const WAYS: Readonly<Record<Way, string>> = { p2p: 'peer to peer', host: 'host memory' };
 
-export function benchSvg(rows: readonly BenchRow[], heading: string): string {
+/** `notice`: at the top, of an emulated machine. */
+export function benchSvg(rows: readonly BenchRow[], heading: string, notice: string | null): string {
   const title = clip(heading, 2 * MOST_LETTERS);
   const names = rows.map(({ what, chunk }) => [clip(what, MOST_LETTERS), `${bytes(chunk)} chunks`] as const);
   const widest = (texts: readonly string[], bold = false) =>
@@ -59,7 +60,9 @@ export function benchSvg(rows: readonly BenchRow[], heading: string): string {
   const costs = speeds + GAP + widest(all.map(cost));
   const verdicts = rows.map(({ faster, ratio }) => words(faster, ratio));
   const right = Math.max(costs, ways + widest([...verdicts, notPossible('p2p')], true));
-  const width = Math.ceil(Math.max(right, MARGIN + textWidth(title, TITLE)) + MARGIN);
+  const width = Math.ceil(
+    Math.max(right, MARGIN + textWidth(title, TITLE), MARGIN + textWidth(notice ?? '', FONT)) + MARGIN,
+  );
   const bottom = TOP + rows.length * ROW - 14;
   const height = bottom + MARGIN;
   const at = (bytesPerSecond: number) => left + (bytesPerSecond / end) * PLOT;
@@ -100,7 +103,7 @@ export function benchSvg(rows: readonly BenchRow[], heading: string): string {
 <style>${STYLE}
 </style>
 <rect class="paper" width="${width}" height="${height}"/>
-${text(title, MARGIN, 36, 'title')}
+${notice === null ? '' : `${text(notice, MARGIN, 16, 'dim')}\n`}${text(title, MARGIN, 36, 'title')}
 ${[...grid, ...bars].join('\n')}
 </svg>
 `;

@@ -3,10 +3,11 @@ import type { Command } from 'commander';
 import { ERROR_CODES, type ErrorCode, P2pdmaError, planCopy, type System, type Target } from '../index.js';
 import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } from './bench-run.js';
 import { benchSvg, words } from './bench-svg.js';
-import { bytes, type Colours, colours, json, printable, table } from './format.js';
+import { bytes, type Colours, colours, printable, table } from './format.js';
 import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { atLeastOne, type MachineOptions, openMachine, SIZES, size, withMachine } from './options.js';
+import { ownJson, reminder, tell } from './whose.js';
 
 interface BenchOptions extends MachineOptions {
   provider: string;
@@ -110,7 +111,7 @@ async function bench(system: System, devices: readonly string[], options: BenchO
   for (const { job, provider } of prepared) {
     for (const chunk of options.chunks) {
       if (!options.json && process.stderr.isTTY)
-        process.stderr.write(`${printable(job.what)}, ${bytes(chunk)} …\n`);
+        process.stderr.write(`${reminder()}${printable(job.what)}, ${bytes(chunk)} …\n`);
       rows.push(await compare(job, chunk, provider !== null, options));
     }
   }
@@ -118,13 +119,13 @@ async function bench(system: System, devices: readonly string[], options: BenchO
   const title = `p2pdma bench, ${system.backend === 'native' ? 'native' : 'emulated'}, depth ${options.depth}`;
   if (picture !== null) {
     ftruncateSync(picture);
-    writeFileSync(picture, benchSvg(rows, title));
+    writeFileSync(picture, benchSvg(rows, title, system.notice));
     closeSync(picture);
   }
   const providers = prepared.map(({ job, provider, reason }) => ({ what: job.what, provider, reason }));
   if (options.json) {
-    process.stdout.write(`${json({ backend: system.backend, depth: options.depth, providers, rows })}\n`);
-  } else process.stdout.write(`${report(system, rows, providers, colours(process.stdout))}\n`);
+    tell(ownJson({ depth: options.depth, providers, rows }));
+  } else tell(report(system, rows, providers, colours(process.stdout)));
 }
 
 function prepareRead(

@@ -2,6 +2,7 @@
 import cliProgress from 'cli-progress';
 import type { OnProgress, Progress } from '../index.js';
 import { bytes, json, printable } from './format.js';
+import { ownJson, reminder } from './whose.js';
 
 type Phase = Progress['phase'];
 
@@ -20,17 +21,18 @@ export function copyOutput(options: { json?: boolean; quiet?: boolean }): CopyOu
   if (options.json) {
     return {
       progress: ndjson((line) => write(line)),
-      say: (type, text, facts) => write(json({ type, message: text, ...facts })),
+      say: (type, text, facts) => write(ownJson({ type, message: text, ...facts })),
       end: () => {},
     };
   }
-  if (!process.stderr.isTTY) return { ...still, say: (_type, text) => write(printable(text)) };
+  if (!process.stderr.isTTY)
+    return { ...still, say: (_type, text) => write(`${reminder()}${printable(text)}`) };
   const bar = progressBar();
   return {
     progress: bar.update,
     say: (_type, text) => {
       bar.stop();
-      write(printable(text));
+      write(`${reminder()}${printable(text)}`);
     },
     end: bar.stop,
   };

@@ -13,7 +13,7 @@ import {
 import { copyOutput } from './copy-output.js';
 import { holdings, printPlan } from './copy-plan.js';
 import { drawRoute } from './draw-route.js';
-import { colours, columns, json, printable } from './format.js';
+import { colours, columns, printable } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import {
   count,
@@ -26,6 +26,7 @@ import {
   withMachine,
 } from './options.js';
 import { printReceipt } from './print-receipt.js';
+import { announce, ownJson, reminder, tell } from './whose.js';
 
 interface CopyOptions extends MachineOptions {
   provider: string;
@@ -154,7 +155,8 @@ export function addCopy(program: Command): void {
   )
     .option('--quiet', 'no progress, no receipt; the exit code tells')
     .action(async (source: string, destinations: string[], options: CopyOptions) => {
-      const system = await openMachine(options);
+      const silent = options.json || (options.quiet && !options.dryRun);
+      const system = await openMachine(options, silent ? 'data' : 'text');
       try {
         await careful(system, source, destinations, options);
       } finally {
@@ -214,9 +216,9 @@ async function careful(
     ];
     const shown = { ...plan, needsForce, problems };
     const text = options.json
-      ? json(shown)
+      ? ownJson(shown)
       : printPlan(shown, colours(process.stdout), columns(process.stdout));
-    process.stdout.write(`${text}\n`);
+    tell(text);
     if (problems.length > 0) process.exitCode = 1;
     return;
   }
@@ -249,7 +251,8 @@ function refusalOf(plan: CopyPlan): P2pdmaError {
 /** @throws P2pdmaError ERR_HOLDS_DATA unless somebody says that what is there may be lost */
 async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
   if (!asks(options)) throw refusalOf(plan);
-  if (await yes(`${printable(held(plan))}.\nThis will be destroyed. Copy all the same? [y/N] `)) return;
+  if (await yes(`${reminder()}${printable(held(plan))}.\nThis will be destroyed. Copy all the same? [y/N] `))
+    return;
   throw new P2pdmaError('ERR_HOLDS_DATA', `not copied: ${held(plan)}`, { hint: 'Nothing was written.' });
 }
 
@@ -274,6 +277,8 @@ export async function copy(
 ): Promise<void> {
   const output = copyOutput(options);
   const stop = new AbortController();
+  // Over the progress.
+  if (process.stdout.isTTY) announce();
   const settings = { ...settingsOf(system, options), stop: stop.signal };
   if (output.progress !== null) settings.onProgress = output.progress;
   let signal: 'SIGINT' | 'SIGTERM' | null = null;
@@ -290,13 +295,11 @@ export async function copy(
       output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
     const receipt = await pipeline(source, destinations, settings);
     output.end();
-    if (options.json) process.stdout.write(`${json(receipt)}\n`);
+    if (options.json) tell(ownJson(receipt));
     else if (!options.quiet) {
       const colour = colours(process.stdout);
-      process.stdout.write(`${drawRoute(system, receipt, source, destinations, colour)}\n\n`);
-      process.stdout.write(
-        `${printReceipt(receipt, options.verify ?? false, colour, columns(process.stdout))}\n`,
-      );
+      tell(`${drawRoute(system, receipt, source, destinations, colour)}\n`);
+      tell(printReceipt(receipt, options.verify ?? false, colour, columns(process.stdout)));
     }
     const missing = shortfall(receipt, options, plan);
     if (signal !== null && missing !== null) {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { openSystem } from '../index.js';
 import { copy } from './copy.js';
 import { LOOKS, manual } from './help.js';
+import { speaksFor } from './whose.js';
 
 /** What `npm start` runs. */
 export function addDemo(program: Command): void {
@@ -23,6 +24,7 @@ export function addDemo(program: Command): void {
   });
   command.action(async (file: string | undefined) => {
     const system = await openSystem({ machine: 'switch' });
+    speaksFor(system, 'text');
     try {
       await copy(system, file ?? process.execPath, ['nvme1n1'], {
         backend: 'emulator',

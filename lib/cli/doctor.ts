@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { type Diagnosis, diagnose, type Finding } from '../index.js';
-import { type Colours, colours, columns, json, printable, wrap } from './format.js';
+import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { type MachineOptions, withMachine } from './options.js';
+import { ownJson, speaksFor, tell } from './whose.js';
 
 /** Exit codes. */
 const CODES = { works: 0, limited: 1, impossible: 2 } as const;
@@ -18,11 +19,12 @@ export function addDoctor(program: Command): void {
       ...(root === undefined ? {} : { root }),
       ...(emulated === undefined ? {} : { machine: emulated }),
     });
+    speaksFor(diagnosis, asJson ? 'data' : 'text');
     const exitCode = CODES[diagnosis.verdict];
-    process.stdout.write(
+    tell(
       asJson
-        ? `${json({ ...diagnosis, exitCode })}\n`
-        : `${draw(diagnosis, colours(process.stdout), columns(process.stdout)).join('\n')}\n`,
+        ? ownJson({ ...diagnosis, exitCode })
+        : draw(diagnosis, colours(process.stdout), columns(process.stdout)).join('\n'),
     );
     process.exitCode = exitCode;
   });
@@ -72,11 +74,7 @@ const TITLES: Record<Finding['check'], string> = {
   memlock: 'locked memory',
 };
 
-function draw(
-  { machine, findings, unchecked, verdict }: Diagnosis,
-  colour: Colours,
-  width: number,
-): string[] {
+function draw({ what, findings, unchecked, verdict }: Diagnosis, colour: Colours, width: number): string[] {
   const titleWidth = Math.max(...findings.map(({ check }) => TITLES[check].length));
   let before: string | null = null;
   const lines = findings.flatMap((one) => {
@@ -86,7 +84,7 @@ function draw(
   });
   const left = unchecked.map(({ check, why }) => `${TITLES[check]} (${why})`).join(', ');
   return [
-    colour.bold(`p2pdma doctor: ${printable(machine)}`),
+    colour.bold(`p2pdma doctor: ${printable(what)}`),
     '',
     ...lines,
     ...(left === '' ? [] : wrap(`not looked at: ${left}`, width).map(colour.dim)),

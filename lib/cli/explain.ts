@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
-import { type Colours, colours, columns, json, printable, table, visibleLength, wrap } from './format.js';
+import { type Colours, colours, columns, printable, table, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { ownJson, tell } from './whose.js';
 
 export function addExplain(program: Command): void {
   const command = program
@@ -18,7 +19,7 @@ export function addExplain(program: Command): void {
     async (provider: string | undefined, clients: string[], options: MachineOptions) => {
       const system = await inspectMachine(options);
       try {
-        process.stdout.write(`${answer(system, provider, clients, options).join('\n')}\n`);
+        tell(answer(system, provider, clients, options).join('\n'));
       } finally {
         await system.close();
       }
@@ -58,11 +59,11 @@ function answer(
   const view: View = { system, colour: colours(process.stdout), width: columns(process.stdout) };
   if (provider === undefined) {
     const all = system.explainAll();
-    return options.json ? [json({ providers: all })] : matrix(view, all);
+    return options.json ? [ownJson({ providers: all })] : matrix(view, all);
   }
   const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
   const explanation = system.explain(provider, clients.length > 0 ? clients : drives);
-  return options.json ? [json(explanation)] : describe(view, explanation);
+  return options.json ? [ownJson(explanation)] : describe(view, explanation);
 }
 
 interface View {

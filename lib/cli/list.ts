@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { Controller, Place, System } from '../index.js';
-import { bytes, type Colours, colours, columns, json, printable, table, wrap } from './format.js';
+import { bytes, type Colours, colours, columns, printable, table, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { ownJson, tell } from './whose.js';
 
 export function addList(program: Command): void {
   const command = program.command('list').summary('the NVMe controllers, their namespaces and their CMBs');
@@ -24,9 +25,9 @@ export function addList(program: Command): void {
     try {
       const controllers = system.controllers.map((controller) => describe(system, controller));
       const text = options.json
-        ? json({ backend: system.backend, controllers })
+        ? ownJson({ controllers })
         : draw(controllers, colours(process.stdout), columns(process.stdout)).join('\n');
-      process.stdout.write(`${text}\n`);
+      tell(text);
     } finally {
       await system.close();
     }

@@ -8,6 +8,7 @@ import {
   type SystemOptions,
 } from '../index.js';
 import { didYouMean } from '../nearest.js';
+import { type Says, speaksFor } from './whose.js';
 
 /** What every command takes: which machine. */
 export interface MachineOptions {
@@ -111,18 +112,24 @@ export function withMachine(command: Command): Command {
     .option('--json', 'one JSON object on stdout');
 }
 
-export function openMachine(options: MachineOptions): Promise<System> {
-  const wanted: SystemOptions = { backend: options.backend };
-  if (options.machine !== undefined) wanted.machine = options.machine;
-  if (options.root !== undefined) wanted.root = options.root;
-  return openSystem(wanted);
+export function openMachine(options: MachineOptions, says?: Says): Promise<System> {
+  return open(options, { inspect: false }, says);
 }
 
-/** The same for commands that only look: natively they need no addon, and never show an emulated machine in its place. */
-export function inspectMachine(options: MachineOptions): Promise<System> {
-  const { backend, machine, root } = options;
-  const wanted: SystemOptions = { backend, inspect: true };
+/** The same for commands that only look: natively they need no addon. */
+export function inspectMachine(options: MachineOptions, says?: Says): Promise<System> {
+  return open(options, { inspect: true }, says);
+}
+
+async function open(
+  { backend, machine, root, json }: MachineOptions,
+  how: SystemOptions,
+  says: Says = json ? 'data' : 'text',
+): Promise<System> {
+  const wanted: SystemOptions = { ...how, backend };
   if (machine !== undefined) wanted.machine = machine;
   if (root !== undefined) wanted.root = root;
-  return openSystem(wanted);
+  const system = await openSystem(wanted);
+  speaksFor(system, says);
+  return system;
 }

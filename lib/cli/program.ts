@@ -17,10 +17,12 @@ import { jsonAsked } from './report.js';
 import { addSnapshot } from './snapshot.js';
 import { addTopo } from './topo.js';
 import { addTrace } from './trace.js';
+import { nobodySpeaks } from './whose.js';
 
 const WIDEST = 100;
 
 export function buildProgram(): Command {
+  nobodySpeaks();
   const program = new Command('p2pdma')
     .optionsGroup('Output:')
     .version(packageVersion(), '-V, --version', 'print the version')

@@ -4,7 +4,8 @@
  */
 import { CommanderError } from 'commander';
 import { type ErrorCode, P2pdmaError } from '../index.js';
-import { colours, json, printable } from './format.js';
+import { colours, printable } from './format.js';
+import { ownJson, reminder } from './whose.js';
 
 /** 1: it failed while it was done. 2: the words on the line were wrong, and nothing was started. */
 export const FAILED = 1;
@@ -97,7 +98,9 @@ export function report(error: unknown): number {
   if (jsonAsked()) say({ code: 'ERR_INTERNAL', message: message ?? String(error), hint });
   else {
     const lines = (stack ?? String(error)).split('\n').map(printable);
-    process.stderr.write(`${colours(process.stderr).red('error')} ${lines.join('\n')}\n${hint}\n`);
+    process.stderr.write(
+      `${reminder()}${colours(process.stderr).red('error')} ${lines.join('\n')}\n${hint}\n`,
+    );
   }
   return FAILED;
 }
@@ -121,8 +124,8 @@ function misused({ exitCode, message }: CommanderError): number {
 export function say({ code, message, hint }: Said): void {
   process.stderr.write(
     jsonAsked()
-      ? `${json({ type: 'error', code, message, hint })}\n`
-      : `${colours(process.stderr).red('error')} ${code}: ${printable(message)}\n${printable(hint)}\n`,
+      ? `${ownJson({ type: 'error', code, message, hint })}\n`
+      : `${reminder()}${colours(process.stderr).red('error')} ${code}: ${printable(message)}\n${printable(hint)}\n`,
   );
 }
 

@@ -18,7 +18,7 @@ export function addSnapshot(program: Command): void {
       .option('--with-serials', 'keep the drives’ serial numbers (default: they are left out)')
       .option('--name <name>', 'what the machine is called'),
   ).action(async (options: SnapshotOptions) => {
-    const system = await inspectMachine(options);
+    const system = await inspectMachine(options, 'data');
     try {
       const machine = system.snapshot({
         withSerials: options.withSerials ?? false,

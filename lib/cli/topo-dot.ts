@@ -13,10 +13,12 @@ const look: Readonly<Record<RouteKind, { color: string; fill: string; style: str
 
 export function drawDot(model: TopoModel): string {
   const { route } = model;
-  const label =
-    route === null
+  const label = [
+    ...(model.notice === null ? [] : [model.notice]),
+    ...(route === null
       ? [`PCI topology of ${model.name}`]
-      : [`${route.question}: ${routeWords[route.kind]}`, route.reason];
+      : [`${route.question}: ${routeWords[route.kind]}`, route.reason]),
+  ];
   const lines = [
     `digraph ${quoted([model.name])} {`,
     '  rankdir=LR;',

@@ -36,6 +36,8 @@ export interface TopoNode {
 
 export interface TopoModel {
   readonly name: string;
+  /** At the top of every picture of an emulated machine. */
+  readonly notice: string | null;
   /** The CPU; its children are the host bridges. */
   readonly host: TopoNode;
   readonly route: RouteView | null;
@@ -78,6 +80,7 @@ export function modelOf(system: System, options: ModelOptions): TopoModel {
   };
   return {
     name: options.name,
+    notice: system.notice,
     host,
     route: options.route,
     counts: {

@@ -78,8 +78,8 @@ function heading({ name }: TopoModel): string {
 }
 
 /** The picture for who cannot see it. */
-function description({ host, route, counts }: TopoModel): string {
-  const sentences = [summary(counts)];
+function description({ notice, host, route, counts }: TopoModel): string {
+  const sentences = [...(notice === null ? [] : [`${notice}.`]), summary(counts)];
   for (const bridge of host.children) {
     sentences.push(`Host bridge ${bridge.title}: ${bridge.marks.map((mark) => mark.text).join(', ')}.`);
   }
@@ -130,6 +130,7 @@ class Column {
 }
 
 function drawHeader(column: Column, model: TopoModel): void {
+  if (model.notice !== null) column.paragraph(model.notice, PROSE, 'on-acs');
   column.paragraph(heading(model), HEADING, 'ink');
   const { route } = model;
   if (route === null) {

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { hostBridgeVerdict, type System } from '../index.js';
-import { colours, columns, json } from './format.js';
+import { colours, columns } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, oneOf, withMachine } from './options.js';
 import { drawDot } from './topo-dot.js';
@@ -9,6 +9,7 @@ import { modelOf } from './topo-model.js';
 import { bridgeId, findRoute, type RouteView } from './topo-route.js';
 import { drawSvg } from './topo-svg.js';
 import { drawText } from './topo-text.js';
+import { ownJson, tell } from './whose.js';
 
 const FORMATS = ['text', 'svg', 'dot', 'json'] as const;
 
@@ -59,9 +60,10 @@ export function addTopo(program: Command): void {
         oneOf('--format <format>', 'text (the default), svg, dot or json', FORMATS).conflicts('json'),
       ),
   ).action(async (options: TopoOptions) => {
-    const system = await inspectMachine(options);
+    const text = !options.json && options.format === 'text';
+    const system = await inspectMachine(options, text ? 'text' : 'data');
     try {
-      process.stdout.write(`${draw(system, options)}\n`);
+      tell(draw(system, options));
     } finally {
       await system.close();
     }
@@ -71,7 +73,7 @@ export function addTopo(program: Command): void {
 function draw(system: System, options: TopoOptions): string {
   const route = options.route === undefined ? null : findRoute(system, options.route);
   const format = options.json ? 'json' : options.format;
-  if (format === 'json') return json(asJson(system, route));
+  if (format === 'json') return ownJson(asJson(system, route));
   const model = modelOf(system, { name: nameOf(system, options), route, all: options.all ?? false });
   if (format === 'svg') return drawSvg(model);
   if (format === 'dot') return drawDot(model);
@@ -84,9 +86,8 @@ function nameOf(system: System, { machine, root }: TopoOptions): string {
   return system.backend === 'native' ? 'this machine' : 'an emulated machine';
 }
 
-function asJson({ backend, topology }: System, route: RouteView | null): unknown {
+function asJson({ topology }: System, route: RouteView | null): object {
   return {
-    backend,
     cpu: topology.cpu,
     iommu: topology.iommu,
     hostBridges: topology.hostBridges.map((bridge) => {

@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
 import { type PipelineOptions, pipeline, planCopy, type System, type TraceEvent } from '../index.js';
-import { colours, json, printable } from './format.js';
+import { colours, printable } from './format.js';
 import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { cutRequests, drawLadder } from './ladder.js';
 import { atLeastOne, inHelp, type MachineOptions, openMachine, SIZES, size, withMachine } from './options.js';
+import { ownJson, tell } from './whose.js';
 
 interface TraceOptions extends MachineOptions {
   provider: string;
@@ -119,7 +120,7 @@ async function traceCopy(
   }
   const traced = cutRequests(events);
   if (options.json) {
-    process.stdout.write(`${json(traced)}\n`);
+    tell(ownJson(traced));
     return;
   }
   const colour = colours(process.stdout);
@@ -130,5 +131,5 @@ async function traceCopy(
     lines.push(colour.dim(printable(`${route.transport}${by}: ${route.reason}`)));
   }
   for (const request of traced.requests) lines.push('', drawLadder(request, colour));
-  process.stdout.write(`${lines.join('\n')}\n`);
+  tell(lines.join('\n'));
 }

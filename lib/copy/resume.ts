@@ -16,7 +16,7 @@ import type { StreamContext } from '../streams/context.js';
 import { type CopyOptions, checkJournal, copy } from '../streams/copy.js';
 import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
-import type { OpenContext } from '../streams/paths.js';
+import { type OpenContext, toPath } from '../streams/paths.js';
 import { type Receipt, worse } from '../streams/receipt.js';
 import { addPath, zeroPath } from '../streams/transfer.js';
 import { type Onlooker, onlookerOf, verifyRanges } from '../streams/verify.js';
@@ -51,6 +51,7 @@ async function prepare(
   path: string,
 ) {
   await checkJournal(open, source, destinations, path);
+  await checkLasting(open, destinations);
   const kept = await Journal.read(path);
   // Files that the copy was to make may be there by now; once something was marked, they are.
   const flags = options.flags ?? 'w';
@@ -60,6 +61,26 @@ async function prepare(
   if (kept !== null) assertSame(kept, about);
   const resume = kept === null ? null : { journal: path, done: kept.done };
   return { plan: { ...plan, resume }, about, kept, flags: now };
+}
+
+/**
+ * What a journal says of an emulated drive's memory is wrong as soon as this process ends, and that is all a journal is for.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE
+ */
+async function checkLasting(open: OpenContext, destinations: readonly (string | URL)[]): Promise<void> {
+  const { backend } = await open();
+  for (const [i, end] of destinations.entries()) {
+    const path = toPath(end);
+    if (!backend.foresee(path, { write: true, earlier: i }).endsWithProcess) continue;
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `option journal: '${path}' of the emulated machine '${backend.machine}' ends with this process, so there would be nothing to go on with`,
+      {
+        path,
+        hint: `Copy to a file, or keep the namespace in one: "store": "file", "file": "NAME" in the machine's JSON. Without a journal it can be copied as it is.`,
+      },
+    );
+  }
 }
 
 /**

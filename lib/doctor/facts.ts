@@ -28,6 +28,10 @@ export interface LiveFacts {
 export interface MachineFacts {
   readonly kind: 'live' | 'captured' | 'emulated';
   readonly what: string;
+  readonly backend: Backend['name'];
+  /** An emulated machine’s own. */
+  readonly name: string | null;
+  readonly notice: string | null;
   readonly machine: Pick<Backend, 'topology' | 'controllers' | 'locate'>;
   /** Null: emulated, whose kernel is this package. */
   readonly kernel: KernelFacts | null;
@@ -38,6 +42,9 @@ export interface MachineFacts {
   readonly live: LiveFacts | null;
   close(): Promise<LeakReport | undefined>;
 }
+
+/** Not emulated. */
+export const HERE = { backend: 'native', name: null, notice: null } as const;
 
 export interface Whose {
   readonly root?: string;
@@ -57,6 +64,9 @@ async function emulatedFacts(spec: string | object): Promise<MachineFacts> {
   const backend = await openEmulator({ machine: await loadMachine(spec) });
   return {
     kind: 'emulated',
+    backend: backend.name,
+    name: backend.machine,
+    notice: backend.notice,
     what: `the emulated machine '${backend.machine}'`,
     machine: backend,
     kernel: null,
@@ -77,6 +87,7 @@ async function nativeFacts(root: string): Promise<MachineFacts> {
   const { sysfs } = backend;
   const states = sysfs.controllers.map(({ name, state }) => [name, state ?? 'live'] as const);
   return {
+    ...HERE,
     kind: sysfs.live ? 'live' : 'captured',
     what: sysfs.live ? 'this machine' : `the tree captured in '${root}'`,
     machine: backend,

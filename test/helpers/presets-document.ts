@@ -8,7 +8,7 @@ const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
 /** What each is good for. */
 const USE: Record<string, string> = {
-  switch: 'The machine one gets without naming any: the best case, to develop against.',
+  switch: "The best case, to develop against; `backend: 'emulator'` without a machine means this one.",
   'nested-switches':
     'Is the nearest CMB chosen? Distances of 4 and 6 hops, and a third drive that can lend its memory.',
   'multi-function': 'Two functions of one device need no switch between them.',
@@ -66,7 +66,8 @@ Each is a name for \`--machine\` and for \`openSystem({ machine })\`; a JSON fil
 (\`schema/machine.schema.json\`, or \`p2pdma snapshot\` on a real server). The pictures are \`p2pdma topo --format svg\` with the way of
 a copy from the first drive to all others drawn in; below each is the kernel’s verdict for every pair. Rows are whose memory,
 columns who does the DMA: \`own\` inside the drive, \`bus 4\` peer to peer over 4 hops, \`bridge 4\` through the host bridge,
-\`refused\` not by this kernel. This page is made by \`npm run docs\`.
+\`refused\` not by this kernel. Whatever a command says of one begins with a line such as \`emulated machine 'switch': its drives end
+with this process\`. This page is made by \`npm run docs\`.
 `;
 
 /** The matrix, and the notes above it, without the legend and the longer words below. */
@@ -78,7 +79,8 @@ function explainAll(machine: string): string {
   if (status !== 0) throw new Error(stderr);
   const legend = stdout.indexOf('\nrows: whose memory');
   if (legend < 0) throw new Error(`explain prints no matrix: ${stdout}`);
-  return stdout.slice(0, legend).trim();
+  // Its first line is the same for all, and is said above.
+  return stdout.slice(stdout.indexOf('\n') + 1, legend).trim();
 }
 
 async function copyOf(machine: string): Promise<string> {

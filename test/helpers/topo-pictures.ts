@@ -18,7 +18,13 @@ export async function presetPicture(name: string): Promise<string> {
 
 /** A System of which only the tree is there. */
 export function systemOf(machine: TestMachine, controllers: readonly object[] = []): System {
-  return { backend: 'native', topology: machine, controllers } as unknown as System;
+  return {
+    backend: 'native',
+    machine: null,
+    notice: null,
+    topology: machine,
+    controllers,
+  } as unknown as System;
 }
 
 export function controllerOf(pdev: PciDev, name: string, namespaces: readonly string[] = [`${name}n1`]) {

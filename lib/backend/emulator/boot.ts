@@ -25,8 +25,9 @@ import type { PciDev } from '../topology.js';
 import { RealClock } from './clock.js';
 import { EmulatorBackend } from './emulator-backend.js';
 import { buildFabric, type Fabric } from './fabric.js';
+import { ImageStore } from './image-store.js';
 import { type Machine, type MachineInput, type NamespaceDescription, parseMachine } from './machine.js';
-import { FileStore, MemoryStore, type NamespaceStore } from './namespace-store.js';
+import { MemoryStore, type NamespaceStore } from './namespace-store.js';
 import { NvmeController } from './nvme-controller.js';
 import { exhaustPool, type RunningMachine, reserve } from './running.js';
 
@@ -89,7 +90,7 @@ function openStore(ns: NamespaceDescription): Promise<NamespaceStore> | Namespac
   const { size, blockSize, metadata: metadataBytes, readOnly, file } = ns;
   const format = { blockSize, metadataBytes, readOnly };
   if (file === null || ns.store === 'memory') return new MemoryStore(size, format);
-  return FileStore.open(file, { kind: 'image', size, ...format, create: !readOnly });
+  return ImageStore.open(file, { size, ...format });
 }
 
 async function bootKernel(

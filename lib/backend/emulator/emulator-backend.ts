@@ -31,9 +31,11 @@ import type { Topology } from '../topology.js';
 import { notCopyable, notEmpty, statOrNull } from '../what-is.js';
 import { EmulatorMemory } from './emulator-memory.js';
 import { EmulatorTarget } from './emulator-target.js';
+import { ImageStore } from './image-store.js';
 import type { Fault, Machine } from './machine.js';
 import { madeUpSerial } from './machine-layout.js';
 import { FileStore } from './namespace-store.js';
+import { noticeOf } from './notice.js';
 import { type Drive, exhaustPool, noP2pReason, type RunningMachine, releaseReserved } from './running.js';
 
 /** /dev/nvme0: the door of the RFC. */
@@ -84,6 +86,10 @@ export class EmulatorBackend implements Backend {
 
   get machine(): string {
     return this.description.name;
+  }
+
+  get notice(): string {
+    return noticeOf(this.description);
   }
 
   /** What it was made from. */
@@ -138,12 +144,17 @@ export class EmulatorBackend implements Backend {
     return isNamespace ? this.#openNamespace(name, options) : this.#openFile(nameOrPath, options);
   }
 
-  #openNamespace(name: string, options: OpenOptions): EmulatorTarget {
+  async #openNamespace(name: string, options: OpenOptions): Promise<EmulatorTarget> {
     const path = `/dev/${name}`;
-    for (const { driver } of this.#present()) {
+    for (const { driver, hardware } of this.#present()) {
       const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
       if (ns === undefined || this.#files.has(ns)) continue;
       const write = options.write ?? false;
+      const medium = hardware.namespaces.get(ns.nsid);
+      if (write && !ns.readOnly && medium instanceof ImageStore) {
+        await medium.assertWritable();
+        this.#assertOpen();
+      }
       const writers = this.#writers.get(name) ?? 0;
       if (write && ns.readOnly) throw errnoError(EROFS, 'open', path);
       if (write && writers > 0 && options.force !== true) {
@@ -189,7 +200,7 @@ export class EmulatorBackend implements Backend {
       noP2pReason: noP2pReason(driver, this.description),
       unproven: null,
     });
-    for (const { driver } of this.#present()) {
+    for (const { driver, hardware } of this.#present()) {
       const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
       if (ns === undefined || this.#files.has(ns)) continue;
       return {
@@ -197,10 +208,17 @@ export class EmulatorBackend implements Backend {
         inUse: (this.#writers.get(name) ?? 0) > 0 ? 'it is open for writing already' : null,
         readOnly: ns.readOnly,
         identity: `${name} of the emulated machine '${this.machine}'`,
+        endsWithProcess: this.#fileBehind(hardware.pdev.bdf, ns.nsid) === null,
       };
     }
     const { driver } = this.#driveAt(write ? 1 + this.#nextDrive + earlier : 0);
-    return { ...facts(driver), inUse: null, readOnly: false, identity: null };
+    return { ...facts(driver), inUse: null, readOnly: false, identity: null, endsWithProcess: false };
+  }
+
+  /** The file that a namespace is kept in. */
+  #fileBehind(bdf: string, nsid: number): string | null {
+    const { nvme } = this.description.functions.find((fn) => fn.bdf === bdf) ?? {};
+    return nvme?.namespaces.find((ns) => ns.nsid === nsid)?.file ?? null;
   }
 
   underlying(nameOrPath: string): UnderlyingRange[] {
@@ -210,8 +228,7 @@ export class EmulatorBackend implements Backend {
       if (ns === undefined || this.#files.has(ns)) continue;
       const on = `namespace ${name} of machine ${this.#number}`;
       const itself = { on, name: `/dev/${name}`, start: 0, length: ns.capacity, exact: true };
-      const { nvme } = this.description.functions.find(({ bdf }) => bdf === hardware.pdev.bdf) ?? {};
-      const file = nvme?.namespaces.find(({ nsid }) => nsid === ns.nsid)?.file ?? null;
+      const file = this.#fileBehind(hardware.pdev.bdf, ns.nsid);
       return file === null ? [itself] : [itself, { ...fileRange(file), length: ns.capacity }];
     }
     return [fileRange(resolvePath(nameOrPath))];
@@ -357,7 +374,13 @@ export class EmulatorBackend implements Backend {
       }
     };
     const faults = machine.faults.filter(concerns);
-    return structuredClone({ ...machine, name: name ?? machine.name, functions: present, faults }) as Machine;
+    return structuredClone({
+      ...machine,
+      name: name ?? machine.name,
+      description: takenOf(machine),
+      functions: present,
+      faults,
+    }) as Machine;
   }
 
   close(): Promise<LeakReport> {
@@ -429,4 +452,11 @@ function readsByte(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+const TAKEN = 'Taken of the emulated machine';
+
+/** A snapshot's description, in which a machine that never was of metal says so. Once is enough. */
+function takenOf({ name, description }: Machine): string {
+  return description.startsWith(TAKEN) ? description : `${TAKEN} '${name}'. ${description}`.trimEnd();
 }

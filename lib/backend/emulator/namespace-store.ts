@@ -3,6 +3,7 @@
  * command's data pointer resolved to (host memory, a CMB); there is no buffer in between.
  *
  *     MemoryStore   sparse: 1 MiB extents, made at the first write; what was never written reads as zeros
+ *     ImageStore    a raw image that is only made, or changed, at the first write (image-store.ts)
  *     FileStore     a raw image (fixed size), or an ordinary file as "a file on the drive" (exact length, grows)
  *
  * Every operation returns an NVMe status at once, or STORE_PENDING and calls `io.stored(status)` later, never
@@ -416,7 +417,7 @@ function advance(parts: Uint8Array[], n: number): Uint8Array[] {
 }
 
 /** The drive's answer when the host's filesystem refuses. */
-function statusOf(error: NodeJS.ErrnoException, op: 'read' | 'write'): number {
+export function statusOf(error: NodeJS.ErrnoException, op: 'read' | 'write'): number {
   switch (error.code) {
     case 'ENOSPC':
     case 'EDQUOT':
@@ -433,7 +434,7 @@ function statusOf(error: NodeJS.ErrnoException, op: 'read' | 'write'): number {
   }
 }
 
-function hostError(
+export function hostError(
   error: { code?: string | undefined; message?: string },
   syscall: string,
   path: string,

@@ -13,6 +13,7 @@ const UNKNOWN: Foreseen = {
   inUse: null,
   readOnly: false,
   identity: null,
+  endsWithProcess: false,
 };
 
 export function foresee(sysfs: Sysfs, nameOrPath: string): Foreseen {
@@ -20,7 +21,7 @@ export function foresee(sysfs: Sysfs, nameOrPath: string): Foreseen {
   if (info === null) return UNKNOWN;
   const { client, noP2pReason, unproven, readOnly, kind, name, inUse } = info;
   const identity = kind === 'file' || name === null ? null : deviceIdentity(sysfs.devices, name);
-  return { client, noP2pReason, unproven, inUse: inUse.words, readOnly, identity };
+  return { client, noP2pReason, unproven, inUse: inUse.words, readOnly, identity, endsWithProcess: false };
 }
 
 /** Where a device says who it is; the first there is. */

@@ -81,6 +81,7 @@ const forgotten = new FinalizationRegistry<NativeEngine>((engine) => engine.rele
 export class NativeBackend implements Backend {
   readonly name = 'native';
   readonly machine = null;
+  readonly notice = null;
   readonly release: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
@@ -239,6 +240,7 @@ function locate(sysfs: Sysfs, nameOrPath: string): Place | null {
 export class CapturedBackend implements Backend {
   readonly name = 'native';
   readonly machine = null;
+  readonly notice = null;
   readonly release: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
