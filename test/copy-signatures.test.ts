@@ -1,9 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { findSignatures, LOOK } from '../lib/copy/signatures.js';
+import { askBlkid } from '../lib/copy/blkid.js';
+import { SIGNATURES, SPOT } from '../lib/copy/signature-table.js';
+import { findSignatures, LOOK, spotsOf } from '../lib/copy/signatures.js';
 import { openSystem, planCopy, type Signature } from '../lib/index.js';
 import { bytesOf } from './helpers/copies.js';
 
@@ -12,7 +14,8 @@ const folder = mkdtempSync(join(tmpdir(), 'p2pdma-signatures-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 
 function ends(disk: Buffer) {
-  return { size: disk.length, head: disk.subarray(0, LOOK), tail: disk.subarray(-LOOK) };
+  const spots = new Map(spotsOf(disk.length).map((at) => [at, disk.subarray(at, at + SPOT)]));
+  return { size: disk.length, head: disk.subarray(0, LOOK), tail: disk.subarray(-LOOK), spots };
 }
 
 /** What a disk of `size` bytes holds that has these bytes at these offsets; negative ones count from the end. */
@@ -98,9 +101,12 @@ t.test('each by its magic, and nothing else by it', async (t) => {
 t.test('more than one, and what only looks like one', async (t) => {
   t.same(names(found(4 * MIB, mbr(0xee), [512, 'EFI PART'], ext(4, 0x42, 3))), ['GPT', 'ext4']);
   t.same(found(4 * MIB), [], 'zeros');
-  t.same(found(4 * MIB, [510, hex('55aa')]), [], 'a boot sector without partitions');
   t.same(found(4 * MIB, mbr(0x83, 0x41)), [], 'text where an MBR has its boot flag');
-  t.same(found(4 * MIB, [0x438, hex('53ef')]), [], 'the magic of ext without inodes');
+  t.same(
+    found(4 * MIB, [0x418, hex('07')], [0x438, hex('53ef')]),
+    [],
+    'the magic of ext with blocks too large',
+  );
   t.same(found(4 * MIB, [512, 'LABELONE']), [], 'LABELONE without LVM2');
   t.same(findSignatures(ends(bytesOf(4 * MIB))), [], 'random bytes');
   for (const size of [1, 511, 512, 1000, 4096, 70_000]) t.same(found(size), [], `${size} bytes`);
@@ -147,4 +153,185 @@ t.test('what the real tools make', async (t) => {
     const words = holds.map(({ name, label }) => (label === null ? name : `${name} '${label}'`));
     t.ok(words.includes(expected), `${expected}: ${words.join(', ')}`);
   }
+});
+
+/** A BIOS parameter block of FAT, whose type field says `type`. */
+function fat(type: Buffer, fat32 = false): [number, Buffer] {
+  const sector = Buffer.alloc(512);
+  sector.set([0xeb, 0x3c, 0x90]);
+  sector.writeUInt16LE(512, 11);
+  sector[13] = 4;
+  sector.writeUInt16LE(1, 14);
+  sector[16] = 2;
+  sector.writeUInt16LE(fat32 ? 0 : 512, 17);
+  sector[21] = 0xf8;
+  if (fat32) sector.writeUInt32LE(256, 36);
+  else sector.writeUInt16LE(32, 22);
+  sector.writeUInt32LE(32768, 32);
+  type.copy(sector, fat32 ? 82 : 54);
+  return [0, sector];
+}
+
+function minix(at: number, magic: string, little: boolean): [number, Buffer] {
+  const sb = Buffer.alloc(32);
+  const put = (offset: number, value: number) =>
+    little ? sb.writeUInt16LE(value, offset) : sb.writeUInt16BE(value, offset);
+  if (at === 0x18)
+    for (const [offset, value] of [
+      [little ? 0 : 2, 64],
+      [6, 1],
+      [8, 1],
+      [28, 1024],
+    ])
+      put(offset!, value!);
+  else
+    for (const [offset, value] of [
+      [0, 64],
+      [4, 1],
+      [6, 1],
+      [18, 1],
+    ])
+      put(offset!, value!);
+  hex(magic).copy(sb, at);
+  return [1024, sb];
+}
+
+type Held = [name: string, size: number, ...parts: [number, string | Buffer][]];
+
+/** What libblkid names, and what it names by more than it asks for. Each alone on a disk. */
+const HELD: Held[] = [
+  ['ext journal', 8 * MIB, [0x438, hex('53ef')], [0x460, hex('08')]],
+  ['ext journal', 8 * MIB, [0x438, hex('53ef')], [0x460, hex('08')], [0x418, hex('02')]],
+  ['ext2', 8 * MIB, [0x438, hex('53ef')]],
+  ['XFS log', 8 * MIB, [0, hex('feedbabe0000000100000002')]],
+  ['XFS log', 8 * MIB, [37 * 512, hex('feedbabe0000000100000001')]],
+  ['FAT', 8 * MIB, fat(Buffer.from('FAT16\0\0\0'))],
+  ['FAT', 8 * MIB, fat(Buffer.alloc(8))],
+  ['FAT', 8 * MIB, fat(Buffer.alloc(8), true), [510, hex('55aa')]],
+  ...['54190100', '00011954', '19015419', '19540119'].flatMap((magic) =>
+    [0, 8, 64, 256].map((kib): Held => ['UFS', 8 * MIB, [kib * 1024 + 1372, hex(magic)]]),
+  ),
+  ['HFS', 8 * MIB, [1024, 'BD'], [1044, hex('00000200')]],
+  ['HFS+', 8 * MIB, [1024, hex('48580005')]],
+  ...['7f13', '8f13', '6824', '7824'].map((magic): Held => ['minix', 8 * MIB, minix(0x10, magic, true)]),
+  ...['137f', '138f', '2468', '2478'].map((magic): Held => ['minix', 8 * MIB, minix(0x10, magic, false)]),
+  ['minix 3', 8 * MIB, minix(0x18, '5a4d', true)],
+  ['minix 3', 8 * MIB, minix(0x18, '4d5a', false)],
+  ['UBI', 8 * MIB, [0, 'UBI#']],
+  ['UBIFS', 8 * MIB, [0, hex('31181006')]],
+  ['ReiserFS', 8 * MIB, [0x10034, 'ReIsEr3Fs']],
+  ['ReiserFS', 8 * MIB, [0x2014, 'ReIsErFs']],
+  ['Reiser4', 8 * MIB, [0x10000, 'ReIsEr4']],
+  ['VMFS', 8 * MIB, [2 * MIB, hex('5ef1ab2f')]],
+  ['VMFS volume', 8 * MIB, [MIB, hex('0dd001c0')]],
+  ['GFS', 8 * MIB, [0x10000, hex('01161970')], [0x10018, hex('0000051d')]],
+  ['GFS2', 8 * MIB, [0x10000, hex('01161970')], [0x10018, hex('00000709')]],
+  ['OCFS', 8 * MIB, [0x2000, 'OracleCFS']],
+  ['cramfs', 8 * MIB, [0, hex('453dcd28')]],
+  ['cramfs', 8 * MIB, [0, hex('28cd3d45')]],
+  ['romfs', 8 * MIB, [0, '-rom1fs-']],
+  ['SquashFS', 8 * MIB, [0, 'hsqs']],
+  ['zonefs', 8 * MIB, [0, 'SFOZ']],
+  ['High Sierra', 8 * MIB, [0x8009, 'CDROM']],
+  ['UDF', 8 * MIB, [0x8801, 'NSR03']],
+  ['BFS', 8 * MIB, [0, hex('cefaad1b')]],
+  ['BeFS', 8 * MIB, [0x220, '1SFB']],
+  ['BeFS', 8 * MIB, [0x20, 'BFS1']],
+  ['System V', 8 * MIB, [0x3f8, hex('207e18fd')]],
+  ['System V', 8 * MIB, [9 * 1024 + 0x3f8, hex('fd187e20')]],
+  ['Xenix', 8 * MIB, [0x7f8, hex('002b5544')]],
+  ['HPFS', 8 * MIB, [0x2000, hex('49e895f9')]],
+  ['VxFS', 8 * MIB, [0x400, hex('f5fc01a5')]],
+  ['NetWare', 8 * MIB, [0x1000, 'SPB5']],
+  ['NILFS2', 8 * MIB, [-4096, hex('020000000000343400020000')]],
+  ['Oracle ASM', 8 * MIB, [32, 'ORCLDISK']],
+  ['LVM1 physical volume', 8 * MIB, [0, hex('484d0100')]],
+  ['LVM snapshot', 8 * MIB, [0, 'SnAp']],
+  ['VDO', 8 * MIB, [0, 'dmvdo001']],
+  ['DRBD', 8 * MIB, [-4096 + 60, hex('8374026b')]],
+  ['DDF RAID', 8 * MIB, [-512, hex('de11de11')]],
+  ['DDF RAID', 8 * MIB, [-257 * 512, hex('de11de11')]],
+  ['Intel Matrix RAID', 8 * MIB, [-1024, 'Intel Raid ISM Cfg Sig. ']],
+  ['LSI MegaRAID', 8 * MIB, [-512, '$XIDE$']],
+  ['Silicon Image RAID', 8 * MIB, [-512 + 0x60, hex('0000002f')]],
+  ['NVIDIA RAID', 8 * MIB, [-1024, 'NVIDIA  ']],
+  ...[63, 3087].map((n): Held => ['Promise RAID', 16 * MIB, [-n * 512, 'Promise Technology, Inc.']]),
+  ['HighPoint RAID', 8 * MIB, [-11 * 512, hex('f316785a')]],
+  ['HighPoint RAID', 8 * MIB, [9 * 512 + 32, hex('f016785a')]],
+  ['Adaptec RAID', 8 * MIB, [-512, hex('37fc4d1e')]],
+  ['JMicron RAID', 8 * MIB, [-512, 'JM']],
+  ['LUKS2 (second header)', 16 * MIB, [4 * MIB, hex('534b554cbabe')]],
+  ['BitLocker To Go', 8 * MIB, [0x1a8, hex('3bd66749292ed84a8399f6a339e3d001')]],
+  ['hibernation image', 8 * MIB, [0, hex('edc302e99856e50c')]],
+  ['hibernation image', 8 * MIB, [4086, 'LINHIB0001']],
+  ['SGI volume header', 8 * MIB, [0, hex('0be5a941')]],
+  ['AIX label', 8 * MIB, [0, hex('c9c2d4c1')]],
+  ['Solaris x86 VTOC', 8 * MIB, [524, hex('eede0d60')]],
+  ['UnixWare VTOC', 8 * MIB, [29 * 512 + 4, hex('0d605eca')]],
+  ['MBR', 8 * MIB, [510, hex('55aa')]],
+];
+
+t.test('what libblkid knows, by magics written out here', async (t) => {
+  for (const [name, size, ...parts] of HELD) {
+    t.ok(names(found(size, ...parts)).includes(name), `${name}: ${parts.map(([at]) => at)}`);
+  }
+});
+
+t.test('every place in the table is one that is read', async (t) => {
+  for (const size of [64 * MIB, 64 * MIB + 512 * 3]) {
+    const disk = Buffer.alloc(size);
+    for (const row of SIGNATURES.filter(({ also }) => also === undefined)) {
+      const places = typeof row.at === 'function' ? row.at(size) : row.at;
+      for (const place of places.map((at) => (at < 0 ? size + at : at))) {
+        const [magic] = row.magic;
+        disk.set(magic!, place);
+        if (findSignatures(ends(disk)).length === 0) t.fail(`${row.name} at ${place} of ${size}`);
+        disk.fill(0, place, place + magic!.length);
+      }
+    }
+  }
+});
+
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+const noBlkid = !/util-linux/.test(spawnSync('blkid', ['--version'], { env, encoding: 'utf8' }).stdout ?? '');
+
+t.test('what blkid names is refused', { skip: noBlkid && 'no blkid of util-linux' }, async (t) => {
+  const image = join(folder, 'named');
+  let named = 0;
+  for (const [name, size, ...parts] of HELD) {
+    const disk = Buffer.alloc(size);
+    for (const [at, what] of parts) Buffer.from(what as string, 'latin1').copy(disk, at < 0 ? size + at : at);
+    writeFileSync(image, disk);
+    const [theirs] = await askBlkid(image);
+    if (theirs === undefined) continue;
+    named++;
+    t.ok(findSignatures(ends(disk)).length > 0, `${name}: blkid says ${theirs.name}`);
+  }
+  t.ok(named > 20, `blkid named ${named} of ${HELD.length}`);
+});
+
+t.test('blkid is asked, for so long, and believed', { skip: process.platform === 'win32' }, async (t) => {
+  const script = join(folder, 'blkid');
+  const says = (text: string) => {
+    writeFileSync(script, `#!/bin/sh\n${text}\n`);
+    chmodSync(script, 0o755);
+    return askBlkid('/dev/x', { command: script, timeout: 500 });
+  };
+  t.same(
+    await says(
+      'printf "DEVNAME=%s\\nLABEL=a\\\\ b\\nUSAGE=raid\\nTYPE=odd_raid\\nSBMAGIC_OFFSET=64\\n" "$5"',
+    ),
+    [{ name: 'odd_raid', kind: 'RAID member', offset: 64, label: 'a b' }],
+  );
+  t.same(await says('echo PTTYPE=atari'), [
+    { name: 'atari', kind: 'partition table', offset: 0, label: null },
+  ]);
+  t.match(await says('exit 8'), [{ name: /several things/ }], 'things that exclude each other are something');
+  t.same(await says('exit 2'), []);
+  t.same(await says('echo PART_ENTRY_TYPE=0x83'), [], 'an entry about a partition is not what is on it');
+  t.same(await says('echo TYPE=ext4; exit 1'), [], 'one that takes other options');
+  const began = performance.now();
+  t.same(await says('sleep 20'), []);
+  t.ok(performance.now() - began < 5000);
+  t.same(await askBlkid('/dev/x', { command: join(folder, 'none'), timeout: 500 }), []);
 });

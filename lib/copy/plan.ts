@@ -23,7 +23,9 @@ import { type OpenContext, toPath } from '../streams/paths.js';
 import type { Transport } from '../streams/receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/route.js';
 import { transfer } from '../streams/transfer.js';
-import { findSignatures, LOOK, type Signature } from './signatures.js';
+import { askBlkid } from './blkid.js';
+import { SPOT } from './signature-table.js';
+import { findSignatures, LOOK, type Signature, spotsOf } from './signatures.js';
 
 /** One end of a planned copy, as it is now. */
 export interface PlannedEnd {
@@ -306,8 +308,13 @@ function notWritable({ code }: NodeJS.ErrnoException, syscall: string, path: str
     : errnoError(-EACCES, syscall, path, { hint: accessHint(path) });
 }
 
-/** What a target holds, read through host memory. */
+/** What a target holds, read through host memory; of this machine's, `blkid` may know more. */
 export async function signaturesOf(context: StreamContext, target: BlockTarget): Promise<Signature[]> {
+  const found = await signaturesIn(context, target);
+  return found.length > 0 || context.backend.name !== 'native' ? found : askBlkid(target.path);
+}
+
+async function signaturesIn(context: StreamContext, target: BlockTarget): Promise<Signature[]> {
   const { size } = target;
   if (size === 0) return [];
   const block = target.limits.logicalBlockSize;
@@ -319,7 +326,10 @@ export async function signaturesOf(context: StreamContext, target: BlockTarget):
   const head = await read(0, Math.min(LOOK, size));
   if (size <= LOOK) return findSignatures({ size, head, tail: head });
   const from = Math.max(0, size - LOOK);
-  return findSignatures({ size, head, tail: await read(from - (from % block), size) });
+  const tail = await read(from - (from % block), size);
+  const spots = new Map<number, Uint8Array>();
+  for (const at of spotsOf(size)) spots.set(at, await read(at, at + SPOT));
+  return findSignatures({ size, head, tail, spots });
 }
 
 function foreseeRoute(

@@ -1,0 +1,64 @@
+/**
+ * util-linux's `blkid`, where it is installed: it knows what our own table does not, and is asked when that finds
+ * nothing. `blkid -p -o export` says what a low-level probe found, a line each:
+ *
+ *     DEVNAME=/dev/loop0
+ *     TYPE=minix             SBMAGIC_OFFSET, USAGE=filesystem, LABEL=…          or PTTYPE=dos
+ *
+ * It ends with 2 when it finds nothing, with 8 when it finds several things that exclude each other.
+ */
+import { execFile } from 'node:child_process';
+import type { Signature, SignatureKind } from './signatures.js';
+
+const ASK = { command: 'blkid', timeout: 5000 };
+const AMBIVALENT = 8;
+
+/** What it names at `path`; empty: nothing, or there is no such `blkid`. */
+export async function askBlkid(path: string, how = ASK): Promise<Signature[]> {
+  const { code, stdout } = await run(how, ['-p', '-o', 'export', '--', path]);
+  if (code === AMBIVALENT) {
+    return [{ name: 'several things at once (blkid)', kind: 'filesystem', offset: 0, label: null }];
+  }
+  return code === 0 ? parseBlkid(stdout) : [];
+}
+
+function run(
+  { command, timeout }: typeof ASK,
+  args: string[],
+): Promise<{ code: number | null; stdout: string }> {
+  const env = { ...process.env, LC_ALL: 'C', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
+  const options = { env, timeout, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 } as const;
+  return new Promise((resolve) => {
+    execFile(command, args, options, (error, stdout) => {
+      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
+      resolve({ code, stdout });
+    });
+  });
+}
+
+export function parseBlkid(text: string): Signature[] {
+  const values = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const at = line.indexOf('=');
+    if (at > 0) values.set(line.slice(0, at), line.slice(at + 1).replace(/\\(.)/g, '$1'));
+  }
+  const offset = (name: string): number => Number(values.get(name) ?? 0) || 0;
+  const found: Signature[] = [];
+  const type = values.get('TYPE');
+  if (type) {
+    const kind = KINDS[values.get('USAGE') ?? ''] ?? 'filesystem';
+    found.push({ name: type, kind, offset: offset('SBMAGIC_OFFSET'), label: values.get('LABEL') || null });
+  }
+  const table = values.get('PTTYPE');
+  if (table) {
+    found.push({ name: table, kind: 'partition table', offset: offset('PTMAGIC_OFFSET'), label: null });
+  }
+  return found;
+}
+
+const KINDS: Readonly<Record<string, SignatureKind>> = {
+  filesystem: 'filesystem',
+  raid: 'RAID member',
+  crypto: 'encrypted volume',
+  other: 'swap space',
+};
