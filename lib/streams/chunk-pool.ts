@@ -19,7 +19,9 @@ interface Wanted {
   readonly queueDepth: number;
   /** The largest logical block of all ends. */
   readonly block: number;
-  /** How many writers the chunks are lent to. */
+  /** How many bytes are to be read, from the beginning of the first one's block, as far as is known. */
+  readonly bytes: number;
+  /** How many writers the chunks are given to. */
   readonly writers: number;
   /** Peer-to-peer or nothing. */
   readonly required: boolean;
@@ -29,15 +31,17 @@ interface Wanted {
 export function takeChunkPool(context: StreamContext, route: Route, wanted: Wanted): ChunkPool {
   const { highWaterMark, block, required } = wanted;
   const { provider } = route;
-  const count = 2 * wanted.queueDepth;
+  // One byte more than is known to be there shows whether a file has grown.
+  const most = Math.ceil((Math.max(0, wanted.bytes) + 1) / block) * block;
+  const largest = chunkSize(highWaterMark, block, provider?.p2pmem?.size);
+  if (provider !== null) assertChunkFits(largest, provider);
+  const chunk = Math.min(largest, most);
+  const count = Math.min(2 * wanted.queueDepth, Math.ceil(most / chunk));
   if (provider === null) {
-    const chunk = chunkSize(highWaterMark, block);
     return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count) };
   }
   // The writers' tails and heads (read-modify-write of part of a block) need a page each.
   const free = context.backend.memory.available(provider) - 2 * PAGE_SIZE * wanted.writers;
-  const chunk = chunkSize(highWaterMark, block, provider.p2pmem?.size);
-  assertChunkFits(chunk, provider);
   const fitting = Math.min(count, Math.floor(free / chunk));
   let why = `its pool has ${Math.max(0, free)} bytes free, a chunk needs ${chunk}`;
   try {

@@ -17,6 +17,8 @@ export interface LendingEnd {
   alignment(): number;
   /** The first byte it will write. */
   readonly start: number;
+  /** Where it will write what it is given next. */
+  position(): number;
   /** What its own options ask of the route. */
   readonly wishes: {
     readonly provider: string;

@@ -7,6 +7,7 @@ import type { OnProgress, Progress } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import { type Receipt, worse } from './receipt.js';
 import { hostRoute } from './route.js';
+import { outOfRange } from './source.js';
 import { addPath, zeroPath } from './transfer.js';
 import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
 import { P2pWriteStream } from './write-stream.js';
@@ -45,9 +46,11 @@ export async function run(
 
   const passing = options.verify && !(source instanceof P2pReadStream) ? new PassingDigest() : null;
   let progress: NodeJS.Timeout | undefined;
+  let expected = 0;
   try {
     if (failure === null) {
       await checkBeforeFirstByte(source, destinations);
+      if (source instanceof P2pReadStream) expected = source.length;
       if (passing !== null)
         source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
       progress = watch(source, destinations, options.onProgress);
@@ -55,6 +58,7 @@ export async function run(
       options.stop?.addEventListener('abort', stop, { once: true });
       if (options.stop?.aborted) stop();
       await Promise.all(destinations.map((destination) => finished(destination)));
+      if (!options.stop?.aborted) assertWhole(source, expected);
     }
   } catch (error) {
     fail(error as Error);
@@ -87,7 +91,8 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
   }
   const ends = destinations.filter((d) => d instanceof P2pWriteStream);
   if (!(source instanceof P2pReadStream)) return;
-  await source.opened();
+  const from = await source.opened();
+  if (source.start > from.size) throw outOfRange(source.path, source.start, from);
   for (const end of ends) {
     const target = await end.opened();
     const room = target.size - end.start;
@@ -97,6 +102,20 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
       });
     }
   }
+}
+
+/** A copy sets out to move so many bytes; a source that was cut short meanwhile is not a copy that was done. */
+function assertWhole(source: Readable, expected: number): void {
+  if (!(source instanceof P2pReadStream) || source.bytesRead >= expected) return;
+  const { path, start, bytesRead } = source;
+  throw new P2pdmaError(
+    'ERR_SHORT_TRANSFER',
+    `read '${path}': it ended at byte ${start + bytesRead}, where ${start + expected} bytes were when the copy began`,
+    {
+      ...{ path, syscall: 'read', offset: start + bytesRead },
+      hint: 'The source was cut short while it was copied; what had been read before is written. Copy it again when nobody changes it.',
+    },
+  );
 }
 
 function watch(

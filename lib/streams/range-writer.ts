@@ -198,8 +198,9 @@ export class RangeWriter {
   #stagePool(provider: PciDev | null, bytes: number): SlotPool {
     const { highWaterMark, queueDepth } = this.#options;
     const { logicalBlockSize: block } = this.target.limits;
-    const chunk = Math.min(bytes, chunkSize(highWaterMark, block, provider?.p2pmem?.size));
-    if (provider !== null) assertChunkFits(chunk, provider);
+    const largest = chunkSize(highWaterMark, block, provider?.p2pmem?.size);
+    if (provider !== null) assertChunkFits(largest, provider);
+    const chunk = Math.min(bytes, largest);
     const count = Math.min(queueDepth, Math.ceil(bytes / chunk));
     const { memory } = this.#context.backend;
     const fitting = provider === null ? count : Math.floor(memory.available(provider) / chunk);

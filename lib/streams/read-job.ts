@@ -13,13 +13,27 @@ export class ReadJob {
   /** The part of the view that was asked for. */
   from = 0;
   to = 0;
+  /** Bytes that the read brought; what lies behind them in the view was never read. */
+  moved = 0;
+  /** Nothing was read: the target has a hole here. */
+  hole = false;
   finished = false;
+  error: Error | null = null;
+  /** Nobody wants it any more: what it brings is let go. */
+  dropped = false;
+
+  /** What it brought of what was asked for. */
+  get bytes(): Uint8Array {
+    const to = Math.max(this.from, Math.min(this.to, this.moved));
+    return this.from === 0 && to === this.view.length ? this.view : this.view.subarray(this.from, to);
+  }
 
   /** Nobody will see what it read: its slot is free, unless somebody holds it. */
   drop(): void {
-    if (this.slot === null) return;
-    this.slot.filling = false;
-    this.slot.settle();
+    const { slot } = this;
+    if (slot === null) return;
     this.slot = null;
+    slot.filling = false;
+    slot.settle();
   }
 }

@@ -1,13 +1,13 @@
 import { addAbortSignal, Readable } from 'node:stream';
 import { wrongArgument } from '../arguments.js';
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
-import { errnoName } from '../errno.js';
+import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../errors.js';
-import { trace, tracing } from '../trace.js';
+import { AsyncScope } from './async-scope.js';
 import { takeChunkPool } from './chunk-pool.js';
 import type { StreamContext } from './context.js';
 import { Extents } from './extents.js';
-import { holeChunk, isHole, type LendingEnd, lendingEndOf } from './lending.js';
+import { type LendingEnd, lendingEndOf } from './lending.js';
 import type { Metered, Metrics } from './metrics.js';
 import {
   chunkSize,
@@ -18,18 +18,31 @@ import {
   type StreamArgument,
 } from './options.js';
 import { Pace } from './pace.js';
-import { ReadJob } from './read-job.js';
+import { Pump } from './pump.js';
+import { type Piece, ReadAhead } from './read-ahead.js';
+import type { ReadJob } from './read-job.js';
 import type { Receipt, Transport } from './receipt.js';
+import { isPeerRefusal } from './refusal.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import type { Slot, SlotPool } from './slot-pool.js';
+import { retirePool, type SlotPool } from './slot-pool.js';
 import { closedError, construct, endDestroy, outOfRange, type Source } from './source.js';
 import { addPath, deferred, zeroPath } from './transfer.js';
 
+/** A writer of ours that the pump serves. */
+interface Joined {
+  readonly end: LendingEnd;
+  readonly options: { end?: boolean | undefined } | undefined;
+  /** What listens to it for us. */
+  leave(): void;
+}
+
 /**
- * A Readable over a namespace, block device or file. Chunks are plain Buffers: slots of CMB memory when all its
- * consumers are this package's writers (they hand them back), ordinary Buffers that may be kept otherwise.
+ * A Readable over a namespace, block device or file. It keeps `queueDepth` reads in flight and hands on, in order, what
+ * they brought. To whom, decides how:
  *
- * It keeps `queueDepth` reads in flight and pushes them in order.
+ *     only this package's writers   a pump moves slots (of CMB memory where that can be had); nothing passes through here
+ *     anybody else                  ordinary Buffers that may be kept
+ *     memory: 'cmb'                 slots of CMB memory on loan, one by one, until `release(chunk)`
  */
 export class P2pReadStream extends Readable implements Metered {
   /** For this package's own functions. @internal */
@@ -38,33 +51,32 @@ export class P2pReadStream extends Readable implements Metered {
   readonly path: string;
   /** First byte it reads. */
   readonly start: number;
-  /** Bytes pushed so far. */
+  /** Bytes pushed so far, or given to this package's writers. */
   bytesRead = 0;
   #source: Source;
   #options: ReadSettings;
+  #scope = new AsyncScope();
   #context: StreamContext | null = null;
   #target: BlockTarget | null = null;
   #route: Route | null = null;
-  #starting = false;
-  #pool: SlotPool | null = null;
-  #chunk = 0;
-  /** Jobs in the order of their offsets; #head is the next to be pushed. */
-  #jobs: ReadJob[] = [];
-  #spare: ReadJob[] = [];
-  #inFlight = 0;
-  #reads = 0;
-  #next = 0;
-  #end = 0;
-  /** Sparse reading. */
   #extents: Extents | null = null;
   #pace: Pace | null;
-  #paceTimer: NodeJS.Timeout | null = null;
+  /** Next byte to be handed on, and the first that is not wanted. */
+  #position = 0;
+  #end = 0;
   #stopped = false;
+  /** This package's writers that were piped to, while nobody else looks on. */
+  #joined = new Map<NodeJS.WritableStream, Joined>();
+  /** Somebody wants to see the data: from now on it passes through this stream's buffer. */
+  #seen = false;
   #demand = false;
-  /** Pushed slots that may still sit in this stream's own buffer. */
-  #buffered: Slot[] = [];
-  #ends = new Set<LendingEnd>();
-  #idle: (() => void) | null = null;
+  #pump: Pump | null = null;
+  /** The pump is coming to a stop. */
+  #halting = false;
+  #ahead: ReadAhead | null = null;
+  #pool: SlotPool | null = null;
+  #chunk = 0;
+  #reads = 0;
   #bytesPath: PathBytes = zeroPath();
   #hostChunks = false;
   #began = 0;
@@ -81,13 +93,17 @@ export class P2pReadStream extends Readable implements Metered {
         `option start: must be <= end (received start ${settings.start}, end ${settings.end})`,
       );
     }
+    const lends = settings.memory === 'cmb';
     super({
-      highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
+      // A chunk on loan must never be joined with its neighbour: it could not be given back.
+      objectMode: lends,
+      highWaterMark: lends ? 1 : (settings.highWaterMark ?? chunkSize(undefined, 1)),
       autoDestroy: settings.autoClose,
       emitClose: settings.emitClose,
       ...(settings.encoding ? { encoding: settings.encoding } : {}),
     });
     this.#options = settings;
+    this.#seen = Boolean(settings.encoding);
     const { bandwidth } = settings;
     this.#pace = typeof bandwidth === 'number' ? new Pace(bandwidth) : (bandwidth ?? null);
     this.#source = source;
@@ -112,9 +128,10 @@ export class P2pReadStream extends Readable implements Metered {
     return this.#context;
   }
 
-  /** Bytes it will deliver in all; 0 until it is open. */
+  /** Bytes it will deliver in all, as far as its target's size tells now; 0 until it is open. */
   get length(): number {
-    return Math.max(0, this.#end - this.start);
+    if (this.#target === null) return 0;
+    return Math.max(0, Math.min(this.#end, this.#target.size) - this.start);
   }
 
   /** How the data travels; null before the first read decides. */
@@ -143,10 +160,18 @@ export class P2pReadStream extends Readable implements Metered {
   /** For this package's own functions. @internal */
   meter(into: Metrics): void {
     into.bytes.read += this.bytesRead;
-    into.transfers.read += this.#reads;
-    into.inFlight += this.#inFlight;
+    into.transfers.read += this.#reads + this.#at((way) => way.reads);
+    into.inFlight += this.#inFlight();
     addPath(into.path, this.#bytesPath);
     if (this.transport !== null) into.transports[this.transport]++;
+  }
+
+  #at(what: (way: Pump | ReadAhead) => number): number {
+    return (this.#pump === null ? 0 : what(this.#pump)) + (this.#ahead === null ? 0 : what(this.#ahead));
+  }
+
+  #inFlight(): number {
+    return this.#at((way) => way.inFlight);
   }
 
   /**
@@ -162,24 +187,82 @@ export class P2pReadStream extends Readable implements Metered {
   /** End early: no further read begins; what was read, or is being read, is delivered, and then the stream ends. */
   stop(): void {
     this.#stopped = true;
-    if (this.#target === null) return;
-    this.#end = Math.min(this.#end, this.#next);
-    this.#pump();
+    if (this.#pump !== null) this.#pump.stop();
+    else if (this.#ahead !== null) {
+      this.#ahead.stop();
+    } else this.#end = Math.min(this.#end, this.#position);
+    this.#go();
   }
 
-  /** As in Node. To this package's writers slots are lent; `await pipeline()` is the safer spelling. */
+  // --- who wants the data ---
+
+  /** As in Node. Between this and this package's writers nothing passes through the streams' buffers. */
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean | undefined }): T {
     const end = lendingEndOf(destination);
-    if (end !== null) {
-      this.#ends.add(end);
-      const forget = (source: Readable) => {
-        if (source !== this) return;
-        this.#ends.delete(end);
-        destination.removeListener('unpipe', forget);
-      };
-      destination.on('unpipe', forget);
+    if (end === null || this.#ahead !== null) this.#show();
+    if (end === null || this.#seen) return super.pipe(destination, options);
+    this.#join(destination, end, options);
+    return destination;
+  }
+
+  /** As in Node. */
+  override unpipe(destination?: NodeJS.WritableStream): this {
+    const leaving = destination === undefined ? [...this.#joined.keys()] : [destination];
+    for (const one of leaving) this.#part(one);
+    return destination === undefined || leaving.length === 0 ? super.unpipe() : super.unpipe(destination);
+  }
+
+  #join(
+    destination: NodeJS.WritableStream,
+    end: LendingEnd,
+    options: { end?: boolean | undefined } | undefined,
+  ): void {
+    this.#part(destination);
+    const part = () => this.#part(destination);
+    const atEnd = options?.end === false ? part : () => destination.end();
+    destination.on('close', part);
+    destination.on('finish', part);
+    this.once('end', atEnd);
+    this.#joined.set(destination, {
+      end,
+      options,
+      leave: () => {
+        destination.removeListener('close', part);
+        destination.removeListener('finish', part);
+        this.removeListener('end', atEnd);
+      },
+    });
+    destination.emit('pipe', this);
+    this.#halt();
+    // Whoever else joins in this turn is taken along.
+    process.nextTick(() => this.resume());
+  }
+
+  /** This writer gets nothing more from the pump. */
+  #part(destination: NodeJS.WritableStream): void {
+    const joined = this.#joined.get(destination);
+    if (joined === undefined) return;
+    joined.leave();
+    this.#joined.delete(destination);
+    this.#pump?.remove(joined.end);
+    if (this.#joined.size === 0) {
+      this.#halt();
+      this.pause();
     }
-    return super.pipe(destination, options);
+    destination.emit('unpipe', this, { hasUnpiped: false });
+  }
+
+  /** Somebody who is none of ours wants to see the data: from here on it takes Node's way, to all. */
+  #show(): void {
+    if (this.#seen) return;
+    this.#seen = true;
+    const joined = [...this.#joined];
+    this.#joined.clear();
+    this.#halt();
+    for (const [destination, { options, leave }] of joined) {
+      leave();
+      super.pipe(destination, options);
+    }
   }
 
   /** As in Node. Whoever listens for data gets ordinary Buffers that it may keep. */
@@ -189,8 +272,7 @@ export class P2pReadStream extends Readable implements Metered {
   // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
   override on(event: string | symbol, listener: (...args: any[]) => void): this;
   override on(event: string | symbol, listener: (...args: never[]) => void): this {
-    // A consumer that joins while a lent chunk waits in the buffer will see that chunk and may keep it.
-    if (event === 'data' || event === 'readable') this.#retireBuffered();
+    if (event === 'data' || event === 'readable') this.#show();
     return super.on(event, listener as (...args: unknown[]) => void);
   }
 
@@ -202,329 +284,274 @@ export class P2pReadStream extends Readable implements Metered {
     return this.on(event, listener as () => void);
   }
 
+  override prependListener(event: 'data', listener: (chunk: Buffer) => void): this;
+  override prependListener(event: 'error', listener: (error: Error) => void): this;
+  // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
+  override prependListener(event: string | symbol, listener: (...args: any[]) => void): this;
+  override prependListener(event: string | symbol, listener: (...args: never[]) => void): this {
+    if (event === 'data' || event === 'readable') this.#show();
+    return super.prependListener(event, listener as (...args: unknown[]) => void);
+  }
+
+  /** As in Node: what is piped on is then the text. */
+  override setEncoding(encoding: BufferEncoding): this {
+    this.#show();
+    return super.setEncoding(encoding);
+  }
+
+  /** As in Node. */
+  override pause(): this {
+    super.pause();
+    this.#halt();
+    return this;
+  }
+
+  /** As in Node. */
+  override resume(): this {
+    super.resume();
+    this.#go();
+    return this;
+  }
+
+  // --- Node's hooks ---
+
   override _construct(callback: (error?: Error | null) => void): void {
     const adopt = (context: StreamContext, target: BlockTarget) => {
       this.#context = context;
       this.#target = target;
       context.add(this);
       const { start, end, sparse } = this.#options;
-      if (start > target.size) throw outOfRange(this.path, start, target);
-      this.#next = start;
-      this.#end = this.#stopped ? start : Math.min(end + 1, target.size);
+      if (target.kind !== 'file' && start > target.size) throw outOfRange(this.path, start, target);
+      this.#position = start;
+      this.#end = this.#stopped ? start : end + 1;
       if (sparse) this.#extents = new Extents(target);
     };
-    construct(this, this.#source, this.#opened, adopt, callback);
-  }
-
-  // biome-ignore lint/suspicious/noExplicitAny: as Node declares it; NodeJS.ReadableStream accepts no narrower type
-  override read(size?: number): any {
-    const chunk: unknown = super.read(size);
-    if (this.#options.memory === 'cmb' && chunk !== null) process.nextTick(() => this.#pump());
-    return chunk;
+    construct(this, this.#source, this.#opened, adopt, (error) => {
+      callback(error);
+      this.#go();
+    });
   }
 
   override _read(): void {
     this.#demand = true;
-    if (this.#route !== null) {
-      // Pushing now would put a second chunk beside the one that is just being read, and read() would join the two.
-      if (this.readableLength > 0) process.nextTick(() => this.#pump());
-      else this.#pump();
-    } else if (!this.#starting) {
-      this.#starting = true;
-      this.#begin().then(
-        () => {
-          if (this.destroyed) this.#idle?.();
-          else this.#pump();
+    this.#go();
+  }
+
+  /** Let whatever is due begin: the pump, if only writers of ours wait; else what `_read` asked for. */
+  #go(): void {
+    this.#scope.run(this.#dueNow);
+  }
+
+  readonly #dueNow = (): void => {
+    if (this.destroyed || this.#target === null || this.#halting || this.#pump !== null) return;
+    if (this.#ahead !== null) return this.#feed();
+    if (this.#joined.size > 0 && !this.#seen) {
+      if (!this.isPaused()) this.#startPump();
+    } else if (this.#demand) this.#startFeeding();
+  };
+
+  // --- to this package's writers ---
+
+  #startPump(): void {
+    this.#began ||= performance.now();
+    const ends = [...this.#joined.values()].map(({ end }) => end);
+    const pump = new Pump(
+      {
+        context: this.#context!,
+        target: this.#target!,
+        settings: this.#options,
+        scope: this.#scope,
+        extents: this.#extents,
+        pace: this.#pace,
+        path: this.#bytesPath,
+        given: (bytes) => {
+          this.bytesRead += bytes;
         },
-        (error: Error) => this.destroy(error),
-      );
-    }
-  }
-
-  /** All consumers are this package's writers: nobody can keep a chunk. */
-  #oursOnly(): boolean {
-    return (
-      this.#ends.size > 0 &&
-      this.readableEncoding === null &&
-      this.listenerCount('data') === this.#ends.size &&
-      this.listenerCount('readable') === 0
+        routed: (route) => this.#routed(route),
+        ended: () => this.#finish(),
+        failed: (error) => this.destroy(error),
+        endFailed: (end, error) => this.#endFailed(end, error),
+      },
+      ends,
+      this.#position,
+      this.#end,
     );
+    this.#pump = pump;
+    pump.start().catch((error: Error) => this.destroy(error));
   }
 
-  /** Choose the route, with the destinations' drives known, and get the memory for it. */
-  async #begin(): Promise<void> {
-    const target = this.#target!;
-    const { backend } = this.#context!;
-    const forced = this.#options.memory === 'cmb';
-    const ends = this.#oursOnly() ? [...this.#ends] : [];
-    const destinations = await Promise.all(ends.map((end) => end.opened()));
-    if (this.destroyed) return;
-
-    let route: Route;
-    if (ends.length > 0) {
-      const wishes = [this.#options, ...ends.map((end) => end.wishes)];
-      route = chooseRoute(backend, [target, ...destinations], {
-        provider: wishes.map((w) => w.provider).find((p) => p !== 'auto') ?? 'auto',
-        memory: wishes.some((w) => w.memory === 'host') ? 'host' : this.#options.memory,
-      });
-      const shift = misfit(this.#next, ends, target);
-      if (route.provider !== null && shift !== null) route = hostRoute(shift);
-    } else if (forced) {
-      route = chooseRoute(backend, [target], this.#options);
-    } else {
-      route = hostRoute('the consumer is not a p2pdma stream, so it gets ordinary Buffers that it may keep');
-    }
-    const required = this.#options.requireP2p || ends.some((end) => end.wishes.requireP2p);
-    if (ends.length > 0 || forced) route = this.#takePool(route, required);
-    else this.#chunk = chunkSize(this.#options.highWaterMark, target.limits.logicalBlockSize);
-    if (required && route.provider === null) throw p2pRequired(this.path, route.reason);
-    if (forced && route.provider === null) throw p2pRequired(this.path, route.reason, 'memory: cmb');
-    this.#settle(route);
-    if (tracing()) {
-      const { transport, provider, reason } = route;
-      trace('streams', 'route', {
-        path: this.path,
-        transport,
-        provider: provider?.bdf,
-        reason,
-        chunk: this.#chunk,
-      });
-    }
-    this.#began = performance.now();
-  }
-
-  #settle(route: Route): void {
+  #routed(route: Route): void {
+    // What was pumped through a CMB before is not undone; that not all of it was is said.
+    if (this.#route?.provider != null && route.provider === null) this.#hostChunks ||= this.bytesRead > 0;
     this.#route = route;
-    for (const end of this.#ends) end.routed(route);
   }
 
-  /** Get memory for the chunks; the route that it is good for. */
-  #takePool(wanted: Route, required: boolean): Route {
-    const { highWaterMark, queueDepth } = this.#options;
-    const ends = [...this.#ends];
-    const block = Math.max(this.#target!.limits.logicalBlockSize, ...ends.map((end) => end.blockSize()));
-    const how = { highWaterMark, queueDepth, block, writers: ends.length, required };
-    const { route, chunk, pool } = takeChunkPool(this.#context!, wanted, how);
-    if (pool !== null) this.#adopt(pool, chunk);
-    return route;
-  }
-
-  #adopt(pool: SlotPool, chunk: number): void {
-    this.#pool = pool;
-    this.#chunk = chunk;
-    pool.onFree = () => this.#pump();
-    pool.onRefused = (reason) => {
-      if (this.#pool === pool) this.#fallBack(reason);
-    };
-  }
-
-  /** The device refused CMB memory after all: go on in host memory from here. */
-  #fallBack(reason: string): void {
-    const old = this.#pool!;
-    this.#retire(old);
-    this.#hostChunks = true;
-    this.#settle(this.#takePool(hostRoute(reason), false));
-  }
-
-  #retire(pool: SlotPool): void {
-    const context = this.#context!;
-    const closing = { shutdown: () => pool.revoke() };
-    if (!context.closed) context.add(closing);
-    pool.close().then(() => context.remove(closing));
-  }
-
-  #pump(): void {
-    if (this.destroyed || this.#route === null) return;
-    this.#recycle();
-    const target = this.#target!;
-    const block = target.limits.logicalBlockSize;
-    const jobs = this.#jobs;
-    while (this.#next < this.#end && jobs.length < this.#options.queueDepth) {
-      const hole = this.#extents === null ? 0 : this.#extents.holeAt(this.#next, this.#end);
-      if (hole > 0) {
-        jobs.push(this.#skip(hole));
-        continue;
-      }
-      if (this.#pace !== null && this.#mustWait(this.#pace)) break;
-      const job = this.#job();
-      if (job === null) break;
-      job.offset = this.#next - (this.#next % block);
-      job.from = this.#next - job.offset;
-      const end = this.#extents === null ? this.#end : Math.min(this.#end, this.#extents.dataEnd);
-      job.to = Math.min(end - job.offset, this.#chunk);
-      job.finished = false;
-      const length = Math.ceil(job.to / block) * block;
-      if (job.slot === null) job.view = this.#context!.backend.memory.allocBuffer(length);
-      else job.view = length === this.#chunk ? job.slot.buffer : job.slot.buffer.subarray(0, length);
-      this.#next = job.offset + job.to;
-      this.#pace?.spend(job.to - job.from, performance.now());
-      jobs.push(job);
-      this.#start(job);
-    }
-    while (this.#mayPush()) this.#push(jobs.shift()!);
-    if (this.#demand && jobs.length === 0 && this.#next >= this.#end) {
-      this.#demand = false;
-      this.#ended = performance.now();
-      this.push(null);
+  #endFailed(end: LendingEnd, error: Error): void {
+    for (const [destination, joined] of this.#joined) {
+      if (joined.end !== end) continue;
+      this.#part(destination);
+      (destination as unknown as { destroy(error: Error): void }).destroy(error);
     }
   }
 
-  /** True: the next read is not due yet; the pump goes on when it is. */
-  #mustWait(pace: Pace): boolean {
-    const delay = pace.delay(performance.now());
-    if (delay === 0) return false;
-    this.#paceTimer ??= setTimeout(() => {
-      this.#paceTimer = null;
-      this.#pump();
-    }, Math.ceil(delay));
-    return true;
-  }
-
-  /** A job that is done: a hole has nothing to read. */
-  #skip(hole: number): ReadJob {
-    const job = this.#spare.pop() ?? new ReadJob();
-    job.view = holeChunk(hole);
-    job.offset = this.#next;
-    job.from = 0;
-    job.to = job.view.length;
-    job.finished = true;
-    this.#next += job.to;
-    return job;
-  }
-
-  /** Chunks on loan to others are handed out one by one: joined with its neighbour one could not be given back. */
-  #mayPush(): boolean {
-    const ready = this.#demand && this.#jobs[0]?.finished === true;
-    return ready && !(this.#options.memory === 'cmb' && this.readableLength > 0);
-  }
-
-  #job(): ReadJob | null {
-    const slot = this.#pool === null ? null : this.#pool.take();
-    if (this.#pool !== null && slot === null) return null;
-    const job = this.#spare.pop() ?? new ReadJob();
-    job.slot = slot;
-    return job;
-  }
-
-  #start(job: ReadJob): void {
-    if (this.#options.canary && job.slot?.pool.provider != null) job.canary.poison(job.view);
-    else job.canary.forget();
-    this.#inFlight++;
-    // A file may end inside its last block: then only so much comes.
-    const expect = Math.min(job.view.length, this.#target!.size - job.offset);
-    job.transfer.start(this.#target!, 'read', job.view, job.offset, expect, (transfer) => {
-      this.#inFlight--;
-      this.#reads++;
-      addPath(this.#bytesPath, transfer.path);
-      if (this.destroyed) {
-        job.drop();
-        if (this.#inFlight === 0) this.#idle?.();
-      } else if (transfer.error === null) {
-        const dead = job.canary.check(job.view, this.path, job.offset);
-        if (dead !== null) this.destroy(dead);
-        job.finished = true;
-        this.#pump();
-      } else if (transfer.error.code === 'EREMOTEIO' && job.slot?.pool.provider != null) {
-        this.#refused(job, transfer.error);
-      } else {
-        this.destroy(transfer.error);
-      }
+  /** The pump stops at a chunk's boundary; then whoever is due goes on there. */
+  #halt(): void {
+    const pump = this.#pump;
+    if (pump === null) return;
+    this.#pump = null;
+    this.#halting = true;
+    pump.halt().then((position) => {
+      this.#reads += pump.reads;
+      this.#position = position;
+      if (this.#stopped) this.#end = Math.min(this.#end, position);
+      this.#halting = false;
+      this.#idle?.();
+      this.#go();
     });
   }
 
-  /** A read into CMB memory was refused: again, into host memory, unless peer-to-peer is required. */
-  #refused(job: ReadJob, error: P2pdmaError): void {
-    const slot = job.slot!;
-    if (this.#options.requireP2p || this.#options.memory === 'cmb') {
-      this.destroy(p2pRequired(this.path, error.message));
+  #idle: (() => void) | null = null;
+
+  // --- to anybody else ---
+
+  #startFeeding(): void {
+    this.#began ||= performance.now();
+    try {
+      this.#routed(this.#feedingRoute());
+    } catch (error) {
+      this.destroy(error as Error);
       return;
     }
-    if (this.#pool === slot.pool) {
-      this.#fallBack(`${this.path}: the kernel refused CMB memory (${errnoName(error.errno ?? 0)})`);
-    }
-    job.slot = null;
-    job.view = this.#context!.backend.memory.allocBuffer(job.view.length);
-    slot.filling = false;
-    slot.settle();
-    this.#start(job);
+    const { queueDepth, canary } = this.#options;
+    this.#ahead = new ReadAhead(
+      {
+        target: this.#target!,
+        depth: queueDepth,
+        canary,
+        extents: this.#extents,
+        pace: this.#pace,
+        scope: this.#scope,
+        path: this.#bytesPath,
+        chunk: () => this.#chunk,
+        memory: (bytes) => this.#piece(bytes),
+        go: this.#dueNow,
+        retries: () => false,
+      },
+      this.#position,
+      this.#end,
+    );
+    this.#feed();
   }
 
-  #push(job: ReadJob): void {
-    const { slot } = job;
-    const whole = job.from === 0 && job.to === job.view.length;
-    let chunk = asBuffer(whole ? job.view : job.view.subarray(job.from, job.to));
+  /** Ordinary memory, or, with `memory: 'cmb'`, a pool to lend from. */
+  #feedingRoute(): Route {
+    const { highWaterMark, queueDepth, requireP2p, memory } = this.#options;
+    const { limits, size } = this.#target!;
+    if (memory !== 'cmb') {
+      const route = hostRoute(
+        'the consumer is not a p2pdma stream, so it gets ordinary Buffers that it may keep',
+      );
+      if (requireP2p) throw p2pRequired(this.path, route.reason);
+      this.#chunk = chunkSize(highWaterMark, limits.logicalBlockSize);
+      return route;
+    }
+    const wanted = chooseRoute(this.#context!.backend, [this.#target!], this.#options);
+    const block = limits.logicalBlockSize;
+    const { route, chunk, pool } = takeChunkPool(this.#context!, wanted, {
+      ...{ highWaterMark, queueDepth, block, writers: 0, required: true },
+      bytes: Math.min(this.#end, size) - (this.#position - (this.#position % block)),
+    });
+    if (pool === null) throw p2pRequired(this.path, route.reason, requireP2p ? 'requireP2p' : 'memory: cmb');
+    this.#chunk = chunk;
+    this.#pool = pool;
+    pool.onFree = () => this.#go();
+    return route;
+  }
+
+  #piece(bytes: number): Piece | null {
+    if (this.#pool === null) return { view: this.#context!.backend.memory.allocBuffer(bytes), slot: null };
+    const slot = this.#pool.take();
+    if (slot === null) return null;
+    return { view: bytes === slot.buffer.length ? slot.buffer : slot.buffer.subarray(0, bytes), slot };
+  }
+
+  /** Push what has come to the head, as long as it is wanted, and begin more reads. */
+  #feed(): void {
+    const ahead = this.#ahead;
+    if (this.destroyed || ahead === null) return;
+    ahead.fill();
+    for (let job = this.#next(ahead); job !== null; job = this.#next(ahead)) this.#push(job, ahead);
+    if (this.#demand && ahead.ended && !this.destroyed) this.#finish();
+  }
+
+  #next(ahead: ReadAhead): ReadJob | null {
+    return this.#demand && !this.destroyed ? ahead.take() : null;
+  }
+
+  #push(job: ReadJob, ahead: ReadAhead): void {
+    const { error, slot } = job;
+    if (error !== null) {
+      job.drop();
+      const { memory } = this.#options;
+      const provider = memory === 'cmb' ? (this.#route?.provider ?? null) : null;
+      this.destroy(this.#explain(error, provider));
+      return;
+    }
+    const chunk = job.hole ? Buffer.alloc(job.to) : asBuffer(job.bytes);
     if (slot !== null) {
-      const ours = this.#oursOnly();
-      const lent = this.#options.memory === 'cmb' && !ours;
-      if (!lent && !ours) {
-        // The consumers changed since the read began: these may keep what they get.
-        chunk = Buffer.from(chunk);
-        this.#bytesPath.hostDram += chunk.length;
-        this.#hostChunks = true;
-      } else {
-        slot.lent = lent;
-        slot.buffered = !lent;
-        if (!lent) this.#buffered.push(slot);
-      }
+      slot.lent = true;
       slot.filling = false;
     }
-    if (slot === null && isHole(chunk) && !this.#oursOnly()) chunk = Buffer.alloc(chunk.length);
-    job.slot = null;
-    this.#spare.push(job);
+    ahead.put(job);
+    this.#position = ahead.position;
     this.bytesRead += chunk.length;
+    ahead.fill();
     // A consumer may call read(), and so _read(), while it is handed this chunk: that demand stands.
     this.#demand = false;
     if (this.push(chunk)) this.#demand = true;
-    if (slot !== null && !slot.buffered) slot.settle();
-    this.#recycle();
   }
 
-  /**
-   * When this stream's own buffer is empty, every chunk pushed so far has been emitted to every consumer: writers
-   * that want one hold it by now.
-   */
-  #recycle(): void {
-    while (this.#buffered.length > 0 && this.readableLength === 0) {
-      const slot = this.#buffered.shift()!;
-      slot.buffered = false;
-      slot.settle();
-    }
+  /** What was lent from a peer's memory cannot be had in another. */
+  #explain(error: Error, provider: PciDev | null): Error {
+    const { errno } = error as P2pdmaError;
+    const { release } = this.#context!.backend;
+    const refused = errno !== undefined && isPeerRefusal(errno, { provider, aligned: true, release });
+    return refused ? p2pRequired(this.path, error.message, 'memory: cmb') : error;
   }
 
-  /** What waits in the buffer will be seen by a foreign consumer: never reuse those slots. */
-  #retireBuffered(): void {
-    if (this.#ends.size === 0 || !this.#oursOnly() || this.readableLength === 0) return;
-    for (const slot of this.#buffered.splice(0)) {
-      slot.buffered = false;
-      slot.lent = true;
-    }
+  #finish(): void {
+    this.#demand = false;
+    this.#ended = performance.now();
+    this.push(null);
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#ended ||= performance.now();
     if (error !== null) this.#context?.failed(error);
-    if (this.#paceTimer !== null) clearTimeout(this.#paceTimer);
     this.#opened.reject(error ?? closedError(this.path));
-    const finish = () => {
-      this.#idle = null;
-      for (const job of this.#jobs.splice(0)) job.drop();
-      this.#recycle();
-      if (this.#pool !== null) {
-        this.#retire(this.#pool);
-        // A consumer that got everything may keep its last chunks for as long as it likes; one that was cut off may not.
-        if (!this.readableEnded || this.#context!.closed) this.#pool.revoke();
-      }
-      const closed =
-        this.#source.owned && this.#target !== null
-          ? this.#context!.closeTarget(this.#target)
-          : Promise.resolve();
-      endDestroy(closed, error, callback, () => {
-        this.#context?.remove(this);
-        this.#settled.resolve();
+    for (const destination of [...this.#joined.keys()]) this.#joined.get(destination)!.leave();
+    this.#joined.clear();
+    this.#halt();
+    endDestroy(this.#cleanUp(), error, this.#scope.wrap(callback), () => {
+      this.#context?.remove(this);
+      this.#settled.resolve();
+    });
+  }
+
+  /** Resolves when no read is in flight and the target is closed. */
+  async #cleanUp(): Promise<void> {
+    if (this.#halting) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
       });
-    };
-    if (this.#inFlight === 0) finish();
-    else this.#idle = finish;
+    }
+    await this.#ahead?.halt();
+    if (this.#pool !== null) {
+      retirePool(this.#context!, this.#pool);
+      // A consumer that got everything may keep its last chunks for as long as it likes; one that was cut off may not.
+      if (!this.readableEnded || this.#context!.closed) this.#pool.revoke();
+    }
+    if (this.#source.owned && this.#target !== null) await this.#context!.closeTarget(this.#target);
   }
 
   /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
@@ -541,18 +568,4 @@ export class P2pReadStream extends Readable implements Metered {
 
 function asBuffer(view: Uint8Array): Buffer {
   return Buffer.isBuffer(view) ? view : Buffer.from(view.buffer, view.byteOffset, view.length);
-}
-
-/**
- * Why source and destination offsets cannot share chunks, or null: a chunk's bytes land at the same distance
- * from a block start on both sides only up to the memory alignment that the drives need.
- */
-function misfit(start: number, ends: readonly LendingEnd[], target: BlockTarget): string | null {
-  for (const end of ends) {
-    const shift = Math.abs(start - end.start) % end.alignment();
-    if (shift !== 0) {
-      return `'${target.path}' from byte ${start} to byte ${end.start}: the difference is not a multiple of the DMA alignment (${end.alignment()} bytes), so the CPU has to shift the data`;
-    }
-  }
-  return null;
 }

@@ -1,12 +1,12 @@
 /**
- * Lending. A CMB is small (16 MB is common), so chunks are slots of a pool: the reader fills a slot,
- * lends it, and gets it back when the last writer's DMA is done.
+ * A CMB is small (16 MB is common), so chunks are slots of a pool. Who may overwrite a slot is decided by the account
+ * kept here and by nothing else: whoever is given a slot is entered, and gives it back himself.
  *
- *        take            pushed            delivered to the writers
- *     FREE ───▶ filling ───────▶ in the Readable's buffer ───▶ held (one hold for each writer's DMA) ───▶ FREE
- *                                        └──── lent to the user (memory: 'cmb') ──── release(chunk) ──────▲
+ *     take()          hold(), once for each writer        unhold() by each, when its DMA is done
+ *     FREE ─▶ filling ─────────────────────▶ held ───────────────────────────────────────▶ FREE
+ *                └────── lent to the user (memory: 'cmb') ─────── release(chunk) ──────────▲
  *
- * A slot is free again only when it is neither being filled, nor buffered, nor lent, nor held.
+ * A slot is free again only when it is neither being filled, nor lent, nor held.
  */
 import type { Mapping } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
@@ -16,10 +16,8 @@ import type { StreamContext } from './context.js';
 export class Slot {
   readonly pool: SlotPool;
   readonly buffer: Buffer;
-  /** A DMA into it is in flight, or its data was not yet pushed. */
+  /** A DMA into it is in flight, or its data was not handed on yet. */
   filling = false;
-  /** It was pushed and sits in a Readable's buffer. */
-  buffered = false;
   /** A consumer has it and must release() it. */
   lent = false;
   /** Writers that accepted it and have not finished with it. */
@@ -42,7 +40,7 @@ export class Slot {
 
   /** Hand it back to the pool if nothing needs it any more. */
   settle(): void {
-    if (this.holds === 0 && !this.filling && !this.buffered && !this.lent) this.pool.giveBack(this);
+    if (this.holds === 0 && !this.filling && !this.lent) this.pool.giveBack(this);
   }
 }
 
@@ -69,8 +67,6 @@ export class SlotPool {
   readonly slots: readonly Slot[];
   /** Called when a slot became free. */
   onFree: (() => void) | null = null;
-  /** A writer found that its device refuses this memory. */
-  onRefused: ((reason: string) => void) | null = null;
   #context: StreamContext;
   #mapping: Mapping;
   #free: Slot[];
@@ -161,8 +157,7 @@ export class SlotPool {
   revoke(): Promise<void> {
     const closed = this.close();
     for (const slot of this.slots) {
-      if (!slot.buffered && !slot.lent) continue;
-      slot.buffered = false;
+      if (!slot.lent) continue;
       slot.lent = false;
       slot.settle();
     }
@@ -177,4 +172,11 @@ export class SlotPool {
     this.#resolve();
     this.#resolve = null;
   }
+}
+
+/** No more of it; closing the system waits for what is still in use, and revokes what is on loan. */
+export function retirePool(context: StreamContext, pool: SlotPool): void {
+  const closing = { shutdown: () => pool.revoke() };
+  if (!context.closed) context.add(closing);
+  pool.close().then(() => context.remove(closing));
 }

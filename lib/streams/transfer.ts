@@ -1,6 +1,7 @@
 import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
 import { EFAULT, EIO, ENOSPC } from '../errno.js';
-import { errnoError, P2pdmaError } from '../errors.js';
+import { P2pdmaError } from '../errors.js';
+import { providerOf, transferError } from './refusal.js';
 
 export function zeroPath(): PathBytes {
   return { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
@@ -15,7 +16,9 @@ export function addPath(to: PathBytes, from: PathBytes): void {
 
 /**
  * One transfer that ends in all of its bytes or in an error, never in a part: short counts are continued, and a
- * count of zero inside a target of known size is an error, because that is how a removed drive answers.
+ * count of zero inside a device is an error, because that is how a removed drive answers. Only a read of a file may end
+ * early, and `moved` says where: a file has the length that the kernel finds at that moment, not the one that it had
+ * when it was opened.
  * Reusable: one object serves many transfers, one after the other.
  */
 export class Transfer implements IoRequest {
@@ -26,18 +29,20 @@ export class Transfer implements IoRequest {
   buffered = false;
   result = 0;
   readonly path: PathBytes = zeroPath();
-  /** Bytes moved in the end. */
+  /** Bytes moved in the end; never more than the view has. */
   moved = 0;
   error: P2pdmaError | null = null;
   #target: BlockTarget | null = null;
   #single: Uint8Array[] = [new Uint8Array(0)];
   #view: Uint8Array | null = null;
+  /** Where the view's first byte lies in the target. */
+  #start = 0;
   #expect = 0;
   #finished: ((transfer: this) => void) | null = null;
 
   /**
    * Move `view` (aligned address and length) at `offset`. `expect` is how many bytes must move at least: less than
-   * the view only where a file ends inside it. `finished` runs once, never inside this call.
+   * the view only where a file may end inside it. `finished` runs once, never inside this call.
    */
   start(
     target: BlockTarget,
@@ -49,6 +54,7 @@ export class Transfer implements IoRequest {
   ): void {
     this.op = op;
     this.offset = offset;
+    this.#start = offset;
     this.#view = view;
     this.#single[0] = view;
     this.segments = this.#single;
@@ -63,27 +69,49 @@ export class Transfer implements IoRequest {
   }
 
   done(): void {
-    const target = this.#target!;
+    const { kind, limits } = this.#target!;
     if (this.result < 0) return this.#finish(this.result);
+    if (this.op === 'read' && kind === 'file') return this.#readOn();
     this.moved += this.result;
     if (this.moved >= this.#expect) return this.#finish(0);
-    const unit = this.buffered ? 1 : target.limits.logicalBlockSize;
+    const unit = this.buffered ? 1 : limits.logicalBlockSize;
     if (this.result === 0 || this.moved % unit !== 0) return this.#finish(-EIO);
-    this.offset += this.result;
-    this.#single[0] = this.#view!.subarray(this.moved);
-    target.submit(this);
+    this.#goOn(this.moved);
+  }
+
+  /**
+   * A file ends where a read brings nothing more. After a count that ends inside a block, direct I/O has to begin with
+   * that block once more; the kernel's size spares that where it agrees.
+   */
+  #readOn(): void {
+    const target = this.#target!;
+    const reached = this.offset - this.#start + this.result;
+    const more = reached > this.moved;
+    if (more) this.moved = reached;
+    if (!more || this.moved >= this.#view!.length || this.#start + this.moved === target.size) {
+      return this.#finish(this.moved >= this.#expect ? 0 : -EIO);
+    }
+    this.#goOn(this.moved - (this.buffered ? 0 : this.moved % target.limits.logicalBlockSize));
+  }
+
+  #goOn(at: number): void {
+    this.offset = this.#start + at;
+    this.#single[0] = this.#view!.subarray(at);
+    this.#target!.submit(this);
   }
 
   #finish(errno: number): void {
     const { path, kind } = this.#target!;
     if (errno < 0 && this.result < 0) {
       const hint = hintFor(errno, this.op, kind);
-      this.error = errnoError(errno, this.op, path, { offset: this.offset, hint });
+      const from = providerOf(this.#view!);
+      this.error = transferError(errno, this.op, path, from, { offset: this.offset, hint });
     } else if (errno < 0) {
+      const hint = kind === 'file' ? undefined : GONE;
       this.error = new P2pdmaError(
         'ERR_SHORT_TRANSFER',
-        `${this.op} '${path}': ${this.moved} of ${this.#expect} bytes at offset ${this.offset}, then nothing`,
-        { errno, syscall: this.op, path, offset: this.offset, hint: kind === 'file' ? undefined : GONE },
+        `${this.op} '${path}': ${this.moved} of ${this.#expect} bytes at offset ${this.#start}, then nothing`,
+        { errno, syscall: this.op, path, offset: this.#start + this.moved, hint },
       );
     }
     const finished = this.#finished!;

@@ -19,7 +19,7 @@ import {
 import { RangeWriter } from './range-writer.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import { type Slot, slotOf } from './slot-pool.js';
+import { slotOf } from './slot-pool.js';
 import { closedError, construct, endDestroy, outOfRange, type Source } from './source.js';
 import { addPath, deferred } from './transfer.js';
 import { WriteTally } from './write-tally.js';
@@ -63,7 +63,6 @@ export class P2pWriteStream extends Writable implements Metered {
   #begun: Promise<void> | null = null;
   #ready = false;
   /** The slots of chunks that were written and have not ended. */
-  #held: Slot[] = [];
 
   /** @internal */
   constructor(source: Source, options?: StreamArgument<WriteStreamOptions>) {
@@ -87,6 +86,7 @@ export class P2pWriteStream extends Writable implements Metered {
       blockSize: () => this.#target?.limits.logicalBlockSize ?? 512,
       alignment: () => this.#target?.limits.dmaAlignment ?? 4,
       start: settings.start,
+      position: () => this.#position,
       wishes: settings,
       onRefused: null,
       routed: (route, how) => {
@@ -184,27 +184,12 @@ export class P2pWriteStream extends Writable implements Metered {
       this.#target = target;
       this.#ranges = new RangeWriter(context, target, this.#tally, this.#options);
       this.#ranges.requireP2p = this.#options.requireP2p;
-      this.#ranges.onRefused = (reason) => {
-        this[lendingEnd].onRefused?.(reason);
-        for (const slot of this.#held) slot.pool.onRefused?.(reason);
-      };
+      this.#ranges.onRefused = (reason) => this[lendingEnd].onRefused?.(reason);
       context.add(this);
       const { start } = this.#options;
       if (target.kind !== 'file' && start > target.size) throw outOfRange(this.path, start, target);
     };
     construct(this, this.#source, this.#opened, adopt, callback);
-  }
-
-  // A lent slot is held from the moment it is written, not from its DMA on: it may wait in this stream's buffer.
-  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
-    if (chunk instanceof Uint8Array && !this.destroyed && !this.writableEnded) {
-      const slot = slotOf(chunk);
-      if (slot !== null) {
-        slot.hold();
-        this.#held.push(slot);
-      }
-    }
-    return super.write(chunk, encoding as BufferEncoding, callback as Done);
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Done): void {
@@ -225,10 +210,12 @@ export class P2pWriteStream extends Writable implements Metered {
     if (refused !== null) return callback(refused);
     const bytes = lengthOf(chunks);
     const position = this.#place(bytes);
+    // Memory on loan that its consumer releases too early is not filled anew under a write.
+    for (const slot of slots) slot.hold();
     this.#give(
       (ended) => this.#writeChunks(chunks, position, ended),
       (error) => {
-        for (const slot of slots) this.#letGo(slot);
+        for (const slot of slots) slot.unhold();
         callback(error);
       },
     );
@@ -324,13 +311,6 @@ export class P2pWriteStream extends Writable implements Metered {
     return this.#source.owned && this.#options.flags !== 'r+';
   }
 
-  #letGo(slot: Slot): void {
-    const at = this.#held.indexOf(slot);
-    if (at < 0) return;
-    this.#held.splice(at, 1);
-    slot.unhold();
-  }
-
   override _final(callback: Done): void {
     this.#finish().then(
       () => this.#scope.run(callback),
@@ -382,7 +362,6 @@ export class P2pWriteStream extends Writable implements Metered {
   async #cleanUp(): Promise<void> {
     this.#ranges?.stop();
     await this.#whenIdle();
-    for (const slot of this.#held.splice(0)) slot.unhold();
     if (this.#target === null) return;
     if (this.#ready && !this.writableFinished) await this.#setLength().catch(() => {});
     if (this.#source.owned) await this.#context!.closeTarget(this.#target);

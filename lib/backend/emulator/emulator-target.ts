@@ -220,12 +220,17 @@ export class EmulatorTarget implements BlockTarget {
     io.path.peerBus += path.peerBus;
     io.path.hostBridge += path.hostBridge;
     io.path.hostDram += path.hostDram;
-    io.result = bio.status < 0 ? bio.status : dio.size;
+    io.result = bio.status < 0 ? bio.status : this.#moved(io, dio.size);
     bioReleasePages(this.#mm, bio);
     bioPut(bio);
     this.#putDio(dio);
     if (this.#submitting) this.#later(io);
     else this.#done(io);
+  }
+
+  /** Of a file that somebody cut short meanwhile, only what is there was read. */
+  #moved(io: IoRequest, size: number): number {
+    return this.#file === null || io.op === 'write' ? size : this.#file.brought(io.offset, size);
   }
 
   #putDio(dio: Dio): void {
@@ -249,7 +254,9 @@ export class EmulatorTarget implements BlockTarget {
   }
 
   #leave(): void {
-    if (--this.#inFlight === 0 && this.#idle !== null) this.#idle();
+    if (--this.#inFlight > 0) return;
+    this.#file?.forgetEnds();
+    this.#idle?.();
   }
 
   #assertOpen(): void {

@@ -223,6 +223,8 @@ export class FileStore implements NamespaceStore {
   readonly volatileCache = true;
   readonly #fd: number;
   #length: number;
+  /** What reads asked for behind the end of the file. */
+  #ends: { from: number; to: number }[] = [];
   #pending = 0;
   #closing: Promise<void> | null = null;
   #idle: (() => void) | null = null;
@@ -269,9 +271,22 @@ export class FileStore implements NamespaceStore {
     }
   }
 
-  /** The file's exact length now: what was there, or the end of the furthest write that completed. */
+  /** The file's exact length now, whoever gave it. */
   get length(): number {
+    if (this.kind === 'file' && this.#closing === null) this.#length = fs.fstatSync(this.#fd).size;
     return this.#length;
+  }
+
+  /** How many of `length` bytes at `offset` the reads since `forgetEnds()` brought: a file may have been cut short. */
+  brought(offset: number, length: number): number {
+    let end = offset + length;
+    for (const { from, to } of this.#ends) if (from < end && to > offset) end = Math.max(offset, from);
+    return end - offset;
+  }
+
+  /** No read is in flight. */
+  forgetEnds(): void {
+    if (this.#ends.length > 0) this.#ends = [];
   }
 
   get used(): number {
@@ -371,7 +386,8 @@ export class FileStore implements NamespaceStore {
       moved += n;
       if (op === 'write') this.#length = Math.max(this.#length, offset + moved);
       if (moved === length) this.#end(io, NVME_SC_SUCCESS);
-      else if (n === 0) this.#end(io, op === 'write' ? NVME_SC_WRITE_FAULT : this.#pastEnd(parts));
+      else if (n === 0)
+        this.#end(io, op === 'write' ? NVME_SC_WRITE_FAULT : this.#pastEnd(parts, offset + moved));
       else {
         parts = advance(parts, n);
         go();
@@ -393,10 +409,15 @@ export class FileStore implements NamespaceStore {
     return STORE_PENDING;
   }
 
-  /** Past the end of a file there are zeros; an image that became shorter has lost blocks. */
-  #pastEnd(rest: Uint8Array[]): number {
+  /** Past the end of a file the drive's blocks hold zeros; an image that became shorter has lost blocks. */
+  #pastEnd(rest: Uint8Array[], from: number): number {
     if (this.kind === 'image') return NVME_SC_READ_ERROR;
-    for (const bytes of rest) bytes.fill(0);
+    let to = from;
+    for (const bytes of rest) {
+      bytes.fill(0);
+      to += bytes.length;
+    }
+    this.#ends.push({ from, to });
     return NVME_SC_SUCCESS;
   }
 }

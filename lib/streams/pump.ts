@@ -1,0 +1,364 @@
+/**
+ * The way between our own ends: a reader's target and its writers, with nobody else looking on.
+ *
+ *     source ──read──▶ slot ──give──▶ writer 1        a slot is entered once for each writer (hold), and free again
+ *                        └────give──▶ writer 2        when each has said that its bytes are the kernel's (unhold)
+ *
+ * The pump owns its slots from a read's start to the last write's completion. No slot passes through a stream's buffer, so
+ * no state of the runtime's streams has a part in when memory is used again. It stops at a chunk's boundary, and says at
+ * which, the moment anybody else wants to see the data.
+ */
+import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import type { PciDev } from '../backend/topology.js';
+import { P2pdmaError } from '../errors.js';
+import { trace, tracing } from '../trace.js';
+import type { AsyncScope } from './async-scope.js';
+import { takeChunkPool } from './chunk-pool.js';
+import type { StreamContext } from './context.js';
+import type { Extents } from './extents.js';
+import type { LendingEnd } from './lending.js';
+import type { ReadSettings } from './options.js';
+import type { Pace } from './pace.js';
+import { type Piece, ReadAhead, type Reading } from './read-ahead.js';
+import type { ReadJob } from './read-job.js';
+import { isPeerRefusal, refusalWords } from './refusal.js';
+import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
+import { retirePool, type Slot, type SlotPool } from './slot-pool.js';
+import { transfer } from './transfer.js';
+
+/** What the pump needs of the reader that it works for. */
+export interface PumpedReader {
+  readonly context: StreamContext;
+  readonly target: BlockTarget;
+  readonly settings: ReadSettings;
+  readonly scope: AsyncScope;
+  readonly extents: Extents | null;
+  readonly pace: Pace | null;
+  readonly path: PathBytes;
+  /** So many bytes were given to the writers. */
+  given(bytes: number): void;
+  /** The way was chosen, or had to change. */
+  routed(route: Route): void;
+  /** All of it is the kernel's. */
+  ended(): void;
+  /** The reader cannot go on. */
+  failed(error: Error): void;
+  /** This writer's target failed. */
+  endFailed(end: LendingEnd, error: Error): void;
+}
+
+export class Pump {
+  readonly #reader: PumpedReader;
+  readonly #ends: Set<LendingEnd>;
+  readonly #from: number;
+  readonly #to: number;
+  #route: Route | null = null;
+  #pool: SlotPool | null = null;
+  #chunk = 0;
+  #ahead: ReadAhead | null = null;
+  /** Given and not yet the kernel's. */
+  #writing = 0;
+  #turning = false;
+  #halted = false;
+  #over = false;
+
+  /** From byte `from` up to `to` of the reader's target, to these writers; it begins with `start()`. */
+  constructor(reader: PumpedReader, ends: Iterable<LendingEnd>, from: number, to: number) {
+    this.#reader = reader;
+    this.#ends = new Set(ends);
+    this.#from = from;
+    this.#to = to;
+  }
+
+  /** Reads in flight. */
+  get inFlight(): number {
+    return this.#ahead?.inFlight ?? 0;
+  }
+  /** Reads that ended. */
+  get reads(): number {
+    return this.#ahead?.reads ?? 0;
+  }
+
+  /** Choose the route, with all drives known, get the memory for it, and go. */
+  async start(): Promise<void> {
+    const { target, settings, context } = this.#reader;
+    const destinations = await this.#opened();
+    if (this.#halted || this.#ends.size === 0) return;
+    const ends = [...this.#ends];
+    const wishes = [settings, ...ends.map((end) => end.wishes)];
+    let route = chooseRoute(context.backend, [target, ...destinations], {
+      provider: wishes.map((w) => w.provider).find((p) => p !== 'auto') ?? 'auto',
+      memory: wishes.some((w) => w.memory === 'host') ? 'host' : settings.memory,
+    });
+    const shift = misfit(this.#from, ends, target);
+    if (route.provider !== null && shift !== null) route = hostRoute(shift);
+    route = this.#takePool(route);
+    if (route.provider === null) this.#assertHostAllowed(route.reason);
+    this.#settle(route);
+    this.#ahead = new ReadAhead(this.#reading(), this.#from, this.#to);
+    this.#turn();
+  }
+
+  /** The writers' targets; a writer whose target does not open is its own affair. */
+  async #opened(): Promise<BlockTarget[]> {
+    const all = await Promise.all(
+      [...this.#ends].map((end) =>
+        end.opened().catch(() => {
+          this.#ends.delete(end);
+          return null;
+        }),
+      ),
+    );
+    return all.filter((target) => target !== null);
+  }
+
+  #reading(): Reading {
+    const { target, settings, extents, pace, scope, path } = this.#reader;
+    return {
+      ...{ target, extents, pace, scope, path },
+      depth: settings.queueDepth,
+      canary: settings.canary,
+      chunk: () => this.#chunk,
+      memory: (bytes) => this.#piece(bytes),
+      go: () => this.#turn(),
+      retries: (job, error) => this.#retries(job, error),
+    };
+  }
+
+  #piece(bytes: number): Piece | null {
+    const slot = this.#pool!.take();
+    if (slot === null) return null;
+    return { slot, view: bytes === slot.buffer.length ? slot.buffer : slot.buffer.subarray(0, bytes) };
+  }
+
+  #required(): boolean {
+    return this.#reader.settings.requireP2p || [...this.#ends].some((end) => end.wishes.requireP2p);
+  }
+
+  #assertHostAllowed(reason: string): void {
+    const { target, settings } = this.#reader;
+    if (this.#required()) throw p2pRequired(target.path, reason);
+    if (settings.memory === 'cmb') throw p2pRequired(target.path, reason, 'memory: cmb');
+  }
+
+  #settle(route: Route): void {
+    this.#route = route;
+    this.#reader.routed(route);
+    for (const end of this.#ends) {
+      end.routed(route, { requireP2p: this.#required() });
+      end.onRefused = (reason) => {
+        if (this.#route === route && route.provider !== null && !this.#over) this.#fallBack(reason);
+      };
+    }
+    if (!tracing()) return;
+    const { transport, provider, reason } = route;
+    const { path } = this.#reader.target;
+    trace('streams', 'route', { path, transport, provider: provider?.bdf, reason, chunk: this.#chunk });
+  }
+
+  /** Get memory for the chunks; the route that it is good for. */
+  #takePool(wanted: Route): Route {
+    const { context, target, settings } = this.#reader;
+    const { highWaterMark, queueDepth } = settings;
+    const at = this.#ahead?.position ?? this.#from;
+    const { route, chunk, pool } = takeChunkPool(context, wanted, {
+      ...{ highWaterMark, queueDepth },
+      block: Math.max(target.limits.logicalBlockSize, ...[...this.#ends].map((end) => end.blockSize())),
+      bytes: Math.min(this.#to, target.size) - (at - (at % target.limits.logicalBlockSize)),
+      writers: this.#ends.size,
+      required: this.#required(),
+    });
+    if (pool !== null) {
+      this.#pool = pool;
+      this.#chunk = chunk;
+      pool.onFree = () => this.#turn();
+    }
+    return route;
+  }
+
+  /** A device refused CMB memory after all, or the CMB is gone: on in host memory from here. */
+  #fallBack(reason: string): void {
+    retirePool(this.#reader.context, this.#pool!);
+    this.#settle(this.#takePool(hostRoute(reason)));
+  }
+
+  /** Give what has come to the head, and begin more reads. */
+  #turn(): void {
+    // Whoever gives a slot back inside this turn is served by it.
+    if (this.#turning || this.#over || this.#ahead === null) return;
+    this.#turning = true;
+    const ahead = this.#ahead;
+    ahead.fill();
+    for (let job = this.#next(ahead); job !== null && !this.#over; job = this.#next(ahead)) {
+      this.#give(job);
+      ahead.put(job);
+      ahead.fill();
+    }
+    this.#turning = false;
+    if (ahead.ended && this.#writing === 0 && !this.#over) {
+      this.#close();
+      this.#reader.ended();
+    }
+  }
+
+  /** Holes come faster than anything is written: not more of them at a time than of data. */
+  #next(ahead: ReadAhead): ReadJob | null {
+    const most = 2 * this.#reader.settings.queueDepth * this.#ends.size;
+    return this.#writing < most ? ahead.take() : null;
+  }
+
+  #give(job: ReadJob): void {
+    if (job.error !== null) {
+      job.drop();
+      this.#fail(job.error);
+      return;
+    }
+    const { bytes, slot } = job;
+    this.#reader.given(bytes.length);
+    for (const end of this.#ends) this.#giveTo(end, job, bytes, slot);
+    if (slot !== null) {
+      slot.filling = false;
+      slot.settle();
+    }
+  }
+
+  #giveTo(end: LendingEnd, job: ReadJob, bytes: Uint8Array, slot: Slot | null): void {
+    this.#writing++;
+    slot?.hold();
+    const over = (error: Error | null) => {
+      this.#writing--;
+      if (error !== null) this.#endFailed(end, error);
+      this.#reader.scope.run(() => this.#turn());
+    };
+    const chunk = { offset: job.offset + job.from, length: bytes.length };
+    const done = (error: Error | null) => {
+      slot?.unhold();
+      const gone = error === null || slot === null ? null : this.#gone(error, slot);
+      if (gone === null) over(error);
+      else this.#giveAgain(end, chunk, position, gone, over);
+    };
+    if (job.hole) end.giveHole(bytes.length, over);
+    const position = job.hole ? 0 : end.give(asBuffer(bytes), done);
+  }
+
+  /** Why a write found its memory gone, where host memory may take its place; null: it failed for another reason. */
+  #gone(error: Error, { pool }: Slot): string | null {
+    const { provider } = pool;
+    if (provider === null || (error as P2pdmaError).code !== 'EFAULT' || this.#required()) return null;
+    return this.#refusal(error, provider);
+  }
+
+  /** The CMB went away with a chunk in it: read the chunk once more, into host memory, and write it in its place. */
+  async #giveAgain(
+    end: LendingEnd,
+    { offset, length }: { readonly offset: number; readonly length: number },
+    position: number,
+    reason: string,
+    over: (error: Error | null) => void,
+  ): Promise<void> {
+    const { target, context, path } = this.#reader;
+    if (this.#route?.provider != null && !this.#over) this.#fallBack(reason);
+    try {
+      const block = target.limits.logicalBlockSize;
+      const from = offset - (offset % block);
+      const view = context.backend.memory.allocBuffer(Math.ceil((offset + length - from) / block) * block);
+      const least = offset + length - from;
+      await transfer(target, 'read', view, from, Math.min(least, view.length), path);
+      end.giveAgain(asBuffer(view.subarray(offset - from, least)), position, over);
+    } catch (error) {
+      this.#fail(error as Error);
+      over(null);
+    }
+  }
+
+  /** Once for each read: what a peer's memory was refused for is asked again in host memory, where that is allowed. */
+  #retries(job: ReadJob, error: Error): boolean {
+    const { slot } = job;
+    const { provider } = slot?.pool ?? {};
+    if (provider == null || this.#halted) return false;
+    const reason = this.#refusal(error, provider);
+    if (reason === null) return false;
+    try {
+      this.#assertHostAllowed(reason);
+    } catch (required) {
+      job.error = required as Error;
+      return false;
+    }
+    if (this.#pool === slot!.pool) this.#fallBack(reason);
+    const view = this.#reader.context.backend.memory.allocBuffer(job.view.length);
+    job.drop();
+    this.#ahead!.again(job, { view, slot: null });
+    return true;
+  }
+
+  /** In words, why this memory of a peer's cannot be used; null: that is not what failed. */
+  #refusal(error: Error, provider: PciDev): string | null {
+    if (!(error instanceof P2pdmaError) || error.errno === undefined) return null;
+    const { path } = this.#reader.target;
+    const { release } = this.#reader.context.backend;
+    // Reads are of whole blocks into slots, which begin at pages.
+    const refused = isPeerRefusal(error.errno, { provider, aligned: true, release });
+    if (refused) return refusalWords(path, error.errno, provider);
+    return error.code === 'EFAULT'
+      ? `${path}: the CMB of ${provider.bdf} is gone: was its drive removed?`
+      : null;
+  }
+
+  #endFailed(end: LendingEnd, error: Error): void {
+    this.remove(end);
+    this.#reader.endFailed(end, error);
+  }
+
+  #fail(error: Error): void {
+    this.#close();
+    this.#reader.failed(error);
+  }
+
+  /** This writer gets nothing more. */
+  remove(end: LendingEnd): void {
+    this.#ends.delete(end);
+    end.onRefused = null;
+  }
+
+  /** Nothing more is begun; slots that are being written come back by themselves. */
+  #close(): void {
+    if (this.#over) return;
+    this.#over = true;
+    for (const end of this.#ends) end.onRefused = null;
+    if (this.#pool !== null) retirePool(this.#reader.context, this.#pool);
+  }
+
+  /** No further read begins; what was read, or is being read, is written. */
+  stop(): void {
+    this.#ahead?.stop();
+    this.#turn();
+  }
+
+  /**
+   * Stop at a chunk's boundary. Resolves, when no read is in flight any more, to the first byte that was not given; what
+   * was given is on its way.
+   */
+  async halt(): Promise<number> {
+    this.#halted = true;
+    this.#close();
+    return this.#ahead === null ? this.#from : await this.#ahead.halt();
+  }
+}
+
+function asBuffer(view: Uint8Array): Buffer {
+  return Buffer.isBuffer(view) ? view : Buffer.from(view.buffer, view.byteOffset, view.length);
+}
+
+/**
+ * Why source and destination offsets cannot share chunks, or null: a chunk's bytes land at the same distance
+ * from a block start on both sides only up to the memory alignment that the drives need.
+ */
+function misfit(start: number, ends: readonly LendingEnd[], target: BlockTarget): string | null {
+  for (const end of ends) {
+    const shift = Math.abs(start - end.position()) % end.alignment();
+    if (shift !== 0) {
+      return `'${target.path}' from byte ${start} to byte ${end.position()}: the difference is not a multiple of the DMA alignment (${end.alignment()} bytes), so the CPU has to shift the data`;
+    }
+  }
+  return null;
+}
