@@ -9,9 +9,12 @@
             "src-native/addon.cc",
             "src-native/engine.cc",
             "src-native/file.cc",
+            "src-native/loop-waker.cc",
             "src-native/mapping.cc",
             "src-native/pool.cc",
-            "src-native/ring.cc"
+            "src-native/ring.cc",
+            "src-native/thread-waker.cc",
+            "src-native/thread.cc"
           ],
           "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
           "defines": ["NAPI_VERSION=8", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "_FILE_OFFSET_BITS=64"],

@@ -31,7 +31,6 @@ const CHAPTERS = {
       'WriteStreamOptions',
       'StreamArgument',
       'OnProgress',
-      'Progress',
       'ProgressPhase',
       'optionHelp',
       'Pace',
@@ -39,7 +38,7 @@ const CHAPTERS = {
   ],
   'Copies and receipts': [
     ...['pipeline', 'PipelineSource', 'PipelineDestination', 'PipelineOptions'],
-    ...['Receipt', 'Origin', 'Transport', 'PathBytes', 'RouteChoice'],
+    ...['Receipt', 'Transport', 'PathBytes', 'RouteChoice'],
     ...[
       'planCopy',
       'CopyPlan',

@@ -16,18 +16,19 @@ EnvPtr envOf(napi_env env) {
 bool forgetFd(Env& env, int fd) {
   if (env.fds.erase(fd) == 0) return false;
   env.counters.fds--;
-  for (Engine* engine : env.engines) {
-    if (engine != nullptr) engine->unregisterFile(fd);
+  for (const auto& engine : env.engines) {
+    if (engine) engine->unregisterFile(fd);
   }
   return true;
 }
 
 // Last step of teardown, when libuv has closed every handle of ours.
 void finishTeardown(Env& env) {
-  if (!env.tearingDown || env.closing > 0 || env.hook == nullptr) return;
+  if (!env.tearingDown || env.closing > 0) return;
   for (const auto& [fd, exclusive] : env.fds) close(fd);
   env.fds.clear();
   env.counters.fds = 0;
+  if (env.hook == nullptr) return;
   napi_async_cleanup_hook_handle hook = env.hook;
   env.hook = nullptr;
   napi_remove_async_cleanup_hook(hook);
@@ -37,18 +38,24 @@ namespace {
 
 // JS thread, at worker termination or process end. Order matters: first the kernel is done with
 // every request (memory of JavaScript's heap is freed after this), then rings and threads go, then fds.
-void onCleanup(napi_async_cleanup_hook_handle, void* arg) {
-  EnvPtr env = *static_cast<EnvPtr*>(arg);
-  delete static_cast<EnvPtr*>(arg);
-  env->tearingDown = true;
-  for (Engine*& engine : env->engines) {
-    if (engine == nullptr) continue;
-    engine->quiesce();
-    engine->closeHandles();
+void tearDown(Env& env) {
+  env.tearingDown = true;
+  for (auto& engine : env.engines) {
+    if (engine) engine->close();
     engine = nullptr;
   }
-  finishTeardown(*env);
+  finishTeardown(env);
 }
+
+}  // namespace
+
+bool awaitTeardown(Env& env) {
+  if (env.hook != nullptr) return true;
+  const auto hook = [](napi_async_cleanup_hook_handle, void* of) { tearDown(*static_cast<Env*>(of)); };
+  return napi_add_async_cleanup_hook(env.napi, hook, &env, &env.hook) == napi_ok;
+}
+
+namespace {
 
 Napi::Value counters(const Napi::CallbackInfo& info) {
   EnvPtr env = envOf(info.Env());
@@ -72,10 +79,14 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* state = new EnvPtr(std::make_shared<Env>());
   (*state)->napi = env;
-  napi_get_uv_event_loop(env, &(*state)->loop);
   napi_set_instance_data(
       env, state, [](napi_env, void* data, void*) { delete static_cast<EnvPtr*>(data); }, nullptr);
-  napi_add_async_cleanup_hook(env, onCleanup, new EnvPtr(*state), &(*state)->hook);
+  const auto hook = [](void* arg) {
+    auto* of = static_cast<EnvPtr*>(arg);
+    tearDown(**of);
+    delete of;
+  };
+  napi_add_env_cleanup_hook(env, hook, new EnvPtr(*state));
 
   initMapping(env, exports);
   initFile(env, exports);

@@ -3,9 +3,6 @@
 
 #include "mapping.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <climits>
 #include <cstring>
@@ -23,6 +20,12 @@ constexpr size_t kSegmentWords = 3;
 constexpr size_t kPassthroughWords = 14;
 // Records of the completion table, as int32 words: slot, result, low and high half of the extra result.
 constexpr size_t kCompletionWords = 4;
+
+// What the third table tells beside the length of the request stream: `kRetryWanted` is set when retry() is wanted
+// after a pause, and changed when JavaScript has been called for it. Until then nothing is submitted.
+constexpr size_t kQueued = 0;
+constexpr size_t kRetryWanted = 1;
+constexpr int32_t kRetryTold = 2;
 
 constexpr uint64_t kNoRequest = ~0ull;
 constexpr uint8_t kSqeFixedFile = 1u << 0;
@@ -45,59 +48,42 @@ constexpr uint8_t kOpUringCmd = 46;
 
 }  // namespace
 
-Engine::Engine(EnvPtr env, int id) : env_(std::move(env)), id_(id) {}
+Engine::Engine(EnvPtr env) : env_(std::move(env)) {}
 
-Engine::~Engine() = default;
-
-int Engine::open(Napi::Env napi, bool wantRing, unsigned entries, Napi::Float64Array sq, Napi::Int32Array cq,
-                 Napi::Int32Array control, Napi::Function callback) {
-  eventFd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  if (eventFd_ < 0) {
-    const int error = errno;
-    delete this;
-    return -error;
+int Engine::open(Napi::Env napi, const Wishes& wishes, Shared shared) {
+  if (wishes.loop) waker_ = openLoopWaker(env_, this);
+  if (!waker_) waker_ = openThreadWaker(napi, this);
+  if (!waker_) return -ECANCELED;
+  const int error = wishes.ring ? openRing(wishes.entries) : 0;
+  if (error != 0) {
+    waker_->close();
+    return error;
   }
-  if (wantRing) {
-    int error = ring_.open(entries, Ring::Size::kNormal, eventFd_);
-    if (error == 0) {
-      for (uint8_t op : {kOpNop, kOpReadv, kOpWritev, kOpFsync, kOpAsyncCancel, kOpRead, kOpWrite}) {
-        if (!ring_.supports(op)) error = -ENOSYS;
-      }
-    }
-    if (error != 0) {
-      ring_.close();
-      close(eventFd_);
-      delete this;
-      return error;
-    }
-    env_->counters.rings++;
-    fileSlots_.assign(ring_.fileSlots(), -1);
-  }
-  sq_ = sq.Data();
-  sqWords_ = sq.ElementLength();
-  cq_ = cq.Data();
-  cqRecords_ = cq.ElementLength() / kCompletionWords;
-  control_ = control.Data();
-  napi_create_reference(napi, sq, 1, &refs_[0]);
-  napi_create_reference(napi, cq, 1, &refs_[1]);
-  napi_create_reference(napi, control, 1, &refs_[2]);
-  napi_create_reference(napi, callback, 1, &refs_[3]);
+  sq_ = shared.requests.Data();
+  sqWords_ = shared.requests.ElementLength();
+  cq_ = shared.completions.Data();
+  cqRecords_ = shared.completions.ElementLength() / kCompletionWords;
+  control_ = shared.control.Data();
+  const napi_value held[] = {shared.requests, shared.completions, shared.control, shared.callback};
+  for (size_t i = 0; i < 4; i++) napi_create_reference(napi, held[i], 1, &refs_[i]);
   napi_async_init(napi, nullptr, Napi::String::New(napi, "p2pdma.engine"), &async_);
-
-  uv_poll_init(env_->loop, &poll_, eventFd_);
-  uv_prepare_init(env_->loop, &prepare_);
-  uv_timer_init(env_->loop, &timer_);
-  poll_.data = prepare_.data = timer_.data = this;
-  openHandles_ = 3;
-  uv_poll_start(&poll_, UV_READABLE, onReady);
-  uv_prepare_start(&prepare_, onPrepare);
-  uv_unref(reinterpret_cast<uv_handle_t*>(&poll_));
-  uv_unref(reinterpret_cast<uv_handle_t*>(&prepare_));
-  uv_unref(reinterpret_cast<uv_handle_t*>(&timer_));
   return 0;
 }
 
-void Engine::wake() { uv_ref(reinterpret_cast<uv_handle_t*>(&poll_)); }
+int Engine::openRing(unsigned entries) {
+  const int eventFd = waker_->watch();
+  if (eventFd < 0) return eventFd;
+  const int error = lane_.ring.open(entries, Ring::Size::kNormal, eventFd);
+  if (error != 0) return error;
+  for (uint8_t op : {kOpNop, kOpReadv, kOpWritev, kOpFsync, kOpAsyncCancel, kOpRead, kOpWrite}) {
+    if (lane_.ring.supports(op)) continue;
+    lane_.ring.close();
+    return -ENOSYS;
+  }
+  env_->counters.rings++;
+  fileSlots_.assign(lane_.ring.fileSlots(), -1);
+  return 0;
+}
 
 Request* Engine::slot(uint32_t index) {
   while (slots_.size() <= index) slots_.push_back(std::make_unique<Request>());
@@ -105,8 +91,8 @@ Request* Engine::slot(uint32_t index) {
 }
 
 void Engine::take() {
-  const size_t words = static_cast<size_t>(control_[0]);
-  control_[0] = 0;
+  const size_t words = static_cast<size_t>(control_[kQueued]);
+  control_[kQueued] = 0;
   size_t i = 0;
   while (i + kHeaderWords <= words && words <= sqWords_) {
     const double* w = sq_ + i;
@@ -186,17 +172,17 @@ void Engine::take() {
 
 void Engine::dispatch(Request* r) {
   const bool rw = r->op == Op::kRead || r->op == Op::kWrite;
-  if (ring_.isOpen() && (r->flags & kFlagThread) == 0) {
+  if (lane_.ring.isOpen() && (r->flags & kFlagThread) == 0) {
     if (rw || r->op == Op::kSync || r->op == Op::kNop) {
-      pending_.push_back(r);
+      lane_.pending.push_back(r);
       return;
     }
     if (r->op == Op::kPassthrough && (r->flags & kFlagUringCmd) != 0 && openBigRing()) {
-      pendingBig_.push_back(r);
+      bigLane_.pending.push_back(r);
       return;
     }
   }
-  if (!pool_) pool_ = std::make_unique<Pool>(eventFd_, kMaxThreads);
+  if (!pool_) pool_ = std::make_unique<Pool>(*waker_, kMaxThreads);
   const unsigned before = pool_->threads();
   if (!pool_->start(r)) perform(r);  // no thread to be had: better late than never
   else {
@@ -204,20 +190,19 @@ void Engine::dispatch(Request* r) {
     return;
   }
   finished_.push_back(r);
-  const uint64_t one = 1;
-  ssize_t ignored = write(eventFd_, &one, sizeof one);
-  (void)ignored;
+  waker_->signal();
 }
 
 bool Engine::openBigRing() {
   if (!bigRingTried_) {
     bigRingTried_ = true;
-    if (bigRing_.open(kBigRingEntries, Ring::Size::kBig, eventFd_) == 0) {
-      if (bigRing_.supports(kOpUringCmd)) env_->counters.rings++;
-      else bigRing_.close();
+    const int eventFd = waker_->watch();
+    if (eventFd >= 0 && bigLane_.ring.open(kBigRingEntries, Ring::Size::kBig, eventFd) == 0) {
+      if (bigLane_.ring.supports(kOpUringCmd)) env_->counters.rings++;
+      else bigLane_.ring.close();
     }
   }
-  return bigRing_.isOpen();
+  return bigLane_.ring.isOpen();
 }
 
 // The slot of a file, given one now if need be; -1: it is used by its fd. A device opened exclusively must be free
@@ -230,8 +215,8 @@ int Engine::registeredSlot(int fd) {
     else if (empty < 0) empty = static_cast<int>(i);
   }
   const auto file = env_->fds.find(fd);
-  if (empty < 0 || file == env_->fds.end() || (file->second && !ring_.releasesFilesAtOnce())) return -1;
-  if (ring_.setFile(static_cast<unsigned>(empty), fd) != 0) return -1;
+  if (empty < 0 || file == env_->fds.end() || (file->second && !lane_.ring.releasesFilesAtOnce())) return -1;
+  if (lane_.ring.setFile(static_cast<unsigned>(empty), fd) != 0) return -1;
   fileSlots_[empty] = fd;
   filesTaken_++;
   env_->counters.registeredFiles++;
@@ -241,7 +226,7 @@ int Engine::registeredSlot(int fd) {
 void Engine::unregisterFile(int fd) {
   for (size_t i = 0; i < fileSlots_.size() && filesTaken_ > 0; i++) {
     if (fileSlots_[i] != fd) continue;
-    ring_.setFile(static_cast<unsigned>(i), -1);
+    lane_.ring.setFile(static_cast<unsigned>(i), -1);
     fileSlots_[i] = -1;
     filesTaken_--;
     env_->counters.registeredFiles--;
@@ -293,57 +278,78 @@ void Engine::prepareEntry(Request* r, io_uring_sqe* sqe) {
   }
 }
 
-void Engine::submitRing(Ring& ring, std::deque<Request*>& pending, size_t* inRing) {
-  for (;;) {
+void Engine::submit() {
+  if (control_[kRetryWanted] != 0) return;
+  submit(lane_);
+  submit(bigLane_);
+  if (control_[kRetryWanted] != 0) deliver();
+}
+
+void Engine::submit(Lane& lane) {
+  Ring& ring = lane.ring;
+  while (ring.isOpen()) {
     // Never more in the ring than completions it can hold.
-    while (!pending.empty() && *inRing < ring.capacity()) {
+    while (!lane.pending.empty() && lane.inRing < ring.capacity()) {
       io_uring_sqe* sqe = ring.next();
       if (sqe == nullptr) break;
-      prepareEntry(pending.front(), sqe);
-      pending.pop_front();
-      ++*inRing;
+      prepareEntry(lane.pending.front(), sqe);
+      lane.pending.pop_front();
+      lane.inRing++;
     }
     if (ring.unsubmitted() == 0) return;
     env_->counters.enters++;
     const int taken = ring.submit();
+    if (taken > 0) lane.refusals = 0;
     if (taken < 0 || ring.unsubmitted() > 0) {
-      armRetry();
+      refused(lane, taken < 0 ? taken : -EAGAIN);
       return;
     }
-    if (pending.empty() || *inRing >= ring.capacity()) return;
+    if (lane.pending.empty() || lane.inRing >= ring.capacity()) return;
   }
 }
 
-void Engine::submit() {
-  if (ring_.isOpen()) submitRing(ring_, pending_, &inRing_);
-  if (bigRing_.isOpen()) submitRing(bigRing_, pendingBig_, &inBigRing_);
+// The kernel takes no more now, or never will.
+void Engine::refused(Lane& lane, int error) {
+  const bool passing = error == -EAGAIN || error == -EBUSY;
+  if (passing && ++lane.refusals < kMaxRetries) {
+    control_[kRetryWanted] = 1;
+    return;
+  }
+  lane.refusals = 0;
+  uint64_t slotOf;
+  while (lane.ring.takeBack(&slotOf)) {
+    lane.inRing--;
+    lane.pending.push_back(slot(static_cast<uint32_t>(slotOf)));
+  }
+  for (Request* r : lane.pending) {
+    r->res = error;
+    r->retries = kMaxRetries;
+    finished_.push_back(r);
+  }
+  lane.pending.clear();
 }
 
-void Engine::armRetry() {
-  if (!closing_ && !uv_is_active(reinterpret_cast<uv_handle_t*>(&timer_))) uv_timer_start(&timer_, onRetry, 1, 0);
-}
-
-// True: done for good. False: it goes round once more.
-bool Engine::finish(Request* r) {
+// Done for good, or once more: after a pause, or another way.
+void Engine::finish(Request* r) {
   if ((r->res == -EAGAIN || r->res == -EINTR) && !quiet_ && r->retries < kMaxRetries) {
     r->retries++;
-    return false;
+    again_.push_back(r);
+    control_[kRetryWanted] = 1;
+    return;
   }
   // The generic device knows no URING_CMD on this kernel: the ioctl does the same.
   if (r->op == Op::kPassthrough && (r->flags & kFlagUringCmd) != 0 && r->res == -EOPNOTSUPP && !quiet_) {
     r->flags &= ~kFlagUringCmd;
     dispatch(r);
-    return true;
+    return;
   }
   forget(r);
-  if (!quiet_) {
-    int32_t* c = cq_ + static_cast<size_t>(cqCount_++) * kCompletionWords;
-    c[0] = static_cast<int32_t>(r->slot);
-    c[1] = r->res;
-    c[2] = static_cast<int32_t>(r->extra & 0xffffffff);
-    c[3] = static_cast<int32_t>(r->extra >> 32);
-  }
-  return true;
+  if (quiet_) return;
+  int32_t* c = cq_ + static_cast<size_t>(cqCount_++) * kCompletionWords;
+  c[0] = static_cast<int32_t>(r->slot);
+  c[1] = r->res;
+  c[2] = static_cast<int32_t>(r->extra & 0xffffffff);
+  c[3] = static_cast<int32_t>(r->extra >> 32);
 }
 
 // The kernel is done with it: let go of its memory.
@@ -357,47 +363,43 @@ void Engine::forget(Request* r) {
 }
 
 // True when the completion table is full before the ring is empty.
-bool Engine::reapRing(Ring& ring, size_t* inRing) {
-  if (!ring.isOpen()) return false;
+bool Engine::reap(Lane& lane) {
+  if (!lane.ring.isOpen()) return false;
   Completion c;
   while (cqCount_ < cqRecords_) {
-    if (!ring.pop(&c)) {
+    if (!lane.ring.pop(&c)) {
       // Not left for later, even if it is no completion of ours: the eventfd, which has been read, is signalled only
       // for the first of the deferred work. One call does about 20 of them (from 6.13 on).
-      if (!ring.hasDeferredWork()) return false;
-      if (ring.enter(0) == 0) continue;
-      armRetry();
+      const int ran = lane.ring.runDeferredWork();
+      if (ran > 0) continue;
+      if (ran < 0) control_[kRetryWanted] = 1;
       return false;
     }
     if (c.userData == kNoRequest) continue;
-    --*inRing;
+    lane.inRing--;
     Request* r = slot(static_cast<uint32_t>(c.userData));
     r->res = c.res;
     r->extra = c.extra;
-    if (!finish(r)) {
-      (&ring == &ring_ ? pending_ : pendingBig_).push_back(r);
-      armRetry();
-    }
+    finish(r);
   }
   return true;
 }
 
 void Engine::drain() {
+  const std::shared_ptr<Engine> self = shared_from_this();  // JavaScript may close it
   bool more;
   do {
-    more = reapRing(ring_, &inRing_);
-    if (!more) more = reapRing(bigRing_, &inBigRing_);
+    more = reap(lane_) || reap(bigLane_);
     if (pool_) pool_->reap(&finished_);
     while (!finished_.empty() && cqCount_ < cqRecords_) {
       Request* r = finished_.back();
       finished_.pop_back();
-      if (!finish(r)) dispatch(r);
+      finish(r);
     }
     if (!finished_.empty()) more = true;
-    if (cqCount_ > 0) deliver();
-  } while (more && !closing_);
-  if (closing_) return;
-  if (inFlight_ == 0 && control_[0] == 0) uv_unref(reinterpret_cast<uv_handle_t*>(&poll_));
+    if (cqCount_ > 0 || control_[kRetryWanted] == 1) deliver();
+  } while (more && !quiet_);
+  if (!quiet_ && inFlight_ == 0 && control_[kQueued] == 0) waker_->keepAlive(false);
 }
 
 // One call into JavaScript for everything reaped.
@@ -405,15 +407,15 @@ void Engine::deliver() {
   napi_env napi = env_->napi;
   const uint32_t count = cqCount_;
   cqCount_ = 0;
-  env_->counters.callbacks++;
+  if (control_[kRetryWanted] == 1) control_[kRetryWanted] = kRetryTold;
+  if (count > 0) env_->counters.callbacks++;
   napi_handle_scope scope;
   if (napi_open_handle_scope(napi, &scope) != napi_ok) return;
   napi_value callback, receiver, argument, result;
   napi_get_reference_value(napi, refs_[3], &callback);
   napi_get_global(napi, &receiver);
   napi_create_uint32(napi, count, &argument);
-  const napi_status status = napi_make_callback(napi, async_, receiver, callback, 1, &argument, &result);
-  if (status == napi_pending_exception) {
+  if (napi_make_callback(napi, async_, receiver, callback, 1, &argument, &result) == napi_pending_exception) {
     napi_value error;
     napi_get_and_clear_last_exception(napi, &error);
     napi_fatal_exception(napi, error);
@@ -421,27 +423,38 @@ void Engine::deliver() {
   napi_close_handle_scope(napi, scope);
 }
 
-void Engine::onPrepare(uv_prepare_t* handle) {
-  auto* self = static_cast<Engine*>(handle->data);
-  if (self->control_[0] > 0) self->take();
-  if (!self->pending_.empty() || !self->pendingBig_.empty() || self->ring_.unsubmitted() > 0) self->submit();
+void Engine::wake() { waker_->keepAlive(true); }
+
+void Engine::flush() {
+  const std::shared_ptr<Engine> self = shared_from_this();
+  take();
+  submit();
+  drain();
 }
 
-void Engine::onReady(uv_poll_t* handle, int, int) {
-  auto* self = static_cast<Engine*>(handle->data);
-  uint64_t count;
-  ssize_t ignored = read(self->eventFd_, &count, sizeof count);
-  (void)ignored;
-  self->drain();
+void Engine::retry() {
+  control_[kRetryWanted] = 0;
+  std::vector<Request*> again;
+  again.swap(again_);
+  for (Request* r : again) dispatch(r);
+  flush();
 }
 
-// Its only purpose is that the loop turns, and onPrepare runs, although nothing else happens.
-void Engine::onRetry(uv_timer_t* handle) {
-  auto* self = static_cast<Engine*>(handle->data);
-  self->drain();
+void Engine::onTurn() {
+  if (control_[kQueued] > 0) take();
+  if (!lane_.pending.empty() || !bigLane_.pending.empty()) submit();
 }
 
-void Engine::cancelAll(Ring& ring, bool big) {
+void Engine::onWake() {
+  const std::shared_ptr<Engine> self = shared_from_this();
+  drain();
+  // There was more than the ring holds, and now there is room.
+  if (!quiet_ && !waker_->knowsTurns()) submit();
+}
+
+void Engine::cancelAll(Lane& lane) {
+  const bool big = &lane == &bigLane_;
+  Ring& ring = lane.ring;
   for (const auto& r : slots_) {
     if (!r->active || (r->op == Op::kPassthrough) != big) continue;
     io_uring_sqe* sqe = ring.next();
@@ -460,21 +473,22 @@ void Engine::cancelAll(Ring& ring, bool big) {
 
 // Block until the kernel has given back every request of this ring. A device that hangs makes this
 // hang until the kernel times the device out: memory that hardware may still write must not be reused.
-void Engine::waitFor(Ring& ring, std::deque<Request*>& pending, size_t* inRing, bool big) {
+void Engine::waitFor(Lane& lane) {
+  Ring& ring = lane.ring;
   if (!ring.isOpen()) return;
-  for (Request* r : pending) forget(r);
-  pending.clear();
-  if (*inRing > 0) cancelAll(ring, big);
-  while (*inRing > 0) {
+  for (Request* r : lane.pending) forget(r);
+  lane.pending.clear();
+  if (lane.inRing > 0) cancelAll(lane);
+  while (lane.inRing > 0) {
     Completion c;
-    while (*inRing > 0 && ring.pop(&c)) {
+    while (lane.inRing > 0 && ring.pop(&c)) {
       if (c.userData == kNoRequest) continue;
-      --*inRing;
+      lane.inRing--;
       Request* r = slot(static_cast<uint32_t>(c.userData));
       r->res = c.res;
       finish(r);
     }
-    if (*inRing == 0) break;
+    if (lane.inRing == 0) break;
     if (ring.unsubmitted() > 0) ring.submit();
     const int error = ring.enter(1);
     if (error < 0 && error != -EINTR && error != -EAGAIN && error != -EBUSY) break;
@@ -484,14 +498,13 @@ void Engine::waitFor(Ring& ring, std::deque<Request*>& pending, size_t* inRing, 
 }
 
 void Engine::quiesce() {
-  if (quiet_) return;
   take();
   quiet_ = true;
-  waitFor(ring_, pending_, &inRing_, false);
+  waitFor(lane_);
   env_->counters.registeredFiles -= static_cast<int64_t>(filesTaken_);  // they went with the ring
   filesTaken_ = 0;
   fileSlots_.clear();
-  waitFor(bigRing_, pendingBig_, &inBigRing_, true);
+  waitFor(bigLane_);
   if (pool_) {
     std::vector<Request*> dropped;
     env_->counters.threads -= pool_->threads();
@@ -505,36 +518,26 @@ void Engine::quiesce() {
   }
   for (Request* r : finished_) forget(r);
   finished_.clear();
+  for (Request* r : again_) forget(r);
+  again_.clear();
 }
 
-void Engine::closeHandles() {
-  if (closing_) return;
-  closing_ = true;
+void Engine::close() {
+  if (quiet_) return;
+  quiesce();
+  waker_->close();
+  // An environment that ends takes them along, and may have no scope any more for looking at them.
+  if (env_->tearingDown) return;
   for (napi_ref& ref : refs_) {
     napi_delete_reference(env_->napi, ref);
     ref = nullptr;
   }
   napi_async_destroy(env_->napi, async_);
-  env_->closing++;
-  uv_poll_stop(&poll_);
-  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), onClosed);
-  uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), onClosed);
-  uv_close(reinterpret_cast<uv_handle_t*>(&timer_), onClosed);
-}
-
-void Engine::onClosed(uv_handle_t* handle) {
-  auto* self = static_cast<Engine*>(handle->data);
-  if (--self->openHandles_ > 0) return;
-  close(self->eventFd_);
-  EnvPtr env = self->env_;
-  env->closing--;
-  delete self;
-  finishTeardown(*env);
 }
 
 namespace {
 
-Engine* engineArg(const Napi::CallbackInfo& info) {
+std::shared_ptr<Engine> engineArg(const Napi::CallbackInfo& info) {
   EnvPtr env = envOf(info.Env());
   const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
   return id < env->engines.size() ? env->engines[id] : nullptr;
@@ -542,50 +545,68 @@ Engine* engineArg(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-// openEngine(ring, entries, sq, cq, control, onCompletions): engine id or -errno.
+// openEngine({ ring, entries, loop }, requests, completions, control, onCompletions): engine id or -errno.
 static Napi::Value openEngine(const Napi::CallbackInfo& info) {
   EnvPtr env = envOf(info.Env());
   if (env->tearingDown) return Napi::Number::New(info.Env(), -ECANCELED);
-  const int id = static_cast<int>(env->engines.size());
-  auto* engine = new Engine(env, id);
-  const int error = engine->open(info.Env(), info[0].As<Napi::Boolean>().Value(), info[1].As<Napi::Number>().Uint32Value(),
-                                 info[2].As<Napi::Float64Array>(), info[3].As<Napi::Int32Array>(),
-                                 info[4].As<Napi::Int32Array>(), info[5].As<Napi::Function>());
+  const auto engine = std::make_shared<Engine>(env);
+  const auto asked = info[0].As<Napi::Object>();
+  const Engine::Wishes wishes = {asked.Get("ring").ToBoolean(), asked.Get("entries").ToNumber().Uint32Value(),
+                                 asked.Get("loop").ToBoolean()};
+  const Engine::Shared shared = {info[1].As<Napi::Float64Array>(), info[2].As<Napi::Int32Array>(),
+                                 info[3].As<Napi::Int32Array>(), info[4].As<Napi::Function>()};
+  const int error = engine->open(info.Env(), wishes, shared);
   if (error != 0) return Napi::Number::New(info.Env(), error);
   env->engines.push_back(engine);
-  return Napi::Number::New(info.Env(), id);
+  return Napi::Number::New(info.Env(), static_cast<double>(env->engines.size() - 1));
 }
 
 // wake(id): something was queued after nothing was.
 static void wake(const Napi::CallbackInfo& info) {
-  if (Engine* engine = engineArg(info)) engine->wake();
+  if (const auto engine = engineArg(info)) engine->wake();
+}
+
+// knowsTurns(id): is the end of each turn of the event loop seen here, or is flush() to be called?
+static Napi::Value knowsTurns(const Napi::CallbackInfo& info) {
+  const auto engine = engineArg(info);
+  return Napi::Boolean::New(info.Env(), engine && engine->knowsTurns());
+}
+
+// flush(id): the end of a turn of the event loop. Everything queued goes to the kernel in one call.
+static void flush(const Napi::CallbackInfo& info) {
+  if (const auto engine = engineArg(info)) engine->flush();
+}
+
+// retry(id): the pause that was asked for is over.
+static void retry(const Napi::CallbackInfo& info) {
+  if (const auto engine = engineArg(info)) engine->retry();
 }
 
 // take(id): empty the request stream, which is full. Submission still waits for the end of the turn.
 static void take(const Napi::CallbackInfo& info) {
-  if (Engine* engine = engineArg(info)) engine->take();
+  if (const auto engine = engineArg(info)) engine->take();
 }
 
 // closeEngine(id): with requests in flight it cancels them and waits.
 static void closeEngine(const Napi::CallbackInfo& info) {
-  Engine* engine = engineArg(info);
-  if (engine == nullptr) return;
-  EnvPtr env = envOf(info.Env());
-  env->engines[info[0].As<Napi::Number>().Uint32Value()] = nullptr;
-  engine->quiesce();
-  engine->closeHandles();
+  const auto engine = engineArg(info);
+  if (!engine) return;
+  envOf(info.Env())->engines[info[0].As<Napi::Number>().Uint32Value()] = nullptr;
+  engine->close();
 }
 
 // ringFlags(id): the IORING_SETUP flags in use, or -1 without a ring.
 static Napi::Value ringFlags(const Napi::CallbackInfo& info) {
-  Engine* engine = engineArg(info);
-  const bool ring = engine != nullptr && engine->hasRing();
-  return Napi::Number::New(info.Env(), ring ? static_cast<double>(engine->ring().flags()) : -1);
+  const auto engine = engineArg(info);
+  return Napi::Number::New(info.Env(), engine ? static_cast<double>(engine->ringFlags()) : -1);
 }
 
 void initEngine(Napi::Env env, Napi::Object exports) {
   exports.Set("openEngine", Napi::Function::New(env, openEngine));
   exports.Set("wake", Napi::Function::New(env, wake));
+  exports.Set("knowsTurns", Napi::Function::New(env, knowsTurns));
+  exports.Set("flush", Napi::Function::New(env, flush));
+  exports.Set("retry", Napi::Function::New(env, retry));
   exports.Set("take", Napi::Function::New(env, take));
   exports.Set("closeEngine", Napi::Function::New(env, closeEngine));
   exports.Set("ringFlags", Napi::Function::New(env, ringFlags));

@@ -5,6 +5,7 @@
 #include "pool.h"
 #include "request.h"
 #include "ring.h"
+#include "waker.h"
 
 #include <deque>
 #include <memory>
@@ -12,77 +13,89 @@
 
 namespace p2pdma {
 
-// Hooks in the order in which they run, all on the JS thread unless said otherwise:
+// In the order in which they run, all on the JS thread unless said otherwise:
 //
-//   wake      JS is about to queue the first request: keep the event loop alive
-//   onPrepare once per turn of the loop, before it sleeps: take the request stream, submit it in one call
-//   (kernel, pool threads)  do the work, signal the eventfd
-//   onReady   eventfd readable: reap everything, one callback into JS per batch
-//   quiesce   teardown: cancel, wait until the kernel is done with all memory
-//   closeHandles -> libuv closes poll, prepare and timer -> the engine deletes itself
-class Engine {
+//   wake      JavaScript is about to queue the first request: keep the event loop alive
+//   onTurn    libuv is about to sleep: take the request stream, submit it in one call
+//   flush     the same and reap what is done already: JavaScript calls it where no onTurn comes
+//   (kernel, pool threads)  do the work, signal the waker
+//   onWake    reap everything, one callback into JavaScript per batch
+//   retry     JavaScript calls it a while after it was asked to (EAGAIN): the same once more
+//   close     cancel, wait until the kernel is done with all memory; no call comes after this
+class Engine final : public Waker::Client, public std::enable_shared_from_this<Engine> {
  public:
-  Engine(EnvPtr env, int id);
+  struct Shared {
+    Napi::Float64Array requests;
+    Napi::Int32Array completions;
+    Napi::Int32Array control;
+    Napi::Function callback;
+  };
 
-  int open(Napi::Env napi, bool wantRing, unsigned entries, Napi::Float64Array sq, Napi::Int32Array cq,
-           Napi::Int32Array control, Napi::Function callback);
-  void wake();
+  struct Wishes {
+    bool ring;
+    unsigned entries;
+    bool loop;  // libuv's loop may be asked for
+  };
+
+  explicit Engine(EnvPtr env);
+
+  int open(Napi::Env napi, const Wishes& wishes, Shared shared);
   // Read what JavaScript has written into the request stream.
   void take();
+  void wake();
+  void flush();
+  // After a pause: what the kernel had no room for.
+  void retry();
+  void onTurn() override;
+  void onWake() override;
+  bool knowsTurns() const { return waker_->knowsTurns(); }
   // Before the fd is closed: its slot would keep the file open.
   void unregisterFile(int fd);
-  void quiesce();
-  void closeHandles();
+  void close();
 
-  bool hasRing() const { return ring_.isOpen(); }
-  const Ring& ring() const { return ring_; }
-  size_t inFlight() const { return inFlight_; }
+  // -1: no ring.
+  int64_t ringFlags() const { return lane_.ring.isOpen() ? static_cast<int64_t>(lane_.ring.flags()) : -1; }
 
  private:
-  ~Engine();
-  static void onPrepare(uv_prepare_t* handle);
-  static void onReady(uv_poll_t* handle, int status, int events);
-  static void onRetry(uv_timer_t* handle);
-  static void onClosed(uv_handle_t* handle);
+  // A ring, what waits for room in it, and what is in it.
+  struct Lane {
+    Ring ring;
+    std::deque<Request*> pending;
+    size_t inRing = 0;
+    uint32_t refusals = 0;  // submissions in a row that the kernel did not take
+  };
 
+  int openRing(unsigned entries);
+  bool openBigRing();
   Request* slot(uint32_t index);
   void dispatch(Request* r);
   void submit();
-  void submitRing(Ring& ring, std::deque<Request*>& pending, size_t* inRing);
+  void submit(Lane& lane);
+  void refused(Lane& lane, int error);
   void prepareEntry(Request* r, io_uring_sqe* sqe);
   int registeredSlot(int fd);
-  void armRetry();
   void drain();
-  bool reapRing(Ring& ring, size_t* inRing);
-  bool finish(Request* r);
+  bool reap(Lane& lane);
+  void finish(Request* r);
   void deliver();
   void forget(Request* r);
-  void cancelAll(Ring& ring, bool big);
-  void waitFor(Ring& ring, std::deque<Request*>& pending, size_t* inRing, bool big);
-  bool openBigRing();
+  void quiesce();
+  void cancelAll(Lane& lane);
+  void waitFor(Lane& lane);
 
   EnvPtr env_;
-  const int id_;
-  int eventFd_ = -1;
-  uv_poll_t poll_;
-  uv_prepare_t prepare_;
-  uv_timer_t timer_;
-  int openHandles_ = 0;
-  bool closing_ = false;
+  std::shared_ptr<Waker> waker_;
   bool quiet_ = false;  // after quiesce
 
-  Ring ring_;
-  Ring bigRing_;  // for URING_CMD, opened when first wanted
+  Lane lane_;
+  Lane bigLane_;  // for URING_CMD, opened when first wanted
   bool bigRingTried_ = false;
-  std::vector<int> fileSlots_;  // of ring_: the fd in each, -1 where empty
+  std::vector<int> fileSlots_;  // of lane_'s ring: the fd in each, -1 where empty
   size_t filesTaken_ = 0;
   std::unique_ptr<Pool> pool_;
   std::vector<std::unique_ptr<Request>> slots_;
-  std::deque<Request*> pending_;     // for ring_, not yet in it
-  std::deque<Request*> pendingBig_;
-  std::vector<Request*> finished_;   // scratch
-  size_t inRing_ = 0;
-  size_t inBigRing_ = 0;
+  std::vector<Request*> finished_;  // scratch
+  std::vector<Request*> again_;     // answered EAGAIN or EINTR: once more, after a pause
   size_t inFlight_ = 0;
 
   // Shared with JavaScript; the references keep the typed arrays alive.

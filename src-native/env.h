@@ -3,7 +3,6 @@
 #pragma once
 
 #include <napi.h>
-#include <uv.h>
 
 #include <cstdint>
 #include <map>
@@ -31,15 +30,14 @@ struct Counters {
 
 struct Env {
   napi_env napi = nullptr;
-  uv_loop_t* loop = nullptr;
   napi_async_cleanup_hook_handle hook = nullptr;
   bool tearingDown = false;
   Counters counters;
   std::map<int, bool> fds;            // opened through openFile, not yet closed; true: exclusively
   std::vector<Mapping*> mappings;     // by mapping id; null where free
   std::vector<int> freeMappings;
-  std::vector<Engine*> engines;       // by engine id; null where closed
-  int closing = 0;                    // engines whose handles libuv still closes
+  std::vector<std::shared_ptr<Engine>> engines;  // by engine id; null where closed
+  int closing = 0;  // wakers whose handles libuv still closes
 };
 
 // A mapping's finalizer may run after the environment's instance data is gone: both hold the Env.
@@ -48,6 +46,8 @@ using EnvPtr = std::shared_ptr<Env>;
 EnvPtr envOf(napi_env env);
 // An fd of ours is about to be closed, and its number given out again. False: it is none of ours.
 bool forgetFd(Env& env, int fd);
+// The environment waits at its end until every handle is closed. Only for who has some: Deno 2.9 frees such a hook twice.
+bool awaitTeardown(Env& env);
 void finishTeardown(Env& env);
 
 void initMapping(Napi::Env env, Napi::Object exports);

@@ -92,9 +92,21 @@ Napi::Value statFd(const Napi::CallbackInfo& info) {
   out.Set("blockSize", static_cast<double>(st.st_blksize));
   out.Set("device", std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev)));
   out.Set("rdev", std::to_string(major(st.st_rdev)) + ":" + std::to_string(minor(st.st_rdev)));
+  out.Set("inode", std::to_string(st.st_ino));
   out.Set("dioMemAlign", memAlign);
   out.Set("dioOffsetAlign", offsetAlign);
   return out;
+}
+
+// readAt(fd, uint8Array, offset): bytes read, or -errno. For a look at a file while it is opened, not for transfers.
+Napi::Value readAt(const Napi::CallbackInfo& info) {
+  auto into = info[1].As<Napi::Uint8Array>();
+  const off_t offset = static_cast<off_t>(info[2].As<Napi::Number>().DoubleValue());
+  ssize_t n;
+  do {
+    n = pread(fdArg(info), into.Data(), into.ByteLength(), offset);
+  } while (n < 0 && errno == EINTR);
+  return number(info.Env(), n < 0 ? -errno : static_cast<double>(n));
 }
 
 // fileSize(fd): length now, or -errno.
@@ -147,6 +159,7 @@ void initFile(Napi::Env env, Napi::Object exports) {
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
   exports.Set("setDirect", Napi::Function::New(env, setDirect));
   exports.Set("statFd", Napi::Function::New(env, statFd));
+  exports.Set("readAt", Napi::Function::New(env, readAt));
   exports.Set("fileSize", Napi::Function::New(env, fileSize));
   exports.Set("blockFacts", Napi::Function::New(env, blockFacts));
   exports.Set("nsid", Napi::Function::New(env, nsid));

@@ -152,14 +152,17 @@ Napi::Value unmap(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(napi, false);
   }
   // What is queued but not taken yet must count as a user, or it would meet whatever is mapped here next.
-  for (Engine* engine : env->engines) {
-    if (engine != nullptr) engine->take();
+  for (const auto& engine : env->engines) {
+    if (engine) engine->take();
   }
-  // A buffer that cannot be detached would leave JavaScript looking at unmapped memory: keep it.
-  if (napi_detach_arraybuffer(napi, info[1]) != napi_ok) return Napi::Boolean::New(napi, false);
-  m->heldByJs = false;
+  // A buffer that cannot be detached would leave JavaScript looking at unmapped memory: keep it. Bun and Deno finalize
+  // it while it is detached: it must be there afterwards.
+  m->inFlight++;
+  const bool detached = napi_detach_arraybuffer(napi, info[1]) == napi_ok;
+  m->inFlight--;
+  if (detached) m->heldByJs = false;
   settle(m);
-  return Napi::Boolean::New(napi, true);
+  return Napi::Boolean::New(napi, detached);
 }
 
 // addressOf(uint8Array): address of its ArrayBuffer's first byte; 0 if detached.

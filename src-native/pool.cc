@@ -1,8 +1,10 @@
 // Threads that do blocking system calls, and what each kind of request is as a system call.
 #include "pool.h"
 
+#include "lock.h"
+#include "thread.h"
+
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,16 +12,9 @@
 namespace p2pdma {
 namespace {
 
-// Pool threads only; never touches JavaScript.
-class Lock {
- public:
-  explicit Lock(pthread_mutex_t* m) : m_(m) { pthread_mutex_lock(m_); }
-  ~Lock() { pthread_mutex_unlock(m_); }
+constexpr size_t kStack = 512 * 1024;
 
- private:
-  pthread_mutex_t* m_;
-};
-
+// Whatever may run on a pool thread never touches JavaScript.
 template <typename F>
 int64_t restart(F call) {
   int64_t n;
@@ -69,7 +64,7 @@ void perform(Request* r) {
   r->res = static_cast<int32_t>(n);
 }
 
-Pool::Pool(int eventFd, unsigned maxThreads) : eventFd_(eventFd), maxThreads_(maxThreads) {}
+Pool::Pool(Waker& waker, unsigned maxThreads) : waker_(waker), maxThreads_(maxThreads) {}
 
 Pool::~Pool() {
   pthread_mutex_destroy(&mutex_);
@@ -85,17 +80,8 @@ bool Pool::start(Request* r) {
     if (!grow) pthread_cond_signal(&wake_);
   }
   if (!grow) return true;
-  // Signals are JavaScript's business.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_attr_t attr;
-  pthread_attr_init(&attr);
-  pthread_attr_setstacksize(&attr, 512 * 1024);
   pthread_t thread;
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int error = pthread_create(&thread, &attr, main, this);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attr);
+  const int error = startThread(&thread, kStack, main, this);
   if (error == 0) {
     threads_.push_back(thread);
     return true;
@@ -146,11 +132,7 @@ void Pool::run() {
     pthread_mutex_lock(&mutex_);
     const bool first = done_.empty();
     done_.push_back(r);
-    if (first) {
-      const uint64_t one = 1;
-      ssize_t ignored = write(eventFd_, &one, sizeof one);
-      (void)ignored;
-    }
+    if (first) waker_.signal();
   }
   pthread_mutex_unlock(&mutex_);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "request.h"
+#include "waker.h"
 
 #include <pthread.h>
 
@@ -12,7 +13,7 @@ namespace p2pdma {
 
 class Pool {
  public:
-  Pool(int eventFd, unsigned maxThreads);
+  Pool(Waker& waker, unsigned maxThreads);
   ~Pool();
 
   // JS thread. False: no thread could be made.
@@ -27,7 +28,7 @@ class Pool {
   static void* main(void* self);
   void run();
 
-  const int eventFd_;
+  Waker& waker_;
   const unsigned maxThreads_;
   pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t wake_ = PTHREAD_COND_INITIALIZER;

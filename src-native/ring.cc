@@ -185,6 +185,17 @@ int Ring::submit() {
   return taken;
 }
 
+bool Ring::takeBack(uint64_t* userData) {
+  if (unsubmitted() == 0) return false;
+  localTail_--;
+  const size_t size = big_ ? 128 : 64;
+  const char* sqe = static_cast<char*>(sqes_) + (localTail_ & sqMask_) * size;
+  memcpy(userData, sqe + offsetof(io_uring_sqe, user_data), sizeof *userData);
+  // The kernel looks only when it is entered, by this thread.
+  __atomic_store_n(sqTail_, localTail_, __ATOMIC_RELEASE);
+  return true;
+}
+
 int Ring::enter(unsigned atLeast) {
   for (;;) {
     if (sysEnter(fd_, 0, atLeast, IORING_ENTER_GETEVENTS) >= 0) return 0;
@@ -192,8 +203,16 @@ int Ring::enter(unsigned atLeast) {
   }
 }
 
-bool Ring::hasDeferredWork() const {
-  return (__atomic_load_n(sqFlags_, __ATOMIC_ACQUIRE) & kSqTaskrun) != 0;
+// The kernel queues the work first and raises the flag after it. A worker that is preempted between the two raises it
+// over work that has been done meanwhile, and entering takes it down only when it finds work: so it is taken down here,
+// before entering, which raises it again over what it leaves.
+int Ring::runDeferredWork() {
+  if ((__atomic_load_n(sqFlags_, __ATOMIC_ACQUIRE) & kSqTaskrun) == 0) return 0;
+  __atomic_fetch_and(sqFlags_, ~kSqTaskrun, __ATOMIC_SEQ_CST);
+  const int error = enter(0);
+  if (error == 0) return 1;
+  __atomic_fetch_or(sqFlags_, kSqTaskrun, __ATOMIC_SEQ_CST);
+  return error;
 }
 
 bool Ring::overflowed() const {

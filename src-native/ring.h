@@ -38,13 +38,16 @@ class Ring {
   // Give what is prepared to the kernel, in one call unless it is interrupted. Returns entries it took,
   // or -errno when it took none (EAGAIN, EBUSY: try again later).
   int submit();
+  // Take the last prepared entry that the kernel did not take out again: its user data. False: there is none.
+  bool takeBack(uint64_t* userData);
   // Run deferred completion work; wait for `atLeast` completions.
   int enter(unsigned atLeast);
 
   // Take one completion, if there is one.
   bool pop(Completion* out);
-  // The kernel has work that it does only when entered: completions, or the end of a request that a worker did.
-  bool hasDeferredWork() const;
+  // Have the kernel do what it does only when it is entered: completions, or the end of a request that a worker did.
+  // 1: something may have come of it; 0: there was none; -errno: not now.
+  int runDeferredWork();
   unsigned capacity() const { return cqEntries_; }
 
   // Registered files: a slot spares each request the lookup of its fd. 0 slots where the kernel has none.

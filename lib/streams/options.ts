@@ -93,7 +93,6 @@ export interface Progress {
   readonly bytes: number;
   /** How many there will be; null: not known. */
   readonly total: number | null;
-  /** What the copy is at. */
   readonly phase: ProgressPhase;
   /** The way they go; null: not chosen yet, or compared and not copied. */
   readonly transport: Transport | null;
@@ -105,7 +104,6 @@ export interface Progress {
   readonly machine: string | null;
 }
 
-/** Told ten times a second how far a copy is, and at the end of its phases. */
 export type OnProgress = (progress: Progress) => void;
 
 /** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */

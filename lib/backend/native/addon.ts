@@ -28,6 +28,8 @@ export interface FileStat {
   readonly blockSize: number;
   /** Device number of the filesystem, `'259:1'`. */
   readonly device: string;
+  /** Its number in that filesystem. */
+  readonly inode: string;
   /** Device number of a device node. */
   readonly rdev: string;
   /** STATX_DIOALIGN: -1 when the kernel does not say, 0 when O_DIRECT is refused for this file. */
@@ -78,6 +80,11 @@ export interface Addon {
   closeFd(fd: number): number;
   setDirect(fd: number): number;
   statFd(fd: number): FileStat | number;
+  /**
+   * Read on this thread, as much as one call brings: for a look at a file while it is opened. Deno's node:fs does not
+   * know descriptors that it has not opened itself.
+   */
+  readAt(fd: number, into: Uint8Array, offset: number): number;
   fileSize(fd: number): number;
   blockFacts(fd: number): BlockFacts | number;
   nsid(fd: number): number;
@@ -86,14 +93,24 @@ export interface Addon {
 
   /** Engine id, or a negative errno. The arrays are shared with C++: see engine.ts. */
   openEngine(
-    ring: boolean,
-    entries: number,
+    wishes: {
+      readonly ring: boolean;
+      readonly entries: number;
+      /** Libuv's loop may be asked for, if this runtime has it: see src-native/waker.h. */
+      readonly loop: boolean;
+    },
     requests: Float64Array,
     completions: Int32Array,
     control: Int32Array,
     onCompletions: (count: number) => void,
   ): number;
   wake(engine: number): void;
+  /** Does C++ see the end of each turn of the event loop? Else flush() is to be called there. */
+  knowsTurns(engine: number): boolean;
+  /** Give all that is queued to the kernel, and tell of what is done already. */
+  flush(engine: number): void;
+  /** What was to be tried again, after a pause. */
+  retry(engine: number): void;
   take(engine: number): void;
   closeEngine(engine: number): void;
   /** IORING_SETUP_* flags; -1: no ring. */

@@ -3,7 +3,7 @@
  * or take O_DIRECT and refuse each transfer: overlayfs does over a lower file system without direct I/O, and so does
  * whatever has only the flag. So where statx does not settle it, one block is read.
  */
-import { constants, readSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { EINVAL, EOPNOTSUPP } from '../../errno.js';
 import { PAGE_SIZE } from '../backend.js';
 import type { Addon, FileStat } from './addon.js';
@@ -51,16 +51,10 @@ export function makeDirect(
 function tryDirect(addon: Addon, fd: number): 'works' | 'none' | 'refused' | 'unknown' {
   const again = addon.openFile(`/proc/self/fd/${fd}`, constants.O_RDONLY | constants.O_DIRECT, 0);
   if (again < 0) return again === -EINVAL || again === -EOPNOTSUPP ? 'none' : 'unknown';
-  try {
-    readSync(again, alignedPage(addon), 0, PAGE_SIZE, 0);
-    return 'works';
-  } catch (error) {
-    // Any other error is the device's: it was asked, so the way is direct.
-    const { code } = error as NodeJS.ErrnoException;
-    return code === 'EINVAL' || code === 'EOPNOTSUPP' ? 'refused' : 'works';
-  } finally {
-    addon.closeFd(again);
-  }
+  const got = addon.readAt(again, alignedPage(addon), 0);
+  addon.closeFd(again);
+  // Any other error is the device's: it was asked, so the way is direct.
+  return got === -EINVAL || got === -EOPNOTSUPP ? 'refused' : 'works';
 }
 
 function alignedPage(addon: Addon): Uint8Array {

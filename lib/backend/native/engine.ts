@@ -4,7 +4,7 @@
  *
  *     submit() … submit() … submit()      one turn of the event loop
  *         └── records in `requests` ──────▶ C++, once, before the loop sleeps ──▶ one io_uring_enter
- *                                             eventfd readable
+ *                                             eventfd readable: src-native/waker.h
  *     completed() … completed()  ◀── records in `completions` ◀── one callback
  *
  * No object is made per request: both tables are shared with C++ (layouts: src-native/engine.cc), memory
@@ -39,6 +39,8 @@ const COMPLETION_WORDS = 4;
 const REQUEST_WORDS = 64 * 1024;
 const COMPLETIONS = 1024;
 const RING_ENTRIES = 512;
+/** After EAGAIN and EBUSY, of which C++ takes a bounded number. */
+const RETRY_MS = 1;
 /** IOV_MAX: what the kernel takes in one vectored call; the rest of a longer request is a short transfer. */
 const MAX_SEGMENTS = 1024;
 
@@ -54,14 +56,17 @@ export class NativeEngine {
   readonly reason: string;
   readonly #addon: Addon;
   readonly #id: number;
+  readonly #knowsTurns: boolean;
   readonly #requests = new Float64Array(REQUEST_WORDS);
   readonly #completions = new Int32Array(COMPLETIONS * COMPLETION_WORDS);
-  /** [0]: words in #requests that C++ has not taken yet. */
+  /** [0]: words in #requests that C++ has not taken yet. [1]: not 0 while the kernel is to be asked again later. */
   readonly #control = new Int32Array(4);
   readonly #completers: (Completer<unknown> | null)[] = [];
   readonly #tokens: unknown[] = [];
   readonly #free: number[] = [];
   #inFlight = 0;
+  #flushing = false;
+  #retrying = false;
   #users = 0;
   #closed = false;
 
@@ -70,8 +75,7 @@ export class NativeEngine {
     this.reason = reason;
     this.#addon = loadAddon();
     const id = this.#addon.openEngine(
-      kind === 'uring',
-      entries,
+      { ring: kind === 'uring', entries, loop: hasLibuv() },
       this.#requests,
       this.#completions,
       this.#control,
@@ -79,6 +83,7 @@ export class NativeEngine {
     );
     if (id < 0) throw errnoError(id, kind === 'uring' ? 'io_uring_setup' : 'eventfd2', kind);
     this.#id = id;
+    this.#knowsTurns = this.#addon.knowsTurns(id);
   }
 
   get inFlight(): number {
@@ -180,7 +185,21 @@ export class NativeEngine {
     requests[start + 4] = end - start - HEADER_WORDS;
     this.#control[0] = end;
     if (this.#inFlight++ === 0) this.#addon.wake(this.#id);
+    if (this.#knowsTurns || this.#flushing) return;
+    // The last of a turn before the loop sleeps; what ticks and microtasks queue until then goes along.
+    this.#flushing = true;
+    setImmediate(this.#flush);
   }
+
+  readonly #flush = (): void => {
+    this.#flushing = false;
+    if (!this.#closed) this.#addon.flush(this.#id);
+  };
+
+  readonly #retry = (): void => {
+    this.#retrying = false;
+    if (!this.#closed) this.#addon.retry(this.#id);
+  };
 
   #complete(count: number): void {
     const completions = this.#completions;
@@ -202,6 +221,10 @@ export class NativeEngine {
       }
     }
     if (this.#users === 0 && this.#inFlight === 0) this.#close();
+    else if (this.#control[1] !== 0 && !this.#retrying) {
+      this.#retrying = true;
+      setTimeout(this.#retry, RETRY_MS);
+    }
   }
 
   /** Counted: the last release() closes the ring, when nothing is in flight. */
@@ -221,6 +244,12 @@ export class NativeEngine {
     this.#closed = true;
     this.#addon.closeEngine(this.#id);
   }
+}
+
+/** Bun says that it has libuv's functions, and ends the process at most of them; Deno has some. */
+function hasLibuv(): boolean {
+  const { bun, deno } = process.versions;
+  return bun === undefined && deno === undefined && process.env.P2PDMA_NO_LIBUV !== '1';
 }
 
 const resolver: Completer<(result: number) => void> = {

@@ -2,7 +2,7 @@
  * Opening a block device or file for the native backend: exclusively if a device is to be written, with
  * O_DIRECT wherever the filesystem has it, and finding out what transfers must look like.
  */
-import { constants, fstatSync, readSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../../errno.js';
 import { P2pdmaError } from '../../errors.js';
 import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend.js';
@@ -109,7 +109,7 @@ export function openAgain(addon: Addon, fd: number, path: string, write: boolean
   for (const door of [`/proc/self/fd/${fd}`, path]) {
     for (const mode of modes) {
       answer = addon.openFile(door, mode, 0);
-      if (answer >= 0 && isSameFile(fd, answer)) return answer;
+      if (answer >= 0 && isSameFile(addon, fd, answer)) return answer;
       if (answer >= 0) addon.closeFd(answer);
       if (answer >= 0) answer = -ENOENT;
     }
@@ -118,9 +118,9 @@ export function openAgain(addon: Addon, fd: number, path: string, write: boolean
   return answer;
 }
 
-function isSameFile(fd: number, other: number): boolean {
-  const [a, b] = [fstatSync(fd, { bigint: true }), fstatSync(other, { bigint: true })];
-  return a.dev === b.dev && a.ino === b.ino;
+function isSameFile(addon: Addon, fd: number, other: number): boolean {
+  const [a, b] = [addon.statFd(fd), addon.statFd(other)];
+  return typeof a !== 'number' && typeof b !== 'number' && a.device === b.device && a.inode === b.inode;
 }
 
 function fileHint(errno: number, path: string, options: OpenOptions): string | null {
@@ -174,7 +174,7 @@ function file(
   info: BlockInfo | null,
 ): Opened {
   if (!write && stat.size === 0) {
-    const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(fd));
+    const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(addon, fd));
     if (made !== null) throw made;
   }
   const buffered = makeDirect(addon, fd, path, stat, info?.fileSystem ?? null);
@@ -207,10 +207,6 @@ function file(
 }
 
 /** Of a file of size 0: it has a byte all the same, and did not just grow. */
-function holdsByte(fd: number): boolean {
-  try {
-    return readSync(fd, new Uint8Array(1), 0, 1, 0) === 1 && fstatSync(fd).size === 0;
-  } catch {
-    return false;
-  }
+function holdsByte(addon: Addon, fd: number): boolean {
+  return addon.readAt(fd, new Uint8Array(1), 0) === 1 && addon.fileSize(fd) === 0;
 }

@@ -1,6 +1,6 @@
 /** Which files are transferred directly, and what a reader is told of those that are not. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Addon, FileStat } from '../../../lib/backend/native/addon.js';
@@ -16,6 +16,7 @@ const stat: FileStat = {
   blockSize: 4096,
   device: '0:42',
   rdev: '0:0',
+  inode: '7',
   dioMemAlign: -1,
   dioOffsetAlign: -1,
 };
@@ -29,6 +30,13 @@ t.test('what is asked before a file is read and written directly', async (t) => 
       openFile: () =>
         typeof again === 'number' ? again : openSync(again === 'a file' ? join(folder, 'file') : folder, 'r'),
       closeFd: (fd: number) => closeSync(fd),
+      readAt: (fd: number, into: Uint8Array, offset: number) => {
+        try {
+          return readSync(fd, into, 0, into.length, offset);
+        } catch (error) {
+          return (error as NodeJS.ErrnoException).errno!;
+        }
+      },
       addressOf: () => 4096 + 16,
       setDirect: () => {
         set = true;

@@ -253,6 +253,53 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     await backend.close();
   });
 
+  /**
+   * A worker of the kernel queues its work, and raises the flag that tells of it afterwards. Preempted between the two,
+   * it raises the flag over work that is done already, and entering the kernel does not take it down: this went round
+   * and round inside C++, at full speed, until the next completion, which with nothing else in flight never came.
+   */
+  t.test('a flag raised over nothing is looked at once', async (t) => {
+    const { status, stdout, stderr } = child(
+      `
+      import { openSync, readFileSync, readSync } from 'node:fs';
+      import { Worker } from 'node:worker_threads';
+      const backend = await openNative({ engine: 'uring' });
+      const target = await backend.openTarget(argv[0], {});
+      const { buffer } = backend.memory.allocHost(4096);
+      const memory = openSync('/proc/self/mem', 'r+');
+      // struct io_rings: sq_ring_entries at 24, cq_ring_entries at 28, sq_flags at 36.
+      const ring = readFileSync('/proc/self/maps', 'utf8').split('\\n')
+        .filter((line) => / 00000000 .*\\[io_uring\\]/.test(line))
+        .map((line) => parseInt(line, 16))
+        .find((at) => {
+          const words = new Uint32Array(10);
+          readSync(memory, words, 0, 40, at);
+          return words[6] === 512 && words[7] === 2048;
+        });
+      const raise = \`
+        const { writeSync } = require('node:fs');
+        const { memory, flags } = require('node:worker_threads').workerData;
+        const TASKRUN = Uint32Array.of(4);
+        for (const until = Date.now() + 300; Date.now() < until; ) writeSync(memory, TASKRUN, 0, 4, flags);
+      \`;
+      let raising = true;
+      const worker = new Worker(raise, { eval: true, workerData: { memory, flags: ring + 36 } });
+      worker.on('exit', () => { raising = false; });
+      while (raising) {
+        const { result } = await io(target, 'read', 0, new Uint8Array(buffer));
+        if (result !== 4096) throw new Error('short');
+      }
+      console.log('done');
+      await backend.close();
+      `,
+      [join(directory, 'data-uring')],
+      [],
+      ['timeout', '-s', 'KILL', '20'],
+    );
+    t.equal(status, 0, stderr);
+    t.equal(stdout, 'done\n');
+  });
+
   t.test('NVMe commands through a ring of their own, or the ioctl where the device has none', async (t) => {
     const engine = new NativeEngine('uring', 'test').retain();
     const addon = loadAddon();
@@ -439,9 +486,15 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     const requests = new Float64Array(64);
     const control = new Int32Array(4);
     let completions = 0;
-    const id = addon.openEngine(false, 8, requests, new Int32Array(16), control, (count) => {
-      completions += count;
-    });
+    const id = addon.openEngine(
+      { ring: false, entries: 8, loop: true },
+      requests,
+      new Int32Array(16),
+      control,
+      (count) => {
+        completions += count;
+      },
+    );
     requests.set([0, OP_NOP, -1, 0, 1000]);
     control[0] = 5;
     addon.take(id);
@@ -454,5 +507,7 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     addon.closeEngine(id);
     addon.closeEngine(12345);
     addon.wake(12345);
+    addon.flush(12345);
+    addon.retry(12345);
   });
 });
