@@ -58,7 +58,7 @@ export {
 } from './streams/options.js';
 export { Pace } from './streams/pace.js';
 export { P2pReadStream } from './streams/read-stream.js';
-export type { Receipt, Transport } from './streams/receipt.js';
+export { type Receipt, receiptOf, type Transport } from './streams/receipt.js';
 export { Target } from './streams/target.js';
 export { P2pWriteStream } from './streams/write-stream.js';
 export {

@@ -7,6 +7,7 @@ import { bytes, type Colours, colours, printable, table } from './format.js';
 import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { atLeastOne, type MachineOptions, openMachine, SIZES, size, withMachine } from './options.js';
+import { namesFound } from './report.js';
 import { ownJson, reminder, tell } from './whose.js';
 
 interface BenchOptions extends MachineOptions {
@@ -108,6 +109,7 @@ async function bench(system: System, devices: readonly string[], options: BenchO
     ? [await prepareCopy(system, devices, options)]
     : targets.map((target) => prepareRead(system, target, options));
   const rows: BenchRow[] = [];
+  namesFound();
   for (const { job, provider } of prepared) {
     for (const chunk of options.chunks) {
       if (!options.json && process.stderr.isTTY)

@@ -8,6 +8,7 @@ import {
   pipeline,
   planCopy,
   type Receipt,
+  receiptOf,
   type System,
 } from '../index.js';
 import { copyOutput } from './copy-output.js';
@@ -26,6 +27,7 @@ import {
   withMachine,
 } from './options.js';
 import { printReceipt } from './print-receipt.js';
+import { namesFound } from './report.js';
 import { announce, ownJson, reminder, tell } from './whose.js';
 
 interface CopyOptions extends MachineOptions {
@@ -288,19 +290,23 @@ export async function copy(
     output.say('stopping', 'stopping: what was read is being written and flushed (again: at once)');
     stop.abort();
   };
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
-  try {
-    if (plan?.resume)
-      output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
-    const receipt = await pipeline(source, destinations, settings);
-    output.end();
+  const show = (receipt: Receipt): void => {
     if (options.json) tell(ownJson(receipt));
     else if (!options.quiet) {
       const colour = colours(process.stdout);
       tell(`${drawRoute(system, receipt, source, destinations, colour)}\n`);
       tell(printReceipt(receipt, options.verify ?? false, colour, columns(process.stdout)));
     }
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  try {
+    if (plan?.resume)
+      output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
+    if (plan !== undefined) namesFound();
+    const receipt = await pipeline(source, destinations, settings);
+    output.end();
+    show(receipt);
     const missing = shortfall(receipt, options, plan);
     if (signal !== null && missing !== null) {
       const again = options.resume === undefined ? '' : `; the same command goes on (${options.resume})`;
@@ -308,6 +314,9 @@ export async function copy(
       process.exitCode = EXIT[signal];
     } else if (missing !== null) throw missing;
   } catch (error) {
+    output.end();
+    const done = receiptOf(error);
+    if (done !== null) show(done);
     if (options.resume !== undefined && existsSync(options.resume)) {
       output.say('kept', `what was copied is in ${options.resume}: the same command goes on`);
     }

@@ -13,7 +13,7 @@ import { printable, setColour } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { addList } from './list.js';
 import { oneOf } from './options.js';
-import { jsonAsked } from './report.js';
+import { jsonAsked, namesAreSought } from './report.js';
 import { addSnapshot } from './snapshot.js';
 import { addTopo } from './topo.js';
 import { addTrace } from './trace.js';
@@ -23,6 +23,7 @@ const WIDEST = 100;
 
 export function buildProgram(): Command {
   nobodySpeaks();
+  namesAreSought();
   const program = new Command('p2pdma')
     .optionsGroup('Output:')
     .version(packageVersion(), '-V, --version', 'print the version')

@@ -11,25 +11,46 @@ import { ownJson, reminder } from './whose.js';
 export const FAILED = 1;
 export const MISUSED = 2;
 
+/** Complaints about words, whenever they come. */
 const WRONG_WORDS: ReadonlySet<ErrorCode> = new Set([
   'ERR_INVALID_ARG_TYPE',
   'ERR_INVALID_ARG_VALUE',
   'ERR_OUT_OF_RANGE',
   'ERR_CHUNK_TOO_LARGE',
-  'ERR_MACHINE_INVALID',
   'ERR_OVERLAP',
+]);
+
+/** While names are looked up these say that one is wrong; later, that something went away. */
+const WRONG_NAMES: ReadonlySet<ErrorCode> = new Set([
+  'ERR_MACHINE_INVALID',
   'ENOENT',
   'ENOTDIR',
   'EISDIR',
   'ELOOP',
   'ENAMETOOLONG',
+  'EINVAL',
+  'ENOTTY',
 ]);
+
+let namesAreFound = false;
+
+/** A line of the command begins. */
+export function namesAreSought(): void {
+  namesAreFound = false;
+}
+
+/** Everything that was named has been found and suits: what fails from here on fails while it is done. */
+export function namesFound(): void {
+  namesAreFound = true;
+}
 
 export function exitCodeOf({ code, message }: Pick<P2pdmaError, 'code' | 'message'>): number {
   if (WRONG_WORDS.has(code)) return MISUSED;
-  // What was named is nothing that can be opened so; or the captured tree is not there.
-  const opening = (code === 'EINVAL' || code === 'ENOTTY') && message.includes(", open '");
-  return opening || message.startsWith('option root:') ? MISUSED : FAILED;
+  if (namesAreFound) return FAILED;
+  if (message.startsWith('option root:')) return MISUSED;
+  // What was named is nothing that can be opened so.
+  const opening = (code !== 'EINVAL' && code !== 'ENOTTY') || message.includes(", open '");
+  return WRONG_NAMES.has(code) && opening ? MISUSED : FAILED;
 }
 
 /** Is --json on the line, whatever else is wrong with it? */

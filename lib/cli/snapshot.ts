@@ -3,6 +3,7 @@ import { openSystem, P2pdmaError } from '../index.js';
 import { json } from './format.js';
 import { type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { namesFound } from './report.js';
 
 interface SnapshotOptions extends MachineOptions {
   withSerials?: boolean;
@@ -20,6 +21,7 @@ export function addSnapshot(program: Command): void {
   ).action(async (options: SnapshotOptions) => {
     const system = await inspectMachine(options, 'data');
     try {
+      namesFound();
       const machine = system.snapshot({
         withSerials: options.withSerials ?? false,
         ...(options.name === undefined ? {} : { name: options.name }),

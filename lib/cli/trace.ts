@@ -5,6 +5,7 @@ import { refuseHeld } from './held.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { cutRequests, drawLadder } from './ladder.js';
 import { atLeastOne, inHelp, type MachineOptions, openMachine, SIZES, size, withMachine } from './options.js';
+import { namesFound } from './report.js';
 import { ownJson, tell } from './whose.js';
 
 interface TraceOptions extends MachineOptions {
@@ -98,6 +99,7 @@ async function traceCopy(
   };
   const plan = await planCopy(source, destinations, settings);
   if (!options.force) refuseHeld(plan);
+  namesFound();
   // A file that is there keeps what lies around the chunk.
   const flags = plan.destinations.some(({ effect }) => effect === 'create') ? 'w' : 'r+';
   const events: TraceEvent[] = [];

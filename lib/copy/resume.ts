@@ -17,7 +17,7 @@ import { type CopyOptions, checkJournal, copy } from '../streams/copy.js';
 import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
 import { type OpenContext, toPath } from '../streams/paths.js';
-import { type Receipt, worse } from '../streams/receipt.js';
+import { type Receipt, receiptOf, withReceipt, worse } from '../streams/receipt.js';
 import { addPath, zeroPath } from '../streams/transfer.js';
 import { type Onlooker, onlookerOf, verifyRanges } from '../streams/verify.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
@@ -132,6 +132,16 @@ class ResumableCopy {
   }
 
   async run(): Promise<Receipt> {
+    try {
+      return await this.#run();
+    } catch (error) {
+      const last = receiptOf(error);
+      if (last !== null && last !== this.#receipt) this.#add(last);
+      throw this.#receipt === null ? error : withReceipt(error, this.#receipt);
+    }
+  }
+
+  async #run(): Promise<Receipt> {
     const context = await this.#open();
     const { bytes, destinations } = this.#plan;
     const { stop, verify = false } = this.#options;

@@ -5,7 +5,7 @@ import { errnoError, P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
 import type { OnProgress, Progress } from './options.js';
 import { P2pReadStream } from './read-stream.js';
-import { type Receipt, worse } from './receipt.js';
+import { type Receipt, withReceipt, worse } from './receipt.js';
 import { hostRoute } from './route.js';
 import { outOfRange } from './source.js';
 import { addPath, zeroPath } from './transfer.js';
@@ -69,7 +69,7 @@ export async function run(
   }
   if (failure !== null) {
     for (const stream of all) await settle(stream);
-    throw failure;
+    throw withWhatWasDone(failure, source, destinations);
   }
 
   const receipt = merge(source, destinations);
@@ -78,6 +78,8 @@ export async function run(
   try {
     if (options.verify && !options.stop?.aborted)
       await verify(source, destinations, receipt, passing, options);
+  } catch (error) {
+    throw withReceipt(error, receipt);
   } finally {
     for (const stream of all) await settle(stream);
   }
@@ -163,6 +165,13 @@ async function settle(stream: Readable | Writable): Promise<void> {
   else stream.destroy();
 }
 
+function withWhatWasDone(failure: Error, source: Readable, destinations: readonly Writable[]): Error {
+  const ours = [source, ...destinations].some(
+    (s) => s instanceof P2pReadStream || s instanceof P2pWriteStream,
+  );
+  return ours ? withReceipt(failure, merge(source, destinations)) : failure;
+}
+
 function merge(source: Readable, destinations: readonly Writable[]): Receipt {
   const ends = destinations.filter((d) => d instanceof P2pWriteStream);
   const parts = [
@@ -188,7 +197,8 @@ function merge(source: Readable, destinations: readonly Writable[]): Receipt {
   const path = zeroPath();
   for (const part of parts) addPath(path, part.path);
   return {
-    bytes: ends[0]?.bytesWritten ?? first.bytes,
+    // Of several that ended in the middle, what all of them have.
+    bytes: ends.length > 0 ? Math.min(...ends.map((end) => end.bytesWritten)) : first.bytes,
     seconds: Math.max(...parts.map((part) => part.seconds)),
     backend: first.backend,
     machine: first.machine,

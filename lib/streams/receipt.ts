@@ -41,3 +41,16 @@ const rank: Record<Transport, number> = { 'p2p-bus': 0, 'p2p-host-bridge': 1, 'h
 export function worse(a: Transport, b: Transport): Transport {
   return rank[a] >= rank[b] ? a : b;
 }
+
+const receipts = new WeakMap<object, Receipt>();
+
+/** The error ends a copy that had begun; whoever catches it can ask how far it came. */
+export function withReceipt<T>(error: T, receipt: Receipt): T {
+  if (typeof error === 'object' && error !== null && receipt.bytes > 0) receipts.set(error, receipt);
+  return error;
+}
+
+/** What a copy had done when it ended in this error, as far as is known; null: nothing. */
+export function receiptOf(error: unknown): Receipt | null {
+  return typeof error === 'object' && error !== null ? (receipts.get(error) ?? null) : null;
+}
