@@ -62,7 +62,7 @@ const rows: readonly Row[] = [
   {
     kind: 'Counter',
     name: 'path_bytes_total',
-    help: 'Bytes by the way they went: internal, peerBus, hostBridge, hostDram.',
+    help: 'Bytes by the way they went: internal, peerBus, hostBridge, hostDram; unproven: not known.',
     labels: ['path'],
     samples: ({ path }) => labelled('path', path),
   },

@@ -3,6 +3,7 @@
 #include "env.h"
 
 #include <fcntl.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace p2pdma {
 namespace {
@@ -144,6 +146,42 @@ Napi::Value nsid(const Napi::CallbackInfo& info) {
   return number(info.Env(), id >= 0 ? id : -errno);
 }
 
+// fileFlags(fd): FS_IOC_GETFLAGS, or -errno.
+Napi::Value fileFlags(const Napi::CallbackInfo& info) {
+  int flags = 0;  // the kernel writes an int, whatever the ioctl's number says
+  if (ioctl(fdArg(info), FS_IOC_GETFLAGS, &flags) != 0) return number(info.Env(), -errno);
+  return number(info.Env(), static_cast<uint32_t>(flags));
+}
+
+constexpr unsigned kExtentsAtOnce = 256;
+constexpr unsigned kMostExtents = 65536;
+
+// extentFlags(fd): FIEMAP_EXTENT_* of all the file's extents, or'ed; -EFBIG where there are too many to ask; or -errno.
+Napi::Value extentFlags(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int fd = fdArg(info);
+  std::vector<uint64_t> memory((sizeof(fiemap) + kExtentsAtOnce * sizeof(fiemap_extent)) / 8 + 1);
+  fiemap* map = reinterpret_cast<fiemap*>(memory.data());
+  uint32_t all = 0;
+  uint64_t next = 0;
+  for (unsigned seen = 0; seen < kMostExtents;) {
+    memset(memory.data(), 0, memory.size() * 8);
+    map->fm_start = next;
+    map->fm_length = FIEMAP_MAX_OFFSET - next;
+    map->fm_flags = FIEMAP_FLAG_SYNC;  // what is only in the page cache has no extents yet
+    map->fm_extent_count = kExtentsAtOnce;
+    if (ioctl(fd, FS_IOC_FIEMAP, map) != 0) return number(env, -errno);
+    for (unsigned i = 0; i < map->fm_mapped_extents; i++) {
+      const fiemap_extent& extent = map->fm_extents[i];
+      all |= extent.fe_flags;
+      next = extent.fe_logical + extent.fe_length;
+    }
+    seen += map->fm_mapped_extents;
+    if (map->fm_mapped_extents == 0 || (all & FIEMAP_EXTENT_LAST)) return number(env, all);
+  }
+  return number(env, -EFBIG);
+}
+
 // seek(fd, offset, what): 0 the next data, 1 the next hole at or after offset; -ENXIO past the end.
 Napi::Value seek(const Napi::CallbackInfo& info) {
   const off_t offset = static_cast<off_t>(info[1].As<Napi::Number>().DoubleValue());
@@ -163,6 +201,8 @@ void initFile(Napi::Env env, Napi::Object exports) {
   exports.Set("fileSize", Napi::Function::New(env, fileSize));
   exports.Set("blockFacts", Napi::Function::New(env, blockFacts));
   exports.Set("nsid", Napi::Function::New(env, nsid));
+  exports.Set("fileFlags", Napi::Function::New(env, fileFlags));
+  exports.Set("extentFlags", Napi::Function::New(env, extentFlags));
   exports.Set("seek", Napi::Function::New(env, seek));
 }
 

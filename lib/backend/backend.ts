@@ -26,9 +26,17 @@ export interface PathBytes {
   peerBus: number;
   /** From one PCI function to another through the root complex (host bridge), not through DRAM. */
   hostBridge: number;
-  /** Into or out of host DRAM. */
+  /** Into or out of host DRAM, as far as is known. */
   hostDram: number;
+  /**
+   * Given to a target as a peer's memory, and nothing proves that it went directly: the kernel may have moved it through host
+   * DRAM. Absent: none. Why is in the receipt's `unproven`.
+   */
+  unproven?: number;
 }
+
+/** The ways that are known. */
+export type KnownWay = Exclude<keyof PathBytes, 'unproven'>;
 
 /** A piece of mmapped memory. */
 export interface Mapping {

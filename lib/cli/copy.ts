@@ -42,6 +42,7 @@ interface CopyOptions extends MachineOptions {
   keep?: boolean;
   verify?: boolean;
   requireP2p?: boolean;
+  allowUnproven?: boolean;
   force?: boolean;
   quiet?: boolean;
   engine: NonNullable<PipelineOptions['engine']>;
@@ -139,6 +140,7 @@ export function addCopy(program: Command): void {
       .option('--force', 'write to a device that is in use; do not ask about what it holds')
       .optionsGroup('Which way:')
       .option('--require-p2p', inHelp('requireP2p'))
+      .option('--allow-unproven', inHelp('allowUnproven'))
       .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
       .option(
         '--chunk <size>',
@@ -355,6 +357,7 @@ function settingsOf(system: System, options: CopyOptions): PipelineOptions {
     provider: options.provider,
     verify: options.verify ?? false,
     requireP2p: options.requireP2p ?? false,
+    allowUnproven: options.allowUnproven ?? false,
     force: options.force ?? false,
     sparse: options.sparse ?? false,
     engine: options.engine,

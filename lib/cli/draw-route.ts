@@ -25,12 +25,14 @@ export function drawRoute(
   const first = `${left}${paint(`[ ${memory} ]`)} ${paint(link)} ${short(destinations[0] ?? '')}`;
   const indent = ' '.repeat(left.length + memory.length + 4);
   const rest = destinations.slice(1).map((to) => `${indent} ${paint(link)} ${short(to)}`);
-  const dram = receipt.path.hostDram;
-  return [
-    first,
-    ...rest,
-    colour.dim(`${' '.repeat(left.length)}host DRAM: ${dram === 0 ? 'untouched' : bytes(dram)}`),
-  ].join('\n');
+  return [first, ...rest, colour.dim(`${' '.repeat(left.length)}host DRAM: ${hostDram(receipt.path)}`)].join(
+    '\n',
+  );
+}
+
+function hostDram({ hostDram: known, unproven = 0 }: Receipt['path']): string {
+  if (unproven > 0) return `not known (${bytes(unproven)} are not proven to have gone directly)`;
+  return known === 0 ? 'untouched' : bytes(known);
 }
 
 function place(system: System, receipt: Receipt): string {

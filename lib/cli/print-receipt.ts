@@ -19,7 +19,8 @@ export function printReceipt(
     [
       'bytes by path',
       `inside a drive ${bytes(path.internal)} · across the bus ${bytes(path.peerBus)} · ` +
-        `host bridge ${bytes(path.hostBridge)} · host DRAM ${bytes(path.hostDram)}`,
+        `host bridge ${bytes(path.hostBridge)} · host DRAM ${bytes(path.hostDram)}` +
+        (path.unproven ? ` · not proven ${bytes(path.unproven)}` : ''),
     ],
   ];
   if (receipt.resumedFrom)

@@ -64,6 +64,7 @@ const OPTIONS: Record<string, string> = {
   highWaterMark: '--chunk',
   queueDepth: '--depth',
   requireP2p: '--require-p2p',
+  allowUnproven: '--allow-unproven',
   bandwidth: '--bwlimit',
   get destinationStart() {
     return process.argv[2] === 'trace' ? '--start' : '--destination-start';

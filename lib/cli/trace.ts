@@ -14,6 +14,7 @@ interface TraceOptions extends MachineOptions {
   start?: number;
   requests: number;
   requireP2p?: boolean;
+  allowUnproven?: boolean;
   force?: boolean;
 }
 
@@ -66,6 +67,7 @@ export function addTrace(program: Command): void {
       .optionsGroup('Which way:')
       .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
       .option('--require-p2p', inHelp('requireP2p'))
+      .option('--allow-unproven', inHelp('allowUnproven'))
       .optionsGroup('Safety:')
       .option('--force', 'write to what is in use or holds data'),
   ).action(async (source: string, destinations: string[], options: TraceOptions) => {
@@ -95,6 +97,7 @@ async function traceCopy(
     queueDepth: 1,
     flags: 'w',
     requireP2p: options.requireP2p ?? false,
+    allowUnproven: options.allowUnproven ?? false,
     force: options.force ?? false,
   };
   const plan = await planCopy(source, destinations, settings);

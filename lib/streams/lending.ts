@@ -24,6 +24,7 @@ export interface LendingEnd {
     readonly provider: string;
     readonly memory: 'auto' | 'cmb' | 'host';
     readonly requireP2p: boolean;
+    readonly allowUnproven: boolean;
   };
   /** The route was chosen. `requireP2p`: whoever chose it takes no other, whatever this end's own options say. */
   routed(route: Route, how?: { readonly requireP2p: boolean }): void;

@@ -31,6 +31,10 @@ const shared = {
     .describe("'cmb' lends CMB chunks to any consumer, who must release() them; 'host' never uses a CMB.")
     .default('auto'),
   requireP2p: z.boolean().describe('Fail rather than fall back to host memory.').default(false),
+  allowUnproven: z
+    .boolean()
+    .describe('With requireP2p: go also where success does not prove the way, as on some filesystems.')
+    .default(false),
   engine: z
     .enum(['auto', 'uring', 'threads', 'passthrough'])
     .describe('Natively: what submits the I/O.')

@@ -89,6 +89,8 @@ export class Pump {
     let route = chooseRoute(context.backend, [target, ...destinations], {
       provider: wishes.map((w) => w.provider).find((p) => p !== 'auto') ?? 'auto',
       memory: wishes.some((w) => w.memory === 'host') ? 'host' : settings.memory,
+      requireP2p: this.#required(),
+      allowUnproven: wishes.some((w) => w.allowUnproven),
     });
     const shift = misfit(this.#from, ends, target);
     if (route.provider !== null && shift !== null) route = hostRoute(shift);

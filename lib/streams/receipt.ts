@@ -25,7 +25,10 @@ export interface Receipt {
   reason: string;
   /** Null, or why success does not prove the route. */
   unproven: string | null;
-  /** Bytes by the way their DMA went. Copying N bytes A→B through A's CMB: internal N, peerBus N. */
+  /**
+   * Bytes by the way their DMA went. Copying N bytes A→B through A's CMB: internal N, peerBus N. Of a file whose way success
+   * does not prove they are in `unproven` instead, and `hostDram` is what is known of host DRAM, not all there may be.
+   */
   path: PathBytes;
   /** The destination was read back through host memory and is identical. False: was not asked for. */
   verified: boolean;

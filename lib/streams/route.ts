@@ -22,6 +22,9 @@ export interface RouteOptions {
   /** `'auto'`, `'none'`, a BDF or a controller's name. */
   readonly provider?: string | undefined;
   readonly memory?: 'auto' | 'cmb' | 'host' | undefined;
+  /** What is not proven to be direct is taken only with `allowUnproven`. */
+  readonly requireP2p?: boolean | undefined;
+  readonly allowUnproven?: boolean | undefined;
 }
 
 export function hostRoute(reason: string): Route {
@@ -70,6 +73,9 @@ export function chooseRoute(
   for (const target of targets) {
     if (target.noP2pReason !== null) return hostRoute(`${target.name}: ${target.noP2pReason}`);
     if (target.client === null) return hostRoute(`${target.name}: no PCI function does its DMA`);
+    if (target.unproven !== null && options.requireP2p === true && options.allowUnproven !== true) {
+      return hostRoute(`${target.name}: ${target.unproven}. Pass allowUnproven to take its word for it`);
+    }
   }
   const clients = [...new Set(targets.map((target) => target.client!))];
 

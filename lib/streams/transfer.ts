@@ -12,6 +12,7 @@ export function addPath(to: PathBytes, from: PathBytes): void {
   to.peerBus += from.peerBus;
   to.hostBridge += from.hostBridge;
   to.hostDram += from.hostDram;
+  if (from.unproven) to.unproven = (to.unproven ?? 0) + from.unproven;
 }
 
 /**

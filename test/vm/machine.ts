@@ -169,10 +169,11 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
     };
     if (nvme.cmb !== null) options.cmb_size_mb = nvme.cmb.size / MIB;
     device('nvme', options);
-    const namespaces = nvme.namespaces.map(({ nsid, size, blockSize, readOnly }) => {
+    const namespaces = nvme.namespaces.map(({ nsid, size, blockSize, metadata, readOnly }) => {
       const blk = `${nvme.name}n${nsid}`;
       const file = path.join(folder, `${blk}.raw`);
-      images.push({ file, size });
+      // QEMU keeps metadata behind the blocks.
+      images.push({ file, size: size + (size / blockSize) * metadata });
       const drive = [`id=${blk}`, 'if=none', 'format=raw', `file=${file}`, 'cache=unsafe', 'discard=unmap'];
       if (readOnly) drive.push('readonly=on');
       args.push('-drive', drive.join(','));
@@ -182,6 +183,7 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
         nsid,
         logical_block_size: blockSize,
         physical_block_size: blockSize,
+        ...(metadata > 0 ? { ms: metadata, pi: 1 } : {}),
         shared: 'off',
       });
       return { nsid, blk, size, blockSize };

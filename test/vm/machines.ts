@@ -112,6 +112,20 @@ const own = {
     ],
     { cpu: ZEN, hostBridges: [0, 0x80].map((bus) => ({ bus, peerRouting: true })) },
   ),
+  /** A third drive whose blocks have protection information. */
+  metadata: machine('metadata', 'three drives under a switch, the third with metadata', [
+    rootPort('00:01.0'),
+    upstreamPort('01:00.0', '00:01.0'),
+    downstreamPort('02:00.0', '01:00.0'),
+    downstreamPort('02:01.0', '01:00.0'),
+    downstreamPort('02:02.0', '01:00.0'),
+    drive('03:00.0', '02:00.0'),
+    drive('04:00.0', '02:01.0'),
+    {
+      ...drive('05:00.0', '02:02.0'),
+      nvme: { cmb: { size: '16MiB' }, namespaces: [{ nsid: 1, size: '256MiB', metadata: 8 }] },
+    },
+  ]),
   /** Logical blocks of 4096 bytes, and two namespaces on one drive. */
   'blocks-4k': machine(
     'blocks-4k',

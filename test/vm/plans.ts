@@ -101,6 +101,11 @@ export const plans: readonly Plan[] = [
   },
   ...forScenarios,
   {
+    name: 'filesystems',
+    machine: machineByName('metadata'),
+    tests: [{ file: 'guest/filesystems.test.js', limitSeconds: 600 }],
+  },
+  {
     name: 'native',
     machine: machineByName('switch'),
     // Natively last: it takes a drive away.

@@ -28,6 +28,7 @@ export const TRACE_EVENTS = [
   'pci_nvme_write',
   'pci_nvme_map_addr',
   'pci_nvme_rw_cb',
+  'pci_nvme_dif_rw_cb',
   'pci_nvme_err_req_status',
   'dma_blk_io',
   'blk_co_preadv',
@@ -130,6 +131,7 @@ export class TraceReader {
         );
         return;
       case 'pci_nvme_rw_cb':
+      case 'pci_nvme_dif_rw_cb': // of a namespace with metadata
         this.#completed(field(line, 'cid '), /blk '([^']*)'/.exec(line)?.[1] ?? '');
         return;
     }

@@ -88,6 +88,10 @@ export interface Addon {
   fileSize(fd: number): number;
   blockFacts(fd: number): BlockFacts | number;
   nsid(fd: number): number;
+  /** FS_IOC_GETFLAGS, or a negative errno. */
+  fileFlags(fd: number): number;
+  /** FIEMAP_EXTENT_* of all the file's extents, or'ed, or a negative errno. What is dirty is written first. */
+  extentFlags(fd: number): number;
   /** SEEK_DATA (0) or SEEK_HOLE (1). */
   seek(fd: number, offset: number, what: 0 | 1): number;
 

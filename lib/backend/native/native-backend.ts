@@ -25,10 +25,11 @@ import {
 } from '../backend.js';
 import type { PciDev, Topology } from '../topology.js';
 import { loadAddon } from './addon.js';
+import { btrfsWay } from './btrfs-way.js';
 import { acquireEngine, type EngineKind, type NativeEngine } from './engine.js';
 import { foresee } from './foresee.js';
 import { externalBuffersReason, NativeMemory } from './native-memory.js';
-import { openPath } from './native-open.js';
+import { type Opened, openPath } from './native-open.js';
 import { NativeTarget } from './native-target.js';
 import { snapshotMachine } from './snapshot.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs.js';
@@ -148,9 +149,7 @@ export class NativeBackend implements Backend {
         path,
         kind: opened.kind === 'file' ? 'file' : (now?.kind ?? 'block'),
         client: now?.client ?? null,
-        noP2pReason:
-          opened.buffered ?? (now === null ? 'nothing is known of its block device' : now.noP2pReason),
-        unproven: now !== null && !(now.dioAlignProves && opened.dioKnown) ? now.unproven : null,
+        ...this.#wayOf(opened, now, path),
         metadataBytes: now?.metadataBytes ?? null,
       },
       engine,
@@ -163,6 +162,26 @@ export class NativeBackend implements Backend {
       trace('native-backend', 'open_target', { target: name, path, kind, buffered, engine: target.engine });
     }
     return target;
+  }
+
+  /** Whether its way is direct: as its block devices and its filesystem say, and then as the open file does. */
+  #wayOf(
+    opened: Opened,
+    info: BlockInfo | null,
+    path: string,
+  ): { noP2pReason: string | null; unproven: string | null } {
+    if (opened.buffered !== null) return { noP2pReason: opened.buffered, unproven: null };
+    if (info === null) return { noP2pReason: 'nothing is known of its block device', unproven: null };
+    const { noP2pReason, mountOptions, directFileSystem } = info;
+    const unproven = info.dioAlignProves && opened.dioKnown ? null : info.unproven;
+    if (noP2pReason !== null || directFileSystem !== 'btrfs') return { noP2pReason, unproven };
+    const way = btrfsWay(loadAddon(), opened.fd, {
+      ...{ path, write: opened.writable, mountOptions },
+      version: this.sysfs.kernel.version,
+    });
+    // Of overlayfs the doubt about the layer stays.
+    const layer = info.fileSystem === 'btrfs' ? null : unproven;
+    return { noP2pReason: way.noP2p, unproven: way.unproven ?? layer };
   }
 
   snapshot(options: SnapshotOptions = {}): unknown {

@@ -13,6 +13,7 @@ import { trace, tracing } from '../../trace.js';
 import type {
   BlockTarget,
   IoRequest,
+  KnownWay,
   PassthroughCommand,
   PassthroughResult,
   PathBytes,
@@ -85,7 +86,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #flags: number;
   readonly #size: number;
   readonly #onClose: () => void;
-  readonly #ways = new Map<PciDev, keyof PathBytes>();
+  readonly #ways = new Map<PciDev, KnownWay>();
   /** For the finalizer: fds that are open. Shared with it, so it must not lead back here. */
   readonly #fds: number[];
   /** The same file without O_DIRECT: undefined until wanted, negative if it cannot be had. */
@@ -197,6 +198,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (this.#own.size > 0) this.#own.delete(io);
     const { path } = io;
     path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
+    if (path.unproven !== undefined) path.unproven = 0;
     // The end of a file comes in a whole block, of which only the file's part is counted in the result.
     const block = this.limits.logicalBlockSize;
     if (result > 0 && io.buffered === true) path.hostDram = result;
@@ -220,12 +222,13 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       left -= moved;
       const provider = this.client === null ? null : memoryOf(view).provider;
       if (provider === null) path.hostDram += moved;
+      else if (this.unproven !== null && this.buffered === null) path.unproven = (path.unproven ?? 0) + moved;
       else path[this.#wayTo(provider)] += moved;
     }
   }
 
   /** What the kernel's map type says of DMA between our client and a provider's memory. */
-  #wayTo(provider: PciDev): keyof PathBytes {
+  #wayTo(provider: PciDev): KnownWay {
     let way = this.#ways.get(provider);
     if (way === undefined) {
       if (this.buffered !== null || this.client === null) way = 'hostDram';

@@ -12,6 +12,7 @@ import { posix, resolve } from 'node:path';
 import { deviceNumber, type QueueLimits } from '../backend.js';
 import type { IommuMode, PciDev } from '../topology.js';
 import type { Mount } from './mountinfo.js';
+import { inLayer, overlayLayers } from './overlay.js';
 import type { SysfsTree } from './sysfs-attribute.js';
 import {
   type BlockDevices,
@@ -68,6 +69,10 @@ export interface BlockInfo {
   readonly dioAlignProves: boolean;
   /** Of a file: its filesystem, `'ext4'`. */
   readonly fileSystem: string | null;
+  /** Of a file: where its direct I/O is done, which is another where it is overlayfs. */
+  readonly directFileSystem: string | null;
+  /** Super options of that. */
+  readonly mountOptions: readonly string[];
   readonly mountPoint: string | null;
   /** Of a block device: who mounts or holds it. A file's own filesystem is no such use. */
   readonly inUse: InUse;
@@ -97,7 +102,7 @@ export function blockInfo(context: BlockContext, pathOrName: string): BlockInfo 
   const node = devices.byDevPath(path);
   if (node !== null) return deviceInfo(context, node);
   if (path.startsWith('/dev/')) return null;
-  return fileInfo(context, devices.mountOf(path, null), null);
+  return fileInfo(context, { mount: devices.mountOf(path, null), path, size: null });
 }
 
 /** This machine: the path is looked at, and a file that is yet to be created is judged by its directory. */
@@ -108,7 +113,9 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
     const directory = posix.dirname(path);
     const parent = statOf(directory);
     if (parent === null || path.startsWith('/dev/')) return devicePathInfo(context, path);
-    return fileInfo(context, devices.mountOf(realPath(directory), deviceNumber(parent.dev)), null);
+    const real = realPath(directory);
+    const mount = devices.mountOf(real, deviceNumber(parent.dev));
+    return fileInfo(context, { mount, path: posix.join(real, posix.basename(path)), size: null });
   }
   if (stat.isBlockDevice()) {
     const found = devices.byNumber(deviceNumber(stat.rdev));
@@ -116,7 +123,8 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   }
   if (stat.isCharacterDevice()) return devicePathInfo(context, path);
   const size = stat.isFile() ? Number(stat.size) : null;
-  return fileInfo(context, devices.mountOf(realPath(path), deviceNumber(stat.dev)), size);
+  const real = realPath(path);
+  return fileInfo(context, { mount: devices.mountOf(real, deviceNumber(stat.dev)), path: real, size });
 }
 
 function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {
@@ -144,6 +152,8 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     unproven: null,
     dioAlignProves: false,
     fileSystem: null,
+    directFileSystem: null,
+    mountOptions: [],
     mountPoint: null,
     inUse: context.devices.inUse(device),
   };
@@ -151,7 +161,18 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
 
 const UNUSED: InUse = { mountPoints: [], holders: [], swap: false, words: null };
 
-function fileInfo(context: BlockContext, mount: Mount | null, size: number | null): BlockInfo | null {
+interface FilePlace {
+  readonly mount: Mount | null;
+  readonly path: string;
+  readonly size: number | null;
+}
+
+function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo {
+  const { mount, size } = place;
+  if (mount?.type === 'overlay' && depth < MAX_DEPTH) {
+    const below = overlayInfo(context, { ...place, mount }, depth);
+    if (below !== null) return below;
+  }
   const { devices } = context;
   const on = mount === null ? [] : devices.devicesOf(mount);
   const under = walkDown(context, on);
@@ -175,8 +196,37 @@ function fileInfo(context: BlockContext, mount: Mount | null, size: number | nul
     unproven: facts?.unproven ?? null,
     dioAlignProves: facts?.dioAlignProves ?? false,
     fileSystem: mount?.type ?? null,
+    directFileSystem: mount?.type ?? null,
+    mountOptions: mount?.superOptions ?? [],
     mountPoint: mount?.mountPoint ?? null,
     inUse: UNUSED,
+  };
+}
+
+/** A file on overlayfs as the file that it seems to be, in its layer. Null: the layers are not to be seen from here. */
+function overlayInfo(
+  context: BlockContext,
+  { mount, path, size }: FilePlace & { readonly mount: Mount },
+  depth: number,
+): BlockInfo | null {
+  const { upper, lower, split } = overlayLayers(mount);
+  const all = upper === null ? lower : [upper, ...lower];
+  const places = all.map((layer) => ({ layer, mount: context.devices.mountOf(layer, null) }));
+  const [first] = places;
+  if (first === undefined || places.some(({ layer, mount: on }) => !layer.startsWith('/') || on === null))
+    return null;
+  const there = context.tree.live && places.find(({ layer }) => statOf(inLayer(layer, mount, path)) !== null);
+  const { layer, mount: on } = there || first;
+  const info = fileInfo(context, { mount: on, path: inLayer(layer, mount, path), size }, depth + 1);
+  const one = !split && places.every((place) => place.mount!.device === on!.device);
+  const seems = `which layer of overlayfs '${path}' is in is not told; it seems to be ${layer}`;
+  return {
+    ...info,
+    unproven: info.unproven ?? (one ? null : seems),
+    dioAlignProves: info.dioAlignProves && one,
+    fileSystem: mount.type,
+    mountPoint: mount.mountPoint,
+    readOnly: mount.options.includes('ro'),
   };
 }
 

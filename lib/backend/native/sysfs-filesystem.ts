@@ -29,8 +29,15 @@ const EXT4: FileSystemFacts = {
   dioAlignProves: true,
 };
 
+/** Asked of its layers (overlay.ts), where they can be seen. */
+const OVERLAY: FileSystemFacts = {
+  ...clear,
+  noP2p: 'the layers of overlayfs are not to be seen from here, and so not the disk that the file is on',
+};
+
 const table: Readonly<Record<string, FileSystemFacts>> = {
   xfs: clear,
+  overlay: OVERLAY,
   zonefs: clear,
   ext4: EXT4,
   ext3: EXT4,
@@ -63,7 +70,7 @@ const table: Readonly<Record<string, FileSystemFacts>> = {
   ),
   ...Object.fromEntries(
     [
-      ...['tmpfs', 'ramfs', 'rootfs', 'devtmpfs', 'hugetlbfs', 'overlay', 'zfs', 'squashfs', 'proc', 'sysfs'],
+      ...['tmpfs', 'ramfs', 'rootfs', 'devtmpfs', 'hugetlbfs', 'zfs', 'squashfs', 'proc', 'sysfs'],
       ...['nfs', 'nfs4', 'cifs', 'smb3', '9p', 'virtiofs', 'ceph', 'fuse', 'fuseblk', 'lustre', 'vboxsf'],
     ].map((type) => [type, notLocal(type)]),
   ),

@@ -148,6 +148,41 @@ t.test('btrfs has no device number: its source names the device, sysfs all of th
   });
 });
 
+t.test('a file on overlayfs is on what its layer is on', async (t) => {
+  const tree = twoDrivesBelowASwitch();
+  const on = (options: string) => ({ on: 'overlay', mountPoint: '/merged', type: 'overlay', options });
+  const at = (options: string, name: string) => {
+    tree.mounts = [
+      { on: 'vda', mountPoint: '/', type: 'ext4' },
+      { on: 'nvme0n1p2', mountPoint: '/mnt/xfs', type: 'xfs' },
+      on(options),
+    ];
+    return readSysfs(writeSysfsTree(t.testdir({ [name]: {} }), tree)).blockInfo('/merged/file');
+  };
+  t.match(at('rw,lowerdir=/mnt/xfs/low,upperdir=/mnt/xfs/up,workdir=/mnt/xfs/work', 'one'), {
+    kind: 'file',
+    fileSystem: 'overlay',
+    directFileSystem: 'xfs',
+    mountPoint: '/merged',
+    client: { bdf: '0000:03:00.0' },
+    noP2pReason: null,
+    unproven: null,
+  });
+  t.match(at('rw,lowerdir=/low,upperdir=/mnt/xfs/up,workdir=/mnt/xfs/work', 'two'), {
+    client: { bdf: '0000:03:00.0' },
+    noP2pReason: null,
+    unproven: /^which layer of overlayfs '\/merged\/file' is in is not told; it seems to be \/mnt\/xfs\/up/,
+  });
+  t.match(at('rw,lowerdir=/mnt/xfs/low,upperdir=/up,workdir=/work', 'three'), {
+    noP2pReason: /vda is not an NVMe disk/,
+  });
+  t.match(
+    at('rw,lowerdir=low,upperdir=up', 'four'),
+    { noP2pReason: /layers of overlayfs/ },
+    'named from elsewhere',
+  );
+});
+
 t.test('who uses a device: mounts, also of its partitions, holders, swap', async (t) => {
   const sysfs = read(t);
   t.match(sysfs.blockInfo('nvme0n1')?.inUse, {
