@@ -342,8 +342,8 @@ t.test('odd cases: nothing to copy, wx, streams, a journal in use', async (t) =>
     const rest = await system.pipeline(from, file('new'), { journal, flags: 'wx' });
     t.equal(first.bytes + rest.bytes, content.length);
     await t.rejects(system.pipeline(system.createReadStream(from), file('new'), { journal }), {
-      code: 'ERR_INVALID_ARG_VALUE',
-      message: /must be paths/,
+      code: 'ERR_INVALID_ARG_TYPE',
+      message: /must be a path or a file URL/,
     });
     const part = await interrupted(system, from, [file('all')], 2 * MIB, { journal });
     t.ok(part.bytes > 0);
