@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
-import { EBUSY, EINVAL, EIO, EISDIR, ENODEV, ENOENT, EROFS } from '../../errno.js';
+import { EBUSY, EINVAL, EIO, EISDIR, EMFILE, ENODEV, ENOENT, EROFS } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import { iovasInUse } from '../../kernel/dma-iommu.js';
 import { type NvmeNs, nvmeScanWork } from '../../kernel/nvme-core.js';
@@ -242,6 +242,8 @@ export class EmulatorBackend implements Backend {
     assertOrdinary(path, write);
     const drive = this.#chooseDrive(write, options.controller);
     const { driver, hardware } = drive;
+    // Before it is made or emptied.
+    if (hardware.full) throw tooManyFiles(path, hardware);
     const blockSize = driver.ctrl.namespaces[0]?.limits.logicalBlockSize ?? 512;
     const store = await FileStore.open(path, {
       kind: 'file',
@@ -252,14 +254,17 @@ export class EmulatorBackend implements Backend {
       truncate: write && options.truncate === true,
     });
     let ns: NvmeNs | undefined;
+    let nsid: number | null = null;
     try {
       this.#assertOpen();
-      const nsid = hardware.attachNamespace(store);
+      if (hardware.full) throw tooManyFiles(path, hardware);
+      nsid = hardware.attachNamespace(store);
       await nvmeScanWork(driver.ctrl);
       ns = driver.ctrl.namespaces.find((candidate) => candidate.nsid === nsid);
       if (ns === undefined) throw errnoError(EIO, 'open', path);
       this.#files.set(ns, drive);
     } catch (error) {
+      if (nsid !== null) hardware.detachNamespace(nsid);
       await store.close();
       throw error;
     }
@@ -421,6 +426,12 @@ export class EmulatorBackend implements Backend {
       });
     }
   }
+}
+
+function tooManyFiles(path: string, { name, namespaces }: Drive['hardware']): P2pdmaError {
+  return errnoError(EMFILE, 'open', path, {
+    hint: `The emulated drive ${name} has ${namespaces.size} namespaces, and each open file is one: close some.`,
+  });
 }
 
 /** Only files (and /dev/null and its like) go on an emulated drive, never the computer's own disks. */

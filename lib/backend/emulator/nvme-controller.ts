@@ -192,6 +192,11 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     return this.#cmb.mapBar(offset - cmb.offset, length);
   }
 
+  /** There is no id left for another namespace. */
+  get full(): boolean {
+    return this.namespaces.size >= this.maxNsid;
+  }
+
   /** Add a namespace while running. @returns its id: the one asked for, or the lowest free one */
   attachNamespace(store: NamespaceStore, nsid?: number): number {
     let id = nsid ?? 1;
