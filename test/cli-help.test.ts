@@ -35,7 +35,11 @@ const drive = (bdf: string, upstream: string) => ({
   upstream,
   vendor: 0x1b36,
   device: 0x10,
-  nvme: { cmb: { size: '16MiB' }, namespaces: [{ nsid: 1, size: '4MiB' }] },
+  nvme: {
+    cmb: { size: '16MiB' },
+    // In files, so that a copy to them can be resumed.
+    namespaces: [{ nsid: 1, size: '4MiB', store: 'file', file: join(folder, `${bdf}.img`) }],
+  },
 });
 const port = (bdf: string, type: string, upstream: string | null) => ({
   bdf,

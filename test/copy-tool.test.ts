@@ -16,9 +16,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import t from 'tap';
+import { presets } from '../lib/backend/emulator/presets.js';
 import { openSystem, P2pdmaError, Pace, type Progress, planCopy } from '../lib/index.js';
 import { main, p2pdma } from './helpers/cli.js';
 import { bytesOf } from './helpers/copies.js';
+import { keptInFiles } from './helpers/kept.js';
 
 const MIB = 1024 * 1024;
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-copy-'));
@@ -452,17 +454,6 @@ t.test('less than asked, or not peer to peer: not 0', async (t) => {
   t.equal(readFileSync(file('not-a-journal'), 'utf8'), 'hello\n');
 });
 
-interface Kept {
-  functions: { nvme?: { namespaces: object[] } | null }[];
-}
-
-/** A machine whose nth drive is kept in a file. */
-function keepInFile(machine: Kept, n: number, path: string): Kept {
-  const drives = machine.functions.flatMap(({ nvme }) => nvme ?? []);
-  Object.assign(drives[n]!.namespaces[0]!, { store: 'file', file: path });
-  return machine;
-}
-
 t.test('--resume towards a drive that ends with the process is refused before anything starts', async (t) => {
   const journal = file('mortal-journal');
   const words = [file('source'), 'nvme1n1', '--machine', 'switch', '--resume', journal];
@@ -491,8 +482,7 @@ t.test('a copy that fails on the way keeps its journal, and says so', async (t) 
   );
   machine.faults = [{ kind: 'media-error', namespace: 'nvme1n1', lba: 5000, op: 'write' }];
   // A journal is refused for what ends with the process.
-  keepInFile(machine, 1, file('worn.img'));
-  writeFileSync(file('worn.json'), JSON.stringify(machine));
+  writeFileSync(file('worn.json'), JSON.stringify(keptInFiles(machine, [null, file('worn.img')])));
   const args = ['nvme0n1', 'nvme1n1', '--machine', file('worn.json'), '--resume', file('worn-journal')];
   const { status, stdout, stderr } = copy(...args);
   t.equal(status, 1);
@@ -505,10 +495,9 @@ t.test('a copy that fails on the way keeps its journal, and says so', async (t) 
 });
 
 t.test('bandwidth: kept within 25 %, alone, with a journal, and shared', async (t) => {
-  const first = await openSystem({ machine: 'four-drives' });
-  const machine = keepInFile(first.snapshot() as never, 2, file('paced.img'));
-  await first.close();
-  const system = await openSystem({ machine });
+  const system = await openSystem({
+    machine: keptInFiles(presets['four-drives'], [null, null, file('paced.img')]),
+  });
   const rate = 4 * MIB;
   const end = 8 * MIB - 1;
   const timed = async (what: string, run: () => Promise<unknown>) => {
