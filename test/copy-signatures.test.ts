@@ -3,6 +3,7 @@ import { chmodSync, closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { presets } from '../lib/backend/emulator/presets.js';
 import { askBlkid } from '../lib/copy/blkid.js';
 import { SIGNATURES, SPOT } from '../lib/copy/signature-table.js';
 import { findSignatures, LOOK, spotsOf } from '../lib/copy/signatures.js';
@@ -335,3 +336,19 @@ t.test('blkid is asked, for so long, and believed', { skip: process.platform ===
   t.ok(performance.now() - began < 5000);
   t.same(await askBlkid('/dev/x', { command: join(folder, 'none'), timeout: 500 }), []);
 });
+
+t.test(
+  'a destination whose first blocks cannot be read is written with force: that may be the cure',
+  async (t) => {
+    const { switch: preset } = presets;
+    const faults = [{ kind: 'media-error', namespace: 'nvme1n1', lba: 1, op: 'read' }] as const;
+    await using system = await openSystem({ machine: { ...preset, faults } });
+    const plan = (force: boolean) => planCopy('nvme0n1', 'nvme1n1', { system, end: MIB - 1, force });
+    const { problems } = await plan(false);
+    t.equal(problems.length, 1);
+    t.match(problems[0], { code: 'ENODATA', hint: /Writing may be the cure: pass force/ });
+    t.same((await plan(true)).problems, []);
+    const receipt = await system.pipeline('nvme0n1', 'nvme1n1', { end: MIB - 1, force: true });
+    t.equal(receipt.bytes, MIB);
+  },
+);

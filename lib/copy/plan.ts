@@ -228,11 +228,11 @@ async function planDestination(
 ): Promise<{ planned: PlannedDestination; problem: PlanProblem | null; dmaAlignment: number }> {
   const range = { from, to: from + bytes - 1 };
   const shared = { client: will.client?.bdf ?? null, identity: will.identity, inUse: will.inUse, ...range };
-  let there: (Facts & { holds: Signature[] }) | null;
+  let there: Facts & Held;
   try {
     there = await look(context, path, async (target) => ({
       ...facts(target),
-      holds: await signaturesOf(context, target),
+      ...(await heldBy(context, target)),
     }));
   } catch (error) {
     if (!(error instanceof P2pdmaError)) throw error;
@@ -240,7 +240,7 @@ async function planDestination(
     const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(context, path) : error;
     return { planned, problem: may === null ? null : problemOf(may), dmaAlignment: 1 };
   }
-  const { holds, ...seen } = there;
+  const { holds, unread, ...seen } = there;
   const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
   const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds };
   let problem: P2pdmaError | null = null;
@@ -251,6 +251,8 @@ async function planDestination(
     });
   } else if (seen.kind !== 'file' && will.inUse !== null && !force) {
     problem = new P2pdmaError('EBUSY', `EBUSY: device or resource busy, open '${seen.path}': ${will.inUse}`);
+  } else if (unread !== null && !force) {
+    problem = unread;
   } else if (will.readOnly) {
     const hint = context.backend.name === 'native' ? { hint: readOnlyHint(seen.path) } : {};
     problem = errnoError(-EROFS, 'open', seen.path, hint);
@@ -264,6 +266,30 @@ async function planDestination(
   }
   return { planned, problem: problem === null ? null : problemOf(problem), dmaAlignment: seen.dmaAlignment };
 }
+
+interface Held {
+  readonly holds: Signature[];
+  /** Why that is not all there may be: the place where it would be said cannot be read. */
+  readonly unread: P2pdmaError | null;
+}
+
+/** A drive that cannot read its first blocks, or finds their protection wrong, may do so once they were written. */
+async function heldBy(context: StreamContext, target: BlockTarget): Promise<Held> {
+  try {
+    return { holds: await signaturesOf(context, target), unread: null };
+  } catch (error) {
+    if (!(error instanceof P2pdmaError) || !UNREADABLE.has(error.code)) throw error;
+    const { code, errno, message, path, offset } = error;
+    const hint =
+      'What it holds cannot be told. Writing may be the cure: pass force if it may be overwritten.';
+    return {
+      holds: [],
+      unread: new P2pdmaError(code, message, { errno, path, offset, syscall: 'read', hint }),
+    };
+  }
+}
+
+const UNREADABLE: ReadonlySet<string> = new Set(['EILSEQ', 'ENODATA', 'EIO']);
 
 /** What cannot be opened may be there all the same. */
 async function unopened(
