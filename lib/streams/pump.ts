@@ -19,6 +19,7 @@ import type { Extents } from './extents.js';
 import type { LendingEnd } from './lending.js';
 import type { ReadSettings } from './options.js';
 import type { Pace } from './pace.js';
+import { poisoned } from './poison.js';
 import { type Piece, ReadAhead, type Reading } from './read-ahead.js';
 import type { ReadJob } from './read-job.js';
 import { isPeerRefusal, refusalWords } from './refusal.js';
@@ -263,7 +264,8 @@ export class Pump {
     try {
       const block = target.limits.logicalBlockSize;
       const from = offset - (offset % block);
-      const view = context.backend.memory.allocBuffer(Math.ceil((offset + length - from) / block) * block);
+      const bytes = Math.ceil((offset + length - from) / block) * block;
+      const view = poisoned(context.backend.memory.allocBuffer(bytes));
       const least = offset + length - from;
       await transfer(target, 'read', view, from, Math.min(least, view.length), path);
       end.giveAgain(asBuffer(view.subarray(offset - from, least)), position, over);
@@ -287,7 +289,7 @@ export class Pump {
       return false;
     }
     if (this.#pool === slot!.pool) this.#fallBack(reason);
-    const view = this.#reader.context.backend.memory.allocBuffer(job.view.length);
+    const view = poisoned(this.#reader.context.backend.memory.allocBuffer(job.view.length));
     job.drop();
     this.#ahead!.again(job, { view, slot: null });
     return true;

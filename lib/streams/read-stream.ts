@@ -18,6 +18,7 @@ import {
   type StreamArgument,
 } from './options.js';
 import { Pace } from './pace.js';
+import { poisoned } from './poison.js';
 import { Pump } from './pump.js';
 import { type Piece, ReadAhead } from './read-ahead.js';
 import type { ReadJob } from './read-job.js';
@@ -233,9 +234,9 @@ export class P2pReadStream extends Readable implements Metered {
       },
     });
     destination.emit('pipe', this);
+    // Whoever else joins before the first read is taken along.
     this.#halt();
-    // Whoever else joins in this turn is taken along.
-    process.nextTick(() => this.resume());
+    this.resume();
   }
 
   /** This writer gets nothing more from the pump. */
@@ -469,7 +470,8 @@ export class P2pReadStream extends Readable implements Metered {
   }
 
   #piece(bytes: number): Piece | null {
-    if (this.#pool === null) return { view: this.#context!.backend.memory.allocBuffer(bytes), slot: null };
+    if (this.#pool === null)
+      return { view: poisoned(this.#context!.backend.memory.allocBuffer(bytes)), slot: null };
     const slot = this.#pool.take();
     if (slot === null) return null;
     return { view: bytes === slot.buffer.length ? slot.buffer : slot.buffer.subarray(0, bytes), slot };

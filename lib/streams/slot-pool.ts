@@ -12,6 +12,7 @@ import type { Mapping } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../errors.js';
 import type { StreamContext } from './context.js';
+import { poisoned } from './poison.js';
 
 export class Slot {
   readonly pool: SlotPool;
@@ -120,6 +121,7 @@ export class SlotPool {
     const slot = this.#free.pop();
     if (slot === undefined) return null;
     slot.filling = true;
+    poisoned(slot.buffer);
     return slot;
   }
 
