@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
-import { EBUSY, EINVAL, EIO, EISDIR, EMFILE, ENODEV, ENOENT, EROFS } from '../../errno.js';
+import { EBUSY, EINVAL, EIO, EISDIR, EMFILE, ENODEV, ENOENT, ENXIO, EROFS } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import { iovasInUse } from '../../kernel/dma-iommu.js';
 import { type NvmeNs, nvmeScanWork } from '../../kernel/nvme-core.js';
@@ -266,7 +266,9 @@ export class EmulatorBackend implements Backend {
     } catch (error) {
       if (nsid !== null) hardware.detachNamespace(nsid);
       await store.close();
-      throw error;
+      if (error instanceof P2pdmaError) throw error;
+      // The drive went while it was asked about the file.
+      throw errnoError(ENXIO, 'open', path, { cause: error });
     }
     const attached = ns;
     return this.#newTarget(driver, attached, { name: file, path, write, file: store }, async () => {
