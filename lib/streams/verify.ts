@@ -22,9 +22,10 @@ async function* readBack({ target, start }: Range, bytes: number, allocate: (byt
     const from = position - (position % block);
     const to = Math.min(from + STEP, Math.ceil(end / block) * block);
     const view = allocate(to - from);
-    const expect = Math.min(view.length, target.size - from);
+    // All of what is compared must come: a file that was cut short meanwhile is ERR_SHORT_TRANSFER.
+    const expect = Math.min(end, to) - from;
     const read = transfer(target, 'read', view, from, expect).then(() =>
-      view.subarray(position - from, Math.min(end, to) - from),
+      view.subarray(position - from, expect),
     );
     read.catch(() => {});
     return { read, next: Math.min(end, to) };

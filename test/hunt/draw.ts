@@ -110,7 +110,6 @@ const DISTURBED: Record<Way, readonly DisturbanceKind[]> = {
     'full',
     'destroy-reader',
     'destroy-writer',
-    'unpipe',
     'listener',
     'pause',
     'media-error',
@@ -160,11 +159,13 @@ export function drawCase(seed: number, index: number, { backend, places }: Surro
   const sourceKind = ON_FILES.has(disturbance.kind)
     ? random.pick(ordinary.filter((place) => place !== 'device'))
     : random.pick(ordinary);
+  // A journal towards a drive that ends with the process is refused.
+  const lasting = ordinary.filter((place) => place !== 'device' || way !== 'journal' || backend === 'native');
   const size = sourceKind === 'device' ? DEVICE_BYTES : random.length(MOST);
   const sparse = random.chance(0.15);
   const fans = way === 'fan-out' || way === 'pipe-fan-out' ? random.between(2, 3) : 1;
   const destinations = Array.from({ length: fans }, (_, i): End => {
-    const kind = disturbance.kind === 'full' && i === 0 ? 'full' : random.pick(ordinary);
+    const kind = disturbance.kind === 'full' && i === 0 ? 'full' : random.pick(lasting);
     if (kind === 'device') return { kind, content: content(random, DEVICE_BYTES, false) };
     const most = kind === 'full' ? MOST_ON_FULL : MOST;
     return { kind, content: random.chance(0.4) ? content(random, random.length(most), false) : null };

@@ -122,6 +122,7 @@ async function perform(stage: Stage): Promise<{ outcome: string; wrong: readonly
   const { drawn, system } = stage;
   await stage.source.fill(drawn.source.content);
   for (const [i, place] of stage.destinations.entries()) await place.fill(drawn.destinations[i]!.content);
+  stage.begin();
   const disturbance = stage.disturb();
   try {
     await WAYS[drawn.way](stage);

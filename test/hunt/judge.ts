@@ -70,9 +70,9 @@ function judgeCount(stage: Stage): string[] {
     if (!disturbed) return [span, span];
     if (kind === 'stop') return [0, span];
     const { size } = versions.at(-1)!;
-    const whole = drawn.way === 'pipeline' || drawn.way === 'fan-out';
+    const whole = stage.late && (drawn.way === 'pipeline' || drawn.way === 'fan-out');
     if (kind === 'cut' && !whole) return [Math.max(0, Math.min(span, size - drawn.start)), span];
-    if (kind === 'grow' && drawn.end === null) return [span, size - drawn.start];
+    if (kind === 'grow') return [span, mostOf(stage)];
     return [span, span];
   })();
   return count >= least && count <= most ? [] : [`${count} bytes went, and ${least} to ${most} were to go`];
@@ -157,8 +157,8 @@ function judgeLength(
 }
 
 function mostOf({ versions, drawn, span }: Stage): number {
-  if (drawn.end !== null) return span;
-  return Math.max(...versions.map(({ size }) => size)) - drawn.start;
+  const size = Math.max(...versions.map((version) => version.size));
+  return Math.max(span, Math.min((drawn.end ?? size - 1) + 1, size) - drawn.start);
 }
 
 /**
@@ -175,7 +175,7 @@ function judgeBytes(
   const sources = versions.map((content) => ({ content, offset: from - to }));
   const before = [
     ...(prior === null ? [] : [{ content: prior, offset: 0 }]),
-    ...(device ? [] : [{ content: ENDLESS, offset: 0 }]),
+    ...(device && drawn.way !== 'targets' ? [] : [{ content: ENDLESS, offset: 0 }]),
   ];
   const parts = [
     { what: 'was there before', start: 0, end: to, allowed: before },

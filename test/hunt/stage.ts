@@ -44,8 +44,12 @@ export class Stage {
   complete = false;
   ended = false;
   disturbed = false;
+  /** It was being read when it was disturbed. */
+  late = false;
   /** Something that was seen to be wrong while it went. */
   readonly wrong: string[] = [];
+  /** Reads of this system before the case began. */
+  #filled = 0;
 
   constructor(
     drawn: Case,
@@ -128,6 +132,11 @@ export class Stage {
     return this.system.context.backend as EmulatorBackend;
   }
 
+  /** Everything is in its place. */
+  begin(): void {
+    this.#filled = this.system.metrics().transfers.read;
+  }
+
   /** Disturb at the moment that was drawn; resolves when that is done, or the case ended before. */
   async disturb(): Promise<void> {
     const { kind, turns, bytes } = this.drawn.disturbance;
@@ -137,6 +146,7 @@ export class Stage {
     while (!early && !this.ended && !this.#reached(bytes)) await turn();
     if (this.ended) return;
     this.disturbed = true;
+    this.late = this.system.metrics().transfers.read > this.#filled;
     await this.#strike();
   }
 
@@ -173,7 +183,8 @@ export class Stage {
         if (reader === null || writer === null) return;
         reader.unpipe(writer);
         for (let i = 0; i < bytes % 7; i++) await turn();
-        if (!reader.destroyed && !writer.destroyed) reader.pipe(writer);
+        if (reader.destroyed) writer.end();
+        else if (!writer.destroyed) reader.pipe(writer);
         return;
       case 'listener':
         this.deliveredFromStart = false;
