@@ -31,6 +31,7 @@ const CHAPTERS = {
       'WriteStreamOptions',
       'StreamArgument',
       'OnProgress',
+      'Progress',
       'ProgressPhase',
       'optionHelp',
       'Pace',
@@ -38,7 +39,7 @@ const CHAPTERS = {
   ],
   'Copies and receipts': [
     ...['pipeline', 'PipelineSource', 'PipelineDestination', 'PipelineOptions'],
-    ...['Receipt', 'Transport', 'PathBytes', 'RouteChoice'],
+    ...['Receipt', 'receiptOf', 'Origin', 'Transport', 'PathBytes', 'RouteChoice'],
     ...[
       'planCopy',
       'CopyPlan',

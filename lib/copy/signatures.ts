@@ -9,6 +9,7 @@ import { type Look, type Row, SIGNATURES, type SignatureKind, SPOT, SPOTS, same 
 
 export type { SignatureKind } from './signature-table.js';
 
+/** Something that a disk or an image holds, told by its signature: a copy would destroy it. */
 export interface Signature {
   /** `'ext4'`, `'GPT'`, `'LUKS2'`. */
   readonly name: string;

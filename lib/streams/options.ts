@@ -97,6 +97,7 @@ export interface Progress {
   readonly bytes: number;
   /** How many there will be; null: not known. */
   readonly total: number | null;
+  /** What is being done. */
   readonly phase: ProgressPhase;
   /** The way they go; null: not chosen yet, or compared and not copied. */
   readonly transport: Transport | null;
@@ -108,6 +109,7 @@ export interface Progress {
   readonly machine: string | null;
 }
 
+/** Told how far a copy is. */
 export type OnProgress = (progress: Progress) => void;
 
 /** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */

@@ -285,6 +285,7 @@ export class P2pReadStream extends Readable implements Metered {
     return this.on(event, listener as () => void);
   }
 
+  /** As `on`, before the listeners that are there. */
   override prependListener(event: 'data', listener: (chunk: Buffer) => void): this;
   override prependListener(event: 'error', listener: (error: Error) => void): this;
   // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
