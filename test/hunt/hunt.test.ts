@@ -16,9 +16,10 @@ for (const backend of ['native', 'emulator'] as const) {
     { skip: backend === 'native' && skipNative, timeout: 240_000 },
     async (t) => {
       const options = { backend, first: 0, count: COPIES, lanes: 3, patience: 60_000 };
-      const { cases, outcomes, failures } = await hunt({ ...options, seed: Math.abs(seed) });
+      const { cases, outcomes, failures, left } = await hunt({ ...options, seed: Math.abs(seed) });
       for (const failure of failures) t.fail(tell(failure));
       t.equal(cases, COPIES);
+      t.strictSame(left, []);
       t.comment(JSON.stringify(outcomes));
       t.ok((outcomes.complete ?? 0) > COPIES / 2, 'most of them are complete');
     },

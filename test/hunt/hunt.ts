@@ -21,7 +21,7 @@ export interface HuntOptions {
   readonly lanes: number;
   /** Milliseconds without progress that are a hang. */
   readonly patience: number;
-  readonly onCase?: (drawn: Case, outcome: string) => void;
+  readonly onCase?: (drawn: Case, outcome: string, wrong: readonly string[]) => void;
 }
 
 export interface Failure {
@@ -30,6 +30,8 @@ export interface Failure {
 }
 
 export interface HuntReport {
+  /** What is left over once all are done, in words. */
+  readonly left: readonly string[];
   readonly cases: number;
   /** How many ended how. */
   readonly outcomes: Readonly<Record<string, number>>;
@@ -51,7 +53,7 @@ export async function hunt(options: HuntOptions): Promise<HuntReport> {
         const { outcome, wrong } = await play(drawn, grounds, patience);
         outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
         if (wrong.length > 0) failures.push({ drawn, wrong });
-        onCase?.(drawn, outcome);
+        onCase?.(drawn, outcome, wrong);
         // What hangs may still touch its grounds.
         if (outcome === 'hang') hung = true;
       }
@@ -60,9 +62,9 @@ export async function hunt(options: HuntOptions): Promise<HuntReport> {
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));
-  if (!hung) failures.push(...leaks(descriptors, options));
+  const left = hung ? [] : leaks(descriptors);
   const cases = Object.values(outcomes).reduce((a, b) => a + b, 0);
-  return { cases, outcomes, failures };
+  return { cases, outcomes, failures, left };
 }
 
 function openDescriptors(): number {
@@ -70,16 +72,14 @@ function openDescriptors(): number {
 }
 
 /** Of the whole hunt: no single case is to blame for certain. */
-function leaks(before: number, { seed, first, count, backend }: HuntOptions): Failure[] {
-  const wrong: string[] = [];
+function leaks(before: number): string[] {
+  const said: string[] = [];
   const { fds, mappings, rings, inFlight } = nativeCounters();
   const left = { fds, mappings, rings, inFlight };
-  if (Object.values(left).some((n) => n !== 0)) wrong.push(`the addon still has ${JSON.stringify(left)}`);
+  if (Object.values(left).some((n) => n !== 0)) said.push(`the addon still has ${JSON.stringify(left)}`);
   const now = openDescriptors();
-  if (now > before + 2) wrong.push(`${now} descriptors are open, and ${before} were before`);
-  if (wrong.length === 0) return [];
-  const drawn = { seed, backend, index: first, count } as unknown as Case;
-  return [{ drawn, wrong }];
+  if (now > before + 2) said.push(`${now} descriptors are open, and ${before} were before`);
+  return said;
 }
 
 async function play(

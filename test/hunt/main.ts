@@ -29,18 +29,19 @@ const [seed, count] = [number('seed'), number('count')];
 process.stdout.write(`hunt: seed ${seed}, ${count} copies, ${values.backend}\n`);
 let done = 0;
 const began = performance.now();
-const { cases, outcomes, failures } = await hunt({
+const { cases, outcomes, failures, left } = await hunt({
   ...{ seed, count, first: number('first'), lanes: number('lanes'), patience: number('patience') * 1000 },
   backend: values.backend as BackendName,
-  onCase: (drawn, outcome) => {
+  onCase: (drawn, outcome, wrong) => {
     done++;
+    if (wrong.length > 0) process.stdout.write(`${tell({ drawn, wrong })}\n`);
     if (values.verbose)
       process.stdout.write(`${drawn.index} ${drawn.way} ${drawn.disturbance.kind} ${outcome}\n`);
     else if (done % 500 === 0) process.stdout.write(`${done}\n`);
   },
 });
-for (const failure of failures) process.stdout.write(`${tell(failure)}\n`);
+for (const words of left) process.stdout.write(`left over: ${words}\n`);
 process.stdout.write(`${JSON.stringify(outcomes)}\n`);
 const seconds = Math.round((performance.now() - began) / 1000);
 process.stdout.write(`${cases} copies in ${seconds} s, ${failures.length} wrong; seed ${seed}\n`);
-process.exit(failures.length === 0 ? 0 : 1);
+process.exit(failures.length + left.length === 0 ? 0 : 1);
