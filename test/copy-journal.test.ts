@@ -345,6 +345,10 @@ t.test('odd cases: nothing to copy, wx, streams, a journal in use', async (t) =>
     writeFileSync(file('empty'), '');
     t.match(await system.pipeline(file('empty'), file('empty-2'), { journal }), { bytes: 0, resumedFrom: 0 });
     t.equal(statSync(file('empty-2')).size, 0);
+    const beyond = { journal, verify: true, flags: 'r+', destinationStart: 5000 } as const;
+    const nothing = await system.pipeline(file('empty'), file('empty-2'), beyond);
+    t.match(nothing, { bytes: 0, verified: true }, 'nothing, verified behind the end of a file');
+    t.equal(statSync(file('empty-2')).size, 0);
     await t.rejects(system.pipeline(from, file('empty-2'), { journal, flags: 'wx' }), { code: 'EEXIST' });
     t.notOk(existsSync(journal));
     const first = await interrupted(system, from, [file('new')], 2 * MIB, { journal, flags: 'wx' });

@@ -181,7 +181,8 @@ class ResumableCopy {
     try {
       for (const name of [this.#plan.source.path, path]) open.push(await backend.openTarget(name, {}));
       const [left, right] = open as [BlockTarget, BlockTarget];
-      if (right.size < destinationStart + to) {
+      // A copy of nothing makes no file longer.
+      if (to > from && right.size < destinationStart + to) {
         throw new P2pdmaError('ERR_VERIFY_MISMATCH', `'${path}' is only ${right.size} bytes long`, { path });
       }
       const ranges = [

@@ -7,7 +7,7 @@ import type { OnProgress, Progress } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import { type Receipt, withReceipt, worse } from './receipt.js';
 import { hostRoute } from './route.js';
-import { outOfRange } from './source.js';
+import { closedError, outOfRange } from './source.js';
 import { addPath, zeroPath } from './transfer.js';
 import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
 import { P2pWriteStream } from './write-stream.js';
@@ -57,7 +57,7 @@ export async function run(
       for (const destination of destinations) source.pipe(destination);
       options.stop?.addEventListener('abort', stop, { once: true });
       if (options.stop?.aborted) stop();
-      await Promise.all(destinations.map((destination) => finished(destination)));
+      await Promise.all([delivered(source, options.stop), ...destinations.map(written)]);
       if (!options.stop?.aborted) assertWhole(source, expected);
     }
   } catch (error) {
@@ -84,6 +84,24 @@ export async function run(
     for (const stream of all) await settle(stream);
   }
   return receipt;
+}
+
+/** A source that is destroyed without an error ends no destination: without this nobody would be told. */
+async function delivered(source: Readable, stop: AbortSignal | undefined): Promise<void> {
+  try {
+    await finished(source, { writable: false });
+  } catch (error) {
+    // A copy that is stopped early destroys a foreign source itself.
+    if (!stop?.aborted) throw error;
+  }
+}
+
+/** Node's finished() takes a stream for finished that was told to end and destroyed before it had. */
+async function written(destination: Writable): Promise<void> {
+  await finished(destination);
+  if (destination instanceof P2pWriteStream && !destination.writableFinished) {
+    throw closedError(destination.path);
+  }
 }
 
 /** Everything that can be known to go wrong is found before anything is written. */

@@ -1,5 +1,5 @@
 /** What must hold after a case, whatever happened to it: a sentence for each thing that does not. */
-import type { P2pdmaError } from '../../lib/index.js';
+import type { P2pdmaError, Receipt } from '../../lib/index.js';
 import { type Content, firstForeign, zeros } from './content.js';
 import type { DisturbanceKind } from './draw.js';
 import type { Stage } from './stage.js';
@@ -17,7 +17,7 @@ const EXPLAINED: Record<DisturbanceKind, readonly string[]> = {
   abort: ['ABORT_ERR'],
   stop: [],
   'destroy-reader': ['ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'HUNT_CLOSED'],
-  'destroy-writer': ['ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED'],
+  'destroy-writer': ['ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_DESTROYED', 'HUNT_CLOSED'],
   unpipe: [],
   listener: [],
   pause: [],
@@ -51,10 +51,15 @@ function judgeError({ error, drawn, span }: Stage): string[] {
   return [`nothing explains ${error.stack ?? String(error)}`];
 }
 
+/** With what an interrupted copy had done before. */
+function wholeOf(receipt: Receipt | null): number {
+  return receipt === null ? 0 : receipt.bytes + (receipt.resumedFrom ?? 0);
+}
+
 /** How many bytes went, as far as those who ended well were told; null: it did not end well. */
 function countOf({ error, receipt, promised, drawn, reader }: Stage): number | null {
   if (error !== null) return null;
-  if (receipt !== null) return receipt.bytes;
+  if (receipt !== null) return wholeOf(receipt);
   if (drawn.way === 'read' || drawn.way === 'lent') return reader!.bytesRead;
   const { stream, acknowledged } = promised[0]!;
   return stream?.bytesWritten ?? acknowledged;
@@ -116,7 +121,7 @@ async function judgeDestination(stage: Stage, i: number): Promise<string[]> {
   const firm = Math.max(
     acknowledged,
     stream?.bytesWritten ?? 0,
-    stage.error === null ? (stage.receipt?.bytes ?? 0) : 0,
+    stage.error === null ? wholeOf(stage.receipt) : 0,
   );
   const got = await place.bytes();
   // What was pulled out cannot be looked at.

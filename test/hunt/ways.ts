@@ -78,10 +78,15 @@ function drained(writer: P2pWriteStream): Promise<void> {
   });
 }
 
-/** Node takes a stream that was destroyed and ended afterwards for finished. */
+/** Node's finished() takes a stream for finished that was destroyed once it was told to end, or the other way round. */
+async function closed(writer: P2pWriteStream): Promise<void> {
+  await finished(writer);
+  if (!writer.writableFinished) throw Object.assign(new Error('it was closed'), { code: 'HUNT_CLOSED' });
+}
+
 async function ended(writer: P2pWriteStream): Promise<void> {
   if (!writer.destroyed) writer.end();
-  await finished(writer);
+  await closed(writer);
 }
 
 async function copy(stage: Stage): Promise<void> {
@@ -158,7 +163,7 @@ async function pipe(stage: Stage): Promise<void> {
       if (!reader.readableEnded)
         reject(Object.assign(new Error('the reader was closed'), { code: 'HUNT_CLOSED' }));
     });
-    Promise.all(writers.map((writer) => finished(writer))).then(() => resolve(), reject);
+    Promise.all(writers.map(closed)).then(() => resolve(), reject);
   });
   await over;
 }
@@ -176,7 +181,10 @@ async function read(stage: Stage): Promise<void> {
       // What is lent may be overwritten once it is given back.
       stage.deliveries.find((delivery) => delivery.chunk === chunk)!.chunk = null;
       reader.release(chunk);
-    })().catch((error: Error) => stage.wrong.push(`release: ${error.message}`));
+    })().catch((error: Error) => {
+      // Destroyed before its end, a reader takes back what it lent.
+      if (!reader.destroyed || reader.readableEnded) stage.wrong.push(`release: ${error.message}`);
+    });
     back.push(given);
   });
   try {

@@ -1,0 +1,80 @@
+/**
+ * Whoever holds an end of a copy may destroy it: the copy fails then, and neither waits for ever (a reader that was
+ * destroyed without an error) nor says that it is complete (a writer that was destroyed once its last byte was sent).
+ */
+import { Readable } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
+import t from 'tap';
+import { openSystem } from '../../lib/index.js';
+import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
+
+const SIZE = 1024 * 1024;
+const described = await (async () => {
+  const system = await openSystem({ machine: 'switch' });
+  const description = system.snapshot();
+  await system.close();
+  return description;
+})();
+/** Slow enough to be disturbed. */
+const machine = { ...described, latency: { readUs: 2000, writeUs: 20_000 } };
+
+t.test('a reader that is destroyed without an error', async (t) => {
+  const system = await openSystem({ machine });
+  const reader = system.createReadStream('nvme0n1', { end: SIZE - 1, highWaterMark: 65_536 });
+  const copy = system.pipeline(reader, 'nvme1n1');
+  reader.once('ready', () => setTimeout(() => reader.destroy(), 30));
+  await t.rejects(copy, { code: 'ERR_STREAM_PREMATURE_CLOSE' });
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('a foreign source that is destroyed without an error', async (t) => {
+  const system = await openSystem({ machine });
+  const source = Readable.from(
+    (async function* () {
+      for (;;) {
+        yield bytesOf(4096);
+        await turn();
+      }
+    })(),
+  );
+  const copy = system.pipeline(source, 'nvme1n1');
+  setTimeout(() => source.destroy(), 50);
+  await t.rejects(copy, { code: 'ERR_STREAM_PREMATURE_CLOSE' });
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('a writer that is destroyed when all was sent, and not yet written', async (t) => {
+  const system = await openSystem({ machine });
+  await poke(system, 'nvme0n1', 0, bytesOf(SIZE));
+  for (const memory of ['auto', 'host'] as const) {
+    const reader = system.createReadStream('nvme0n1', { end: SIZE - 1, highWaterMark: 65_536, memory });
+    const writer = system.createWriteStream('nvme1n1', { queueDepth: 64 });
+    reader.once('end', () => setImmediate(() => writer.destroy()));
+    let finished = false;
+    writer.once('finish', () => {
+      finished = true;
+    });
+    await t.rejects(system.pipeline(reader, writer), { code: /^ERR_STREAM_(DESTROYED|PREMATURE_CLOSE)$/ });
+    t.notOk(finished, 'it was destroyed before it had finished');
+  }
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('what is stopped early is complete, whatever the source is', async (t) => {
+  const system = await openSystem({ machine });
+  const stop = new AbortController();
+  const source = Readable.from(
+    (async function* () {
+      for (;;) {
+        yield bytesOf(4096);
+        await turn();
+      }
+    })(),
+  );
+  const copy = system.pipeline(source, 'nvme1n1', { stop: stop.signal });
+  setTimeout(() => stop.abort(), 50);
+  const { bytes } = await copy;
+  const whole = Buffer.concat(Array.from({ length: Math.ceil(bytes / 4096) }, () => bytesOf(4096)));
+  t.ok((await peek(system, 'nvme1n1', 0, bytes)).equals(whole.subarray(0, bytes)), `${bytes} bytes`);
+  t.same(await system.close(), NOTHING_LEFT);
+});
