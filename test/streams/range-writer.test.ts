@@ -1,0 +1,168 @@
+/**
+ * What a writer does with a transfer that fails, on a target that answers as it is told; and writing of ranges on the emulator, where
+ * neighbours' bytes must survive.
+ */
+import { once } from 'node:events';
+import t, { type Test } from 'tap';
+import type { BlockTarget, IoRequest } from '../../lib/backend/backend.js';
+import { EINVAL, ENOSPC, EREMOTEIO } from '../../lib/errno.js';
+import { openSystem, type P2pdmaError, type System } from '../../lib/index.js';
+import { RangeWriter } from '../../lib/streams/range-writer.js';
+import { WriteTally } from '../../lib/streams/write-tally.js';
+import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
+
+const preset = await openSystem({ machine: 'switch' });
+const description = preset.snapshot() as object;
+await preset.close();
+
+interface Attempt {
+  readonly view: Uint8Array;
+  readonly offset: number;
+  readonly cmb: boolean;
+}
+
+interface Rig {
+  readonly system: System;
+  readonly writer: RangeWriter;
+  readonly tally: WriteTally;
+  readonly attempts: Attempt[];
+  write(view: Uint8Array, offset?: number): Promise<{ error: P2pdmaError | null; moved: number }>;
+}
+
+/** A writer to a namespace whose transfers get `answers` one after the other; after them all of their bytes. */
+async function scripted(kernel: string, answers: number[]): Promise<Rig> {
+  const system = await openSystem({ machine: { ...description, kernel } });
+  const real = (await system.target('nvme1n1', { write: true })).blockTarget;
+  const attempts: Attempt[] = [];
+  const target: BlockTarget = Object.create(real, {
+    submit: {
+      value: (io: IoRequest) => {
+        const view = io.segments[0]!;
+        attempts.push({ view, offset: io.offset, cmb: view.buffer === cmb.buffer.buffer });
+        setImmediate(() => {
+          io.result = answers.shift() ?? view.length;
+          io.done(io);
+        });
+      },
+    },
+    size: { value: real.size },
+    limits: { value: real.limits },
+    kind: { value: real.kind },
+    path: { value: real.path },
+  });
+  const cmb = system.allocate('nvme0', 16384);
+  cmb.buffer.set(bytesOf(16384, 3));
+  const tally = new WriteTally(0);
+  const writer = new RangeWriter(system.context, target, tally, { queueDepth: 4 });
+  const write: Rig['write'] = (view, offset = 0) =>
+    new Promise((resolve) =>
+      writer.write(view, offset, (error, moved) => resolve({ error: error as P2pdmaError | null, moved })),
+    );
+  return Object.assign({ system, writer, tally, attempts, write }, { cmb: cmb.buffer });
+}
+
+const memory = (rig: Rig) => (rig as Rig & { cmb: Buffer }).cmb.subarray(0, 8192);
+
+async function ends(t: Test, { system }: Rig): Promise<void> {
+  t.same(await system.close(), NOTHING_LEFT);
+}
+
+for (const [kernel, errno, name] of [
+  ['6.12', EREMOTEIO, 'EREMOTEIO'],
+  ['6.17', EREMOTEIO, 'EREMOTEIO'],
+  ['6.17', EINVAL, 'EINVAL'],
+] as const) {
+  t.test(`Linux ${kernel} refuses a peer's memory with ${name}: once more, from a copy`, async (t) => {
+    const rig = await scripted(kernel, [-errno]);
+    const told: string[] = [];
+    rig.writer.onRefused = (reason) => told.push(reason);
+    t.same(await rig.write(memory(rig)), { error: null, moved: 8192 });
+    t.same(
+      rig.attempts.map(({ cmb, offset }) => [cmb, offset]),
+      [
+        [true, 0],
+        [false, 0],
+      ],
+    );
+    t.ok(Buffer.from(rig.attempts[1]!.view).equals(memory(rig)), 'the same bytes');
+    t.match(told, [new RegExp(`nvme1n1: the kernel refused CMB memory.*\\(${name}\\)`)]);
+    t.equal(rig.tally.refusal, told[0]);
+    t.match(rig.tally, { hostBytes: 8192, peerBytes: 0, path: { hostDram: 8192 } });
+    await ends(t, rig);
+  });
+
+  t.test(`Linux ${kernel}, ${name}: the copy is refused too, and that is the end`, async (t) => {
+    const rig = await scripted(kernel, [-errno, -errno, -errno]);
+    t.match(await rig.write(memory(rig)), { error: { code: name }, moved: 0 });
+    t.equal(rig.attempts.length, 2);
+    await ends(t, rig);
+  });
+
+  t.test(`Linux ${kernel}, ${name}: not where peer-to-peer is required`, async (t) => {
+    const rig = await scripted(kernel, [-errno]);
+    rig.writer.requireP2p = true;
+    t.match(await rig.write(memory(rig)), { error: { code: 'ERR_P2P_REQUIRED' } });
+    t.equal(rig.attempts.length, 1);
+    await ends(t, rig);
+  });
+}
+
+t.test('an older kernel’s EINVAL is no word on the memory', async (t) => {
+  const rig = await scripted('6.12', [-EINVAL]);
+  t.match(await rig.write(memory(rig)), { error: { code: 'EINVAL' } });
+  t.equal(rig.attempts.length, 1);
+  await ends(t, rig);
+});
+
+t.test("EREMOTEIO from host memory is the drive's own error: not repeated, and peers are not blamed", async (t) => {
+  const rig = await scripted('6.12', [-EREMOTEIO]);
+  const host = rig.system.allocate(null, 8192);
+  const { error } = await rig.write(host.buffer);
+  t.match(error, { code: 'EREMOTEIO', hint: /critical target error/ });
+  t.equal(rig.attempts.length, 1);
+  t.equal(rig.tally.refusal, null);
+  host.free();
+  await ends(t, rig);
+});
+
+t.test('a short write counts its part, and the rest has the error', async (t) => {
+  const rig = await scripted('6.12', [4096, -ENOSPC]);
+  t.match(await rig.write(memory(rig)), { error: { code: 'ENOSPC' }, moved: 4096 });
+  t.equal(rig.tally.written.at, 4096);
+  t.same(
+    rig.attempts.map(({ offset }) => offset),
+    [0, 4096],
+  );
+  await ends(t, rig);
+});
+
+t.test('nothing is begun after stop()', async (t) => {
+  const rig = await scripted('6.12', []);
+  rig.writer.stop();
+  t.match(await rig.write(memory(rig)), { error: { code: 'ERR_STREAM_DESTROYED' }, moved: 0 });
+  t.match(await rig.write(memory(rig).subarray(0, 100), 7), { error: { code: 'ERR_STREAM_DESTROYED' } });
+  t.equal(rig.attempts.length, 0);
+  await ends(t, rig);
+});
+
+t.test('parts of one block of a namespace, by many writers at once: each byte is its writer’s', async (t) => {
+  const system = await openSystem({ machine: { ...description, latency: { readUs: 200, writeUs: 200 } } });
+  const before = bytesOf(16384, 9);
+  await poke(system, 'nvme1n1', 0, before);
+  // Side by side, at boundaries that are none of the blocks'; one writes whole blocks beside them.
+  const lengths = [100, 700, 13, 512, 2048, 1, 333, 4096, 50];
+  let at = 77;
+  const writers = [];
+  for (const [i, length] of lengths.entries()) {
+    const writer = system.createWriteStream('nvme1n1', { start: at, force: true, flush: false });
+    const bytes = bytesOf(length, 20 + i);
+    bytes.copy(before, at);
+    writer.write(bytes.subarray(0, length >> 1));
+    writer.end(bytes.subarray(length >> 1));
+    writers.push(once(writer, 'close'));
+    at += length;
+  }
+  await Promise.all(writers);
+  t.ok((await peek(system, 'nvme1n1', 0, 16384)).equals(before), 'every byte is its last writer’s');
+  t.same(await system.close(), NOTHING_LEFT);
+});
