@@ -114,16 +114,19 @@ t.test('an older kernel’s EINVAL is no word on the memory', async (t) => {
   await ends(t, rig);
 });
 
-t.test("EREMOTEIO from host memory is the drive's own error: not repeated, and peers are not blamed", async (t) => {
-  const rig = await scripted('6.12', [-EREMOTEIO]);
-  const host = rig.system.allocate(null, 8192);
-  const { error } = await rig.write(host.buffer);
-  t.match(error, { code: 'EREMOTEIO', hint: /critical target error/ });
-  t.equal(rig.attempts.length, 1);
-  t.equal(rig.tally.refusal, null);
-  host.free();
-  await ends(t, rig);
-});
+t.test(
+  "EREMOTEIO from host memory is the drive's own error: not repeated, and peers are not blamed",
+  async (t) => {
+    const rig = await scripted('6.12', [-EREMOTEIO]);
+    const host = rig.system.allocate(null, 8192);
+    const { error } = await rig.write(host.buffer);
+    t.match(error, { code: 'EREMOTEIO', hint: /critical target error/ });
+    t.equal(rig.attempts.length, 1);
+    t.equal(rig.tally.refusal, null);
+    host.free();
+    await ends(t, rig);
+  },
+);
 
 t.test('a short write counts its part, and the rest has the error', async (t) => {
   const rig = await scripted('6.12', [4096, -ENOSPC]);
