@@ -62,7 +62,6 @@ export class P2pWriteStream extends Writable implements Metered {
   /** The source's `begin`: null until the first byte (or the end) comes. */
   #begun: Promise<void> | null = null;
   #ready = false;
-  /** The slots of chunks that were written and have not ended. */
 
   /** @internal */
   constructor(source: Source, options?: StreamArgument<WriteStreamOptions>) {
