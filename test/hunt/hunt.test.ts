@@ -2,6 +2,7 @@
  * A small hunt, with a seed of its own each time: no byte that is not the source's, nothing acknowledged and missing, no
  * hang, no leak. `npm run hunt` hunts longer, and a line of this test's output runs one case again.
  */
+import './poisoned.js';
 import t from 'tap';
 import { skipNative } from '../helpers/native.js';
 import { seed } from '../helpers/random.js';

@@ -1,4 +1,5 @@
 /** `npm run hunt -- [--seed N] [--count M] [--first I] [--backend native|emulator] [--lanes L]` */
+import './poisoned.js';
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import type { BackendName } from './draw.js';
@@ -27,6 +28,7 @@ if (values.backend !== 'native' && values.backend !== 'emulator') {
 }
 const [seed, count] = [number('seed'), number('count')];
 process.stdout.write(`hunt: seed ${seed}, ${count} copies, ${values.backend}\n`);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 let done = 0;
 const began = performance.now();
 const { cases, outcomes, failures, left } = await hunt({

@@ -32,6 +32,7 @@ export class Grounds {
   readonly #folders = new Map<PlaceKind, string>();
   readonly #loops: string[] = [];
   readonly #undo: (() => void)[] = [];
+  readonly #leave = () => this.close();
 
   constructor(backend: BackendName) {
     const root = (parent: string) => {
@@ -39,6 +40,8 @@ export class Grounds {
       this.#undo.push(() => rmSync(folder, { recursive: true, force: true }));
       return folder;
     };
+    // A hunt that is interrupted leaves no mounts and loop devices behind.
+    process.once('exit', this.#leave);
     this.#folders.set('file', root(process.env.P2PDMA_TEST_DIR ?? tmpdir()));
     if (process.platform === 'linux') {
       this.#folders.set('tmpfs', root('/dev/shm'));
@@ -94,7 +97,8 @@ export class Grounds {
   }
 
   close(): void {
-    for (const undo of this.#undo.reverse()) undo();
+    process.off('exit', this.#leave);
+    for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 }
 
