@@ -131,7 +131,9 @@ export class Pump {
   #piece(bytes: number): Piece | null {
     const slot = this.#pool!.take();
     if (slot === null) return null;
-    return { slot, view: bytes === slot.buffer.length ? slot.buffer : slot.buffer.subarray(0, bytes) };
+    // No transfer can be begun with memory that is gone: `take()` finds it lost, in its turn.
+    const whole = bytes === slot.buffer.length || slot.isGone;
+    return { slot, view: whole ? slot.buffer : slot.buffer.subarray(0, bytes) };
   }
 
   #required(): boolean {
@@ -247,7 +249,7 @@ export class Pump {
   /** Why a write found its memory gone, where host memory may take its place; null: it failed for another reason. */
   #gone(error: Error, { pool }: Slot): string | null {
     const { provider } = pool;
-    if (provider === null || (error as P2pdmaError).code !== 'EFAULT' || this.#required()) return null;
+    if (provider === null || this.#required()) return null;
     return this.#refusal(error, provider);
   }
 
@@ -289,7 +291,7 @@ export class Pump {
       return false;
     }
     if (this.#pool === slot!.pool) this.#fallBack(reason);
-    const view = poisoned(this.#reader.context.backend.memory.allocBuffer(job.view.length));
+    const view = poisoned(this.#reader.context.backend.memory.allocBuffer(job.length));
     job.drop();
     this.#ahead!.again(job, { view, slot: null });
     return true;
@@ -303,9 +305,9 @@ export class Pump {
     // Reads are of whole blocks into slots, which begin at pages.
     const refused = isPeerRefusal(error.errno, { provider, aligned: true, release });
     if (refused) return refusalWords(path, error.errno, provider);
-    return error.code === 'EFAULT'
-      ? `${path}: the CMB of ${provider.bdf} is gone: was its drive removed?`
-      : null;
+    // So ends what was under way with memory whose drive was removed; if it was the drive's own error, it comes again.
+    const lost = error.code === 'EFAULT' || error.code === 'EIO';
+    return lost ? `${path}: a transfer with CMB memory of ${provider.bdf} failed (${error.code})` : null;
   }
 
   #endFailed(end: LendingEnd, error: Error): void {

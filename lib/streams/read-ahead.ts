@@ -10,6 +10,8 @@
  * that was cut short ends early, one that grew is read on unless an end was asked for.
  */
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import { EFAULT } from '../errno.js';
+import { errnoError } from '../errors.js';
 import type { AsyncScope } from './async-scope.js';
 import type { Extents } from './extents.js';
 import { holeChunk } from './lending.js';
@@ -128,6 +130,7 @@ export class ReadAhead {
     if (piece === null) return false;
     const job = this.#spare.pop() ?? new ReadJob();
     job.offset = offset;
+    job.length = length;
     job.from = this.#next - offset;
     // A file that has grown meanwhile fills its last block further than was known.
     job.to = Math.min(length, (this.#isFile ? this.#end : behind) - offset);
@@ -183,7 +186,7 @@ export class ReadAhead {
     if (canary && slot?.pool.provider != null) job.canary.poison(view);
     else job.canary.forget();
     this.#inFlight++;
-    const expect = this.#isFile ? 0 : Math.min(view.length, target.size - job.offset);
+    const expect = this.#isFile ? 0 : Math.min(job.length, target.size - job.offset);
     job.transfer.start(target, 'read', view, job.offset, expect, () => scope.run(this.#over, job));
   }
 
@@ -199,7 +202,7 @@ export class ReadAhead {
     } else {
       job.moved = transfer.moved;
       job.error ??= transfer.error;
-      if (transfer.moved === job.view.length) {
+      if (transfer.moved === job.length) {
         job.error ??= job.canary.check(job.view, this.#reading.target.path, job.offset);
       }
       job.finished = true;
@@ -211,7 +214,7 @@ export class ReadAhead {
   /** The next chunk, if it is there. What it brings is in `bytes`; give the job back with `put()`. */
   take(): ReadJob | null {
     const job = this.#jobs[0];
-    if (job === undefined || !job.finished) return null;
+    if (job === undefined || !job.finished || this.#isLost(job)) return null;
     this.#jobs.shift();
     if (job.error !== null || job.hole) {
       this.#position += job.hole ? job.to : 0;
@@ -224,6 +227,17 @@ export class ReadAhead {
     job.drop();
     this.put(job);
     return null;
+  }
+
+  /** What was read into memory that is gone by now is read again, or was not read. */
+  #isLost(job: ReadJob): boolean {
+    if (job.error !== null || job.slot === null || !job.slot.isGone) return false;
+    const error = errnoError(-EFAULT, 'read', this.#reading.target.path, { offset: job.offset });
+    job.finished = false;
+    if (this.#reading.retries(job, error)) return true;
+    job.finished = true;
+    job.error ??= error;
+    return false;
   }
 
   /** What this chunk says of the file's length. */

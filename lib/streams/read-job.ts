@@ -7,9 +7,11 @@ export class ReadJob {
   readonly transfer = new Transfer();
   readonly canary = new Canary();
   slot: Slot | null = null;
-  /** The memory it fills: whole blocks. */
+  /** The memory it fills. */
   view: Uint8Array = Buffer.alloc(0);
   offset = 0;
+  /** What the read asks for: whole blocks. A view whose memory is gone has no length any more. */
+  length = 0;
   /** The part of the view that was asked for. */
   from = 0;
   to = 0;

@@ -24,6 +24,11 @@ export class Slot {
   /** Writers that accepted it and have not finished with it. */
   holds = 0;
 
+  /** Its drive was removed, and with it the memory. */
+  get isGone(): boolean {
+    return this.buffer.length === 0;
+  }
+
   constructor(pool: SlotPool, buffer: Buffer) {
     this.pool = pool;
     this.buffer = buffer;
@@ -121,7 +126,7 @@ export class SlotPool {
     const slot = this.#free.pop();
     if (slot === undefined) return null;
     slot.filling = true;
-    poisoned(slot.buffer);
+    if (!slot.isGone) poisoned(slot.buffer);
     return slot;
   }
 
