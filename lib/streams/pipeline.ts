@@ -49,6 +49,8 @@ export async function run(
   let expected = 0;
   try {
     if (failure === null) {
+      // Whoever else listens to it must not set it going before the destinations are there.
+      source.pause();
       await checkBeforeFirstByte(source, destinations);
       if (source instanceof P2pReadStream) expected = source.length;
       if (passing !== null)
@@ -58,7 +60,10 @@ export async function run(
       options.stop?.addEventListener('abort', stop, { once: true });
       if (options.stop?.aborted) stop();
       await Promise.all([delivered(source, options.stop), ...destinations.map(written)]);
-      if (!options.stop?.aborted) assertWhole(source, expected);
+      if (!options.stop?.aborted) {
+        assertWhole(source, expected);
+        assertEachHasAll(source, destinations);
+      }
     }
   } catch (error) {
     fail(error as Error);
@@ -136,6 +141,23 @@ function assertWhole(source: Readable, expected: number): void {
       hint: 'The source was cut short while it was copied; what had been read before is written. Copy it again when nobody changes it.',
     },
   );
+}
+
+/** What was delivered to others before the copy, or was taken out of it, a destination has not got. */
+function assertEachHasAll(source: Readable, destinations: readonly Writable[]): void {
+  if (!(source instanceof P2pReadStream) || source.readableEncoding !== null) return;
+  for (const end of destinations) {
+    if (!(end instanceof P2pWriteStream) || end.bytesWritten >= source.bytesRead) continue;
+    const { path, start, bytesWritten } = end;
+    throw new P2pdmaError(
+      'ERR_SHORT_TRANSFER',
+      `write '${path}': it got ${bytesWritten} of the ${source.bytesRead} bytes that were read from '${source.path}'`,
+      {
+        ...{ path, syscall: 'write', offset: start + bytesWritten },
+        hint: 'Others read from the source as well. Give the copy a source of its own.',
+      },
+    );
+  }
 }
 
 function watch(

@@ -2,6 +2,7 @@
  * Whoever holds an end of a copy may destroy it: the copy fails then, and neither waits for ever (a reader that was
  * destroyed without an error) nor says that it is complete (a writer that was destroyed once its last byte was sent).
  */
+import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
@@ -76,5 +77,39 @@ t.test('what is stopped early is complete, whatever the source is', async (t) =>
   const { bytes } = await copy;
   const whole = Buffer.concat(Array.from({ length: Math.ceil(bytes / 4096) }, () => bytesOf(4096)));
   t.ok((await peek(system, 'nvme1n1', 0, bytes)).equals(whole.subarray(0, bytes)), `${bytes} bytes`);
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('who listens to the source as well takes nothing from the copy', async (t) => {
+  const system = await openSystem({ machine });
+  await poke(system, 'nvme0n1', 0, bytesOf(SIZE));
+  for (const when of ['before', 'after'] as const) {
+    const reader = system.createReadStream('nvme0n1', { end: 200_000 });
+    const heard: Buffer[] = [];
+    const listen = () => reader.on('data', (chunk) => heard.push(Buffer.from(chunk)));
+    if (when === 'before') listen();
+    const copy = system.pipeline(reader, 'nvme1n1');
+    if (when === 'after') listen();
+    t.match(await copy, { bytes: 200_001 }, when);
+    const whole = bytesOf(SIZE).subarray(0, 200_001);
+    t.ok((await peek(system, 'nvme1n1', 0, 200_001)).equals(whole), `all of it was written, ${when}`);
+    t.ok(Buffer.concat(heard).equals(whole), `and all of it was heard, ${when}`);
+  }
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('what others had taken before is missing, and the copy says so', async (t) => {
+  const system = await openSystem({ machine });
+  const reader = system.createReadStream('nvme0n1', { end: 200_000, highWaterMark: 65_536 });
+  let taken: Buffer | null = null;
+  while (taken === null) {
+    await once(reader, 'readable');
+    taken = reader.read();
+  }
+  await t.rejects(system.pipeline(reader, 'nvme1n1'), {
+    code: 'ERR_SHORT_TRANSFER',
+    syscall: 'write',
+    offset: 200_001 - taken.length,
+  });
   t.same(await system.close(), NOTHING_LEFT);
 });
