@@ -7,6 +7,7 @@ const SUITES = {
   invariants: /^invariants\./,
   faults: /^faults\./,
   'fs-equality': /^fs-equality\./,
+  hunt: /^hunt\//,
   copies: /^(copy-|stress\.|vectored\.|streams\/)/,
   'native backend': /^backend\/native\//,
   'emulator and kernel': /^(backend\/emulator|kernel)\//,
@@ -14,9 +15,14 @@ const SUITES = {
 
 exports.SUITES = SUITES;
 
+/** Has each runtime, Bun and Deno included, do the same; its outermost tests are named after them. */
+const SMOKE = 'runtimes/smoke.test.js';
+exports.SMOKE = SMOKE;
+
 /** The suite of a test file, named from test/ on. */
 exports.suiteOf = (file) =>
-  Object.keys(SUITES).find((suite) => SUITES[suite].test(file)) ?? 'command, documents, packages';
+  Object.keys(SUITES).find((suite) => SUITES[suite].test(file)) ??
+  (file === SMOKE ? 'smoke' : 'command, documents, packages');
 
 /**
  * suite × runtime, in Markdown: passed / failed / skipped.

@@ -283,7 +283,7 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         for (const until = Date.now() + 300; Date.now() < until; ) writeSync(memory, TASKRUN, 0, 4, flags);
       \`;
       let raising = true;
-      const worker = new Worker(raise, { eval: true, workerData: { memory, flags: ring + 36 } });
+      const worker = new Worker(raise, { eval: true, execArgv: [], workerData: { memory, flags: ring + 36 } });
       worker.on('exit', () => { raising = false; });
       while (raising) {
         const { result } = await io(target, 'read', 0, new Uint8Array(buffer));
