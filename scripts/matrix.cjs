@@ -14,7 +14,7 @@ const { SMOKE, SUITES, suiteOf, table } = require('./suites.cjs');
 const root = path.join(__dirname, '..');
 const dist = path.join(root, process.env.P2PDMA_DIST ?? 'dist');
 /** As long as tap gives a file (.taprc). */
-const PATIENCE = 300_000;
+const PATIENCE = 600_000;
 
 main(process.argv.slice(2)).catch((error) => {
   console.error(`matrix: ${error.message}`);

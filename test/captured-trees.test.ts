@@ -1,13 +1,12 @@
 /** What the command says of trees that somebody captured, whatever is in them. */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { diagnose, openSystem } from '../lib/index.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from './fixtures/sysfs-tree.js';
+import { runCli } from './helpers/cli.js';
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const COMMANDS = [
   ['list'],
   ['topo', '--route', 'nvme0n1', 'nvme1n1'],
@@ -16,12 +15,8 @@ const COMMANDS = [
   ['snapshot'],
 ];
 
-function p2pdma(...args: string[]) {
-  return spawnSync(process.execPath, [main, ...args, '--color', 'never'], {
-    encoding: 'utf8',
-    timeout: 30_000,
-  });
-}
+/** What hangs or is ended by a signal throws. */
+const p2pdma = (...args: string[]) => runCli([...args, '--color', 'never']);
 
 function tree(t: Test): string {
   const root = writeSysfsTree(
@@ -42,7 +37,7 @@ function filesOf(dir: string): string[] {
 }
 
 /** In this process, so that its start does not count. A command with the same tree has ended before. */
-async function inASecond(t: Test, root: string): Promise<void> {
+async function withoutWaiting(t: Test, root: string): Promise<void> {
   const began = performance.now();
   const system = await openSystem({ root });
   system.explainAll();
@@ -51,7 +46,7 @@ async function inASecond(t: Test, root: string): Promise<void> {
   system.snapshot();
   await system.close();
   await diagnose({ root });
-  t.ok(performance.now() - began < 1000, `all questions took ${Math.round(performance.now() - began)} ms`);
+  t.ok(performance.now() - began < 10_000, `all questions took ${Math.round(performance.now() - began)} ms`);
 }
 
 t.test('a FIFO in the place of wwid, or of everything, makes nobody wait', async (t) => {
@@ -61,10 +56,10 @@ t.test('a FIFO in the place of wwid, or of everything, makes nobody wait', async
     for (const file of files) rmSync(file);
     execFileSync('mkfifo', files);
     for (const command of COMMANDS) {
-      const { signal, stderr } = p2pdma(...command, '--root', root);
-      t.equal(signal, null, `${command.join(' ')} with FIFOs for ${which}: ${stderr}`);
+      const { status, stderr } = p2pdma(...command, '--root', root);
+      t.type(status, 'number', `${command.join(' ')} with FIFOs for ${which}: ${stderr}`);
     }
-    if (which.test('/wwid') && !which.test('x')) await inASecond(t, root);
+    if (which.test('/wwid') && !which.test('x')) await withoutWaiting(t, root);
   }
 });
 
@@ -77,11 +72,11 @@ t.test('a link out of the tree leads nowhere', async (t) => {
     symlinkSync(join(root, '../secret'), file);
   }
   for (const command of COMMANDS) {
-    const { signal, stdout } = p2pdma(...command, '--root', root);
-    t.equal(signal, null, command.join(' '));
+    const { status, stdout } = p2pdma(...command, '--root', root);
+    t.type(status, 'number', command.join(' '));
     t.notMatch(stdout, 'secret', command.join(' '));
   }
-  await inASecond(t, root);
+  await withoutWaiting(t, root);
 });
 
 /** Two drives on two root ports, below nothing common; ACS as it may be. */

@@ -2,18 +2,16 @@
  * Whatever a command says of an emulated machine says so: text and pictures begin with one line, each JSON object has
  * `backend` and `machine`. Of this machine there is no such line.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { buildProgram, leaves } from '../lib/cli/program.js';
 import { openSystem } from '../lib/index.js';
+import { runCli } from './helpers/cli.js';
 
 t.setTimeout(180_000);
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-whose-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 const a = join(folder, 'a');
@@ -23,8 +21,7 @@ const LINE = "emulated machine 'switch': its drives end with this process";
 const MARK = { backend: 'emulator', machine: 'switch' };
 
 function p2pdma(words: readonly string[], machine: readonly string[] = ['--machine', 'switch']) {
-  const { NO_COLOR, FORCE_COLOR, ...env } = process.env;
-  return spawnSync(process.execPath, [main, ...words, ...machine], { cwd: folder, encoding: 'utf8', env });
+  return runCli([...words, ...machine], { cwd: folder });
 }
 
 /** Each command that has a machine: words, and the exit code. */

@@ -89,7 +89,7 @@ async function killed(t: Test, name: string, ...backend: string[]): Promise<void
   t.ok(amid > KILLS / 4, `${amid} of ${kills} kills amid the copy, ${complete} complete copies between them`);
 }
 
-t.test('SIGKILL at random moments', { timeout: 100_000 }, async (t) => {
+t.test('SIGKILL at random moments', { timeout: 280_000 }, async (t) => {
   const skipped = async () => {
     t.pass('natively', { skip: String(skipNative) });
   };
@@ -179,12 +179,16 @@ t.test('SIGINT twice: now, although a drive does not answer', async (t) => {
   machine.faults = [{ kind: 'no-completion', controller: 'nvme1', nth: 5 }];
   writeFileSync(file('deaf.json'), JSON.stringify(machine));
   const journal = file('deaf-journal');
-  const { child, closed, began } = copying(
+  const { child, closed, lines } = copying(
     ...[file('source'), file('deaf'), '--machine', file('deaf.json'), '--resume', journal],
   );
-  await began;
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  const until = async (condition: () => boolean) => {
+    while (child.exitCode === null && !condition()) await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  // It stands still.
+  await until(() => lines.length > 3 && lines.at(-1).bytes > 0 && lines.at(-1).bytes === lines.at(-4).bytes);
   child.kill('SIGINT');
+  await until(() => lines.some(({ type }) => type === 'stopping'));
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.equal(child.exitCode, null, 'once: it waits for the drive');
   const before = performance.now();
@@ -192,6 +196,7 @@ t.test('SIGINT twice: now, although a drive does not answer', async (t) => {
   const { status, receipt } = await closed;
   t.equal(status, 130);
   t.equal(receipt, null);
-  t.ok(performance.now() - before < 2000);
+  // The driver gives the drive up after 30 s.
+  t.ok(performance.now() - before < 10_000);
   t.ok((await Journal.read(journal)) !== null, 'the journal stays, and can be read');
 });

@@ -579,7 +579,7 @@ t.test(
       code: 'ERR_MACHINE_INVALID',
       hint: /to a file first/,
     });
-    t.ok(performance.now() - began < 1000);
+    t.ok(performance.now() - began < 10_000);
     for (const words of [
       ['copy', file('a'), file('unwritten'), '--resume', fifo],
       ['list', '--machine', fifo],

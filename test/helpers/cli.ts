@@ -9,8 +9,12 @@ import type { Line, Ran } from './resident-cli.js';
 
 export const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
+/** No line of a test takes so long, however busy the machine is. */
+const PATIENCE = 120_000;
+
 const seen = new Set<string>();
 
+/** @throws Error: it hung, or a signal ended it */
 export function runCli(
   args: readonly string[],
   { cwd = process.cwd(), env = {} }: { readonly cwd?: string; readonly env?: Record<string, string> } = {},
@@ -30,17 +34,17 @@ export function p2pdma(...args: string[]): Ran {
 }
 
 function ownProcess({ args, cwd, env }: Line): Ran {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
     encoding: 'utf8',
+    timeout: PATIENCE,
     cwd,
     env,
   });
+  if (signal !== null) throw new Error(`p2pdma ${args.join(' ')}: ended with ${signal}\n${stderr}`);
   return { status, stdout, stderr };
 }
 
 let resident: ((line: Line) => Ran) | null = null;
-
-const PATIENCE = 120_000;
 
 /** A thread of its own talks to it, so that this one can wait without returning to its event loop. */
 const BETWEEN = `

@@ -217,7 +217,7 @@ t.test(
         const began = performance.now();
         const sysfs = readSysfs(root);
         askEverything(sysfs);
-        t.ok(performance.now() - began < 1000, `${damage} ${first}: at once`);
+        t.ok(performance.now() - began < 10_000, `${damage} ${first}: nobody waits`);
         for (const disk of ['nvme0n1', 'dm-0', 'loop0']) t.not(foresee(sysfs, disk).identity, 'eui.secret');
         some.forEach((file, index) => {
           rmSync(file, { recursive: true, force: true });
