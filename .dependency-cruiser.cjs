@@ -10,15 +10,15 @@ const house = [
   ['trace', []],
   ['nearest', []],
   [
-    'backend/(backend|hardware|topology|nvme|what-is)',
-    ['backend/(backend|hardware|topology|nvme|what-is)', 'errors', 'errno', 'nearest'],
+    'backend/(backend|buffer-limit|hardware|topology|nvme|what-is)',
+    ['backend/(backend|buffer-limit|hardware|topology|nvme|what-is)', 'errors', 'errno', 'nearest'],
   ],
-  ['kernel', ['arguments', 'backend/(backend|hardware|topology|nvme|what-is)', 'errors', 'errno', 'trace']],
+  ['kernel', ['arguments', 'backend/(backend|buffer-limit|hardware|topology|nvme|what-is)', 'errors', 'errno', 'trace']],
   [
     'backend/emulator',
     [
       'kernel',
-      'backend/(backend|hardware|topology|nvme|what-is)',
+      'backend/(backend|buffer-limit|hardware|topology|nvme|what-is)',
       'errors',
       'errno',
       'nearest',
@@ -28,7 +28,7 @@ const house = [
   ],
   [
     'backend/native',
-    ['kernel', 'backend/(backend|hardware|topology|nvme|what-is)', 'errors', 'errno', 'trace'],
+    ['kernel', 'backend/(backend|buffer-limit|hardware|topology|nvme|what-is)', 'errors', 'errno', 'trace'],
   ],
   [
     'streams',

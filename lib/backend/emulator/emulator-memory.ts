@@ -7,6 +7,7 @@ import { errnoError } from '../../errors.js';
 import { type Mm, registerVma, unregisterVma, type Vma } from '../../kernel/memremap.js';
 import { pciMmapP2pmem, pciP2pmemAvailable } from '../../kernel/pci-p2pdma.js';
 import type { Mapping, MemoryBackend } from '../backend.js';
+import { assertBufferLength } from '../buffer-limit.js';
 import type { PciDev } from '../topology.js';
 
 /** One VMA of this process. */
@@ -44,6 +45,7 @@ export class EmulatorMemory implements MemoryBackend {
   }
 
   mmapP2pmem(provider: PciDev, bytes: number): Mapping {
+    assertBufferLength(bytes);
     const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
     const mapping = pciMmapP2pmem(this.#mm, provider, { length: bytes, offset: 0, shared: true });
     if (typeof mapping === 'number') {
@@ -69,6 +71,7 @@ export class EmulatorMemory implements MemoryBackend {
   }
 
   allocHost(bytes: number): Mapping {
+    assertBufferLength(bytes);
     const { memory } = this.#mm;
     const { phys, bytes: pages } = memory.allocPages(bytes);
     const buffer = pages.buffer as ArrayBuffer;

@@ -5,11 +5,12 @@
  * Both are external ArrayBuffers. Some runtimes (Electron, V8 with its sandbox) refuse those: then host memory
  * is the buffer of a WebAssembly.Memory, which is page-aligned too, and CMB memory is not to be had.
  */
-import { EFAULT, ENODEV, ENOENT, EOPNOTSUPP } from '../../errno.js';
+import { EFAULT, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP } from '../../errno.js';
 import { errnoError, P2pdmaError } from '../../errors.js';
 import { type DevPagemap, registerVma, unregisterVma } from '../../kernel/memremap.js';
 import { trace, tracing } from '../../trace.js';
 import { type Mapping, type MemoryBackend, PAGE_SIZE } from '../backend.js';
+import { assertBufferLength } from '../buffer-limit.js';
 import type { PciDev } from '../topology.js';
 import { type Addon, loadAddon, type NativeMapping } from './addon.js';
 import { accessHint, nativeError } from './native-error.js';
@@ -275,7 +276,7 @@ class WasmMap implements Mapping {
 
   constructor(bytes: number) {
     this.bytes = bytes;
-    this.#memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / WASM_PAGE) });
+    this.#memory = wasmMemory(bytes);
     this.buffer = this.#memory.buffer;
     registerVma({ buffer: this.buffer, phys: 0, length: bytes, pgmap: null });
   }
@@ -289,8 +290,18 @@ class WasmMap implements Mapping {
   }
 }
 
+function wasmMemory(bytes: number): InstanceType<typeof WebAssembly.Memory> {
+  try {
+    return new WebAssembly.Memory({ initial: Math.ceil(bytes / WASM_PAGE) });
+  } catch (cause) {
+    const hint = `${bytes} bytes were asked for; a WebAssembly.Memory, which stands in here, has at most 4 GiB. Allocate several.`;
+    throw errnoError(-ENOMEM, 'mmap', 'host memory', { hint, cause });
+  }
+}
+
 function checkBytes(bytes: number): void {
   if (!Number.isSafeInteger(bytes) || bytes <= 0) {
     throw new P2pdmaError('ERR_OUT_OF_RANGE', `a mapping of ${bytes} bytes: must be a positive integer`);
   }
+  assertBufferLength(bytes);
 }

@@ -1,0 +1,13 @@
+/** What one ArrayBuffer of this runtime can be: beyond it V8 ends the process, or says so as a bare RangeError. */
+import { constants } from 'node:buffer';
+import { ENOMEM } from '../errno.js';
+import { errnoError } from '../errors.js';
+
+/** @throws P2pdmaError ENOMEM: no buffer can be `bytes` long here. */
+export function assertBufferLength(bytes: number): void {
+  if (bytes <= constants.MAX_LENGTH) return;
+  const gib = constants.MAX_LENGTH / 2 ** 30;
+  throw errnoError(-ENOMEM, 'mmap', 'memory of one mapping', {
+    hint: `${bytes} bytes were asked for; one buffer of this runtime has at most ${constants.MAX_LENGTH} (${gib} GiB). Allocate several.`,
+  });
+}
