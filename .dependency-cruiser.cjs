@@ -13,7 +13,16 @@ const house = [
     'backend/(backend|buffer-limit|hardware|topology|nvme|what-is)',
     ['backend/(backend|buffer-limit|hardware|topology|nvme|what-is)', 'errors', 'errno', 'nearest'],
   ],
-  ['kernel', ['arguments', 'backend/(backend|buffer-limit|hardware|topology|nvme|what-is)', 'errors', 'errno', 'trace']],
+  [
+    'kernel',
+    [
+      'arguments',
+      'backend/(backend|buffer-limit|hardware|topology|nvme|what-is)',
+      'errors',
+      'errno',
+      'trace',
+    ],
+  ],
   [
     'backend/emulator',
     [
