@@ -442,7 +442,7 @@ const errnoText: Record<string, string> = {
   ERANGE: 'out of range',
   ENAMETOOLONG: 'name too long',
   ELOOP: 'too many symbolic links',
-  ENOSYS: 'not implemented by this kernel',
+  ENOSYS: 'this kernel does not have the call',
   ENODATA: 'unrecoverable media error',
   ETIME: 'timer expired',
   EILSEQ: 'data protection error',

@@ -599,7 +599,7 @@ t.test('openSystem', async (t) => {
     [{ machine: 5 }, 'ERR_INVALID_ARG_TYPE', /machine.*5/],
     [{ machine: 'switch', root: 7 }, 'ERR_INVALID_ARG_TYPE', /root.*7/],
     [{ machina: 'switch' }, 'ERR_INVALID_ARG_VALUE', /machina/],
-    [{ backend: 'native', root: '/no/such/root' }, 'ERR_BACKEND_UNAVAILABLE', /\/no\/such\/root/],
+    [{ backend: 'native', root: '/no/such/tree' }, 'ERR_BACKEND_UNAVAILABLE', /\/no\/such\/tree/],
   ] as const) {
     const error = await openSystem(options as never).then(
       (system) => system.close().then(() => 'it was opened'),

@@ -41,14 +41,14 @@ function askEverything(sysfs: Sysfs): void {
 }
 
 t.test('a symlink that leads out of the tree leads nowhere', async (t) => {
-  const dir = t.testdir({ secret: '0xdead', root: { sys: { a: { value: '0x1' } }, secret: '0x2' } });
-  const link = (name: string, target: string) => symlinkSync(target, `${dir}/root/sys/a/${name}`);
+  const dir = t.testdir({ secret: '0xdead', tree: { sys: { a: { value: '0x1' } }, secret: '0x2' } });
+  const link = (name: string, target: string) => symlinkSync(target, `${dir}/tree/sys/a/${name}`);
   link('up', '../../../secret');
   link('absolute', '/secret');
   link('outside', `${dir}/secret`);
-  link('via', '../../../root/sys/a/value');
+  link('via', '../../../tree/sys/a/value');
   link('inside', '../a/value');
-  const tree = new SysfsTree(`${dir}/root`);
+  const tree = new SysfsTree(`${dir}/tree`);
   const a = tree.dir('sys/a')!;
   t.equal(a.number('up'), null);
   t.equal(a.number('absolute'), 2, 'an absolute target counts from the root');
