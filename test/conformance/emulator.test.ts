@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { open, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -64,8 +64,10 @@ const files: Backend = {
   open: async () => {
     const system = await openSystem({ machine: 'four-drives' });
     const path = (name: string) => join(folder, name);
-    for (const name of ['source', 'a', 'b', 'c'])
-      await (await open(path(name), 'w')).truncate(4 * 1024 * 1024);
+    for (const name of ['source', 'a', 'b', 'c']) {
+      await writeFile(path(name), '');
+      await truncate(path(name), 4 * 1024 * 1024);
+    }
     return {
       system,
       source: path('source'),
