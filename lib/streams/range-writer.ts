@@ -29,8 +29,13 @@ import { addPath, Transfer } from './transfer.js';
 import { Turns } from './turns.js';
 import type { WriteTally } from './write-tally.js';
 
-/** Chunks that nobody lent, of fewer bytes than this together, go to a file through the page cache. */
-const SMALL = 256 * 1024;
+/**
+ * Chunks that nobody lent, of fewer bytes than this together, go to a file through the page cache, from where they are. Measured
+ * beside O_DIRECT from a copy, on a file of ext4 with a flush at the end: below 1 MiB the page cache took less time and CPU.
+ */
+const SMALL = 1024 * 1024;
+/** More chunks than this are copied together sooner than handed over one by one. */
+const MOST_VIEWS = 64;
 
 export interface RangeWriterOptions {
   readonly highWaterMark?: number | undefined;
@@ -98,12 +103,11 @@ export class RangeWriter {
     const joint = new Joint(this.#full(total, offset, ended));
     const { kind, limits } = this.target;
     const queue = new ByteQueue(chunks);
-    if (bytes > 0 && limits.logicalBlockSize === 1) {
-      this.#whole(joined(queue.cut(bytes)), offset, joint.piece(bytes));
-    } else if (bytes > 0 && bytes < SMALL && kind === 'file' && provider === null) {
+    const loose = limits.logicalBlockSize === 1 || (bytes < SMALL && kind === 'file' && provider === null);
+    if (loose && bytes > 0) {
       this.#tally.hostBytes += bytes;
-      this.#cached(joined(queue.cut(bytes)), offset, joint.piece(bytes));
-    } else {
+      this.#cached(queue.cut(bytes), offset, joint.piece(bytes));
+    } else if (bytes > 0) {
       // Neighbours in a page of the page cache had better not be written both ways.
       const unit = Math.max(limits.logicalBlockSize, kind === 'file' && provider === null ? PAGE_SIZE : 1);
       const head = Math.min(bytes, toNext(offset, unit));
@@ -214,11 +218,11 @@ export class RangeWriter {
         over();
         ended(error, moved);
       };
-      this.#submit(view, offset, false, (error, moved) => {
+      this.#submit([view], offset, false, (error, moved) => {
         if (!this.#isRefusal(error, view, offset)) return last(error, moved);
         if (this.requireP2p) return last(p2pRequired(this.target.path, error.message), moved);
         // Once: what is refused from host memory has another reason.
-        this.#submit(this.#bounce(view, error), offset, false, last);
+        this.#submit([this.#bounce(view, error)], offset, false, last);
       });
     });
   }
@@ -251,12 +255,13 @@ export class RangeWriter {
     const ended = joint.piece(view.length);
     if (this.target.kind !== 'file') return this.#merge(view, offset, ended);
     this.#tally.ragged(offset, view.length);
-    this.#cached(view, offset, ended);
+    this.#cached([view], offset, ended);
   }
 
-  #cached(view: Uint8Array, offset: number, ended: Ended): void {
-    this.#admit('cached', view.length, offset, (over) => {
-      this.#submit(view, offset, true, (error, moved) => {
+  /** From where it is: the page cache takes any bytes. */
+  #cached(views: readonly Uint8Array[], offset: number, ended: Ended): void {
+    this.#admit('cached', lengthOf(views), offset, (over) => {
+      this.#submit(together(views), offset, true, (error, moved) => {
         over();
         ended(error, moved);
       });
@@ -274,20 +279,23 @@ export class RangeWriter {
     return { on, start: base + offset, end: base + offset + bytes, exclusive };
   }
 
-  #submit(view: Uint8Array, offset: number, buffered: boolean, ended: Ended): void {
+  #submit(views: readonly Uint8Array[], offset: number, buffered: boolean, ended: Ended): void {
     if (this.#stopped) return ended(closedError(this.target.path), 0);
     const tally = this.#tally;
+    const [view, ...more] = views as [Uint8Array, ...Uint8Array[]];
     const peer = providerOf(view) !== null;
     const transfer = this.#spare.pop() ?? new Transfer();
     transfer.buffered = buffered;
+    transfer.more = more;
     tally.inFlight++;
-    transfer.start(this.target, 'write', view, offset, view.length, ({ error, moved, path }) => {
+    transfer.start(this.target, 'write', view, offset, lengthOf(views), ({ error, moved, path }) => {
       tally.inFlight--;
       tally.writes++;
       addPath(tally.path, path);
       tally.written.add(offset, moved);
       if (peer && !buffered) tally.peerBytes += moved;
       else if (!buffered) tally.hostBytes += moved;
+      transfer.more = [];
       this.#spare.push(transfer);
       ended(error, moved);
     });
@@ -358,6 +366,11 @@ function atNeed(pools: Map<PciDev | null, PoolAtNeed>, provider: PciDev | null):
 
 function providerOf(view: Uint8Array): PciDev | null {
   return pgmapOf(view)?.provider ?? null;
+}
+
+/** Few enough for one call: small ones are copied into one. */
+function together(views: readonly Uint8Array[]): readonly Uint8Array[] {
+  return views.length <= MOST_VIEWS ? views : [Buffer.concat(views)];
 }
 
 function zeros(bytes: number): Uint8Array[] {

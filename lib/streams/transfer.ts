@@ -1,6 +1,7 @@
 import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
 import { EFAULT, EIO, ENOSPC } from '../errno.js';
 import { P2pdmaError } from '../errors.js';
+import { ByteQueue } from './byte-queue.js';
 import { providerOf, transferError } from './refusal.js';
 
 export function zeroPath(): PathBytes {
@@ -28,6 +29,8 @@ export class Transfer implements IoRequest {
   segments: readonly Uint8Array[] = [];
   /** Not direct: see IoRequest. To be set before `start`. */
   buffered = false;
+  /** Of a buffered write: what follows the view in the same transfer. To be set before `start`. */
+  more: readonly Uint8Array[] = [];
   result = 0;
   readonly path: PathBytes = zeroPath();
   /** Bytes moved in the end; never more than the view has. */
@@ -58,7 +61,7 @@ export class Transfer implements IoRequest {
     this.#start = offset;
     this.#view = view;
     this.#single[0] = view;
-    this.segments = this.#single;
+    this.segments = this.more.length === 0 ? this.#single : [view, ...this.more];
     this.moved = 0;
     this.error = null;
     this.#expect = expect;
@@ -97,7 +100,12 @@ export class Transfer implements IoRequest {
 
   #goOn(at: number): void {
     this.offset = this.#start + at;
-    this.#single[0] = this.#view!.subarray(at);
+    if (this.more.length === 0) this.#single[0] = this.#view!.subarray(at);
+    else {
+      const left = new ByteQueue([this.#view!, ...this.more]);
+      left.cut(at);
+      this.segments = left.cut(left.length);
+    }
     this.#target!.submit(this);
   }
 

@@ -30,15 +30,20 @@ interface Rig {
 }
 
 /** A writer to a namespace whose transfers get `answers` one after the other; after them all of their bytes. */
-async function scripted(kernel: string, answers: number[]): Promise<Rig> {
+async function scripted(
+  kernel: string,
+  answers: number[],
+  kind: BlockTarget['kind'] = 'namespace',
+): Promise<Rig> {
   const system = await openSystem({ machine: { ...description, kernel } });
   const real = (await system.target('nvme1n1', { write: true })).blockTarget;
   const attempts: Attempt[] = [];
   const target: BlockTarget = Object.create(real, {
     submit: {
       value: (io: IoRequest) => {
-        const view = io.segments[0]!;
-        attempts.push({ view, offset: io.offset, cmb: view.buffer === cmb.buffer.buffer });
+        const first = io.segments[0]!;
+        const view = io.segments.length === 1 ? first : Buffer.concat(io.segments);
+        attempts.push({ view, offset: io.offset, cmb: first.buffer === cmb.buffer.buffer });
         setImmediate(() => {
           io.result = answers.shift() ?? view.length;
           io.done(io);
@@ -47,7 +52,7 @@ async function scripted(kernel: string, answers: number[]): Promise<Rig> {
     },
     size: { value: real.size },
     limits: { value: real.limits },
-    kind: { value: real.kind },
+    kind: { value: kind },
     path: { value: real.path },
   });
   const cmb = system.allocate('nvme0', 16384);
@@ -136,6 +141,28 @@ t.test('a short write counts its part, and the rest has the error', async (t) =>
     rig.attempts.map(({ offset }) => offset),
     [0, 4096],
   );
+  await ends(t, rig);
+});
+
+t.test('chunks of a stream go to a file in one call, and on from where a short count ends', async (t) => {
+  const rig = await scripted('6.12', [700, 1], 'file');
+  const bytes = bytesOf(3000, 8);
+  const chunks = [0, 500, 0, 1200, 1300].map((length, i, all) => {
+    const at = all.slice(0, i).reduce((sum, n) => sum + n, 0);
+    return bytes.subarray(at, at + length);
+  });
+  const moved = await new Promise((resolve) => rig.writer.gather(chunks, 77, null, (_, n) => resolve(n)));
+  t.equal(moved, 3000);
+  t.same(
+    rig.attempts.map(({ offset, view }) => [offset, view.length]),
+    [
+      [77, 3000],
+      [777, 2300],
+      [778, 2299],
+    ],
+  );
+  for (const { offset, view } of rig.attempts)
+    t.ok(bytes.subarray(offset - 77).equals(view), `from ${offset}`);
   await ends(t, rig);
 });
 
