@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
+import { presets } from '../../lib/backend/emulator/presets.js';
 
 export interface Block {
   /** The nearest `##` above it. */
@@ -82,17 +83,29 @@ export function runSh(t: Test, session: Session): void {
   checkPrinted(t, session, printed);
 }
 
+/** Copies of whole drives are done at once. */
+function smallSwitch(): unknown {
+  const machine = structuredClone(presets.switch) as unknown as {
+    functions: { nvme: { namespaces: { size: number }[] } | null }[];
+  };
+  for (const { nvme } of machine.functions)
+    for (const one of nvme?.namespaces ?? []) one.size = 64 * 1024 * 1024;
+  return machine;
+}
+
 /**
  * `console`: what is typed at hardware that is not here. The lines run as they stand, but `sudo`, `npx`, `p2pdma` and
- * `npm run bench` mean something else: no other user, the machine `switch` where none is named, one short benchmark.
+ * `npm run bench` mean something else: no other user, the machine `switch` (with small drives) where none is named, one short benchmark.
  */
 export function rehearse(t: Test, session: Session): void {
   const folder = mkdtempSync(join(tmpdir(), 'p2pdma-docs-'));
+  const machine = join(folder, '.machine.json');
+  writeFileSync(machine, JSON.stringify(smallSwitch()));
   const prelude = `
     sudo() { "$@"; }
     p2pdma() { case " $* " in
       *' --machine '*|*' --root '*|*' --version '*) node '${main}' "$@";;
-      *) node '${main}' "$@" --machine switch;;
+      *) node '${main}' "$@" --machine '${machine}';;
     esac; }
     npx() { "$@"; }
     npm() { case "$*" in 'run bench') set -- emulator;; 'run bench -- '*) shift 3;; *) return 64;; esac; case $1 in
