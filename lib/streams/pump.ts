@@ -52,7 +52,7 @@ export class Pump {
   readonly #reader: PumpedReader;
   readonly #ends: Set<LendingEnd>;
   readonly #from: number;
-  readonly #to: number;
+  #to: number;
   #route: Route | null = null;
   #pool: SlotPool | null = null;
   #chunk = 0;
@@ -336,7 +336,9 @@ export class Pump {
 
   /** No further read begins; what was read, or is being read, is written. */
   stop(): void {
-    this.#ahead?.stop();
+    // Before the first read there is nothing to read any more.
+    if (this.#ahead === null) this.#to = this.#from;
+    else this.#ahead.stop();
     this.#turn();
   }
 
