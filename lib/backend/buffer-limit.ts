@@ -3,11 +3,11 @@ import { constants } from 'node:buffer';
 import { ENOMEM } from '../errno.js';
 import { errnoError } from '../errors.js';
 
-/** @throws P2pdmaError ENOMEM: no buffer can be `bytes` long here. */
-export function assertBufferLength(bytes: number): void {
+/** `path`: what would be mapped. @throws P2pdmaError ENOMEM: no buffer can be `bytes` long here. */
+export function assertBufferLength(bytes: number, path: string): void {
   if (bytes <= constants.MAX_LENGTH) return;
   const gib = constants.MAX_LENGTH / 2 ** 30;
-  throw errnoError(-ENOMEM, 'mmap', 'memory of one mapping', {
-    hint: `${bytes} bytes were asked for; one buffer of this runtime has at most ${constants.MAX_LENGTH} (${gib} GiB). Allocate several.`,
+  throw errnoError(-ENOMEM, 'mmap', path, {
+    hint: `${bytes} bytes were asked for; one buffer of this runtime has at most ${constants.MAX_LENGTH} (${gib} GiB). Allocate several, or use a smaller highWaterMark or queueDepth.`,
   });
 }

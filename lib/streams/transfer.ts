@@ -16,6 +16,11 @@ export function addPath(to: PathBytes, from: PathBytes): void {
   if (from.unproven) to.unproven = (to.unproven ?? 0) + from.unproven;
 }
 
+function clearPath(path: PathBytes): void {
+  path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
+  if (path.unproven !== undefined) path.unproven = 0;
+}
+
 /**
  * One transfer that ends in all of its bytes or in an error, never in a part: short counts are continued, and a
  * count of zero inside a device is an error, because that is how a removed drive answers. Only a read of a file may end
@@ -42,6 +47,8 @@ export class Transfer implements IoRequest {
   /** Where the view's first byte lies in the target. */
   #start = 0;
   #expect = 0;
+  /** How the bytes of the counts before went: a backend speaks of one request. */
+  #before = zeroPath();
   #finished: ((transfer: this) => void) | null = null;
 
   /**
@@ -67,8 +74,8 @@ export class Transfer implements IoRequest {
     this.#expect = expect;
     this.#target = target;
     this.#finished = finished;
-    const path = this.path;
-    path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
+    clearPath(this.path);
+    clearPath(this.#before);
     target.submit(this);
   }
 
@@ -99,6 +106,8 @@ export class Transfer implements IoRequest {
   }
 
   #goOn(at: number): void {
+    addPath(this.#before, this.path);
+    clearPath(this.path);
     this.offset = this.#start + at;
     if (this.more.length === 0) this.#single[0] = this.#view!.subarray(at);
     else {
@@ -110,6 +119,7 @@ export class Transfer implements IoRequest {
   }
 
   #finish(errno: number): void {
+    addPath(this.path, this.#before);
     const { path, kind } = this.#target!;
     if (errno < 0 && this.result < 0) {
       const hint = hintFor(errno, this.op, kind);

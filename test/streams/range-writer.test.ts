@@ -46,6 +46,8 @@ async function scripted(
         attempts.push({ view, offset: io.offset, cmb: first.buffer === cmb.buffer.buffer });
         setImmediate(() => {
           io.result = answers.shift() ?? view.length;
+          // As a backend does: of this request only.
+          io.path.peerBus = Math.max(0, io.result);
           io.done(io);
         });
       },
@@ -137,6 +139,7 @@ t.test('a short write counts its part, and the rest has the error', async (t) =>
   const rig = await scripted('6.12', [4096, -ENOSPC]);
   t.match(await rig.write(memory(rig)), { error: { code: 'ENOSPC' }, moved: 4096 });
   t.equal(rig.tally.written.at, 4096);
+  t.equal(rig.tally.path.peerBus, 4096, 'how the part went is counted too');
   t.same(
     rig.attempts.map(({ offset }) => offset),
     [0, 4096],

@@ -45,8 +45,8 @@ export class EmulatorMemory implements MemoryBackend {
   }
 
   mmapP2pmem(provider: PciDev, bytes: number): Mapping {
-    assertBufferLength(bytes);
     const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
+    assertBufferLength(bytes, path);
     const mapping = pciMmapP2pmem(this.#mm, provider, { length: bytes, offset: 0, shared: true });
     if (typeof mapping === 'number') {
       const hint =
@@ -71,7 +71,7 @@ export class EmulatorMemory implements MemoryBackend {
   }
 
   allocHost(bytes: number): Mapping {
-    assertBufferLength(bytes);
+    assertBufferLength(bytes, 'host memory');
     const { memory } = this.#mm;
     const { phys, bytes: pages } = memory.allocPages(bytes);
     const buffer = pages.buffer as ArrayBuffer;

@@ -96,9 +96,9 @@ export class NativeMemory implements MemoryBackend {
   }
 
   mmapP2pmem(provider: PciDev, bytes: number): Mapping {
-    checkBytes(bytes);
     const directory = this.#sysfs.directory(provider.bdf);
     const door = `${directory ?? `/sys/bus/pci/devices/${provider.bdf}`}/p2pmem/allocate`;
+    checkBytes(bytes, door);
     if (this.#refusal !== null) {
       throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', this.#refusal, { syscall: 'mmap', path: door });
     }
@@ -127,7 +127,7 @@ export class NativeMemory implements MemoryBackend {
   }
 
   allocHost(bytes: number): Mapping {
-    checkBytes(bytes);
+    checkBytes(bytes, 'host memory');
     if (this.#refusal !== null) return new WasmMap(bytes);
     const mapping = this.#addon.mapHost(bytes);
     if (mapping.errno !== undefined) {
@@ -299,9 +299,9 @@ function wasmMemory(bytes: number): InstanceType<typeof WebAssembly.Memory> {
   }
 }
 
-function checkBytes(bytes: number): void {
+function checkBytes(bytes: number, path: string): void {
   if (!Number.isSafeInteger(bytes) || bytes <= 0) {
     throw new P2pdmaError('ERR_OUT_OF_RANGE', `a mapping of ${bytes} bytes: must be a positive integer`);
   }
-  assertBufferLength(bytes);
+  assertBufferLength(bytes, path);
 }
