@@ -102,7 +102,7 @@ t.test(
       message: new RegExp(`in use by process ${pid}`),
     });
     process.kill(pid, 'SIGKILL');
-    for (let i = 0; i < 200 && !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1')); i++) {
+    for (let i = 0; i < 2000 && !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1')); i++) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     t.match(readFileSync(`/proc/${pid}/stat`, 'latin1'), /\) Z /, 'it is a zombie');
