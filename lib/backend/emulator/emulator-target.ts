@@ -145,12 +145,14 @@ export class EmulatorTarget implements BlockTarget {
     if (segments.length === 1) iter.initUbuf(direction, segments[0]!);
     else iter.initIovec(direction, segments);
 
-    // Beyond the end of a device there is nothing to read and no space to write; across the end, the part before it.
+    // Beyond the end of a device there is nothing to read and no space to write; across the end, the part before it. A
+    // device that is gone has no size; a filesystem on it says EIO.
     const ns = this.#ns;
     const end = op === 'read' && this.#file !== null ? this.#file.length : ns.capacity;
     let result = QUEUED;
     const gone = this.#isGone(segments);
     if (iter.count === 0 && !gone) result = 0;
+    else if (this.#file !== null && ns.dead && (op === 'write' || offset < end)) result = -EIO;
     else if (offset >= end || ns.dead) result = op === 'read' ? 0 : -ENOSPC;
     else if (gone) result = -EFAULT;
     else if (this.#file === null) iter.truncate(end - offset);

@@ -11,7 +11,7 @@ import { ManualClock } from '../../../lib/backend/emulator/clock.js';
 import type { EmulatorBackend } from '../../../lib/backend/emulator/emulator-backend.js';
 import { parseMachine } from '../../../lib/backend/emulator/machine.js';
 import { presets } from '../../../lib/backend/emulator/presets.js';
-import { EBADF, EINVAL, ENOSPC } from '../../../lib/errno.js';
+import { EBADF, EINVAL, EIO, ENOSPC } from '../../../lib/errno.js';
 import { TRACE_CHANNEL } from '../../../lib/trace.js';
 import { io, noBytes, pattern, sameBytes } from '../../helpers/emulated-io.js';
 
@@ -293,6 +293,29 @@ t.test('peer writes that are lost look like success', async (t) => {
   t.match(await io(b, 'read', 0, view), { result: 4096 });
   t.equal(view[0], 0xa5, 'the poison is still there');
   await b.close();
+  mapping.munmap();
+  t.same(await backend.close(), NOTHING);
+});
+
+t.test('a drive that is gone has no end for a file on it', async (t) => {
+  const { backend, dir } = await inFolder(t);
+  await writeFile(join(dir, 'file'), Buffer.alloc(5000, 7));
+  const file = await backend.openTarget(join(dir, 'file'), { write: true, controller: 'nvme1' });
+  const device = await backend.openTarget('nvme1n1', {});
+  backend.remove('nvme1');
+  await new Promise(setImmediate);
+  const mapping = backend.memory.allocHost(8192);
+  const { buffer } = mapping;
+  t.match(
+    await io(file, 'read', 0, new Uint8Array(buffer)),
+    { result: -EIO },
+    'not an early end of the file',
+  );
+  t.match(await io(file, 'write', 0, new Uint8Array(buffer)), { result: -EIO });
+  t.match(await io(file, 'read', 8192, new Uint8Array(buffer)), { result: 0 }, 'behind the end of the file');
+  t.match(await io(device, 'read', 0, new Uint8Array(buffer)), { result: 0 }, 'the device itself has none');
+  await file.close();
+  await device.close();
   mapping.munmap();
   t.same(await backend.close(), NOTHING);
 });
