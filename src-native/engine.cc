@@ -171,6 +171,11 @@ void Engine::take() {
 }
 
 void Engine::dispatch(Request* r) {
+  if (quiet_) {
+    if (r->op == Op::kClose) perform(r);
+    forget(r);
+    return;
+  }
   const bool rw = r->op == Op::kRead || r->op == Op::kWrite;
   if (lane_.ring.isOpen() && (r->flags & kFlagThread) == 0) {
     if (rw || r->op == Op::kSync || r->op == Op::kNop) {
@@ -498,8 +503,10 @@ void Engine::waitFor(Lane& lane) {
 }
 
 void Engine::quiesce() {
-  take();
+  // What was queued and not taken begins no more: an environment that ends has let go of its mappings before it comes
+  // here, and where they were there may be another thread's stack by now.
   quiet_ = true;
+  take();
   waitFor(lane_);
   env_->counters.registeredFiles -= static_cast<int64_t>(filesTaken_);  // they went with the ring
   filesTaken_ = 0;
