@@ -77,7 +77,7 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 }  // namespace
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-  auto* state = new EnvPtr(std::make_shared<Env>());
+  auto* state = new EnvPtr(new Env);
   (*state)->napi = env;
   napi_set_instance_data(
       env, state, [](napi_env, void* data, void*) { delete static_cast<EnvPtr*>(data); }, nullptr);

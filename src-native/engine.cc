@@ -556,7 +556,7 @@ std::shared_ptr<Engine> engineArg(const Napi::CallbackInfo& info) {
 static Napi::Value openEngine(const Napi::CallbackInfo& info) {
   EnvPtr env = envOf(info.Env());
   if (env->tearingDown) return Napi::Number::New(info.Env(), -ECANCELED);
-  const auto engine = std::make_shared<Engine>(env);
+  const std::shared_ptr<Engine> engine(new Engine(env));
   const auto asked = info[0].As<Napi::Object>();
   const Engine::Wishes wishes = {asked.Get("ring").ToBoolean(), asked.Get("entries").ToNumber().Uint32Value(),
                                  asked.Get("loop").ToBoolean()};

@@ -21,6 +21,11 @@ namespace {
 
 int fdArg(const Napi::CallbackInfo& info) { return info[0].As<Napi::Number>().Int32Value(); }
 
+static_assert(sizeof(off_t) == 8, "offsets are 64 bits wide");
+
+// By its number: glibc has fstat as a function from 2.33 on only. The kernel's struct is the C library's.
+int statOf(int fd, struct stat* st) { return static_cast<int>(syscall(SYS_fstat, fd, st)); }
+
 Napi::Value number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 
 // openFile(path, flags, mode): fd or -errno. O_CLOEXEC and O_NOCTTY always; O_NONBLOCK so that a FIFO does not hang.
@@ -69,7 +74,7 @@ Napi::Value statFd(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const int fd = fdArg(info);
   struct stat st;
-  if (fstat(fd, &st) != 0) return number(env, -errno);
+  if (statOf(fd, &st) != 0) return number(env, -errno);
   alignas(8) unsigned char sx[kStatxSize] = {};
   double memAlign = -1;
   double offsetAlign = -1;
@@ -114,7 +119,7 @@ Napi::Value readAt(const Napi::CallbackInfo& info) {
 // fileSize(fd): length now, or -errno.
 Napi::Value fileSize(const Napi::CallbackInfo& info) {
   struct stat st;
-  return number(info.Env(), fstat(fdArg(info), &st) == 0 ? static_cast<double>(st.st_size) : -errno);
+  return number(info.Env(), statOf(fdArg(info), &st) == 0 ? static_cast<double>(st.st_size) : -errno);
 }
 
 // blockFacts(fd): sizes in bytes.

@@ -1,31 +1,41 @@
 // The waker of a runtime that has libuv. Its functions are looked up, so that the addon loads where there is none.
+#include "old-symbols.h"
 #include "waker.h"
 
 #include <dlfcn.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <uv.h>
 
-#include <cerrno>
 #include <cstdint>
+#include <cstdlib>
+
+P2PDMA_OLD(dlsym);
 
 namespace p2pdma {
 namespace {
 
-// napi_get_uv_event_loop among them: it is no part of what every runtime with Node-API has.
+// Handles as libuv gives them out to who does not know their size: their kinds, and what is done with them, are ABI.
+using Handle = void;
+constexpr int kPoll = 8;
+constexpr int kPrepare = 9;
+constexpr int kReadable = 1;
+
 struct Uv {
-  decltype(&napi_get_uv_event_loop) loop;
-  decltype(&uv_poll_init) pollInit;
-  decltype(&uv_poll_start) pollStart;
-  decltype(&uv_prepare_init) prepareInit;
-  decltype(&uv_prepare_start) prepareStart;
-  decltype(&uv_ref) ref;
-  decltype(&uv_unref) unref;
-  decltype(&uv_close) close;
+  // Part of Node-API, but not of what every runtime has of it.
+  napi_status (*loop)(napi_env, void** loop);
+  size_t (*handleSize)(int kind);
+  int (*pollInit)(void* loop, Handle*, int fd);
+  int (*pollStart)(Handle*, int events, void (*)(Handle*, int status, int events));
+  int (*prepareInit)(void* loop, Handle*);
+  int (*prepareStart)(Handle*, void (*)(Handle*));
+  void (*ref)(Handle*);
+  void (*unref)(Handle*);
+  void (*close)(Handle*, void (*)(Handle*));
   bool complete = true;
 
   Uv() {
     find(&loop, "napi_get_uv_event_loop");
+    find(&handleSize, "uv_handle_size");
     find(&pollInit, "uv_poll_init");
     find(&pollStart, "uv_poll_start");
     find(&prepareInit, "uv_prepare_init");
@@ -43,35 +53,32 @@ struct Uv {
   }
 };
 
-const Uv& uv() {
-  static const Uv found;
-  return found;
-}
-
-template <typename T>
-uv_handle_t* handle(T* of) {
-  return reinterpret_cast<uv_handle_t*>(of);
-}
-
 class LoopWaker final : public Waker {
  public:
-  LoopWaker(EnvPtr env, Client* client) : env_(std::move(env)), client_(client) {}
-  ~LoopWaker() override { ::close(eventFd_); }
+  LoopWaker(EnvPtr env, Client* client, const Uv& uv) : env_(std::move(env)), client_(client), uv_(uv) {}
+
+  ~LoopWaker() override {
+    if (eventFd_ >= 0) ::close(eventFd_);
+    free(poll_);
+    free(prepare_);
+  }
 
   // The handles hold it until libuv has closed them.
   bool start(const std::shared_ptr<LoopWaker>& self) {
     eventFd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    uv_loop_t* loop = nullptr;
-    if (eventFd_ < 0 || uv().loop(env_->napi, &loop) != napi_ok) return false;
-    if (uv().pollInit(loop, &poll_, eventFd_) != 0) return false;
-    uv().prepareInit(loop, &prepare_);
-    poll_.data = prepare_.data = this;
+    poll_ = calloc(1, uv_.handleSize(kPoll));
+    prepare_ = calloc(1, uv_.handleSize(kPrepare));
+    void* loop = nullptr;
+    if (eventFd_ < 0 || poll_ == nullptr || prepare_ == nullptr || uv_.loop(env_->napi, &loop) != napi_ok) return false;
+    if (uv_.pollInit(loop, poll_, eventFd_) != 0) return false;
+    uv_.prepareInit(loop, prepare_);
+    data(poll_) = data(prepare_) = this;
     self_ = self;
-    handles_ = 2;
-    uv().pollStart(&poll_, UV_READABLE, onReady);
-    uv().prepareStart(&prepare_, onPrepare);
-    uv().unref(handle(&poll_));
-    uv().unref(handle(&prepare_));
+    open_ = 2;
+    uv_.pollStart(poll_, kReadable, onReady);
+    uv_.prepareStart(prepare_, onPrepare);
+    uv_.unref(poll_);
+    uv_.unref(prepare_);
     return true;
   }
 
@@ -79,8 +86,8 @@ class LoopWaker final : public Waker {
   bool knowsTurns() const override { return true; }
 
   void keepAlive(bool wanted) override {
-    if (wanted) uv().ref(handle(&poll_));
-    else uv().unref(handle(&poll_));
+    if (wanted) uv_.ref(poll_);
+    else uv_.unref(poll_);
   }
 
   void signal() override {
@@ -93,24 +100,28 @@ class LoopWaker final : public Waker {
     if (client_ == nullptr) return;
     client_ = nullptr;
     env_->closing++;
-    uv().close(handle(&poll_), onClosed);
-    uv().close(handle(&prepare_), onClosed);
+    uv_.close(poll_, onClosed);
+    uv_.close(prepare_, onClosed);
   }
 
  private:
-  static void onReady(uv_poll_t* poll, int, int) {
-    auto* self = static_cast<LoopWaker*>(poll->data);
+  // Every handle begins with what its user wants to find there.
+  static void*& data(Handle* handle) { return *static_cast<void**>(handle); }
+  static LoopWaker* of(Handle* handle) { return static_cast<LoopWaker*>(data(handle)); }
+
+  static void onReady(Handle* poll, int, int) {
+    LoopWaker* self = of(poll);
     uint64_t count;
     ssize_t ignored = read(self->eventFd_, &count, sizeof count);
     (void)ignored;
     self->client_->onWake();
   }
 
-  static void onPrepare(uv_prepare_t* prepare) { static_cast<LoopWaker*>(prepare->data)->client_->onTurn(); }
+  static void onPrepare(Handle* prepare) { of(prepare)->client_->onTurn(); }
 
-  static void onClosed(uv_handle_t* closed) {
-    auto* self = static_cast<LoopWaker*>(closed->data);
-    if (--self->handles_ > 0) return;
+  static void onClosed(Handle* closed) {
+    LoopWaker* self = of(closed);
+    if (--self->open_ > 0) return;
     const EnvPtr env = self->env_;
     env->closing--;
     self->self_.reset();
@@ -119,18 +130,20 @@ class LoopWaker final : public Waker {
 
   const EnvPtr env_;
   Client* client_;
+  const Uv uv_;
   int eventFd_ = -1;
-  int handles_ = 0;
-  uv_poll_t poll_;
-  uv_prepare_t prepare_;
+  int open_ = 0;  // handles that libuv has not closed
+  Handle* poll_ = nullptr;
+  Handle* prepare_ = nullptr;
   std::shared_ptr<LoopWaker> self_;
 };
 
 }  // namespace
 
 std::shared_ptr<Waker> openLoopWaker(const EnvPtr& env, Waker::Client* client) {
-  if (!uv().complete || !awaitTeardown(*env)) return nullptr;
-  const auto waker = std::make_shared<LoopWaker>(env, client);
+  const Uv uv;
+  if (!uv.complete || !awaitTeardown(*env)) return nullptr;
+  const std::shared_ptr<LoopWaker> waker(new LoopWaker(env, client, uv));
   return waker->start(waker) ? waker : nullptr;
 }
 

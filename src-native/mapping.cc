@@ -17,10 +17,7 @@ namespace {
 
 constexpr size_t kHugePage = 2u << 20;
 
-size_t pageSize() {
-  static const size_t size = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
+size_t pageSize() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 
 size_t roundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 

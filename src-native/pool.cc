@@ -33,12 +33,10 @@ void perform(Request* r) {
   int64_t n = 0;
   switch (r->op) {
     case Op::kRead:
-      n = restart([&] { return preadv2(fd, iov, count, r->offset, 0); });
-      if (n == -EOPNOTSUPP) n = restart([&] { return preadv(fd, iov, count, r->offset); });
+      n = restart([&] { return preadv(fd, iov, count, r->offset); });
       break;
     case Op::kWrite:
-      n = restart([&] { return pwritev2(fd, iov, count, r->offset, 0); });
-      if (n == -EOPNOTSUPP) n = restart([&] { return pwritev(fd, iov, count, r->offset); });
+      n = restart([&] { return pwritev(fd, iov, count, r->offset); });
       break;
     case Op::kSync:
       n = restart([&] { return fsync(fd); });
@@ -107,7 +105,7 @@ void Pool::stop(std::vector<Request*>* dropped) {
     queue_.clear();
     pthread_cond_broadcast(&wake_);
   }
-  for (pthread_t thread : threads_) pthread_join(thread, nullptr);
+  for (pthread_t thread : threads_) joinThread(thread);
   threads_.clear();
 }
 

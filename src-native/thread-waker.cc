@@ -101,7 +101,7 @@ class ThreadWaker final : public Waker {
     const uint64_t one = 1;
     ssize_t ignored = write(eventFd_, &one, sizeof one);
     (void)ignored;
-    pthread_join(thread_, nullptr);
+    joinThread(thread_);
     ::close(eventFd_);
     eventFd_ = -1;
   }
@@ -130,7 +130,7 @@ class ThreadWaker final : public Waker {
 }  // namespace
 
 std::shared_ptr<Waker> openThreadWaker(napi_env env, Waker::Client* client) {
-  const auto waker = std::make_shared<ThreadWaker>(env, client);
+  const std::shared_ptr<ThreadWaker> waker(new ThreadWaker(env, client));
   return waker->start(waker) ? waker : nullptr;
 }
 

@@ -1,7 +1,14 @@
 // See thread.h.
 #include "thread.h"
 
+#include "old-symbols.h"
+
 #include <signal.h>
+
+P2PDMA_OLD(pthread_attr_setstacksize);
+P2PDMA_OLD(pthread_create);
+P2PDMA_OLD(pthread_join);
+P2PDMA_OLD(pthread_sigmask);
 
 namespace p2pdma {
 
@@ -17,5 +24,7 @@ int startThread(pthread_t* thread, size_t stackBytes, void* (*main)(void*), void
   pthread_attr_destroy(&attr);
   return error;
 }
+
+void joinThread(pthread_t thread) { pthread_join(thread, nullptr); }
 
 }  // namespace p2pdma

@@ -46,6 +46,7 @@ t.test('where it runs: what package.json and the prebuilds say', async (t) => {
   t.match(readme, `Node ${engines.node.replace('>=', '')} or newer`);
   const script = readFileSync(join(root, 'scripts/prebuild.cjs'), 'utf8');
   const architectures = [...script.matchAll(/^ {2}(\w+): \{ prefix:/gm)].map(([, name]) => name);
-  t.match(readme, `Linux ${architectures.join(', ')}, glibc: addon included`);
-  t.match(script, "'--tag-libc', 'glibc'");
+  const libcs = [...script.matchAll(/^ {2}(glibc|musl): \{/gm)].map(([, name]) => name);
+  t.strictSame(libcs, ['glibc', 'musl']);
+  t.match(readme, `Linux ${architectures.join(', ')}; glibc ≥ 2.28 or musl: addon included`);
 });

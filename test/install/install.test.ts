@@ -1,119 +1,174 @@
+/** The addon of an installed package: used where it came prebuilt, built by one command where not, and missed in words. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
+t.setTimeout(240_000);
+
 const root = packageRoot();
 const skip = process.platform === 'linux' ? false : 'the addon is for Linux';
+const prebuilt = `prebuilds/linux-${process.arch}/p2pdma.glibc.node`;
+const compiler = ['g++', 'c++', 'clang++'].some((name) => spawnSync(name, ['--version']).status === 0);
+const noCompiler = { ...process.env, CXX: '/nonexistent/c++' };
 
 /** The package as a user has it after npm unpacked it: no build/, prebuilds only if wanted. */
-function unpacked(t: { teardown(fn: () => void): void }, prebuilds: boolean): string {
+function unpacked(t: { teardown(fn: () => void): void }): string {
   const directory = mkdtempSync(join(tmpdir(), 'p2pdma-install-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-  for (const entry of ['package.json', 'binding.gyp', 'src-native', 'scripts/install.cjs']) {
+  for (const entry of ['package.json', 'src-native', 'scripts/build-addon.cjs']) {
     cpSync(join(root, entry), join(directory, entry), { recursive: true });
   }
-  if (prebuilds) cpSync(join(root, 'prebuilds'), join(directory, 'prebuilds'), { recursive: true });
   symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
+  copyLib(directory);
   return directory;
 }
 
-/** Compiled lib/, by reference: only where it looks for the addon matters. */
-function withLib(directory: string): string {
+function copyLib(directory: string): void {
   const lib = dirname(fileURLToPath(new URL('../../lib/errors.js', import.meta.url)));
-  mkdirSync(join(directory, 'dist'));
+  mkdirSync(join(directory, 'dist'), { recursive: true });
   cpSync(lib, join(directory, 'dist/lib'), { recursive: true });
-  return join(directory, 'dist/lib/backend/native/native-backend.js');
 }
 
-const noCompiler = {
-  ...process.env,
-  CC: '/nonexistent/cc',
-  CXX: '/nonexistent/c++',
-  PATH: dirname(process.execPath),
-};
-
-function install(directory: string, env: NodeJS.ProcessEnv) {
-  return spawnSync(process.execPath, ['scripts/install.cjs'], { cwd: directory, env, encoding: 'utf8' });
+function build(directory: string, env: NodeJS.ProcessEnv, ...args: string[]) {
+  const words = ['scripts/build-addon.cjs', ...args];
+  return spawnSync(process.execPath, words, { cwd: directory, env, encoding: 'utf8' });
 }
 
-function open(module: string, env: NodeJS.ProcessEnv) {
+/** What opening natively says: the engine, or the error. */
+function open(directory: string, nodeArgs: readonly string[] = [], env = process.env) {
+  const module = join(directory, 'dist/lib/backend/native/native-backend.js');
   const code = `
     const { openNative } = await import(${JSON.stringify(module)});
     try {
       const backend = await openNative();
-      console.log(backend.engine);
+      console.log(JSON.stringify({ engine: backend.engine }));
       await backend.close();
     } catch ({ code, message, hint }) {
       console.log(JSON.stringify({ code, message, hint }));
     }`;
-  return execFileSync(process.execPath, ['--input-type=module', '-e', code], {
+  const args = [...nodeArgs, '--input-type=module', '-e', code];
+  const output = execFileSync(process.execPath, args, {
+    cwd: directory,
     env,
     encoding: 'utf8',
-  }).trim();
+    stdio: 'pipe',
+  });
+  return JSON.parse(output) as { engine?: string; code?: string; message?: string; hint?: string };
 }
 
 t.test(
-  'no prebuilt addon and no toolchain: installs all the same, and the backend says why not',
+  'no prebuilt addon, and nothing built: what was looked for, and what builds it',
   { skip },
   async (t) => {
-    const directory = unpacked(t, false);
-    const { status, stdout } = install(directory, noCompiler);
-    t.equal(status, 0);
-    t.match(stdout, /^p2pdma: the native addon was not built \(.+\); the emulator works without it\.\n$/);
-    t.notOk(existsSync(join(directory, 'build/Release/p2pdma.node')));
-    const said = JSON.parse(open(withLib(directory), noCompiler));
+    const directory = unpacked(t);
+    const said = open(directory);
     t.equal(said.code, 'ERR_BACKEND_UNAVAILABLE');
-    t.match(said.message, /could not be loaded: No native build was found/);
-    t.match(said.hint, /C\+\+ toolchain.*npm rebuild p2pdma/);
+    t.match(said.message, `in '${directory}' there is no build/Release/p2pdma.node, no ${prebuilt}`);
+    t.match(said.hint, /Build it here: node scripts\/build-addon\.cjs .*machine: 'switch'/);
+    t.notMatch(said.hint, /npm rebuild/);
   },
 );
 
-t.test('a toolchain and no prebuilt addon: it is built', { skip }, async (t) => {
-  if (spawnSync('make', ['--version']).status !== 0 || spawnSync('c++', ['--version']).status !== 0) {
-    t.comment('skipped: no C++ toolchain');
-    return;
-  }
-  const directory = unpacked(t, false);
-  const { status, stdout } = install(directory, process.env);
+t.test(
+  'no compiler: the command fails and says so; when it is optional it says so only',
+  { skip },
+  async (t) => {
+    const directory = unpacked(t);
+    const failed = build(directory, noCompiler);
+    t.equal(failed.status, 1);
+    t.match(failed.stderr, /the native addon was not built: there is no \/nonexistent\/c\+\+/);
+    const optional = build(directory, noCompiler, '--optional');
+    t.equal(optional.status, 0);
+    t.match(optional.stderr, /was not built: .*\n.*all that needs no addon works/);
+    t.notOk(existsSync(join(directory, 'build/Release/p2pdma.node')));
+  },
+);
+
+t.test(
+  'what the hint says builds it',
+  { skip: skip || (compiler ? false : 'no C++ compiler') },
+  async (t) => {
+    const directory = unpacked(t);
+    const { hint } = open(directory);
+    const [, script] = /node (\S+)/.exec(hint!)!;
+    const { status, stderr } = spawnSync(process.execPath, [script!], { cwd: directory, encoding: 'utf8' });
+    t.equal(status, 0, stderr);
+    t.equal(stderr, '');
+    t.match(open(directory), { engine: /^(uring|threads)$/ });
+
+    t.equal(build(directory, noCompiler).status, 0, 'what is there and loads is left alone');
+    writeFileSync(join(directory, 'src-native/changed.h'), '');
+    t.equal(build(directory, noCompiler).status, 1, 'what is older than its sources is built again');
+  },
+);
+
+t.test(
+  'a source that does not compile is named',
+  { skip: skip || (compiler ? false : 'no C++ compiler') },
+  async (t) => {
+    const directory = unpacked(t);
+    writeFileSync(join(directory, 'src-native/broken.cc'), '#error on purpose\n');
+    const { status, stderr } = build(directory, process.env);
+    t.equal(status, 1);
+    t.match(stderr, /broken\.cc:1:2: error: #error on purpose/);
+  },
+);
+
+const noPrebuilt = existsSync(join(root, prebuilt)) ? false : `no ${prebuilt}: npm run prebuild`;
+
+t.test('a prebuilt addon: it is used, and nothing is built', { skip: skip || noPrebuilt }, async (t) => {
+  const directory = unpacked(t);
+  cpSync(join(root, prebuilt), join(directory, prebuilt), { recursive: true });
+  const { status, stderr } = build(directory, noCompiler);
   t.equal(status, 0);
-  t.equal(stdout, '');
-  t.ok(existsSync(join(directory, 'build/Release/p2pdma.node')));
-  t.match(open(withLib(directory), noCompiler), /^(uring|threads)$/);
-
-  // What is there and loads is left alone; what is older than its sources is built again.
-  const start = Date.now();
-  t.equal(install(directory, noCompiler).stdout, '');
-  t.ok(Date.now() - start < 5000);
-  writeFileSync(join(directory, 'src-native/changed.h'), '');
-  t.match(install(directory, noCompiler).stdout, /not built/);
-});
-
-const prebuilt = join(root, `prebuilds/linux-${process.arch}`);
-const noPrebuilt =
-  existsSync(prebuilt) && readdirSync(prebuilt).length > 0
-    ? skip
-    : skip || `no ${prebuilt}: npm run prebuild`;
-
-t.test('a prebuilt addon and no toolchain: it is used', { skip: noPrebuilt }, async (t) => {
-  const directory = unpacked(t, true);
-  const { status, stdout } = install(directory, noCompiler);
-  t.equal(status, 0);
-  t.equal(stdout, '');
+  t.equal(stderr, '');
   t.notOk(existsSync(join(directory, 'build')));
-  t.match(open(withLib(directory), noCompiler), /^(uring|threads)$/);
+  t.match(open(directory), { engine: /^(uring|threads)$/ });
 });
+
+t.test('a file that does not load: what dlopen said', { skip }, async (t) => {
+  const directory = unpacked(t);
+  mkdirSync(join(directory, dirname(prebuilt)), { recursive: true });
+  writeFileSync(join(directory, prebuilt), 'no addon');
+  const said = open(directory);
+  t.equal(said.code, 'ERR_BACKEND_UNAVAILABLE');
+  t.match(said.message, `${prebuilt} does not load: `);
+  t.match(said.message, /file too short|invalid ELF header/);
+});
+
+t.test('a bundle that left the addon out: how to mark the package external', { skip }, async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'p2pdma-bundle-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  writeFileSync(join(directory, 'package.json'), '{ "name": "an-app", "type": "module" }');
+  symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
+  copyLib(directory);
+  const said = open(directory);
+  t.equal(said.code, 'ERR_BACKEND_UNAVAILABLE');
+  t.match(said.message, `dist/lib/backend/native/addon-file.js' is no part of the package p2pdma`);
+  t.match(said.hint, /esbuild --external:p2pdma, rollup and webpack externals: \['p2pdma'\], ncc -e p2pdma/);
+});
+
+t.test('addons are not allowed: said in words', { skip }, async (t) => {
+  const directory = unpacked(t);
+  const file = join(directory, 'build/Release/p2pdma.node');
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, 'no addon');
+  for (const flags of [['--no-addons'], [permissionFlag(), '--allow-fs-read=*']]) {
+    const said = open(directory, flags);
+    t.equal(said.code, 'ERR_BACKEND_UNAVAILABLE', flags.join(' '));
+    t.match(said.message, /may not load addons \(--no-addons, or --permission without --allow-addons\)/);
+  }
+});
+
+/** Its name until Node 23.5. */
+function permissionFlag(): string {
+  return process.allowedNodeEnvironmentFlags.has('--permission')
+    ? '--permission'
+    : '--experimental-permission';
+}
 
 function packageRoot(): string {
   let directory = dirname(fileURLToPath(import.meta.url));

@@ -85,13 +85,21 @@ t.test('what is in the tarball: all that is needed, nothing else', { skip }, asy
     .filter((name) => name.endsWith('.ts'))
     .flatMap((name) => ['.js', '.d.ts'].map((suffix) => `dist/lib/${name.slice(0, -3)}${suffix}`));
   const expected = [
-    ...['CHANGELOG.md', 'LICENSE', 'README.md', 'binding.gyp', 'package.json'],
-    ...['schema/machine.schema.json', 'scripts/install.cjs'],
+    ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
+    ...['schema/machine.schema.json', 'scripts/build-addon.cjs'],
     ...readdirSync(join(root, 'src-native')).map((name) => `src-native/${name}`),
     ...modules,
   ];
   const rest = paths.filter((path) => !/^prebuilds\/linux-\w+\/p2pdma\.\w+\.node$/.test(path));
   t.strictSame(rest.sort(), expected.sort());
+});
+
+/** Npm 12 and pnpm 12 run none unasked, pnpm fails then; and a binding.gyp is a script that nobody wrote. */
+t.test('an installer has nothing to run', { skip }, async (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const run = ['preinstall', 'install', 'postinstall'].filter((name) => name in scripts);
+  t.strictSame(run, []);
+  t.notOk(packed!.files.some(({ path }) => path.endsWith('binding.gyp')));
 });
 
 t.test('it is smaller than 1 MB without prebuilt addons', { skip }, async (t) => {

@@ -4,11 +4,7 @@
  *
  * Native functions answer with a negative errno instead of throwing; nothing here does I/O.
  */
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { P2pdmaError } from '../../errors.js';
+import { loadAddonFile } from './addon-file.js';
 
 /** Fresh memory, or what refused it. */
 export type NativeMapping =
@@ -124,34 +120,12 @@ export interface Addon {
 let loaded: Addon | null = null;
 
 /**
- * Load the addon: what was built on this machine, else what came prebuilt with the package.
+ * The addon, loaded when it is first asked for.
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE with the reason.
  */
 export function loadAddon(): Addon {
-  if (loaded !== null) return loaded;
-  if (process.platform !== 'linux') {
-    throw new P2pdmaError(
-      'ERR_BACKEND_UNAVAILABLE',
-      `the native backend needs Linux, this is ${process.platform}`,
-      {
-        hint: "Use backend 'emulator'.",
-      },
-    );
-  }
-  try {
-    const require = createRequire(import.meta.url);
-    const build = require('node-gyp-build') as (directory: string) => Addon;
-    loaded = build(packageRoot());
-    return loaded;
-  } catch (cause) {
-    const why = (cause instanceof Error ? cause.message : String(cause)).split('\n')[0];
-    throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `the native addon could not be loaded: ${why}`, {
-      hint:
-        'Install a C++ toolchain (g++, make, python3) and run `npm rebuild p2pdma`, ' +
-        "or use backend 'emulator'.",
-      cause,
-    });
-  }
+  loaded ??= loadAddonFile() as Addon;
+  return loaded;
 }
 
 /** The addon's counters; zeros where it is not loaded. */
@@ -170,13 +144,4 @@ export function nativeCounters(): Counters {
       callbacks: 0,
     }
   );
-}
-
-/** The directory of our package.json, wherever the compiled files are. */
-function packageRoot(): string {
-  let directory = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(directory, 'package.json')) && dirname(directory) !== directory) {
-    directory = dirname(directory);
-  }
-  return directory;
 }

@@ -14,6 +14,7 @@ import { assertBufferLength } from '../buffer-limit.js';
 import type { PciDev } from '../topology.js';
 import { type Addon, loadAddon, type NativeMapping } from './addon.js';
 import { accessHint, nativeError } from './native-error.js';
+import { assertPermitted } from './permission.js';
 import type { Sysfs } from './sysfs.js';
 
 /** Where an ArrayBuffer's bytes are. */
@@ -109,11 +110,13 @@ export class NativeMemory implements MemoryBackend {
       });
     }
     const length = Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
+    assertPermitted(door, 'mmap', { write: true });
     let mapping = this.#addon.mapFile(door, length);
     let path = door;
     if (mapping.errno !== undefined && (mapping.errno === -ENOENT || mapping.errno === -ENODEV)) {
       const controller = this.#sysfs.controllers.find(({ pdev }) => pdev?.bdf === provider.bdf);
       if (controller !== undefined && this.#sysfs.live) {
+        assertPermitted(`/dev/${controller.name}`, 'mmap', { write: true });
         const second = this.#addon.mapFile(`/dev/${controller.name}`, length);
         if (second.errno === undefined) {
           mapping = second;

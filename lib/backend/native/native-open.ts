@@ -10,6 +10,7 @@ import { notCopyable, notEmpty, statOrNull } from '../what-is.js';
 import type { Addon, FileStat } from './addon.js';
 import { makeDirect } from './direct-io.js';
 import { accessHint, nativeError } from './native-error.js';
+import { assertPermitted } from './permission.js';
 import type { BlockInfo } from './sysfs.js';
 
 export interface Opened {
@@ -36,6 +37,7 @@ export async function openPath(
   info: BlockInfo | null,
 ): Promise<Opened> {
   const write = options.write === true;
+  assertPermitted(path, 'open', { write });
   const there = statOrNull(path);
   const refused = there === null ? null : notCopyable(path, there);
   if (refused !== null) throw refused;

@@ -40,6 +40,7 @@ import {
 import { memoryOf } from './native-memory.js';
 import { type Opened, openAgain } from './native-open.js';
 import { nvmeData, nvmeReadWrite } from './native-passthrough.js';
+import { isPermitted } from './permission.js';
 
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
 const PUNCH_HOLE = 0x3;
@@ -421,7 +422,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       const generic = /^nvme(\d+n\d+)$/.exec(this.name)?.[1];
       const mode = this.#writable ? constants.O_RDWR : constants.O_RDONLY;
       this.#generic =
-        generic !== undefined && this.#engine.kind === 'uring'
+        generic !== undefined &&
+        this.#engine.kind === 'uring' &&
+        isPermitted(`/dev/ng${generic}`, { write: this.#writable })
           ? this.#addon.openFile(`/dev/ng${generic}`, mode, 0)
           : -1;
       if (this.#generic >= 0) this.#fds.push(this.#generic);
