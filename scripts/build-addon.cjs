@@ -11,7 +11,6 @@ const path = require('node:path');
 const root = path.join(__dirname, '..');
 const sources = path.join(root, 'src-native');
 const built = path.join(root, 'build/Release/p2pdma.node');
-const prebuilt = path.join(root, 'prebuilds', `linux-${process.arch}`, 'p2pdma.glibc.node');
 
 const COMPILE = [
   ...[
@@ -64,9 +63,9 @@ exports.compiler = () => {
   return found;
 };
 
+/** node-addon-api says it relative to the working directory. */
 function headers(name) {
-  const module = require(name);
-  return (module.include_dir ?? module.include).replaceAll('"', '');
+  return path.resolve(require(name).include_dir);
 }
 
 async function inParallel(names, work) {
@@ -108,14 +107,20 @@ function loadFailure(file) {
 }
 
 function upToDate() {
-  const made = modified(built);
-  const newer = fs.readdirSync(sources).some((name) => modified(path.join(sources, name)) > made);
-  if (made > 0) return !newer && loadFailure(built) === null;
-  return modified(prebuilt) > 0 && loadFailure(prebuilt) === null;
+  const file = found();
+  if (file === null || loadFailure(file) !== null) return false;
+  if (file !== built) return true;
+  const made = fs.statSync(built).mtimeMs;
+  return fs.readdirSync(sources).every((name) => fs.statSync(path.join(sources, name)).mtimeMs <= made);
 }
 
-function modified(file) {
-  return fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+/** What would be loaded. */
+function found() {
+  try {
+    return require('node-gyp-build').resolve(root);
+  } catch {
+    return null;
+  }
 }
 
 async function build() {

@@ -1,16 +1,22 @@
+#!/usr/bin/env node
 // npm run prebuild [-- arch…]: the native addon for each architecture into prebuilds/linux-<arch>, for glibc (from 2.17 on)
-// and for musl. What this machine is not is cross-compiled with Debian's compilers. Both are compiled with glibc's headers:
-// what the addon uses of a C library is the kernel's own layout, or opaque and no larger in musl, by names that both
-// have. test/install/prebuilds.test.ts holds it to those names.
+// and for musl. prebuildify names, strips and places them; where it would call node-gyp it calls this file back, since
+// what the addon needs is a compiler with these flags. What this machine is not is cross-compiled with Debian's compilers.
+// Both are compiled with glibc's headers: what the addon uses of a C library is the kernel's own layout, or opaque and no
+// larger in musl, by names that both have. test/install/prebuilds.test.ts holds it to those names.
 'use strict';
 
 const { spawnSync } = require('node:child_process');
-const { readFileSync } = require('node:fs');
+const { mkdirSync, readFileSync } = require('node:fs');
 const path = require('node:path');
+const { promisify } = require('node:util');
+const prebuildify = require('prebuildify');
 const { compile } = require('./build-addon.cjs');
 
+const root = path.join(__dirname, '..');
+
 // To npm a script called "prebuild" is also what runs before "build". That is not what it is here for.
-if (isHook()) process.exit(0);
+if (process.argv[2] !== 'rebuild' && isHook()) process.exit(0);
 
 const architectures = {
   x64: { prefix: 'x86_64-linux-gnu-', debian: 'g++-x86-64-linux-gnu', flags: [] },
@@ -19,7 +25,7 @@ const architectures = {
 };
 
 /** C++20: from there on std::string is compiled here, and not taken from a library that was compiled to throw. */
-const PORTABLE = ['-std=c++20', '-fno-stack-protector', '-U_FORTIFY_SOURCE', '-Wl,--strip-all'];
+const PORTABLE = ['-std=c++20', '-fno-stack-protector', '-U_FORTIFY_SOURCE'];
 const libcs = {
   glibc: { flags: ['-DP2PDMA_PREBUILT', '-DP2PDMA_OLD_GLIBC'] },
   // No C library by name: the one that the process has.
@@ -36,30 +42,45 @@ const libcs = {
   },
 };
 
-const wanted = process.argv.slice(2);
-main().catch(({ message }) => {
+const [command, ...rest] = process.argv.slice(2);
+const work = command === 'rebuild' ? rebuild() : prebuildAll(command === undefined ? [] : [command, ...rest]);
+work.catch(({ message }) => {
   console.error(`prebuild: ${message}`);
   process.exit(1);
 });
 
-async function main() {
-  for (const arch of wanted.length > 0 ? wanted : Object.keys(architectures)) await prebuild(arch);
+async function prebuildAll(wanted) {
+  for (const arch of wanted.length > 0 ? wanted : Object.keys(architectures)) {
+    const { prefix, debian } = architectures[arch];
+    if (spawnSync(`${prefix}g++`, ['--version']).status !== 0) {
+      throw new Error(`linux-${arch} needs ${prefix}g++ (apt-get install ${debian})`);
+    }
+    for (const libc of Object.keys(libcs)) {
+      await prebuild(arch, libc);
+      console.log(`prebuilds/linux-${arch}/p2pdma.${libc}.node`);
+    }
+  }
 }
 
-async function prebuild(arch) {
-  const { prefix, debian, flags } = architectures[arch];
-  const cxx = `${prefix}g++`;
-  if (spawnSync(cxx, ['--version']).status !== 0) {
-    throw new Error(`linux-${arch} needs ${cxx} (apt-get install ${debian})`);
-  }
-  for (const [libc, { flags: forIt, libraries }] of Object.entries(libcs)) {
-    const file = path.join('prebuilds', `linux-${arch}`, `p2pdma.${libc}.node`);
-    await compile(cxx, path.join(__dirname, '..', file), {
-      flags: [...PORTABLE, ...flags, ...forIt],
-      libraries,
-    });
-    console.log(file);
-  }
+/** In a place of its own, so that build/Release stays as it is. */
+function prebuild(arch, libc) {
+  const cwd = path.join(root, 'build', `prebuild-${arch}-${libc}`);
+  mkdirSync(cwd, { recursive: true });
+  return promisify(prebuildify)({
+    ...{ arch, libc, tagLibc: true, napi: true, targets: [process.versions.node], name: 'p2pdma' },
+    ...{ strip: true, stripBin: `${architectures[arch].prefix}strip` },
+    ...{ cwd, out: root, nodeGyp: __filename, quiet: false },
+  });
+}
+
+/** In node-gyp's place: compile into build/Release of the working directory. */
+async function rebuild() {
+  const { prefix, flags } = architectures[process.env.PREBUILD_ARCH];
+  const { flags: forIt, libraries } = libcs[process.env.PREBUILD_LIBC];
+  await compile(`${prefix}g++`, path.resolve('build/Release/p2pdma.node'), {
+    flags: [...PORTABLE, ...flags, ...forIt],
+    libraries,
+  });
 }
 
 /** Did `npm run build` call this? npm's process title, found among the ancestors, is its command line. */

@@ -8,7 +8,9 @@ const { compile, compiler } = require('./build-addon.cjs');
 
 const root = path.join(__dirname, '..');
 const cxx = compiler();
-const addon = path.join(root, 'build/asan/p2pdma.node');
+/** Where node-gyp-build looks for an addon that was built, if it is told of this folder. */
+const folder = path.join(root, 'build/asan');
+const addon = path.join(folder, 'build/Release/p2pdma.node');
 
 main().catch(({ message }) => {
   console.error(`test:asan: ${message}`);
@@ -35,7 +37,7 @@ function environment() {
   const runtime = execFileSync(cxx, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
   return {
     ...process.env,
-    P2PDMA_ADDON: addon,
+    P2PDMA_PREBUILD: folder,
     LD_PRELOAD: fs.realpathSync(runtime),
     // Node itself leaves memory to the end of the process; the tests count what is ours.
     ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=0:exitcode=99',

@@ -76,6 +76,10 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
+// What JavaScript and C++ agree on: raised with each change of a function's arguments or of the shared arrays, here and in
+// lib/backend/native/addon.ts (INTERFACE).
+constexpr int kInterface = 1;
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* state = new EnvPtr(new Env);
   (*state)->napi = env;
@@ -91,6 +95,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initMapping(env, exports);
   initFile(env, exports);
   initEngine(env, exports);
+  exports.Set("interface", Napi::Number::New(env, kInterface));
   exports.Set("counters", Napi::Function::New(env, counters));
   return exports;
 }

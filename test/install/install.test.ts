@@ -135,7 +135,7 @@ t.test('a file that does not load: what dlopen said', { skip }, async (t) => {
   writeFileSync(join(directory, prebuilt), 'no addon');
   const said = open(directory);
   t.equal(said.code, 'ERR_BACKEND_UNAVAILABLE');
-  t.match(said.message, `${prebuilt} does not load: `);
+  t.match(said.message, `${prebuilt}' does not load: `);
   t.match(said.message, /file too short|invalid ELF header/);
 });
 

@@ -2,7 +2,7 @@
  * The file of the C++ addon: where it is looked for, and in words why there is none to load. What was built on this
  * machine comes first, then what came prebuilt with the package.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,28 +22,29 @@ export function loadAddonFile(): unknown {
       },
     );
   }
-  const named = process.env.P2PDMA_ADDON;
-  const root = named === undefined ? packageRoot() : dirname(named);
-  const names = named === undefined ? candidates() : [relative(root, named)];
-  const failures: string[] = [];
-  let cause: unknown;
-  for (const name of names) {
-    const file = join(root, name);
-    if (!existsSync(file)) continue;
-    try {
-      return createRequire(file)(file);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED') throw disabled(error);
-      cause = error;
-      failures.push(`${name} does not load: ${firstLine(error)}`);
-    }
+  const root = packageRoot();
+  const file = find(root);
+  try {
+    return createRequire(file)(file);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED') throw disabled(cause);
+    throw unavailable(`'${file}' does not load: ${firstLine(cause)}`, { hint: buildIt(root), cause });
   }
-  const why = failures.length > 0 ? failures.join('; ') : `there is no ${names.join(', no ')}`;
-  throw unavailable(`in '${root}' ${why}`, { hint: buildIt(root), cause });
 }
 
-function candidates(): string[] {
-  return ['build/Release/p2pdma.node', `prebuilds/linux-${process.arch}/p2pdma.${libc()}.node`];
+/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: it was built neither here nor before. */
+function find(root: string): string {
+  try {
+    const finder: { resolve(folder: string): string } = createRequire(import.meta.url)('node-gyp-build');
+    // It takes each Linux but Alpine's for one with glibc.
+    return finder.resolve(root).replace(/\.(glibc|musl)\.node$/, `.${libc()}.node`);
+  } catch (cause) {
+    const prebuilt = `prebuilds/linux-${process.arch}/p2pdma.${libc()}.node`;
+    throw unavailable(
+      `in '${root}' there is no build/Release/p2pdma.node, no ${prebuilt} (${firstLine(cause)})`,
+      { hint: buildIt(root), cause },
+    );
+  }
 }
 
 /** The C library of this process. Which file is loaded follows from it: the other one would bind to the wrong symbols. */
@@ -78,7 +79,7 @@ function nameOf(directory: string): unknown {
   }
 }
 
-function unavailable(why: string, options: { hint: string; cause?: unknown }): P2pdmaError {
+export function unavailable(why: string, options: { hint: string; cause?: unknown }): P2pdmaError {
   return new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `the native addon could not be loaded: ${why}`, {
     ...options,
     hint: `${options.hint} ${TRY_IT}`,
@@ -108,7 +109,7 @@ function disabled(cause: unknown): P2pdmaError {
 }
 
 /** Not `npm rebuild`: where install scripts are blocked it says that it rebuilt, and there is none to run. */
-function buildIt(root: string): string {
+export function buildIt(root = packageRoot()): string {
   const script = relative(process.cwd(), join(root, 'scripts/build-addon.cjs'));
   return `Build it here: node ${script} (it takes a C++ compiler, and nothing is downloaded).`;
 }

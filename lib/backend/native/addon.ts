@@ -4,7 +4,7 @@
  *
  * Native functions answer with a negative errno instead of throwing; nothing here does I/O.
  */
-import { loadAddonFile } from './addon-file.js';
+import { buildIt, loadAddonFile, unavailable } from './addon-file.js';
 
 /** Fresh memory, or what refused it. */
 export type NativeMapping =
@@ -60,6 +60,8 @@ export interface Counters {
 }
 
 export interface Addon {
+  /** Which interface it was built with: see INTERFACE. */
+  readonly interface: number;
   counters(): Counters;
 
   mapHost(bytes: number): NativeMapping;
@@ -117,6 +119,9 @@ export interface Addon {
   ringFlags(engine: number): number;
 }
 
+/** What JavaScript and C++ agree on: raised with each change of Addon or of engine.ts's arrays, here and in addon.cc. */
+const INTERFACE = 1;
+
 let loaded: Addon | null = null;
 
 /**
@@ -124,8 +129,18 @@ let loaded: Addon | null = null;
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE with the reason.
  */
 export function loadAddon(): Addon {
-  loaded ??= loadAddonFile() as Addon;
+  loaded ??= ofOurs(loadAddonFile() as Addon);
   return loaded;
+}
+
+/** Before any call: an addon of other sources would take the arguments for something else. */
+function ofOurs(addon: Addon): Addon {
+  if (addon.interface === INTERFACE) return addon;
+  throw unavailable(
+    `it was built from other sources than this JavaScript: its interface is ${addon.interface ?? 'not numbered'}, ` +
+      `${INTERFACE} is needed`,
+    { hint: buildIt() },
+  );
 }
 
 /** The addon's counters; zeros where it is not loaded. */
