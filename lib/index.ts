@@ -25,6 +25,8 @@ export type {
   PciePortType,
   Topology,
 } from './backend/topology.js';
+export { ERROR_CODES, type ErrorAdvice, type ErrorCode, P2pdmaError } from './base/errors.js';
+export { TRACE_CHANNEL, type TraceEvent } from './base/trace.js';
 export type { CopyPlan, PlannedDestination, PlannedEnd, PlanProblem } from './copy/plan.js';
 export type { Signature, SignatureKind } from './copy/signatures.js';
 export {
@@ -36,8 +38,7 @@ export {
   type FindingCheck,
   type FindingLevel,
   type Unchecked,
-} from './doctor.js';
-export { ERROR_CODES, type ErrorAdvice, type ErrorCode, P2pdmaError } from './errors.js';
+} from './explain/doctor.js';
 export { type DistanceRule, type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export {
@@ -82,4 +83,3 @@ export {
   type TargetOptions,
   type Unreachable,
 } from './system.js';
-export { TRACE_CHANNEL, type TraceEvent } from './trace.js';

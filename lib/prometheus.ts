@@ -2,11 +2,11 @@
  * A system's metrics as Prometheus text, through prom-client, which the caller brings along (an optional peer
  * dependency): so this package works without it, and the numbers land in the caller's own registry.
  */
-import { wrongArgument } from './arguments.js';
+import { wrongArgument } from './base/arguments.js';
+import { z } from './base/zod.js';
 import type { Metrics } from './streams/metrics.js';
 import { parseOptions } from './streams/options.js';
 import { System } from './system.js';
-import { z } from './zod.js';
 
 /** As much of prom-client as is used here. */
 export interface PromClient<Registry = unknown> {

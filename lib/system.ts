@@ -1,6 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Readable } from 'node:stream';
-import { assertEach, assertName, assertWhole, wrongArgument } from './arguments.js';
 import {
   type Backend,
   type Controller,
@@ -11,11 +10,14 @@ import {
   type Place,
   type SnapshotOptions,
 } from './backend/backend.js';
-import { PRESET_NAMES } from './backend/emulator/presets.js';
 import type { Topology } from './backend/topology.js';
+import { assertEach, assertName, assertWhole, wrongArgument } from './base/arguments.js';
+import { P2pdmaError } from './base/errors.js';
+import { TRACE_CHANNEL } from './base/trace.js';
+import { z } from './base/zod.js';
 import { type CopyPlan, planCopy as plan } from './copy/plan.js';
+import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './copy/request.js';
 import { planResumable, resumableCopy } from './copy/resume.js';
-import { P2pdmaError } from './errors.js';
 import {
   type ClientVerdict,
   type Explanation,
@@ -23,9 +25,8 @@ import {
   explainAll,
   type Hop,
   type Unreachable,
-} from './explain.js';
-import { StreamContext } from './streams/context.js';
-import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './streams/copy.js';
+} from './explain/explain.js';
+import { PRESET_NAMES } from './machine/presets.js';
 import type { Metrics } from './streams/metrics.js';
 import {
   givenOptions,
@@ -40,10 +41,9 @@ import { isPath, type OpenContext, pathSource, toPath, writeFlags } from './stre
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
+import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
-import { TRACE_CHANNEL } from './trace.js';
-import { z } from './zod.js';
 
 export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
 
@@ -338,14 +338,14 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
   if (backend === 'emulator' || machine !== undefined)
     return new System(await openEmulated(machine ?? 'switch'));
   // Never anything else in its place: whoever named no machine means this one, and what is on its drives.
-  const { openNative } = await import('./backend/native/native-backend.js');
+  const { openNative } = await import('./native/backend.js');
   return new System(await openNative({ engine, inspect, ...(root === undefined ? {} : { root }) }));
 }
 
 async function openEmulated(spec: MachineSpec): Promise<Backend> {
   const [{ openEmulator }, { loadMachine }] = await Promise.all([
-    import('./backend/emulator/boot.js'),
-    import('./backend/emulator/load-machine.js'),
+    import('./emulator/boot.js'),
+    import('./machine/load.js'),
   ]);
   return openEmulator({ machine: await loadMachine(spec) });
 }

@@ -8,9 +8,9 @@ const SUITES = {
   faults: /^faults\./,
   'fs-equality': /^fs-equality\./,
   hunt: /^hunt\//,
-  copies: /^(copy-|stress\.|vectored\.|streams\/)/,
-  'native backend': /^backend\/native\//,
-  'emulator and kernel': /^(backend\/emulator|kernel)\//,
+  copies: /^(copy|streams)\/|^stress\./,
+  'native backend': /^native\//,
+  'emulator and kernel': /^(backend|emulator|machine|kernel)\//,
 };
 
 exports.SUITES = SUITES;

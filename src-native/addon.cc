@@ -77,7 +77,7 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 }  // namespace
 
 // What JavaScript and C++ agree on: raised with each change of a function's arguments or of the shared arrays, here and in
-// lib/backend/native/addon.ts (INTERFACE).
+// lib/native/addon.ts (INTERFACE).
 constexpr int kInterface = 1;
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {

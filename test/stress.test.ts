@@ -11,8 +11,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
-import { nativeCounters } from '../lib/backend/native/addon.js';
 import { openSystem, type System, type SystemOptions } from '../lib/index.js';
+import { nativeCounters } from '../lib/native/addon.js';
 
 setFlagsFromString('--expose-gc');
 const gc = runInNewContext('gc') as () => void;

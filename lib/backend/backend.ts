@@ -5,9 +5,9 @@
  */
 import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { ENOENT } from '../errno.js';
-import { errnoError } from '../errors.js';
-import { didYouMean } from '../nearest.js';
+import { ENOENT } from '../base/errno.js';
+import { errnoError } from '../base/errors.js';
+import { didYouMean } from '../base/nearest.js';
 import type { Bdf, PciDev, Topology } from './topology.js';
 
 /** Granule of every mapping, in bytes. */

@@ -1,7 +1,7 @@
 /** What one ArrayBuffer of this runtime can be: beyond it V8 ends the process, or says so as a bare RangeError. */
 import { constants } from 'node:buffer';
-import { ENOMEM } from '../errno.js';
-import { errnoError } from '../errors.js';
+import { ENOMEM } from '../base/errno.js';
+import { errnoError } from '../base/errors.js';
 
 /** `path`: what would be mapped. @throws P2pdmaError ENOMEM: no buffer can be `bytes` long here. */
 export function assertBufferLength(bytes: number, path: string): void {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { openSystem } from '../index.js';
-import { copy } from './copy.js';
+import { copy } from './copy/command.js';
 import { LOOKS, manual } from './help.js';
 import { speaksFor } from './whose.js';
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
+import { FAILED, jsonAsked, report, say } from './errors.js';
 import { printable } from './format.js';
 import { buildProgram } from './program.js';
-import { FAILED, jsonAsked, report, say } from './report.js';
 
 let unwritten: NodeJS.ErrnoException | null = null;
 

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { didYouMean } from '../base/nearest.js';
 import {
   MACHINE_PRESETS,
   openSystem,
@@ -7,7 +8,6 @@ import {
   type System,
   type SystemOptions,
 } from '../index.js';
-import { didYouMean } from '../nearest.js';
 import { type Says, speaksFor } from './whose.js';
 
 /** What every command takes: which machine. */

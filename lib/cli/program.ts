@@ -1,22 +1,22 @@
 /** The command and its commands. */
 import { readFileSync } from 'node:fs';
 import { type Argument, Command, Option } from 'commander';
+import { didYouMean } from '../base/nearest.js';
 import { P2pdmaError } from '../index.js';
-import { didYouMean } from '../nearest.js';
-import { addBench } from './bench.js';
+import { addBench } from './bench/command.js';
 import { addCompletion } from './completion.js';
-import { addCopy } from './copy.js';
+import { addCopy } from './copy/command.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
+import { jsonAsked, namesAreSought } from './errors.js';
 import { addExplain } from './explain.js';
 import { printable, setColour } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { addList } from './list.js';
 import { oneOf } from './options.js';
-import { jsonAsked, namesAreSought } from './report.js';
 import { addSnapshot } from './snapshot.js';
-import { addTopo } from './topo.js';
-import { addTrace } from './trace.js';
+import { addTopo } from './topo/command.js';
+import { addTrace } from './trace/command.js';
 import { nobodySpeaks } from './whose.js';
 
 const WIDEST = 100;

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { openSystem, P2pdmaError } from '../index.js';
+import { namesFound } from './errors.js';
 import { json } from './format.js';
 import { type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine } from './options.js';
-import { namesFound } from './report.js';
 
 interface SnapshotOptions extends MachineOptions {
   withSerials?: boolean;

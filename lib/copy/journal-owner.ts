@@ -12,7 +12,7 @@ import { randomUUID } from 'node:crypto';
 import { constants, readdirSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs';
 import { copyFile, link, readFile, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { z } from '../zod.js';
+import { z } from '../base/zod.js';
 
 export const owner = z.strictObject({
   pid: z.int().nonnegative(),

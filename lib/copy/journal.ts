@@ -17,9 +17,9 @@ import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, link, open, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { EISDIR } from '../errno.js';
-import { errnoError, P2pdmaError } from '../errors.js';
-import { z } from '../zod.js';
+import { EISDIR } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
+import { z } from '../base/zod.js';
 import { claim, NO_LINKS, type Owner, own, owner, whyAlive } from './journal-owner.js';
 
 const BEGINNING = 'p2pdma-journal ';

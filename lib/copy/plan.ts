@@ -12,18 +12,18 @@ import {
   type Origin,
   originOf,
 } from '../backend/backend.js';
+import { accessHint, readOnlyHint } from '../backend/path-advice.js';
 import type { Bdf } from '../backend/topology.js';
-import { accessHint, readOnlyHint } from '../backend/what-is.js';
-import { EACCES, EROFS } from '../errno.js';
-import { type ErrorCode, errnoError, P2pdmaError } from '../errors.js';
-import type { StreamContext } from '../streams/context.js';
-import { type CopyOptions, checkCopy } from '../streams/copy.js';
+import { EACCES, EROFS } from '../base/errno.js';
+import { type ErrorCode, errnoError, P2pdmaError } from '../base/errors.js';
 import { chunkSize, copyOptions, parseOptions } from '../streams/options.js';
 import { type OpenContext, toPath } from '../streams/paths.js';
 import type { Transport } from '../streams/receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/route.js';
+import type { StreamContext } from '../streams/session.js';
 import { transfer } from '../streams/transfer.js';
 import { askBlkid } from './blkid.js';
+import { type CopyOptions, checkCopy } from './request.js';
 import { SPOT } from './signature-table.js';
 import { findSignatures, LOOK, type Signature, spotsOf } from './signatures.js';
 

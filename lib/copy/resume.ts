@@ -11,18 +11,18 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { BlockTarget } from '../backend/backend.js';
-import { P2pdmaError } from '../errors.js';
-import type { StreamContext } from '../streams/context.js';
-import { type CopyOptions, checkJournal, copy } from '../streams/copy.js';
+import { P2pdmaError } from '../base/errors.js';
 import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
 import { type OpenContext, toPath } from '../streams/paths.js';
 import { type Receipt, receiptOf, withReceipt, worse } from '../streams/receipt.js';
+import type { StreamContext } from '../streams/session.js';
 import { addPath, zeroPath } from '../streams/transfer.js';
-import { type Onlooker, onlookerOf, verifyRanges } from '../streams/verify.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
 import { bootId } from './journal-owner.js';
 import { type CopyPlan, type PlannedEnd, planCopy } from './plan.js';
+import { type CopyOptions, checkJournal, copy } from './request.js';
+import { type Onlooker, onlookerOf, verifyRanges } from './verify.js';
 
 const MIB = 1024 * 1024;
 const FIRST_STRETCH = MIB;

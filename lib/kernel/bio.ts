@@ -11,9 +11,9 @@
  * are kept beside the vecs, because a merged range is still as many pins as were taken.
  */
 import type { PathBytes, QueueLimits } from '../backend/backend.js';
-import { EFAULT, EINVAL } from '../errno.js';
-import { P2pdmaError } from '../errors.js';
-import { trace, tracing } from '../trace.js';
+import { EFAULT, EINVAL } from '../base/errno.js';
+import { P2pdmaError } from '../base/errors.js';
+import { trace, tracing } from '../base/trace.js';
 import { newPageRange, type PageRange, unpinUserPages } from './gup.js';
 import {
   type BioVec,

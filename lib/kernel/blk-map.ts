@@ -7,8 +7,8 @@
  * The kernel tells nobody that it bounced. Here the bio is marked (`bounced`), and since the DMA then goes to
  * kernel pages, whoever watches the bus counts its bytes as hostDram.
  */
-import { EFAULT, EINVAL } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EFAULT, EINVAL } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { type Bio, bioAddPage, bioIovIterGetPagesUnaligned, bioReleasePages, bioSplitRw } from './bio.js';
 import {
   copyFromIter,

@@ -5,8 +5,8 @@
  *     host DRAM, or peer memory through the host bridge      dmaAddress = phys
  *     peer memory on the bus                                 dmaAddress = phys + busOffset, flagged
  */
-import { EINVAL, EREMOTEIO } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EINVAL, EREMOTEIO } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { type Device, DMA_ATTR_P2PDMA, type DmaDirection } from './dma-map-ops.js';
 import type { DevPagemap } from './memremap.js';
 import { pciP2pdmaBusOffset, pciP2pdmaShouldMapBus } from './pci-p2pdma.js';

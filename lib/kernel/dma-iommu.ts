@@ -10,8 +10,8 @@
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
-import { EINVAL, ENOMEM, EREMOTEIO } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EINVAL, ENOMEM, EREMOTEIO } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { dmaDirectMapPhys, dmaDirectMapSg, dmaDirectUnmapSg } from './dma-direct.js';
 import {
   type Device,

@@ -7,8 +7,8 @@
  *                                └─ legacyIommuOps      ─▶ legacy-iommu   (a driver that cannot do P2PDMA)
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
-import { EINVAL, EIO, ENOMEM, EREMOTEIO, errnoName } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EINVAL, EIO, ENOMEM, EREMOTEIO, errnoName } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { dmaDirectMapPhys, dmaDirectMapSg, dmaDirectUnmapSg } from './dma-direct.js';
 import {
   type Device,

@@ -8,8 +8,8 @@
  *
  * A view of one ArrayBuffer is physically contiguous here, so one pin is one range, never a list of pages.
  */
-import { EFAULT, EHWPOISON, EINVAL, EOPNOTSUPP, EREMOTEIO } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EFAULT, EHWPOISON, EINVAL, EOPNOTSUPP, EREMOTEIO } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { vmaIsFsdax } from './dax.js';
 import { type FollowContext, followDevmapPmd, followDevmapPud, PMD_SIZE } from './huge_memory.js';
 import { isPoisoned } from './memory-failure.js';

@@ -10,8 +10,8 @@
  * so that `byteOffset` keeps its place in a page.
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
-import { EFAULT } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EFAULT } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { FOLL_WRITE, type PageRange, pinUserRange, unpinUserPages } from './gup.js';
 import type { DevPagemap, Mm } from './memremap.js';
 

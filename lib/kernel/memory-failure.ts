@@ -3,8 +3,8 @@
  * and never pinned again; device memory depends on who owns it.
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
-import { EHWPOISON, EINVAL, ENXIO } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EHWPOISON, EINVAL, ENXIO } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import type { DevPagemap, Mm } from './memremap.js';
 import { getDevPagemap, putDevPagemap } from './memremap.js';
 

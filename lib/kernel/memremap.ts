@@ -14,8 +14,8 @@
 import type { HostMemory } from '../backend/hardware.js';
 import { PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
-import { EINVAL, ENOMEM } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EINVAL, ENOMEM } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 
 /** The memory will be written to: a read from a device. */
 export const FOLL_WRITE = 1 << 0;

@@ -2,7 +2,7 @@
  * Mirrors the part of include/linux/nvme.h (6.12) that is code: struct nvme_command, and how it becomes the 64
  * bytes of a submission queue entry. The numbers themselves are in backend/nvme.ts, shared with the hardware.
  */
-import * as nvme from '../backend/nvme.js';
+import * as nvme from '../backend/nvme-spec.js';
 
 const TWO_32 = 2 ** 32;
 

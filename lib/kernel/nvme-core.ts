@@ -8,9 +8,19 @@
  *     bioEndio ◀── errno ◀── nvmeErrorStatus ◀── disposition: complete, or retry
  */
 import type { Clock, HostMemory } from '../backend/hardware.js';
-import * as nvme from '../backend/nvme.js';
-import { EBADE, EILSEQ, EIO, ENODATA, ENOLINK, ENOSPC, EOPNOTSUPP, EREMOTEIO, errnoName } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import * as nvme from '../backend/nvme-spec.js';
+import {
+  EBADE,
+  EILSEQ,
+  EIO,
+  ENODATA,
+  ENOLINK,
+  ENOSPC,
+  EOPNOTSUPP,
+  EREMOTEIO,
+  errnoName,
+} from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { type Bio, type BlkQueueLimits, bioAddPage, bioAlloc, bioPut, type RequestQueue } from './bio.js';
 import { lower32, type NvmeCommand, nvmeCommand, upper32 } from './nvme-command.js';
 

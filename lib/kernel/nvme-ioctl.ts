@@ -6,9 +6,9 @@
  *     NVME_IOCTL_ADMIN64_CMD  admin queue, which never has the P2P feature: P2P memory is EREMOTEIO
  */
 import type { PassthroughCommand, PathBytes } from '../backend/backend.js';
-import * as nvme from '../backend/nvme.js';
-import { EINVAL } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import * as nvme from '../backend/nvme-spec.js';
+import { EINVAL } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { type Bio, bioAlloc, bioPut, type RequestQueue } from './bio.js';
 import { blkRqMapUserIov, blkRqUnmapUser } from './blk-map.js';
 import { iovIterUbuf, READ, WRITE } from './iov_iter.js';

@@ -8,10 +8,10 @@
  *                                                      └──▶ whoever mmaps it
  */
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
-import * as nvme from '../backend/nvme.js';
+import * as nvme from '../backend/nvme-spec.js';
 import type { Cpu } from '../backend/topology.js';
-import { ENODEV, errnoName } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { ENODEV, errnoName } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import type { Mm } from './memremap.js';
 import type { NvmeParams } from './nvme-core.js';
 import type { SqMemory } from './nvme-pci-queue.js';

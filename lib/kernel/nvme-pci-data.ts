@@ -13,9 +13,9 @@
  * P2P memory and host memory go through the same single dmaMapSgtable() call and may be mixed.
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
-import * as nvme from '../backend/nvme.js';
-import { EINVAL, EIO, ENOMEM, EREMOTEIO } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import * as nvme from '../backend/nvme-spec.js';
+import { EINVAL, EIO, ENOMEM, EREMOTEIO } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import type { Bio } from './bio.js';
 import {
   type CoherentBlock,

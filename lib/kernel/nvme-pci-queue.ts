@@ -9,8 +9,8 @@
  * A tag is a command id is an index into `requests`, and there is one tag less than entries, so the SQ never overflows.
  */
 import type { Mmio } from '../backend/hardware.js';
-import * as nvme from '../backend/nvme.js';
-import { trace, tracing } from '../trace.js';
+import * as nvme from '../backend/nvme-spec.js';
+import { trace, tracing } from '../base/trace.js';
 import type { Bio } from './bio.js';
 import type { CoherentBlock } from './dma-mapping.js';
 import { NvmeCommand, putSqe } from './nvme-command.js';

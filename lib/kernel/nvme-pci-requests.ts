@@ -11,9 +11,9 @@
  *                            drive ──interrupt──▶ complete ───────┴─▶ bioEndio, end()
  */
 import type { BusMonitor, Clock, NvmeHardware } from '../backend/hardware.js';
-import * as nvme from '../backend/nvme.js';
-import { EINTR, EIO, ENODEV, errnoName } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import * as nvme from '../backend/nvme-spec.js';
+import { EINTR, EIO, ENODEV, errnoName } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { type Bio, bioEndio } from './bio.js';
 import { nvmeCommand } from './nvme-command.js';
 import {

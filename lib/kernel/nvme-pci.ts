@@ -11,8 +11,8 @@
  * is reset. The caller hears of it only when the retries are used up too: EIO.
  */
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
-import * as nvme from '../backend/nvme.js';
-import { trace, tracing } from '../trace.js';
+import * as nvme from '../backend/nvme-spec.js';
+import { trace, tracing } from '../base/trace.js';
 import type { Bio } from './bio.js';
 import { type Device, dmaAllocCoherent, dmaFreeCoherent, dmaPciP2pdmaSupported } from './dma-mapping.js';
 import { nvmeCommand } from './nvme-command.js';

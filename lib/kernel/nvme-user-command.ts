@@ -8,9 +8,9 @@
  *     others     what their dwords say          data
  */
 import type { PassthroughCommand } from '../backend/backend.js';
-import * as nvme from '../backend/nvme.js';
-import { EOPNOTSUPP } from '../errno.js';
-import { P2pdmaError } from '../errors.js';
+import * as nvme from '../backend/nvme-spec.js';
+import { EOPNOTSUPP } from '../base/errno.js';
+import { P2pdmaError } from '../base/errors.js';
 
 /** What a namespace's blocks are like. */
 export interface NamespaceFormat {

@@ -17,7 +17,7 @@
  * 01:00.0, 02:01.0, 04:00.0) has ACS redirection on: then they go up to the host bridge, as they do without a
  * common bridge. Whether a host bridge passes them on is known only for the CPUs and bridges listed below.
  */
-import { assertObject } from '../arguments.js';
+
 import {
   type Cpu,
   type HostBridge,
@@ -26,6 +26,7 @@ import {
   PCI_ACS_RR,
   type PciDev,
 } from '../backend/topology.js';
+import { assertObject } from '../base/arguments.js';
 
 /** enum pci_p2pdma_map_type: what a mapper must do with the provider's memory. */
 export type PciP2pdmaMapType =

@@ -11,8 +11,8 @@
 import type { Mapping } from '../backend/backend.js';
 import type { NvmeHardware } from '../backend/hardware.js';
 import type { Cpu, PciBar, PciDev } from '../backend/topology.js';
-import { EINVAL, ENODEV, ENOMEM } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { EINVAL, ENODEV, ENOMEM } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import { GenPool, pageAlign } from './genalloc.js';
 import {
   type DevPagemap,

@@ -4,8 +4,8 @@
  * memory). Here is what ties them: orchestrators choosing a provider, and mappers asking for the map type.
  */
 import type { Cpu, PciDev, Topology } from '../backend/topology.js';
-import { ENODEV } from '../errno.js';
-import { trace, tracing } from '../trace.js';
+import { ENODEV } from '../base/errno.js';
+import { trace, tracing } from '../base/trace.js';
 import type { Device } from './dma-map-ops.js';
 import type { DevPagemap } from './memremap.js';
 import { calcMapTypeAndDist, type PciP2pdmaMapType, walkDistance } from './pci-p2pdma-distance.js';

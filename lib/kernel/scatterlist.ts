@@ -12,7 +12,7 @@
  * Entries are ranges, not pages, and are reused: sgAllocTable() on a table that was used before takes
  * the entries it still has, so a request that keeps its table allocates nothing after the first time.
  */
-import { EINVAL } from '../errno.js';
+import { EINVAL } from '../base/errno.js';
 import type { DevPagemap } from './memremap.js';
 
 /**

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { P2pdmaError } from '../errors.js';
+import { P2pdmaError } from '../base/errors.js';
 
 const BYTES = 16;
 

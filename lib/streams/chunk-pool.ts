@@ -1,8 +1,8 @@
 import { PAGE_SIZE } from '../backend/backend.js';
-import { P2pdmaError } from '../errors.js';
-import type { StreamContext } from './context.js';
+import { P2pdmaError } from '../base/errors.js';
 import { chunkSize } from './options.js';
 import { hostRoute, type Route } from './route.js';
+import type { StreamContext } from './session.js';
 import { assertChunkFits, SlotPool } from './slot-pool.js';
 
 /** A pool for a reader's chunks, and the route that it is good for. */

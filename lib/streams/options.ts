@@ -2,12 +2,13 @@
  * The stream options as one table: it validates, it is the TypeScript type, and its descriptions are what the
  * command's help and the documentation say.
  */
-import { shown } from '../arguments.js';
+
 import type { Origin } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
-import { type ErrorCode, P2pdmaError } from '../errors.js';
-import { didYouMean } from '../nearest.js';
-import { z } from '../zod.js';
+import { shown } from '../base/arguments.js';
+import { type ErrorCode, P2pdmaError } from '../base/errors.js';
+import { didYouMean } from '../base/nearest.js';
+import { z } from '../base/zod.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
 

@@ -1,5 +1,5 @@
-import { wrongArgument } from '../arguments.js';
-import { P2pdmaError } from '../errors.js';
+import { wrongArgument } from '../base/arguments.js';
+import { P2pdmaError } from '../base/errors.js';
 
 /** How much lateness is made up for: timers come late, and what a slow drive left unused is not saved up for a burst. */
 const SLACK_MS = 100;

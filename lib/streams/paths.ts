@@ -1,10 +1,10 @@
 import { stat, unlink } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { shown } from '../arguments.js';
 import type { OpenOptions } from '../backend/backend.js';
-import { P2pdmaError } from '../errors.js';
-import type { StreamContext } from './context.js';
+import { shown } from '../base/arguments.js';
+import { P2pdmaError } from '../base/errors.js';
 import type { WriteStreamOptions } from './options.js';
+import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
 
 /** The system that a path belongs to; it may have to be opened first. */

@@ -10,11 +10,10 @@
  */
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
-import { P2pdmaError } from '../errors.js';
-import { trace, tracing } from '../trace.js';
+import { P2pdmaError } from '../base/errors.js';
+import { trace, tracing } from '../base/trace.js';
 import type { AsyncScope } from './async-scope.js';
 import { takeChunkPool } from './chunk-pool.js';
-import type { StreamContext } from './context.js';
 import type { Extents } from './extents.js';
 import type { LendingEnd } from './lending.js';
 import type { ReadSettings } from './options.js';
@@ -24,6 +23,7 @@ import { type Piece, ReadAhead, type Reading } from './read-ahead.js';
 import type { ReadJob } from './read-job.js';
 import { isPeerRefusal, refusalWords } from './refusal.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
+import type { StreamContext } from './session.js';
 import { retirePool, type Slot, type SlotPool } from './slot-pool.js';
 import { transfer } from './transfer.js';
 

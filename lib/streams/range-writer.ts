@@ -10,11 +10,10 @@
  */
 import { type BlockTarget, PAGE_SIZE } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
-import { ENOSPC } from '../errno.js';
-import { errnoError, P2pdmaError } from '../errors.js';
+import { ENOSPC } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import { ByteQueue, joined, lengthOf } from './byte-queue.js';
-import type { StreamContext } from './context.js';
 import { type Ended, Joint } from './joint.js';
 import { holeChunk } from './lending.js';
 import { chunkSize } from './options.js';
@@ -23,6 +22,7 @@ import { PoolAtNeed } from './pool-at-need.js';
 import { lockPlace, lockRange } from './range-lock.js';
 import { isAligned, isPeerRefusal, refusalWords } from './refusal.js';
 import { p2pRequired } from './route.js';
+import type { StreamContext } from './session.js';
 import { assertChunkFits, type Slot, SlotPool } from './slot-pool.js';
 import { closedError } from './source.js';
 import { addPath, Transfer } from './transfer.js';

@@ -10,8 +10,8 @@
  * that was cut short ends early, one that grew is read on unless an end was asked for.
  */
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
-import { EFAULT } from '../errno.js';
-import { errnoError } from '../errors.js';
+import { EFAULT } from '../base/errno.js';
+import { errnoError } from '../base/errors.js';
 import type { AsyncScope } from './async-scope.js';
 import type { Extents } from './extents.js';
 import { holeChunk } from './lending.js';

@@ -9,8 +9,8 @@
  *     host        any other                   an error                           none
  */
 import type { BlockTarget } from '../backend/backend.js';
-import { EINVAL, EREMOTEIO, errnoName } from '../errno.js';
-import { errnoError, type P2pdmaError, type P2pdmaErrorOptions } from '../errors.js';
+import { EINVAL, EREMOTEIO, errnoName } from '../base/errno.js';
+import { errnoError, type P2pdmaError, type P2pdmaErrorOptions } from '../base/errors.js';
 import { pgmapOf } from '../kernel/memremap.js';
 import { parseRelease, refusesPeersWithEinval } from '../kernel/release.js';
 

@@ -6,7 +6,7 @@
 import type { Backend, BlockTarget } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
-import { P2pdmaError } from '../errors.js';
+import { P2pdmaError } from '../base/errors.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma.js';
 import { type Transport, worse } from './receipt.js';
 

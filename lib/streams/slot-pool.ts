@@ -10,9 +10,9 @@
  */
 import type { Mapping } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
-import { P2pdmaError } from '../errors.js';
-import type { StreamContext } from './context.js';
+import { P2pdmaError } from '../base/errors.js';
 import { poisoned } from './poison.js';
+import type { StreamContext } from './session.js';
 
 export class Slot {
   readonly pool: SlotPool;

@@ -1,8 +1,8 @@
 /** What readers and writers share: how they come to their target, and how they end. */
 import type { Readable, Writable } from 'node:stream';
 import type { BlockTarget } from '../backend/backend.js';
-import { P2pdmaError } from '../errors.js';
-import type { StreamContext } from './context.js';
+import { P2pdmaError } from '../base/errors.js';
+import type { StreamContext } from './session.js';
 import type { Deferred } from './transfer.js';
 
 /** How a stream gets its target: opened when the stream is constructed. */

@@ -1,4 +1,3 @@
-import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../arguments.js';
 import type {
   BlockTarget,
   IoRequest,
@@ -7,14 +6,15 @@ import type {
   PathBytes,
   QueueLimits,
 } from '../backend/backend.js';
-import { ENOSPC } from '../errno.js';
-import { errnoError, P2pdmaError } from '../errors.js';
+import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../base/arguments.js';
+import { ENOSPC } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
-import type { StreamContext } from './context.js';
 import type { Metered, Metrics } from './metrics.js';
 import type { ReadStreamOptions, StreamArgument, WriteStreamOptions } from './options.js';
 import { P2pReadStream } from './read-stream.js';
+import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
 import { addPath, Transfer, zeroPath } from './transfer.js';
 import { P2pWriteStream } from './write-stream.js';

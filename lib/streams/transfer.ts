@@ -1,6 +1,6 @@
 import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
-import { EFAULT, EIO, ENOSPC } from '../errno.js';
-import { P2pdmaError } from '../errors.js';
+import { EFAULT, EIO, ENOSPC } from '../base/errno.js';
+import { P2pdmaError } from '../base/errors.js';
 import { ByteQueue } from './byte-queue.js';
 import { providerOf, transferError } from './refusal.js';
 

@@ -4,7 +4,6 @@ import type { PciDev } from '../backend/topology.js';
 import { vmaOf } from '../kernel/memremap.js';
 import { AsyncScope } from './async-scope.js';
 import { lengthOf } from './byte-queue.js';
-import type { StreamContext } from './context.js';
 import { type Ended, Joint } from './joint.js';
 import { type Given, isHole, type LendingEnd, lendingEnd } from './lending.js';
 import type { Metered, Metrics } from './metrics.js';
@@ -19,6 +18,7 @@ import {
 import { RangeWriter } from './range-writer.js';
 import type { Receipt, Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
+import type { StreamContext } from './session.js';
 import { slotOf } from './slot-pool.js';
 import { closedError, construct, endDestroy, outOfRange, type Source } from './source.js';
 import { addPath, deferred } from './transfer.js';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { presets } from '../../lib/backend/emulator/presets.js';
+import { presets } from '../../lib/machine/presets.js';
 
 export interface Block {
   /** The nearest `##` above it. */

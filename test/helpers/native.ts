@@ -4,7 +4,7 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BlockTarget, IoRequest } from '../../lib/backend/backend.js';
-import { loadAddon } from '../../lib/backend/native/addon.js';
+import { loadAddon } from '../../lib/native/addon.js';
 
 /** False, or why native tests are skipped here. */
 export const skipNative: string | false = (() => {
@@ -83,7 +83,7 @@ export function pattern(bytes: number, seed = 1): Uint8Array {
   return out;
 }
 
-const lib = new URL('../../lib/backend/native/', import.meta.url);
+const lib = new URL('../../lib/native/', import.meta.url);
 
 /**
  * Run `code` as a module in a process of its own, with `openNative`, `nativeCounters` and `io(target, op, offset,
@@ -97,7 +97,7 @@ export function child(
   wrapper: readonly string[] = [],
 ): { status: number | null; signal: string | null; stdout: string; stderr: string } {
   const prelude = `
-    import { openNative } from ${JSON.stringify(new URL('native-backend.js', lib).href)};
+    import { openNative } from ${JSON.stringify(new URL('backend.js', lib).href)};
     import { nativeCounters } from ${JSON.stringify(new URL('addon.js', lib).href)};
     // Killing a tracer would leave the traced behind: whoever hangs ends itself.
     setTimeout(() => process.exit(99), 50_000).unref();
@@ -120,5 +120,5 @@ export function child(
 }
 
 /** For workers: the module they import. */
-export const nativeBackendUrl = new URL('native-backend.js', lib).href;
+export const nativeBackendUrl = new URL('backend.js', lib).href;
 export const addonUrl = new URL('addon.js', lib).href;

@@ -1,8 +1,8 @@
 /** docs/presets.md: each machine with its picture, and what `explain` and a copy say on it. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { presets } from '../../lib/backend/emulator/presets.js';
 import { openSystem } from '../../lib/index.js';
+import { presets } from '../../lib/machine/presets.js';
 
 const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 

@@ -1,7 +1,7 @@
 /** The pictures that the tests of `topo` look at: every preset's, and machines made to be hard to draw. */
-import { modelOf } from '../../lib/cli/topo-model.js';
-import { findRoute } from '../../lib/cli/topo-route.js';
-import { drawSvg } from '../../lib/cli/topo-svg.js';
+import { modelOf } from '../../lib/cli/topo/model.js';
+import { findRoute } from '../../lib/cli/topo/route.js';
+import { drawSvg } from '../../lib/cli/topo/svg.js';
 import { openSystem, type PciDev, type System } from '../../lib/index.js';
 import { MiB, type TestBridge, TestMachine, ZEN } from './pci-fixture.js';
 

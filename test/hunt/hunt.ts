@@ -4,8 +4,8 @@
  */
 import { readdirSync } from 'node:fs';
 import { inspect } from 'node:util';
-import { nativeCounters } from '../../lib/backend/native/addon.js';
 import { openSystem, type System } from '../../lib/index.js';
+import { nativeCounters } from '../../lib/native/addon.js';
 import { type BackendName, type Case, DEVICE_BYTES, drawCase } from './draw.js';
 import { judge } from './judge.js';
 import { Grounds } from './places.js';

@@ -1,6 +1,6 @@
 /** What a case plays on: the system, its ends, what happened so far, and who disturbs. */
 import { setImmediate as turn } from 'node:timers/promises';
-import type { EmulatorBackend } from '../../lib/backend/emulator/emulator-backend.js';
+import type { EmulatorBackend } from '../../lib/emulator/backend.js';
 import type { Receipt, System } from '../../lib/index.js';
 import { P2pReadStream, P2pWriteStream } from '../../lib/index.js';
 import type { Content } from './content.js';

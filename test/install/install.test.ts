@@ -27,7 +27,7 @@ function unpacked(t: { teardown(fn: () => void): void }): string {
 }
 
 function copyLib(directory: string): void {
-  const lib = dirname(fileURLToPath(new URL('../../lib/errors.js', import.meta.url)));
+  const lib = dirname(fileURLToPath(new URL('../../lib/index.js', import.meta.url)));
   mkdirSync(join(directory, 'dist'), { recursive: true });
   cpSync(lib, join(directory, 'dist/lib'), { recursive: true });
 }
@@ -39,7 +39,7 @@ function build(directory: string, env: NodeJS.ProcessEnv, ...args: string[]) {
 
 /** What opening natively says: the engine, or the error. */
 function open(directory: string, nodeArgs: readonly string[] = [], env = process.env) {
-  const module = join(directory, 'dist/lib/backend/native/native-backend.js');
+  const module = join(directory, 'dist/lib/native/backend.js');
   const code = `
     const { openNative } = await import(${JSON.stringify(module)});
     try {
@@ -147,7 +147,7 @@ t.test('a bundle that left the addon out: how to mark the package external', { s
   copyLib(directory);
   const said = open(directory);
   t.equal(said.code, 'ERR_BACKEND_UNAVAILABLE');
-  t.match(said.message, `dist/lib/backend/native/addon-file.js' is no part of the package p2pdma`);
+  t.match(said.message, `dist/lib/native/addon-file.js' is no part of the package p2pdma`);
   t.match(said.hint, /esbuild --external:p2pdma, rollup and webpack externals: \['p2pdma'\], ncc -e p2pdma/);
 });
 

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { QueueLimits } from '../../lib/backend/backend.js';
-import { EINVAL } from '../../lib/errno.js';
+import { EINVAL } from '../../lib/base/errno.js';
 import { bioCutUser } from '../../lib/kernel/bio.js';
 import { Mm, pgmapOf } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EFAULT, EINVAL, EIO, EREMOTEIO } from '../../lib/errno.js';
+import { EFAULT, EINVAL, EIO, EREMOTEIO } from '../../lib/base/errno.js';
 import {
   type Bio,
   type BlkQueueLimits,

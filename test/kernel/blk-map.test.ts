@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EFAULT, EINVAL, EREMOTEIO } from '../../lib/errno.js';
+import { EFAULT, EINVAL, EREMOTEIO } from '../../lib/base/errno.js';
 import { type Bio, type BlkQueueLimits, bioAlloc, bioPut } from '../../lib/kernel/bio.js';
 import { blkRqMapUserIov, blkRqUnmapUser } from '../../lib/kernel/blk-map.js';
 import {

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { PciDev } from '../../lib/backend/topology.js';
-import { EINVAL, EREMOTEIO } from '../../lib/errno.js';
+import { EINVAL, EREMOTEIO } from '../../lib/base/errno.js';
 import { DMA_ATTR_P2PDMA, dmaMapSgtable, dmaUnmapSgtable } from '../../lib/kernel/dma-mapping.js';
 import type { DevPagemap } from '../../lib/kernel/memremap.js';
 import {

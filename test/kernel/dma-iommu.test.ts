@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EINVAL, ENOMEM, EREMOTEIO } from '../../lib/errno.js';
+import { EINVAL, ENOMEM, EREMOTEIO } from '../../lib/base/errno.js';
 import { iommuSetupDmaOps, iovasInUse } from '../../lib/kernel/dma-iommu.js';
 import { DMA_ATTR_P2PDMA, dmaMapSgtable, dmaUnmapSgtable } from '../../lib/kernel/dma-mapping.js';
 import { IovaDomain } from '../../lib/kernel/iova.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EINVAL, EIO, ENOMEM, EREMOTEIO } from '../../lib/errno.js';
+import { EINVAL, EIO, ENOMEM, EREMOTEIO } from '../../lib/base/errno.js';
 import { iommuSetupDmaOps, iovasInUse, legacyIommuOps } from '../../lib/kernel/dma-iommu.js';
 import {
   type Device,

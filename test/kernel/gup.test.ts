@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EFAULT, EHWPOISON, EINVAL, EOPNOTSUPP, EREMOTEIO } from '../../lib/errno.js';
+import { EFAULT, EHWPOISON, EINVAL, EOPNOTSUPP, EREMOTEIO } from '../../lib/base/errno.js';
 import {
   FOLL_LONGTERM,
   FOLL_PCI_P2PDMA,

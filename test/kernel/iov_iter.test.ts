@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EFAULT, EREMOTEIO } from '../../lib/errno.js';
+import { EFAULT, EREMOTEIO } from '../../lib/base/errno.js';
 import { FOLL_LONGTERM, FOLL_PCI_P2PDMA, newPageRange, unpinUserPages } from '../../lib/kernel/gup.js';
 import {
   copyFromIter,

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EHWPOISON, EINVAL, ENXIO } from '../../lib/errno.js';
+import { EHWPOISON, EINVAL, ENXIO } from '../../lib/base/errno.js';
 import { isPoisoned, memoryFailure, unpoisonMemory } from '../../lib/kernel/memory-failure.js';
 import { Mm } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';

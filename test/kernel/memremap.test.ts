@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EINVAL, ENOMEM } from '../../lib/errno.js';
+import { EINVAL, ENOMEM } from '../../lib/base/errno.js';
 import {
   type DevPagemap,
   getDevPagemap,

@@ -1,6 +1,6 @@
 import t from 'tap';
-import * as nvme from '../../lib/backend/nvme.js';
-import { EIO, ENODATA, ENOSPC, EOPNOTSUPP, EREMOTEIO } from '../../lib/errno.js';
+import * as nvme from '../../lib/backend/nvme-spec.js';
+import { EIO, ENODATA, ENOSPC, EOPNOTSUPP, EREMOTEIO } from '../../lib/base/errno.js';
 import { lower32, NvmeCommand, nvmeIsWrite, putSqe, upper32 } from '../../lib/kernel/nvme-command.js';
 import { type NvmeRequest, nvmeDecideDisposition, nvmeErrorStatus } from '../../lib/kernel/nvme-core.js';
 

@@ -1,5 +1,4 @@
 import t from 'tap';
-import { EmulatedHostMemory } from '../../lib/backend/emulator/host-memory.js';
 import { PAGE_SIZE } from '../../lib/backend/hardware.js';
 import {
   NVME_CMD_SGL_METABUF,
@@ -7,8 +6,9 @@ import {
   NVME_SGL_FMT_LAST_SEG_DESC,
   nvmeCmdRead,
   nvmeCmdWrite,
-} from '../../lib/backend/nvme.js';
-import { EIO } from '../../lib/errno.js';
+} from '../../lib/backend/nvme-spec.js';
+import { EIO } from '../../lib/base/errno.js';
+import { EmulatedHostMemory } from '../../lib/emulator/bus/host-memory.js';
 import { type Bio, bioAddPage, bioAlloc, bioPut } from '../../lib/kernel/bio.js';
 import { type Device, dmaDefaultParms } from '../../lib/kernel/dma-mapping.js';
 import { NvmeCommand } from '../../lib/kernel/nvme-command.js';

@@ -1,10 +1,10 @@
 import t from 'tap';
-import { openEmulator } from '../../lib/backend/emulator/boot.js';
-import { presets } from '../../lib/backend/emulator/presets.js';
-import { NVME_SC_DATA_XFER_ERROR } from '../../lib/backend/nvme.js';
-import { P2pdmaError } from '../../lib/errors.js';
+import { NVME_SC_DATA_XFER_ERROR } from '../../lib/backend/nvme-spec.js';
+import { P2pdmaError } from '../../lib/base/errors.js';
+import { openEmulator } from '../../lib/emulator/boot.js';
 import { nvmeSubmitUserCmd } from '../../lib/kernel/nvme-ioctl.js';
 import { assertSendable, metadataOf } from '../../lib/kernel/nvme-user-command.js';
+import { presets } from '../../lib/machine/presets.js';
 import { io } from '../helpers/emulated-io.js';
 
 const plain = { blockSize: 512, metadataBytes: 0 };

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { PciDev } from '../../lib/backend/topology.js';
-import { EFAULT, EINVAL, ENODEV, ENOMEM } from '../../lib/errno.js';
+import { EFAULT, EINVAL, ENODEV, ENOMEM } from '../../lib/base/errno.js';
 import { FOLL_PCI_P2PDMA, newPageRange, pinUserPages, unpinUserPages } from '../../lib/kernel/gup.js';
 import { isPciP2pdmaView, Mm } from '../../lib/kernel/memremap.js';
 import {

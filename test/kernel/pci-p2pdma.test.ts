@@ -1,7 +1,8 @@
 import diagnostics from 'node:diagnostics_channel';
 import t from 'tap';
 import type { PciDev } from '../../lib/backend/topology.js';
-import { ENODEV } from '../../lib/errno.js';
+import { ENODEV } from '../../lib/base/errno.js';
+import { TRACE_CHANNEL, type TraceEvent } from '../../lib/base/trace.js';
 import {
   calcMapTypeAndDist,
   pciP2pdmaBusOffset,
@@ -16,7 +17,6 @@ import {
   pciP2pmemFindMany,
   pciP2pmemPublish,
 } from '../../lib/kernel/pci-p2pdma.js';
-import { TRACE_CHANNEL, type TraceEvent } from '../../lib/trace.js';
 import { INTEL, provide, switchMachine, TestMachine, testDevice, ZEN } from '../helpers/pci-fixture.js';
 
 function traced(run: () => void): TraceEvent[] {

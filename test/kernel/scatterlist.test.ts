@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EINVAL } from '../../lib/errno.js';
+import { EINVAL } from '../../lib/base/errno.js';
 import {
   SG_DMA_P2PDMA,
   SgTable,

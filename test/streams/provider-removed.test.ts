@@ -1,6 +1,6 @@
 /** A third drive lends its CMB to a copy and is pulled out under it: the copy goes on through host memory, and says so. */
 import t from 'tap';
-import { EmulatorBackend } from '../../lib/backend/emulator/emulator-backend.js';
+import { EmulatorBackend } from '../../lib/emulator/backend.js';
 import { openSystem, P2pdmaError, type System } from '../../lib/index.js';
 import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
 

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import type { BlockTarget, IoRequest } from '../../lib/backend/backend.js';
-import { EINVAL, ENOSPC, EREMOTEIO } from '../../lib/errno.js';
+import { EINVAL, ENOSPC, EREMOTEIO } from '../../lib/base/errno.js';
 import { openSystem, type P2pdmaError, type System } from '../../lib/index.js';
 import { RangeWriter } from '../../lib/streams/range-writer.js';
 import { WriteTally } from '../../lib/streams/write-tally.js';

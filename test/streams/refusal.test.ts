@@ -1,5 +1,5 @@
 import t from 'tap';
-import { EINVAL, EIO, EREMOTEIO } from '../../lib/errno.js';
+import { EINVAL, EIO, EREMOTEIO } from '../../lib/base/errno.js';
 import { isAligned, isPeerRefusal, refusalWords, transferError } from '../../lib/streams/refusal.js';
 
 const peer = { bdf: '0000:03:00.0' };

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { openEmulator } from '../../lib/backend/emulator/boot.js';
-import { presets } from '../../lib/backend/emulator/presets.js';
+import { openEmulator } from '../../lib/emulator/boot.js';
+import { presets } from '../../lib/machine/presets.js';
 import { chooseRoute } from '../../lib/streams/route.js';
 
 t.test('a way that is not proven, when peer-to-peer is required, needs the caller’s word', async (t) => {

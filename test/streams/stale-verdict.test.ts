@@ -3,9 +3,9 @@
  * changed, a newer kernel's rule), the kernel refuses the memory when it is mapped.
  */
 import t from 'tap';
-import { openEmulator } from '../../lib/backend/emulator/boot.js';
-import { presets } from '../../lib/backend/emulator/presets.js';
+import { openEmulator } from '../../lib/emulator/boot.js';
 import { p2pdmaOf } from '../../lib/kernel/pci-p2pdma-pool.js';
+import { presets } from '../../lib/machine/presets.js';
 import { System } from '../../lib/system.js';
 
 const BYTES = 2 * 1024 * 1024;

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Machine } from '../../lib/backend/emulator/machine.js';
+import type { Machine } from '../../lib/machine/machine.js';
 import { cacheFolder, needSpace, repository, tailOf, VmError, which } from './host.js';
 import type { Userland } from './initramfs.js';
 import type { Kernel } from './kernel.js';

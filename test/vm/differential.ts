@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { errnoName } from '../../lib/errno.js';
+import { errnoName } from '../../lib/base/errno.js';
 import type { BootResult } from './boot.js';
 import { emulate } from './emulated-probe.js';
 import { vmFile } from './host.js';

@@ -4,12 +4,12 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Mapping } from '../../lib/backend/backend.js';
-import { openEmulator } from '../../lib/backend/emulator/boot.js';
-import type { CharDevice, EmulatorBackend } from '../../lib/backend/emulator/emulator-backend.js';
-import { EmulatorTarget } from '../../lib/backend/emulator/emulator-target.js';
-import type { Machine } from '../../lib/backend/emulator/machine.js';
-import { EBADF } from '../../lib/errno.js';
-import { P2pdmaError } from '../../lib/errors.js';
+import { EBADF } from '../../lib/base/errno.js';
+import { P2pdmaError } from '../../lib/base/errors.js';
+import { TRACE_CHANNEL, type TraceEvent } from '../../lib/base/trace.js';
+import type { CharDevice, EmulatorBackend } from '../../lib/emulator/backend.js';
+import { openEmulator } from '../../lib/emulator/boot.js';
+import { EmulatorTarget } from '../../lib/emulator/target.js';
 import {
   FOLL_LONGTERM,
   FOLL_WRITE,
@@ -18,7 +18,7 @@ import {
   unpinUserPages,
 } from '../../lib/kernel/gup.js';
 import { pciMmapP2pmem } from '../../lib/kernel/pci-p2pdma.js';
-import { TRACE_CHANNEL, type TraceEvent } from '../../lib/trace.js';
+import type { Machine } from '../../lib/machine/machine.js';
 import { io } from '../helpers/emulated-io.js';
 import { Died, type Outcome, type Respondent, runScenario, type Scenario, said } from './scenarios.js';
 

@@ -1,5 +1,5 @@
-import { type Machine, type MachineInput, parseMachine } from '../../lib/backend/emulator/machine.js';
-import { presets } from '../../lib/backend/emulator/presets.js';
+import { type Machine, type MachineInput, parseMachine } from '../../lib/machine/machine.js';
+import { presets } from '../../lib/machine/presets.js';
 
 type Input = MachineInput['functions'][number];
 

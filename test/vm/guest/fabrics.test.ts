@@ -6,8 +6,8 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { openEmulator } from '../../../lib/backend/emulator/boot.js';
-import { errnoName } from '../../../lib/errno.js';
+import { errnoName } from '../../../lib/base/errno.js';
+import { openEmulator } from '../../../lib/emulator/boot.js';
 import { openSystem, pipeline } from '../../../lib/index.js';
 import { pciP2pdmaEnableShow, pciP2pdmaEnableStore } from '../../../lib/kernel/pci-p2pdma.js';
 import { blocksOf, checkPrinted, type Session, sessionsOf } from '../../helpers/doc-blocks.js';

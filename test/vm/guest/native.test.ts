@@ -1,10 +1,10 @@
-/** backend/native on a real kernel with real CMBs: memory, both engines, NVMe commands by ioctl and through the ring. */
+/** lib/native on a real kernel with real CMBs: memory, both engines, NVMe commands by ioctl and through the ring. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { nativeCounters } from '../../../lib/backend/native/addon.js';
-import { NativeBackend, openNative } from '../../../lib/backend/native/native-backend.js';
-import { nvmeAdminIdentify } from '../../../lib/backend/nvme.js';
+import { nvmeAdminIdentify } from '../../../lib/backend/nvme-spec.js';
+import { nativeCounters } from '../../../lib/native/addon.js';
+import { NativeBackend, openNative } from '../../../lib/native/backend.js';
 import { pattern, transfer } from '../../helpers/native.js';
 import { guestDrive, p2pmem, sh } from './guest.js';
 

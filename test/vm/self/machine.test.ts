@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseMachine } from '../../../lib/backend/emulator/machine.js';
+import { parseMachine } from '../../../lib/machine/machine.js';
 import { machineToQemu, qemuMachine, whyNotBootable } from '../machine.js';
 import { machineByName } from '../machines.js';
 

@@ -1,0 +1,137 @@
+/** What a path that cannot be used is, whose, and what can be done about it: the words for it, for any backend. */
+import { readFileSync, type Stats, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { EINVAL } from '../base/errno.js';
+import { ERROR_CODES, type ErrorCode, P2pdmaError } from '../base/errors.js';
+
+const STREAMS =
+  'For a pipe or a device of characters use a p2pdma stream at one end and a Node stream at the other: examples/gzip-backup.ts.';
+
+/** Filesystems whose files say no size and are made when they are read. */
+const MADE_WHEN_READ = new Set([
+  ...['bpf', 'cgroup', 'cgroup2', 'configfs', 'debugfs', 'efivarfs', 'fusectl', 'proc', 'pstore'],
+  ...['resctrl', 'securityfs', 'selinuxfs', 'sysfs', 'tracefs'],
+]);
+
+/** What it is, if it has no offsets and no size: in words; else null. */
+export function specialFile(stats: Stats): string | null {
+  if (stats.isCharacterDevice()) return 'a character device';
+  if (stats.isFIFO()) return 'a pipe (FIFO)';
+  return stats.isSocket() ? 'a socket' : null;
+}
+
+/** Null for what bytes can be copied from and to at any offset: regular files and block devices. */
+export function notCopyable(path: string, stats: Stats): P2pdmaError | null {
+  const what = specialFile(stats);
+  if (what === null) return null;
+  return new P2pdmaError(
+    'EINVAL',
+    `EINVAL: '${path}' is ${what}: it has no offsets and no size, open '${path}'`,
+    {
+      errno: -EINVAL,
+      syscall: 'open',
+      path,
+      hint: `Name a namespace, a block device or a regular file. ${STREAMS}`,
+    },
+  );
+}
+
+/**
+ * For a file of size 0: null if it is empty.
+ * @param peek  reads a byte at 0, and looks at the size again: true if there is one and the size still is 0
+ */
+export function notEmpty(path: string, fileSystem: string | null, peek: () => boolean): P2pdmaError | null {
+  const made = fileSystem !== null && MADE_WHEN_READ.has(fileSystem);
+  if (!made && !peek()) return null;
+  const of = fileSystem === null ? '' : ` of ${fileSystem}`;
+  return new P2pdmaError(
+    'EINVAL',
+    `EINVAL: '${path}' is a file${of} that says size 0 and is made when it is read, open '${path}'`,
+    {
+      errno: -EINVAL,
+      syscall: 'open',
+      path,
+      hint: `Copy it to a regular file first: cat '${path}' > file.`,
+    },
+  );
+}
+
+/** stat(), null where there is nothing. @throws P2pdmaError ENOTDIR, EACCES, ELOOP, ENAMETOOLONG */
+export function statOrNull(path: string): Stats | null {
+  try {
+    return statSync(path);
+  } catch (error) {
+    const { code = 'EIO', errno, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return null;
+    throw new P2pdmaError(
+      code in ERROR_CODES ? (code as ErrorCode) : 'EIO',
+      message.replace(', stat', ', open'),
+      {
+        errno,
+        syscall: 'open',
+        path,
+        ...(code === 'EACCES' ? { hint: accessHint(path) } : {}),
+        cause: error,
+      },
+    );
+  }
+}
+
+/** For EACCES and EPERM of `path`: what it is, whose, and how this user gets at it. */
+export function accessHint(path: string, who = process.geteuid?.() ?? 0): string {
+  let stats: Stats;
+  let seen = path;
+  try {
+    const there = statSync(path, { throwIfNoEntry: false });
+    if (there === undefined) seen = dirname(resolve(path));
+    stats = there ?? statSync(seen);
+  } catch {
+    return `'${path}' cannot be looked at: a directory above it is closed to this user.`;
+  }
+  const { uid, gid, mode } = stats;
+  const device = stats.isBlockDevice() || stats.isCharacterDevice() || path.endsWith('/p2pmem/allocate');
+  const owner = nameOf('/etc/passwd', uid);
+  const group = nameOf('/etc/group', gid);
+  const bits = (mode & 0o777).toString(8).padStart(4, '0');
+  const what = stats.isDirectory() ? `the directory '${seen}'` : `'${seen}'`;
+  const whose = `${what} belongs to ${owner}:${group} with mode ${bits}`;
+  if (who === 0) {
+    return device
+      ? `${whose}, and root is refused: the device rules of a container (docker run --device, DeviceAllow=), a mount with nodev, or kernel lockdown.`
+      : `${whose}, and root is refused: it is immutable (lsattr), on a network filesystem that squashes root, or a security module forbids it.`;
+  }
+  if (!device) {
+    return uid === 0 ? `${whose}: run as root.` : `${whose}: run as ${owner} or as root.`;
+  }
+  const groupMay = (mode & 0o060) === 0o060 && gid !== 0;
+  const way = groupMay
+    ? `join group ${group} (usermod -aG ${group} <user>)`
+    : 'add a udev rule that gives it to a group';
+  return `${whose}: ${way}, or run as root.`;
+}
+
+/** The hint of an EROFS. */
+export function readOnlyHint(path: string): string {
+  let device = false;
+  try {
+    device = statSync(path).isBlockDevice();
+  } catch {
+    // Then it is a file that was to be made.
+  }
+  return device
+    ? `The device is set read-only: \`blockdev --setrw ${path}\` if it may be written (not if the drive is write-protected).`
+    : 'Its filesystem is mounted read-only: remount it, or write elsewhere.';
+}
+
+/** The name of a user or group id. */
+function nameOf(table: string, id: number): string {
+  try {
+    for (const line of readFileSync(table, 'utf8').split('\n')) {
+      const [name, , number] = line.split(':');
+      if (Number(number) === id && name) return name;
+    }
+  } catch {
+    // Without the table the number has to do.
+  }
+  return String(id);
+}

@@ -1,0 +1,226 @@
+import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { ERROR_CODES, type ErrorCode, P2pdmaError, planCopy, type System, type Target } from '../../index.js';
+import { refuseHeld } from '../copy/held.js';
+import { namesFound } from '../errors.js';
+import { bytes, type Colours, colours, printable, table } from '../format.js';
+import { LOOKS, type Manual, manual } from '../help.js';
+import { atLeastOne, type MachineOptions, openMachine, SIZES, size, withMachine } from '../options.js';
+import { ownJson, reminder, tell } from '../whose.js';
+import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } from './run.js';
+import { benchSvg, words } from './svg.js';
+
+interface BenchOptions extends MachineOptions {
+  provider: string;
+  chunks: number[];
+  bytes: number;
+  depth: number;
+  rounds: number;
+  write?: boolean;
+  force?: boolean;
+  svg?: string;
+}
+
+const MANUAL: Manual = {
+  about: [
+    'Moves the same bytes through CMB memory and through host memory, in turn, and says which is faster and by how much, ' +
+      'with the CPU time of each. It reads only, unless --write says that the first device may be copied over the others.',
+    'Each figure is the median of several rounds; the way that begins changes with each. CPU time is that of this process, ' +
+      'kernel included. One way is called faster when four rounds in five agree. On an emulated machine the figures say ' +
+      'nothing about drives: they show what would be run.',
+  ],
+  sections: [SIZES],
+  environment: LOOKS,
+  examples: [
+    ['Reads only.', 'p2pdma bench nvme0n1'],
+    [
+      'Several sizes of transfer, and a plot.',
+      'p2pdma bench nvme0n1 nvme1n1 --chunks 4K,64K,1M --svg bench.svg',
+    ],
+    ['Copies; the second drive is OVERWRITTEN.', 'p2pdma bench nvme0n1 nvme1n1 --write'],
+    ['For a program.', 'p2pdma bench nvme0n1 --machine switch --bytes 8MiB --rounds 3 --json'],
+  ],
+};
+
+export function addBench(program: Command): void {
+  const command = program
+    .command('bench')
+    .summary('measure peer to peer beside host memory: speed and CPU time')
+    .argument(
+      '<device...>',
+      'namespaces, devices or files; with --write the first is copied over the others',
+    );
+  manual(command, MANUAL);
+  withMachine(
+    command
+      .optionsGroup('What is measured:')
+      .option('--chunks <sizes>', 'sizes of one transfer (default: 64K,1M)', sizes, [64 * 1024, 1024 * 1024])
+      .option('--bytes <size>', 'bytes per round, at most (default: 256MiB)', size, 256 * 1024 * 1024)
+      .option('--depth <n>', 'transfers in flight (default: 8)', atLeastOne, 8)
+      .option('--rounds <n>', 'rounds that count (default: 5)', atLeastOne, 5)
+      .option(
+        '--provider <name>',
+        "whose CMB: 'auto', a PCI address or a controller's name (default: auto)",
+        'auto',
+      )
+      .optionsGroup('Safety:')
+      .option('--write', 'copy the first device over the others, which DESTROYS what they hold')
+      .option('--force', 'with --write: also what is in use or holds data'),
+  )
+    .option('--svg <file>', 'draw the result into this file')
+    .action(async (devices: string[], options: BenchOptions) => {
+      const system = await openMachine(options);
+      try {
+        await bench(system, devices, options);
+      } finally {
+        await system.close();
+      }
+    });
+}
+
+/** @throws P2pdmaError ENOENT, EACCES, EISDIR, … */
+function openPicture(path: string): number {
+  try {
+    return openSync(path, 'a');
+  } catch (error) {
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    const known = Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'EIO';
+    throw new P2pdmaError(known, message, { path, hint: 'Name a file for --svg that can be written.' });
+  }
+}
+
+function sizes(text: string): number[] {
+  return text.split(',').map(size);
+}
+
+/** One thing to measure, and why it has no peer-to-peer side (or null). */
+interface Prepared {
+  readonly job: Job;
+  readonly provider: string | null;
+  readonly reason: string | null;
+}
+
+async function bench(system: System, devices: readonly string[], options: BenchOptions): Promise<void> {
+  // Before it is measured for minutes.
+  const picture = options.svg === undefined ? null : openPicture(options.svg);
+  const targets: Target[] = [];
+  for (const device of options.write ? [] : devices) targets.push(await system.target(device));
+  const prepared = options.write
+    ? [await prepareCopy(system, devices, options)]
+    : targets.map((target) => prepareRead(system, target, options));
+  const rows: BenchRow[] = [];
+  namesFound();
+  for (const { job, provider } of prepared) {
+    for (const chunk of options.chunks) {
+      if (!options.json && process.stderr.isTTY)
+        process.stderr.write(`${reminder()}${printable(job.what)}, ${bytes(chunk)} …\n`);
+      rows.push(await compare(job, chunk, provider !== null, options));
+    }
+  }
+  for (const target of targets) await target.close();
+  const title = `p2pdma bench, ${system.backend === 'native' ? 'native' : 'emulated'}, depth ${options.depth}`;
+  if (picture !== null) {
+    ftruncateSync(picture);
+    writeFileSync(picture, benchSvg(rows, title, system.notice));
+    closeSync(picture);
+  }
+  const providers = prepared.map(({ job, provider, reason }) => ({ what: job.what, provider, reason }));
+  if (options.json) {
+    tell(ownJson({ depth: options.depth, providers, rows }));
+  } else tell(report(system, rows, providers, colours(process.stdout)));
+}
+
+function prepareRead(
+  system: System,
+  target: Target,
+  { provider: wanted, depth, chunks }: BenchOptions,
+): Prepared {
+  for (const chunk of chunks) checkChunk(chunk, target);
+  const largest = Math.max(...chunks) * depth;
+  let provider = wanted === 'auto' ? system.findProvider([target]) : wanted;
+  let reason =
+    provider === null
+      ? (target.noP2pReason ?? 'no provider with a published CMB can be reached by it')
+      : null;
+  if (provider !== null) {
+    try {
+      system.allocate(provider, largest).free();
+    } catch (error) {
+      if (wanted !== 'auto' || !(error instanceof P2pdmaError)) throw error;
+      reason = `${error.message} (${bytes(largest)} for ${depth} transfers in flight)`;
+      provider = null;
+    }
+  }
+  return { job: readJob(system, target, provider, depth), provider, reason };
+}
+
+function checkChunk(chunk: number, { logicalBlockSize, path }: Target): void {
+  if (chunk > 0 && chunk % logicalBlockSize === 0) return;
+  throw new P2pdmaError(
+    'ERR_OUT_OF_RANGE',
+    `option chunks: ${chunk} is not a multiple of the block size of '${path}' (${logicalBlockSize})`,
+  );
+}
+
+async function prepareCopy(
+  system: System,
+  devices: readonly string[],
+  options: BenchOptions,
+): Promise<Prepared> {
+  if (devices.length < 2) {
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `bench --write: one device was named ('${devices[0]}')`, {
+      hint: 'Name the device to read, and then one or several to write over.',
+    });
+  }
+  const force = options.force ?? false;
+  const [source, ...destinations] = devices;
+  const plan = await planCopy(source!, destinations, {
+    system,
+    provider: options.provider,
+    flags: 'r+',
+    end: options.bytes - 1,
+    highWaterMark: Math.max(...options.chunks),
+    queueDepth: options.depth,
+    force,
+  });
+  if (!force) refuseHeld(plan);
+  const { provider, bytes: length } = plan;
+  return {
+    job: copyJob(system, devices, provider, length, { depth: options.depth, force }),
+    provider,
+    reason: provider === null ? plan.reason : null,
+  };
+}
+
+function report(
+  system: System,
+  rows: readonly BenchRow[],
+  providers: readonly { what: string; provider: string | null; reason: string | null }[],
+  colour: Colours,
+): string {
+  const speed = (result: WayResult | null) =>
+    result === null ? 'not possible' : `${bytes(Math.round(result.bytesPerSecond))}/s`;
+  const cpu = (result: WayResult | null) =>
+    result === null ? '' : `${(result.cpuSecondsPerGiB * 1000).toFixed(0)} ms/GiB`;
+  const grid = table(
+    ['what', 'chunk', 'peer to peer', 'CPU', 'host memory', 'CPU', ''],
+    rows.map(({ what, chunk, p2p, host, faster, ratio }) => [
+      printable(what),
+      bytes(chunk),
+      speed(p2p),
+      cpu(p2p),
+      speed(host),
+      cpu(host),
+      faster === 'p2p' ? colour.green(words(faster, ratio)) : colour.yellow(words(faster, ratio)),
+    ]),
+    colour,
+  );
+  const notes = providers.map(({ what, provider, reason }) =>
+    printable(
+      provider === null ? `${what}: no peer to peer: ${reason}` : `${what}: by the CMB of ${provider}`,
+    ),
+  );
+  if (system.backend === 'emulator')
+    notes.push('This machine is emulated: these figures say nothing about drives.');
+  return `${grid}\n\n${notes.map((note) => colour.dim(note)).join('\n')}`;
+}

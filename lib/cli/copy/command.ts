@@ -1,0 +1,375 @@
+import { existsSync, statSync } from 'node:fs';
+import { createInterface } from 'node:readline/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import {
+  type CopyPlan,
+  P2pdmaError,
+  type PipelineOptions,
+  pipeline,
+  planCopy,
+  type Receipt,
+  receiptOf,
+  type System,
+} from '../../index.js';
+import { namesFound } from '../errors.js';
+import { colours, columns, printable } from '../format.js';
+import { LOOKS, type Manual, manual } from '../help.js';
+import {
+  count,
+  inHelp,
+  type MachineOptions,
+  oneOf,
+  openMachine,
+  SIZES,
+  size,
+  withMachine,
+} from '../options.js';
+import { announce, ownJson, reminder, tell } from '../whose.js';
+import { holdings, printPlan } from './plan.js';
+import { copyOutput } from './progress.js';
+import { printReceipt } from './receipt.js';
+import { drawRoute } from './route.js';
+
+interface CopyOptions extends MachineOptions {
+  provider: string;
+  chunk?: number;
+  depth?: number;
+  start?: number;
+  end?: number;
+  bytes?: number;
+  destinationStart?: number;
+  /** Of `careful`: files are not truncated. */
+  keep?: boolean;
+  verify?: boolean;
+  requireP2p?: boolean;
+  allowUnproven?: boolean;
+  force?: boolean;
+  quiet?: boolean;
+  engine: NonNullable<PipelineOptions['engine']>;
+  dryRun?: boolean;
+  sparse?: boolean;
+  bwlimit?: number;
+  resume?: string;
+}
+
+const ENGINES = ['auto', 'uring', 'threads', 'passthrough'] as const;
+
+const MANUAL: Manual = {
+  about: [
+    'Copies bytes from one namespace, block device or file to one or several others, and says which way they went: ' +
+      'drive to drive over PCIe where the machine can, else through host memory, which is never silent. It ends only ' +
+      'when everything is written and flushed.',
+    'A destination that holds a filesystem, partition table, RAID, LVM or LUKS, by its signatures, is asked about on a ' +
+      'terminal and refused elsewhere. A device that is mounted or held is refused.',
+  ],
+  sections: [
+    SIZES,
+    [
+      'Interrupting',
+      'Ctrl-C once stops cleanly: what was read is written, flushed and in the receipt, and with --resume the journal ' +
+        'says how far it came. Twice stops at once. The same command with the same --resume goes on, also after SIGKILL ' +
+        'or power loss, having compared the last part that it had written.',
+    ],
+    [
+      'Progress',
+      'A bar on stderr if that is a terminal: bytes, rate, time left, route. With --json one JSON object a line: ' +
+        '{"type": "progress", "phase": "copy", "bytes": …, "total": …, ' +
+        '"bytesPerSecond": …, "etaSeconds": …, "transport": …, "provider": …}; the phases are recheck (--resume), copy and verify. An error is the last line.',
+    ],
+  ],
+  exitCodes: [
+    ['0', 'all that was asked for was done'],
+    ['1', 'it was not, or less of it, or not peer to peer as --require-p2p asks'],
+    ['2', 'the words on the line were wrong (no such source, an overlap); nothing done'],
+    ['130', 'stopped by Ctrl-C before all was done (143: by SIGTERM)'],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['What would happen? Nothing is written.', 'p2pdma copy nvme0n1 nvme1n1 --dry-run'],
+    ['Copy, read back, compare.', 'p2pdma copy nvme0n1 nvme1n1 --verify'],
+    [
+      'One read, two writes; nothing through host memory.',
+      'p2pdma copy nvme0n1 nvme1n1 nvme2n1 --require-p2p',
+    ],
+    [
+      'A piece into the middle; an existing file keeps its other bytes.',
+      'p2pdma copy nvme0n1 nvme1n1 --bytes 64KiB --destination-start 1MiB',
+    ],
+    ['An image onto a drive, without its holes.', 'p2pdma copy disk.img nvme1n1 --sparse'],
+    [
+      'At most 200 MiB/s; the same command again goes on where it was interrupted.',
+      'p2pdma copy nvme0n1 nvme1n1 --resume copy.journal --bwlimit 200M',
+    ],
+    [
+      'For a program: the receipt on stdout, progress on stderr.',
+      'p2pdma copy nvme0n1 nvme1n1 --json > receipt.json 2> progress.ndjson',
+    ],
+    [
+      'On an emulated machine without CMBs this cannot be done (exit code 1).',
+      'p2pdma copy nvme0n1 nvme1n1 --machine no-cmb --bytes 1MiB --require-p2p',
+    ],
+  ],
+};
+
+export function addCopy(program: Command): void {
+  const command = program
+    .command('copy')
+    .summary('copy a namespace, device or file to one or several others')
+    .argument('<src>', 'namespace (nvme0n1), block device or file')
+    .argument('<dst...>', 'one or several likewise; the source is read once for all of them');
+  manual(command, MANUAL);
+  withMachine(
+    command
+      .optionsGroup('What is copied:')
+      .option('--start <byte>', `of the source: ${inHelp('start')} (default: 0)`, size)
+      .option('--end <byte>', `of the source: ${inHelp('end')} (default: its end)`, size)
+      .option('--bytes <size>', 'how many, instead of --end', bytesToCopy)
+      .option(
+        '--destination-start <byte>',
+        'where the first goes in every destination; a file that is there is not emptied then',
+        size,
+      )
+      .option('--sparse', 'skip holes: do not read them, and leave or punch them in the destinations')
+      .optionsGroup('Safety:')
+      .option('--dry-run', 'say what would be copied how, and what would be overwritten; write nothing')
+      .option('--verify', 'read every destination back through host memory, compare, print the digest')
+      .option(
+        '--resume <journal>',
+        'keep account in this file; if it is there, go on where that copy was interrupted',
+      )
+      .option('--force', 'write to a device that is in use; do not ask about what it holds')
+      .optionsGroup('Which way:')
+      .option('--require-p2p', inHelp('requireP2p'))
+      .option('--allow-unproven', inHelp('allowUnproven'))
+      .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
+      .option(
+        '--chunk <size>',
+        `${inHelp('highWaterMark')}: 4096, 64KiB, 1M (default: 512KiB, less in a small CMB)`,
+        size,
+      )
+      .option('--depth <n>', `${inHelp('queueDepth')} (default: 8)`, count)
+      .option('--bwlimit <rate>', 'at most so many bytes per second: 50MiB, 1g', rate)
+      .addOption(
+        oneOf(
+          '--engine <name>',
+          `${inHelp('engine')}: auto (the default), uring, threads or passthrough`,
+          ENGINES,
+        ),
+      ),
+  )
+    .option('--quiet', 'no progress, no receipt; the exit code tells')
+    .action(async (source: string, destinations: string[], options: CopyOptions) => {
+      const silent = options.json || (options.quiet && !options.dryRun);
+      const system = await openMachine(options, silent ? 'data' : 'text');
+      try {
+        await careful(system, source, destinations, options);
+      } finally {
+        await system.close();
+      }
+    });
+}
+
+function bytesToCopy(text: string): number {
+  const value = size(text);
+  if (value === 0) throw new InvalidArgumentError('Expected more than 0 bytes.');
+  return value;
+}
+
+/** `50MiB`, `50MiB/s`: bytes per second. */
+function rate(text: string): number {
+  const value = size(text.replace(/\/s$/i, ''));
+  if (value === 0) throw new InvalidArgumentError('Expected more than 0 bytes per second.');
+  return value;
+}
+
+/** Plan, look at what the destinations hold, ask, copy. */
+async function careful(
+  system: System,
+  source: string,
+  destinations: readonly string[],
+  options: CopyOptions,
+): Promise<void> {
+  if (options.bytes !== undefined && options.end !== undefined) {
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', '--bytes and --end both say where the copy ends', {
+      hint: 'Drop one of them.',
+    });
+  }
+  // A piece put into a file that is there: the rest of it stays.
+  if (options.destinationStart !== undefined && destinations.some(isFile)) options.keep = true;
+  const settings = settingsOf(system, options);
+  const plan = await planCopy(source, destinations, settings);
+  const { path, size: there } = plan.source;
+  if (settings.end !== undefined && settings.end >= there) {
+    const which = options.bytes === undefined ? '--end' : '--bytes';
+    const what =
+      options.bytes === undefined
+        ? `${options.end} is beyond the last byte of '${path}' (${there} bytes)`
+        : `there are not ${options.bytes} bytes from byte ${plan.start} on in '${path}' (${there} bytes)`;
+    throw new P2pdmaError('ERR_OUT_OF_RANGE', `option ${which}: ${what}`, {
+      hint: `Is this the right source? Without ${which} it is copied to its end.`,
+    });
+  }
+  // A copy that goes on has been asked about, and compares what it had written first.
+  const goesOn = plan.resume !== null && plan.resume.done > 0;
+  const needsForce = !options.force && !goesOn && plan.destinations.some(({ holds }) => holds.length > 0);
+  if (options.dryRun) {
+    const refusal = needsForce && !asks(options) ? [refusalOf(plan)] : [];
+    const problems = [
+      ...plan.problems,
+      ...refusal.map(({ code, message, hint }) => ({ code, message, hint })),
+    ];
+    const shown = { ...plan, needsForce, problems };
+    const text = options.json
+      ? ownJson(shown)
+      : printPlan(shown, colours(process.stdout), columns(process.stdout));
+    tell(text);
+    if (problems.length > 0) process.exitCode = 1;
+    return;
+  }
+  const [problem] = plan.problems;
+  if (problem !== undefined) throw new P2pdmaError(problem.code, problem.message, { hint: problem.hint });
+  if (needsForce) await guard(plan, options);
+  await copy(system, source, destinations, options, plan);
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+/** On a terminal somebody can be asked. */
+function asks({ json }: CopyOptions): boolean {
+  return !json && process.stdin.isTTY && process.stderr.isTTY;
+}
+
+function held({ destinations }: CopyPlan): string {
+  const full = destinations.filter(({ holds }) => holds.length > 0);
+  return full.map((end) => `${end.path} holds ${holdings(end)}`).join('; ');
+}
+
+function refusalOf(plan: CopyPlan): P2pdmaError {
+  return new P2pdmaError('ERR_HOLDS_DATA', held(plan), {
+    hint: 'Nothing was written. Pass --force if it may be destroyed, or confirm on a terminal.',
+  });
+}
+
+/** @throws P2pdmaError ERR_HOLDS_DATA unless somebody says that what is there may be lost */
+async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
+  if (!asks(options)) throw refusalOf(plan);
+  if (await yes(`${reminder()}${printable(held(plan))}.\nThis will be destroyed. Copy all the same? [y/N] `))
+    return;
+  throw new P2pdmaError('ERR_HOLDS_DATA', `not copied: ${held(plan)}`, { hint: 'Nothing was written.' });
+}
+
+async function yes(question: string): Promise<boolean> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
+  try {
+    const closed = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+    const answer = await Promise.race([lines.question(question), closed]);
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    lines.close();
+  }
+}
+
+/** Copy, show the progress, and say how the bytes went. */
+export async function copy(
+  system: System,
+  source: string,
+  destinations: readonly string[],
+  options: CopyOptions,
+  plan?: CopyPlan,
+): Promise<void> {
+  const output = copyOutput(options);
+  const stop = new AbortController();
+  // Over the progress.
+  if (process.stdout.isTTY) announce();
+  const settings = { ...settingsOf(system, options), stop: stop.signal };
+  if (output.progress !== null) settings.onProgress = output.progress;
+  let signal: 'SIGINT' | 'SIGTERM' | null = null;
+  const interrupt = (name: 'SIGINT' | 'SIGTERM') => {
+    if (signal !== null) process.exit(EXIT[name]);
+    signal = name;
+    output.say('stopping', 'stopping: what was read is being written and flushed (again: at once)');
+    stop.abort();
+  };
+  const show = (receipt: Receipt): void => {
+    if (options.json) tell(ownJson(receipt));
+    else if (!options.quiet) {
+      const colour = colours(process.stdout);
+      tell(`${drawRoute(system, receipt, source, destinations, colour)}\n`);
+      tell(printReceipt(receipt, options.verify ?? false, colour, columns(process.stdout)));
+    }
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  try {
+    if (plan?.resume)
+      output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
+    if (plan !== undefined) namesFound();
+    const receipt = await pipeline(source, destinations, settings);
+    output.end();
+    show(receipt);
+    const missing = shortfall(receipt, options, plan);
+    if (signal !== null && missing !== null) {
+      const again = options.resume === undefined ? '' : `; the same command goes on (${options.resume})`;
+      output.say('stopped', `stopped: ${missing.message}${again}`);
+      process.exitCode = EXIT[signal];
+    } else if (missing !== null) throw missing;
+  } catch (error) {
+    output.end();
+    const done = receiptOf(error);
+    if (done !== null) show(done);
+    if (options.resume !== undefined && existsSync(options.resume)) {
+      output.say('kept', `what was copied is in ${options.resume}: the same command goes on`);
+    }
+    throw error;
+  } finally {
+    output.end();
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  }
+}
+
+const EXIT = { SIGINT: 130, SIGTERM: 143 };
+
+/** Null, or what was asked for and not done. */
+function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan | undefined): P2pdmaError | null {
+  const done = receipt.bytes + (receipt.resumedFrom ?? 0);
+  if (plan !== undefined && plan.resume !== null && receipt.resumedFrom === undefined) {
+    return new P2pdmaError('ERR_INCOMPLETE', 'what had been copied was not compared to its end');
+  }
+  if (plan !== undefined && done < plan.bytes) {
+    return new P2pdmaError('ERR_INCOMPLETE', `${done} of ${plan.bytes} bytes were copied`);
+  }
+  if (options.verify && !receipt.verified) {
+    return new P2pdmaError('ERR_INCOMPLETE', `all ${done} bytes were copied, but not verified`);
+  }
+  const host = receipt.path.hostDram;
+  if (options.requireP2p && receipt.bytes > 0 && (receipt.transport === 'host-memory' || host > 0)) {
+    return new P2pdmaError('ERR_P2P_REQUIRED', `${host} bytes went through host memory: ${receipt.reason}`);
+  }
+  return null;
+}
+
+function settingsOf(system: System, options: CopyOptions): PipelineOptions {
+  const settings: PipelineOptions = {
+    system,
+    provider: options.provider,
+    verify: options.verify ?? false,
+    requireP2p: options.requireP2p ?? false,
+    allowUnproven: options.allowUnproven ?? false,
+    force: options.force ?? false,
+    sparse: options.sparse ?? false,
+    engine: options.engine,
+  };
+  if (options.chunk !== undefined) settings.highWaterMark = options.chunk;
+  if (options.depth !== undefined) settings.queueDepth = options.depth;
+  if (options.start !== undefined) settings.start = options.start;
+  if (options.end !== undefined) settings.end = options.end;
+  if (options.bytes !== undefined) settings.end = (options.start ?? 0) + options.bytes - 1;
+  if (options.destinationStart !== undefined) settings.destinationStart = options.destinationStart;
+  if (options.keep) settings.flags = 'r+';
+  if (options.bwlimit !== undefined) settings.bandwidth = options.bwlimit;
+  if (options.resume !== undefined) settings.journal = options.resume;
+  return settings;
+}

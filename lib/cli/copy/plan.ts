@@ -1,0 +1,77 @@
+import type { CopyPlan, PlannedDestination } from '../../index.js';
+import { bytes, type Colours, printable, wrap } from '../format.js';
+
+/** `ext4 'backup' (filesystem), GPT (partition table)`. */
+export function holdings({ holds }: Pick<PlannedDestination, 'holds'>): string {
+  return holds
+    .map(({ name, kind, label }) => `${name}${label === null ? '' : ` '${label}'`} (${kind})`)
+    .join(', ');
+}
+
+/** The plan for a human: what would go where, which way, and over what. */
+export function printPlan(
+  plan: CopyPlan & { needsForce: boolean },
+  colour: Colours,
+  columns: number,
+): string {
+  const { source, destinations, start, bytes: count } = plan;
+  const p2p = plan.transport !== 'host-memory';
+  const range = count === 0 ? 'nothing' : `bytes ${start} to ${start + count - 1}`;
+  const lines: [string, string][] = [
+    [
+      'would copy',
+      `${bytes(count)} (${count} bytes): ${range} of ${printable(source.path)}, ${bytes(source.size)}`,
+    ],
+  ];
+  if (plan.dataBytes !== null) {
+    lines.push([
+      'of that',
+      `${bytes(plan.dataBytes)} of data, ${bytes(count - plan.dataBytes)} of holes that are skipped`,
+    ]);
+  }
+  for (const end of destinations) {
+    lines.push(['to', `${printable(end.path)}: ${effect(end, colour)}`]);
+    if (end.holds.length > 0) lines.push(['it holds', colour.red(printable(holdings(end)))]);
+    if (end.holds.length > 0 && plan.needsForce) {
+      lines.push(['', colour.yellow('will be asked about on a terminal, refused elsewhere; --force')]);
+    }
+    if (end.inUse !== null) lines.push(['in use', colour.red(printable(end.inUse))]);
+  }
+  lines.push(
+    ['transport', p2p ? colour.green(plan.transport) : colour.yellow(plan.transport)],
+    ['provider', plan.provider ?? 'none'],
+    ['because', printable(plan.reason)],
+  );
+  if (plan.unproven !== null) lines.push(['unproven', colour.yellow(printable(plan.unproven))]);
+  lines.push(['chunks', `${bytes(plan.chunk)}, ${plan.queueDepth} in flight`]);
+  lines.push(['verify', plan.verify ? 'read back through host memory and compared' : 'no']);
+  if (plan.resume !== null) {
+    lines.push(['resumes', `at byte ${plan.resume.done} of ${count} (${printable(plan.resume.journal)})`]);
+  }
+  for (const { code, message: text, hint } of plan.problems) {
+    const message = text.replace(`${code}: `, '');
+    lines.push(['problem', colour.red(`${code}: ${printable(message)}`)], ['', printable(hint)]);
+  }
+  lines.push(['', colour.dim('dry run: nothing was written')]);
+  return lines
+    .flatMap(([label, text]) => wrap(text, columns, `${colour.dim(label.padEnd(10))}  `))
+    .join('\n');
+}
+
+const KINDS = { namespace: 'namespace', block: 'block device', file: 'file' } as const;
+
+function effect({ effect: what, kind, size, from, to }: PlannedDestination, colour: Colours): string {
+  switch (what) {
+    case 'create':
+      return 'a new file';
+    case 'truncate':
+      return size === 0 ? 'an empty file' : colour.yellow(`a file of ${bytes(size)}, which is replaced`);
+    case 'overwrite':
+      if (to < from) return 'nothing of it is overwritten';
+      return colour.yellow(
+        `bytes ${from} to ${to} of this ${KINDS[kind]}${size === 0 && kind !== 'file' ? '' : ` of ${bytes(size)}`} are overwritten`,
+      );
+    default:
+      return what satisfies never;
+  }
+}

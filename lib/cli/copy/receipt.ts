@@ -1,0 +1,34 @@
+import type { Receipt } from '../../index.js';
+import { bytes, type Colours, printable, wrap } from '../format.js';
+
+/** The receipt for a human: aligned, the unpleasant parts coloured. */
+export function printReceipt(
+  receipt: Receipt,
+  verifyAsked: boolean,
+  colour: Colours,
+  columns: number,
+): string {
+  const { path } = receipt;
+  const p2p = receipt.transport !== 'host-memory';
+  const rate = receipt.seconds > 0 ? `, ${bytes(Math.round(receipt.bytes / receipt.seconds))}/s` : '';
+  const lines: [string, string][] = [
+    ['copied', `${bytes(receipt.bytes)} (${receipt.bytes} bytes) in ${receipt.seconds.toFixed(3)} s${rate}`],
+    ['transport', p2p ? colour.green(receipt.transport) : colour.yellow(receipt.transport)],
+    ['provider', receipt.provider ?? 'none'],
+    ['because', printable(receipt.reason)],
+    [
+      'bytes by path',
+      `inside a drive ${bytes(path.internal)} · across the bus ${bytes(path.peerBus)} · ` +
+        `host bridge ${bytes(path.hostBridge)} · host DRAM ${bytes(path.hostDram)}` +
+        (path.unproven ? ` · not proven ${bytes(path.unproven)}` : ''),
+    ],
+  ];
+  if (receipt.resumedFrom)
+    lines.splice(1, 0, ['before that', `${bytes(receipt.resumedFrom)}, by the journal`]);
+  if (receipt.unproven !== null) lines.push(['unproven', colour.yellow(printable(receipt.unproven))]);
+  if (verifyAsked && receipt.verified) lines.push(['verified', colour.green(`identical, ${receipt.digest}`)]);
+  const width = Math.max(...lines.map(([label]) => label.length));
+  return lines
+    .flatMap(([label, text]) => wrap(text, columns, `${colour.dim(label.padEnd(width))}  `))
+    .join('\n');
+}

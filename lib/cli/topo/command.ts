@@ -1,0 +1,121 @@
+import { basename } from 'node:path';
+import type { Command } from 'commander';
+import { hostBridgeVerdict, type System } from '../../index.js';
+import { colours, columns } from '../format.js';
+import { LOOKS, type Manual, manual } from '../help.js';
+import { inspectMachine, type MachineOptions, oneOf, withMachine } from '../options.js';
+import { ownJson, tell } from '../whose.js';
+import { drawDot } from './dot.js';
+import { modelOf } from './model.js';
+import { bridgeId, findRoute, type RouteView } from './route.js';
+import { drawSvg } from './svg.js';
+import { drawText } from './text.js';
+
+const FORMATS = ['text', 'svg', 'dot', 'json'] as const;
+
+interface TopoOptions extends MachineOptions {
+  format: (typeof FORMATS)[number];
+  route?: string[];
+  all?: boolean;
+}
+
+const MANUAL: Manual = {
+  about: [
+    'Draws the PCI tree down to the NVMe drives: host bridges with the kernel’s opinion of them, ports, switches, CMBs, ' +
+      'where ACS sends peer traffic up. --route draws the way between drives into it, coloured (and dashed) by what it is: ' +
+      'on the bus, through the host bridge, through host memory, refused.',
+  ],
+  sections: [
+    [
+      'Routes',
+      [
+        ['nvme0 nvme1', 'a provider and its clients (controllers or addresses): the kernel’s verdict'],
+        ['nvme0n1 nvme1n1', 'a source and its destinations (namespaces or files): a copy’s way'],
+      ],
+    ],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['The tree.', 'p2pdma topo'],
+    ['The way of a copy.', 'p2pdma topo --route nvme0n1 nvme1n1'],
+    [
+      'A picture for a page, light and dark.',
+      'p2pdma topo --machine acs --route nvme0 nvme1 --format svg > acs.svg',
+    ],
+    ['With graphviz.', 'p2pdma topo --format dot | dot -Tpng > tree.png'],
+  ],
+};
+
+export function addTopo(program: Command): void {
+  const command = program
+    .command('topo')
+    .summary('the PCI tree: host bridges, ports, switches, drives, CMBs');
+  manual(command, MANUAL);
+  withMachine(
+    command
+      .optionsGroup('What is drawn:')
+      .option('--route <names...>', 'highlight the way between these, coloured by what it is')
+      .option('--all', 'also every function that leads to no drive')
+      .addOption(
+        oneOf('--format <format>', 'text (the default), svg, dot or json', FORMATS).conflicts('json'),
+      ),
+  ).action(async (options: TopoOptions) => {
+    const text = !options.json && options.format === 'text';
+    const system = await inspectMachine(options, text ? 'text' : 'data');
+    try {
+      tell(draw(system, options));
+    } finally {
+      await system.close();
+    }
+  });
+}
+
+function draw(system: System, options: TopoOptions): string {
+  const route = options.route === undefined ? null : findRoute(system, options.route);
+  const format = options.json ? 'json' : options.format;
+  if (format === 'json') return ownJson(asJson(system, route));
+  const model = modelOf(system, { name: nameOf(system, options), route, all: options.all ?? false });
+  if (format === 'svg') return drawSvg(model);
+  if (format === 'dot') return drawDot(model);
+  return drawText(model, colours(process.stdout), columns(process.stdout));
+}
+
+function nameOf(system: System, { machine, root }: TopoOptions): string {
+  if (machine !== undefined) return basename(machine, '.json');
+  if (root !== undefined) return basename(root) || 'this machine';
+  return system.backend === 'native' ? 'this machine' : 'an emulated machine';
+}
+
+function asJson({ topology }: System, route: RouteView | null): object {
+  return {
+    cpu: topology.cpu,
+    iommu: topology.iommu,
+    hostBridges: topology.hostBridges.map((bridge) => {
+      const { passes, rule, why, device } = hostBridgeVerdict(topology.cpu, bridge);
+      const { domain, bus } = bridge;
+      return { name: bridgeId(bridge), domain, bus, passes, rule, why, device: device?.bdf ?? null };
+    }),
+    functions: topology.functions.map((dev) => ({
+      bdf: dev.bdf,
+      portType: dev.portType,
+      upstream: dev.upstream?.bdf ?? null,
+      hostBridge: { domain: dev.hostBridge.domain, bus: dev.hostBridge.bus },
+      vendor: dev.vendor,
+      device: dev.device,
+      class: dev.class,
+      acs: dev.acs,
+      numaNode: dev.numaNode,
+      iommuGroup: dev.iommuGroup,
+      p2pmem: dev.p2pmem,
+    })),
+    route:
+      route === null
+        ? null
+        : {
+            ...route,
+            roles: Object.fromEntries(route.roles),
+            nodes: Object.fromEntries(route.nodes),
+            links: Object.fromEntries(route.links),
+          },
+  };
+}

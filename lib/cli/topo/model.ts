@@ -1,0 +1,267 @@
+/** The tree as every form of `p2pdma topo` shows it: plain data, made once from a System. */
+import {
+  type Controller,
+  type HostBridge,
+  hostBridgeVerdict,
+  type PciDev,
+  type System,
+} from '../../index.js';
+import { bytes } from '../format.js';
+import { bridgeId, HOST_ID, type RouteKind, type RouteView } from './route.js';
+
+const PCI_ACS_RR = 0x04;
+const PCI_ACS_CR = 0x08;
+const PCI_ACS_EC = 0x20;
+
+/** Something to know of a node at a glance. */
+export interface Mark {
+  readonly kind: 'acs' | 'acs-unknown' | 'cmb' | 'cmb-off' | 'passes' | 'passes-not' | 'passes-unknown';
+  readonly text: string;
+}
+
+export interface TopoNode {
+  readonly id: string;
+  readonly kind: 'host' | 'host-bridge' | 'drive' | 'port' | 'function' | 'others';
+  /** `nvme0`, or an address. */
+  readonly title: string;
+  /** The address of a drive, or what it is. */
+  readonly subtitle: string;
+  readonly marks: readonly Mark[];
+  /** Namespaces, one a line. */
+  readonly lines: readonly string[];
+  /** All that is known, for who wants it. */
+  readonly details: readonly string[];
+  readonly dev: PciDev | null;
+  readonly roles: readonly string[];
+  /** Null: not on the route. */
+  readonly route: RouteKind | null;
+  /** The link from here up. */
+  readonly link: RouteKind | null;
+  readonly children: readonly TopoNode[];
+}
+
+export interface TopoModel {
+  readonly name: string;
+  /** At the top of every picture of an emulated machine. */
+  readonly notice: string | null;
+  /** The CPU; its children are the host bridges. */
+  readonly host: TopoNode;
+  readonly route: RouteView | null;
+  readonly counts: { readonly functions: number; readonly drives: number; readonly cmbs: number };
+}
+
+export interface ModelOptions {
+  readonly name: string;
+  readonly route: RouteView | null;
+  /** Show also what has nothing to do with any drive, however much it is. */
+  readonly all: boolean;
+}
+
+const PASSES = {
+  everywhere: 'passes',
+  'same-host-bridge': 'passes',
+  no: 'passes-not',
+  unknown: 'passes-unknown',
+} as const;
+
+/** So many functions on one level that lead to no drive are shown one by one. */
+const FEW = 4;
+const NAMESPACES_SHOWN = 4;
+
+export function modelOf(system: System, options: ModelOptions): TopoModel {
+  const { topology, controllers } = system;
+  const build = new Builder(system, options);
+  const { cpu, iommu } = topology;
+  const family = cpu.family === null ? '' : `, family ${cpu.family}`;
+  const host: TopoNode = {
+    ...build.place(HOST_ID),
+    kind: 'host',
+    title: 'CPU and memory',
+    subtitle: cpu.vendor === null ? 'unknown CPU' : `${cpu.vendor}${family}`,
+    marks: [],
+    lines: [`IOMMU: ${iommu}`],
+    details: [],
+    dev: null,
+    children: topology.hostBridges.map((bridge) => build.bridge(bridge)),
+  };
+  return {
+    name: options.name,
+    notice: system.notice,
+    host,
+    route: options.route,
+    counts: {
+      functions: topology.functions.length,
+      drives: controllers.filter((c) => c.pdev !== null).length,
+      cmbs: topology.functions.filter((f) => f.p2pmem !== null).length,
+    },
+  };
+}
+
+class Builder {
+  readonly #system: System;
+  readonly #options: ModelOptions;
+  readonly #below = new Map<PciDev | HostBridge, PciDev[]>();
+  readonly #controllers = new Map<string, Controller>();
+
+  constructor(system: System, options: ModelOptions) {
+    this.#system = system;
+    this.#options = options;
+    for (const controller of system.controllers) {
+      if (controller.pdev !== null) this.#controllers.set(controller.pdev.bdf, controller);
+    }
+    for (const dev of system.topology.functions) {
+      const above = dev.upstream ?? dev.hostBridge;
+      const level = this.#below.get(above);
+      if (level === undefined) this.#below.set(above, [dev]);
+      else level.push(dev);
+    }
+  }
+
+  place(id: string) {
+    const { route } = this.#options;
+    return {
+      id,
+      roles: route?.roles.get(id) ?? [],
+      route: route?.nodes.get(id) ?? null,
+      link: route?.links.get(id) ?? null,
+    };
+  }
+
+  bridge(bridge: HostBridge): TopoNode {
+    const id = bridgeId(bridge);
+    const { passes, rule, why, device } = hostBridgeVerdict(this.#system.topology.cpu, bridge);
+    const text = {
+      'cpu-zen': 'passes peers: AMD Zen',
+      'host-bridge-listed':
+        passes === 'everywhere' ? 'on the allow-list' : 'on the allow-list, for this bridge only',
+      'cpu-unknown': 'unknown whether it passes peers: CPU not known',
+      'host-bridge-not-listed': 'not on the allow-list',
+      'host-bridge-unidentified': 'cannot be identified',
+    }[rule];
+    return {
+      ...this.place(id),
+      kind: 'host-bridge',
+      title: id,
+      subtitle: device === null ? 'host bridge' : `host bridge ${ids(device)}`,
+      marks: [{ kind: PASSES[passes], text }],
+      lines: [],
+      details: [why],
+      dev: null,
+      children: this.#level(this.#below.get(bridge) ?? [], id),
+    };
+  }
+
+  #level(level: readonly PciDev[], above: string): TopoNode[] {
+    const dull = this.#options.all ? [] : level.filter((dev) => this.#isDull(dev));
+    if (dull.length <= FEW) return level.map((dev) => this.#node(dev));
+    const count = dull.reduce((sum, dev) => sum + this.#size(dev), 0);
+    return [
+      ...level.filter((dev) => !dull.includes(dev)).map((dev) => this.#node(dev)),
+      {
+        ...this.place(`others below ${above}`),
+        kind: 'others',
+        title: `${count} other functions`,
+        subtitle: 'lead to no drive',
+        marks: [],
+        lines: [],
+        details: ['`p2pdma topo --all` shows them'],
+        dev: null,
+        children: [],
+      },
+    ];
+  }
+
+  /** Neither it nor anything below it is a drive, gives peer memory, or is on the route. */
+  #isDull(dev: PciDev): boolean {
+    return (
+      !this.#controllers.has(dev.bdf) &&
+      dev.p2pmem === null &&
+      this.place(dev.bdf).route === null &&
+      (this.#below.get(dev) ?? []).every((child) => this.#isDull(child))
+    );
+  }
+
+  #size(dev: PciDev): number {
+    return (this.#below.get(dev) ?? []).reduce((sum, child) => sum + this.#size(child), 1);
+  }
+
+  #node(dev: PciDev): TopoNode {
+    const controller = this.#controllers.get(dev.bdf);
+    const children = this.#level(this.#below.get(dev) ?? [], dev.bdf);
+    const isPort = ['root-port', 'upstream-port', 'downstream-port'].includes(dev.portType);
+    return {
+      ...this.place(dev.bdf),
+      kind: controller !== undefined ? 'drive' : isPort || children.length > 0 ? 'port' : 'function',
+      title: controller?.name ?? dev.bdf,
+      subtitle: controller !== undefined ? dev.bdf : isPort ? dev.portType.replace('-', ' ') : whatIs(dev),
+      marks: [...acsMarks(dev), ...cmbMarks(dev, controller)],
+      lines: namespaces(controller),
+      details: details(dev, controller),
+      dev,
+      children,
+    };
+  }
+}
+
+function acsMarks({ acs }: PciDev): Mark[] {
+  if (acs === 'unknown') return [{ kind: 'acs-unknown', text: 'ACS unknown' }];
+  if (acs === 'none' || (acs & (PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC)) === 0) return [];
+  return [{ kind: 'acs', text: 'ACS redirects' }];
+}
+
+function cmbMarks({ p2pmem }: PciDev, controller: Controller | undefined): Mark[] {
+  if (p2pmem?.published) {
+    return [{ kind: 'cmb', text: `${controller === undefined ? 'p2pmem' : 'CMB'} ${bytes(p2pmem.size)}` }];
+  }
+  if (p2pmem !== null) return [{ kind: 'cmb-off', text: `CMB ${bytes(p2pmem.size)}, not published` }];
+  if (controller?.cmb == null) return [];
+  return [{ kind: 'cmb-off', text: `CMB ${bytes(controller.cmb.size)}, unusable` }];
+}
+
+function namespaces(controller: Controller | undefined): string[] {
+  const all = (controller?.namespaces ?? []).map((ns) => `${ns.name} ${bytes(ns.size)}`);
+  if (all.length <= NAMESPACES_SHOWN) return all;
+  return [...all.slice(0, NAMESPACES_SHOWN - 1), `and ${all.length - NAMESPACES_SHOWN + 1} more`];
+}
+
+function details(dev: PciDev, controller: Controller | undefined): string[] {
+  const { acs, numaNode, iommuGroup, p2pmem } = dev;
+  return [
+    `${dev.bdf} ${ids(dev)} ${dev.portType}, ${whatIs(dev)}`,
+    typeof acs === 'number' ? `ACS control 0x${acs.toString(16)}` : `ACS: ${acs}`,
+    ...(numaNode === null ? [] : [`NUMA node ${numaNode}`]),
+    ...(iommuGroup === null ? [] : [`IOMMU group ${iommuGroup}`]),
+    ...(controller?.model == null ? [] : [controller.model]),
+    ...(p2pmem === null ? [] : [`p2pmem: ${bytes(p2pmem.available)} of ${bytes(p2pmem.size)} free`]),
+    ...(controller?.cmb?.unusable == null ? [] : [controller.cmb.unusable]),
+  ];
+}
+
+function ids({ vendor, device }: PciDev): string {
+  return `${vendor.toString(16).padStart(4, '0')}:${device.toString(16).padStart(4, '0')}`;
+}
+
+/** By base class and subclass (PCI Code and ID Assignment Specification). */
+const CLASSES: Readonly<Record<number, string>> = {
+  260: 'RAID controller',
+  262: 'SATA controller',
+  263: 'SAS controller',
+  264: 'NVMe controller',
+  512: 'Ethernet',
+  519: 'InfiniBand',
+  768: 'VGA',
+  770: '3D controller',
+  1027: 'audio',
+  1536: 'host bridge device',
+  1537: 'ISA bridge',
+  1540: 'PCI bridge',
+  2054: 'IOMMU',
+  2176: 'system peripheral',
+  3075: 'USB controller',
+  3077: 'SMBus',
+  4608: 'accelerator',
+};
+
+function whatIs(dev: PciDev): string {
+  return CLASSES[dev.class >> 8] ?? `class 0x${dev.class.toString(16).padStart(6, '0')}`;
+}

@@ -1,0 +1,365 @@
+/** The tree as an SVG that stands alone: its own background, light and dark, system fonts, a title and a description. */
+import { clip, type Font, textWidth, wrap, xml } from '../svg-text.js';
+import { COLUMN_GAP, type Layout, type LayoutBox, layOut, type Rect } from './layout.js';
+import type { Mark, TopoModel, TopoNode } from './model.js';
+import { ROUTE_KINDS, type RouteKind, type RouteView, routeWords } from './route.js';
+import { styleSheet } from './style.js';
+
+const SCOPE = 'p2pdma-topo';
+const MARGIN = 24;
+const PAD = 10;
+/** The words above the tree get at least so much room, whatever the tree needs. */
+const LEAST_WIDTH = 720;
+const LONGEST_NAME = 40;
+
+const TITLE: Font = { size: 13, mono: true, bold: true };
+const SMALL: Font = { size: 11 };
+const SMALL_MONO: Font = { size: 11, mono: true };
+const HEADING: Font = { size: 17, bold: true };
+const ANSWER: Font = { size: 14, bold: true };
+const PROSE: Font = { size: 12.5 };
+
+/** What a box says, with its place inside the box. */
+interface Piece {
+  readonly kind: 'text' | 'pill';
+  readonly text: string;
+  readonly font: Font;
+  readonly tone: string;
+  readonly x: number;
+  /** Of the row's top. */
+  readonly y: number;
+}
+
+interface Content {
+  readonly pieces: readonly Piece[];
+  readonly width: number;
+  readonly height: number;
+}
+
+const ROW = { title: 18, text: 15, pill: 22 } as const;
+const PILL = { height: 17, side: 7, gap: 6 } as const;
+
+export function drawSvg(model: TopoModel): string {
+  const contents = new Map<string, Content>();
+  const layout = layOut(toBox(model.host, contents));
+  const width = Math.ceil(Math.max(layout.width, LEAST_WIDTH)) + 2 * MARGIN;
+  const header = new Column(MARGIN, MARGIN, width - 2 * MARGIN);
+  drawHeader(header, model);
+  const treeTop = header.y + 14;
+  const footer = new Column(MARGIN, treeTop + layout.height + 22, width - 2 * MARGIN);
+  drawLegend(footer, model);
+  const height = Math.ceil(footer.y + MARGIN);
+  const links: { kind: RouteKind | null; svg: string }[] = [];
+  collectLinks(model.host, layout, links);
+  const rank = (kind: RouteKind | null) => (kind === null ? -1 : ROUTE_KINDS.indexOf(kind));
+  links.sort((a, b) => rank(a.kind) - rank(b.kind));
+
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" class="${SCOPE}" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="${SCOPE}-title ${SCOPE}-desc">`,
+    `  <title id="${SCOPE}-title">${xml(heading(model))}</title>`,
+    `  <desc id="${SCOPE}-desc">${xml(description(model))}</desc>`,
+    '  <style>',
+    styleSheet(SCOPE),
+    '  </style>',
+    `  <rect class="paper" width="${width}" height="${height}"/>`,
+    ...header.svg,
+    `  <g transform="translate(${MARGIN} ${n(treeTop)})">`,
+    ...[...layout.frames.values()].flatMap((frame) => drawFrame(frame)),
+    ...links.map((link) => link.svg),
+    ...drawBoxes(model.host, layout, contents),
+    '  </g>',
+    ...footer.svg,
+    '</svg>',
+  ].join('\n');
+}
+
+function heading({ name }: TopoModel): string {
+  return `PCI topology of ${clip(name, LONGEST_NAME)}`;
+}
+
+/** The picture for who cannot see it. */
+function description({ notice, host, route, counts }: TopoModel): string {
+  const sentences = [...(notice === null ? [] : [`${notice}.`]), summary(counts)];
+  for (const bridge of host.children) {
+    sentences.push(`Host bridge ${bridge.title}: ${bridge.marks.map((mark) => mark.text).join(', ')}.`);
+  }
+  const walk = (node: TopoNode, above: string) => {
+    if (node.kind === 'drive') {
+      const facts = [node.subtitle, ...node.marks.map((mark) => mark.text), ...node.lines, ...node.roles];
+      sentences.push(`${node.title} (${facts.join(', ')}) is below ${above}.`);
+    } else if (node.marks.some((mark) => mark.kind === 'acs')) {
+      sentences.push(`ACS redirects in ${node.title}.`);
+    }
+    for (const child of node.children) walk(child, node.title);
+  };
+  for (const bridge of host.children) for (const child of bridge.children) walk(child, bridge.title);
+  if (route !== null) sentences.push(`Route ${route.question}: ${answer(route)}. ${route.reason}`);
+  return sentences.join(' ');
+}
+
+function summary({ functions, drives, cmbs }: TopoModel['counts']): string {
+  const many = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`;
+  const memory = cmbs === 0 ? 'none with' : `${cmbs} with`;
+  return `${many(functions, 'PCI function')}, ${many(drives, 'NVMe controller')}, ${memory} peer memory (CMB).`;
+}
+
+function answer({ kind, distance }: RouteView): string {
+  return distance === null || distance < 0 ? routeWords[kind] : `${routeWords[kind]}, distance ${distance}`;
+}
+
+/** Lines of text below one another. */
+class Column {
+  readonly svg: string[] = [];
+  readonly x: number;
+  readonly width: number;
+  y: number;
+
+  constructor(x: number, y: number, width: number) {
+    this.x = x;
+    this.y = y;
+    this.width = width;
+  }
+
+  paragraph(text: string, font: Font, tone: string): void {
+    for (const line of wrap(text, this.width, font)) {
+      const height = Math.ceil(font.size * 1.45);
+      this.svg.push(`  ${textAt(this.x, this.y + font.size, line, font, tone)}`);
+      this.y += height;
+    }
+  }
+}
+
+function drawHeader(column: Column, model: TopoModel): void {
+  if (model.notice !== null) column.paragraph(model.notice, PROSE, 'on-acs');
+  column.paragraph(heading(model), HEADING, 'ink');
+  const { route } = model;
+  if (route === null) {
+    column.paragraph(summary(model.counts), PROSE, 'muted');
+    return;
+  }
+  column.y += 4;
+  column.paragraph(`${route.question}: ${answer(route)}`, ANSWER, `on-${route.kind}`);
+  column.paragraph(route.reason, PROSE, 'ink');
+  for (const note of route.notes) column.paragraph(`Note: ${note}`, PROSE, 'muted');
+  for (const remedy of route.remedies) column.paragraph(`Remedy: ${remedy}`, PROSE, 'muted');
+}
+
+function contentOf(node: TopoNode): Content {
+  const pieces: Piece[] = [];
+  let y = PAD - 2;
+  let right = 0;
+  const on = `on-${node.route ?? 'plain'}`;
+  const put = (kind: Piece['kind'], text: string, font: Font, tone: string, x: number) => {
+    pieces.push({ kind, text, font, tone, x, y });
+    const end = x + textWidth(text, font) + (kind === 'pill' ? 2 * PILL.side : 0);
+    right = Math.max(right, end);
+    return end;
+  };
+  const title = clip(node.title, LONGEST_NAME);
+  if (node.kind === 'drive') {
+    const end = put('text', title, TITLE, on, PAD);
+    put('text', node.subtitle, SMALL_MONO, on, end + 8);
+    y += ROW.title + 3;
+  } else {
+    put('text', title, TITLE, on, PAD);
+    y += ROW.title;
+    put('text', clip(node.subtitle, LONGEST_NAME), SMALL, on, PAD);
+    y += ROW.text + 2;
+  }
+  const isHost = node.kind === 'host' || node.kind === 'host-bridge';
+  const lines = node.lines.map((line) => clip(line, LONGEST_NAME));
+  // A drive's memory, and its first namespace beside it.
+  if (node.kind === 'drive' && node.marks.length > 0) {
+    let x = PAD;
+    for (const mark of node.marks) x = put('pill', mark.text, SMALL, toneOf(mark), x) + PILL.gap;
+    const [first] = lines;
+    if (first !== undefined && node.marks.length === 1 && node.marks[0]!.text.length < 16) {
+      put('text', lines.shift()!, SMALL_MONO, on, x + 2);
+    }
+    y += ROW.pill;
+  } else {
+    for (const mark of node.marks) {
+      put('pill', mark.text, SMALL, toneOf(mark), PAD);
+      y += ROW.pill;
+    }
+  }
+  for (const line of lines) {
+    put('text', line, isHost ? SMALL : SMALL_MONO, on, PAD);
+    y += ROW.text + 1;
+  }
+  if (node.roles.length > 0) {
+    let x = PAD;
+    y += 2;
+    for (const role of node.roles)
+      x = put('pill', role, { ...SMALL, bold: true }, `=${node.route}`, x) + PILL.gap;
+    y += ROW.pill;
+  } else if (node.kind === 'host' && node.route !== null) {
+    put('pill', 'host memory', { ...SMALL, bold: true }, `=${node.route}`, PAD);
+    y += ROW.pill;
+  }
+  return { pieces, width: right + PAD, height: y + PAD - 4 };
+}
+
+function toneOf({ kind }: Mark): string {
+  switch (kind) {
+    case 'acs':
+    case 'acs-unknown':
+      return 'acs';
+    case 'cmb':
+      return 'cmb';
+    case 'cmb-off':
+      return 'off';
+    case 'passes':
+      return 'bus';
+    case 'passes-not':
+      return 'refused';
+    case 'passes-unknown':
+      return 'off';
+  }
+}
+
+function toBox(node: TopoNode, contents: Map<string, Content>): LayoutBox {
+  const content = contentOf(node);
+  contents.set(node.id, content);
+  return {
+    id: node.id,
+    width: content.width,
+    height: content.height,
+    framed: isSwitch(node),
+    kind: node.kind,
+    children: node.children.map((child) => toBox(child, contents)),
+  };
+}
+
+function isSwitch({ dev, children }: TopoNode): boolean {
+  return dev?.portType === 'upstream-port' && children.some((c) => c.dev?.portType === 'downstream-port');
+}
+
+function drawFrame({ x, y, width, height }: Rect): string[] {
+  return [
+    `    <rect class="frame" x="${n(x)}" y="${n(y)}" width="${n(width)}" height="${n(height)}" rx="8" stroke-dasharray="4 3"/>`,
+    `    ${textAt(x + 10, y + 15, 'PCIe switch', SMALL, 'muted')}`,
+  ];
+}
+
+function drawBoxes(node: TopoNode, layout: Layout, contents: Map<string, Content>): string[] {
+  const { x, y, width, height } = layout.boxes.get(node.id)!;
+  const tone = node.route ?? (node.kind === 'others' ? 'off' : 'plain');
+  const border = node.route === null ? (node.kind === 'drive' ? 1.5 : 1) : 2.5;
+  const tooltip = [`${node.title}, ${node.subtitle}`, ...node.details].join('\n').split('\n').map(xml);
+  return [
+    '    <g>',
+    `      <title>${tooltip.join('&#10;')}</title>`,
+    `      <rect class="box ${tone}" x="${n(x)}" y="${n(y)}" width="${n(width)}" height="${n(height)}" rx="6" stroke-width="${border}"/>`,
+    ...contents.get(node.id)!.pieces.map((piece) => `      ${drawPiece(piece, x, y)}`),
+    '    </g>',
+    ...node.children.flatMap((child) => drawBoxes(child, layout, contents)),
+  ];
+}
+
+function drawPiece({ kind, text, font, tone, x, y }: Piece, left: number, top: number): string {
+  if (kind === 'text') return textAt(left + x, top + y + font.size, text, font, tone);
+  const width = textWidth(text, font) + 2 * PILL.side;
+  const solid = tone.startsWith('=');
+  const name = solid ? tone.slice(1) : tone;
+  const shape = solid ? `solid ${name}` : `box ${name}`;
+  const rect = `<rect class="${shape}" x="${n(left + x)}" y="${n(top + y)}" width="${width}" height="${PILL.height}" rx="${PILL.height / 2}"/>`;
+  const ink = solid ? `in-${name}` : `on-${name}`;
+  const middle = left + x + width / 2;
+  return rect + textAt(middle, top + y + 12.5, text, font, ink, 'middle');
+}
+
+function collectLinks(
+  node: TopoNode,
+  layout: Layout,
+  links: { kind: RouteKind | null; svg: string }[],
+): void {
+  const from = layout.boxes.get(node.id)!;
+  for (const child of node.children) {
+    const to = layout.boxes.get(child.id)!;
+    const path = elbow(from.x + from.width, from.y + from.height / 2, to.x, to.y + to.height / 2);
+    const kind = child.link;
+    const classes = kind === null ? 'link plain' : `route ${kind}`;
+    links.push({ kind, svg: `    <path class="${classes}" d="${path}"/>` });
+    collectLinks(child, layout, links);
+  }
+}
+
+/** Right, up or down in the middle of the gap, right. */
+function elbow(x1: number, y1: number, x2: number, y2: number): string {
+  const turn = x2 - COLUMN_GAP / 2;
+  const r = Math.min(8, Math.abs(y2 - y1) / 2);
+  if (r < 1) return `M${n(x1)} ${n(y1)}H${n(turn)}L${n(x2)} ${n(y2)}`;
+  const s = y2 > y1 ? r : -r;
+  return (
+    `M${n(x1)} ${n(y1)}H${n(turn - r)}Q${n(turn)} ${n(y1)} ${n(turn)} ${n(y1 + s)}` +
+    `V${n(y2 - s)}Q${n(turn)} ${n(y2)} ${n(turn + r)} ${n(y2)}H${n(x2)}`
+  );
+}
+
+/** Only what the picture has. */
+function drawLegend(column: Column, { host, route }: TopoModel): void {
+  const marks = new Set<Mark['kind']>();
+  const kinds = new Set<RouteKind>();
+  const walk = (node: TopoNode) => {
+    for (const mark of node.marks) marks.add(mark.kind);
+    if (node.link !== null) kinds.add(node.link);
+    for (const child of node.children) walk(child);
+  };
+  walk(host);
+  if (route !== null) kinds.add(route.kind);
+  const entries: { swatch: (x: number, y: number) => string; text: string }[] = [];
+  for (const kind of ROUTE_KINDS.filter((k) => kinds.has(k))) {
+    entries.push({
+      swatch: (x, y) => `<path class="route ${kind}" d="M${n(x)} ${n(y)}h30"/>`,
+      text: routeWords[kind],
+    });
+  }
+  const pills: [Mark['kind'], string, string][] = [
+    ['cmb', 'CMB', 'memory that other drives can reach'],
+    ['cmb-off', 'CMB', 'memory that is not offered to others'],
+    ['acs', 'ACS', 'this port sends peer traffic up to the host bridge'],
+    ['acs-unknown', 'ACS', 'could not be read: ask as root'],
+  ];
+  for (const [kind, label, text] of pills) {
+    if (!marks.has(kind)) continue;
+    const tone = toneOf({ kind, text: label });
+    entries.push({
+      swatch: (x, y) =>
+        `<rect class="box ${tone}" x="${n(x - 1)}" y="${n(y - 8.5)}" width="34" height="17" rx="8.5"/>` +
+        textAt(x + 16, y + 4, label, SMALL, `on-${tone}`, 'middle'),
+      text,
+    });
+  }
+  let x = column.x;
+  for (const { swatch, text } of entries) {
+    const width = 40 + textWidth(text, SMALL) + 24;
+    if (x > column.x && x + width > column.x + column.width) {
+      x = column.x;
+      column.y += 24;
+    }
+    column.svg.push(
+      `  ${swatch(x, column.y + 8)}`,
+      `  ${textAt(x + 40, column.y + 12, text, SMALL, 'muted')}`,
+    );
+    x += width;
+  }
+  if (entries.length > 0) column.y += 18;
+}
+
+function textAt(
+  x: number,
+  y: number,
+  text: string,
+  { size, mono = false, bold = false }: Font,
+  tone: string,
+  anchor?: 'middle',
+): string {
+  const classes = [tone, ...(mono ? ['mono'] : []), ...(bold ? ['bold'] : [])].join(' ');
+  const where = anchor === undefined ? '' : ` text-anchor="${anchor}"`;
+  return `<text class="${classes}" x="${n(x)}" y="${n(y)}" font-size="${size}"${where}>${xml(text)}</text>`;
+}
+
+function n(value: number): string {
+  return String(Math.round(value * 10) / 10);
+}

@@ -1,0 +1,148 @@
+import type { Command } from 'commander';
+import { type PipelineOptions, pipeline, planCopy, type System, type TraceEvent } from '../../index.js';
+import { refuseHeld } from '../copy/held.js';
+import { namesFound } from '../errors.js';
+import { colours, printable } from '../format.js';
+import { LOOKS, type Manual, manual } from '../help.js';
+import {
+  atLeastOne,
+  inHelp,
+  type MachineOptions,
+  openMachine,
+  SIZES,
+  size,
+  withMachine,
+} from '../options.js';
+import { ownJson, tell } from '../whose.js';
+import { cutRequests, drawLadder } from './ladder.js';
+
+interface TraceOptions extends MachineOptions {
+  provider: string;
+  chunk: number;
+  start?: number;
+  requests: number;
+  requireP2p?: boolean;
+  allowUnproven?: boolean;
+  force?: boolean;
+}
+
+const MANUAL: Manual = {
+  about: [
+    'Copies one chunk and shows what each layer did with it, as a ladder: iov_iter, bio, scatterlist, DMA mapping, PRP or ' +
+      'SGL, doorbell, completion, with addresses. Only the bytes of the chunk are written; files are not truncated.',
+    'Natively the kernel’s own layers cannot be seen from here: submission and completion are shown.',
+  ],
+  sections: [
+    SIZES,
+    [
+      'The ladder',
+      [
+        ['▼', 'down to the device'],
+        ['◆', 'what the hardware does'],
+        ['▲', 'back up; addresses are hexadecimal'],
+      ],
+    ],
+  ],
+  environment: LOOKS,
+  examples: [
+    ['One chunk of 64 KiB.', 'p2pdma trace copy nvme0n1 nvme1n1 --machine switch'],
+    [
+      'An IOMMU, and a chunk that has to be split.',
+      'p2pdma trace copy nvme0n1 nvme1n1 --machine iommu --chunk 2MiB',
+    ],
+    ['Files, for a program.', 'p2pdma trace copy a.img b.img --machine switch --json'],
+  ],
+};
+
+export function addTrace(program: Command): void {
+  const trace = program.command('trace').helpCommand(false).summary('watch requests go through the layers');
+  manual(trace, {
+    about: ['Shows what each layer did with a request. `p2pdma trace copy --help` says more.'],
+    examples: [['One chunk of 64 KiB.', 'p2pdma trace copy nvme0n1 nvme1n1 --machine switch']],
+  });
+  const copy = trace
+    .command('copy')
+    .summary('copy one chunk, and draw its way through the layers')
+    .argument('<src>', 'namespace (nvme0n1), device or file')
+    .argument('<dst...>', 'one or several; only the bytes of the chunk are written, files are not truncated');
+  manual(copy, MANUAL);
+  withMachine(
+    copy
+      .optionsGroup('What is copied:')
+      .option('--chunk <size>', 'bytes in the chunk (default: 64KiB)', size, 64 * 1024)
+      .option('--requests <n>', 'how many chunks, one after the other (default: 1)', atLeastOne, 1)
+      .option('--start <byte>', 'first byte, of the source and of the destinations (default: 0)', size)
+      .optionsGroup('Which way:')
+      .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
+      .option('--require-p2p', inHelp('requireP2p'))
+      .option('--allow-unproven', inHelp('allowUnproven'))
+      .optionsGroup('Safety:')
+      .option('--force', 'write to what is in use or holds data'),
+  ).action(async (source: string, destinations: string[], options: TraceOptions) => {
+    const system = await openMachine(options);
+    try {
+      await traceCopy(system, source, destinations, options);
+    } finally {
+      await system.close();
+    }
+  });
+}
+
+async function traceCopy(
+  system: System,
+  source: string,
+  destinations: readonly string[],
+  options: TraceOptions,
+): Promise<void> {
+  const { chunk, provider, start = 0, requests } = options;
+  const settings: PipelineOptions = {
+    system,
+    provider,
+    start,
+    destinationStart: start,
+    end: start + chunk * requests - 1,
+    highWaterMark: chunk,
+    queueDepth: 1,
+    flags: 'w',
+    requireP2p: options.requireP2p ?? false,
+    allowUnproven: options.allowUnproven ?? false,
+    force: options.force ?? false,
+  };
+  const plan = await planCopy(source, destinations, settings);
+  if (!options.force) refuseHeld(plan);
+  namesFound();
+  // A file that is there keeps what lies around the chunk.
+  const flags = plan.destinations.some(({ effect }) => effect === 'create') ? 'w' : 'r+';
+  const events: TraceEvent[] = [];
+  const stream = system.trace();
+  stream.on('data', (event: TraceEvent) => events.push(event));
+  try {
+    // One copy per chunk: requests of several chunks would be in flight together, and their events mixed.
+    const last = Math.min(start + chunk * requests, plan.source.size);
+    for (let at = start; at === start || at < last; at += chunk) {
+      await pipeline(source, destinations, {
+        ...settings,
+        ...{ start: at, destinationStart: at, end: at + chunk - 1 },
+        flags: at === start ? flags : 'r+',
+        flush: false,
+      });
+    }
+    await new Promise(setImmediate);
+  } finally {
+    stream.destroy();
+  }
+  const traced = cutRequests(events);
+  if (options.json) {
+    tell(ownJson(traced));
+    return;
+  }
+  const colour = colours(process.stdout);
+  const route = traced.around.find(({ layer, event }) => layer === 'streams' && event === 'route');
+  const lines = [`${printable(source)} ──▶ ${destinations.map(printable).join(', ')}`];
+  if (route !== undefined) {
+    const by = route.provider === undefined ? '' : ` by the CMB of ${route.provider}`;
+    lines.push(colour.dim(printable(`${route.transport}${by}: ${route.reason}`)));
+  }
+  for (const request of traced.requests) lines.push('', drawLadder(request, colour));
+  tell(lines.join('\n'));
+}

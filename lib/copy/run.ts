@@ -1,0 +1,305 @@
+import type { Readable, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { ENOSPC } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
+import type { OnProgress, Progress } from '../streams/options.js';
+import { P2pReadStream } from '../streams/read-stream.js';
+import { type Receipt, withReceipt, worse } from '../streams/receipt.js';
+import { hostRoute } from '../streams/route.js';
+import type { StreamContext } from '../streams/session.js';
+import { closedError, outOfRange } from '../streams/source.js';
+import { addPath, zeroPath } from '../streams/transfer.js';
+import { P2pWriteStream } from '../streams/write-stream.js';
+import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
+
+export interface RunOptions {
+  /** Read every destination back through host memory and compare. */
+  readonly verify?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** End early but cleanly when aborted. */
+  readonly stop?: AbortSignal | undefined;
+  /** Called ten times a second. */
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/**
+ * Run one source into 1..n destinations and account for it. With several destinations the source is read once and all
+ * of them write from the same slots. Any failure ends all of them; resolves when everything is written, flushed
+ * (unless the streams say otherwise), verified if asked, and closed.
+ */
+export async function run(
+  source: Readable,
+  destinations: readonly Writable[],
+  options: RunOptions = {},
+): Promise<Receipt> {
+  const all = [source, ...destinations];
+  let failure: Error | null = null;
+  const fail = (error: Error) => {
+    failure ??= error;
+    for (const stream of all) stream.destroy();
+  };
+  for (const stream of all) stream.on('error', fail);
+  const abort = () => fail(abortError(options.signal!));
+  if (options.signal?.aborted) abort();
+  options.signal?.addEventListener('abort', abort, { once: true });
+  const stop = () => stopEarly(source, destinations);
+
+  const passing = options.verify && !(source instanceof P2pReadStream) ? new PassingDigest() : null;
+  let progress: NodeJS.Timeout | undefined;
+  let expected = 0;
+  try {
+    if (failure === null) {
+      // Whoever else listens to it must not set it going before the destinations are there.
+      source.pause();
+      await checkBeforeFirstByte(source, destinations);
+      if (source instanceof P2pReadStream) expected = source.length;
+      if (passing !== null)
+        source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
+      progress = watch(source, destinations, options.onProgress);
+      for (const destination of destinations) source.pipe(destination);
+      options.stop?.addEventListener('abort', stop, { once: true });
+      if (options.stop?.aborted) stop();
+      await Promise.all([delivered(source, options.stop), ...destinations.map(written)]);
+      if (!options.stop?.aborted) {
+        assertWhole(source, expected);
+        assertEachHasAll(source, destinations);
+      }
+    }
+  } catch (error) {
+    fail(error as Error);
+  } finally {
+    clearInterval(progress);
+    options.signal?.removeEventListener('abort', abort);
+    options.stop?.removeEventListener('abort', stop);
+  }
+  if (failure !== null) {
+    for (const stream of all) await settle(stream);
+    throw withWhatWasDone(failure, source, destinations);
+  }
+
+  const receipt = merge(source, destinations);
+  const { bytes, transport, provider, backend, machine } = receipt;
+  options.onProgress?.({ bytes, total: bytes, phase: 'copy', transport, provider, backend, machine });
+  try {
+    if (options.verify && !options.stop?.aborted)
+      await verify(source, destinations, receipt, passing, options);
+  } catch (error) {
+    throw withReceipt(error, receipt);
+  } finally {
+    for (const stream of all) await settle(stream);
+  }
+  return receipt;
+}
+
+/** A source that is destroyed without an error ends no destination: without this nobody would be told. */
+async function delivered(source: Readable, stop: AbortSignal | undefined): Promise<void> {
+  try {
+    await finished(source, { writable: false });
+  } catch (error) {
+    // A copy that is stopped early destroys a foreign source itself.
+    if (!stop?.aborted) throw error;
+  }
+}
+
+/** Node's finished() takes a stream for finished that was told to end and destroyed before it had. */
+async function written(destination: Writable): Promise<void> {
+  await finished(destination);
+  if (destination instanceof P2pWriteStream && !destination.writableFinished) {
+    throw closedError(destination.path);
+  }
+}
+
+/** Everything that can be known to go wrong is found before anything is written. */
+async function checkBeforeFirstByte(source: Readable, destinations: readonly Writable[]): Promise<void> {
+  if (destinations.length === 0) {
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'pipeline: there is no destination');
+  }
+  const ends = destinations.filter((d) => d instanceof P2pWriteStream);
+  if (!(source instanceof P2pReadStream)) return;
+  const from = await source.opened();
+  if (source.start > from.size) throw outOfRange(source.path, source.start, from);
+  for (const end of ends) {
+    const target = await end.opened();
+    const room = target.size - end.start;
+    if (target.kind !== 'file' && source.length > room) {
+      throw errnoError(-ENOSPC, 'write', end.path, {
+        hint: `${source.length} bytes are to be written from byte ${end.start} on, and ${Math.max(0, room)} fit.`,
+      });
+    }
+  }
+}
+
+/** A copy sets out to move so many bytes; a source that was cut short meanwhile is not a copy that was done. */
+function assertWhole(source: Readable, expected: number): void {
+  if (!(source instanceof P2pReadStream) || source.bytesRead >= expected) return;
+  const { path, start, bytesRead } = source;
+  throw new P2pdmaError(
+    'ERR_SHORT_TRANSFER',
+    `read '${path}': it ended at byte ${start + bytesRead}, where ${start + expected} bytes were when the copy began`,
+    {
+      ...{ path, syscall: 'read', offset: start + bytesRead },
+      hint: 'The source was cut short while it was copied; what had been read before is written. Copy it again when nobody changes it.',
+    },
+  );
+}
+
+/** What was delivered to others before the copy, or was taken out of it, a destination has not got. */
+function assertEachHasAll(source: Readable, destinations: readonly Writable[]): void {
+  if (!(source instanceof P2pReadStream) || source.readableEncoding !== null) return;
+  for (const end of destinations) {
+    if (!(end instanceof P2pWriteStream) || end.bytesWritten >= source.bytesRead) continue;
+    const { path, start, bytesWritten } = end;
+    throw new P2pdmaError(
+      'ERR_SHORT_TRANSFER',
+      `write '${path}': it got ${bytesWritten} of the ${source.bytesRead} bytes that were read from '${source.path}'`,
+      {
+        ...{ path, syscall: 'write', offset: start + bytesWritten },
+        hint: 'Others read from the source as well. Give the copy a source of its own.',
+      },
+    );
+  }
+}
+
+function watch(
+  source: Readable,
+  destinations: readonly Writable[],
+  onProgress: RunOptions['onProgress'],
+): NodeJS.Timeout | undefined {
+  if (onProgress === undefined) return undefined;
+  const total = source instanceof P2pReadStream ? source.length : null;
+  return setInterval(() => {
+    const written = destinations.map((d) =>
+      d instanceof P2pWriteStream ? d.bytesWritten : Number.POSITIVE_INFINITY,
+    );
+    const slowest = Math.min(...written);
+    const bytes = Number.isFinite(slowest) ? slowest : 0;
+    onProgress({ bytes, total, phase: 'copy', ...progressRoute(source, destinations) });
+  }, 100);
+}
+
+function progressRoute(
+  source: Readable,
+  destinations: readonly Writable[],
+): Pick<Progress, 'transport' | 'provider' | 'backend' | 'machine'> {
+  const own = [source, ...destinations].find(
+    (s) => s instanceof P2pReadStream || s instanceof P2pWriteStream,
+  );
+  const { backend = null, machine = null } = own?.receipt ?? {};
+  if (!(source instanceof P2pReadStream))
+    return { transport: 'host-memory', provider: null, backend, machine };
+  const { transport, receipt } = source;
+  return { transport, provider: transport === null ? null : receipt.provider, backend, machine };
+}
+
+/** No more is read; what was read is written. */
+function stopEarly(source: Readable, destinations: readonly Writable[]): void {
+  if (source instanceof P2pReadStream) return source.stop();
+  source.unpipe();
+  source.destroy();
+  for (const destination of destinations) destination.end();
+}
+
+/** Destroyed or finished, wait until its I/O is over and its target closed. */
+async function settle(stream: Readable | Writable): Promise<void> {
+  if (stream instanceof P2pReadStream || stream instanceof P2pWriteStream) await stream.shutdown();
+  else stream.destroy();
+}
+
+function withWhatWasDone(failure: Error, source: Readable, destinations: readonly Writable[]): Error {
+  const ours = [source, ...destinations].some(
+    (s) => s instanceof P2pReadStream || s instanceof P2pWriteStream,
+  );
+  return ours ? withReceipt(failure, merge(source, destinations)) : failure;
+}
+
+function merge(source: Readable, destinations: readonly Writable[]): Receipt {
+  const ends = destinations.filter((d) => d instanceof P2pWriteStream);
+  const parts = [
+    ...(source instanceof P2pReadStream ? [source.receipt] : []),
+    ...ends.map((end) => end.receipt),
+  ];
+  const foreign = destinations.length > ends.length || !(source instanceof P2pReadStream);
+  const first = parts[0];
+  if (first === undefined) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      'pipeline: neither source nor destination is a p2pdma stream',
+    );
+  }
+  const transport = foreign ? 'host-memory' : parts.map((part) => part.transport).reduce(worse);
+  const decisive = parts.find((part) => part.transport === transport) ?? first;
+  const why =
+    foreign && decisive.transport !== 'host-memory'
+      ? hostRoute('an end is not a p2pdma stream').reason
+      : decisive.reason;
+  // What a writer could not do in the way of the rest is said once, whoever's reason it is.
+  const asides = new Set(ends.map((end) => end.aside).filter((a) => a !== null && !why.includes(a)));
+  const path = zeroPath();
+  for (const part of parts) addPath(path, part.path);
+  return {
+    // Of several that ended in the middle, what all of them have.
+    bytes: ends.length > 0 ? Math.min(...ends.map((end) => end.bytesWritten)) : first.bytes,
+    seconds: Math.max(...parts.map((part) => part.seconds)),
+    backend: first.backend,
+    machine: first.machine,
+    provider: transport === 'host-memory' ? null : decisive.provider,
+    transport,
+    reason: [why, ...asides].join('; '),
+    unproven: parts.map((part) => part.unproven).find((u) => u !== null) ?? null,
+    path,
+    verified: false,
+    digest: null,
+  };
+}
+
+async function verify(
+  source: Readable,
+  destinations: readonly Writable[],
+  receipt: Receipt,
+  passing: PassingDigest | null,
+  { stop, onProgress }: RunOptions,
+): Promise<void> {
+  const { backend, machine } = receipt;
+  const report =
+    onProgress &&
+    ((bytes: number, total: number) =>
+      onProgress({ bytes, total, phase: 'verify', transport: null, provider: null, backend, machine }));
+  const onlooker = onlookerOf(receipt.bytes * destinations.length, stop, report);
+  for (const destination of destinations) {
+    if (!(destination instanceof P2pWriteStream)) {
+      throw new P2pdmaError(
+        'ERR_INVALID_ARG_VALUE',
+        'verify: a destination is not a p2pdma stream and cannot be read back',
+      );
+    }
+    const context: StreamContext = destination.context!;
+    const allocate = (bytes: number) => context.backend.memory.allocBuffer(bytes);
+    const target = await context.openTarget(destination.path, {});
+    try {
+      const range = { target, start: destination.start };
+      if (source instanceof P2pReadStream) {
+        const from = await source.context!.openTarget(source.path, {});
+        try {
+          receipt.digest = await verifyRanges(
+            { target: from, start: source.start },
+            range,
+            receipt.bytes,
+            allocate,
+            onlooker.next(),
+          );
+        } finally {
+          await source.context!.closeTarget(from);
+        }
+      } else {
+        receipt.digest = await passing!.verify(range, allocate, onlooker.next());
+      }
+    } finally {
+      await context.closeTarget(target);
+    }
+  }
+  receipt.verified = !stop?.aborted;
+}
+
+export function abortError(signal: AbortSignal): P2pdmaError {
+  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', { cause: signal.reason });
+}

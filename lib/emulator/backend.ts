@@ -1,0 +1,481 @@
+/**
+ * The emulated machine as the streams see it, and the doors that only tests and curious people use: the char devices,
+ * faults, the hardware itself.
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { resolve as resolvePath } from 'node:path';
+import {
+  assertNoDeviceName,
+  type Backend,
+  type Controller,
+  type Foreseen,
+  fileRange,
+  findController,
+  knownNamespaces,
+  type LeakReport,
+  type Mapping,
+  type OpenOptions,
+  type PassthroughCommand,
+  type PassthroughResult,
+  type Place,
+  type SnapshotOptions,
+  type UnderlyingRange,
+} from '../backend/backend.js';
+import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
+import type { Topology } from '../backend/topology.js';
+import { EBUSY, EINVAL, EIO, EISDIR, EMFILE, ENODEV, ENOENT, ENXIO, EROFS } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
+import { iovasInUse } from '../kernel/dma-iommu.js';
+import { type NvmeNs, nvmeScanWork } from '../kernel/nvme-core.js';
+import { nvmeSubmitUserCmd } from '../kernel/nvme-ioctl.js';
+import { pciHasP2pmem } from '../kernel/pci-p2pdma.js';
+import { madeUpSerial } from '../machine/layout.js';
+import type { Fault, Machine } from '../machine/machine.js';
+import { EmulatorMemory } from './memory.js';
+import { noticeOf } from './notice.js';
+import { ImageStore } from './nvme/image-store.js';
+import { FileStore } from './nvme/store.js';
+import {
+  type Drive,
+  exhaustPool,
+  noP2pReason,
+  type RunningMachine,
+  releaseReserved,
+} from './running-machine.js';
+import { EmulatorTarget } from './target.js';
+
+/** /dev/nvme0: the door of the RFC. */
+export interface CharDevice {
+  readonly path: string;
+  /**
+   * mmap(): allocates from the CMB, wherever there is room; the offset is ignored.
+   * @throws P2pdmaError EINVAL (private), ENOMEM, ENODEV (no CMB)
+   */
+  mmap(request: { readonly length: number; readonly offset?: number; readonly shared?: boolean }): Mapping;
+  /** NVME_IOCTL_ADMIN64_CMD. @throws P2pdmaError EREMOTEIO (CMB memory) */
+  ioctl(command: PassthroughCommand): Promise<PassthroughResult>;
+}
+
+/** Machines so far: each has drives of its own. */
+let machines = 0;
+
+/** How long close() waits for what is in flight, in ms. */
+const CLOSE_GRACE = 1000;
+
+export class EmulatorBackend implements Backend {
+  readonly name = 'emulator';
+  readonly memory: EmulatorMemory;
+  /** What runs behind this face. */
+  readonly running: RunningMachine;
+  readonly #number = machines++;
+  readonly #targets = new Set<EmulatorTarget>();
+  /** Files put on a drive as a namespace; they are no namespaces to list. */
+  readonly #files = new Map<NvmeNs, Drive>();
+  /** Namespaces open for writing. */
+  readonly #writers = new Map<string, number>();
+  /** Which drive the next written file is put on. */
+  #nextDrive = 0;
+  #closing: Promise<LeakReport> | null = null;
+
+  constructor(running: RunningMachine) {
+    this.running = running;
+    this.memory = new EmulatorMemory(running.mm);
+  }
+
+  get topology(): Topology {
+    return this.running.fabric.topology;
+  }
+
+  get release(): string {
+    return this.running.machine.kernel;
+  }
+
+  get machine(): string {
+    return this.description.name;
+  }
+
+  get notice(): string {
+    return noticeOf(this.description);
+  }
+
+  /** What it was made from. */
+  get description(): Machine {
+    return this.running.machine;
+  }
+
+  get controllers(): readonly Controller[] {
+    return this.#present().map(({ driver, hardware }) => ({
+      name: driver.ctrl.name,
+      pdev: hardware.pdev,
+      transport: 'pcie',
+      model: driver.ctrl.model,
+      namespaces: driver.ctrl.namespaces
+        .filter((ns) => !this.#files.has(ns))
+        .map((ns) => ({
+          name: ns.name,
+          nsid: ns.nsid,
+          size: ns.capacity,
+          logicalBlockSize: ns.limits.logicalBlockSize,
+        })),
+      cmb:
+        driver.cmb.size === 0
+          ? null
+          : {
+              size: driver.cmb.size,
+              published: pciHasP2pmem(hardware.pdev),
+              unusable: driver.cmb.unusable,
+            },
+    }));
+  }
+
+  #present(): Drive[] {
+    return this.running.drives.filter(({ driver }) => driver.ctrl.state !== 'NVME_CTRL_DEAD');
+  }
+
+  #drive(nameOrBdf: string, syscall: string): Drive {
+    const found = findController(this.controllers, nameOrBdf.replace(/^\/dev\//, ''));
+    const drive = this.#present().find(({ hardware }) => hardware.pdev === found?.pdev);
+    if (drive === undefined) throw errnoError(ENODEV, syscall, nameOrBdf);
+    return drive;
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== null) throw new P2pdmaError('ERR_STREAM_DESTROYED', 'the system is closed');
+  }
+
+  async openTarget(nameOrPath: string, options: OpenOptions = {}): Promise<EmulatorTarget> {
+    this.#assertOpen();
+    const name = nameOrPath.replace(/^\/dev\//, '');
+    const isNamespace = /^nvme\d+n\d+$/.test(name);
+    return isNamespace ? this.#openNamespace(name, options) : this.#openFile(nameOrPath, options);
+  }
+
+  async #openNamespace(name: string, options: OpenOptions): Promise<EmulatorTarget> {
+    const path = `/dev/${name}`;
+    for (const { driver, hardware } of this.#present()) {
+      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns === undefined || this.#files.has(ns)) continue;
+      const write = options.write ?? false;
+      const medium = hardware.namespaces.get(ns.nsid);
+      if (write && !ns.readOnly && medium instanceof ImageStore) {
+        await medium.assertWritable();
+        this.#assertOpen();
+      }
+      const writers = this.#writers.get(name) ?? 0;
+      if (write && ns.readOnly) throw errnoError(EROFS, 'open', path);
+      if (write && writers > 0 && options.force !== true) {
+        throw errnoError(EBUSY, 'open', path, {
+          hint: `'${path}' is open for writing already. Close it, or pass force if you are sure.`,
+        });
+      }
+      if (write) this.#writers.set(name, writers + 1);
+      return this.#newTarget(driver, ns, { name, path, write, file: null }, async () => {
+        if (write) this.#writers.set(name, this.#writers.get(name)! - 1);
+      });
+    }
+    throw errnoError(ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
+  }
+
+  locate(nameOrPath: string): Place | null {
+    const name = nameOrPath.replace(/^\/dev\//, '');
+    const nothing = { layers: [], clients: [], unproven: null, inUse: null, partitions: [] };
+    for (const { driver, hardware } of this.#present()) {
+      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns === undefined || this.#files.has(ns)) continue;
+      return {
+        ...nothing,
+        kind: 'namespace',
+        layers: [{ name, kind: 'disk' }],
+        clients: [hardware.pdev],
+        noP2pReason: noP2pReason(driver, this.description),
+        inUse: (this.#writers.get(name) ?? 0) > 0 ? 'open for writing' : null,
+      };
+    }
+    if (!nameOrPath.includes('/') || name !== nameOrPath) return null;
+    return {
+      ...nothing,
+      kind: 'file',
+      noP2pReason: 'the emulator puts a file on a drive when it is opened; ask about a drive instead',
+    };
+  }
+
+  foresee(nameOrPath: string, { write, earlier }: { write: boolean; earlier: number }): Foreseen {
+    const name = nameOrPath.replace(/^\/dev\//, '');
+    const facts = (driver: Drive['driver']) => ({
+      client: driver.hw.pdev,
+      noP2pReason: noP2pReason(driver, this.description),
+      unproven: null,
+    });
+    for (const { driver, hardware } of this.#present()) {
+      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns === undefined || this.#files.has(ns)) continue;
+      return {
+        ...facts(driver),
+        inUse: (this.#writers.get(name) ?? 0) > 0 ? 'it is open for writing already' : null,
+        readOnly: ns.readOnly,
+        identity: `${name} of the emulated machine '${this.machine}'`,
+        endsWithProcess: this.#fileBehind(hardware.pdev.bdf, ns.nsid) === null,
+      };
+    }
+    const { driver } = this.#driveAt(write ? 1 + this.#nextDrive + earlier : 0);
+    return { ...facts(driver), inUse: null, readOnly: false, identity: null, endsWithProcess: false };
+  }
+
+  /** The file that a namespace is kept in. */
+  #fileBehind(bdf: string, nsid: number): string | null {
+    const { nvme } = this.description.functions.find((fn) => fn.bdf === bdf) ?? {};
+    return nvme?.namespaces.find((ns) => ns.nsid === nsid)?.file ?? null;
+  }
+
+  underlying(nameOrPath: string): UnderlyingRange[] {
+    const name = nameOrPath.replace(/^\/dev\//, '');
+    for (const { driver, hardware } of this.#present()) {
+      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns === undefined || this.#files.has(ns)) continue;
+      const on = `namespace ${name} of machine ${this.#number}`;
+      const itself = { on, name: `/dev/${name}`, start: 0, length: ns.capacity, exact: true };
+      const file = this.#fileBehind(hardware.pdev.bdf, ns.nsid);
+      return file === null ? [itself] : [itself, { ...fileRange(file), length: ns.capacity }];
+    }
+    return [fileRange(resolvePath(nameOrPath))];
+  }
+
+  /** A file of the host, put on one of the drives as a namespace for as long as it is open. */
+  async #openFile(file: string, options: OpenOptions): Promise<EmulatorTarget> {
+    const path = resolvePath(file);
+    const write = options.write ?? false;
+    assertNoDeviceName(file, this.controllers, { create: write && options.create === true });
+    assertOrdinary(path, write);
+    const drive = this.#chooseDrive(write, options.controller);
+    const { driver, hardware } = drive;
+    // Before it is made or emptied.
+    if (hardware.full) throw tooManyFiles(path, hardware);
+    const blockSize = driver.ctrl.namespaces[0]?.limits.logicalBlockSize ?? 512;
+    const store = await FileStore.open(path, {
+      kind: 'file',
+      blockSize,
+      readOnly: !write,
+      create: write && options.create === true,
+      exclusive: write && options.exclusive === true,
+      truncate: write && options.truncate === true,
+    });
+    let ns: NvmeNs | undefined;
+    let nsid: number | null = null;
+    try {
+      this.#assertOpen();
+      if (hardware.full) throw tooManyFiles(path, hardware);
+      nsid = hardware.attachNamespace(store);
+      await nvmeScanWork(driver.ctrl);
+      ns = driver.ctrl.namespaces.find((candidate) => candidate.nsid === nsid);
+      if (ns === undefined) throw errnoError(EIO, 'open', path);
+      this.#files.set(ns, drive);
+    } catch (error) {
+      if (nsid !== null) hardware.detachNamespace(nsid);
+      await store.close();
+      if (error instanceof P2pdmaError) throw error;
+      // The drive went while it was asked about the file.
+      throw errnoError(ENXIO, 'open', path, { cause: error });
+    }
+    const attached = ns;
+    return this.#newTarget(driver, attached, { name: file, path, write, file: store }, async () => {
+      hardware.detachNamespace(attached.nsid);
+      if (driver.ctrl.state === 'NVME_CTRL_LIVE') await nvmeScanWork(driver.ctrl).catch(() => {});
+      this.#files.delete(attached);
+      await store.close();
+    });
+  }
+
+  /** What is read lies on the first drive, what is written goes to the others in turn: so a copy crosses the bus. */
+  #chooseDrive(write: boolean, named: string | undefined): Drive {
+    if (named !== undefined) return this.#drive(named, 'open');
+    return this.#driveAt(write ? 1 + this.#nextDrive++ : 0);
+  }
+
+  /** 0: the first; from 1 on: the others in turn. */
+  #driveAt(turn: number): Drive {
+    const drives = this.#present();
+    if (drives.length === 0) {
+      throw new P2pdmaError('ENODEV', `the machine '${this.machine}' has no NVMe controller for files`);
+    }
+    if (turn === 0 || drives.length === 1) return drives[0]!;
+    return drives[1 + ((turn - 1) % (drives.length - 1))]!;
+  }
+
+  #newTarget(
+    driver: Drive['driver'],
+    ns: NvmeNs,
+    of: { name: string; path: string; write: boolean; file: FileStore | null },
+    close: () => Promise<void>,
+  ): EmulatorTarget {
+    const { mm, clock } = this.running;
+    const target = new EmulatorTarget({
+      ...of,
+      ns,
+      mm,
+      clock,
+      client: driver.hw.pdev,
+      noP2pReason: noP2pReason(driver, this.description),
+      onClose: async (closed) => {
+        this.#targets.delete(closed);
+        await close();
+      },
+    });
+    this.#targets.add(target);
+    return target;
+  }
+
+  /** /dev/nvme0 and its like, by name, path or BDF. @throws P2pdmaError ENODEV */
+  charDevice(controller: string): CharDevice {
+    this.#assertOpen();
+    const { driver } = this.#drive(controller, 'open');
+    const path = `/dev/${driver.ctrl.name}`;
+    return {
+      path,
+      mmap: ({ length, shared = true }) => {
+        const mapping = driver.cmb.mmap(length, shared);
+        if (typeof mapping === 'number') throw errnoError(mapping, 'mmap', path);
+        return this.memory.track(mapping, () => mapping.munmap());
+      },
+      ioctl: async (command) => {
+        const {
+          errno,
+          status,
+          resultLo,
+          resultHi,
+          path: bytes,
+        } = await nvmeSubmitUserCmd(this.running.mm, driver.ctrl, null, command);
+        if (errno !== 0) throw errnoError(errno, 'ioctl', path);
+        return { status, result: (BigInt(resultHi) << 32n) | BigInt(resultLo), path: bytes };
+      },
+    };
+  }
+
+  /** Let something go wrong from now on. */
+  inject(fault: Fault): void {
+    for (const { hardware } of this.running.drives) hardware.faults.add(fault);
+    if (fault.kind === 'drop-peer-writes') {
+      const pdev = this.topology.find(fault.function);
+      if (pdev === null) throw errnoError(ENODEV, 'inject', fault.function);
+      this.running.fabric.dropPeerWrites(pdev);
+    }
+    exhaustPool(this.running, fault);
+  }
+
+  /** Pull a drive out. Its driver hears of it one turn later. */
+  remove(controller: string): void {
+    this.#drive(controller, 'remove').hardware.remove();
+  }
+
+  /** The machine as it runs: as it was described, without what was pulled out. */
+  snapshot({ withSerials = false, name }: SnapshotOptions = {}): Machine {
+    const { machine, fabric } = this.running;
+    const present = machine.functions
+      .filter((fn) => fabric.isPresent(fabric.topology.find(fn.bdf)!))
+      .map((fn) =>
+        fn.nvme === null || withSerials ? fn : { ...fn, nvme: { ...fn.nvme, serial: madeUpSerial(fn.bdf) } },
+      );
+    const bdfs = new Set(present.map((fn) => fn.bdf));
+    const names = new Set(present.map((fn) => fn.nvme?.name));
+    const concerns = (fault: Fault): boolean => {
+      switch (fault.kind) {
+        case 'drop-peer-writes':
+          return bdfs.has(fault.function);
+        case 'media-error':
+          return names.has(fault.namespace.replace(/n\d+$/, ''));
+        default:
+          return names.has(fault.controller) || bdfs.has(fault.controller);
+      }
+    };
+    const faults = machine.faults.filter(concerns);
+    return structuredClone({
+      ...machine,
+      name: name ?? machine.name,
+      description: takenOf(machine),
+      functions: present,
+      faults,
+    }) as Machine;
+  }
+
+  close(): Promise<LeakReport> {
+    this.#closing ??= this.#shutdown();
+    return this.#closing;
+  }
+
+  async #shutdown(): Promise<LeakReport> {
+    const { running, memory } = this;
+    const handles = this.#targets.size;
+    await this.#quiet();
+    let requests = 0;
+    for (const target of this.#targets) requests += target.inFlight;
+    for (const { driver } of running.drives) await driver.shutdown();
+    await Promise.all([...this.#targets].map((target) => target.close()));
+
+    let slots = memory.mapped;
+    memory.unmapAll();
+    slots += releaseReserved(running);
+    for (const { driver } of running.drives) slots += driver.cmb.release();
+    for (const { hardware } of running.drives) await hardware.close();
+
+    let iovas = running.fabric.iommu?.mappings() ?? 0;
+    for (const { driver } of running.drives) iovas += iovasInUse(driver.device);
+    const { pinned, allocated } = running.hardware.memory.pages;
+    return { iovas, pages: pinned + allocated + running.mm.pinned, slots, requests, handles };
+  }
+
+  /** Wait until nothing is in flight, but not for ever. */
+  async #quiet(): Promise<void> {
+    const { clock } = this.running;
+    const until = clock.now() + CLOSE_GRACE;
+    for (let turns = 0; clock.now() < until; turns++) {
+      if (![...this.#targets].some((target) => target.inFlight > 0)) return;
+      await new Promise<void>((resolve) => {
+        if (turns < 64) clock.defer(resolve);
+        else clock.setTimer(resolve, 1);
+      });
+    }
+  }
+}
+
+function tooManyFiles(path: string, { name, namespaces }: Drive['hardware']): P2pdmaError {
+  return errnoError(EMFILE, 'open', path, {
+    hint: `The emulated drive ${name} has ${namespaces.size} namespaces, and each open file is one: close some.`,
+  });
+}
+
+/** Only files (and /dev/null and its like) go on an emulated drive, never the computer's own disks. */
+function assertOrdinary(path: string, write: boolean): void {
+  const found = statOrNull(path);
+  if (found === null) return;
+  if (found.isFile()) {
+    const made = write || found.size > 0 ? null : notEmpty(path, null, () => readsByte(path));
+    if (made !== null) throw made;
+    return;
+  }
+  const refused = notCopyable(path, found);
+  if (refused !== null) throw refused;
+  if (found.isDirectory()) throw errnoError(EISDIR, 'open', path);
+  throw errnoError(EINVAL, 'open', path, {
+    hint: 'The emulator takes namespaces of its own machine and ordinary files, not block devices.',
+  });
+}
+
+/** Of a file of size 0: is there a byte all the same? */
+function readsByte(path: string): boolean {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    try {
+      return readSync(fd, new Uint8Array(1), 0, 1, 0) === 1 && fstatSync(fd).size === 0;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
+  }
+}
+
+const TAKEN = 'Taken of the emulated machine';
+
+/** A snapshot's description, in which a machine that never was of metal says so. Once is enough. */
+function takenOf({ name, description }: Machine): string {
+  return description.startsWith(TAKEN) ? description : `${TAKEN} '${name}'. ${description}`.trimEnd();
+}

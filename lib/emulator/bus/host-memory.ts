@@ -1,0 +1,160 @@
+import { type HostMemory, PAGE_SIZE } from '../../backend/hardware.js';
+import { P2pdmaError } from '../../base/errors.js';
+
+/*
+ * DRAM. JS memory has no physical address, so it is given one for as long as a device may reach it, and never
+ * the same one soon again: an access after free or unpin faults instead of finding a stranger's bytes.
+ *
+ * An address tells its size class, so that finding the memory behind it takes no search:
+ *
+ *     base + class × 2^40 + slot × size        class 0: slots of 8 KiB … class 23: slots of 64 GiB
+ *
+ * A slot is at least a page larger than what is in it. The gap faults, and keeps two buffers from ever being
+ * physically contiguous.
+ */
+
+const CLASS_SPAN = 2 ** 40;
+const SMALLEST_SLOT = 2 * PAGE_SIZE;
+const CLASSES = 24;
+
+/** The address space that a HostMemory takes from its base on; the base is a multiple of it. */
+export const DRAM_SPAN = 2 ** 45;
+
+interface Extent {
+  readonly base: number;
+  /** All of the buffer. */
+  readonly bytes: Uint8Array;
+  readonly pages: number;
+  pins: number;
+  allocated: boolean;
+}
+
+interface SizeClass {
+  readonly base: number;
+  readonly slotSize: number;
+  readonly slots: number;
+  readonly live: Map<number, Extent>;
+  next: number;
+}
+
+export class EmulatedHostMemory implements HostMemory {
+  readonly base: number;
+  readonly pages = { pinned: 0, allocated: 0 };
+  readonly #classes: SizeClass[] = [];
+  readonly #byBuffer = new Map<ArrayBufferLike, Extent>();
+  #last: Extent | null = null;
+
+  constructor(base = DRAM_SPAN) {
+    this.base = base;
+    for (let i = 0; i < CLASSES; i++) {
+      const slotSize = SMALLEST_SLOT * 2 ** i;
+      this.#classes.push({
+        base: base + i * CLASS_SPAN,
+        slotSize,
+        slots: CLASS_SPAN / slotSize,
+        live: new Map(),
+        next: 0,
+      });
+    }
+  }
+
+  allocPages(bytes: number): { readonly phys: number; readonly bytes: Uint8Array } {
+    const length = Math.max(1, Math.ceil(bytes / PAGE_SIZE)) * PAGE_SIZE;
+    const extent = this.#place(new Uint8Array(newBuffer(length)));
+    extent.allocated = true;
+    this.pages.allocated += extent.pages;
+    return { phys: extent.base, bytes: extent.bytes };
+  }
+
+  /** Pages that are still pinned stay reachable until the last unpin. */
+  freePages(phys: number): void {
+    const extent = this.#find(phys);
+    if (extent === null || !extent.allocated || extent.base !== phys) {
+      throw new RangeError(`freePages(0x${phys.toString(16)}): nothing is allocated there`);
+    }
+    extent.allocated = false;
+    this.pages.allocated -= extent.pages;
+    this.#dropIfUnused(extent);
+  }
+
+  pin(view: Uint8Array): number {
+    const { buffer } = view;
+    if (buffer.byteLength === 0)
+      throw new P2pdmaError('EFAULT', 'EFAULT: the memory is detached or empty, pin');
+    const extent = this.#byBuffer.get(buffer) ?? this.#place(new Uint8Array(buffer));
+    if (extent.pins++ === 0) this.pages.pinned += extent.pages;
+    return extent.base + view.byteOffset;
+  }
+
+  unpin(phys: number): void {
+    const extent = this.#find(phys);
+    if (extent === null || extent.pins === 0) {
+      throw new RangeError(`unpin(0x${phys.toString(16)}): nothing is pinned there`);
+    }
+    if (--extent.pins > 0) return;
+    this.pages.pinned -= extent.pages;
+    this.#dropIfUnused(extent);
+  }
+
+  /** Is this address DRAM, whether or not anything is there? */
+  contains(phys: number): boolean {
+    return phys >= this.base && phys < this.base + DRAM_SPAN;
+  }
+
+  /** The memory at `phys`: at most `length` bytes, fewer where it ends. Null: nothing is there (any more). */
+  window(phys: number, length: number): Uint8Array | null {
+    const extent = this.#find(phys);
+    if (extent === null) return null;
+    const { bytes } = extent;
+    const from = phys - extent.base;
+    const n = Math.min(length, bytes.byteLength - from);
+    if (n <= 0) return null;
+    return n === bytes.byteLength ? bytes : new Uint8Array(bytes.buffer, from, n);
+  }
+
+  #place(bytes: Uint8Array): Extent {
+    const size = this.#classes.find((c) => c.slotSize >= bytes.byteLength + PAGE_SIZE);
+    if (size === undefined || size.live.size === size.slots) {
+      throw new P2pdmaError('ENOMEM', `ENOMEM: no physical addresses for ${bytes.byteLength} bytes`);
+    }
+    while (size.live.has(size.next)) size.next = (size.next + 1) % size.slots;
+    const extent: Extent = {
+      base: size.base + size.next * size.slotSize,
+      bytes,
+      pages: Math.ceil(bytes.byteLength / PAGE_SIZE),
+      pins: 0,
+      allocated: false,
+    };
+    size.live.set(size.next, extent);
+    size.next = (size.next + 1) % size.slots;
+    this.#byBuffer.set(bytes.buffer, extent);
+    return extent;
+  }
+
+  #find(phys: number): Extent | null {
+    const last = this.#last;
+    if (last !== null && phys >= last.base && phys < last.base + last.bytes.byteLength) return last;
+    const offset = phys - this.base;
+    const size = this.#classes[Math.floor(offset / CLASS_SPAN)];
+    if (offset < 0 || size === undefined) return null;
+    const extent = size.live.get(Math.floor((phys - size.base) / size.slotSize)) ?? null;
+    if (extent !== null) this.#last = extent;
+    return extent;
+  }
+
+  #dropIfUnused(extent: Extent): void {
+    if (extent.pins > 0 || extent.allocated) return;
+    const size = this.#classes[Math.floor((extent.base - this.base) / CLASS_SPAN)]!;
+    size.live.delete((extent.base - size.base) / size.slotSize);
+    this.#byBuffer.delete(extent.bytes.buffer);
+    if (this.#last === extent) this.#last = null;
+  }
+}
+
+function newBuffer(length: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(length);
+  } catch (cause) {
+    throw new P2pdmaError('ENOMEM', `ENOMEM: no ${length} bytes of host memory`, { cause });
+  }
+}

@@ -1,0 +1,145 @@
+import type {
+  AcsControl,
+  Bdf,
+  Cpu,
+  HostBridge,
+  IommuMode,
+  PciBar,
+  PciDev,
+  PciePortType,
+  Topology,
+} from '../../backend/topology.js';
+import { bdfId, type Machine, type MachineFunction } from '../../machine/schema.js';
+
+export type P2pmem = NonNullable<PciDev['p2pmem']>;
+
+/** A host bridge, and what its wires do. */
+export class EmulatedHostBridge implements HostBridge {
+  readonly domain: number;
+  readonly bus: number;
+  /** Bus address − CPU address of everything below. */
+  readonly busOffset: number;
+  /** Does the root complex forward TLPs between functions? */
+  readonly peerRouting: boolean;
+  firstDevice: PciDev | null = null;
+
+  constructor(description: Machine['hostBridges'][number]) {
+    this.domain = description.domain;
+    this.bus = description.bus;
+    this.busOffset = description.busOffset;
+    this.peerRouting = description.peerRouting;
+  }
+}
+
+class EmulatedPciDev implements PciDev {
+  readonly bdf: Bdf;
+  readonly id: number;
+  readonly devfn: number;
+  readonly vendor: number;
+  readonly device: number;
+  readonly class: number;
+  readonly portType: PciePortType;
+  readonly upstream: PciDev | null;
+  readonly hostBridge: EmulatedHostBridge;
+  readonly acs: AcsControl;
+  readonly bars: readonly (PciBar | null)[];
+  readonly numaNode: number | null;
+  readonly iommuGroup: number | null;
+  readonly #topology: EmulatedTopology;
+
+  constructor(
+    topology: EmulatedTopology,
+    fn: MachineFunction,
+    upstream: PciDev | null,
+    hostBridge: EmulatedHostBridge,
+  ) {
+    this.#topology = topology;
+    this.bdf = fn.bdf;
+    this.id = bdfId(fn.bdf);
+    this.devfn = this.id % 0x100;
+    this.vendor = fn.vendor;
+    this.device = fn.device;
+    this.class = fn.class;
+    this.portType = fn.type;
+    this.upstream = upstream;
+    this.hostBridge = hostBridge;
+    this.acs = fn.acs;
+    this.bars = bars(fn, hostBridge.busOffset);
+    this.numaNode = fn.numaNode;
+    this.iommuGroup = fn.iommuGroup;
+  }
+
+  get p2pmem(): P2pmem | null {
+    return this.#topology.p2pmem(this);
+  }
+}
+
+function bars(fn: MachineFunction, busOffset: number): (PciBar | null)[] {
+  const list: (PciBar | null)[] = [null, null, null, null, null, null];
+  for (const { index, kind, address, size, prefetchable } of fn.bars) {
+    list[index] = { index, kind, cpuAddress: address, busAddress: address + busOffset, size, prefetchable };
+  }
+  return list;
+}
+
+/** A machine description as the topology it describes. */
+export class EmulatedTopology implements Topology {
+  readonly cpu: Cpu;
+  readonly iommu: IommuMode;
+  readonly hostBridges: readonly EmulatedHostBridge[];
+  readonly functions: readonly PciDev[];
+  readonly unknowns: Topology['unknowns'] = [];
+  /**
+   * What peer memory a function has, asked each time. At first the description says it; a kernel that
+   * boots on the machine puts its own pools in its place.
+   */
+  p2pmem: (pdev: PciDev) => P2pmem | null;
+  readonly #byBdf = new Map<Bdf, PciDev>();
+
+  constructor(machine: Machine) {
+    this.cpu = machine.cpu;
+    this.iommu = machine.iommu;
+    this.hostBridges = machine.hostBridges.map((description) => new EmulatedHostBridge(description));
+    const described = new Map(machine.functions.map((fn) => [fn.bdf, fn]));
+    const build = (fn: MachineFunction): PciDev => {
+      const done = this.#byBdf.get(fn.bdf);
+      if (done !== undefined) return done;
+      const upstream = fn.upstream === null ? null : build(described.get(fn.upstream)!);
+      const hostBridge = (upstream?.hostBridge ?? this.#rootBus(fn)) as EmulatedHostBridge;
+      const pdev = new EmulatedPciDev(this, fn, upstream, hostBridge);
+      this.#byBdf.set(fn.bdf, pdev);
+      return pdev;
+    };
+    this.functions = machine.functions.map(build);
+    for (const pdev of this.functions) {
+      if (pdev.upstream === null) (pdev.hostBridge as EmulatedHostBridge).firstDevice ??= pdev;
+    }
+    this.p2pmem = (pdev) => {
+      const fn = described.get(pdev.bdf);
+      return fn === undefined ? null : describedP2pmem(fn, machine.memremapAlign);
+    };
+  }
+
+  find(bdf: Bdf): PciDev | null {
+    const full = bdf.split(':').length === 2 ? `0000:${bdf}` : bdf;
+    return this.#byBdf.get(full.toLowerCase()) ?? null;
+  }
+
+  #rootBus(fn: MachineFunction): EmulatedHostBridge {
+    const bus = Math.floor(bdfId(fn.bdf) / 0x100);
+    return this.hostBridges.find((bridge) => bridge.domain * 0x100 + bridge.bus === bus)!;
+  }
+}
+
+/** As a kernel would register it: the captured p2pmem, else a CMB that meets the alignment rule. */
+function describedP2pmem(fn: MachineFunction, align: number): P2pmem | null {
+  if (fn.p2pmem !== null) {
+    const { size, available, published } = fn.p2pmem;
+    return { size, available, published };
+  }
+  const cmb = fn.nvme?.cmb ?? null;
+  if (cmb === null) return null;
+  const bar = fn.bars.find((b) => b.index === cmb.bar);
+  if (bar === undefined || cmb.size % align !== 0 || bar.address % align !== 0) return null;
+  return { size: cmb.size, available: cmb.size, published: cmb.rds && cmb.wds };
+}

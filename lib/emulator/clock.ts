@@ -1,0 +1,141 @@
+import type { Clock } from '../backend/hardware.js';
+
+/** Functions put off to a later turn. All that are waiting when the turn comes run in it, in order. */
+class Turn {
+  #waiting: (() => void)[] = [];
+  #spare: (() => void)[] = [];
+
+  get empty(): boolean {
+    return this.#waiting.length === 0;
+  }
+
+  push(fn: () => void): void {
+    this.#waiting.push(fn);
+  }
+
+  /** Run what waits now; what is put off meanwhile waits for the next turn. If one throws, `onThrow` gets the rest going. */
+  run(onThrow: () => void): void {
+    const batch = this.#waiting;
+    this.#waiting = this.#spare;
+    this.#spare = [];
+    let i = 0;
+    try {
+      while (i < batch.length) batch[i++]!();
+    } finally {
+      if (i < batch.length) {
+        this.#waiting = [...batch.slice(i), ...this.#waiting];
+        onThrow();
+      }
+      batch.length = 0;
+      this.#spare = batch;
+    }
+  }
+}
+
+/** Wall-clock time; one setImmediate per turn, however much is put off to it. */
+export class RealClock implements Clock {
+  readonly #turn = new Turn();
+  #scheduled = false;
+  readonly #run = (): void => {
+    this.#scheduled = false;
+    this.#turn.run(() => this.#schedule());
+  };
+
+  now(): number {
+    return performance.now();
+  }
+
+  defer(fn: () => void): void {
+    this.#turn.push(fn);
+    this.#schedule();
+  }
+
+  setTimer(fn: () => void, ms: number): { cancel(): void } {
+    const timer = setTimeout(fn, ms);
+    return { cancel: () => clearTimeout(timer) };
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#run);
+  }
+}
+
+interface Timer {
+  readonly due: number;
+  readonly fn: () => void;
+}
+
+/** Time that passes when a test says so. */
+export class ManualClock implements Clock {
+  readonly #turn = new Turn();
+  #timers: Timer[] = [];
+  #now = 0;
+
+  now(): number {
+    return this.#now;
+  }
+
+  defer(fn: () => void): void {
+    this.#turn.push(fn);
+  }
+
+  setTimer(fn: () => void, ms: number): { cancel(): void } {
+    const timer = { due: this.#now + Math.max(0, ms), fn };
+    // After every timer that is due at the same time: first set, first run.
+    let i = this.#timers.length;
+    while (i > 0 && this.#timers[i - 1]!.due > timer.due) i--;
+    this.#timers.splice(i, 0, timer);
+    return {
+      cancel: () => {
+        this.#timers = this.#timers.filter((t) => t !== timer);
+      },
+    };
+  }
+
+  /** Nothing waits, neither for a turn nor for a time. */
+  get idle(): boolean {
+    return this.#turn.empty && this.#timers.length === 0;
+  }
+
+  /** One turn: everything put off so far. */
+  turn(): void {
+    this.#turn.run(() => undefined);
+  }
+
+  /** Turns until nothing is put off any more. No time passes. */
+  settle(): void {
+    while (!this.#turn.empty) this.turn();
+  }
+
+  /** Let time pass; timers run at their time, in order, with the turns they cause. */
+  advance(ms: number): void {
+    const end = this.#now + ms;
+    this.settle();
+    for (let timer = this.#timers[0]; timer !== undefined && timer.due <= end; timer = this.#timers[0]) {
+      this.#timers.shift();
+      this.#now = timer.due;
+      timer.fn();
+      this.settle();
+    }
+    this.#now = end;
+  }
+
+  /** As `advance`, with a turn of the real event loop before and after each step, so that promises settle. */
+  async advanceAsync(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    const breathe = async () => {
+      do {
+        this.settle();
+        await new Promise((resolve) => setImmediate(resolve));
+      } while (!this.#turn.empty);
+    };
+    await breathe();
+    for (let timer = this.#timers[0]; timer !== undefined && timer.due <= end; timer = this.#timers[0]) {
+      this.advance(timer.due - this.#now);
+      await breathe();
+    }
+    this.advance(end - this.#now);
+  }
+}

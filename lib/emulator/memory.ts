@@ -1,0 +1,109 @@
+/**
+ * mmap and munmap of one process on the emulated machine: CMB by `p2pmem/allocate`, host pages, and a list of
+ * what is mapped, so that the end of the process can take it all back.
+ */
+
+import type { Mapping, MemoryBackend } from '../backend/backend.js';
+import { assertBufferLength } from '../backend/buffer-limit.js';
+import type { PciDev } from '../backend/topology.js';
+import { ENODEV, ENOMEM } from '../base/errno.js';
+import { errnoError } from '../base/errors.js';
+import { type Mm, registerVma, unregisterVma, type Vma } from '../kernel/memremap.js';
+import { pciMmapP2pmem, pciP2pmemAvailable } from '../kernel/pci-p2pdma.js';
+
+/** One VMA of this process. */
+class ProcessMapping implements Mapping {
+  readonly buffer: ArrayBuffer;
+  readonly bytes: number;
+  readonly provider: PciDev | null;
+  #munmap: (() => void) | null;
+
+  constructor(mapped: Omit<Mapping, 'munmap'>, munmap: () => void) {
+    this.buffer = mapped.buffer;
+    this.bytes = mapped.bytes;
+    this.provider = mapped.provider;
+    this.#munmap = munmap;
+  }
+
+  munmap(): void {
+    const munmap = this.#munmap;
+    this.#munmap = null;
+    munmap?.();
+  }
+}
+
+export class EmulatorMemory implements MemoryBackend {
+  readonly #mm: Mm;
+  readonly #mappings = new Set<ProcessMapping>();
+
+  constructor(mm: Mm) {
+    this.#mm = mm;
+  }
+
+  /** Mappings not given back. */
+  get mapped(): number {
+    return this.#mappings.size;
+  }
+
+  mmapP2pmem(provider: PciDev, bytes: number): Mapping {
+    const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
+    assertBufferLength(bytes, path);
+    const mapping = pciMmapP2pmem(this.#mm, provider, { length: bytes, offset: 0, shared: true });
+    if (typeof mapping === 'number') {
+      const hint =
+        mapping === -ENOMEM
+          ? `${pciP2pmemAvailable(provider)} bytes are free, ${bytes} were asked for. Use smaller or fewer chunks, or another provider.`
+          : mapping === -ENODEV
+            ? `${provider.bdf} has no peer-to-peer memory (no CMB that the kernel could register), or was removed.`
+            : undefined;
+      throw errnoError(mapping, 'mmap', path, { hint });
+    }
+    return this.track(mapping, () => mapping.munmap());
+  }
+
+  /** Keep account of a mapping that was made by another door. */
+  track(mapping: Omit<Mapping, 'munmap'>, munmap: () => void): Mapping {
+    const kept = new ProcessMapping(mapping, () => {
+      this.#mappings.delete(kept);
+      munmap();
+    });
+    this.#mappings.add(kept);
+    return kept;
+  }
+
+  allocHost(bytes: number): Mapping {
+    assertBufferLength(bytes, 'host memory');
+    const { memory } = this.#mm;
+    const { phys, bytes: pages } = memory.allocPages(bytes);
+    const buffer = pages.buffer as ArrayBuffer;
+    const vma: Vma = { buffer, phys, length: buffer.byteLength, pgmap: null };
+    registerVma(vma);
+    const free = () => {
+      memory.freePages(phys);
+      detach(buffer);
+    };
+    return this.track({ buffer, bytes: buffer.byteLength, provider: null }, () => {
+      unregisterVma(buffer);
+      if ((vma.pins ?? 0) > 0) vma.onUnpinned = free;
+      else free();
+    });
+  }
+
+  allocBuffer(bytes: number): Uint8Array {
+    // Addresses count modulo the page here, and this one starts its own ArrayBuffer.
+    return Buffer.allocUnsafeSlow(bytes);
+  }
+
+  available(provider: PciDev): number {
+    return pciP2pmemAvailable(provider);
+  }
+
+  /** What exit() does: unmap everything. */
+  unmapAll(): void {
+    for (const mapping of [...this.#mappings]) mapping.munmap();
+  }
+}
+
+function detach(buffer: ArrayBuffer): void {
+  if (buffer.byteLength > 0) structuredClone(null, { transfer: [buffer] });
+}

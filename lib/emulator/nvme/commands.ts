@@ -1,0 +1,204 @@
+/**
+ * The NVM command set: Read, Write, Flush, Compare, Write Zeroes, Dataset Management. Each function checks one
+ * command, finds its memory and starts the store; what they return is a status (with DNR), or PENDING.
+ */
+import {
+  NVME_CMD_FUSE_MASK,
+  NVME_DSM_RANGE_BYTES,
+  NVME_DSMGMT_AD,
+  NVME_RW_FUA,
+  NVME_RW_PRINFO_PRACT,
+  NVME_SC_INVALID_FIELD,
+  NVME_SC_INVALID_NS,
+  NVME_SC_INVALID_OPCODE,
+  NVME_SC_LBA_RANGE,
+  NVME_SC_NS_WRITE_PROTECTED,
+  NVME_SC_READ_ERROR,
+  NVME_SC_SUCCESS,
+  NVME_SC_WRITE_FAULT,
+  NVME_SQE_CDW10,
+  NVME_SQE_CDW11,
+  NVME_SQE_CDW12,
+  NVME_SQE_FLAGS,
+  NVME_STATUS_DNR,
+  nvmeCmdCompare,
+  nvmeCmdDsm,
+  nvmeCmdFlush,
+  nvmeCmdRead,
+  nvmeCmdWrite,
+  nvmeCmdWriteZeroes,
+} from '../../backend/nvme-spec.js';
+import type { DataPointerWalker } from './data-pointer.js';
+import type { ControllerFaults } from './faults.js';
+import { type NvmeRequest, type NvmeStatistics, PENDING } from './state.js';
+import { type NamespaceStore, STORE_PENDING } from './store.js';
+
+const TWO_32 = 2 ** 32;
+
+/** What command execution needs of the controller. */
+export interface CommandHost {
+  readonly namespaces: ReadonlyMap<number, NamespaceStore>;
+  /** Highest namespace id there can be (NN). */
+  readonly maxNsid: number;
+  readonly walker: DataPointerWalker;
+  readonly faults: ControllerFaults;
+  /** Bytes. */
+  readonly mdts: number;
+  readonly statistics: NvmeStatistics;
+  /** May data stay in a volatile cache until a flush (feature 06h)? */
+  readonly writeCache: boolean;
+}
+
+/** Execute the I/O command at `sqe[at]`. */
+export function executeIo(host: CommandHost, req: NvmeRequest, sqe: DataView, at: number): number {
+  if ((sqe.getUint8(at + NVME_SQE_FLAGS) & NVME_CMD_FUSE_MASK) !== 0) return refuse(NVME_SC_INVALID_FIELD);
+  const store = host.namespaces.get(req.nsid);
+  if (store === undefined) {
+    const invalid = req.nsid === 0 || req.nsid > host.maxNsid;
+    return refuse(invalid ? NVME_SC_INVALID_NS : NVME_SC_INVALID_FIELD);
+  }
+  req.store = store;
+  switch (req.opcode) {
+    case nvmeCmdRead:
+      return readWrite(host, store, req, sqe, at, 'read');
+    case nvmeCmdWrite:
+      return readWrite(host, store, req, sqe, at, 'write');
+    case nvmeCmdFlush:
+      return start(req, store.flush(req));
+    case nvmeCmdCompare:
+      return readWrite(host, store, req, sqe, at, 'compare');
+    case nvmeCmdWriteZeroes:
+      return writeZeroes(host, store, req, sqe, at);
+    case nvmeCmdDsm:
+      return datasetManagement(host, store, req, sqe, at);
+    default:
+      return refuse(NVME_SC_INVALID_OPCODE);
+  }
+}
+
+function readWrite(
+  host: CommandHost,
+  store: NamespaceStore,
+  req: NvmeRequest,
+  sqe: DataView,
+  at: number,
+  op: 'read' | 'write' | 'compare',
+): number {
+  const slba = sqe.getUint32(at + NVME_SQE_CDW10, true) + sqe.getUint32(at + NVME_SQE_CDW11, true) * TWO_32;
+  const cdw12 = sqe.getUint32(at + NVME_SQE_CDW12, true);
+  const blocks = (cdw12 & 0xffff) + 1;
+  req.lba = slba;
+  const length = blocks * store.blockSize;
+  if (length > host.mdts) return refuse(NVME_SC_INVALID_FIELD);
+  if (slba + blocks > store.size / store.blockSize) return refuse(NVME_SC_LBA_RANGE);
+  if (op === 'write' && store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
+  const direction = op === 'read' ? 'write' : 'read';
+  const status =
+    metadataStatus(host, store, sqe, at, direction) ||
+    host.walker.walk(sqe, at, length, direction, false, req.windows);
+  if (status !== NVME_SC_SUCCESS) return refuse(status);
+  if (host.faults.hitsMedia(req.nsid, slba, blocks, op === 'write' ? 'write' : 'read')) {
+    host.statistics.mediaErrors++;
+    return refuse(op === 'write' ? NVME_SC_WRITE_FAULT : NVME_SC_READ_ERROR);
+  }
+  req.bytes = length;
+  const offset = slba * store.blockSize;
+  if (op === 'read') return start(req, store.read(offset, length, req));
+  if (op === 'compare') return start(req, store.compare(offset, length, req));
+  req.fua = mustPersist(host, store, cdw12);
+  return start(req, store.write(offset, length, req));
+}
+
+/**
+ * Of a namespace with metadata: with PRACT the drive makes and takes away its 8 bytes of protection information, so
+ * none travel. Without, they are at MPTR, and no driver here sets that.
+ */
+function metadataStatus(
+  { walker }: CommandHost,
+  { metadataBytes }: NamespaceStore,
+  sqe: DataView,
+  at: number,
+  direction: 'read' | 'write',
+): number {
+  if (metadataBytes === 0) return NVME_SC_SUCCESS;
+  if ((sqe.getUint32(at + NVME_SQE_CDW12, true) & NVME_RW_PRINFO_PRACT) !== 0) return NVME_SC_SUCCESS;
+  return walker.metadata(sqe, at, metadataBytes, direction);
+}
+
+function writeZeroes(
+  host: CommandHost,
+  store: NamespaceStore,
+  req: NvmeRequest,
+  sqe: DataView,
+  at: number,
+): number {
+  const slba = sqe.getUint32(at + NVME_SQE_CDW10, true) + sqe.getUint32(at + NVME_SQE_CDW11, true) * TWO_32;
+  const cdw12 = sqe.getUint32(at + NVME_SQE_CDW12, true);
+  const blocks = (cdw12 & 0xffff) + 1;
+  req.lba = slba;
+  if (slba + blocks > store.size / store.blockSize) return refuse(NVME_SC_LBA_RANGE);
+  if (store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
+  if (host.faults.hitsMedia(req.nsid, slba, blocks, 'write')) {
+    host.statistics.mediaErrors++;
+    return refuse(NVME_SC_WRITE_FAULT);
+  }
+  req.fua = mustPersist(host, store, cdw12);
+  return start(req, store.writeZeroes(slba * store.blockSize, blocks * store.blockSize, req));
+}
+
+function datasetManagement(
+  host: CommandHost,
+  store: NamespaceStore,
+  req: NvmeRequest,
+  sqe: DataView,
+  at: number,
+): number {
+  const ranges = (sqe.getUint32(at + NVME_SQE_CDW10, true) & 0xff) + 1;
+  const length = ranges * NVME_DSM_RANGE_BYTES;
+  const status = host.walker.walk(sqe, at, length, 'read', false, req.windows);
+  if (status !== NVME_SC_SUCCESS) return refuse(status);
+  req.bytes = length;
+  const list = gather(req, length);
+  const deallocate = (sqe.getUint32(at + NVME_SQE_CDW11, true) & NVME_DSMGMT_AD) !== 0;
+  if (deallocate && store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
+  const capacity = store.size / store.blockSize;
+  for (const apply of [false, true]) {
+    for (let i = 0; i < ranges; i++) {
+      const d = i * NVME_DSM_RANGE_BYTES;
+      const blocks = list.getUint32(d + 4, true);
+      const slba = list.getUint32(d + 8, true) + list.getUint32(d + 12, true) * TWO_32;
+      if (slba + blocks > capacity) return refuse(NVME_SC_LBA_RANGE);
+      if (apply && deallocate) store.deallocate(slba * store.blockSize, blocks * store.blockSize);
+    }
+  }
+  return NVME_SC_SUCCESS;
+}
+
+/** Must the data be durable before the command completes? */
+function mustPersist(host: CommandHost, store: NamespaceStore, cdw12: number): boolean {
+  return store.volatileCache && ((cdw12 & NVME_RW_FUA) !== 0 || !host.writeCache);
+}
+
+/** The command's data, copied into the controller. */
+function gather(req: NvmeRequest, length: number): DataView {
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const window of req.windows) {
+    bytes.set(window.bytes, at);
+    at += window.bytes.length;
+  }
+  return new DataView(bytes.buffer);
+}
+
+function start(req: NvmeRequest, status: number): number {
+  if (status === STORE_PENDING) {
+    req.state = 'store';
+    return PENDING;
+  }
+  return status === NVME_SC_SUCCESS ? status : refuse(status);
+}
+
+/** A failure that stays one however often it is tried. */
+export function refuse(status: number): number {
+  return status | NVME_STATUS_DNR;
+}

@@ -1,0 +1,152 @@
+/**
+ * A namespace that is kept in a file which a machine's JSON names.
+ *
+ *     until the first write   what is there, opened to be read; what is not there (no file yet, a short one) reads as zeros
+ *     from then on            the file, made and made as long as the namespace
+ *
+ * So looking at a machine, and even reading its drives, makes no file, extends none and changes none.
+ */
+import { access, constants, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { notCopyable, statOrNull } from '../../backend/path-advice.js';
+import { EINVAL } from '../../base/errno.js';
+import { errnoError } from '../../base/errors.js';
+import {
+  FileStore,
+  hostError,
+  MemoryStore,
+  type NamespaceStore,
+  STORE_PENDING,
+  type StoreIo,
+  statusOf,
+} from './store.js';
+
+export interface ImageStoreOptions {
+  /** Of the namespace, in bytes; of one that is read-only, at most what the file has. */
+  readonly size: number;
+  readonly blockSize: number;
+  readonly metadataBytes: number;
+  readonly readOnly: boolean;
+}
+
+export class ImageStore implements NamespaceStore {
+  readonly path: string;
+  readonly size: number;
+  readonly blockSize: number;
+  readonly metadataBytes: number;
+  readonly readOnly: boolean;
+  readonly deallocatedReadsZero = false;
+  readonly volatileCache = true;
+  /** What is there before the first write. */
+  readonly #before: NamespaceStore;
+  #written: FileStore | null = null;
+  #opening: Promise<FileStore> | null = null;
+
+  private constructor(path: string, before: NamespaceStore, options: ImageStoreOptions) {
+    this.path = path;
+    this.size = options.readOnly ? before.size : options.size;
+    this.blockSize = options.blockSize;
+    this.metadataBytes = options.metadataBytes;
+    this.readOnly = options.readOnly;
+    this.#before = before;
+  }
+
+  /** @throws P2pdmaError as open(2) would: ENOENT for a read-only one that is not there; EINVAL for what is no file */
+  static async open(path: string, options: ImageStoreOptions): Promise<ImageStore> {
+    const { size, readOnly } = options;
+    const there = statOrNull(path);
+    if (there === null && !readOnly) {
+      // Where it could not be made, it is no use to wait for the first write.
+      await host('open', path, stat(dirname(path)));
+      return new ImageStore(path, new MemoryStore(size, options), options);
+    }
+    if (there !== null && !there.isFile() && !there.isDirectory()) {
+      throw (
+        notCopyable(path, there) ??
+        errnoError(EINVAL, 'open', path, { hint: 'A namespace is kept in a regular file.' })
+      );
+    }
+    const whole = readOnly || there!.size >= size;
+    const kind = whole ? 'image' : 'file';
+    return new ImageStore(path, await FileStore.open(path, { ...options, kind, readOnly: true }), options);
+  }
+
+  /** Before something is written to it, without changing anything. @throws P2pdmaError as open(2) would */
+  async assertWritable(): Promise<void> {
+    const which = statOrNull(this.path) === null ? dirname(this.path) : this.path;
+    await host('open', this.path, access(which, constants.W_OK));
+  }
+
+  get used(): number {
+    return Math.min(this.size, this.#now.used);
+  }
+
+  get #now(): NamespaceStore {
+    return this.#written ?? this.#before;
+  }
+
+  read(offset: number, length: number, io: StoreIo): number {
+    return this.#now.read(offset, length, io);
+  }
+
+  compare(offset: number, length: number, io: StoreIo): number {
+    return this.#now.compare(offset, length, io);
+  }
+
+  write(offset: number, length: number, io: StoreIo): number {
+    return this.#change(io, (file) => file.write(offset, length, io));
+  }
+
+  writeZeroes(offset: number, length: number, io: StoreIo): number {
+    return this.#change(io, (file) => file.writeZeroes(offset, length, io));
+  }
+
+  /** Advice only. */
+  deallocate(_offset: number, _length: number): void {}
+
+  flush(io: StoreIo): number {
+    return this.#now.flush(io);
+  }
+
+  async close(): Promise<void> {
+    await this.#opening?.catch(() => {});
+    await Promise.all([this.#before.close(), this.#written?.close()]);
+  }
+
+  #change(io: StoreIo, change: (file: FileStore) => number): number {
+    if (this.#written !== null) return change(this.#written);
+    this.#open().then(
+      (file) => {
+        const status = change(file);
+        if (status !== STORE_PENDING) io.stored(status);
+      },
+      (error: NodeJS.ErrnoException) => io.stored(statusOf(error, 'write')),
+    );
+    return STORE_PENDING;
+  }
+
+  #open(): Promise<FileStore> {
+    const { path, size, blockSize, metadataBytes } = this;
+    const image = { kind: 'image', size, blockSize, metadataBytes, create: true } as const;
+    this.#opening ??= FileStore.open(path, image).then(
+      (file) => {
+        this.#written = file;
+        return file;
+      },
+      (error: unknown) => {
+        this.#opening = null;
+        throw error;
+      },
+    );
+    return this.#opening;
+  }
+}
+
+async function host<T>(syscall: string, path: string, asked: Promise<T>): Promise<T> {
+  try {
+    return await asked;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw hostError({ code, message: `${code}: ${syscall} '${path}'` }, syscall, path);
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * A machine that runs: the parts that boot.ts assembled, and the peer memory that belongs to nobody in particular.
+ */
+
+import { type Clock, type Hardware, PAGE_SIZE } from '../backend/hardware.js';
+import type { PciDev } from '../backend/topology.js';
+import { dmaPciP2pdmaSupported } from '../kernel/dma-mapping.js';
+import type { Mm } from '../kernel/memremap.js';
+import type { NvmeDev } from '../kernel/nvme-pci.js';
+import {
+  type P2pmem,
+  pciAllocP2pmem,
+  pciFreeP2pmem,
+  pciP2pdmaRelease,
+  pciP2pmemAvailable,
+  pciP2pmemSize,
+} from '../kernel/pci-p2pdma.js';
+import { p2pdmaOf } from '../kernel/pci-p2pdma-pool.js';
+import type { Fault, Machine } from '../machine/machine.js';
+import type { Fabric } from './bus/fabric.js';
+import type { NvmeController } from './nvme/controller.js';
+
+/** A controller as both sides know it. */
+export interface Drive {
+  readonly hardware: NvmeController;
+  readonly driver: NvmeDev;
+}
+
+/** Everything that runs. The backend is its face; tests look behind it. */
+export interface RunningMachine {
+  readonly machine: Machine;
+  readonly clock: Clock;
+  readonly fabric: Fabric;
+  readonly hardware: Hardware;
+  readonly mm: Mm;
+  /** In BDF order. */
+  readonly drives: readonly Drive[];
+  /** The memory part of other functions than NVMe controllers, and of faults: to be given back at the end. */
+  readonly reserved: { readonly pdev: PciDev; readonly block: P2pmem }[];
+}
+
+/** The fault `pool-exhausted`: no more than so much of the pool is left. */
+export function exhaustPool(running: RunningMachine, fault: Fault): void {
+  if (fault.kind !== 'pool-exhausted') return;
+  const drive = running.drives.find(
+    ({ hardware }) => hardware.name === fault.controller || hardware.pdev.bdf === fault.controller,
+  );
+  if (drive !== undefined) reserve(running, drive.hardware.pdev, fault.available);
+}
+
+/** Somebody else holds all but `available` bytes of the pool. */
+export function reserve(running: RunningMachine, pdev: PciDev, available: number): void {
+  let pages = Math.floor((pciP2pmemAvailable(pdev) - available) / PAGE_SIZE);
+  // In pieces, because a pool in use may not have it in one.
+  for (let piece = pages; pages > 0 && piece > 0; piece = Math.min(piece, pages)) {
+    const block = pciAllocP2pmem(pdev, piece * PAGE_SIZE);
+    if (block === null) piece = Math.floor(piece / 2);
+    else {
+      running.reserved.push({ pdev, block });
+      pages -= piece;
+    }
+  }
+}
+
+/** What `reserve` holds, and the pools that no driver of ours owns. @returns bytes that others still hold */
+export function releaseReserved(running: RunningMachine): number {
+  for (const { pdev, block } of running.reserved.splice(0)) pciFreeP2pmem(pdev, block);
+  let held = 0;
+  const drives = new Set(running.drives.map(({ hardware }) => hardware.pdev));
+  for (const pdev of running.fabric.topology.functions) {
+    if (drives.has(pdev) || p2pdmaOf(pdev) === null) continue;
+    held += pciP2pmemSize(pdev) - pciP2pmemAvailable(pdev);
+    pciP2pdmaRelease(pdev);
+  }
+  return held;
+}
+
+/** Why a queue of this drive takes no P2P memory, or null. */
+export function noP2pReason(driver: NvmeDev, machine: Machine): string | null {
+  if (dmaPciP2pdmaSupported(driver.device)) return null;
+  return `the IOMMU driver of '${machine.name}' (${driver.device.dmaOps?.name ?? 'unknown'}) cannot map peer-to-peer memory, so the queue of ${driver.ctrl.name} does not take it`;
+}

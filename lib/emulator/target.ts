@@ -1,0 +1,335 @@
+/**
+ * An open namespace or file of the emulated machine: what block/fops.c and an O_DIRECT filesystem do with
+ * pread and pwrite, over the kernel modules.
+ *
+ *     submit(io) ─▶ IovIter ─▶ bio: pins, limits, splitting ─▶ nvme-core … ─▶ one wake-up later ─▶ io.done(io)
+ *
+ * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
+ */
+
+import type {
+  BlockTarget,
+  IoRequest,
+  PassthroughCommand,
+  PassthroughResult,
+  QueueLimits,
+} from '../backend/backend.js';
+import type { Clock } from '../backend/hardware.js';
+import type { PciDev } from '../backend/topology.js';
+import { EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
+import { type Bio, bioAlloc, bioIovIterGetPages, bioPut, bioReleasePages, submitBio } from '../kernel/bio.js';
+import { newPageRange, pinUserPages } from '../kernel/gup.js';
+import { IovIter, READ, WRITE } from '../kernel/iov_iter.js';
+import type { Mm } from '../kernel/memremap.js';
+import type { NvmeNs } from '../kernel/nvme-core.js';
+import { nvmeSubmitUserCmd } from '../kernel/nvme-ioctl.js';
+import { assertSendable } from '../kernel/nvme-user-command.js';
+import type { FileStore } from './nvme/store.js';
+
+export interface EmulatorTargetOptions {
+  readonly name: string;
+  readonly path: string;
+  readonly ns: NvmeNs;
+  readonly client: PciDev;
+  readonly mm: Mm;
+  readonly clock: Clock;
+  readonly write: boolean;
+  readonly noP2pReason: string | null;
+  /** The file that the namespace is; null: a namespace of its own. */
+  readonly file: FileStore | null;
+  /** Called once, when nothing is in flight any more. */
+  readonly onClose: (target: EmulatorTarget) => Promise<void>;
+}
+
+/** struct blkdev_dio: one transfer under way. */
+class Dio {
+  readonly target: EmulatorTarget;
+  readonly iter = new IovIter();
+  io: IoRequest | null = null;
+  /** Bytes that a success reports. */
+  size = 0;
+
+  constructor(target: EmulatorTarget) {
+    this.target = target;
+  }
+}
+
+/** blkdev_bio_end_io() */
+function dioEndIo(bio: Bio): void {
+  const dio = bio.private as Dio;
+  dio.target.end(dio, bio);
+}
+
+const nothing = newPageRange();
+
+/** What `#start` answers when the transfer is under way. */
+const QUEUED = -0x10000;
+
+export class EmulatorTarget implements BlockTarget {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: 'namespace' | 'file';
+  readonly client: PciDev;
+  readonly limits: QueueLimits;
+  readonly noP2pReason: string | null;
+  /** The bus is watched: what a receipt says was measured. */
+  readonly unproven = null;
+  readonly #ns: NvmeNs;
+  readonly #mm: Mm;
+  readonly #clock: Clock;
+  readonly #write: boolean;
+  readonly #file: FileStore | null;
+  readonly #onClose: EmulatorTargetOptions['onClose'];
+  readonly #capacity: number;
+  readonly #dios: Dio[] = [];
+  #ended: IoRequest[] = [];
+  #submitting = false;
+  #inFlight = 0;
+  #idle: (() => void) | null = null;
+  #closing: Promise<void> | null = null;
+  readonly #runEnded = () => {
+    const ended = this.#ended;
+    this.#ended = [];
+    for (const io of ended) this.#done(io);
+  };
+
+  constructor(options: EmulatorTargetOptions) {
+    this.name = options.name;
+    this.path = options.path;
+    this.kind = options.file === null ? 'namespace' : 'file';
+    this.client = options.client;
+    this.limits = options.ns.limits;
+    this.noP2pReason = options.noP2pReason;
+    this.#ns = options.ns;
+    this.#mm = options.mm;
+    this.#clock = options.clock;
+    this.#write = options.write;
+    this.#file = options.file;
+    this.#onClose = options.onClose;
+    this.#capacity = options.ns.capacity;
+  }
+
+  get size(): number {
+    return this.#file === null ? this.#capacity : this.#file.length;
+  }
+
+  /** Transfers and commands not over yet. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  submit(io: IoRequest): void {
+    this.#inFlight++;
+    const result = io.buffered === true ? this.#copy(io) : this.#start(io);
+    if (result !== QUEUED) {
+      io.result = result;
+      this.#later(io);
+    }
+  }
+
+  /** blkdev_read_iter(), blkdev_write_iter(), __blkdev_direct_IO(): QUEUED, or what the call returned at once. */
+  #start(io: IoRequest): number {
+    const { op, offset, segments } = io;
+    if (this.#closing !== null || (op === 'write' && !this.#write)) return -EBADF;
+    if (!(offset >= 0)) return -EINVAL;
+    const dio = this.#dios.pop() ?? new Dio(this);
+    const { iter } = dio;
+    const direction = op === 'read' ? READ : WRITE;
+    if (segments.length === 1) iter.initUbuf(direction, segments[0]!);
+    else iter.initIovec(direction, segments);
+
+    // Beyond the end of a device there is nothing to read and no space to write; across the end, the part before it. A
+    // device that is gone has no size; a filesystem on it says EIO.
+    const ns = this.#ns;
+    const end = op === 'read' && this.#file !== null ? this.#file.length : ns.capacity;
+    let result = QUEUED;
+    const gone = this.#isGone(segments);
+    if (iter.count === 0 && !gone) result = 0;
+    else if (this.#file !== null && ns.dead && (op === 'write' || offset < end)) result = -EIO;
+    else if (offset >= end || ns.dead) result = op === 'read' ? 0 : -ENOSPC;
+    else if (gone) result = -EFAULT;
+    else if (this.#file === null) iter.truncate(end - offset);
+
+    if (result === QUEUED) {
+      dio.io = io;
+      dio.size = Math.min(iter.count, end - offset);
+      const bio = bioAlloc(ns, op);
+      bio.sector = offset;
+      const error = bioIovIterGetPages(this.#mm, bio, iter);
+      if (error === 0) {
+        bio.private = dio;
+        bio.endIo = dioEndIo;
+        this.#submitting = true;
+        submitBio(bio);
+        this.#submitting = false;
+        return QUEUED;
+      }
+      bioPut(bio);
+      result = error;
+    }
+    this.#putDio(dio);
+    return result;
+  }
+
+  /**
+   * generic_perform_write(), filemap_read(): the CPU copies between the memory and the page cache, which is the host's own
+   * copy of the file. So it is exact to the byte, and atomic beside what drives write.
+   */
+  #copy(io: IoRequest): number {
+    const { op, offset, segments, path } = io;
+    if (this.#closing !== null || (op === 'write' && !this.#write)) return -EBADF;
+    if (this.#file === null) return -EOPNOTSUPP;
+    if (!(offset >= 0)) return -EINVAL;
+    if (this.#ns.dead) return -EIO;
+    if (this.#isGone(segments)) return -EFAULT;
+    const page =
+      op === 'write' ? Buffer.concat(segments) : Buffer.alloc(segments.reduce((sum, s) => sum + s.length, 0));
+    this.#file.moveBytes(op, offset, page, (result) => {
+      let at = 0;
+      for (const segment of op === 'read' && result > 0 ? segments : []) {
+        segment.set(page.subarray(at, Math.min(result, at + segment.length)));
+        at = Math.min(result, at + segment.length);
+      }
+      io.result = result;
+      path.internal = path.peerBus = path.hostBridge = 0;
+      path.hostDram = Math.max(0, result);
+      this.#done(io);
+    });
+    return QUEUED;
+  }
+
+  /** Memory that was unmapped, or whose provider was removed: all that is left of a view is that it is empty. */
+  #isGone(segments: readonly Uint8Array[]): boolean {
+    for (let i = 0; i < segments.length; i++) {
+      const segment = segments[i]!;
+      if (segment.byteLength === 0 && pinUserPages(this.#mm, segment, 0, nothing) < 0) return true;
+    }
+    return false;
+  }
+
+  /** The last part of a transfer has ended. Called by its bio only. */
+  end(dio: Dio, bio: Bio): void {
+    const io = dio.io!;
+    const { path } = bio;
+    io.path.internal += path.internal;
+    io.path.peerBus += path.peerBus;
+    io.path.hostBridge += path.hostBridge;
+    io.path.hostDram += path.hostDram;
+    io.result = bio.status < 0 ? bio.status : this.#moved(io, dio.size);
+    bioReleasePages(this.#mm, bio);
+    bioPut(bio);
+    this.#putDio(dio);
+    if (this.#submitting) this.#later(io);
+    else this.#done(io);
+  }
+
+  /** Of a file that somebody cut short meanwhile, only what is there was read. */
+  #moved(io: IoRequest, size: number): number {
+    return this.#file === null || io.op === 'write' ? size : this.#file.brought(io.offset, size);
+  }
+
+  #putDio(dio: Dio): void {
+    dio.io = null;
+    dio.iter.initDiscard(READ, 0);
+    this.#dios.push(dio);
+  }
+
+  /** `done` never runs inside `submit`. */
+  #later(io: IoRequest): void {
+    this.#ended.push(io);
+    if (this.#ended.length === 1) this.#clock.defer(this.#runEnded);
+  }
+
+  #done(io: IoRequest): void {
+    try {
+      io.done(io);
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #leave(): void {
+    if (--this.#inFlight > 0) return;
+    this.#file?.forgetEnds();
+    this.#idle?.();
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== null) {
+      throw new P2pdmaError('ERR_TARGET_CLOSED', `'${this.path}' is closed`, { path: this.path });
+    }
+  }
+
+  /** blkdev_issue_flush() */
+  flush(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#assertOpen();
+      this.#inFlight++;
+      const bio = bioAlloc(this.#ns, 'flush');
+      bio.endIo = () => {
+        const { status } = bio;
+        bioPut(bio);
+        this.#leave();
+        if (status < 0) reject(errnoError(status, 'fsync', this.path));
+        else resolve();
+      };
+      submitBio(bio);
+    });
+  }
+
+  /** The emulator's media do not tell holes: all is data. */
+  seekData(offset: number): number {
+    return Math.min(offset, this.size);
+  }
+
+  seekHole(_offset: number): number {
+    return this.size;
+  }
+
+  async punchHole(offset: number, length: number): Promise<void> {
+    throw errnoError(-EOPNOTSUPP, 'fallocate', this.path, {
+      hint: `${length} bytes at ${offset}: write zeros.`,
+    });
+  }
+
+  async truncate(size: number): Promise<void> {
+    this.#assertOpen();
+    if (this.#file === null) throw errnoError(EINVAL, 'ftruncate', this.path);
+    if (!this.#write) throw errnoError(EBADF, 'ftruncate', this.path);
+    if (!Number.isSafeInteger(size) || size < 0) throw errnoError(EINVAL, 'ftruncate', this.path);
+    await this.#file.truncate(size);
+  }
+
+  async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
+    this.#assertOpen();
+    assertSendable(command, this.path, this.#ns);
+    this.#inFlight++;
+    try {
+      const { ctrl } = this.#ns;
+      const ns = command.admin === true ? null : this.#ns;
+      const { errno, status, resultLo, resultHi, path } = await nvmeSubmitUserCmd(
+        this.#mm,
+        ctrl,
+        ns,
+        command,
+      );
+      if (errno !== 0) throw errnoError(errno, 'ioctl', this.path, { hint: ioctlHint(errno) });
+      return { status, result: (BigInt(resultHi) << 32n) | BigInt(resultLo), path };
+    } finally {
+      this.#leave();
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      if (this.#inFlight > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+      await this.#onClose(this);
+    })();
+    return this.#closing;
+  }
+}
+
+function ioctlHint(errno: number): string | undefined {
+  return errno === -EINTR ? 'The command timed out, and the controller was reset.' : undefined;
+}

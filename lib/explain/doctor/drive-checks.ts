@@ -1,0 +1,280 @@
+/** The drives, the memory they have to lend, and who may use it. */
+import type { Controller } from '../../backend/backend.js';
+import type { PciDev } from '../../backend/topology.js';
+import type { LiveFacts, MachineFacts } from './facts.js';
+import { type Finding, finding, list, size } from './finding.js';
+
+export function checkDrives({ machine, states }: MachineFacts): Finding[] {
+  const { controllers } = machine;
+  const pcie = controllers.filter(({ pdev }) => pdev !== null);
+  const dead = pcie.filter(({ name }) => states.has(name));
+  const found: Finding[] = [];
+  if (pcie.length === 0) {
+    const none = controllers.length === 0 ? 'no NVMe controller' : 'no NVMe controller on PCIe';
+    const drivers =
+      'Drives bound to vfio-pci or uio (SPDK, virtual machines) do not show: give them back to the nvme driver.';
+    return [finding('drives', 'problem', none, drivers, ['lspci -nnk -d ::0108'])];
+  }
+  if (pcie.length - dead.length === 1) {
+    const [only] = pcie.filter((drive) => !dead.includes(drive));
+    found.push(
+      finding('drives', 'warning', `${only!.name} is the only NVMe drive on PCIe: copies are within it`),
+    );
+  } else {
+    found.push(finding('drives', 'ok', `${pcie.length} NVMe drives on PCIe: ${list(pcie.map(label))}`));
+  }
+  if (dead.length > 0) {
+    const how = dead.map(({ name }) => `${name} (${states.get(name)})`);
+    found.push(
+      finding('drives', 'warning', `not live: ${list(how)}`, 'See what happened.', [
+        'sudo dmesg | grep nvme',
+      ]),
+    );
+  }
+  return found;
+}
+
+function label({ name, pdev }: Controller): string {
+  return pdev === null ? name : `${name} ${pdev.bdf}`;
+}
+
+/** Half a chunk of the default size for each of two slots: with less, streams crawl. */
+const LITTLE = 2 ** 20;
+
+export function checkMemory({ machine }: MachineFacts): Finding[] {
+  const { topology, controllers } = machine;
+  const found: Finding[] = [];
+  const providers = topology.functions.filter((dev) => dev.p2pmem !== null);
+  const published = providers.filter((dev) => dev.p2pmem!.published);
+  const named = (dev: PciDev): string => {
+    const controller = controllers.find(({ pdev }) => pdev === dev);
+    return controller === undefined ? dev.bdf : controller.name;
+  };
+  const pool = (dev: PciDev): string =>
+    `${named(dev)} ${size(dev.p2pmem!.size)} (${size(dev.p2pmem!.available)} free)`;
+  if (published.length > 0) {
+    found.push(finding('cmb', 'ok', `memory to lend, published: ${list(published.map(pool))}`));
+  }
+  const low = published.filter((dev) => dev.p2pmem!.available < LITTLE);
+  if (low.length > 0) {
+    found.push(
+      finding(
+        'cmb',
+        'warning',
+        `nearly all taken: ${list(low.map(pool))}`,
+        'Find and end what holds it, or lower its use: smaller chunks, fewer in flight.',
+        ['sudo grep -l p2pmem/allocate /proc/[0-9]*/maps'],
+      ),
+    );
+  }
+  found.push(...checkUnusable(machine.controllers));
+  const orphans = providers.filter(
+    (dev) => !dev.p2pmem!.published && !controllers.some(({ pdev }) => pdev === dev),
+  );
+  if (orphans.length > 0) {
+    found.push(
+      finding('cmb', 'warning', `p2pmem that its driver does not publish: ${list(orphans.map(pool))}`),
+    );
+  }
+  const without = controllers.filter(({ pdev, cmb }) => pdev !== null && cmb === null);
+  if (published.length === 0) {
+    found.push(
+      finding(
+        'cmb',
+        'problem',
+        without.length > 0 && without.length === controllers.filter(({ pdev }) => pdev !== null).length
+          ? 'no drive has a CMB: there is no memory to lend'
+          : 'no memory to lend: no CMB is published',
+        'One drive with a CMB that can be read and written (16 MiB is enough) serves all the others; ' +
+          'until then copies go through host memory.',
+      ),
+    );
+  } else if (without.length > 0) {
+    found.push(
+      finding('cmb', 'ok', `no CMB, so they use the others’: ${list(without.map(({ name }) => name))}`),
+    );
+  }
+  return found;
+}
+
+/** CMBs that are there and cannot be lent, by reason. */
+function checkUnusable(controllers: readonly Controller[]): Finding[] {
+  const byReason = new Map<string, Controller[]>();
+  for (const controller of controllers) {
+    const { cmb } = controller;
+    if (cmb === null || cmb.published) continue;
+    const reason = cmb.unusable ?? 'no reason is known';
+    byReason.set(reason, [...(byReason.get(reason) ?? []), controller]);
+  }
+  return [...byReason].map(([reason, those]) => {
+    const names = list(those.map(({ name, cmb }) => `${name} (${size(cmb!.size)})`));
+    const { remedy, commands } = remedyFor(reason);
+    return finding('cmb', 'warning', `the CMB of ${names} cannot be lent: ${reason}`, remedy, commands);
+  });
+}
+
+/** By the words of Controller.cmb.unusable. */
+const remedies: readonly {
+  readonly when: RegExp;
+  readonly remedy: string;
+  readonly commands?: readonly string[];
+}[] = [
+  { when: /CONFIG_PCI_P2PDMA/, remedy: 'See CONFIG_PCI_P2PDMA above.' },
+  {
+    when: /does not support|RDS|WDS/,
+    remedy: 'Nothing: this drive takes no data in its CMB. Use the memory of another.',
+  },
+  {
+    when: /multiple of|align/i,
+    remedy:
+      'The kernel plugs memory in pieces of 2 MiB: a firmware setting for the CMB’s size or for BARs may help; or use the memory of another drive.',
+  },
+  {
+    when: /did not register|no reason|did not publish/,
+    remedy: 'See what the driver said at boot.',
+    commands: ["sudo dmesg | grep -iE 'p2p|cmb'"],
+  },
+];
+
+function remedyFor(reason: string): { remedy: string | null; commands: readonly string[] } {
+  const row = remedies.find(({ when }) => when.test(reason));
+  return { remedy: row?.remedy ?? null, commands: row?.commands ?? [] };
+}
+
+// --- permissions ---
+
+const RULE =
+  'ACTION!="remove", SUBSYSTEM=="pci", DRIVER=="nvme", TEST=="p2pmem/allocate", RUN+="/bin/chgrp disk /sys%p/p2pmem/allocate"';
+
+/** Gives the doors of all CMBs to the group that the block devices have already. */
+export const udevCommands: readonly string[] = [
+  `echo '${RULE}' | sudo tee /etc/udev/rules.d/70-p2pdma.rules`,
+  'sudo udevadm control --reload && sudo udevadm trigger --subsystem-match=pci',
+  'sudo usermod -aG disk "$USER"   # then log in again',
+];
+
+export function checkPermissions({ machine, live }: MachineFacts): Finding[] {
+  if (live === null) return [];
+  const { topology, controllers } = machine;
+  const doors = topology.functions
+    .filter(({ p2pmem }) => p2pmem?.published === true)
+    .map(({ bdf }) => live.door(bdf) ?? `/sys/bus/pci/devices/${bdf}/p2pmem/allocate`);
+  const nodes = controllers.flatMap(({ namespaces }) => namespaces.map(({ name }) => `/dev/${name}`));
+  if (doors.length + nodes.length === 0) return [];
+  const found = [...checkDoors(live, doors), ...checkNodes(live, nodes)];
+  if (found.length > 0) return found;
+  const who = live.uid === 0 ? 'root' : `user ${live.uid}`;
+  return [finding('permissions', 'ok', `${who} may open ${list([...doors.map(short), ...nodes], 4)}`)];
+}
+
+/** `/sys/devices/…/0000:03:00.0/p2pmem/allocate` → `0000:03:00.0/p2pmem/allocate`. */
+function short(path: string): string {
+  return path.split('/').slice(-3).join('/');
+}
+
+function checkDoors(live: LiveFacts, doors: readonly string[]): Finding[] {
+  const refused = doors.map((path) => ({ path, why: live.refusal(path) })).filter(({ why }) => why !== null);
+  if (refused.length === 0) return [];
+  const level = refused.length === doors.length ? 'problem' : 'warning';
+  const names = list(refused.map(({ path }) => short(path)));
+  if (refused.every(({ why }) => why === 'EROFS')) {
+    return [
+      finding(
+        'permissions',
+        level,
+        `sysfs is mounted read-only, so ${names} cannot be opened to write`,
+        'In a container, mount the host’s sysfs writable. That lets the container change the host’s devices.',
+        ['docker run -v /sys:/sys …'],
+      ),
+    ];
+  }
+  return [
+    finding(
+      'permissions',
+      level,
+      `user ${live.uid} may not open ${names} (${refused[0]!.why})`,
+      'Give it to the group disk, and join that group. Its members can read and write every disk, ' +
+        'so treat it as root.',
+      udevCommands,
+    ),
+  ];
+}
+
+function checkNodes(live: LiveFacts, nodes: readonly string[]): Finding[] {
+  const refused = nodes.map((path) => ({ path, why: live.refusal(path) })).filter(({ why }) => why !== null);
+  const missing = refused.filter(({ why }) => why === 'ENOENT').map(({ path }) => path);
+  const closed = refused.filter(({ why }) => why !== 'ENOENT');
+  const level = refused.length === nodes.length ? 'problem' : 'warning';
+  const found: Finding[] = [];
+  if (missing.length > 0) {
+    found.push(
+      finding(
+        'permissions',
+        level,
+        `there is no ${list(missing)} here`,
+        'In a container, hand the devices over.',
+        [`docker run ${missing.map((path) => `--device ${path}`).join(' ')} …`],
+      ),
+    );
+  }
+  if (closed.length > 0) {
+    found.push(
+      finding(
+        'permissions',
+        level,
+        `user ${live.uid} may not read and write ${list(closed.map(({ path }) => path))} (${closed[0]!.why})`,
+        'Join the group that owns them. Its members can read and write every disk, so treat it as root.',
+        ['sudo usermod -aG disk "$USER"   # then log in again'],
+      ),
+    );
+  }
+  return found;
+}
+
+// --- what is not a plain disk ---
+
+export function checkMultipath({ machine, kernel }: MachineFacts): Finding[] {
+  const namespaces = machine.controllers.flatMap((controller) =>
+    controller.pdev === null ? [] : controller.namespaces.map(({ name }) => name),
+  );
+  const heads = [...new Set(namespaces)].filter(
+    (name) => machine.locate(name)?.layers[0]?.kind === 'multipath-head',
+  );
+  if (heads.length === 0) {
+    const off = kernel?.nvmeMultipath === false ? ' (nvme_core.multipath=N)' : '';
+    return namespaces.length === 0
+      ? []
+      : [finding('multipath', 'ok', `no namespace is a multipath head${off}`)];
+  }
+  const all = heads.length === new Set(namespaces).size;
+  return [
+    finding(
+      'multipath',
+      all ? 'problem' : 'warning',
+      `multipath heads: ${list(heads)}. Their queues do not take peer memory`,
+      'Make them plain disks. A drive with two ports then shows once per port, without failover. Reboot after:',
+      [
+        "echo 'options nvme_core multipath=N' | sudo tee /etc/modprobe.d/p2pdma.conf",
+        'sudo update-initramfs -u   # Debian, Ubuntu; elsewhere: sudo dracut -f',
+      ],
+    ),
+  ];
+}
+
+export function checkFabrics({ machine }: MachineFacts): Finding[] {
+  const far = machine.controllers.filter(({ pdev }) => pdev === null);
+  if (far.length === 0) return [];
+  const names = list(
+    far.map(({ name, transport, namespaces }) => {
+      const own = namespaces.map((ns) => ns.name);
+      return `${own.length > 0 ? list(own) : name} (${transport})`;
+    }),
+  );
+  return [
+    finding(
+      'fabrics',
+      'warning',
+      `no PCI function here does the DMA of ${names}: copies with these go through host memory`,
+    ),
+  ];
+}

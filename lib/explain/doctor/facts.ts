@@ -1,0 +1,148 @@
+/**
+ * What the checks look at, of three kinds of machine: this one, a captured tree of another, an emulated one. Reading
+ * needs no addon, and only this machine can be asked what it lets this process do.
+ */
+import { accessSync, constants } from 'node:fs';
+import type { Backend, LeakReport } from '../../backend/backend.js';
+import type { Bdf } from '../../backend/topology.js';
+import { P2pdmaError } from '../../base/errors.js';
+import type { HostLimits } from '../../native/sysfs/limits.js';
+import type { KernelFacts } from '../../native/sysfs/machine.js';
+
+/** What this process may do on this machine. */
+export interface LiveFacts {
+  /** Why the native addon cannot be used, and what to do; null: it can. */
+  readonly addon: { readonly why: string; readonly hint: string } | null;
+  /** Why JavaScript in this runtime cannot see CMB memory, or null. */
+  readonly noExternalBuffers: string | null;
+  /** Why io_uring is refused; null: it is allowed. Undefined: not known without the addon. */
+  readonly noIoUring: string | null | undefined;
+  /** The door to a provider's memory, on disk; null: it has none. */
+  readonly door: (bdf: Bdf) => string | null;
+  /** Errno's name when it cannot be opened for reading and writing; null: it can. */
+  readonly refusal: (path: string) => string | null;
+  /** Effective user id; null where there is none. */
+  readonly uid: number | null;
+}
+
+export interface MachineFacts {
+  readonly kind: 'live' | 'captured' | 'emulated';
+  readonly what: string;
+  readonly backend: Backend['name'];
+  /** An emulated machine’s own. */
+  readonly name: string | null;
+  readonly notice: string | null;
+  readonly machine: Pick<Backend, 'topology' | 'controllers' | 'locate'>;
+  /** Null: emulated, whose kernel is this package. */
+  readonly kernel: KernelFacts | null;
+  readonly iommuWhy: string | null;
+  /** Controllers that are not live, by name. */
+  readonly states: ReadonlyMap<string, string>;
+  readonly limits: HostLimits | null;
+  readonly live: LiveFacts | null;
+  close(): Promise<LeakReport | undefined>;
+}
+
+/** Not emulated. */
+export const HERE = { backend: 'native', name: null, notice: null } as const;
+
+export interface Whose {
+  readonly root?: string;
+  readonly machine?: string | object;
+}
+
+/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE (no tree at root), ERR_MACHINE_INVALID */
+export async function gatherFacts({ root, machine }: Whose): Promise<MachineFacts> {
+  return machine === undefined ? nativeFacts(root ?? '/') : emulatedFacts(machine);
+}
+
+async function emulatedFacts(spec: string | object): Promise<MachineFacts> {
+  const [{ openEmulator }, { loadMachine }] = await Promise.all([
+    import('../../emulator/boot.js'),
+    import('../../machine/load.js'),
+  ]);
+  const backend = await openEmulator({ machine: await loadMachine(spec) });
+  return {
+    kind: 'emulated',
+    backend: backend.name,
+    name: backend.machine,
+    notice: backend.notice,
+    what: `the emulated machine '${backend.machine}'`,
+    machine: backend,
+    kernel: null,
+    iommuWhy: null,
+    states: new Map(),
+    limits: null,
+    live: null,
+    close: () => backend.close(),
+  };
+}
+
+async function nativeFacts(root: string): Promise<MachineFacts> {
+  const [{ openNative }, { readLimits }] = await Promise.all([
+    import('../../native/backend.js'),
+    import('../../native/sysfs/limits.js'),
+  ]);
+  const backend = await openNative({ root, inspect: true });
+  const { sysfs } = backend;
+  const states = sysfs.controllers.map(({ name, state }) => [name, state ?? 'live'] as const);
+  return {
+    ...HERE,
+    kind: sysfs.live ? 'live' : 'captured',
+    what: sysfs.live ? 'this machine' : `the tree captured in '${root}'`,
+    machine: backend,
+    kernel: sysfs.kernel,
+    iommuWhy: sysfs.iommu.why,
+    states: new Map(states.filter(([, state]) => state !== 'live')),
+    limits: readLimits(root),
+    live: sysfs.live ? await liveFacts((bdf) => sysfs.directory(bdf)) : null,
+    close: () => backend.close(),
+  };
+}
+
+async function liveFacts(directory: (bdf: Bdf) => string | null): Promise<LiveFacts> {
+  const [{ loadAddon }, { externalBuffersReason }, { acquireEngine }] = await Promise.all([
+    import('../../native/addon.js'),
+    import('../../native/memory.js'),
+    import('../../native/engine.js'),
+  ]);
+  let addon: LiveFacts['addon'] = null;
+  let noExternalBuffers: string | null = null;
+  let noIoUring: LiveFacts['noIoUring'];
+  try {
+    loadAddon();
+    noExternalBuffers = externalBuffersReason();
+    noIoUring = whyRefused(() => acquireEngine('uring').release());
+  } catch (error) {
+    if (!(error instanceof P2pdmaError)) throw error;
+    addon = { why: error.message, hint: error.hint };
+  }
+  return {
+    addon,
+    noExternalBuffers,
+    noIoUring,
+    door: (bdf) => {
+      const found = directory(bdf);
+      return found === null ? null : `${found}/p2pmem/allocate`;
+    },
+    refusal: (path) => {
+      try {
+        accessSync(path, constants.R_OK | constants.W_OK);
+        return null;
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code ?? String(error);
+      }
+    },
+    uid: process.geteuid?.() ?? null,
+  };
+}
+
+function whyRefused(attempt: () => void): string | null {
+  try {
+    attempt();
+    return null;
+  } catch (error) {
+    const { cause } = error as Error;
+    return cause instanceof Error ? cause.message : String(error);
+  }
+}

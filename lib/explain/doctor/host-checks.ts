@@ -1,0 +1,166 @@
+/** The kernel, the addon, DMA mapping, and what this process may do. */
+import { olderThan } from '../../kernel/release.js';
+import type { MachineFacts } from './facts.js';
+import { type Finding, finding, size } from './finding.js';
+
+const P2P_SINCE = [6, 2] as const;
+const NO_MEMLOCK_SINCE = [5, 12] as const;
+
+export function checkKernel({ kernel }: MachineFacts): Finding[] {
+  if (kernel === null) return [finding('kernel', 'ok', 'emulated: the P2PDMA series runs in this process')];
+  const { release, version, p2pdma } = kernel;
+  const needed = 'userspace peer-to-peer memory came with Linux 6.2';
+  const first =
+    version === null
+      ? finding('kernel', 'warning', `which kernel this is cannot be told; ${needed}`)
+      : olderThan(version, ...P2P_SINCE)
+        ? finding(
+            'kernel',
+            'problem',
+            `Linux ${release} is too old: ${needed}`,
+            'Boot Linux 6.2 or newer, built with CONFIG_PCI_P2PDMA.',
+          )
+        : finding('kernel', 'ok', `Linux ${release} (6.2 or newer is needed)`);
+  return [first, checkConfig(p2pdma)];
+}
+
+function checkConfig({ enabled, from }: { enabled: boolean | null; from: string }): Finding {
+  if (enabled === true) return finding('config', 'ok', `CONFIG_PCI_P2PDMA=y (${from})`);
+  if (enabled === null) {
+    return finding(
+      'config',
+      'warning',
+      `whether the kernel has CONFIG_PCI_P2PDMA is not known: ${from}`,
+      'Look for its configuration.',
+      ['grep PCI_P2PDMA "/boot/config-$(uname -r)" || zgrep PCI_P2PDMA /proc/config.gz'],
+    );
+  }
+  return finding(
+    'config',
+    'problem',
+    `the kernel was built without CONFIG_PCI_P2PDMA (${from}), as Debian’s stock kernels are`,
+    'Boot a kernel that has it. To build one, in its source tree:',
+    [
+      './scripts/config -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE -e SPARSEMEM_VMEMMAP -e ZONE_DEVICE -e PCI_P2PDMA',
+      'make olddefconfig && grep PCI_P2PDMA=y .config && make -j"$(nproc)" bindeb-pkg   # elsewhere than on Debian: make -j"$(nproc)" && sudo make modules_install install',
+    ],
+  );
+}
+
+export function checkAddon({ live }: MachineFacts): Finding[] {
+  if (live === null) return [];
+  if (live.addon !== null) return [finding('addon', 'problem', live.addon.why, live.addon.hint)];
+  if (live.noExternalBuffers !== null) {
+    return [
+      finding(
+        'addon',
+        'problem',
+        live.noExternalBuffers,
+        'Run under an ordinary build of Node, outside Electron.',
+      ),
+    ];
+  }
+  return [finding('addon', 'ok', 'the native addon loads')];
+}
+
+export function checkIommu({ machine, iommuWhy, kind }: MachineFacts): Finding {
+  const why = iommuWhy === null ? '' : ` (${iommuWhy})`;
+  const { iommu } = machine.topology;
+  switch (iommu) {
+    case 'none':
+      return finding('iommu', 'ok', `DMA addresses are physical; no IOMMU translates${why}`);
+    case 'translating':
+      return finding(
+        'iommu',
+        'ok',
+        `an IOMMU translates, by way of dma-iommu, which takes peer memory${why}`,
+      );
+    case 'unsupported':
+      return finding(
+        'iommu',
+        'problem',
+        `the machine’s DMA mapping does not take peer memory${why}`,
+        'Nothing in software: it needs dma-direct or dma-iommu (x86, arm64). Copy through host memory (provider: none).',
+      );
+    case 'unknown':
+      return finding(
+        'iommu',
+        'warning',
+        `how DMA addresses are made is not known${why}`,
+        kind === 'captured'
+          ? 'Capture /sys/kernel/iommu_groups and /sys/class/iommu too.'
+          : 'Look where sysfs is whole: containers may hide /sys/kernel/iommu_groups.',
+      );
+    default:
+      return iommu satisfies never;
+  }
+}
+
+const THREADS = 'the thread engine does the same with more CPU';
+
+export function checkIoUring({ limits, live, kernel }: MachineFacts): Finding[] {
+  if (limits === null) return [];
+  const { ioUringDisabled: disabled, ioUringGroup: group, seccomp } = limits;
+  const sysctl = `kernel.io_uring_disabled=${disabled}`;
+  const refused = live?.noIoUring ?? null;
+  if (disabled === 2 || (disabled === 1 && refused !== null)) {
+    return [
+      finding(
+        'io_uring',
+        'warning',
+        `io_uring is switched off (${sysctl}); ${THREADS}`,
+        disabled === 2
+          ? 'Switch it on, if nobody wanted it off for safety.'
+          : 'Become a member of its group, or switch it on for everybody.',
+        disabled === 2
+          ? ['sudo sysctl -w kernel.io_uring_disabled=0']
+          : ['sudo sysctl -w kernel.io_uring_group="$(id -g)"'],
+      ),
+    ];
+  }
+  if (refused !== null) {
+    const filtered = seccomp === true && (disabled === 0 || disabled === null);
+    return [
+      filtered
+        ? finding(
+            'io_uring',
+            'warning',
+            `io_uring is refused by a seccomp filter (${refused}); ${THREADS}`,
+            'Containers refuse it by default: allow io_uring_setup, io_uring_enter and io_uring_register in the ' +
+              'profile. It widens what the container can do to the kernel.',
+            ['docker run --security-opt seccomp=profile-with-io_uring.json …'],
+          )
+        : finding('io_uring', 'warning', `io_uring is refused (${refused}); ${THREADS}`),
+    ];
+  }
+  const said = disabled === null ? 'no sysctl forbids it' : sysctl;
+  if (live !== null && live.noIoUring === null)
+    return [finding('io_uring', 'ok', `allowed (a ring opened; ${said})`)];
+  if (disabled === 1) {
+    const who = group === null || group < 0 ? 'nobody' : `group ${group}`;
+    return [
+      finding('io_uring', 'warning', `allowed to root and ${who} only (${sysctl}); otherwise ${THREADS}`),
+    ];
+  }
+  if (disabled === null && kernel?.version == null) return [];
+  return [finding('io_uring', 'ok', `allowed as far as sysctls tell (${said})`)];
+}
+
+export function checkLockedMemory({ limits, kernel }: MachineFacts): Finding[] {
+  const locked = limits?.lockedMemory ?? null;
+  if (locked === null) return [];
+  const limit = locked === Number.POSITIVE_INFINITY ? 'unlimited' : size(locked);
+  const charged = kernel?.version != null && olderThan(kernel.version, ...NO_MEMLOCK_SINCE);
+  if (charged && locked < 2 ** 20) {
+    return [
+      finding(
+        'memlock',
+        'warning',
+        `locked memory is limited to ${limit}, and this kernel charges io_uring’s rings to it`,
+        'Raise the limit before starting the process.',
+        ['ulimit -l unlimited   # or LimitMEMLOCK=infinity in a systemd unit'],
+      ),
+    ];
+  }
+  return [finding('memlock', 'ok', `locked memory limit ${limit}; nothing here is charged to it`)];
+}

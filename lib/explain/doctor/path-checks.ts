@@ -1,0 +1,212 @@
+/** The ways between the memory and the drives: ACS, host bridges, and what comes of them for each pair. */
+import type { PciDev } from '../../backend/topology.js';
+import {
+  type DistanceRule,
+  disableAcsRedir,
+  type HostBridgeVerdict,
+  hostBridgeVerdict,
+} from '../../kernel/pci-p2pdma.js';
+import { type ClientVerdict, type Explanation, explainAll } from '../explain.js';
+import type { MachineFacts } from './facts.js';
+import { type Finding, finding, list } from './finding.js';
+
+interface Pair {
+  readonly provider: string;
+  readonly client: ClientVerdict;
+}
+
+/** Provider and drive, where they are not one; only published providers if there are any. */
+function pairsOf({ machine }: MachineFacts): Pair[] {
+  const all = explainAll(machine);
+  const published = all.filter(({ provider }) => machine.topology.find(provider)?.p2pmem?.published === true);
+  return (published.length > 0 ? published : all).flatMap(({ provider, clients }: Explanation) =>
+    clients.filter(({ bdf }) => bdf !== provider).map((client) => ({ provider, client })),
+  );
+}
+
+export function checkPaths(facts: MachineFacts): Finding[] {
+  const pairs = pairsOf(facts);
+  if (pairs.length === 0) return [];
+  return [...checkAcs(facts, pairs), ...checkHostBridges(facts, pairs), ...checkPairs(facts, pairs)];
+}
+
+// --- ACS ---
+
+function checkAcs({ machine, kernel, kind }: MachineFacts, pairs: readonly Pair[]): Finding[] {
+  const found: Finding[] = [];
+  const redirecting = functionsOf(
+    machine.topology.functions,
+    pairs.flatMap(({ client }) => (client.kernelParameter === null ? [] : client.acs)),
+  );
+  const hidden = pairs.filter(({ client }) => !client.acsKnown);
+  if (hidden.length > 0) {
+    found.push(
+      finding(
+        'acs',
+        'warning',
+        `ACS settings could not be read on the way of ${counted(hidden.length, 'pair')}: only root sees them`,
+        kind === 'captured' ? 'Capture the tree as root.' : 'Ask as root.',
+        kind === 'captured' ? [] : ['sudo env "PATH=$PATH" npx p2pdma doctor'],
+      ),
+    );
+  }
+  const comma = /disable_acs_redir=[^\s",]*,([0-9a-f:.]+)/i.exec(kernel?.commandLine ?? '');
+  if (comma !== null) {
+    found.push(
+      finding(
+        'acs',
+        'warning',
+        `the boot line has a comma in disable_acs_redir: the kernel wants semicolons, and takes ‘${comma[1]}’ for another pci= option`,
+        'Write it with semicolons, in quotes.',
+      ),
+    );
+  }
+  if (redirecting.length > 0) {
+    const given = kernel?.disableAcsRedir ?? null;
+    const again = given === null ? '' : `, although the boot line has disable_acs_redir=${given}`;
+    const parameter = disableAcsRedir(redirecting);
+    found.push(
+      finding(
+        'acs',
+        'warning',
+        `ACS sends peer traffic up to the host bridge in ${list(redirecting.map(({ bdf }) => bdf))}${again}`,
+        `Boot with "${parameter}" (semicolons, in quotes). This costs isolation: the devices below these functions ` +
+          'can then reach each other’s memory without the IOMMU in between; do not do it where they belong to ' +
+          'different guests. With GRUB, then reboot:',
+        [
+          `echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX \\"${parameter}\\""' | sudo tee -a /etc/default/grub`,
+          'sudo update-grub   # Fedora and its like: sudo grub2-mkconfig -o /boot/grub2/grub.cfg',
+        ],
+      ),
+    );
+  }
+  return found.length > 0
+    ? found
+    : [finding('acs', 'ok', 'no function below a common bridge sends peer traffic up')];
+}
+
+function functionsOf(all: readonly PciDev[], bdfs: readonly string[]): PciDev[] {
+  const wanted = new Set(bdfs);
+  return all.filter(({ bdf }) => wanted.has(bdf));
+}
+
+// --- host bridges ---
+
+const NEEDS_THEM: ReadonlySet<DistanceRule> = new Set<DistanceRule>([
+  'host-bridge-not-listed',
+  'host-bridge-unidentified',
+  'host-bridges-differ',
+  'cpu-unknown',
+]);
+
+function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Finding[] {
+  const { cpu, functions } = machine.topology;
+  const involved = functionsOf(
+    functions,
+    pairs.flatMap(({ provider, client }) => [provider, client.bdf]),
+  );
+  const refused = pairs.filter(({ client }) => NEEDS_THEM.has(client.rule));
+  const needed = refused.some(({ client }) => client.kernelParameter === null);
+  const byVerdict = new Map<string, { names: string[]; verdict: HostBridgeVerdict }>();
+  for (const bridge of new Set(involved.map(({ hostBridge }) => hostBridge))) {
+    const verdict = hostBridgeVerdict(cpu, bridge);
+    const { device } = verdict;
+    const id = device === null ? '' : ` (${hex(device.vendor, 4)}:${hex(device.device, 4)})`;
+    const group = byVerdict.get(verdict.why) ?? { names: [], verdict };
+    group.names.push(`${hex(bridge.domain, 4)}:${hex(bridge.bus, 2)}${id}`);
+    byVerdict.set(verdict.why, group);
+  }
+  const maker = `${cpu.vendor ?? 'CPU unknown'}${cpu.family === null ? '' : ` family 0x${cpu.family.toString(16)}`}`;
+  return [...byVerdict.values()].map(({ names, verdict }) => {
+    const what = `${list(names, 4)}, ${maker}: ${verdict.why}`;
+    if (verdict.passes === 'unknown' && needed) {
+      return finding('host-bridge', 'warning', what, cpuRemedy(kind));
+    }
+    if (verdict.passes !== 'no' && verdict.passes !== 'unknown') return finding('host-bridge', 'ok', what);
+    return needed
+      ? finding(
+          'host-bridge',
+          'warning',
+          what,
+          'Put the drives below one PCIe switch; or use a CPU that passes peer traffic on: AMD Zen, or an Intel Xeon on the kernel’s list.',
+        )
+      : finding(
+          'host-bridge',
+          'ok',
+          `${what}; ${refused.length > 0 ? 'only ACS sends traffic there' : 'no pair needs it'}`,
+        );
+  });
+}
+
+function cpuRemedy(kind: MachineFacts['kind']): string {
+  return kind === 'captured'
+    ? 'Capture /proc/cpuinfo too: it decides.'
+    : 'Look where /proc/cpuinfo can be read: it decides.';
+}
+
+// --- pairs ---
+
+function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Finding[] {
+  if (machine.topology.iommu === 'unsupported') {
+    return [
+      finding(
+        'pairs',
+        'problem',
+        `${counted(pairs.length, 'pair')} refused, whatever the way: see IOMMU above`,
+      ),
+    ];
+  }
+  const names = new Map(machine.controllers.map(({ name, pdev }) => [pdev?.bdf, name] as const));
+  const named = (bdf: string): string => names.get(bdf) ?? bdf;
+  const groups = new Map<string, Pair[]>();
+  for (const pair of pairs) {
+    const { mapType, rule, kernelParameter } = pair.client;
+    const key = `${mapType} ${rule} ${kernelParameter !== null}`;
+    groups.set(key, [...(groups.get(key) ?? []), pair]);
+  }
+  const hopeless = pairs.every(({ client }) => client.mapType === 'NOT_SUPPORTED');
+  return [...groups.values()].map((group) => {
+    const { client } = group[0]!;
+    const which = list(
+      group.map(({ provider, client: { bdf } }) => `${named(provider)} ◀─ ${named(bdf)}`),
+      6,
+    );
+    const many = counted(group.length, 'pair');
+    if (client.mapType === 'NOT_SUPPORTED') {
+      const redirected = client.kernelParameter !== null;
+      return finding(
+        'pairs',
+        hopeless ? 'problem' : 'warning',
+        `${many} refused (${client.rule}): ${which}`,
+        redirected
+          ? 'See ACS above; or copy through host memory (provider: none).'
+          : (client.remedy ?? 'Copy through host memory (provider: none).'),
+      );
+    }
+    if (client.mapType === 'UNKNOWN') {
+      return finding('pairs', 'warning', `${many} not known (${client.rule}): ${which}`, cpuRemedy(kind));
+    }
+    if (client.rule === 'acs-unknown') {
+      return finding('pairs', 'warning', `${many} on the bus if ACS is clear, which is not known: ${which}`);
+    }
+    if (client.mapType === 'THRU_HOST_BRIDGE') {
+      return client.kernelParameter === null
+        ? finding('pairs', 'ok', `${many} through the host bridge (${client.rule}): ${which}`)
+        : finding(
+            'pairs',
+            'warning',
+            `${many} sent round by the host bridge, which can be slower: ${which}`,
+            'See ACS above.',
+          );
+    }
+    return finding('pairs', 'ok', `${many} on the bus: ${which}`);
+  });
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, '0');
+}

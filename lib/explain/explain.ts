@@ -1,0 +1,326 @@
+/**
+ * `explain`: the kernel's verdict for a provider's memory and who is to do DMA to it, computed before any I/O, with
+ * the way hop by hop. A client may be named by what people have in hand; the block stack leads to the function:
+ *
+ *     /mnt/data/file ─▶ dm-0 ─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ 0000:03:00.0        nvme0 ─▶ 0000:03:00.0
+ *                       (refuses: said beside the verdict)
+ */
+import type { Backend, Controller, Place } from '../backend/backend.js';
+import { findController, knownControllers } from '../backend/backend.js';
+import type { HostBridge, PciDev, PciePortType, Topology } from '../backend/topology.js';
+import { P2pdmaError } from '../base/errors.js';
+import {
+  calcMapTypeAndDist,
+  type DistanceRule,
+  type DistanceVerdict,
+  disableAcsRedir,
+  hostBridgeVerdict,
+  pciBridgeHasAcsRedir,
+} from '../kernel/pci-p2pdma.js';
+
+/** One stop of a request on its way from the client to the provider's memory. */
+export interface Hop {
+  /** PCI address; of a host bridge its root bus, `'0000:00'`. */
+  readonly at: string;
+  /** What sits there. */
+  readonly kind: PciePortType | 'host-bridge';
+  /** The controller's name, if it is one. */
+  readonly name: string | null;
+  /** What it is to this request. `turn`: the common bridge, where it turns from up to down. */
+  readonly role: 'client' | 'up' | 'turn' | 'host-bridge' | 'down' | 'provider';
+  /** Does it send peer traffic up (ACS P2P redirection)? `none`: it cannot; of a host bridge `none`. */
+  readonly acs: 'redirects' | 'clear' | 'none' | 'unknown';
+  /** Of a host bridge: does it pass this on, and why; null: that is not known. */
+  readonly passes: boolean | null;
+  /** More to know of it, in words, or null. */
+  readonly note: string | null;
+}
+
+/** One client's verdict against a provider: the answer to "why is this pair (not) peer-to-peer?". */
+export interface ClientVerdict {
+  /** As it was asked: a name, an address, a path. */
+  asked: string;
+  /** PCI address. */
+  bdf: string;
+  /** The controller's name, or null. */
+  name: string | null;
+  /** Hops, as pci_p2pdma_distance() counts them; −1 if not supported, or if that is not known. */
+  distance: number;
+  /**
+   * The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. UNKNOWN: the CPU decides, and
+   * it could not be read.
+   */
+  mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED' | 'UNKNOWN';
+  /** Functions on the way that redirect peer traffic upwards (ACS). */
+  acs: string[];
+  /**
+   * False: some ACS registers that matter could not be read. With the rule `acs-unknown` `mapType` is what they give
+   * if they are clear, and `reason` says so; with another they change nothing but the list of `acs`.
+   */
+  acsKnown: boolean;
+  /** What decided. */
+  rule: DistanceRule;
+  /** What decided, in words. */
+  reason: string;
+  /** What would help, and what it costs; or null. */
+  remedy: string | null;
+  /** The kernel parameter that the remedy names, ready to paste (quote it: it may hold semicolons); or null. */
+  kernelParameter: string | null;
+  /** Block devices between what was asked and its disks, top first. */
+  stack: string[];
+  /** What of the block stack refuses peer-to-peer memory whatever the way, in words; or null. */
+  refusal: string | null;
+  /** Null when success proves where the bytes went. */
+  unproven: string | null;
+  /** From the client to the provider's memory. */
+  hops: Hop[];
+}
+
+/** Something asked about that no PCI function here does DMA for: it cannot be a client at all. */
+export interface Unreachable {
+  /** As it was asked. */
+  asked: string;
+  /** Why nothing here does its DMA, in words. */
+  reason: string;
+  /** What would help. */
+  remedy: string;
+  /** Block devices between what was asked and its disks, top first. */
+  stack: string[];
+}
+
+/** The verdicts for one provider's memory. */
+export interface Explanation {
+  /** PCI address. */
+  provider: string;
+  /** Sum over the clients; −1 if any is not supported, or not known. */
+  distance: number;
+  /** Null, or what to know before using the answer: the provider has no p2pmem, or it is not published. */
+  note: string | null;
+  /** One for each PCI function that does DMA for what was asked about. */
+  clients: ClientVerdict[];
+  /** Only there if something is in it: what was asked about and has no PCI function. */
+  unreachable?: Unreachable[];
+}
+
+type Machine = Pick<Backend, 'topology' | 'controllers' | 'locate'>;
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: there is no such thing */
+export function explain(machine: Machine, provider: string, clients: readonly string[]): Explanation {
+  const from = providerOf(machine, provider);
+  const verdicts: ClientVerdict[] = [];
+  const unreachable: Unreachable[] = [];
+  for (const asked of clients) {
+    const answer = answerFor(machine, from, asked);
+    if (Array.isArray(answer)) verdicts.push(...answer);
+    else unreachable.push(answer);
+  }
+  const none = verdicts.length === 0 || unreachable.length > 0;
+  const unsupported = none || verdicts.some(({ distance }) => distance < 0);
+  return {
+    provider: from.bdf,
+    distance: unsupported ? -1 : verdicts.reduce((sum, { distance }) => sum + distance, 0),
+    note: noteOn(machine.topology, from),
+    clients: verdicts,
+    ...(unreachable.length > 0 ? { unreachable } : {}),
+  };
+}
+
+/**
+ * Every provider against every NVMe drive. In a machine without any provider every drive is taken for one, and
+ * `note` says so.
+ */
+export function explainAll(machine: Machine): Explanation[] {
+  const { topology } = machine;
+  const drives = pciDrives(machine);
+  const providers = topology.functions.filter(({ p2pmem }) => p2pmem !== null);
+  const rows = providers.length > 0 ? providers : drives;
+  const clients = drives.map(({ bdf }) => bdf);
+  return rows.map(({ bdf }) => explain(machine, bdf, clients));
+}
+
+/** The functions of the NVMe controllers that are PCI functions, each once. */
+export function pciDrives({ controllers }: Pick<Backend, 'controllers'>): PciDev[] {
+  return [...new Set(controllers.map(({ pdev }) => pdev).filter((pdev) => pdev !== null))];
+}
+
+// --- what was asked ---
+
+function providerOf(machine: Machine, asked: string): PciDev {
+  const found = functionOf(machine, asked);
+  if (found !== null) return found;
+  const place = machine.locate(asked);
+  if (place === null) throw unknown(machine, asked, 'provider');
+  const [only, ...more] = place.clients;
+  if (only === undefined || more.length > 0) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `provider: '${asked}' ${only === undefined ? 'is on no PCI function' : `is on several PCI functions (${place.clients.map(({ bdf }) => bdf).join(', ')})`}`,
+      { hint: 'Name one drive: `p2pdma list` shows them.' },
+    );
+  }
+  return only;
+}
+
+function functionOf({ controllers, topology }: Machine, asked: string): PciDev | null {
+  return controllerOf(controllers, asked)?.pdev ?? topology.find(asked);
+}
+
+function controllerOf(controllers: readonly Controller[], asked: string): Controller | null {
+  return findController(controllers, asked.replace(/^\/dev\/(?=nvme\d+$)/, ''));
+}
+
+function unknown({ controllers }: Machine, asked: string, what: string): P2pdmaError {
+  return new P2pdmaError(
+    'ERR_INVALID_ARG_VALUE',
+    `${what}: there is no PCI function, NVMe controller, namespace, block device or file '${asked}'`,
+    { hint: knownControllers(controllers, asked) },
+  );
+}
+
+function answerFor(machine: Machine, provider: PciDev, asked: string): ClientVerdict[] | Unreachable {
+  const direct = functionOf(machine, asked);
+  if (direct !== null) return [clientVerdict(machine, provider, direct, asked, null)];
+  const controller = controllerOf(machine.controllers, asked);
+  if (controller !== null) return unreachable(asked, overFabric(controller), null);
+  const place = machine.locate(asked);
+  if (place === null) throw unknown(machine, asked, 'client');
+  if (place.clients.length === 0) {
+    return unreachable(asked, place.noP2pReason ?? 'no PCI function here does its DMA', place);
+  }
+  return place.clients.map((client) => clientVerdict(machine, provider, client, asked, place));
+}
+
+function overFabric({ name, transport }: Controller): string {
+  return transport === 'pcie'
+    ? `the PCI function of ${name} is not known`
+    : `${name} is reached over ${transport}: no PCI function here does its DMA`;
+}
+
+// --- the answer ---
+
+const HOST_MEMORY = 'Copy through host memory (provider: none), or use a drive on this machine’s own PCIe.';
+
+function unreachable(asked: string, reason: string, place: Place | null): Unreachable {
+  return { asked, reason, remedy: HOST_MEMORY, stack: stackOf(place) };
+}
+
+function clientVerdict(
+  { topology, controllers }: Machine,
+  provider: PciDev,
+  client: PciDev,
+  asked: string,
+  place: Place | null,
+): ClientVerdict {
+  const verdict = calcMapTypeAndDist(topology, provider, client);
+  const guessed = verdict.rule === 'acs-unknown' ? verdict.possible[0]! : verdict.mapType;
+  const mapType = guessed.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'];
+  const redirected = verdict.acs.length > 0 && verdict.commonBridge !== null;
+  return {
+    asked,
+    bdf: client.bdf,
+    name: nameOf(controllers, client),
+    distance: mapType === 'NOT_SUPPORTED' || mapType === 'UNKNOWN' ? -1 : verdict.distance,
+    mapType,
+    acs: verdict.acs.map(({ bdf }) => bdf),
+    acsKnown: verdict.acsKnown,
+    rule: verdict.rule,
+    reason: verdict.reason,
+    remedy: verdict.remedy,
+    kernelParameter: redirected && verdict.remedy !== null ? disableAcsRedir(verdict.acs) : null,
+    ...fromPlace(topology, place),
+    hops: hopsOf(topology, controllers, verdict),
+  };
+}
+
+/** Whatever way the bytes could take: the kernel asks the client's DMA operations only after the distance. */
+const NO_PEER_MAPPING =
+  'the DMA operations of this machine cannot map peer memory, so its queues refuse it whatever the way';
+
+function fromPlace(
+  { iommu }: Topology,
+  place: Place | null,
+): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven'> {
+  return {
+    stack: stackOf(place),
+    refusal: place?.noP2pReason ?? (iommu === 'unsupported' ? NO_PEER_MAPPING : null),
+    unproven: place?.unproven ?? null,
+  };
+}
+
+function stackOf(place: Place | null): string[] {
+  return place?.layers.map(({ name }) => name) ?? [];
+}
+
+function nameOf(controllers: readonly Controller[], dev: PciDev): string | null {
+  return controllers.find(({ pdev }) => pdev === dev)?.name ?? null;
+}
+
+/** Up from the client to where the request turns, down to the provider. */
+function hopsOf(topology: Topology, controllers: readonly Controller[], verdict: DistanceVerdict): Hop[] {
+  const { providerPath, clientPath, commonBridge, hostBridges } = verdict;
+  const provider = providerPath[0]!;
+  const client = clientPath[0] ?? commonBridge!;
+  const hop = (dev: PciDev, role: Hop['role']): Hop => {
+    const redirects = pciBridgeHasAcsRedir(dev);
+    return {
+      at: dev.bdf,
+      kind: dev.portType,
+      name: nameOf(controllers, dev),
+      role: dev === provider ? 'provider' : dev === client ? 'client' : role,
+      acs: dev.acs === 'none' ? 'none' : redirects === null ? 'unknown' : redirects ? 'redirects' : 'clear',
+      passes: null,
+      note: null,
+    };
+  };
+  const turnsBelow = verdict.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR');
+  if (turnsBelow && commonBridge !== null) {
+    const down = providerPath.slice(0, -1).reverse();
+    return [
+      ...clientPath.map((dev) => hop(dev, 'up')),
+      hop(commonBridge, 'turn'),
+      ...down.map((dev) => hop(dev, 'down')),
+    ];
+  }
+  const bridges = [...new Set([hostBridges[1], hostBridges[0]])];
+  const unknown = verdict.mapType === 'PCI_P2PDMA_MAP_UNKNOWN';
+  const passes = unknown ? null : verdict.mapType === 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE';
+  return [
+    ...wayUp(client).map((dev) => hop(dev, 'up')),
+    ...bridges.map((bridge) => hostBridgeHop(topology, bridge, passes)),
+    ...wayUp(provider)
+      .reverse()
+      .map((dev) => hop(dev, 'down')),
+  ];
+}
+
+function wayUp(from: PciDev): PciDev[] {
+  const way: PciDev[] = [];
+  for (let dev: PciDev | null = from; dev !== null; dev = dev.upstream) way.push(dev);
+  return way;
+}
+
+function hostBridgeHop({ cpu }: Topology, bridge: HostBridge, passes: boolean | null): Hop {
+  const { device, why } = hostBridgeVerdict(cpu, bridge);
+  const id = device === null ? '' : `${hex(device.vendor, 4)}:${hex(device.device, 4)}, `;
+  return {
+    at: `${hex(bridge.domain, 4)}:${hex(bridge.bus, 2)}`,
+    kind: 'host-bridge',
+    name: null,
+    role: 'host-bridge',
+    acs: 'none',
+    passes,
+    note: `${id}${why}`,
+  };
+}
+
+function noteOn({ iommu }: Topology, { bdf, p2pmem }: PciDev): string | null {
+  const notes: string[] = [];
+  if (p2pmem === null) notes.push(`${bdf} provides no p2pmem; answered as if it did`);
+  else if (!p2pmem.published) notes.push(`the p2pmem of ${bdf} is not published: streams will not choose it`);
+  if (iommu === 'unsupported') notes.push(`${NO_PEER_MAPPING}: copies go through host memory`);
+  return notes.length === 0 ? null : notes.join('; ');
+}
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, '0');
+}

@@ -1,0 +1,382 @@
+import type { AcsControl, Bdf, IommuMode, PciePortType } from '../backend/topology.js';
+import { P2pdmaError } from '../base/errors.js';
+import { z } from '../base/zod.js';
+
+/**
+ * A machine description: what the emulator runs, what `p2pdma snapshot` captures on a real server,
+ * what a test uses as its fixture. `parseMachine` turns JSON into a `Machine`, in which everything is
+ * filled in: numbers are numbers, BARs have addresses, controllers have names, functions are in BDF order.
+ * A `Machine` is itself valid input, and parsing it again changes nothing.
+ */
+export interface Machine {
+  readonly version: 1;
+  readonly name: string;
+  readonly description: string;
+  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: with what errno it refuses a peer's memory. */
+  readonly kernel: string;
+  readonly cpu: { readonly vendor: string | null; readonly family: number | null };
+  readonly iommu: IommuMode;
+  /**
+   * What the kernel's memremap_compat_align() answers: device memory whose start or size is no multiple
+   * of it is not registered, without a message. See MEMREMAP_COMPAT_ALIGN.
+   */
+  readonly memremapAlign: number;
+  /** nvme_core.io_timeout: seconds after which the driver asks an I/O command back; once more, and it resets the drive. */
+  readonly ioTimeout: number;
+  readonly hostBridges: readonly MachineHostBridge[];
+  readonly functions: readonly MachineFunction[];
+  /** Null: as fast as the computer goes. */
+  readonly latency: Latency | null;
+  readonly faults: readonly Fault[];
+}
+
+export interface MachineHostBridge {
+  readonly domain: number;
+  /** Number of its root bus. */
+  readonly bus: number;
+  /** Bus address − CPU address, for every BAR below. */
+  readonly busOffset: number;
+  /** Does the root complex forward a TLP that came in by one of this host bridge's ports to another function? */
+  readonly peerRouting: boolean;
+}
+
+export interface MachineFunction {
+  readonly bdf: Bdf;
+  readonly type: PciePortType;
+  readonly upstream: Bdf | null;
+  readonly vendor: number;
+  readonly device: number;
+  readonly class: number;
+  readonly acs: AcsControl;
+  readonly bars: readonly MachineBar[];
+  readonly numaNode: number | null;
+  readonly iommuGroup: number | null;
+  readonly nvme: NvmeDescription | null;
+  /** Peer memory as it was captured; the emulator gives it to functions that have no `nvme.cmb`. */
+  readonly p2pmem: {
+    readonly size: number;
+    readonly available: number;
+    readonly published: boolean;
+    /** The BAR it lies in, from offset 0; null if none is large enough. */
+    readonly bar: number | null;
+  } | null;
+}
+
+export interface MachineBar {
+  readonly index: number;
+  readonly kind: 'memory' | 'io';
+  /** CPU address. */
+  readonly address: number;
+  readonly size: number;
+  readonly prefetchable: boolean;
+}
+
+export interface NvmeDescription {
+  /** `'nvme0'`. */
+  readonly name: string;
+  readonly model: string;
+  readonly serial: string;
+  /** Largest transfer of one command, in bytes. */
+  readonly mdts: number;
+  /** Scatter-gather lists besides PRPs. */
+  readonly sgls: boolean;
+  /** I/O queue pairs offered. */
+  readonly queues: number;
+  readonly cmb: CmbDescription | null;
+  readonly namespaces: readonly NamespaceDescription[];
+}
+
+/** CMBLOC and CMBSZ. */
+export interface CmbDescription {
+  readonly size: number;
+  readonly bar: number;
+  readonly offset: number;
+  /** Submission queues may lie in it. */
+  readonly sqs: boolean;
+  /** Completion queues may. */
+  readonly cqs: boolean;
+  /** PRP lists and SGL segments may. */
+  readonly lists: boolean;
+  /** Read Data Support: data of reads may go into it. */
+  readonly rds: boolean;
+  /** Write Data Support: data of writes may come out of it. */
+  readonly wds: boolean;
+}
+
+export interface NamespaceDescription {
+  readonly nsid: number;
+  readonly size: number;
+  readonly blockSize: 512 | 4096;
+  /** Bytes of metadata beside each block: 8 are protection information (type 1), in memory of its own (MPTR). */
+  readonly metadata: 0 | 8;
+  /** `memory`: sparse, forgotten at the end. `file`: in `file`. */
+  readonly store: 'memory' | 'file';
+  readonly file: string | null;
+  readonly readOnly: boolean;
+}
+
+export interface Latency {
+  readonly readUs: number;
+  readonly writeUs: number;
+  readonly bytesPerSecond: number | null;
+}
+
+/** Something that goes wrong on purpose. */
+export type Fault =
+  /** Reads (or writes, or both: null) that touch this LBA end with a media error. */
+  | {
+      readonly kind: 'media-error';
+      readonly namespace: string;
+      readonly lba: number;
+      readonly op: 'read' | 'write' | null;
+    }
+  /** The controller vanishes once it has moved this many bytes of data. */
+  | { readonly kind: 'remove'; readonly controller: string; readonly afterBytes: number }
+  /** Writes of other functions into this function's BARs are acknowledged and lost. */
+  | { readonly kind: 'drop-peer-writes'; readonly function: Bdf }
+  /** The nth I/O command (the first is 1) is done, or not, but never completed. */
+  | { readonly kind: 'no-completion'; readonly controller: string; readonly nth: number }
+  /** At most this many bytes of the controller's pool can be allocated. */
+  | { readonly kind: 'pool-exhausted'; readonly controller: string; readonly available: number };
+
+/** 2 MiB: one subsection of the memory map, which is the kernel's answer on x86, arm64 and riscv. */
+export const MEMREMAP_COMPAT_ALIGN = 0x200000;
+
+/** Functions, host bridges or faults in one machine. */
+export const FUNCTION_LIMIT = 8192;
+
+const PORT_TYPES = [
+  'endpoint',
+  'root-complex-endpoint',
+  'root-port',
+  'upstream-port',
+  'downstream-port',
+  'pcie-to-pci-bridge',
+  'conventional',
+  'unknown',
+] as const satisfies readonly PciePortType[];
+
+const UNITS: Record<string, number> = { '': 1, b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 };
+
+/** `4096`, `"0x1000"`, `"4096"`, `"16MiB"`: bytes or any other number. NaN when it is beyond 2^53. */
+function toNumber(value: number | string): number {
+  if (typeof value === 'number') return value;
+  const [, sign, digits, unit] = /^(-?)(0x[0-9a-f]+|[0-9]+) ?([a-z]*)$/i.exec(value) ?? [];
+  const n = Number(digits) * (UNITS[(unit ?? '').toLowerCase()] ?? Number.NaN) * (sign === '-' ? -1 : 1);
+  return Number.isSafeInteger(n) ? n : Number.NaN;
+}
+
+/** A number as JSON can say it, within bounds. */
+function quantity(what: string, min: number, max: number, pattern: RegExp) {
+  return z
+    .union([z.int(), z.string().regex(pattern, { error: `expected ${what}` })], { error: `expected ${what}` })
+    .transform(toNumber)
+    .refine((n) => n >= min && n <= max, { error: `expected ${what} from ${min} to ${max}` });
+}
+
+const NUMBER = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
+const SIZE = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16}( ?([kKmMgGtT][iI])?[bB])?)$/;
+const SIGNED = /^-?(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
+/** Physical addresses have at most 52 bits. */
+const ADDRESS_MAX = 2 ** 52 - 1;
+
+const number = (max: number, min = 0) => quantity('a number (or a "0x…" string)', min, max, NUMBER);
+const bytes = (min = 0) => quantity('a size in bytes, as a number, "0x…" or "16MiB"', min, ADDRESS_MAX, SIZE);
+const address = quantity('an address (a number or a "0x…" string)', 0, ADDRESS_MAX, NUMBER);
+const orNull = <T extends z.ZodType>(type: T) => type.nullish().transform((v) => v ?? null);
+
+const bdf = z
+  .string()
+  .regex(/^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$/, {
+    error: 'expected a PCI address such as "0000:03:00.0" (or "03:00.0")',
+  })
+  .transform((s) => (s.split(':').length === 2 ? `0000:${s}` : s).toLowerCase());
+
+const cmbSchema = z.strictObject({
+  size: bytes(4096),
+  bar: number(5).default(2),
+  offset: bytes().default(0),
+  sqs: z.boolean().default(true),
+  cqs: z.boolean().default(true),
+  lists: z.boolean().default(true),
+  rds: z.boolean().default(true).describe('Read Data Support: the drive may put data into it.'),
+  wds: z.boolean().default(true).describe('Write Data Support: the drive may take data from it.'),
+});
+
+const namespaceSchema = z.strictObject({
+  nsid: number(0xfffffffe, 1),
+  size: bytes(512),
+  blockSize: z.union([z.literal(512), z.literal(4096)], { error: 'expected 512 or 4096' }).default(512),
+  metadata: z
+    .union([z.literal(0), z.literal(8)], { error: 'expected 0 or 8' })
+    .default(0)
+    .describe('Bytes of metadata beside each block: 8 are protection information.'),
+  store: z.enum(['memory', 'file']).default('memory'),
+  file: orNull(z.string().min(1)).describe('Where the data is, if store is "file".'),
+  readOnly: z.boolean().default(false),
+});
+
+const nvmeSchema = z.strictObject({
+  name: orNull(z.string().regex(/^nvme[0-9]{1,4}$/, { error: 'expected a name such as "nvme0"' })).describe(
+    'Default: nvme0, nvme1, … in BDF order.',
+  ),
+  model: z.string().max(40).default('p2pdma emulated NVMe'),
+  serial: orNull(z.string().max(20)),
+  mdts: bytes(4096).default(0x100000).describe('Largest transfer of one command.'),
+  sgls: z.boolean().default(true),
+  queues: number(1024, 1).default(16),
+  cmb: orNull(cmbSchema),
+  namespaces: z.array(namespaceSchema).max(1024).default([]),
+});
+
+const functionSchema = z.strictObject({
+  bdf,
+  type: z.enum(PORT_TYPES),
+  upstream: orNull(bdf).describe('The bridge directly above; null or absent on a root bus.'),
+  vendor: number(0xffff),
+  device: number(0xffff),
+  class: orNull(number(0xffffff)).describe('24-bit class code. Default: from the type.'),
+  acs: z
+    .union([number(0xffff), z.enum(['none', 'unknown'])], {
+      error: 'expected the ACS Control register, "none" or "unknown"',
+    })
+    .default('none')
+    .describe('ACS Control register; bit 2 (0x04) redirects peer requests.'),
+  bars: z
+    .array(
+      z.strictObject({
+        index: number(5),
+        kind: z.enum(['memory', 'io']).default('memory'),
+        address: orNull(address).describe('CPU address; assigned when absent.'),
+        size: bytes(4),
+        prefetchable: orNull(z.boolean()),
+      }),
+    )
+    .max(6)
+    .default([]),
+  numaNode: orNull(number(0xffff)),
+  iommuGroup: orNull(number(0xffffff)),
+  nvme: orNull(nvmeSchema),
+  p2pmem: orNull(
+    z.strictObject({
+      size: bytes(1),
+      available: orNull(bytes()),
+      published: z.boolean(),
+      bar: orNull(number(5)),
+    }),
+  ).describe('Peer memory of the function as captured from sysfs.'),
+});
+
+const controllerName = z.string().min(1).describe('A controller, by name or BDF.');
+export const faultSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('media-error'),
+    namespace: z.string().min(1),
+    lba: number(Number.MAX_SAFE_INTEGER),
+    op: orNull(z.enum(['read', 'write'])),
+  }),
+  z.strictObject({ kind: z.literal('remove'), controller: controllerName, afterBytes: bytes() }),
+  z.strictObject({ kind: z.literal('drop-peer-writes'), function: bdf }),
+  z.strictObject({
+    kind: z.literal('no-completion'),
+    controller: controllerName,
+    nth: number(Number.MAX_SAFE_INTEGER, 1),
+  }),
+  z.strictObject({
+    kind: z.literal('pool-exhausted'),
+    controller: controllerName,
+    available: bytes().default(0),
+  }),
+]);
+
+export const machineSchema = z.strictObject({
+  $schema: z.string().optional(),
+  version: z.literal(1, { error: 'expected 1, the only version there is' }),
+  name: z.string().min(1).max(200),
+  description: z.string().default(''),
+  kernel: z
+    .string()
+    .max(200)
+    .regex(/^[0-9]{1,4}\.[0-9]{1,4}/, {
+      error: 'expected a kernel release such as "6.12" or "6.17.0-35-generic"',
+    })
+    .default('6.12')
+    .describe(
+      'Release of the kernel whose answers are given; from 6.17 on it refuses peer memory with EINVAL.',
+    ),
+  cpu: z
+    .strictObject({ vendor: orNull(z.string()), family: orNull(number(0xfff)) })
+    .default({ vendor: null, family: null }),
+  iommu: z.enum(['none', 'translating', 'unsupported', 'unknown']).default('none'),
+  memremapAlign: bytes(4096)
+    .default(MEMREMAP_COMPAT_ALIGN)
+    .describe('Granule of device memory that the kernel can register.'),
+  ioTimeout: z
+    .number()
+    .positive()
+    .max(86_400)
+    .default(30)
+    .describe('Seconds before the NVMe driver aborts an I/O command, and again before it resets the drive.'),
+  hostBridges: z
+    .array(
+      z.strictObject({
+        domain: number(0xffffffff).default(0),
+        bus: number(0xff),
+        busOffset: quantity(
+          'an offset, as a number or "0x…", maybe negative',
+          -ADDRESS_MAX,
+          ADDRESS_MAX,
+          SIGNED,
+        )
+          .default(0)
+          .describe('Bus address minus CPU address of every BAR below.'),
+        peerRouting: z.boolean().default(true),
+      }),
+    )
+    .min(1)
+    .max(FUNCTION_LIMIT),
+  functions: z.array(functionSchema).min(1).max(FUNCTION_LIMIT),
+  latency: orNull(
+    z.strictObject({
+      readUs: z.number().nonnegative().default(0),
+      writeUs: z.number().nonnegative().default(0),
+      bytesPerSecond: orNull(z.number().positive()),
+    }),
+  ),
+  faults: z.array(faultSchema).max(FUNCTION_LIMIT).default([]),
+});
+
+/** A machine as it may be written down. */
+export type MachineInput = z.input<typeof machineSchema>;
+/** As zod leaves it: well-formed, not yet checked against itself, BARs maybe without addresses. */
+export type MachineDraft = z.output<typeof machineSchema>;
+
+/** The JSON schema of `MachineInput`, published as schema/machine.schema.json. */
+export function machineJsonSchema(): unknown {
+  return {
+    ...z.toJSONSchema(machineSchema, { io: 'input' }),
+    title: 'p2pdma machine description',
+  };
+}
+
+/** `'nvme0'`, 1 → `'nvme0n1'`. */
+export function namespaceName(controller: string, nsid: number): string {
+  return `${controller}n${nsid}`;
+}
+
+/** A BDF in its full form as a number that sorts: domain, bus, device, function. */
+export function bdfId(full: Bdf): number {
+  const [domain = '0', bus = '0', rest = '0.0'] = full.split(':');
+  const [device = '0', fn = '0'] = rest.split('.');
+  return (
+    Number.parseInt(domain, 16) * 0x10000 +
+    Number.parseInt(bus, 16) * 0x100 +
+    Number.parseInt(device, 16) * 8 +
+    Number.parseInt(fn, 16)
+  );
+}
+
+/** An ERR_MACHINE_INVALID: where it is, what is wrong there, what to do. */
+export function invalid(where: string, what: string, remedy: string): P2pdmaError {
+  return new P2pdmaError('ERR_MACHINE_INVALID', `${where}: ${what}`, { path: where, hint: remedy });
+}

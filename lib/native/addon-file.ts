@@ -1,0 +1,119 @@
+/**
+ * The file of the C++ addon: where it is looked for, and in words why there is none to load. What was built on this
+ * machine comes first, then what came prebuilt with the package.
+ */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { P2pdmaError } from '../base/errors.js';
+
+const PACKAGE = 'p2pdma';
+const TRY_IT = "To try it without, emulate a machine: machine: 'switch'.";
+
+/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: why it cannot be loaded, and what to do about it. */
+export function loadAddonFile(): unknown {
+  if (process.platform !== 'linux') {
+    throw new P2pdmaError(
+      'ERR_BACKEND_UNAVAILABLE',
+      `the native backend needs Linux, this is ${process.platform}`,
+      {
+        hint: TRY_IT,
+      },
+    );
+  }
+  const root = packageRoot();
+  const file = find(root);
+  try {
+    return createRequire(file)(file);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED') throw disabled(cause);
+    throw unavailable(`'${file}' does not load: ${firstLine(cause)}`, { hint: buildIt(root), cause });
+  }
+}
+
+/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: it was built neither here nor before. */
+function find(root: string): string {
+  try {
+    const finder: { resolve(folder: string): string } = createRequire(import.meta.url)('node-gyp-build');
+    // It takes each Linux but Alpine's for one with glibc.
+    return finder.resolve(root).replace(/\.(glibc|musl)\.node$/, `.${libc()}.node`);
+  } catch (cause) {
+    const prebuilt = `prebuilds/linux-${process.arch}/p2pdma.${libc()}.node`;
+    throw unavailable(
+      `in '${root}' there is no build/Release/p2pdma.node, no ${prebuilt} (${firstLine(cause)})`,
+      { hint: buildIt(root), cause },
+    );
+  }
+}
+
+/** The C library of this process. Which file is loaded follows from it: the other one would bind to the wrong symbols. */
+function libc(): 'glibc' | 'musl' {
+  try {
+    return /\/(ld-musl-|libc\.musl-)/.test(readFileSync('/proc/self/maps', 'utf8')) ? 'musl' : 'glibc';
+  } catch {
+    return 'glibc'; // no /proc, or not to be read
+  }
+}
+
+/** The folder of our package.json, wherever the compiled files are. */
+function packageRoot(): string {
+  const here = thisFile();
+  for (let directory = dirname(here); ; directory = dirname(directory)) {
+    if (nameOf(directory) === PACKAGE) return directory;
+    if (dirname(directory) === directory) throw bundled(here);
+  }
+}
+
+/** A bundler that writes CommonJS leaves import.meta empty. */
+function thisFile(): string {
+  const { url } = import.meta as { url?: string };
+  return url === undefined ? process.argv[1] || process.execPath : fileURLToPath(url);
+}
+
+function nameOf(directory: string): unknown {
+  try {
+    return (JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')) as { name?: unknown }).name;
+  } catch {
+    return null;
+  }
+}
+
+export function unavailable(why: string, options: { hint: string; cause?: unknown }): P2pdmaError {
+  return new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `the native addon could not be loaded: ${why}`, {
+    ...options,
+    hint: `${options.hint} ${TRY_IT}`,
+  });
+}
+
+function bundled(here: string): P2pdmaError {
+  return unavailable(
+    `'${here}' is no part of the package ${PACKAGE}: a bundler took the code and left the addon out`,
+    {
+      hint:
+        `Mark the package external, and ship node_modules/${PACKAGE} with the bundle: esbuild --external:${PACKAGE}, ` +
+        `rollup and webpack externals: ['${PACKAGE}'], ncc -e ${PACKAGE}. A single executable cannot hold an addon: it ` +
+        'loads the package from a folder beside it.',
+    },
+  );
+}
+
+function disabled(cause: unknown): P2pdmaError {
+  return unavailable(
+    'this process may not load addons (--no-addons, or --permission without --allow-addons)',
+    {
+      hint: 'Start Node without --no-addons, and under --permission with --allow-addons.',
+      cause,
+    },
+  );
+}
+
+/** Not `npm rebuild`: where install scripts are blocked it says that it rebuilt, and there is none to run. */
+export function buildIt(root = packageRoot()): string {
+  const script = relative(process.cwd(), join(root, 'scripts/build-addon.cjs'));
+  return `Build it here: node ${script} (it takes a C++ compiler, and nothing is downloaded).`;
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
+}

@@ -1,0 +1,328 @@
+/**
+ * The native backend: a machine read out of sysfs, memory and targets of the real kernel.
+ *
+ *     openNative({ root: '/' })       this machine: topology, memory, I/O
+ *     openNative({ root: DIR })       a captured tree (sys/ and proc/): topology only, on any OS, without the addon
+ */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import {
+  assertNoDeviceName,
+  type Backend,
+  type BlockTarget,
+  type Controller,
+  type Foreseen,
+  type LeakReport,
+  type Mapping,
+  type MemoryBackend,
+  type OpenOptions,
+  type Place,
+  type SnapshotOptions,
+  type UnderlyingRange,
+} from '../backend/backend.js';
+import type { PciDev, Topology } from '../backend/topology.js';
+import { P2pdmaError } from '../base/errors.js';
+import { trace, tracing } from '../base/trace.js';
+import { assertNoMetadata } from '../kernel/nvme-user-command.js';
+import { loadAddon } from './addon.js';
+import { btrfsWay } from './btrfs-way.js';
+import { acquireEngine, type EngineKind, type NativeEngine } from './engine.js';
+import { externalBuffersReason, NativeMemory } from './memory.js';
+import { type Opened, openPath } from './open.js';
+import { foresee } from './sysfs/identity.js';
+import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
+import { underlying } from './sysfs/ranges.js';
+import { snapshotMachine } from './sysfs/snapshot.js';
+import { SysfsTree } from './sysfs/tree.js';
+import { NativeTarget } from './target.js';
+
+export interface NativeOptions {
+  /** Where sys/ and proc/ are; default `/`, this machine. */
+  readonly root?: string;
+  /** Default engine of targets; default 'auto'. */
+  readonly engine?: 'auto' | EngineKind;
+  /** Only look: without the addon, and no I/O. */
+  readonly inspect?: boolean;
+}
+
+/**
+ * Open the native backend.
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: no Linux, no addon, or the engine that was demanded is refused.
+ */
+export async function openNative(options: NativeOptions = {}): Promise<NativeBackend | CapturedBackend> {
+  const root = options.root ?? '/';
+  if (resolve(root) !== '/' && new SysfsTree(root).dir('sys') === null) {
+    throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `option root: there is no '${join(root, 'sys')}'`, {
+      path: root,
+      hint: 'Name the folder that holds the captured sys/ and proc/.',
+    });
+  }
+  const sysfs = readSysfs(root);
+  if (!sysfs.live || options.inspect === true) {
+    if (!sysfs.live && resolve(root) === '/') throw noSysfs();
+    return new CapturedBackend(sysfs);
+  }
+  loadAddon();
+  return new NativeBackend(sysfs, options.engine ?? 'auto');
+}
+
+function noSysfs(): P2pdmaError {
+  return new P2pdmaError(
+    'ERR_BACKEND_UNAVAILABLE',
+    `this is ${process.platform}: there is no sysfs of a Linux to look at`,
+    {
+      hint: "To try it here, emulate a machine: machine: 'switch'. A captured tree is looked at with option root.",
+    },
+  );
+}
+
+/** A backend that was forgotten lets its engine go; targets and memory have finalizers of their own. */
+const forgotten = new FinalizationRegistry<NativeEngine>((engine) => engine.release());
+
+export class NativeBackend implements Backend {
+  readonly name = 'native';
+  readonly machine = null;
+  readonly notice = null;
+  readonly release: string | null;
+  readonly topology: Topology;
+  readonly controllers: readonly Controller[];
+  readonly memory: NativeMemory;
+  /** Which engine was taken, and why it. */
+  readonly engine: EngineKind;
+  readonly engineReason: string;
+  /** Why CMB memory cannot be had in this runtime whatever the hardware, or null. */
+  readonly noExternalBuffers: string | null;
+  readonly sysfs: Sysfs;
+  readonly #engine: NativeEngine;
+  readonly #targets = new Map<number, WeakRef<NativeTarget>>();
+  #opened = 0;
+  #closing: Promise<LeakReport> | null = null;
+
+  constructor(sysfs: Sysfs, engine: 'auto' | EngineKind) {
+    this.sysfs = sysfs;
+    this.release = sysfs.kernel.release;
+    this.topology = sysfs.topology;
+    this.controllers = sysfs.controllers;
+    this.#engine = acquireEngine(engine);
+    this.engine = this.#engine.kind;
+    this.engineReason = this.#engine.reason;
+    this.noExternalBuffers = externalBuffersReason();
+    this.memory = new NativeMemory(sysfs);
+    forgotten.register(this, this.#engine, this);
+    if (tracing()) trace('native-backend', 'open', { engine: this.engine, reason: this.engineReason });
+  }
+
+  async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
+    if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
+    const info = this.sysfs.blockInfo(nameOrPath);
+    const path = pathOf(nameOrPath, info);
+    assertNoDeviceName(path, this.controllers, { create: options.create === true });
+    const passthrough = options.engine === 'passthrough';
+    if (passthrough && info?.kind !== 'namespace') {
+      throw new P2pdmaError(
+        'ENOTTY',
+        `ENOTTY: '${path}' is no NVMe namespace: engine 'passthrough' speaks NVMe`,
+        {
+          syscall: 'open',
+          path,
+        },
+      );
+    }
+    const opened = await openPath(loadAddon(), path, options, info);
+    let engine: NativeEngine;
+    try {
+      engine =
+        options.engine === 'uring' || options.engine === 'threads'
+          ? acquireEngine(options.engine)
+          : this.#engine.retain();
+    } catch (error) {
+      loadAddon().closeFd(opened.fd);
+      throw error;
+    }
+    // A file that did not exist has no facts of its own until now.
+    const now = info ?? this.sysfs.blockInfo(path);
+    const key = this.#opened++;
+    const target = new NativeTarget(
+      opened,
+      {
+        name: now?.kind !== 'file' && now?.name ? now.name : nameOrPath,
+        path,
+        kind: opened.kind === 'file' ? 'file' : (now?.kind ?? 'block'),
+        client: now?.client ?? null,
+        ...this.#wayOf(opened, now, path),
+        metadataBytes: now?.metadataBytes ?? null,
+      },
+      engine,
+      { topology: this.topology, passthrough, onClose: forget(this.#targets, key) },
+    );
+    this.#targets.set(key, new WeakRef(target));
+    if (passthrough) await mustBePlain(target);
+    if (tracing()) {
+      const { name, kind, buffered } = target;
+      trace('native-backend', 'open_target', { target: name, path, kind, buffered, engine: target.engine });
+    }
+    return target;
+  }
+
+  /** Whether its way is direct: as its block devices and its filesystem say, and then as the open file does. */
+  #wayOf(
+    opened: Opened,
+    info: BlockInfo | null,
+    path: string,
+  ): { noP2pReason: string | null; unproven: string | null } {
+    if (opened.buffered !== null) return { noP2pReason: opened.buffered, unproven: null };
+    if (info === null) return { noP2pReason: 'nothing is known of its block device', unproven: null };
+    const { noP2pReason, mountOptions, directFileSystem } = info;
+    const unproven = info.dioAlignProves && opened.dioKnown ? null : info.unproven;
+    if (noP2pReason !== null || directFileSystem !== 'btrfs') return { noP2pReason, unproven };
+    const way = btrfsWay(loadAddon(), opened.fd, {
+      ...{ path, write: opened.writable, mountOptions },
+      version: this.sysfs.kernel.version,
+    });
+    // Of overlayfs the doubt about the layer stays.
+    const layer = info.fileSystem === 'btrfs' ? null : unproven;
+    return { noP2pReason: way.noP2p, unproven: way.unproven ?? layer };
+  }
+
+  snapshot(options: SnapshotOptions = {}): unknown {
+    return snapshotMachine(this.sysfs, options);
+  }
+
+  locate(nameOrPath: string): Place | null {
+    return locate(this.sysfs, nameOrPath);
+  }
+
+  foresee(nameOrPath: string): Foreseen {
+    return foresee(this.sysfs, nameOrPath);
+  }
+
+  underlying(nameOrPath: string): UnderlyingRange[] {
+    const info = this.sysfs.blockInfo(nameOrPath);
+    const number = info === null || info.kind === 'file' ? null : info.number;
+    return underlying(this.sysfs.devices, number === null ? pathOf(nameOrPath, info) : { number });
+  }
+
+  close(): Promise<LeakReport> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Whatever the user left open is closed; what then is still there is the leak. */
+  async #close(): Promise<LeakReport> {
+    const targets = [...this.#targets.values()].map((ref) => ref.deref());
+    await Promise.allSettled(targets.map((target) => target?.close()));
+    this.memory.close();
+    const { mappings, p2pmem } = this.memory.held;
+    const open = [...this.#targets.values()].filter((ref) => ref.deref() !== undefined).length;
+    const requests = targets.reduce((sum, target) => sum + (target?.inFlight ?? 0), 0);
+    forgotten.unregister(this);
+    this.#engine.release();
+    return { iovas: 0, pages: 0, slots: p2pmem, requests, handles: mappings + open };
+  }
+}
+
+/** Made here so that it holds the table and not the backend. */
+function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () => void {
+  return () => {
+    targets.delete(key);
+  };
+}
+
+/** `'nvme0n1'` is its device node; anything with a slash, or that is no device's name, is a path. */
+/** Engine 'passthrough' carries no metadata: the namespace must have none. @throws P2pdmaError EOPNOTSUPP */
+async function mustBePlain(target: NativeTarget): Promise<void> {
+  try {
+    assertNoMetadata(target.path, await target.metadataBytes());
+  } catch (error) {
+    await target.close();
+    throw error;
+  }
+}
+
+function pathOf(nameOrPath: string, info: BlockInfo | null): string {
+  if (!nameOrPath.includes('/') && info !== null && info.kind !== 'file' && info.device !== null)
+    return info.device;
+  return nameOrPath;
+}
+
+function locate(sysfs: Sysfs, nameOrPath: string): Place | null {
+  const info = sysfs.blockInfo(nameOrPath);
+  if (info === null) return null;
+  // A bare name of no device would be a file yet to be made here; for a question it is a misspelling.
+  if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
+  const { kind, layers, disks, noP2pReason, unproven, inUse, partitions } = info;
+  const clients = new Set(disks.map(({ client }) => client).filter((client) => client !== null));
+  return { kind, layers, clients: [...clients], noP2pReason, unproven, inUse: inUse.words, partitions };
+}
+
+/** A tree that was copied from another machine, or this one only looked at: it can be explained, not used. */
+export class CapturedBackend implements Backend {
+  readonly name = 'native';
+  readonly machine = null;
+  readonly notice = null;
+  readonly release: string | null;
+  readonly topology: Topology;
+  readonly controllers: readonly Controller[];
+  readonly memory: MemoryBackend;
+  readonly sysfs: Sysfs;
+  readonly engine = null;
+
+  constructor(sysfs: Sysfs) {
+    this.sysfs = sysfs;
+    this.release = sysfs.kernel.release;
+    this.topology = sysfs.topology;
+    this.controllers = sysfs.controllers;
+    this.memory = {
+      mmapP2pmem: (provider: PciDev): Mapping => this.#refuse(provider.bdf),
+      allocHost: (): Mapping => this.#refuse('host memory'),
+      allocBuffer: (): Uint8Array => this.#refuse('host memory'),
+      available: (provider) => sysfs.p2pmem(provider)?.available ?? 0,
+    };
+  }
+
+  #refuse(what: string): never {
+    if (this.sysfs.live) {
+      throw new P2pdmaError(
+        'ERR_BACKEND_UNAVAILABLE',
+        `this machine was opened to be looked at only (${what})`,
+        {
+          hint: 'Open it without inspect.',
+        },
+      );
+    }
+    throw new P2pdmaError(
+      'ERR_BACKEND_UNAVAILABLE',
+      `'${this.sysfs.root}' is a captured tree, not this machine (${what})`,
+      {
+        path: this.sysfs.root,
+        hint: "A captured tree can be explained. To run on it, load its snapshot with backend 'emulator'.",
+      },
+    );
+  }
+
+  async openTarget(nameOrPath: string): Promise<BlockTarget> {
+    return this.#refuse(nameOrPath);
+  }
+
+  snapshot(options: SnapshotOptions = {}): unknown {
+    return snapshotMachine(this.sysfs, options);
+  }
+
+  locate(nameOrPath: string): Place | null {
+    return locate(this.sysfs, nameOrPath);
+  }
+
+  foresee(nameOrPath: string): Foreseen {
+    return foresee(this.sysfs, nameOrPath);
+  }
+
+  underlying(nameOrPath: string): UnderlyingRange[] {
+    const info = this.sysfs.blockInfo(nameOrPath);
+    const number = info === null || info.kind === 'file' ? null : info.number;
+    return underlying(this.sysfs.devices, number === null ? pathOf(nameOrPath, info) : { number });
+  }
+
+  async close(): Promise<LeakReport> {
+    return { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Whether transfers of an open file go straight to its device. A file system may say no at open (statx, O_DIRECT refused),
+ * or take O_DIRECT and refuse each transfer: overlayfs does over a lower file system without direct I/O, and so does
+ * whatever has only the flag. So where statx does not settle it, one block is read.
+ */
+import { constants } from 'node:fs';
+import { PAGE_SIZE } from '../backend/backend.js';
+import { EINVAL, EOPNOTSUPP } from '../base/errno.js';
+import type { Addon, FileStat } from './addon.js';
+
+/** Filesystems whose files are the page cache itself: they accept O_DIRECT (6.6) and copy all the same. */
+const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'devtmpfs', 'hugetlbfs']);
+
+/** What statx says of a file on these is said by another file system. */
+const STACKED_FILE_SYSTEMS = new Set(['overlay', 'ecryptfs', 'aufs']);
+
+/** Local ones that are known to do direct I/O where they take the flag. */
+const DIRECT_FILE_SYSTEMS = new Set(['ext2', 'ext3', 'ext4', 'xfs', 'f2fs', 'btrfs', 'zonefs']);
+
+/**
+ * Make `fd` transfer directly; where that cannot be, the reason in words, and `fd` is left as it was.
+ * @param fileSystem its type, or null: not known
+ */
+export function makeDirect(
+  addon: Addon,
+  fd: number,
+  path: string,
+  stat: FileStat,
+  fileSystem: string | null,
+): string | null {
+  const name = fileSystem ?? 'its filesystem';
+  const none = `${name} has no O_DIRECT (asked for on '${path}')`;
+  if (fileSystem !== null && MEMORY_FILE_SYSTEMS.has(fileSystem)) {
+    return `'${path}' is on ${name}, which keeps files in memory: there is no device to transfer to`;
+  }
+  if (stat.dioMemAlign === 0 || stat.dioOffsetAlign === 0) {
+    return `${name} does no direct I/O on '${path}' (compressed, encrypted, inline or journalled data)`;
+  }
+  if (stat.dioMemAlign < 0 || (fileSystem !== null && STACKED_FILE_SYSTEMS.has(fileSystem))) {
+    const tried = tryDirect(addon, fd);
+    if (tried === 'refused') return `${name} takes O_DIRECT and refuses each transfer (tried on '${path}')`;
+    if (tried === 'none') return none;
+    if (tried === 'unknown' && !DIRECT_FILE_SYSTEMS.has(name)) {
+      return `whether ${name} does direct I/O on '${path}' could not be tried: it may not be read`;
+    }
+  }
+  return addon.setDirect(fd) < 0 ? none : null;
+}
+
+/** Read the first block of the same file, directly. Of an empty file nothing comes, and that is an answer too. */
+function tryDirect(addon: Addon, fd: number): 'works' | 'none' | 'refused' | 'unknown' {
+  const again = addon.openFile(`/proc/self/fd/${fd}`, constants.O_RDONLY | constants.O_DIRECT, 0);
+  if (again < 0) return again === -EINVAL || again === -EOPNOTSUPP ? 'none' : 'unknown';
+  const got = addon.readAt(again, alignedPage(addon), 0);
+  addon.closeFd(again);
+  // Any other error is the device's: it was asked, so the way is direct.
+  return got === -EINVAL || got === -EOPNOTSUPP ? 'refused' : 'works';
+}
+
+function alignedPage(addon: Addon): Uint8Array {
+  const whole = Buffer.allocUnsafeSlow(2 * PAGE_SIZE);
+  const past = addon.addressOf(whole) % PAGE_SIZE;
+  const start = past === 0 ? 0 : PAGE_SIZE - past;
+  return whole.subarray(start, start + PAGE_SIZE);
+}

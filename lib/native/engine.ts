@@ -1,0 +1,298 @@
+/**
+ * The engine of one thread of JavaScript: io_uring, or a pool of threads. Shared by all backends and
+ * targets of the thread.
+ *
+ *     submit() … submit() … submit()      one turn of the event loop
+ *         └── records in `requests` ──────▶ C++, once, before the loop sleeps ──▶ one io_uring_enter
+ *                                             eventfd readable: src-native/waker.h
+ *     completed() … completed()  ◀── records in `completions` ◀── one callback
+ *
+ * No object is made per request: both tables are shared with C++ (layouts: src-native/engine.cc), memory
+ * travels as an address that is looked up once per ArrayBuffer. Whoever has a request in flight is held by
+ * `#tokens`, and so are its memory and target. C++ holds the mappings, whatever JavaScript does.
+ */
+import { EINVAL } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
+import { trace, tracing } from '../base/trace.js';
+import { type Addon, loadAddon } from './addon.js';
+import { memoryOf } from './memory.js';
+
+export type EngineKind = 'uring' | 'threads';
+
+/** Op codes and flags of the request stream, as in src-native/request.h. */
+export const OP_READ = 0;
+export const OP_WRITE = 1;
+export const OP_SYNC = 2;
+export const OP_PASSTHROUGH = 3;
+export const OP_ALLOCATE = 4;
+export const OP_TRUNCATE = 5;
+export const OP_CLOSE = 6;
+export const OP_NOP = 7;
+export const FLAG_ASYNC = 1;
+export const FLAG_ADMIN = 2;
+export const FLAG_URING_CMD = 4;
+export const FLAG_THREAD = 8;
+
+const HEADER_WORDS = 5;
+const SEGMENT_WORDS = 3;
+const COMPLETION_WORDS = 4;
+const REQUEST_WORDS = 64 * 1024;
+const COMPLETIONS = 1024;
+const RING_ENTRIES = 512;
+/** After EAGAIN and EBUSY, of which C++ takes a bounded number. */
+const RETRY_MS = 1;
+/** IOV_MAX: what the kernel takes in one vectored call; the rest of a longer request is a short transfer. */
+const MAX_SEGMENTS = 1024;
+
+/** Who submitted. `token` is what was given along. */
+export interface Completer<Token> {
+  /** `result`: as the system call's, or a negative errno. `low`, `high`: an NVMe command's own result. */
+  completed(token: Token, result: number, low: number, high: number): void;
+}
+
+export class NativeEngine {
+  readonly kind: EngineKind;
+  /** Why it is not the other one. */
+  readonly reason: string;
+  readonly #addon: Addon;
+  readonly #id: number;
+  readonly #knowsTurns: boolean;
+  readonly #requests = new Float64Array(REQUEST_WORDS);
+  readonly #completions = new Int32Array(COMPLETIONS * COMPLETION_WORDS);
+  /** [0]: words in #requests that C++ has not taken yet. [1]: not 0 while the kernel is to be asked again later. */
+  readonly #control = new Int32Array(4);
+  readonly #completers: (Completer<unknown> | null)[] = [];
+  readonly #tokens: unknown[] = [];
+  readonly #free: number[] = [];
+  #inFlight = 0;
+  #flushing = false;
+  #retrying = false;
+  #users = 0;
+  #closed = false;
+
+  constructor(kind: EngineKind, reason: string, entries = RING_ENTRIES) {
+    this.kind = kind;
+    this.reason = reason;
+    this.#addon = loadAddon();
+    const id = this.#addon.openEngine(
+      { ring: kind === 'uring', entries, loop: hasLibuv() },
+      this.#requests,
+      this.#completions,
+      this.#control,
+      (count) => this.#complete(count),
+    );
+    if (id < 0) throw errnoError(id, kind === 'uring' ? 'io_uring_setup' : 'eventfd2', kind);
+    this.#id = id;
+    this.#knowsTurns = this.#addon.knowsTurns(id);
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** IORING_SETUP_* flags in use; -1: no ring. */
+  get ringFlags(): number {
+    return this.#addon.ringFlags(this.#id);
+  }
+
+  /**
+   * Queue a vectored read or write. @returns 0, or a negative errno if it cannot even be queued (memory
+   * that is detached): then `completed` is not called.
+   */
+  readWrite<Token>(
+    completer: Completer<Token>,
+    token: Token,
+    op: typeof OP_READ | typeof OP_WRITE,
+    flags: number,
+    fd: number,
+    offset: number,
+    segments: readonly Uint8Array[],
+  ): number {
+    const count = Math.min(segments.length, MAX_SEGMENTS);
+    const requests = this.#requests;
+    let at = this.#room(HEADER_WORDS + count * SEGMENT_WORDS);
+    const start = at;
+    at += HEADER_WORDS;
+    for (let i = 0; i < count; i++) {
+      const view = segments[i]!;
+      const memory = memoryOf(view);
+      if (memory.errno !== 0) return memory.errno;
+      requests[at] = memory.address + view.byteOffset;
+      requests[at + 1] = view.byteLength;
+      requests[at + 2] = memory.mapping;
+      at += SEGMENT_WORDS;
+    }
+    this.#push(completer as Completer<unknown>, token, start, op + flags * 256, fd, offset, at);
+    return 0;
+  }
+
+  /** Queue anything else: `words` as the op code wants them. */
+  command<Token>(
+    completer: Completer<Token>,
+    token: Token,
+    op: number,
+    flags: number,
+    fd: number,
+    offset: number,
+    words: readonly number[] = [],
+  ): number {
+    if (words.length > REQUEST_WORDS - HEADER_WORDS) return -EINVAL;
+    const start = this.#room(HEADER_WORDS + words.length);
+    this.#requests.set(words, start + HEADER_WORDS);
+    const end = start + HEADER_WORDS + words.length;
+    this.#push(completer as Completer<unknown>, token, start, op + flags * 256, fd, offset, end);
+    return 0;
+  }
+
+  /** The same as a promise, for what is not on the hot path. Resolves to the result, negative errno included. */
+  call(
+    op: number,
+    flags: number,
+    fd: number,
+    offset: number,
+    words: readonly number[] = [],
+  ): Promise<number> {
+    return new Promise((resolve) => {
+      this.command(resolver, resolve, op, flags, fd, offset, words);
+    });
+  }
+
+  #room(words: number): number {
+    if (this.#closed) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the engine is closed');
+    const at = this.#control[0]!;
+    if (at + words <= REQUEST_WORDS) return at;
+    this.#addon.take(this.#id);
+    return 0;
+  }
+
+  #push(
+    completer: Completer<unknown>,
+    token: unknown,
+    start: number,
+    code: number,
+    fd: number,
+    offset: number,
+    end: number,
+  ): void {
+    const slot = this.#free.pop() ?? this.#tokens.length;
+    this.#completers[slot] = completer;
+    this.#tokens[slot] = token;
+    const requests = this.#requests;
+    requests[start] = slot;
+    requests[start + 1] = code;
+    requests[start + 2] = fd;
+    requests[start + 3] = offset;
+    requests[start + 4] = end - start - HEADER_WORDS;
+    this.#control[0] = end;
+    if (this.#inFlight++ === 0) this.#addon.wake(this.#id);
+    if (this.#knowsTurns || this.#flushing) return;
+    // The last of a turn before the loop sleeps; what ticks and microtasks queue until then goes along.
+    this.#flushing = true;
+    setImmediate(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushing = false;
+    if (!this.#closed) this.#addon.flush(this.#id);
+  };
+
+  readonly #retry = (): void => {
+    this.#retrying = false;
+    if (!this.#closed) this.#addon.retry(this.#id);
+  };
+
+  #complete(count: number): void {
+    const completions = this.#completions;
+    for (let i = 0; i < count * COMPLETION_WORDS; i += COMPLETION_WORDS) {
+      const slot = completions[i]!;
+      const completer = this.#completers[slot]!;
+      const token = this.#tokens[slot];
+      this.#completers[slot] = null;
+      this.#tokens[slot] = null;
+      this.#free.push(slot);
+      this.#inFlight--;
+      try {
+        completer.completed(token, completions[i + 1]!, completions[i + 2]!, completions[i + 3]!);
+      } catch (error) {
+        // One callback that throws must not lose the completions after it.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+    if (this.#users === 0 && this.#inFlight === 0) this.#close();
+    else if (this.#control[1] !== 0 && !this.#retrying) {
+      this.#retrying = true;
+      setTimeout(this.#retry, RETRY_MS);
+    }
+  }
+
+  /** Counted: the last release() closes the ring, when nothing is in flight. */
+  retain(): this {
+    this.#users++;
+    return this;
+  }
+
+  release(): void {
+    if (this.#users === 0 || --this.#users > 0) return;
+    for (const [kind, engine] of shared) if (engine === this) shared.delete(kind);
+    if (this.#inFlight === 0) this.#close();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#addon.closeEngine(this.#id);
+  }
+}
+
+/** Bun says that it has libuv's functions, and ends the process at most of them; Deno has some. */
+function hasLibuv(): boolean {
+  const { bun, deno } = process.versions;
+  return bun === undefined && deno === undefined && process.env.P2PDMA_NO_LIBUV !== '1';
+}
+
+const resolver: Completer<(result: number) => void> = {
+  completed: (resolve, result) => resolve(result),
+};
+
+/** One engine of each kind per thread of JavaScript. */
+const shared = new Map<EngineKind, NativeEngine>();
+/** Why this thread cannot have a ring; asked once. */
+let noRing: P2pdmaError | null = null;
+
+/**
+ * The engine for `engine`, retained for the caller. 'auto' takes io_uring where the kernel lets us and
+ * threads otherwise; it asks once.
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: io_uring was demanded and is refused.
+ */
+export function acquireEngine(engine: 'auto' | EngineKind): NativeEngine {
+  if (engine !== 'threads') {
+    const ring = shared.get('uring');
+    if (ring !== undefined) return ring.retain();
+    if (noRing === null) {
+      try {
+        return open('uring', engine === 'auto' ? 'io_uring is permitted' : 'asked for');
+      } catch (error) {
+        if (!(error instanceof P2pdmaError) || error.errno === undefined) throw error;
+        noRing = error;
+      }
+    }
+    if (engine === 'uring') {
+      throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `io_uring is refused: ${noRing.message}`, {
+        hint: "Use engine 'auto' or 'threads'; see kernel.io_uring_disabled and the container's seccomp profile.",
+        cause: noRing,
+      });
+    }
+  }
+  const threads = shared.get('threads');
+  if (threads !== undefined) return threads.retain();
+  return open('threads', engine === 'auto' ? `io_uring is refused: ${noRing?.message}` : 'asked for');
+}
+
+function open(kind: EngineKind, reason: string): NativeEngine {
+  const engine = new NativeEngine(kind, reason);
+  shared.set(kind, engine);
+  if (tracing()) trace('engine', 'open', { engine: kind, reason, flags: engine.ringFlags });
+  return engine.retain();
+}

@@ -1,0 +1,214 @@
+/**
+ * Opening a block device or file for the native backend: exclusively if a device is to be written, with
+ * O_DIRECT wherever the filesystem has it, and finding out what transfers must look like.
+ */
+import { constants } from 'node:fs';
+import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
+import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
+import { EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../base/errno.js';
+import { P2pdmaError } from '../base/errors.js';
+import type { Addon, FileStat } from './addon.js';
+import { makeDirect } from './direct-io.js';
+import { accessHint, nativeError } from './errors.js';
+import { assertPermitted } from './permission.js';
+import type { BlockInfo } from './sysfs/machine.js';
+
+export interface Opened {
+  readonly fd: number;
+  readonly kind: 'block' | 'file';
+  readonly writable: boolean;
+  /** Of a device; of a file at opening. */
+  readonly size: number;
+  readonly limits: QueueLimits;
+  /** Why transfers go through the page cache, or null: they are direct. */
+  readonly buffered: string | null;
+  /** The kernel says how direct I/O on this file must be aligned, so it does it. */
+  readonly dioKnown: boolean;
+}
+
+/** Somebody who looks at a device for a moment (udev, an fd that is being closed) is waited for. */
+const BUSY_TRIES = 5;
+const BUSY_PAUSE_MS = 20;
+
+export async function openPath(
+  addon: Addon,
+  path: string,
+  options: OpenOptions,
+  info: BlockInfo | null,
+): Promise<Opened> {
+  const write = options.write === true;
+  assertPermitted(path, 'open', { write });
+  const there = statOrNull(path);
+  const refused = there === null ? null : notCopyable(path, there);
+  if (refused !== null) throw refused;
+  const isDevice = there?.isBlockDevice() === true;
+  const fd = isDevice
+    ? await openDevice(addon, path, write, options.force === true, info)
+    : openFile(addon, path, write, options);
+  try {
+    const stat = addon.statFd(fd);
+    if (typeof stat === 'number') throw nativeError(stat, 'fstat', path);
+    if (stat.kind === 'block' && isDevice) return device(addon, path, fd, write, stat, info);
+    if (stat.kind === 'file') return file(addon, path, fd, write, stat, info);
+    if (stat.kind === 'directory') throw nativeError(-EISDIR, 'open', path);
+    throw nativeError(-EINVAL, 'open', path, 'Name a block device, a namespace or a regular file.');
+  } catch (error) {
+    addon.closeFd(fd);
+    throw error;
+  }
+}
+
+async function openDevice(
+  addon: Addon,
+  path: string,
+  write: boolean,
+  force: boolean,
+  info: BlockInfo | null,
+): Promise<number> {
+  const exclusive = write && !force ? constants.O_EXCL : 0;
+  const flags = (write ? constants.O_RDWR : constants.O_RDONLY) | constants.O_DIRECT | exclusive;
+  let fd = addon.openFile(path, flags, 0);
+  for (let i = 1; fd === -EBUSY && i < BUSY_TRIES && info?.inUse.words == null; i++) {
+    await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
+    fd = addon.openFile(path, flags, 0);
+  }
+  if (fd >= 0) return fd;
+  if (write && fd === -EACCES && info?.readOnly === true) {
+    throw nativeError(-EROFS, 'open', path, accessHint(-EROFS, path));
+  }
+  throw nativeError(fd, 'open', path, deviceHint(fd, path, info));
+}
+
+function deviceHint(errno: number, path: string, info: BlockInfo | null): string | null {
+  if (errno === -EBUSY) {
+    const who = info?.inUse.words ?? 'it is mounted or held by something else';
+    return `'${path}' is opened exclusively because it is to be written, and ${who}. Free it, or pass force if you are sure.`;
+  }
+  return accessHint(errno, path);
+}
+
+function openFile(addon: Addon, path: string, write: boolean, options: OpenOptions): number {
+  let flags: number = write ? constants.O_RDWR : constants.O_RDONLY;
+  if (write && options.create) flags |= constants.O_CREAT;
+  if (write && options.create && options.exclusive) flags |= constants.O_EXCL;
+  if (write && options.truncate) flags |= constants.O_TRUNC;
+  let fd = addon.openFile(path, flags, 0o666);
+  // A file that may be written but not read: reading it back is not possible, all else is.
+  if (fd === -EACCES && write)
+    fd = addon.openFile(path, (flags & ~constants.O_RDWR) | constants.O_WRONLY, 0o666);
+  if (fd >= 0) return fd;
+  throw nativeError(fd, 'open', path, fileHint(fd, path, options));
+}
+
+/**
+ * Another description of the file that `fd` is open on, without O_DIRECT. By the descriptor itself, so that a file is found
+ * whose name is gone or somebody else's by now; where there is no /proc, by its path, if that is still the same file.
+ * @returns a descriptor, or a negative errno
+ */
+export function openAgain(addon: Addon, fd: number, path: string, write: boolean): number {
+  const modes = write ? [constants.O_RDWR, constants.O_WRONLY] : [constants.O_RDONLY];
+  let answer = -ENOENT;
+  for (const door of [`/proc/self/fd/${fd}`, path]) {
+    for (const mode of modes) {
+      answer = addon.openFile(door, mode, 0);
+      if (answer >= 0 && isSameFile(addon, fd, answer)) return answer;
+      if (answer >= 0) addon.closeFd(answer);
+      if (answer >= 0) answer = -ENOENT;
+    }
+    if (answer !== -ENOENT) break;
+  }
+  return answer;
+}
+
+function isSameFile(addon: Addon, fd: number, other: number): boolean {
+  const [a, b] = [addon.statFd(fd), addon.statFd(other)];
+  return typeof a !== 'number' && typeof b !== 'number' && a.device === b.device && a.inode === b.inode;
+}
+
+function fileHint(errno: number, path: string, options: OpenOptions): string | null {
+  if (errno === -ENOENT && options.write && !options.create) return 'Pass create to make the file.';
+  if (errno === -ENXIO) return 'Name a block device, a namespace or a regular file.';
+  return accessHint(errno, path);
+}
+
+function device(
+  addon: Addon,
+  path: string,
+  fd: number,
+  write: boolean,
+  stat: FileStat,
+  info: BlockInfo | null,
+): Opened {
+  const facts = addon.blockFacts(fd);
+  if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
+  if (facts.size === 0) {
+    throw new P2pdmaError('ENXIO', `ENXIO: '${path}' has no medium or no size`, {
+      errno: -ENXIO,
+      syscall: 'open',
+      path,
+    });
+  }
+  const limits: QueueLimits = {
+    logicalBlockSize: facts.logicalBlockSize,
+    dmaAlignment:
+      stat.dioMemAlign > 0 ? stat.dioMemAlign : (info?.limits.dmaAlignment ?? facts.logicalBlockSize),
+    maxTransfer: facts.maxTransfer > 0 ? facts.maxTransfer : (info?.limits.maxTransfer ?? 128 * 1024),
+    maxSegments: info?.limits.maxSegments ?? 128,
+    pciP2pdma: info?.limits.pciP2pdma ?? false,
+  };
+  return {
+    fd,
+    kind: 'block',
+    writable: write,
+    size: facts.size,
+    limits,
+    buffered: null,
+    dioKnown: stat.dioMemAlign > 0,
+  };
+}
+
+function file(
+  addon: Addon,
+  path: string,
+  fd: number,
+  write: boolean,
+  stat: FileStat,
+  info: BlockInfo | null,
+): Opened {
+  if (!write && stat.size === 0) {
+    const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(addon, fd));
+    if (made !== null) throw made;
+  }
+  const buffered = makeDirect(addon, fd, path, stat, info?.fileSystem ?? null);
+  const under = info?.limits;
+  const limits: QueueLimits = {
+    // The page cache takes anything; direct I/O what the kernel says, or what has always been enough.
+    logicalBlockSize: buffered
+      ? 1
+      : stat.dioOffsetAlign > 0
+        ? stat.dioOffsetAlign
+        : (under?.logicalBlockSize ?? PAGE_SIZE),
+    dmaAlignment: buffered
+      ? 1
+      : stat.dioMemAlign > 0
+        ? stat.dioMemAlign
+        : Math.max(under?.dmaAlignment ?? 512, 512),
+    maxTransfer: under?.maxTransfer ?? 1024 * 1024,
+    maxSegments: under?.maxSegments ?? 128,
+    pciP2pdma: buffered === null && (under?.pciP2pdma ?? false),
+  };
+  return {
+    fd,
+    kind: 'file',
+    writable: write,
+    size: stat.size,
+    limits,
+    buffered,
+    dioKnown: stat.dioMemAlign > 0,
+  };
+}
+
+/** Of a file of size 0: it has a byte all the same, and did not just grow. */
+function holdsByte(addon: Addon, fd: number): boolean {
+  return addon.readAt(fd, new Uint8Array(1), 0) === 1 && addon.fileSize(fd) === 0;
+}

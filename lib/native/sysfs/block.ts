@@ -1,0 +1,405 @@
+/**
+ * What lies under a target, and what of it refuses peer-to-peer memory.
+ *
+ *     file ─▶ filesystem ─▶ dm-0 ─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ 0000:03:00.0
+ *             (may bounce)  (refuses: BLK_FEAT_PCI_P2PDMA       (the client:
+ *                            is not inherited)                   does the DMA)
+ *
+ * The first layer from the top that refuses is the reason given.
+ */
+import { type BigIntStats, realpathSync, statSync } from 'node:fs';
+import { posix, resolve } from 'node:path';
+import { deviceNumber, type QueueLimits } from '../../backend/backend.js';
+import type { IommuMode, PciDev } from '../../backend/topology.js';
+import {
+  type BlockDevices,
+  type BlockDir,
+  type InUse,
+  type Layer,
+  numberOf,
+  type PartitionInfo,
+} from './devices.js';
+import { fileSystemFacts } from './filesystems.js';
+import type { KernelFacts } from './kernel.js';
+import type { Mount } from './mountinfo.js';
+import { blockSize, MAX_SECTORS, NVME_DISK, type SysfsController } from './nvme.js';
+import { inLayer, overlayLayers } from './overlay.js';
+import { functionOnPath, type SysfsPci } from './pci.js';
+import type { SysfsTree } from './tree.js';
+
+/** A disk at the bottom. */
+export interface BlockDisk {
+  readonly name: string;
+  /** The PCI function that does its DMA, or null. */
+  readonly client: PciDev | null;
+  /** `'nvme0'`, or null: no NVMe disk. */
+  readonly controller: string | null;
+}
+
+export interface BlockInfo {
+  readonly kind: 'namespace' | 'block' | 'file';
+  /** The block device asked for, or the one a file lies on, by name; null: the file's filesystem has none. */
+  readonly name: string | null;
+  /** Its node, `'/dev/nvme0n1p1'`. */
+  readonly device: string | null;
+  /** Its number, `'259:1'`. */
+  readonly number: string | null;
+  /** Every block device on the way down, top first: `['dm-0', 'nvme0n1p1', 'nvme0n1']`. */
+  readonly stack: readonly string[];
+  /** The same with what each is. */
+  readonly layers: readonly { readonly name: string; readonly kind: Layer['kind'] }[];
+  /** Of a disk. */
+  readonly partitions: readonly PartitionInfo[];
+  readonly disks: readonly BlockDisk[];
+  /** The controller, if one only does the DMA. */
+  readonly controller: string | null;
+  /** The P2PDMA client: the function that does the DMA, if it is one only. */
+  readonly client: PciDev | null;
+  /** In bytes; of a file its length now; null if unknown (a file in a captured tree). */
+  readonly size: number | null;
+  readonly readOnly: boolean;
+  /** Of a namespace: bytes of metadata with each block (`metadata_bytes`, since 6.8); null: not told. */
+  readonly metadataBytes: number | null;
+  readonly limits: QueueLimits;
+  /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
+  readonly noP2pReason: string | null;
+  /** Null when success proves where the bytes went. */
+  readonly unproven: string | null;
+  /** A non-zero `stx_dio_mem_align` of the file would make `unproven` null. */
+  readonly dioAlignProves: boolean;
+  /** Of a file: its filesystem, `'ext4'`. */
+  readonly fileSystem: string | null;
+  /** Of a file: where its direct I/O is done, which is another where it is overlayfs. */
+  readonly directFileSystem: string | null;
+  /** Super options of that. */
+  readonly mountOptions: readonly string[];
+  readonly mountPoint: string | null;
+  /** Of a block device: who mounts or holds it. A file's own filesystem is no such use. */
+  readonly inUse: InUse;
+}
+
+/** What blockInfo needs to know of the rest. */
+export interface BlockContext {
+  readonly tree: SysfsTree;
+  readonly devices: BlockDevices;
+  readonly pci: SysfsPci;
+  readonly controllers: readonly SysfsController[];
+  readonly iommu: IommuMode;
+  readonly kernel: () => KernelFacts;
+}
+
+/** Null: there is no such device or file. */
+export function blockInfo(context: BlockContext, pathOrName: string): BlockInfo | null {
+  const { tree, devices } = context;
+  if (pathOrName === '' || pathOrName.includes('\0')) return null;
+  if (!pathOrName.includes('/')) {
+    const named = devices.byName(pathOrName);
+    if (named !== null) return deviceInfo(context, named);
+  }
+  if (tree.live) return liveInfo(context, resolve(pathOrName));
+  const path = posix.normalize(pathOrName);
+  if (!path.startsWith('/')) return null;
+  const node = devices.byDevPath(path);
+  if (node !== null) return deviceInfo(context, node);
+  if (path.startsWith('/dev/')) return null;
+  return fileInfo(context, { mount: devices.mountOf(path, null), path, size: null });
+}
+
+/** This machine: the path is looked at, and a file that is yet to be created is judged by its directory. */
+function liveInfo(context: BlockContext, path: string): BlockInfo | null {
+  const { devices } = context;
+  const stat = statOf(path);
+  if (stat === null) {
+    const directory = posix.dirname(path);
+    const parent = statOf(directory);
+    if (parent === null || path.startsWith('/dev/')) return devicePathInfo(context, path);
+    const real = realPath(directory);
+    const mount = devices.mountOf(real, deviceNumber(parent.dev));
+    return fileInfo(context, { mount, path: posix.join(real, posix.basename(path)), size: null });
+  }
+  if (stat.isBlockDevice()) {
+    const found = devices.byNumber(deviceNumber(stat.rdev));
+    return found === null ? null : deviceInfo(context, found);
+  }
+  if (stat.isCharacterDevice()) return devicePathInfo(context, path);
+  const size = stat.isFile() ? Number(stat.size) : null;
+  const real = realPath(path);
+  return fileInfo(context, { mount: devices.mountOf(real, deviceNumber(stat.dev)), path: real, size });
+}
+
+function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {
+  const node = context.devices.byDevPath(path);
+  return node === null ? null : deviceInfo(context, node);
+}
+
+function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
+  const under = walkDown(context, [device]);
+  const noP2pReason = under.refusal ?? kernelRefusal(context);
+  const { dir, name } = device;
+  const sectors = dir.number('size', { max: MAX_SECTORS });
+  return {
+    kind: NVME_DISK.test(name) ? 'namespace' : 'block',
+    name,
+    device: `/dev/${name.replaceAll('!', '/')}`,
+    number: numberOf(dir),
+    ...common(under),
+    partitions: context.devices.partitions(device),
+    size: sectors === null ? null : sectors * 512,
+    readOnly: dir.flag('ro', { optional: true }) ?? false,
+    metadataBytes: dir.number('metadata_bytes', { max: 0xffff, optional: true }),
+    limits: queueLimits(context, device, noP2pReason === null),
+    noP2pReason,
+    unproven: null,
+    dioAlignProves: false,
+    fileSystem: null,
+    directFileSystem: null,
+    mountOptions: [],
+    mountPoint: null,
+    inUse: context.devices.inUse(device),
+  };
+}
+
+const UNUSED: InUse = { mountPoints: [], holders: [], swap: false, words: null };
+
+interface FilePlace {
+  readonly mount: Mount | null;
+  readonly path: string;
+  readonly size: number | null;
+}
+
+function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo {
+  const { mount, size } = place;
+  if (mount?.type === 'overlay' && depth < MAX_DEPTH) {
+    const below = overlayInfo(context, { ...place, mount }, depth);
+    if (below !== null) return below;
+  }
+  const { devices } = context;
+  const on = mount === null ? [] : devices.devicesOf(mount);
+  const under = walkDown(context, on);
+  const facts = mount === null ? null : fileSystemFacts(mount.type, mount.superOptions);
+  const first = on[0] ?? null;
+  const noP2pReason =
+    facts === null ? 'its filesystem is not known' : (facts.noP2p ?? belowFile(mount!, on, under));
+  const reason = noP2pReason ?? kernelRefusal(context);
+  return {
+    kind: 'file',
+    name: first?.name ?? null,
+    device: first === null ? null : `/dev/${first.name.replaceAll('!', '/')}`,
+    number: first === null ? null : numberOf(first.dir),
+    ...common(under),
+    partitions: [],
+    size,
+    readOnly: mount?.options.includes('ro') ?? false,
+    metadataBytes: null,
+    limits: queueLimits(context, first, reason === null),
+    noP2pReason: reason,
+    unproven: facts?.unproven ?? null,
+    dioAlignProves: facts?.dioAlignProves ?? false,
+    fileSystem: mount?.type ?? null,
+    directFileSystem: mount?.type ?? null,
+    mountOptions: mount?.superOptions ?? [],
+    mountPoint: mount?.mountPoint ?? null,
+    inUse: UNUSED,
+  };
+}
+
+/** A file on overlayfs as the file that it seems to be, in its layer. Null: the layers are not to be seen from here. */
+function overlayInfo(
+  context: BlockContext,
+  { mount, path, size }: FilePlace & { readonly mount: Mount },
+  depth: number,
+): BlockInfo | null {
+  const { upper, lower, split } = overlayLayers(mount);
+  const all = upper === null ? lower : [upper, ...lower];
+  const places = all.map((layer) => ({ layer, mount: context.devices.mountOf(layer, null) }));
+  const [first] = places;
+  if (first === undefined || places.some(({ layer, mount: on }) => !layer.startsWith('/') || on === null))
+    return null;
+  const there = context.tree.live && places.find(({ layer }) => statOf(inLayer(layer, mount, path)) !== null);
+  const { layer, mount: on } = there || first;
+  const info = fileInfo(context, { mount: on, path: inLayer(layer, mount, path), size }, depth + 1);
+  const one = !split && places.every((place) => place.mount!.device === on!.device);
+  const seems = `which layer of overlayfs '${path}' is in is not told; it seems to be ${layer}`;
+  return {
+    ...info,
+    unproven: info.unproven ?? (one ? null : seems),
+    dioAlignProves: info.dioAlignProves && one,
+    fileSystem: mount.type,
+    mountPoint: mount.mountPoint,
+    readOnly: mount.options.includes('ro'),
+  };
+}
+
+function belowFile(mount: Mount, on: readonly BlockDir[], under: Under): string | null {
+  if (on.length === 0) return `the block device under ${mount.type} on ${mount.mountPoint} is not known`;
+  if (on.length > 1) return `${mount.type} spreads over ${on.map(({ name }) => name).join(' and ')}`;
+  return under.refusal;
+}
+
+// --- the way down ---
+
+interface Under {
+  readonly stack: string[];
+  readonly layers: { name: string; kind: Layer['kind'] }[];
+  readonly disks: BlockDisk[];
+  /** The topmost refusal. */
+  refusal: string | null;
+  /** Something between the target and its disks does I/O of its own: no client. */
+  detached: boolean;
+}
+
+const MAX_DEPTH = 32;
+
+function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
+  const under: Under = { stack: [], layers: [], disks: [], refusal: null, detached: false };
+  const seen = new Set<string>();
+  const walk = (device: BlockDir, depth: number): void => {
+    if (seen.has(device.name) || depth > MAX_DEPTH) return;
+    seen.add(device.name);
+    under.stack.push(device.name);
+    const layer = context.devices.layer(device);
+    under.layers.push({ name: device.name, kind: layer.kind });
+    const disk = layer.kind === 'disk' ? diskFacts(context, device) : null;
+    under.refusal ??=
+      overFabrics(context, device, layer) ?? layerRefusal(device, layer) ?? disk?.refusal ?? null;
+    if (disk !== null) under.disks.push(disk.disk);
+    for (const below of layer.below) walk(below, depth + 1);
+    if (layer.kind === 'loop') under.detached = true;
+    if (layer.file?.startsWith('/')) {
+      const mount = context.devices.mountOf(posix.normalize(layer.file), null);
+      for (const below of mount === null ? [] : context.devices.devicesOf(mount)) walk(below, depth + 1);
+    }
+  };
+  for (const device of from) walk(device, 0);
+  return under;
+}
+
+function common(under: Under): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'controller' | 'client'> {
+  const { stack, layers, disks, detached } = under;
+  const [first] = disks;
+  const one = first !== undefined && !detached && disks.every((disk) => disk.client === first.client);
+  return {
+    stack,
+    layers,
+    disks,
+    client: one ? first.client : null,
+    controller: one && disks.every((disk) => disk.controller === first.controller) ? first.controller : null,
+  };
+}
+
+const noFunction = (name: string, transport: string) =>
+  `${name} is reached over ${transport}: no PCI function here does its DMA`;
+
+/** A multipath head all of whose paths lead over a network: plain disks would not help. */
+function overFabrics(context: BlockContext, { name }: BlockDir, layer: Layer): string | null {
+  if (layer.kind !== 'multipath-head') return null;
+  const transports = layer.below.map(
+    (path) => controllerOf(context.controllers, path.name, path.dir.real)?.transport ?? 'pcie',
+  );
+  if (transports.length === 0 || transports.includes('pcie')) return null;
+  return noFunction(name, [...new Set(transports)].join(' and '));
+}
+
+function layerRefusal({ name, dir }: BlockDir, layer: Layer): string | null {
+  switch (layer.kind) {
+    case 'partition':
+      return layer.below.length === 0 ? `the disk of partition ${name} is not known` : null;
+    case 'disk':
+      return null;
+    case 'loop':
+      return `${name} is a loop device: its queue does not take peer-to-peer memory`;
+    case 'device-mapper': {
+      const mapped = dir.dir('dm', { optional: true })?.text('name', { optional: true });
+      return `${name}${mapped ? ` (${mapped})` : ''} is a device-mapper device: its queue does not take peer-to-peer memory`;
+    }
+    case 'md': {
+      const level = dir.dir('md', { optional: true })?.text('level', { optional: true });
+      return `${name}${level ? ` (${level})` : ''} is an md array: its queue does not take peer-to-peer memory`;
+    }
+    case 'multipath-head':
+      return `${name} is an NVMe multipath head: its queue does not take peer-to-peer memory (boot with nvme_core.multipath=N for plain disks)`;
+    case 'stacked':
+      return `${name} is stacked on other block devices: its queue does not take peer-to-peer memory`;
+    default:
+      return layer.kind satisfies never;
+  }
+}
+
+function diskFacts(
+  context: BlockContext,
+  { name, dir }: BlockDir,
+): { disk: BlockDisk; refusal: string | null } {
+  const { pci, controllers } = context;
+  const controller = NVME_DISK.test(name) ? controllerOf(controllers, name, dir.real) : null;
+  const onPath = functionOnPath(dir.real);
+  const client = controller === null ? (onPath === null ? null : pci.find(onPath)) : controller.pdev;
+  const disk = { name, client, controller: controller?.name ?? null };
+  if (!NVME_DISK.test(name)) {
+    return { disk, refusal: `${name} is not an NVMe disk: its queue does not take peer-to-peer memory` };
+  }
+  if (controller === null) return { disk, refusal: `the controller of ${name} is not known` };
+  if (controller.transport !== 'pcie') {
+    return { disk, refusal: noFunction(name, controller.transport) };
+  }
+  return { disk, refusal: client === null ? `the PCI function of ${controller.name} is not known` : null };
+}
+
+/** By the path, by a hidden path's name, by the namespaces controllers list. */
+function controllerOf(
+  controllers: readonly SysfsController[],
+  disk: string,
+  real: readonly string[],
+): SysfsController | null {
+  const parent = real.at(-2);
+  const hidden = NVME_DISK.exec(disk)?.[2];
+  return (
+    controllers.find(({ name }) => name === parent) ??
+    controllers.find(({ name }) => name === `nvme${hidden}`) ??
+    controllers.find(({ namespaces }) => namespaces.some(({ name }) => name === disk)) ??
+    null
+  );
+}
+
+function kernelRefusal({ kernel, iommu }: BlockContext): string | null {
+  if (iommu === 'unsupported') return 'the machine’s DMA mapping does not support peer-to-peer memory';
+  const { enabled, from } = kernel().p2pdma;
+  return enabled === false ? `the kernel was built without CONFIG_PCI_P2PDMA (${from})` : null;
+}
+
+// --- the queue ---
+
+/** What is assumed where the queue does not say: right for any drive, if slow. */
+const CAUTIOUS = { logicalBlockSize: 4096, maxTransfer: 128 * 1024, maxSegments: 32 };
+
+function queueLimits(context: BlockContext, device: BlockDir | null, pciP2pdma: boolean): QueueLimits {
+  const disk = device === null ? null : context.devices.diskOf(device);
+  const queue = disk?.dir.dir('queue') ?? null;
+  const logicalBlockSize = blockSize(queue) ?? CAUTIOUS.logicalBlockSize;
+  const mask = queue?.number('dma_alignment', { max: 0xffff, optional: true }) ?? null;
+  const sectorsKb = queue?.number('max_sectors_kb', { min: 1, max: 2 ** 32 }) ?? null;
+  return {
+    logicalBlockSize,
+    dmaAlignment: mask !== null && Number.isInteger(Math.log2(mask + 1)) ? mask + 1 : logicalBlockSize,
+    maxTransfer: sectorsKb === null ? CAUTIOUS.maxTransfer : sectorsKb * 1024,
+    maxSegments: queue?.number('max_segments', { min: 1, max: 0xffff }) ?? CAUTIOUS.maxSegments,
+    pciP2pdma,
+  };
+}
+
+// --- this machine's files ---
+
+function statOf(path: string): BigIntStats | null {
+  try {
+    return statSync(path, { bigint: true });
+  } catch {
+    return null;
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}

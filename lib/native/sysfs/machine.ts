@@ -1,0 +1,108 @@
+/**
+ * The sysfs reader: a machine as its kernel shows it, at `/` or in a captured tree that holds sys/ and proc/,
+ * on any operating system. Nothing of it throws: what cannot be read is in `topology.unknowns`.
+ */
+import type { Bdf, PciDev, Topology } from '../../backend/topology.js';
+import { type BlockContext, type BlockInfo, blockInfo } from './block.js';
+import { BlockDevices } from './devices.js';
+import { type IommuFacts, type KernelFacts, readCpu, readIommu, readKernel, readRelease } from './kernel.js';
+import { controllerDirs, readControllers, type SysfsController } from './nvme.js';
+import { readP2pmem, readPci } from './pci.js';
+import { SysfsTree } from './tree.js';
+
+export type { BlockDisk, BlockInfo } from './block.js';
+export type { InUse, PartitionInfo } from './devices.js';
+export type { IommuFacts, KernelFacts, P2pdmaConfig } from './kernel.js';
+export type { CmbRegisters, SysfsController, SysfsNamespace } from './nvme.js';
+
+export interface Sysfs {
+  /** Absolute, without symlinks. */
+  readonly root: string;
+  /** It is this machine's own, not a captured tree. */
+  readonly live: boolean;
+  /** As it was when read. `unknowns` grows as more is asked. */
+  readonly topology: Topology;
+  readonly controllers: readonly SysfsController[];
+  readonly devices: BlockDevices;
+  /** Read when first asked. */
+  readonly kernel: KernelFacts;
+  readonly iommu: IommuFacts;
+  /**
+   * What lies under a namespace or block device (`'nvme0n1'`, `'/dev/mapper/x'`) or a file, as it is now;
+   * null: there is no such thing. Paths in a captured tree are that machine's.
+   */
+  blockInfo(pathOrName: string): BlockInfo | null;
+  /** A function's `p2pmem/`, as it is now. */
+  p2pmem(pdev: PciDev): PciDev['p2pmem'];
+  /** A function's own directory on this machine's disk, for its `p2pmem/allocate`; null if it is gone. */
+  directory(bdf: Bdf): string | null;
+}
+
+/** Read the machine whose sys/ and proc/ are in `root`. */
+export function readSysfs(root: string): Sysfs {
+  const tree = new SysfsTree(root);
+  const pci = readPci(tree);
+  let facts: KernelFacts | null = null;
+  const kernel = (): KernelFacts => {
+    facts ??= readKernel(
+      tree,
+      pci.functions.some((dev) => dev.p2pmem !== null),
+    );
+    return facts;
+  };
+  const dirs = controllerDirs(tree, pci);
+  const controllers = readControllers(tree, pci, dirs, kernel);
+  const iommu = readIommu(tree, readRelease(tree), groupsThatMatter(pci.functions, controllers));
+  const devices = new BlockDevices(tree, dirs);
+  const context: BlockContext = {
+    tree,
+    devices,
+    pci,
+    controllers,
+    iommu: iommu.mode,
+    kernel,
+  };
+  return {
+    root: tree.root,
+    live: tree.live,
+    topology: {
+      cpu: readCpu(tree),
+      iommu: iommu.mode,
+      hostBridges: pci.hostBridges,
+      functions: pci.functions,
+      find: pci.find,
+      unknowns: tree.unknowns,
+    },
+    controllers,
+    devices,
+    get kernel() {
+      return kernel();
+    },
+    iommu,
+    blockInfo: (pathOrName) => blockInfo(context, pathOrName),
+    p2pmem: (pdev) => {
+      const dir = pci.dir(pdev.bdf);
+      return dir === null ? null : readP2pmem(dir);
+    },
+    directory: (bdf) => {
+      const dir = pci.dir(bdf);
+      const now = dir === null ? null : tree.dir(dir.real.join('/'), { optional: true });
+      return now === null ? null : tree.onDisk(now.real);
+    },
+  };
+}
+
+/** Drives and providers: in a machine of mixed IOMMU groups theirs decide. */
+function groupsThatMatter(
+  functions: readonly PciDev[],
+  controllers: readonly SysfsController[],
+): Set<number> {
+  const groups = new Set<number>();
+  for (const dev of [
+    ...functions.filter(({ p2pmem }) => p2pmem !== null),
+    ...controllers.map((c) => c.pdev),
+  ]) {
+    if (dev?.iommuGroup != null) groups.add(dev.iommuGroup);
+  }
+  return groups;
+}

@@ -1,0 +1,260 @@
+/**
+ * NVMe controllers and their namespaces out of sysfs.
+ *
+ *     sys/class/nvme/nvme0 ──▶ …/0000:03:00.0/nvme/nvme0        transport pcie
+ *                                 ├── nvme0n1                   a plain disk, or
+ *                                 └── nvme0c0n1                 one hidden path to the multipath head nvme0n1
+ *     sys/class/nvme/nvme1 ──▶ devices/virtual/nvme-fabrics/ctl/nvme1      transport tcp, rdma, fc, loop
+ */
+import type { Controller } from '../../backend/backend.js';
+import type { PciDev } from '../../backend/topology.js';
+import type { KernelFacts } from './kernel.js';
+import { functionOnPath, normalizeBdf, type SysfsPci } from './pci.js';
+import type { SysfsDir, SysfsTree } from './tree.js';
+
+/** CMBLOC and CMBSZ of the NVMe specification, taken apart. */
+export interface CmbRegisters {
+  readonly bar: number;
+  readonly offset: number;
+  readonly size: number;
+  readonly sqs: boolean;
+  readonly cqs: boolean;
+  readonly lists: boolean;
+  readonly rds: boolean;
+  readonly wds: boolean;
+}
+
+export interface SysfsNamespace {
+  /** What is opened: of a multipath head, the head. */
+  readonly name: string;
+  readonly nsid: number;
+  readonly size: number;
+  readonly logicalBlockSize: number;
+  /** Largest request the hardware takes (`max_hw_sectors_kb`), in bytes; null if unknown. */
+  readonly maxHwTransfer: number | null;
+  readonly readOnly: boolean;
+}
+
+export interface SysfsController extends Controller {
+  readonly namespaces: readonly SysfsNamespace[];
+  readonly serial: string | null;
+  readonly firmware: string | null;
+  /** `'live'`, `'resetting'`, `'dead'`, … */
+  readonly state: string | null;
+  readonly subsystemNqn: string | null;
+  /** Of a fabric: `traddr=…,trsvcid=…`; of PCIe: the BDF. */
+  readonly address: string | null;
+  /** Null: it has no CMB, or the kernel shows no registers. */
+  readonly cmbRegisters: CmbRegisters | null;
+}
+
+/** A namespace's disk: subsystem or controller number, controller of a hidden path, head number. */
+export const NVME_DISK = /^nvme(\d+)(?:c(\d+))?n(\d+)$/;
+
+/** Controllers' directories by name: those of their class, and those found below PCI functions. */
+export function controllerDirs(tree: SysfsTree, pci: SysfsPci): ReadonlyMap<string, SysfsDir> {
+  const dirs = new Map<string, SysfsDir>();
+  const addAll = (parent: SysfsDir | null): void => {
+    for (const name of parent?.names() ?? []) {
+      if (!/^nvme\d+$/.test(name) || dirs.has(name)) continue;
+      const dir = parent!.dir(name);
+      if (dir !== null) dirs.set(name, dir);
+    }
+  };
+  addAll(tree.dir('sys/class/nvme', { optional: true }));
+  for (const { bdf, class: pciClass } of pci.functions) {
+    if (pciClass >> 8 === PCI_CLASS_STORAGE_NVM) addAll(pci.dir(bdf)!.dir('nvme', { optional: true }));
+  }
+  return dirs;
+}
+
+export function readControllers(
+  tree: SysfsTree,
+  pci: SysfsPci,
+  dirs: ReadonlyMap<string, SysfsDir>,
+  kernel: () => KernelFacts,
+): readonly SysfsController[] {
+  return [...dirs]
+    .sort(([a], [b]) => Number(a.slice(4)) - Number(b.slice(4)))
+    .map(([name, dir]) => readController(tree, pci, kernel, name, dir));
+}
+
+const PCI_CLASS_STORAGE_NVM = 0x0108;
+
+function readController(
+  tree: SysfsTree,
+  pci: SysfsPci,
+  kernel: () => KernelFacts,
+  name: string,
+  dir: SysfsDir,
+): SysfsController {
+  const address = dir.text('address', { optional: true });
+  const said = dir.text('transport');
+  const pdev = said === null || said === 'pcie' ? functionOf(pci, dir, address) : null;
+  const cmbRegisters = readCmbRegisters(dir);
+  return {
+    name,
+    pdev,
+    transport: said || (pdev === null ? 'unknown' : 'pcie'),
+    model: dir.text('model') || null,
+    namespaces: readNamespaces(tree, name, dir),
+    cmb: cmbOf(pdev, cmbRegisters, kernel),
+    serial: dir.text('serial', { optional: true }) || null,
+    firmware: dir.text('firmware_rev', { optional: true }) || null,
+    state: dir.text('state', { optional: true }) || null,
+    subsystemNqn: dir.text('subsysnqn', { optional: true }) || null,
+    address,
+    cmbRegisters,
+  };
+}
+
+function functionOf(pci: SysfsPci, dir: SysfsDir, address: string | null): PciDev | null {
+  for (const bdf of [functionOnPath(dir.real), address, dir.linkName('device')]) {
+    const dev = bdf === null ? null : pci.find(normalizeBdf(bdf));
+    if (dev !== null) return dev;
+  }
+  return null;
+}
+
+// --- namespaces ---
+
+function readNamespaces(tree: SysfsTree, controller: string, dir: SysfsDir): SysfsNamespace[] {
+  const number = controller.slice(4);
+  const disks = dir.names().filter((name) => NVME_DISK.test(name));
+  let home: SysfsDir | null = dir;
+  if (disks.length === 0) {
+    home = tree.dir('sys/class/block', { optional: true }) ?? tree.dir('sys/block', { optional: true });
+    for (const name of home?.names() ?? []) {
+      const match = NVME_DISK.exec(name);
+      if (match !== null && (match[2] ?? match[1]) === number && !isPathOfOther(home!, name, controller)) {
+        disks.push(name);
+      }
+    }
+  }
+  return disks
+    .map((disk) => ({ disk, dir: home!.dir(disk) }))
+    .filter((found): found is { disk: string; dir: SysfsDir } => found.dir !== null)
+    .map(({ disk, dir: diskDir }) => readNamespace(disk, diskDir))
+    .sort((a, b) => a.nsid - b.nsid);
+}
+
+/** A disk says with its `device` link whose it is; a head's leads to its subsystem. */
+function isPathOfOther(home: SysfsDir, disk: string, controller: string): boolean {
+  const owner = home.dir(disk)?.linkName('device') ?? null;
+  return owner !== null && owner !== controller;
+}
+
+function readNamespace(disk: string, dir: SysfsDir): SysfsNamespace {
+  const [, subsystem, , head] = NVME_DISK.exec(disk)!;
+  const queue = dir.dir('queue');
+  const maxHw = queue?.number('max_hw_sectors_kb', { optional: true }) ?? null;
+  return {
+    name: `nvme${subsystem}n${head}`,
+    nsid: dir.number('nsid', { min: 1, max: 0xffffffff, optional: true }) ?? Number(head),
+    size: (dir.number('size', { max: MAX_SECTORS }) ?? 0) * 512,
+    logicalBlockSize: blockSize(queue) ?? 512,
+    maxHwTransfer: maxHw === null ? null : maxHw * 1024,
+    readOnly: dir.flag('ro', { optional: true }) ?? false,
+  };
+}
+
+/** Sectors of 512 bytes, so that the size in bytes is exact. */
+export const MAX_SECTORS = Math.floor(Number.MAX_SAFE_INTEGER / 512);
+
+/** `queue/logical_block_size`: a power of two. */
+export function blockSize(queue: SysfsDir | null): number | null {
+  const value = queue?.number('logical_block_size', { min: 512, max: 65536 }) ?? null;
+  if (value !== null && !Number.isInteger(Math.log2(value))) {
+    queue!.malformed('logical_block_size', 'not a power of two', String(value));
+    return null;
+  }
+  return value;
+}
+
+// --- CMB ---
+
+/** `cmbloc` and `cmbsz`, or both in `cmb` on older kernels. The kernel shows them only if there is a CMB. */
+function readCmbRegisters(dir: SysfsDir): CmbRegisters | null {
+  let location = dir.number('cmbloc', { max: 0xffffffff, optional: true });
+  let capability = dir.number('cmbsz', { max: 0xffffffff, optional: true });
+  if (location === null || capability === null) {
+    const text = dir.text('cmb', { optional: true });
+    if (text === null) return null;
+    location = hexField(text, 'cmbloc');
+    capability = hexField(text, 'cmbsz');
+    if (location === null || capability === null) {
+      dir.malformed('cmb', 'no cmbloc and cmbsz in it', text);
+      return null;
+    }
+  }
+  const unit = (capability >>> 8) & 0xf;
+  if (capability === 0) return null;
+  if (unit > 6) {
+    dir.malformed('cmbsz', 'reserved size unit', String(unit));
+    return null;
+  }
+  const granule = 4096 * 16 ** unit;
+  return {
+    bar: location & 7,
+    offset: (location >>> 12) * granule,
+    size: (capability >>> 12) * granule,
+    sqs: (capability & 0x01) !== 0,
+    cqs: (capability & 0x02) !== 0,
+    lists: (capability & 0x04) !== 0,
+    rds: (capability & 0x08) !== 0,
+    wds: (capability & 0x10) !== 0,
+  };
+}
+
+function hexField(text: string, name: string): number | null {
+  const digits = new RegExp(`${name}\\s*:\\s*(?:0?x)?([0-9a-f]{1,8})\\b`, 'i').exec(text)?.[1];
+  return digits === undefined ? null : Number.parseInt(digits, 16);
+}
+
+/** Memory is plugged in such pieces (memremap_compat_align() on x86 and arm64). */
+const HOTPLUG_GRANULE = 2 * 1024 * 1024;
+
+function cmbOf(
+  pdev: PciDev | null,
+  registers: CmbRegisters | null,
+  kernel: () => KernelFacts,
+): Controller['cmb'] {
+  const p2pmem = pdev?.p2pmem ?? null;
+  if (p2pmem !== null) {
+    const unusable = p2pmem.published ? null : whyUnpublished(registers);
+    return { size: p2pmem.size, published: p2pmem.published, unusable };
+  }
+  if (registers === null || registers.size === 0) return null;
+  const bar = pdev?.bars[registers.bar] ?? null;
+  const size =
+    bar === null ? registers.size : Math.max(0, Math.min(registers.size, bar.size - registers.offset));
+  return {
+    size,
+    published: false,
+    unusable: whyUnregistered(registers, size, bar?.cpuAddress ?? null, kernel),
+  };
+}
+
+function whyUnpublished(registers: CmbRegisters | null): string {
+  if (registers === null || (registers.rds && registers.wds)) return 'the kernel did not publish it';
+  const lacking = [registers.rds ? null : 'read data (RDS)', registers.wds ? null : 'write data (WDS)'];
+  return `the CMB does not support ${lacking.filter((word) => word !== null).join(' and ')}`;
+}
+
+function whyUnregistered(
+  registers: CmbRegisters,
+  size: number,
+  start: number | null,
+  kernel: () => KernelFacts,
+): string {
+  if (kernel().p2pdma.enabled === false) {
+    return `the kernel was built without CONFIG_PCI_P2PDMA (${kernel().p2pdma.from})`;
+  }
+  if (size === 0) return `the CMB lies outside BAR ${registers.bar}`;
+  if (size % HOTPLUG_GRANULE !== 0)
+    return `its size, ${size} bytes, is not a multiple of 2 MiB: the kernel skips it silently`;
+  if (start !== null && start % HOTPLUG_GRANULE !== 0) {
+    return `BAR ${registers.bar} does not start at a multiple of 2 MiB: the kernel skips its CMB silently`;
+  }
+  return 'the kernel did not register it as peer-to-peer memory; its log may say why';
+}

@@ -1,0 +1,394 @@
+/**
+ * PCI functions, the bridges above them and their host bridges, out of sysfs.
+ *
+ * Who is above whom is in the resolved path of a function's directory:
+ *
+ *     sys/bus/pci/devices/0000:03:00.0 ──▶ sys/devices/pci0000:00/0000:00:01.0/…/0000:02:00.0/0000:03:00.0
+ *                                                      root bus ──┘  root port         bridge above ──┘
+ *
+ * A copied tree may have lost its symlinks. Then directories nested in a function's own are below it, and
+ * failing that, a bridge's secondary and subordinate bus numbers say which buses are below it.
+ */
+import type { AcsControl, Bdf, HostBridge, PciBar, PciDev, PciePortType } from '../../backend/topology.js';
+import { type PciConfig, parsePciConfig } from './pci-config.js';
+import { parseNumber, type SysfsDir, type SysfsTree } from './tree.js';
+
+const PCI_STD_NUM_BARS = 6;
+const PCI_CLASS_BRIDGE_PCI = 0x0604;
+const IORESOURCE_IO = 0x100;
+const IORESOURCE_MEM = 0x200;
+const IORESOURCE_PREFETCH = 0x2000;
+const IORESOURCE_UNSET = 0x20000000;
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+export interface SysfsPci {
+  readonly functions: readonly PciDev[];
+  readonly hostBridges: readonly HostBridge[];
+  find(bdf: Bdf): PciDev | null;
+  /** A function's directory. */
+  dir(bdf: Bdf): SysfsDir | null;
+}
+
+/** A function on its way to becoming a PciDev. */
+interface Found {
+  readonly bdf: Bdf;
+  readonly address: PciAddress;
+  readonly dir: SysfsDir;
+  readonly config: PciConfig | null;
+  readonly class: number;
+  upstream: Found | null;
+  /** The path said so, not a guess from bus numbers. */
+  placed: boolean;
+  /** Of a function on a root bus: that bus. */
+  root: { domain: number; bus: number } | null;
+  dev: Mutable<PciDev> | null;
+}
+
+export function readPci(tree: SysfsTree): SysfsPci {
+  const found = findFunctions(tree);
+  placeByPath(tree, found);
+  placeByNesting(found);
+  placeByBusNumbers(tree, found);
+  cutImpossible(tree, found);
+
+  const byAddress = [...found.values()].sort((a, b) => compareAddresses(a.address, b.address));
+  const bridges = new Map<string, Mutable<HostBridge>>();
+  const pcieKnown = byAddress.some((f) => hasLinkSpeed(f.dir));
+  const groups = new IommuGroups(tree);
+  const functions = byAddress.map((f) => toPciDev(f, bridges, groups, pcieKnown));
+  for (const dev of functions) {
+    const bridge = dev.hostBridge as Mutable<HostBridge>;
+    if (dev.upstream !== null || parseBdf(dev.bdf)?.bus !== bridge.bus) continue;
+    if (bridge.firstDevice === null || dev.devfn < bridge.firstDevice.devfn) bridge.firstDevice = dev;
+  }
+  const hostBridges = [...bridges.values()].sort((a, b) => a.domain - b.domain || a.bus - b.bus);
+  return {
+    functions,
+    hostBridges,
+    find: (bdf) => found.get(normalizeBdf(bdf))?.dev ?? null,
+    dir: (bdf) => found.get(normalizeBdf(bdf))?.dir ?? null,
+  };
+}
+
+// --- addresses ---
+
+export interface PciAddress {
+  readonly domain: number;
+  readonly bus: number;
+  readonly devfn: number;
+}
+
+/** Domains made by drivers (VMD) have more than four digits. */
+const BDF = /^([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
+const ROOT_BUS = /^pci([0-9a-f]{4,8}):([0-9a-f]{2})$/;
+
+export function parseBdf(bdf: string): PciAddress | null {
+  const match = BDF.exec(bdf);
+  if (match === null) return null;
+  const [domain, bus, device, fn] = match.slice(1).map((digits) => Number.parseInt(digits, 16));
+  return { domain: domain!, bus: bus!, devfn: device! * 8 + fn! };
+}
+
+/** `'03:00.0'` → `'0000:03:00.0'`, in lower case. */
+export function normalizeBdf(bdf: string): Bdf {
+  const lower = bdf.toLowerCase();
+  return /^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/.test(lower) ? `0000:${lower}` : lower;
+}
+
+/** The last PCI function on a resolved path: whose directory something is in. */
+export function functionOnPath(components: readonly string[]): Bdf | null {
+  return components.findLast((component) => BDF.test(component)) ?? null;
+}
+
+function compareAddresses(a: PciAddress, b: PciAddress): number {
+  return a.domain - b.domain || a.bus - b.bus || a.devfn - b.devfn;
+}
+
+// --- which functions there are ---
+
+function findFunctions(tree: SysfsTree): Map<Bdf, Found> {
+  const found = new Map<Bdf, Found>();
+  const add = (bdf: Bdf, dir: SysfsDir): void => {
+    const address = parseBdf(bdf);
+    if (address === null || found.has(bdf)) return;
+    const config = readConfig(tree, dir);
+    found.set(bdf, {
+      bdf,
+      address,
+      dir,
+      config,
+      class: dir.number('class', { max: 0xffffff, optional: config !== null }) ?? config?.class ?? 0,
+      upstream: null,
+      placed: false,
+      root: null,
+      dev: null,
+    });
+  };
+
+  const devices = tree.dir('sys/bus/pci/devices', { optional: true });
+  for (const bdf of devices?.names() ?? []) {
+    if (!BDF.test(bdf)) continue;
+    const dir = devices!.dir(bdf);
+    if (dir !== null) add(bdf, dir);
+  }
+  for (const { dir } of [...found.values()]) {
+    dir.real.forEach((component, index) => {
+      if (!BDF.test(component) || found.has(component)) return;
+      const above = tree.dir(dir.real.slice(0, index + 1).join('/'));
+      if (above !== null) add(component, above);
+    });
+  }
+  const lostLinks = [...found.values()].every((f) => f.dir.real[1] !== 'devices');
+  if (lostLinks) walkDevices(tree, add);
+  if (found.size === 0) tree.note('/sys/bus/pci/devices', 'no PCI functions');
+  return found;
+}
+
+/** sys/devices itself, where bus/pci/devices lost its links: host bridges are at the top or on a platform bus. */
+function walkDevices(tree: SysfsTree, add: (bdf: Bdf, dir: SysfsDir) => void): void {
+  const walk = (dir: SysfsDir, depth: number, insidePci: boolean): void => {
+    if (depth > 40) return;
+    for (const name of dir.directoryNames()) {
+      const isFunction = BDF.test(name);
+      const isPci = isFunction || ROOT_BUS.test(name);
+      if (!isPci && (insidePci || depth > 4 || name === 'virtual' || name === 'system')) continue;
+      const below = dir.dir(name);
+      if (below === null) continue;
+      if (isFunction) add(name, below);
+      walk(below, depth + 1, isPci);
+    }
+  };
+  const devices = tree.dir('sys/devices', { optional: true });
+  if (devices !== null) walk(devices, 0, false);
+}
+
+function readConfig(tree: SysfsTree, dir: SysfsDir): PciConfig | null {
+  const bytes = dir.bytes('config', 4096);
+  if (bytes === null) return null;
+  const config = parsePciConfig(bytes, tree.live ? dir.statSize('config') : null);
+  if (config === null) {
+    tree.note(
+      `${dir.shown}/config`,
+      bytes.length < 64 ? 'shorter than 64 bytes' : 'all ones: powered down or gone',
+    );
+  } else if (config.acs === 'unknown') {
+    const why = config.length < 256 ? ' (the rest needs root)' : '';
+    tree.note(`${dir.shown}/config`, `only ${config.length} bytes readable${why}: ACS unknown`);
+  }
+  return config;
+}
+
+// --- who is above whom ---
+
+function placeByPath(tree: SysfsTree, found: Map<Bdf, Found>): void {
+  for (const f of found.values()) {
+    const { real } = f.dir;
+    if (real.at(-1) !== f.bdf) {
+      tree.note(f.dir.shown, `leads to ${JSON.stringify(real.at(-1) ?? '')}, another device`);
+      continue;
+    }
+    const above = real.at(-2) ?? '';
+    const root = ROOT_BUS.exec(above);
+    if (root !== null) {
+      f.root = { domain: Number.parseInt(root[1]!, 16), bus: Number.parseInt(root[2]!, 16) };
+      f.placed = true;
+    } else if (found.has(above)) {
+      f.upstream = found.get(above)!;
+      f.placed = true;
+    }
+  }
+}
+
+function placeByNesting(found: Map<Bdf, Found>): void {
+  if ([...found.values()].every((f) => f.placed)) return;
+  for (const above of found.values()) {
+    for (const name of above.dir.directoryNames()) {
+      const below = found.get(name);
+      if (below === undefined || below.placed || below === above) continue;
+      below.upstream = above;
+      below.placed = true;
+    }
+  }
+}
+
+function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
+  const bridges = new Map<number, { f: Found; secondary: number; subordinate: number }[]>();
+  const silent = new Set<number>();
+  for (const f of found.values()) {
+    const buses = f.config?.buses ?? busesFromAttributes(f);
+    const { domain } = f.address;
+    if (buses !== null) bridges.set(domain, [...(bridges.get(domain) ?? []), { f, ...buses }]);
+    else if (f.class >> 8 === PCI_CLASS_BRIDGE_PCI || f.config === null) silent.add(domain);
+  }
+  for (const f of found.values()) {
+    if (f.placed) continue;
+    const { domain, bus } = f.address;
+    let nearest: { f: Found; secondary: number } | null = null;
+    for (const bridge of bridges.get(domain) ?? []) {
+      if (bridge.f === f || bus < bridge.secondary || bus > bridge.subordinate) continue;
+      if (nearest === null || bridge.secondary > nearest.secondary) nearest = bridge;
+    }
+    f.upstream = nearest?.f ?? null;
+    if (nearest === null && bus !== 0 && silent.has(domain)) {
+      tree.note(f.dir.shown, 'which bridge is above is not known; taken to be on a root bus');
+    }
+  }
+}
+
+function busesFromAttributes(f: Found): PciConfig['buses'] {
+  if (f.class >> 8 !== PCI_CLASS_BRIDGE_PCI) return null;
+  const secondary = f.dir.number('secondary_bus_number', { min: 1, max: 255, optional: true });
+  const subordinate = f.dir.number('subordinate_bus_number', { min: 1, max: 255, optional: true });
+  if (secondary === null || subordinate === null || subordinate < secondary) return null;
+  return { secondary, subordinate };
+}
+
+/** Bus numbers grow downwards. A link that says otherwise is damage, and could close a loop. */
+function cutImpossible(tree: SysfsTree, found: Map<Bdf, Found>): void {
+  for (const f of found.values()) {
+    const above = f.upstream?.address;
+    if (above === undefined || (above.domain === f.address.domain && above.bus < f.address.bus)) continue;
+    tree.note(f.dir.shown, `cannot be below ${f.upstream!.bdf}; taken to be on a root bus`);
+    f.upstream = null;
+  }
+}
+
+// --- one function ---
+
+function toPciDev(
+  f: Found,
+  bridges: Map<string, Mutable<HostBridge>>,
+  groups: IommuGroups,
+  pcieKnown: boolean,
+): PciDev {
+  if (f.dev !== null) return f.dev;
+  const upstream = f.upstream === null ? null : toPciDev(f.upstream, bridges, groups, pcieKnown);
+  const { domain, bus, devfn } = f.address;
+  const { config, dir } = f;
+  f.dev = {
+    bdf: f.bdf,
+    id: domain * 0x10000 + bus * 0x100 + devfn,
+    devfn,
+    vendor: dir.number('vendor', { max: 0xffff, optional: config !== null }) ?? config?.vendor ?? 0xffff,
+    device: dir.number('device', { max: 0xffff, optional: config !== null }) ?? config?.device ?? 0xffff,
+    class: f.class,
+    portType: config?.portType ?? inferPortType(f, upstream, pcieKnown),
+    upstream,
+    hostBridge: upstream?.hostBridge ?? hostBridgeOf(f, bridges),
+    acs: config?.acs ?? ('unknown' satisfies AcsControl),
+    bars: readBars(f),
+    numaNode: nonNegative(dir.number('numa_node', { min: -1, max: 0xffff, optional: true })),
+    iommuGroup: groups.of(f.bdf, dir),
+    p2pmem: readP2pmem(dir),
+  };
+  return f.dev;
+}
+
+function hostBridgeOf(f: Found, bridges: Map<string, Mutable<HostBridge>>): HostBridge {
+  const { domain, bus } = f.root ?? f.address;
+  const key = `${domain}:${bus}`;
+  let bridge = bridges.get(key);
+  if (bridge === undefined) {
+    bridge = { domain, bus, firstDevice: null };
+    bridges.set(key, bridge);
+  }
+  return bridge;
+}
+
+/** Without its PCI Express capability, by what the function is and where it sits. */
+function inferPortType(f: Found, upstream: PciDev | null, pcieKnown: boolean): PciePortType {
+  if (f.class === 0) return 'unknown';
+  if (pcieKnown && !hasLinkSpeed(f.dir)) return 'conventional';
+  const isBridge = f.class >> 8 === PCI_CLASS_BRIDGE_PCI;
+  switch (upstream?.portType) {
+    case undefined:
+      return isBridge ? 'root-port' : 'root-complex-endpoint';
+    case 'root-port':
+    case 'downstream-port':
+      return isBridge ? 'upstream-port' : 'endpoint';
+    case 'upstream-port':
+      return isBridge ? 'downstream-port' : 'endpoint';
+    case 'conventional':
+    case 'pcie-to-pci-bridge':
+      return 'conventional';
+    default:
+      return 'unknown';
+  }
+}
+
+/** sysfs shows link attributes of PCI Express functions only. */
+function hasLinkSpeed(dir: SysfsDir): boolean {
+  return dir.has('current_link_speed') || dir.has('max_link_speed');
+}
+
+/** `resource`: start, end and flags per line; the first six lines are the BARs. */
+function readBars(f: Found): (PciBar | null)[] {
+  const bars: (PciBar | null)[] = Array.from({ length: PCI_STD_NUM_BARS }, () => null);
+  const lines = f.dir.text('resource')?.split('\n') ?? [];
+  for (let index = 0; index < PCI_STD_NUM_BARS; index++) {
+    const line = lines[index]?.trim();
+    if (!line) continue;
+    const [start, end, flags, more] = line.split(/\s+/).map(parseNumber);
+    if (start == null || end == null || flags == null || more !== undefined || end < start) {
+      f.dir.malformed('resource', `line ${index + 1} is not a resource`, line);
+      continue;
+    }
+    const kind = (flags & IORESOURCE_MEM) !== 0 ? 'memory' : (flags & IORESOURCE_IO) !== 0 ? 'io' : null;
+    if (kind === null || (flags & IORESOURCE_UNSET) !== 0) continue;
+    const size = end - start + 1;
+    const bus = f.config?.barAddresses[index] ?? null;
+    bars[index] = {
+      index,
+      kind,
+      cpuAddress: start,
+      busAddress: bus !== null && bus % size === 0 ? bus : start,
+      size,
+      prefetchable: (flags & IORESOURCE_PREFETCH) !== 0,
+    };
+  }
+  return bars;
+}
+
+/** `p2pmem/`: null if the function provides none. What of it is unreadable counts as nothing. */
+export function readP2pmem(dir: SysfsDir): PciDev['p2pmem'] {
+  const p2pmem = dir.dir('p2pmem', { optional: true });
+  if (p2pmem === null) return null;
+  return {
+    size: p2pmem.number('size') ?? 0,
+    available: p2pmem.number('available') ?? 0,
+    published: p2pmem.flag('published') ?? false,
+  };
+}
+
+class IommuGroups {
+  readonly #tree: SysfsTree;
+  #byBdf: Map<Bdf, number> | null = null;
+
+  constructor(tree: SysfsTree) {
+    this.#tree = tree;
+  }
+
+  /** From the function's link, or, where links were lost, from the groups' lists of members. */
+  of(bdf: Bdf, dir: SysfsDir): number | null {
+    const group = parseNumber(dir.linkName('iommu_group') ?? '');
+    return nonNegative(group) ?? this.#members().get(bdf) ?? null;
+  }
+
+  #members(): Map<Bdf, number> {
+    if (this.#byBdf !== null) return this.#byBdf;
+    this.#byBdf = new Map();
+    const groups = this.#tree.dir('sys/kernel/iommu_groups', { optional: true });
+    for (const name of groups?.names() ?? []) {
+      const number = nonNegative(parseNumber(name));
+      if (number === null) continue;
+      const members = groups!.dir(`${name}/devices`, { optional: true });
+      for (const bdf of members?.names() ?? []) this.#byBdf.set(bdf, number);
+    }
+    return this.#byBdf;
+  }
+}
+
+function nonNegative(value: number | null): number | null {
+  return value !== null && value >= 0 ? value : null;
+}

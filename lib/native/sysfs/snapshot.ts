@@ -1,0 +1,239 @@
+/**
+ * A machine read out of sysfs, as JSON that the emulator can run: `p2pdma snapshot`. It says what the machine is,
+ * not whose: no serial numbers unless asked for, no host name, no file names.
+ *
+ * Real machines have things that a machine description refuses (a BAR whose size is no power of two, a port type
+ * that does not fit its place): such a detail is left out, the function stays, and the description says what is missing.
+ */
+
+import type { SnapshotOptions } from '../../backend/backend.js';
+import type { HostBridge, PciBar, PciDev } from '../../backend/topology.js';
+import { P2pdmaError } from '../../base/errors.js';
+import type { Sysfs, SysfsController, SysfsNamespace } from './machine.js';
+
+/**
+ * A plain, JSON-serialisable machine description, version 1.
+ * @throws P2pdmaError ERR_MACHINE_INVALID: without PCI there is nothing to describe
+ */
+export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): unknown {
+  const { topology, controllers } = sysfs;
+  if (topology.functions.length === 0) {
+    throw new P2pdmaError('ERR_MACHINE_INVALID', `no PCI function is to be seen below '${sysfs.root}'`, {
+      path: sysfs.root,
+      hint: 'A machine is described by its PCI functions. If it has any, look where /sys is whole; of a captured tree, capture /sys/bus/pci and /sys/devices too.',
+    });
+  }
+  const bridges = new Set<PciDev | null>(topology.functions.map((dev) => dev.upstream));
+  const drives = new Map<PciDev, SysfsController>();
+  const left: string[] = [];
+  for (const controller of controllers) {
+    if (controller.pdev !== null && !drives.has(controller.pdev)) drives.set(controller.pdev, controller);
+    else
+      left.push(`${controller.name} (${controller.pdev === null ? 'no PCI function' : controller.pdev.bdf})`);
+  }
+  const unusable = unusableBars(topology.functions, drives);
+  for (const [{ index, size }, { bdf, why }] of unusable) {
+    left.push(`BAR ${index} of ${bdf} (${size} bytes, ${why})`);
+  }
+  const functions = topology.functions.map((dev) => describeFunction(dev));
+  return {
+    version: 1,
+    name: options.name ?? 'snapshot',
+    description: describe(sysfs, left),
+    ...(sysfs.kernel.version === null ? {} : { kernel: sysfs.kernel.release }),
+    cpu: { vendor: topology.cpu.vendor, family: topology.cpu.family },
+    iommu: topology.iommu,
+    hostBridges: topology.hostBridges.map((bridge) => ({
+      domain: bridge.domain,
+      bus: bridge.bus,
+      busOffset: busOffset(bridge, topology.functions),
+    })),
+    functions,
+  };
+
+  function describeFunction(dev: PciDev): object {
+    const bars = dev.bars.filter((bar) => bar !== null && !unusable.has(bar)) as PciBar[];
+    const drive = drives.get(dev) ?? null;
+    const place = typeAndClass(dev, bridges.has(dev));
+    if (place.type !== dev.portType)
+      left.push(`the type of ${dev.bdf} (${dev.portType}, which is out of place)`);
+    return {
+      bdf: dev.bdf,
+      ...place,
+      upstream: dev.upstream?.bdf ?? null,
+      vendor: dev.vendor,
+      device: dev.device,
+      acs: dev.acs,
+      bars: bars.map(({ index, kind, cpuAddress, size, prefetchable }) => ({
+        index,
+        kind,
+        address: cpuAddress,
+        size,
+        prefetchable,
+      })),
+      numaNode: dev.numaNode,
+      iommuGroup: dev.iommuGroup,
+      ...(drive === null || bridges.has(dev) ? {} : { nvme: describeDrive(drive, bars, options, left) }),
+      ...(dev.p2pmem === null || dev.p2pmem.size === 0 ? {} : { p2pmem: describeP2pmem(dev.p2pmem) }),
+    };
+  }
+}
+
+/** So many things that were left out are named. */
+const MOST_LEFT = 12;
+
+function describe({ kernel, topology }: Sysfs, left: readonly string[]): string {
+  const { enabled } = kernel.p2pdma;
+  const config =
+    enabled === null ? 'CONFIG_PCI_P2PDMA not known' : `CONFIG_PCI_P2PDMA=${enabled ? 'y' : 'n'}`;
+  const cpu = topology.cpu.known === false ? ['the CPU is not known: taken for no AMD Zen'] : [];
+  const more = left.length > MOST_LEFT ? ` and ${left.length - MOST_LEFT} more` : '';
+  const out = left.length === 0 ? [] : [`left out: ${left.slice(0, MOST_LEFT).join(', ')}${more}`];
+  const captured = `Captured from Linux ${kernel.release ?? '(release unknown)'}, ${config}`;
+  return [captured, ...cpu, ...out].join('; ');
+}
+
+// --- functions ---
+
+/** Its type where the place allows it: what is above and below counts for more than what config space said. */
+function typeAndClass(dev: PciDev, hasFunctionsBelow: boolean): { type: PciDev['portType']; class: number } {
+  const type = typeInPlace(dev);
+  const isPciBridge = dev.class >> 8 === PCI_CLASS_BRIDGE_PCI;
+  if (!hasFunctionsBelow || portTypes.has(type)) return { type, class: dev.class };
+  if (isPciBridge && (type === 'conventional' || type === 'unknown')) return { type, class: dev.class };
+  return { type: 'unknown', class: PCI_CLASS_BRIDGE_PCI << 8 };
+}
+
+function typeInPlace({ portType, upstream }: PciDev): PciDev['portType'] {
+  const above = upstream === null ? null : typeInPlace(upstream);
+  switch (portType) {
+    case 'root-port':
+      return above === null ? portType : 'unknown';
+    case 'root-complex-endpoint':
+      return above === null ? portType : 'endpoint';
+    case 'upstream-port':
+      return above === 'upstream-port' ? 'unknown' : portType;
+    case 'downstream-port':
+      return above === 'upstream-port' || above === 'unknown' ? portType : 'unknown';
+    default:
+      return portType;
+  }
+}
+
+const PCI_CLASS_BRIDGE_PCI = 0x0604;
+const portTypes = new Set<PciDev['portType']>([
+  'root-port',
+  'upstream-port',
+  'downstream-port',
+  'pcie-to-pci-bridge',
+]);
+
+type Unusable = Map<PciBar, { bdf: string; why: string }>;
+
+/** BARs that a description cannot have, with why. */
+function unusableBars(functions: readonly PciDev[], drives: ReadonlyMap<PciDev, SysfsController>): Unusable {
+  const out: Unusable = new Map();
+  const memory: { bar: PciBar; dev: PciDev }[] = [];
+  for (const dev of functions) {
+    for (const bar of dev.bars) {
+      if (bar === null) continue;
+      const registers = drives.has(dev) && bar.index === 0 && bar.size < MIN_REGISTERS;
+      const why = registers ? 'no room for registers' : whyInsane(bar);
+      if (why !== null) out.set(bar, { bdf: dev.bdf, why });
+      else if (bar.kind === 'memory') memory.push({ bar, dev });
+    }
+  }
+  memory.sort((a, b) => a.bar.cpuAddress - b.bar.cpuAddress);
+  let before: { bar: PciBar; dev: PciDev } | null = null;
+  for (const here of memory) {
+    const why = before === null ? null : whyClash(before, here);
+    if (why === null) before = here;
+    else out.set(here.bar, { bdf: here.dev.bdf, why });
+  }
+  return out;
+}
+
+function whyInsane({ size, cpuAddress, kind }: PciBar): string | null {
+  if (!Number.isInteger(Math.log2(size)) || size < 4) return 'not a size that a BAR has';
+  if (cpuAddress % size !== 0) return 'not at a multiple of its size';
+  if (kind === 'memory' && cpuAddress === 0) return 'at no address';
+  return kind === 'memory' && cpuAddress + size > 2 ** 52 ? 'beyond 52 bits' : null;
+}
+
+/** Bridges forward whole MiBs. */
+const WINDOW = 2 ** 20;
+
+function whyClash(low: { bar: PciBar; dev: PciDev }, high: { bar: PciBar; dev: PciDev }): string | null {
+  const end = low.bar.cpuAddress + low.bar.size;
+  if (high.bar.cpuAddress < end) return `where a BAR of ${low.dev.bdf} is`;
+  const shared = Math.ceil(end / WINDOW) * WINDOW > high.bar.cpuAddress;
+  const apart = low.dev.upstream !== high.dev.upstream && low.dev.hostBridge === high.dev.hostBridge;
+  return shared && apart ? `in a MiB of ${low.dev.bdf}, which is below another bridge` : null;
+}
+
+/** What the root complex adds, as the BARs below it show; they must agree. */
+function busOffset(bridge: HostBridge, functions: readonly PciDev[]): number {
+  const offsets = new Set<number>();
+  for (const dev of functions) {
+    if (dev.hostBridge !== bridge) continue;
+    for (const bar of dev.bars) if (bar?.kind === 'memory') offsets.add(bar.busAddress - bar.cpuAddress);
+  }
+  const [offset = 0] = offsets;
+  return offsets.size === 1 && offset % 4096 === 0 ? offset : 0;
+}
+
+function describeP2pmem({ size, available, published }: NonNullable<PciDev['p2pmem']>): object {
+  return { size, available: Math.min(size, available), published };
+}
+
+// --- drives ---
+
+/** BAR 0 holds the registers and doorbells of the 16 queue pairs that a description has by default. */
+const MIN_REGISTERS = 0x2000;
+const PAGE_SIZE = 4096;
+
+function describeDrive(
+  drive: SysfsController,
+  bars: readonly PciBar[],
+  options: SnapshotOptions,
+  left: string[],
+): object {
+  const hardware = drive.namespaces.map((ns) => ns.maxHwTransfer).filter((bytes) => bytes !== null);
+  const mdts = Math.min(...hardware);
+  return {
+    name: drive.name,
+    ...(drive.model === null ? {} : { model: drive.model.slice(0, 40) }),
+    ...(options.withSerials && drive.serial !== null ? { serial: drive.serial.slice(0, 20) } : {}),
+    ...(mdts >= PAGE_SIZE && Number.isFinite(mdts) ? { mdts: 2 ** Math.floor(Math.log2(mdts)) } : {}),
+    cmb: describeCmb(drive, bars, left),
+    namespaces: drive.namespaces.flatMap((ns, index, all) => {
+      const first = all.findIndex((other) => other.nsid === ns.nsid) === index;
+      const described = first ? describeNamespace(ns) : [];
+      if (described.length === 0) left.push(`namespace ${ns.name} of ${drive.name} (${ns.size} bytes)`);
+      return described;
+    }),
+  };
+}
+
+/** Null where the registers are unknown or lie: then the function's p2pmem, if any, stands for it. */
+function describeCmb(
+  { name, cmbRegisters }: SysfsController,
+  bars: readonly PciBar[],
+  left: string[],
+): object | null {
+  if (cmbRegisters === null) return null;
+  const { bar: index, offset, size: registered, ...flags } = cmbRegisters;
+  const bar = bars.find((candidate) => candidate.index === index && candidate.kind === 'memory');
+  const fits = bar !== undefined && (index > 0 || offset >= MIN_REGISTERS);
+  const size = fits ? Math.min(registered, bar.size - offset) : 0;
+  if (size >= PAGE_SIZE) return { size, bar: index, offset, ...flags };
+  left.push(`the CMB of ${name} (${registered} bytes at ${offset} in BAR ${index}, where there is no room)`);
+  return null;
+}
+
+function describeNamespace({ nsid, size, logicalBlockSize, readOnly }: SysfsNamespace): object[] {
+  const blockSize = logicalBlockSize <= 512 ? 512 : 4096;
+  const whole = size - (size % blockSize);
+  if (whole === 0 || nsid > 0xfffffffe || whole > 2 ** 52 - 1) return [];
+  return [{ nsid, size: whole, blockSize, readOnly }];
+}

@@ -1,0 +1,503 @@
+/**
+ * An open namespace, block device or file of the native backend. The kernel does the work; here each
+ * transfer is put into the engine's tables, and its bytes are booked by the way they went.
+ */
+import { constants } from 'node:fs';
+import type {
+  BlockTarget,
+  IoRequest,
+  KnownWay,
+  PassthroughCommand,
+  PassthroughResult,
+  PathBytes,
+  QueueLimits,
+} from '../backend/backend.js';
+import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../backend/nvme-spec.js';
+import type { PciDev, Topology } from '../backend/topology.js';
+import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
+import { trace, tracing } from '../base/trace.js';
+import { bioCutUser } from '../kernel/bio.js';
+import { nvmeErrorStatus } from '../kernel/nvme-core.js';
+import { assertSendable, mayMoveMetadata, metadataOf } from '../kernel/nvme-user-command.js';
+import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
+import { type Addon, loadAddon } from './addon.js';
+import {
+  type Completer,
+  FLAG_ADMIN,
+  FLAG_ASYNC,
+  FLAG_THREAD,
+  FLAG_URING_CMD,
+  type NativeEngine,
+  OP_ALLOCATE,
+  OP_CLOSE,
+  OP_PASSTHROUGH,
+  OP_READ,
+  OP_SYNC,
+  OP_TRUNCATE,
+  OP_WRITE,
+} from './engine.js';
+import { memoryOf } from './memory.js';
+import { type Opened, openAgain } from './open.js';
+import { nvmeData, nvmeReadWrite } from './passthrough.js';
+import { isPermitted } from './permission.js';
+
+/** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
+const PUNCH_HOLE = 0x3;
+
+export interface NativeTargetFacts {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: 'namespace' | 'block' | 'file';
+  readonly client: PciDev | null;
+  readonly noP2pReason: string | null;
+  readonly unproven: string | null;
+  /** Of a namespace: bytes of metadata with each block; null: sysfs does not say. */
+  readonly metadataBytes: number | null;
+}
+
+/** An fd must not outlive a target that was forgotten. Its engine is let go too. */
+const forgotten = new FinalizationRegistry<{ fds: number[]; engine: NativeEngine; onClose: () => void }>(
+  ({ fds, engine, onClose }) => {
+    for (const fd of fds) loadAddon().closeFd(fd);
+    engine.release();
+    onClose();
+  },
+);
+
+export class NativeTarget implements BlockTarget, Completer<IoRequest> {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: 'namespace' | 'block' | 'file';
+  readonly client: PciDev | null;
+  readonly limits: QueueLimits;
+  readonly noP2pReason: string | null;
+  readonly unproven: string | null;
+  /** Why transfers go through the page cache, or null: they are direct. */
+  readonly buffered: string | null;
+  /** How I/O is done, and why so. */
+  readonly engine: 'uring' | 'threads' | 'passthrough';
+  readonly engineReason: string;
+
+  readonly #addon: Addon = loadAddon();
+  readonly #engine: NativeEngine;
+  readonly #topology: Topology;
+  readonly #fd: number;
+  readonly #writable: boolean;
+  readonly #flags: number;
+  readonly #size: number;
+  readonly #onClose: () => void;
+  readonly #ways = new Map<PciDev, KnownWay>();
+  /** For the finalizer: fds that are open. Shared with it, so it must not lead back here. */
+  readonly #fds: number[];
+  /** The same file without O_DIRECT: undefined until wanted, negative if it cannot be had. */
+  #cached: number | undefined;
+  /** The NVMe generic device: undefined until wanted, -1 if there is none. */
+  #generic: number | undefined;
+  #nsid: number | undefined;
+  #metadataBytes: number | null;
+  #inFlight = 0;
+  /** Those in flight whose memory is in the client's own CMB. */
+  readonly #own = new Set<IoRequest>();
+  #closed = false;
+  #closing: Promise<void> | null = null;
+  #idle: (() => void) | null = null;
+
+  constructor(
+    opened: Opened,
+    facts: NativeTargetFacts,
+    engine: NativeEngine,
+    options: { readonly topology: Topology; readonly passthrough: boolean; readonly onClose: () => void },
+  ) {
+    this.name = facts.name;
+    this.path = facts.path;
+    this.kind = facts.kind;
+    this.client = facts.client;
+    this.noP2pReason = facts.noP2pReason;
+    this.unproven = facts.unproven;
+    this.#metadataBytes = facts.metadataBytes;
+    this.limits = opened.limits;
+    this.buffered = opened.buffered;
+    this.engine = options.passthrough ? 'passthrough' : engine.kind;
+    this.engineReason = engine.reason;
+    this.#engine = engine;
+    this.#topology = options.topology;
+    this.#fd = opened.fd;
+    this.#writable = opened.writable;
+    this.#size = opened.size;
+    this.#flags = opened.buffered === null ? 0 : FLAG_ASYNC;
+    this.#onClose = options.onClose;
+    this.#fds = [opened.fd];
+    forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
+  }
+
+  get size(): number {
+    if (this.kind !== 'file' || this.#closed) return this.#size;
+    const size = this.#addon.fileSize(this.#fd);
+    return size < 0 ? this.#size : size;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  submit(io: IoRequest): void {
+    this.#inFlight++;
+    if (tracing()) this.#traceSubmit(io);
+    const refused = this.#refuses(io) || this.#queue(io);
+    if (refused !== 0) queueMicrotask(() => this.completed(io, refused));
+  }
+
+  #refuses(io: IoRequest): number {
+    if (this.#closed || (io.op === 'write' && !this.#writable)) return -EBADF;
+    if (io.segments.length === 0 || !Number.isSafeInteger(io.offset) || io.offset < 0) return -EINVAL;
+    return 0;
+  }
+
+  #queue(io: IoRequest): number {
+    if (io.buffered === true) return this.#queueCached(io);
+    if (this.engine === 'passthrough') return this.#queueCommand(io);
+    let flags = this.#flags;
+    if (this.client?.p2pmem != null) {
+      if (io.segments.length > 1 && mixesOwn(io.segments, this.client)) return this.#queueCut(io);
+      flags += this.#apart(io);
+    }
+    const op = io.op === 'read' ? OP_READ : OP_WRITE;
+    return this.#engine.readWrite(this, io, op, flags, this.#fd, io.offset, io.segments);
+  }
+
+  /** Through the page cache; never inside the submitting call, which it may block. */
+  #queueCached(io: IoRequest): number {
+    if (this.kind !== 'file') return -EOPNOTSUPP;
+    this.#cached ??= this.buffered === null ? this.#openCached() : this.#fd;
+    if (this.#cached < 0) return this.#cached;
+    const op = io.op === 'read' ? OP_READ : OP_WRITE;
+    return this.#engine.readWrite(this, io, op, FLAG_ASYNC, this.#cached, io.offset, io.segments);
+  }
+
+  #openCached(): number {
+    const fd = openAgain(this.#addon, this.#fd, this.path, this.#writable);
+    if (fd >= 0) this.#fds.push(fd);
+    return fd;
+  }
+
+  /**
+   * A command to the owner of a CMB must be all CMB or all other memory, and the kernel merges neighbouring requests
+   * that are submitted together whatever their memory is (EIO, 6.12). So while there are some of the one kind,
+   * those of the other are submitted from a thread.
+   */
+  #apart(io: IoRequest): number {
+    const own = memoryOf(io.segments[0]!).provider?.id === this.client!.id;
+    if (!own) return this.#own.size > 0 ? FLAG_THREAD : 0;
+    this.#own.add(io);
+    return this.#inFlight > this.#own.size ? FLAG_THREAD : 0;
+  }
+
+  /** The engine's answer. */
+  completed(io: IoRequest, result: number): void {
+    io.result = result;
+    if (this.#own.size > 0) this.#own.delete(io);
+    const { path } = io;
+    path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
+    if (path.unproven !== undefined) path.unproven = 0;
+    // The end of a file comes in a whole block, of which only the file's part is counted in the result.
+    const block = this.limits.logicalBlockSize;
+    if (result > 0 && io.buffered === true) path.hostDram = result;
+    else if (result > 0) this.#book(io.segments, Math.ceil(result / block) * block, path);
+    if (tracing())
+      trace('native-target', 'complete', { target: this.name, op: io.op, offset: io.offset, result });
+    this.#settle();
+    io.done(io);
+  }
+
+  #settle(): void {
+    if (--this.#inFlight === 0 && this.#idle !== null) this.#idle();
+  }
+
+  /** Book `bytes` moved from the front of the segments. Without a PCI client all goes through host memory. */
+  #book(segments: readonly Uint8Array[], bytes: number, path: PathBytes): void {
+    let left = bytes;
+    for (let i = 0; i < segments.length && left > 0; i++) {
+      const view = segments[i]!;
+      const moved = Math.min(view.byteLength, left);
+      left -= moved;
+      const provider = this.client === null ? null : memoryOf(view).provider;
+      if (provider === null) path.hostDram += moved;
+      else if (this.unproven !== null && this.buffered === null) path.unproven = (path.unproven ?? 0) + moved;
+      else path[this.#wayTo(provider)] += moved;
+    }
+  }
+
+  /** What the kernel's map type says of DMA between our client and a provider's memory. */
+  #wayTo(provider: PciDev): KnownWay {
+    let way = this.#ways.get(provider);
+    if (way === undefined) {
+      if (this.buffered !== null || this.client === null) way = 'hostDram';
+      else if (this.client.id === provider.id) way = 'internal';
+      else {
+        const { mapType } = calcMapTypeAndDist(this.#topology, provider, this.client);
+        way = mapType === 'PCI_P2PDMA_MAP_BUS_ADDR' ? 'peerBus' : 'hostBridge';
+      }
+      this.#ways.set(provider, way);
+    }
+    return way;
+  }
+
+  /**
+   * A command to the owner of a CMB must be all CMB or all other memory: split there. The result is that of one
+   * transfer: what was moved from the front without a gap, or the first error.
+   */
+  #queueCut(io: IoRequest): number {
+    let pieces: ReturnType<typeof bioCutUser>;
+    try {
+      pieces = bioCutUser(
+        io.segments,
+        io.offset,
+        this.limits,
+        (view) => memoryOf(view).provider === this.client,
+      );
+    } catch (error) {
+      return error instanceof P2pdmaError && error.errno !== undefined ? error.errno : -EINVAL;
+    }
+    // One after the other, because the kernel would merge them again: see #apart().
+    const op = io.op === 'read' ? OP_READ : OP_WRITE;
+    const flags = this.#flags + FLAG_THREAD;
+    let moved = 0;
+    const next = (index: number): number => {
+      const { offset, segments } = pieces[index]!;
+      return this.#engine.readWrite(piece, index, op, flags, this.#fd, offset, segments);
+    };
+    const piece: Completer<number> = {
+      completed: (index, result) => {
+        if (result > 0) moved += result;
+        const whole = result === bytesOf(pieces[index]!.segments);
+        const error = whole && index + 1 < pieces.length ? next(index + 1) : result;
+        if (whole && index + 1 < pieces.length && error === 0) return;
+        this.completed(io, moved > 0 ? moved : error);
+      },
+    };
+    return next(0);
+  }
+
+  /** The same transfer as an NVMe command; the first segment only, the rest is a short transfer. */
+  #queueCommand(io: IoRequest): number {
+    const view = io.segments[0]!;
+    const memory = memoryOf(view);
+    if (memory.errno !== 0) return memory.errno;
+    const nsid = this.#namespaceId();
+    if (nsid < 0) return nsid;
+    const command = nvmeReadWrite(io, nsid, this.limits, memory);
+    if (command === null) return -EINVAL;
+    const door = this.#door(false);
+    const words = nvmeData(command.words, memory, view.byteOffset, command.bytes);
+    const answer: Completer<IoRequest> = {
+      completed: (token, result) => {
+        this.completed(token, result < 0 ? result : result === 0 ? command.bytes : nvmeErrorStatus(result));
+      },
+    };
+    return this.#engine.command(answer, io, OP_PASSTHROUGH, door.flags, door.fd, 0, words);
+  }
+
+  async flush(): Promise<void> {
+    if (!this.#writable) return;
+    await this.#call('fsync', OP_SYNC, this.#flags, 0);
+  }
+
+  async truncate(size: number): Promise<void> {
+    if (this.kind !== 'file') {
+      throw errnoError(-EINVAL, 'ftruncate', this.path, {
+        hint: 'Only files have a length that can be set.',
+      });
+    }
+    if (!Number.isSafeInteger(size) || size < 0) {
+      throw new P2pdmaError('ERR_OUT_OF_RANGE', `a length of ${size} bytes: must be an integer, 0 or more`);
+    }
+    await this.#call('ftruncate', OP_TRUNCATE, 0, size);
+  }
+
+  /** Make [offset, offset + length) a hole that reads as zeros. EOPNOTSUPP where there are no holes. */
+  async punchHole(offset: number, length: number): Promise<void> {
+    await this.#call('fallocate', OP_ALLOCATE, 0, offset, [length, PUNCH_HOLE]);
+  }
+
+  /** The next data at or after `offset`; the size, if there is no more. Where holes are not known all is data. */
+  seekData(offset: number): number {
+    return this.#seek(offset, 0);
+  }
+
+  /** The next hole at or after `offset`: at the latest the end of the file. */
+  seekHole(offset: number): number {
+    return this.#seek(offset, 1);
+  }
+
+  #seek(offset: number, what: 0 | 1): number {
+    this.#mustBeOpen('lseek');
+    const at = this.kind === 'file' ? this.#addon.seek(this.#fd, offset, what) : -EINVAL;
+    if (at >= 0) return at;
+    const size = this.size;
+    return what === 0 && at === -EINVAL ? Math.min(offset, size) : size;
+  }
+
+  async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
+    this.#mustBeOpen('ioctl');
+    if (this.kind !== 'namespace') throw errnoError(-ENOTTY, 'ioctl', this.path);
+    const metadataBytes = mayMoveMetadata(command) ? await this.metadataBytes() : 0;
+    assertSendable(command, this.path, { blockSize: this.limits.logicalBlockSize, metadataBytes });
+    return await this.#send(command);
+  }
+
+  /** Bytes of metadata with each block of the namespace: as sysfs says, else as the drive does; null: nobody does. */
+  async metadataBytes(): Promise<number | null> {
+    if (this.#metadataBytes !== null) return this.#metadataBytes;
+    const nsid = this.#namespaceId();
+    const data = new Uint8Array(NVME_IDENTIFY_BYTES);
+    try {
+      const { status } = await this.#send({
+        admin: true,
+        opcode: nvmeAdminIdentify,
+        nsid,
+        cdw10: NVME_ID_CNS_NS,
+        data,
+      });
+      if (status === 0) this.#metadataBytes = metadataOf(new DataView(data.buffer));
+    } catch {
+      // Not permitted, most of the time. Then it is not known, and that is what is said.
+    }
+    return this.#metadataBytes;
+  }
+
+  async #send(command: PassthroughCommand): Promise<PassthroughResult> {
+    this.#mustBeOpen('ioctl');
+    const { data } = command;
+    const memory = data === undefined ? null : memoryOf(data);
+    if (memory !== null && memory.errno !== 0) throw errnoError(-EFAULT, 'ioctl', this.path);
+    const nsid = command.nsid ?? (command.admin ? 0 : this.#namespaceId());
+    const door = this.#door(command.admin === true);
+    const words = nvmeData(
+      [
+        command.opcode,
+        nsid,
+        command.cdw2 ?? 0,
+        command.cdw3 ?? 0,
+        command.cdw10 ?? 0,
+        command.cdw11 ?? 0,
+        command.cdw12 ?? 0,
+        command.cdw13 ?? 0,
+        command.cdw14 ?? 0,
+        command.cdw15 ?? 0,
+        command.timeoutMs ?? 0,
+      ],
+      memory,
+      data?.byteOffset ?? 0,
+      data?.byteLength ?? 0,
+    );
+    const path: PathBytes = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
+    this.#inFlight++;
+    return await new Promise<PassthroughResult>((resolve, reject) => {
+      const answer: Completer<Uint8Array | undefined> = {
+        completed: (token, result, low, high) => {
+          this.#settle();
+          if (result < 0) {
+            reject(errnoError(result, 'ioctl', this.path));
+            return;
+          }
+          if (result === 0 && token !== undefined) this.#book([token], token.byteLength, path);
+          const value = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+          resolve({ status: result & 0x7ff, result: value, path });
+        },
+      };
+      this.#engine.command(answer, data, OP_PASSTHROUGH, door.flags, door.fd, 0, words);
+    });
+  }
+
+  #namespaceId(): number {
+    this.#nsid ??= this.kind === 'namespace' ? this.#addon.nsid(this.#fd) : -ENOTTY;
+    return this.#nsid;
+  }
+
+  /** Where commands go: the generic char device, which takes them through the ring, or the block device's ioctl. */
+  #door(admin: boolean): { fd: number; flags: number } {
+    if (admin) return { fd: this.#fd, flags: FLAG_ADMIN | FLAG_THREAD };
+    if (this.#generic === undefined) {
+      const generic = /^nvme(\d+n\d+)$/.exec(this.name)?.[1];
+      const mode = this.#writable ? constants.O_RDWR : constants.O_RDONLY;
+      this.#generic =
+        generic !== undefined &&
+        this.#engine.kind === 'uring' &&
+        isPermitted(`/dev/ng${generic}`, { write: this.#writable })
+          ? this.#addon.openFile(`/dev/ng${generic}`, mode, 0)
+          : -1;
+      if (this.#generic >= 0) this.#fds.push(this.#generic);
+    }
+    if (this.#generic >= 0) return { fd: this.#generic, flags: FLAG_URING_CMD };
+    return { fd: this.#fd, flags: FLAG_THREAD };
+  }
+
+  async #call(
+    syscall: string,
+    op: number,
+    flags: number,
+    offset: number,
+    words: number[] = [],
+  ): Promise<void> {
+    this.#mustBeOpen(syscall);
+    this.#inFlight++;
+    const result = await this.#engine.call(op, flags, this.#fd, offset, words);
+    this.#settle();
+    if (result < 0) throw errnoError(result, syscall, this.path);
+  }
+
+  #mustBeOpen(syscall: string): void {
+    if (this.#closed) {
+      throw new P2pdmaError('ERR_TARGET_CLOSED', `'${this.path}' is closed`, { syscall, path: this.path });
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#closed = true;
+    if (this.#inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+      this.#idle = null;
+    }
+    forgotten.unregister(this);
+    // close(2) of a device can take its time: not on this thread.
+    const results = await Promise.all(this.#fds.map((fd) => this.#engine.call(OP_CLOSE, 0, fd, 0)));
+    this.#engine.release();
+    this.#onClose();
+    const failed = results.find((result) => result < 0);
+    if (failed !== undefined) throw errnoError(failed, 'close', this.path);
+  }
+
+  #traceSubmit(io: IoRequest): void {
+    trace('native-target', 'submit', {
+      target: this.name,
+      engine: this.engine,
+      op: io.op,
+      offset: io.offset,
+      bytes: bytesOf(io.segments),
+      segments: io.segments.length,
+    });
+  }
+}
+
+function bytesOf(segments: readonly Uint8Array[]): number {
+  let bytes = 0;
+  for (const view of segments) bytes += view.byteLength;
+  return bytes;
+}
+
+/** Do some of the segments lie in this function's own CMB, and others not? */
+function mixesOwn(segments: readonly Uint8Array[], owner: PciDev): boolean {
+  const first = memoryOf(segments[0]!).provider?.id === owner.id;
+  for (let i = 1; i < segments.length; i++) {
+    if ((memoryOf(segments[i]!).provider?.id === owner.id) !== first) return true;
+  }
+  return false;
+}

@@ -1,0 +1,176 @@
+import {
+  type Backend,
+  type BlockTarget,
+  type LeakReport,
+  type OpenOptions,
+  type Origin,
+  originOf,
+} from '../backend/backend.js';
+import { P2pdmaError } from '../base/errors.js';
+import {
+  copyMetrics,
+  type Metered,
+  type Metrics,
+  metricsChannel,
+  noMetrics,
+  type PoolUse,
+} from './metrics.js';
+
+/** Anything a system has to end before its machine can be put away. */
+interface Closable {
+  /** Stop now, waiting for what is in flight. Must not reject. */
+  shutdown(): Promise<void>;
+}
+
+/** What metrics want to know of a slot pool. */
+interface Pool {
+  readonly provider: { readonly bdf: string } | null;
+  readonly bytes: number;
+  readonly slots: readonly unknown[];
+  readonly inUse: number;
+}
+
+/**
+ * What every stream, target and allocation of one System shares: the backend, and the list of what is
+ * still open, so that closing the system ends all of it in a safe order.
+ */
+export class StreamContext {
+  readonly backend: Backend;
+  #open = new Set<Closable>();
+  #targets = new Map<BlockTarget, Closable>();
+  #closing: Promise<LeakReport> | null = null;
+  /** Mappings not yet given back. */
+  mappings = 0;
+  /** Pools not yet given back. */
+  readonly pools = new Set<Pool>();
+  /** Of all that is closed. */
+  #totals: Metrics;
+  #counted = new WeakSet<object>();
+
+  constructor(backend: Backend) {
+    this.backend = backend;
+    this.#totals = noMetrics(this.origin);
+  }
+
+  get origin(): Origin {
+    return originOf(this.backend);
+  }
+
+  get closed(): boolean {
+    return this.#closing !== null;
+  }
+
+  add(closable: Closable): void {
+    this.assertOpen();
+    this.#open.add(closable);
+  }
+
+  remove(closable: Closable): void {
+    if (!this.#open.delete(closable) || !isMetered(closable)) return;
+    closable.meter(this.#totals);
+    if (!metricsChannel.hasSubscribers) return;
+    metricsChannel.publish({
+      ...this.origin,
+      closed: closable.metered,
+      path: closable.path,
+      metrics: this.metrics(),
+    });
+  }
+
+  /** Something failed: counted by its code, once. */
+  failed(error: unknown): void {
+    if (typeof error !== 'object' || error === null || this.#counted.has(error)) return;
+    this.#counted.add(error);
+    const { code, name } = error as { code?: unknown; name?: unknown };
+    const { errors } = this.#totals;
+    const key = String(code ?? name ?? 'unknown');
+    errors[key] = (errors[key] ?? 0) + 1;
+  }
+
+  metrics(): Metrics {
+    const sum = copyMetrics(this.#totals);
+    for (const closable of this.#open) {
+      if (!isMetered(closable)) continue;
+      sum.open[`${closable.metered}s`]++;
+      closable.meter(sum);
+    }
+    return { ...sum, pools: poolUse(this.pools), p2pmem: this.closed ? [] : this.#p2pmem() };
+  }
+
+  #p2pmem(): Metrics['p2pmem'] {
+    const { memory, topology } = this.backend;
+    return topology.functions.flatMap((pdev) =>
+      pdev.p2pmem === null
+        ? []
+        : [{ provider: pdev.bdf, size: pdev.p2pmem.size, available: memory.available(pdev) }],
+    );
+  }
+
+  assertOpen(): void {
+    if (this.closed) throw new P2pdmaError('ERR_STREAM_DESTROYED', 'the system is closed');
+  }
+
+  /** The backend's openTarget(), for whatever closing the system must end or wait for. Give it to `closeTarget`. */
+  async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
+    this.assertOpen();
+    const opening = this.backend.openTarget(nameOrPath, options);
+    const closable: Closable = {
+      shutdown: () =>
+        opening.then(
+          (target) => target.close(),
+          () => {},
+        ),
+    };
+    this.#open.add(closable);
+    try {
+      const target = await opening;
+      this.#targets.set(target, closable);
+      return target;
+    } catch (error) {
+      this.#open.delete(closable);
+      this.failed(error);
+      throw error;
+    }
+  }
+
+  async closeTarget(target: BlockTarget): Promise<void> {
+    await target.close();
+    const closable = this.#targets.get(target);
+    if (closable !== undefined) this.#open.delete(closable);
+    this.#targets.delete(target);
+  }
+
+  /**
+   * End everything, newest first (streams stand on targets, targets on the machine), then the backend.
+   * What is lent to a consumer is detached: its use throws from then on.
+   */
+  close(): Promise<LeakReport> {
+    this.#closing ??= (async () => {
+      for (const closable of [...this.#open].reverse()) await closable.shutdown();
+      const report = await this.backend.close();
+      report.slots += this.mappings;
+      return report;
+    })();
+    return this.#closing;
+  }
+}
+
+function isMetered(closable: Closable & Partial<Metered>): closable is Closable & Metered {
+  return closable.metered !== undefined;
+}
+
+function poolUse(pools: Iterable<Pool>): PoolUse[] {
+  const rows = new Map<string | null, PoolUse>();
+  for (const { provider, bytes, slots, inUse } of pools) {
+    const key = provider?.bdf ?? null;
+    const row = rows.get(key);
+    rows.set(key, {
+      provider: key,
+      pools: (row?.pools ?? 0) + 1,
+      bytes: (row?.bytes ?? 0) + bytes,
+      slots: (row?.slots ?? 0) + slots.length,
+      inUse: (row?.inUse ?? 0) + inUse,
+    });
+  }
+  return [...rows.values()];
+}

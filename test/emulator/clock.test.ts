@@ -1,0 +1,70 @@
+import t from 'tap';
+import { ManualClock, RealClock } from '../../lib/emulator/clock.js';
+
+t.test('the real clock runs one turn at a time, in order, and goes on after a throw', async (t) => {
+  const clock = new RealClock();
+  const seen: string[] = [];
+  clock.defer(() => {
+    seen.push('a');
+    clock.defer(() => seen.push('next turn'));
+  });
+  clock.defer(() => seen.push('b'));
+  t.strictSame(seen, [], 'never inside defer');
+  await new Promise((resolve) => setImmediate(resolve));
+  t.strictSame(seen, ['a', 'b']);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.strictSame(seen, ['a', 'b', 'next turn']);
+
+  const timer = clock.setTimer(() => seen.push('cancelled'), 1);
+  timer.cancel();
+  await new Promise<void>((resolve) => clock.setTimer(resolve, 5));
+  t.notOk(seen.includes('cancelled'));
+});
+
+t.test('the manual clock stands still until it is told otherwise', async (t) => {
+  const clock = new ManualClock();
+  const seen: string[] = [];
+  clock.setTimer(() => seen.push(`late ${clock.now()}`), 1000);
+  const early = clock.setTimer(() => seen.push('cancelled'), 10);
+  clock.setTimer(() => {
+    seen.push(`first ${clock.now()}`);
+    clock.defer(() => seen.push('its turn'));
+    clock.setTimer(() => seen.push(`nested ${clock.now()}`), 5);
+  }, 100);
+  clock.setTimer(() => seen.push(`second ${clock.now()}`), 100);
+  early.cancel();
+  clock.advance(99);
+  t.strictSame(seen, []);
+  clock.advance(901);
+  t.strictSame(seen, ['first 100', 'its turn', 'second 100', 'nested 105', 'late 1000']);
+  t.equal(clock.now(), 1000);
+  t.ok(clock.idle);
+});
+
+t.test('a throwing function does not take the others with it', async (t) => {
+  const clock = new ManualClock();
+  const seen: number[] = [];
+  clock.defer(() => seen.push(1));
+  clock.defer(() => {
+    throw new Error('bad');
+  });
+  clock.defer(() => seen.push(2));
+  t.throws(() => clock.turn(), /bad/);
+  clock.settle();
+  t.strictSame(seen, [1, 2]);
+});
+
+t.test('advanceAsync lets promises settle on the way', async (t) => {
+  const clock = new ManualClock();
+  let done = false;
+  const work = (async () => {
+    await new Promise<void>((resolve) => clock.setTimer(resolve, 50));
+    await new Promise<void>((resolve) => clock.defer(resolve));
+    await new Promise<void>((resolve) => clock.setTimer(resolve, 50));
+    done = true;
+  })();
+  await clock.advanceAsync(100);
+  await work;
+  t.ok(done);
+  t.equal(clock.now(), 100);
+});

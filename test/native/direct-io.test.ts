@@ -1,0 +1,127 @@
+/** Which files are transferred directly, and what a reader is told of those that are not. */
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { EACCES, EINVAL } from '../../lib/base/errno.js';
+import { createWriteStream, openSystem, pipeline } from '../../lib/index.js';
+import type { Addon, FileStat } from '../../lib/native/addon.js';
+import { openNative } from '../../lib/native/backend.js';
+import { makeDirect } from '../../lib/native/direct-io.js';
+import { skipNative } from '../helpers/native.js';
+
+const stat: FileStat = {
+  kind: 'file',
+  size: 8192,
+  blockSize: 4096,
+  device: '0:42',
+  rdev: '0:0',
+  inode: '7',
+  dioMemAlign: -1,
+  dioOffsetAlign: -1,
+};
+
+t.test('what is asked before a file is read and written directly', async (t) => {
+  const folder = t.testdir({ file: 'x'.repeat(8192) });
+  /** `again`: what opening it anew with O_DIRECT answers. */
+  const asked = (again: number | 'a file' | 'a folder', of: Partial<FileStat>, type: string | null) => {
+    let set = false;
+    const addon = {
+      openFile: () =>
+        typeof again === 'number' ? again : openSync(again === 'a file' ? join(folder, 'file') : folder, 'r'),
+      closeFd: (fd: number) => closeSync(fd),
+      readAt: (fd: number, into: Uint8Array, offset: number) => {
+        try {
+          return readSync(fd, into, 0, into.length, offset);
+        } catch (error) {
+          return (error as NodeJS.ErrnoException).errno!;
+        }
+      },
+      addressOf: () => 4096 + 16,
+      setDirect: () => {
+        set = true;
+        return 0;
+      },
+    } as unknown as Addon;
+    const why = makeDirect(addon, -1, '/x', { ...stat, ...of }, type);
+    t.equal(set, why === null, 'the flag is set if and only if it will be used');
+    return why;
+  };
+  const said = { dioMemAlign: 4, dioOffsetAlign: 512 };
+  t.equal(asked(-EINVAL, said, 'ext4'), null, 'statx is believed, nothing is tried');
+  t.match(
+    asked(-EINVAL, said, 'overlay'),
+    /^overlay has no O_DIRECT/,
+    'of a stacked one it is tried all the same',
+  );
+  t.match(asked(-EINVAL, {}, 'squashfs'), /^squashfs has no O_DIRECT/);
+  t.equal(asked('a file', {}, 'overlay'), null);
+  t.equal(asked('a folder', {}, 'overlay'), null, 'an error other than EINVAL is no word on O_DIRECT');
+  t.equal(asked(-EACCES, {}, 'ext4'), null, 'not to be read, but known to do it');
+  t.match(asked(-EACCES, {}, 'odd'), /could not be tried: it may not be read/);
+  t.match(asked('a file', { dioMemAlign: 0 }, 'ext4'), /does no direct I\/O/);
+  t.match(asked('a file', {}, 'tmpfs'), /keeps files in memory/);
+});
+
+const mounts = (() => {
+  if (skipNative !== false) return skipNative;
+  if (process.getuid?.() !== 0) return 'mounting needs root';
+  const known = readFileSync('/proc/filesystems', 'utf8');
+  for (const type of ['overlay', 'squashfs'])
+    if (!known.includes(`\t${type}\n`)) return `no ${type} in this kernel`;
+  return spawnSync('mksquashfs', ['-version']).error === undefined ? false : 'no mksquashfs';
+})();
+
+t.test('overlayfs over squashfs is read and written through the page cache', { skip: mounts }, async (t) => {
+  let folder = '';
+  const at = (name: string) => join(folder, name);
+  // Before the folder is removed, which is torn down after this.
+  t.teardown(() => {
+    run('umount', at('ov'));
+    run('umount', at('low'));
+  });
+  folder = t.testdir({ src: {}, low: {}, up: {}, work: {}, ov: {} });
+  const run = (command: string, ...args: string[]) => {
+    const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${stderr}`);
+  };
+  const bytes = Buffer.alloc(300_321, 'not a multiple of anything, ');
+  writeFileSync(at('src/a'), bytes);
+  writeFileSync(at('src/b'), bytes);
+  run('mksquashfs', at('src'), at('s.img'), '-quiet', '-noappend', '-no-progress');
+  run('mount', '-o', 'loop,ro', at('s.img'), at('low'));
+  run(
+    'mount',
+    '-t',
+    'overlay',
+    'overlay',
+    '-o',
+    `lowerdir=${at('low')},upperdir=${at('up')},workdir=${at('work')}`,
+    at('ov'),
+  );
+
+  const backend = await openNative();
+  const target = await backend.openTarget(at('ov/a'), {});
+  t.match(target.noP2pReason, /overlay has no O_DIRECT/);
+  await target.close();
+  await backend.close();
+
+  await using system = await openSystem({ backend: 'native' });
+  const receipt = await pipeline(at('ov/a'), at('out'), { system, verify: true });
+  t.match(receipt, {
+    bytes: bytes.length,
+    verified: true,
+    transport: 'host-memory',
+    reason: /overlay has no O_DIRECT/,
+  });
+  t.same(readFileSync(at('out')), bytes);
+
+  const writer = createWriteStream(at('ov/b'), { flags: 'r+', start: 4096, system });
+  await new Promise<void>((resolve, reject) => {
+    writer.on('error', reject);
+    writer.end(Buffer.alloc(5000, 'new'), () => resolve());
+  });
+  const expected = Buffer.from(bytes);
+  Buffer.alloc(5000, 'new').copy(expected, 4096);
+  t.same(readFileSync(at('ov/b')), expected, 'the file is copied up, and the rest of it is as it was');
+});

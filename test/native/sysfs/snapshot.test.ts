@@ -1,0 +1,82 @@
+import t, { type Test } from 'tap';
+import { parseMachine } from '../../../lib/machine/machine.js';
+import { readSysfs } from '../../../lib/native/sysfs/machine.js';
+import { snapshotMachine } from '../../../lib/native/sysfs/snapshot.js';
+import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
+
+const MIB = 2 ** 20;
+
+function read(test: Test, change: Partial<TreeDescription> = {}) {
+  return readSysfs(writeSysfsTree(test.testdir({}), { ...twoDrivesBelowASwitch(), ...change }));
+}
+
+t.test('a captured machine is one the emulator takes', async (t) => {
+  for (const change of [
+    {},
+    { configBytes: 64 },
+    { configBytes: 256 },
+    { layout: 'plain' },
+    { layout: 'flat' },
+  ] as const) {
+    const sysfs = read(t, change);
+    const machine = parseMachine(JSON.parse(JSON.stringify(snapshotMachine(sysfs))));
+    t.same(
+      machine.functions.map(({ bdf, upstream, acs, type }) => [bdf, upstream, acs, type]),
+      sysfs.topology.functions.map((dev) => [dev.bdf, dev.upstream?.bdf ?? null, dev.acs, dev.portType]),
+    );
+    t.match(machine, { iommu: 'translating', cpu: { vendor: 'GenuineIntel', family: 6 } });
+    t.match(
+      machine.functions.find(({ bdf }) => bdf === '0000:03:00.0'),
+      {
+        iommuGroup: 12,
+        bars: [
+          { index: 0, address: 0xfe000000 },
+          { index: 2, address: 0x800000000, size: 16 * MIB, prefetchable: true },
+        ],
+        nvme: {
+          name: 'nvme0',
+          model: 'QEMU NVMe Ctrl',
+          mdts: MIB,
+          cmb: { size: 16 * MIB, bar: 2, offset: 0, rds: true, wds: true },
+          namespaces: [{ nsid: 1, size: 2 ** 30, blockSize: 512 }],
+        },
+        p2pmem: { size: 16 * MIB, available: 16646144, published: true },
+      },
+    );
+  }
+});
+
+t.test('no serial numbers unless asked for', async (t) => {
+  const sysfs = read(t);
+  t.notMatch(JSON.stringify(snapshotMachine(sysfs)), /SECRET/);
+  const machine = parseMachine(snapshotMachine(sysfs, { withSerials: true, name: 'rack 7' }));
+  t.equal(machine.name, 'rack 7');
+  t.equal(machine.functions.find(({ nvme }) => nvme?.name === 'nvme0')?.nvme?.serial, 'SECRET-nvme0');
+});
+
+t.test('what bus addresses differ by is the host bridge’s offset', async (t) => {
+  const tree = twoDrivesBelowASwitch();
+  for (const bar of tree.functions.flatMap((fn) => fn.bars ?? [])) bar.busAddress = bar.address - 0xc0000000;
+  const machine = parseMachine(snapshotMachine(readSysfs(writeSysfsTree(t.testdir({}), tree))));
+  t.equal(machine.hostBridges[0]?.busOffset, -0xc0000000);
+});
+
+t.test('details that a description refuses are left out', async (t) => {
+  const tree = twoDrivesBelowASwitch();
+  tree.functions[4]!.bars = [{ index: 0, address: 0xfe300000, size: 0x3000 }];
+  tree.functions[5]!.bars = [{ index: 0, address: 0xfe000000, size: 0x4000 }];
+  tree.functions[7]!.bars = [{ index: 0, address: 0xfe100000, size: 0x1000 }];
+  tree.functions[1]!.type = 'endpoint';
+  tree.functions[3]!.type = 'root-complex-endpoint';
+  tree.nvme![0]!.cmb = { location: 5, size: (16 << 12) | (2 << 8) | 0x1f };
+  const machine = parseMachine(snapshotMachine(readSysfs(writeSysfsTree(t.testdir({}), tree))));
+  t.match(machine.functions[1], { type: 'unknown', class: 0x060400 });
+  t.same(machine.functions[4]?.bars, []);
+  t.equal(machine.functions[6]?.nvme?.cmb, null);
+});
+
+t.test('this machine', { skip: process.platform !== 'linux' && 'not Linux' }, async (t) => {
+  const sysfs = readSysfs('/');
+  if (sysfs.topology.functions.length === 0) return t.pass('it shows no PCI functions');
+  t.equal(parseMachine(snapshotMachine(sysfs)).functions.length, sysfs.topology.functions.length);
+});
