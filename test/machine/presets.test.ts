@@ -372,7 +372,7 @@ for (const [preset, row] of Object.entries(TABLE)) {
   });
 }
 
-t.test('files: the length is exact, the bytes are whole blocks, no block is merged', async (t) => {
+t.test('files: the length is exact, and whole blocks go drive to drive', async (t) => {
   const folder = t.testdir({ from: bytesOf(LENGTH, 6) });
   const system = await openSystem({ machine: 'switch' });
   const [from, to] = [join(folder, 'from'), join(folder, 'to')];
@@ -381,9 +381,11 @@ t.test('files: the length is exact, the bytes are whole blocks, no block is merg
     verify: true,
     highWaterMark: 64 * 1024,
   });
-  const whole = Math.ceil(LENGTH / BLOCK) * BLOCK;
+  // The file's last block is covered only in part: it is written through the page cache, and the receipt says so.
+  const tail = LENGTH % BLOCK;
+  const read = LENGTH - tail + BLOCK;
   t.match(receipt, { bytes: LENGTH, transport: 'p2p-bus', provider: SWITCH.nvme0, verified: true });
-  t.same(receipt.path, { internal: whole, peerBus: whole, hostBridge: 0, hostDram: 0 });
+  t.same(receipt.path, { internal: read, peerBus: LENGTH - tail, hostBridge: 0, hostDram: tail });
   t.ok(readFileSync(to).equals(readFileSync(from)));
   t.same(await system.close(), NOTHING_LEFT);
 });
