@@ -9,7 +9,8 @@ const arrows = [
   ['native', ['kernel', 'backend', 'base']],
   ['emulator', ['machine', 'kernel', 'backend', 'base']],
   ['streams', ['kernel', 'backend', 'base']],
-  ['copy', ['streams', 'kernel', 'backend', 'base']],
+  // Who is at a journal is in /proc, which one file reads.
+  ['copy', ['native/sysfs/tree', 'streams', 'kernel', 'backend', 'base']],
   ['explain', ['native', 'emulator', 'machine', 'streams', 'kernel', 'backend', 'base']],
   ['system', ['copy', 'explain', 'emulator', 'machine', 'native', 'streams', 'kernel', 'backend', 'base']],
   ['prometheus', ['system', 'streams', 'base']],

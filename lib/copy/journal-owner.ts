@@ -9,10 +9,11 @@
  * seen or the session.
  */
 import { randomUUID } from 'node:crypto';
-import { constants, readdirSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs';
+import { constants, type Stats, statSync } from 'node:fs';
 import { copyFile, link, readFile, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from '../base/zod.js';
+import { bootId, isWrittenHere, pidSpace, startOf } from './processes.js';
 
 export const owner = z.strictObject({
   pid: z.int().nonnegative(),
@@ -112,18 +113,6 @@ async function isHeld(name: string): Promise<boolean> {
   }
 }
 
-/** Null: it is gone, or that is not known here. */
-function startOf(pid: number): string | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    // A zombie does nothing any more: in a container it may stay for ever.
-    return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);
-  } catch {
-    return null;
-  }
-}
-
 function exists(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -131,40 +120,4 @@ function exists(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-export function bootId(): string | null {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-  } catch {
-    return null;
-  }
-}
-
-function pidSpace(): string | null {
-  try {
-    return readlinkSync('/proc/self/ns/pid');
-  } catch {
-    return null;
-  }
-}
-
-/** Some thread of this process has it open to be written. Where that cannot be seen, none has. */
-function isWrittenHere({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): boolean {
-  let fds: string[];
-  try {
-    fds = readdirSync('/proc/self/fd');
-  } catch {
-    return false;
-  }
-  return fds.some((fd) => {
-    try {
-      const there = statSync(`/proc/self/fd/${fd}`);
-      if (there.dev !== dev || there.ino !== ino) return false;
-      const flags = /^flags:\s*0*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
-      return (Number.parseInt(flags ?? '0', 8) & 3) !== 0;
-    } catch {
-      return false;
-    }
-  });
 }

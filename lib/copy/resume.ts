@@ -19,8 +19,8 @@ import { type Receipt, receiptOf, withReceipt, worse } from '../streams/receipt.
 import type { StreamContext } from '../streams/session.js';
 import { addPath, zeroPath } from '../streams/transfer.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
-import { bootId } from './journal-owner.js';
 import { type CopyPlan, type PlannedEnd, planCopy } from './plan.js';
+import { bootId } from './processes.js';
 import { type CopyOptions, checkJournal, copy } from './request.js';
 import { type Onlooker, onlookerOf, verifyRanges } from './verify.js';
 

@@ -7,8 +7,10 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { P2pdmaError } from '../base/errors.js';
+import { SysfsTree } from './sysfs/tree.js';
 
 const PACKAGE = 'p2pdma';
+const MAX_MAPS = 4 * 1024 * 1024;
 const TRY_IT = "To try it without, emulate a machine: machine: 'switch'.";
 
 /** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: why it cannot be loaded, and what to do about it. */
@@ -49,11 +51,9 @@ function find(root: string): string {
 
 /** The C library of this process. Which file is loaded follows from it: the other one would bind to the wrong symbols. */
 function libc(): 'glibc' | 'musl' {
-  try {
-    return /\/(ld-musl-|libc\.musl-)/.test(readFileSync('/proc/self/maps', 'utf8')) ? 'musl' : 'glibc';
-  } catch {
-    return 'glibc'; // no /proc, or not to be read
-  }
+  // Null: there is no /proc, or it is not to be read.
+  const maps = new SysfsTree('/').text('proc/self/maps', MAX_MAPS, { optional: true }) ?? '';
+  return /\/(ld-musl-|libc\.musl-)/.test(maps) ? 'musl' : 'glibc';
 }
 
 /** The folder of our package.json, wherever the compiled files are. */
