@@ -14,6 +14,7 @@ export type {
   QueueLimits,
   SnapshotOptions,
 } from './backend/backend.js';
+export type { KernelRelease, KernelVendor } from './backend/kernel-release.js';
 export type {
   AcsControl,
   Bdf,
@@ -39,7 +40,11 @@ export {
   type FindingLevel,
   type Unchecked,
 } from './explain/doctor.js';
-export { type DistanceRule, type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
+export {
+  type DistanceRule,
+  type HostBridgeVerdict,
+  hostBridgeVerdict,
+} from './kernel/pci-p2pdma.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export {
   METRICS_CHANNEL,

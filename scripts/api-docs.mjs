@@ -64,6 +64,8 @@ const CHAPTERS = {
       'AcsControl',
       'HostBridge',
       'Cpu',
+      'KernelRelease',
+      'KernelVendor',
       'IommuMode',
     ],
     ...['Controller', 'Place', 'SnapshotOptions'],

@@ -15,6 +15,8 @@
  *      03:00.0     04:00.0  endpoint   ← upstream: 02:00.0 / 02:01.0
  */
 
+import type { KernelRelease } from './kernel-release.js';
+
 /** A PCI address, `dddd:bb:dd.f`, lower-case hex: `'0000:03:00.0'`. */
 export type Bdf = string;
 
@@ -123,6 +125,8 @@ export type IommuMode = 'none' | 'translating' | 'unsupported' | 'unknown';
 export interface Topology {
   /** The processor. */
   readonly cpu: Cpu;
+  /** The kernel whose rules hold; null: which it is is not known. */
+  readonly kernel: KernelRelease | null;
   /** Whether an IOMMU is between drives and memory. */
   readonly iommu: IommuMode;
   /** One for each root bus. */

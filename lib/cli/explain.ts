@@ -33,7 +33,8 @@ const MANUAL: Manual = {
       'it, before any I/O: the way hop by hop, ACS redirection, host bridges, what lies between a file and its drive, ' +
       'the rule that decided, and the remedy with what it costs. Without arguments: a matrix of all providers and drives.',
     'BUS_ADDR goes from drive to drive below a common switch; THRU_HOST_BRIDGE up to the root complex and down again, ' +
-      'which only some of them pass on; NOT_SUPPORTED is refused by the kernel; UNKNOWN could not be told from what was read.',
+      'which only some of them pass on; NOT_SUPPORTED is refused by the kernel; UNKNOWN could not be told from what was read, or from what is known of this ' +
+      'kernel’s list of host bridges.',
   ],
   exitCodes: [
     ['0', 'there is an answer, whatever it is (doctor has exit codes that judge)'],

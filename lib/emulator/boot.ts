@@ -22,7 +22,6 @@ import {
   pciP2pmemSize,
 } from '../kernel/pci-p2pdma.js';
 import { p2pdmaOf } from '../kernel/pci-p2pdma-pool.js';
-import { parseRelease } from '../kernel/release.js';
 import {
   type Machine,
   type MachineInput,
@@ -131,8 +130,7 @@ async function bootKernel(
         {
           hardware,
           mm,
-          cpu: topology.cpu,
-          release: parseRelease(machine.kernel),
+          host: topology,
           params,
           memremapAlign: machine.memremapAlign,
         },
@@ -182,7 +180,7 @@ function addCapturedMemory(running: RunningMachine): void {
     const memory = fabric.barMemory(pdev, p2pmem.bar);
     if (memory === null) continue;
     const io = { mapBar: (_bar: number, offset: number, length: number) => memory.mapBar(offset, length) };
-    const error = pciP2pdmaAddResource(mm, fabric.topology.cpu, pdev, p2pmem.bar, p2pmem.size, 0, io);
+    const error = pciP2pdmaAddResource(mm, fabric.topology, pdev, p2pmem.bar, p2pmem.size, 0, io);
     if (error !== 0) continue;
     pciP2pmemPublish(pdev, p2pmem.published);
     reserve(running, pdev, p2pmem.available);

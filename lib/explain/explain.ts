@@ -48,7 +48,7 @@ export interface ClientVerdict {
   distance: number;
   /**
    * The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. UNKNOWN: the CPU decides, and
-   * it could not be read.
+   * it could not be read; or the kernel's list of host bridges may be longer than the one known here.
    */
   mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED' | 'UNKNOWN';
   /** Functions on the way that redirect peer traffic upwards (ACS). */
@@ -299,8 +299,8 @@ function wayUp(from: PciDev): PciDev[] {
   return way;
 }
 
-function hostBridgeHop({ cpu }: Topology, bridge: HostBridge, passes: boolean | null): Hop {
-  const { device, why } = hostBridgeVerdict(cpu, bridge);
+function hostBridgeHop(topology: Topology, bridge: HostBridge, passes: boolean | null): Hop {
+  const { device, why } = hostBridgeVerdict(topology, bridge);
   const id = device === null ? '' : `${hex(device.vendor, 4)}:${hex(device.device, 4)}, `;
   return {
     at: `${hex(bridge.domain, 4)}:${hex(bridge.bus, 2)}`,

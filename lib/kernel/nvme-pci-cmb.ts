@@ -9,7 +9,6 @@
  */
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme-spec.js';
-import type { Cpu } from '../backend/topology.js';
 import { ENODEV, errnoName } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
 import type { Mm } from './memremap.js';
@@ -26,17 +25,18 @@ import {
   pciP2pmemPublish,
   pciP2pmemSize,
   pciP2pmemVirtToBus,
+  type RulingHost,
 } from './pci-p2pdma.js';
-import type { KernelVersion } from './release.js';
+import { holds } from './releases/rule.js';
+import { CMB_ALIGN_SKIP, MODEL } from './releases/table.js';
 
 /** What the driver finds around its device. */
 export interface NvmeEnvironment {
   readonly hardware: Hardware;
   readonly mm: Mm;
-  readonly cpu: Cpu;
+  /** Processor and kernel; where it names no kernel, the one that these files mirror. */
+  readonly host: RulingHost;
   readonly params: NvmeParams;
-  /** Which kernel's answers are given; null: this code's model. */
-  readonly release?: KernelVersion | null;
   /** memremap_compat_align(): the granule of memory hot-plug. */
   readonly memremapAlign: number;
 }
@@ -84,14 +84,15 @@ export class NvmeCmb {
     // Behind some bridges the BAR is smaller than what the controller has.
     this.size = Math.min(this.size, bar.size - offset);
     const align = this.#env.memremapAlign;
-    if (this.size % align !== 0 || bar.cpuAddress % align !== 0) {
+    const skips = holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) !== 'no';
+    if (skips && (this.size % align !== 0 || bar.cpuAddress % align !== 0)) {
       const what = this.size % align !== 0 ? `size ${this.size}` : `start 0x${bar.cpuAddress.toString(16)}`;
       this.unusable = `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;
       return;
     }
     if (cmbs) this.#enable = () => this.#writeCmbmsc(bar.busAddress + offset);
     this.#enable();
-    const error = pciP2pdmaAddResource(this.#env.mm, this.#env.cpu, pdev, bir, this.size, offset, this.#hw);
+    const error = pciP2pdmaAddResource(this.#env.mm, this.#env.host, pdev, bir, this.size, offset, this.#hw);
     if (error !== 0) {
       if (cmbs) this.#writeCmbmsc(0);
       this.unusable = `it could not be registered as peer memory (${errnoName(error)})`;

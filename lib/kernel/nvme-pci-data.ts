@@ -13,6 +13,7 @@
  * P2P memory and host memory go through the same single dmaMapSgtable() call and may be mixed.
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
+import type { KernelRelease } from '../backend/kernel-release.js';
 import * as nvme from '../backend/nvme-spec.js';
 import { EINVAL, EIO, ENOMEM, EREMOTEIO } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
@@ -31,7 +32,7 @@ import {
   dmaUnmapSgtable,
 } from './dma-mapping.js';
 import { type NvmeCommand, nvmeIsWrite, putLe64, putSglDesc } from './nvme-command.js';
-import { type KernelVersion, refusesPeersWithEinval } from './release.js';
+import { MODEL, refusesPeersWithEinval } from './releases/table.js';
 import {
   type Scatterlist,
   SgTable,
@@ -121,8 +122,8 @@ export class NvmeDataMapper {
   /** What a pair that may not do peer-to-peer is answered with. */
   readonly #refusal: number;
 
-  /** Null: that of the kernel that this file mirrors. */
-  constructor(device: Device, sglThreshold: number, release: KernelVersion | null = null) {
+  /** `release`: default, the kernel that this file mirrors. */
+  constructor(device: Device, sglThreshold: number, release: KernelRelease | null = MODEL) {
     this.#device = device;
     this.#refusal = refusesPeersWithEinval(release) === true ? -EINVAL : -EREMOTEIO;
     this.sglThreshold = sglThreshold;

@@ -55,7 +55,7 @@ export class NvmeDev implements NvmeCtrlOps {
     this.device = device;
     this.#clock = hardware.clock;
     this.#params = params;
-    this.#mapper = new NvmeDataMapper(device, params.sglThreshold, env.release);
+    this.#mapper = new NvmeDataMapper(device, params.sglThreshold, env.host.kernel);
     this.cmb = new NvmeCmb(hw, env);
     this.ctrl = new NvmeCtrl(name, this, hardware.clock, hardware.memory, params);
     this.requests = new NvmeRequests(this.ctrl, hw, this.#mapper, hardware.monitor, () => void this.reset());

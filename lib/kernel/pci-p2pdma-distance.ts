@@ -1,6 +1,6 @@
 /**
- * Mirrors the distance and map-type half of drivers/pci/p2pdma.c (6.12; RFC patches 1 and 2): may client do DMA
- * to memory in provider's BAR, how, and how far is it? Plain calculation over a topology; it serves the
+ * Mirrors the distance and map-type half of drivers/pci/p2pdma.c (6.12; RFC patches 1 and 2; the list of host bridges
+ * as the release has it, see releases/host-bridges.ts): may client do DMA to memory in provider's BAR, how, and how far is it? Plain calculation over a topology; it serves the
  * emulated kernel and predicts the real one.
  *
  *          host bridge
@@ -18,6 +18,7 @@
  * common bridge. Whether a host bridge passes them on is known only for the CPUs and bridges listed below.
  */
 
+import type { KernelRelease } from '../backend/kernel-release.js';
 import {
   type Cpu,
   type HostBridge,
@@ -25,8 +26,12 @@ import {
   PCI_ACS_EC,
   PCI_ACS_RR,
   type PciDev,
+  type Topology,
 } from '../backend/topology.js';
 import { assertObject } from '../base/arguments.js';
+import { LIST_STATE, type Listing, listingOf } from './releases/host-bridges.js';
+import { sinceText } from './releases/rule.js';
+import { MODEL } from './releases/table.js';
 
 /** enum pci_p2pdma_map_type: what a mapper must do with the provider's memory. */
 export type PciP2pdmaMapType =
@@ -55,6 +60,8 @@ export type DistanceRule =
   | 'cpu-unknown'
   /** Refused: a host bridge is not listed. */
   | 'host-bridge-not-listed'
+  /** Not known: these tables list a host bridge for no kernel like this one, but the kernel's own list may have it. */
+  | 'host-bridge-list-unknown'
   /** Refused: listed for traffic below one and the same host bridge, but these are two. */
   | 'host-bridges-differ'
   /** Refused: the first device on a root bus is neither 00.0 nor a root port, so it says nothing. */
@@ -88,39 +95,11 @@ export interface DistanceVerdict {
   readonly remedy: string | null;
 }
 
-export interface AllowedHostBridge {
-  readonly vendor: number;
-  readonly device: number;
-  /** Good only when provider and client belong to this one host bridge. */
-  readonly sameHostBridge: boolean;
-  readonly why: string;
-}
-
-const INTEL = 0x8086;
-
-/**
- * Host bridges known to pass requests on between their ports (pci_p2pdma_whitelist), by the first device on
- * their root bus.
- */
-export const P2PDMA_HOST_BRIDGES: readonly AllowedHostBridge[] = [
-  row(0x3c00, true, 'Xeon E5 (Sandy Bridge) DMI2: peers pass inside a socket, not across QPI'),
-  row(0x3c01, true, 'Xeon E5 (Sandy Bridge) root port 1a: peers pass inside a socket, not across QPI'),
-  row(0x2f00, true, 'Xeon E5/E7 v3 (Haswell) DMI2: peers pass inside a socket, not across QPI'),
-  row(0x2f01, true, 'Xeon E5/E7 v3 (Haswell) root port 0: peers pass inside a socket, not across QPI'),
-  row(0x2030, false, 'Xeon Scalable (Sky Lake-E) root port A: peers pass between its stacks'),
-  row(0x2031, false, 'Xeon Scalable (Sky Lake-E) root port B: peers pass between its stacks'),
-  row(0x2032, false, 'Xeon Scalable (Sky Lake-E) root port C: peers pass between its stacks'),
-  row(0x2033, false, 'Xeon Scalable (Sky Lake-E) root port D: peers pass between its stacks'),
-  row(0x2020, false, 'Xeon Scalable (Sky Lake-E) DMI3: peers pass between its stacks'),
-  row(
-    0x09a2,
-    false,
-    'Xeon Scalable (Ice Lake-X and later) VT-d/memory map device: peers pass between its stacks',
-  ),
-];
-
-function row(device: number, sameHostBridge: boolean, why: string): AllowedHostBridge {
-  return { vendor: INTEL, device, sameHostBridge, why };
+/** What decides besides the devices: the processor, and which kernel asks. */
+export interface RulingHost {
+  readonly cpu: Cpu;
+  /** Null: not known; undefined: the kernel that this file mirrors. */
+  readonly kernel?: KernelRelease | null;
 }
 
 /** cpu_supports_p2pdma(): AMD from family 17h (Zen) on passes peer requests on, whatever the host bridge. */
@@ -146,31 +125,38 @@ export function pciHostBridgeDev(bridge: HostBridge): PciDev | null {
 export type DistanceWalk = Omit<DistanceVerdict, 'reason' | 'remedy' | 'acsKnown'>;
 
 interface HostBridgeRuling {
-  /** Null: the CPU decides, and it is not known. */
+  /** Null: the CPU or the kernel's own list decides, and it is not known. */
   readonly allowed: boolean | null;
   readonly rule: DistanceRule;
 }
 
 /** host_bridge_whitelist(), after the CPU itself was asked. */
-function throughHostBridge(cpu: Cpu, a: HostBridge, b: HostBridge): HostBridgeRuling {
+function throughHostBridge(host: RulingHost, a: HostBridge, b: HostBridge): HostBridgeRuling {
+  const { cpu } = host;
   if (cpuSupportsP2pdma(cpu)) return { allowed: true, rule: 'cpu-zen' };
   const same = a === b;
-  const first = oneHostBridge(a, same);
-  const ruling = !same && first.allowed ? oneHostBridge(b, same) : first;
-  return ruling.allowed || cpu.known !== false ? ruling : { allowed: null, rule: 'cpu-unknown' };
+  const first = oneHostBridge(host, a, same);
+  const second = same || first.allowed === false ? first : oneHostBridge(host, b, same);
+  const ruling = second.allowed === true ? first : second;
+  return ruling.allowed === true || cpu.known !== false ? ruling : { allowed: null, rule: 'cpu-unknown' };
 }
 
-function oneHostBridge(bridge: HostBridge, same: boolean): HostBridgeRuling {
+function oneHostBridge(host: RulingHost, bridge: HostBridge, same: boolean): HostBridgeRuling {
   const dev = pciHostBridgeDev(bridge);
   if (dev === null) return { allowed: false, rule: 'host-bridge-unidentified' };
-  const entry = listed(dev);
-  if (entry === undefined) return { allowed: false, rule: 'host-bridge-not-listed' };
-  if (entry.sameHostBridge && !same) return { allowed: false, rule: 'host-bridges-differ' };
-  return { allowed: true, rule: 'host-bridge-listed' };
+  const { listed, row } = listing(host, dev);
+  const below = row?.sameHostBridge === true && !same;
+  if (listed === 'no' || (listed === 'unknown' && below)) {
+    return { allowed: false, rule: 'host-bridge-not-listed' };
+  }
+  if (below) return { allowed: false, rule: 'host-bridges-differ' };
+  return listed === 'yes'
+    ? { allowed: true, rule: 'host-bridge-listed' }
+    : { allowed: null, rule: 'host-bridge-list-unknown' };
 }
 
-function listed(dev: PciDev): AllowedHostBridge | undefined {
-  return P2PDMA_HOST_BRIDGES.find((e) => e.vendor === dev.vendor && e.device === dev.device);
+function listing({ kernel = MODEL }: RulingHost, dev: PciDev): Listing {
+  return listingOf(dev, kernel);
 }
 
 /** What a host bridge is good for, whoever asks. */
@@ -180,7 +166,12 @@ export interface HostBridgeVerdict {
   /** What decided. */
   readonly rule: Extract<
     DistanceRule,
-    'cpu-zen' | 'cpu-unknown' | 'host-bridge-listed' | 'host-bridge-not-listed' | 'host-bridge-unidentified'
+    | 'cpu-zen'
+    | 'cpu-unknown'
+    | 'host-bridge-listed'
+    | 'host-bridge-list-unknown'
+    | 'host-bridge-not-listed'
+    | 'host-bridge-unidentified'
   >;
   /** The function that tells which host bridge it is (pci_host_bridge_dev()), or null: none does. */
   readonly device: PciDev | null;
@@ -189,15 +180,24 @@ export interface HostBridgeVerdict {
 }
 
 /** The allow-list's word on one host bridge, without a pair of devices. */
-export function hostBridgeVerdict(cpu: Cpu, bridge: HostBridge): HostBridgeVerdict {
-  assertObject('hostBridgeVerdict', 'cpu', cpu, 'a topology’s cpu');
+export function hostBridgeVerdict(
+  host: Pick<Topology, 'cpu' | 'kernel'>,
+  bridge: HostBridge,
+): HostBridgeVerdict {
+  assertObject('hostBridgeVerdict', 'host', host, 'a topology');
+  assertObject('hostBridgeVerdict', 'host.cpu', host.cpu, 'a topology’s cpu');
   assertObject('hostBridgeVerdict', 'bridge', bridge, 'one of a topology’s host bridges');
+  const { cpu } = host;
   const device = pciHostBridgeDev(bridge);
   if (cpuSupportsP2pdma(cpu)) {
     return { passes: 'everywhere', rule: 'cpu-zen', device, why: 'AMD Zen: its host bridges pass peers on' };
   }
-  const entry = device === null ? undefined : listed(device);
-  if (entry === undefined && cpu.known === false) {
+  const found = device === null ? null : listing(host, device);
+  if (found?.listed === 'yes') {
+    const passes = found.row!.sameHostBridge ? 'same-host-bridge' : 'everywhere';
+    return { passes, rule: 'host-bridge-listed', device, why: found.row!.why };
+  }
+  if (cpu.known === false) {
     const why = 'only an AMD Zen would make it pass peers on, and the CPU is not known';
     return { passes: 'unknown', rule: 'cpu-unknown', device, why };
   }
@@ -206,11 +206,13 @@ export function hostBridgeVerdict(cpu: Cpu, bridge: HostBridge): HostBridgeVerdi
       'the first device on its root bus is neither 00.0 nor a root port, so it cannot be identified';
     return { passes: 'no', rule: 'host-bridge-unidentified', device, why };
   }
-  if (entry === undefined) {
-    return { passes: 'no', rule: 'host-bridge-not-listed', device, why: 'not on the kernel’s list' };
+  if (found?.doubt != null) {
+    const why = `not on the list known here, and ${found.doubt} (${LIST_STATE})`;
+    return { passes: 'unknown', rule: 'host-bridge-list-unknown', device, why };
   }
-  const passes = entry.sameHostBridge ? 'same-host-bridge' : 'everywhere';
-  return { passes, rule: 'host-bridge-listed', device, why: entry.why };
+  const later = found?.row ?? null;
+  const why = `not on the kernel’s list${later === null ? '' : `; ${sinceText(later.rule)} has it`}`;
+  return { passes: 'no', rule: 'host-bridge-not-listed', device, why };
 }
 
 function noteAcs(pdev: PciDev, redirecting: PciDev[], unknown: PciDev[]): void {
@@ -220,7 +222,7 @@ function noteAcs(pdev: PciDev, redirecting: PciDev[], unknown: PciDev[]): void {
 }
 
 /** The calculation itself; calcMapTypeAndDist() adds the words. */
-export function walkDistance(cpu: Cpu, provider: PciDev, client: PciDev): DistanceWalk {
+export function walkDistance(host: RulingHost, provider: PciDev, client: PciDev): DistanceWalk {
   const clientWay: PciDev[] = [];
   for (let b: PciDev | null = client; b !== null; b = b.upstream) clientWay.push(b);
 
@@ -256,7 +258,7 @@ export function walkDistance(cpu: Cpu, provider: PciDev, client: PciDev): Distan
     const rule = provider === client ? 'same-function' : 'common-bridge';
     return { ...facts, ...settled(['PCI_P2PDMA_MAP_BUS_ADDR']), rule };
   }
-  const { allowed, rule } = throughHostBridge(cpu, provider.hostBridge, client.hostBridge);
+  const { allowed, rule } = throughHostBridge(host, provider.hostBridge, client.hostBridge);
   const above: PciP2pdmaMapType[] = [];
   if (allowed !== false) above.push('PCI_P2PDMA_MAP_THRU_HOST_BRIDGE');
   if (allowed !== true) above.push('PCI_P2PDMA_MAP_NOT_SUPPORTED');
@@ -273,21 +275,18 @@ function settled(possible: readonly PciP2pdmaMapType[]): Pick<DistanceWalk, 'map
  * calc_map_type_and_dist(): may `client` do DMA to memory of `provider`, with the reason and what would help.
  * Works for any two functions, whether or not there is peer memory.
  */
-export function calcMapTypeAndDist(
-  topology: { readonly cpu: Cpu },
-  provider: PciDev,
-  client: PciDev,
-): DistanceVerdict {
-  const walk = walkDistance(topology.cpu, provider, client);
+export function calcMapTypeAndDist(host: RulingHost, provider: PciDev, client: PciDev): DistanceVerdict {
+  const walk = walkDistance(host, provider, client);
   return {
     ...walk,
     acsKnown: walk.commonBridge === null || walk.acsUnknown.length === 0,
-    reason: reasonFor(topology.cpu, provider, client, walk),
-    remedy: remedyFor(walk),
+    reason: reasonFor(host, provider, client, walk),
+    remedy: remedyFor(host, walk),
   };
 }
 
-function reasonFor(cpu: Cpu, provider: PciDev, client: PciDev, walk: DistanceWalk): string {
+function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: DistanceWalk): string {
+  const { cpu } = host;
   const pair = `${client.bdf} and the memory of ${provider.bdf}`;
   switch (walk.rule) {
     case 'same-function':
@@ -323,6 +322,11 @@ function reasonFor(cpu: Cpu, provider: PciDev, client: PciDev, walk: DistanceWal
         `${detour(pair, walk)}, but ${hostBridgeNames(walk)} not on the kernel’s list of host bridges that pass ` +
         `peer traffic on, nor ${cpu.vendor === null ? 'is the CPU known to be' : 'is the CPU'} an AMD Zen.`
       );
+    case 'host-bridge-list-unknown':
+      return (
+        `${detour(pair, walk)}, and whether ${hostBridgeNames(walk)} on the kernel’s list of host bridges that pass ` +
+        `peer traffic on is not known: ${doubtsOf(host, walk)} (${LIST_STATE}).`
+      );
     case 'host-bridges-differ':
       return (
         `${detour(pair, walk)}, but ${hostBridgeNames(walk)} on the kernel’s list only for traffic ` +
@@ -340,7 +344,7 @@ function reasonFor(cpu: Cpu, provider: PciDev, client: PciDev, walk: DistanceWal
 function otherwiseIn({ possible }: DistanceWalk): string {
   const passes = possible.includes('PCI_P2PDMA_MAP_THRU_HOST_BRIDGE');
   if (!possible.includes('PCI_P2PDMA_MAP_NOT_SUPPORTED')) return 'it goes through the host bridge';
-  return passes ? 'the CPU decides, which is not known either' : 'the kernel refuses it';
+  return passes ? 'the host bridge decides, of which that is not known either' : 'the kernel refuses it';
 }
 
 /** Why the traffic goes up to the host bridge. */
@@ -356,7 +360,31 @@ function detour(pair: string, walk: DistanceWalk): string {
   );
 }
 
-function remedyFor(walk: DistanceWalk): string | null {
+/** Why it is not known what the kernel's list says of these host bridges. */
+function doubtsOf(host: RulingHost, walk: DistanceWalk): string {
+  return [...new Set(listings(host, walk).flatMap(({ doubt }) => doubt ?? []))].join('; ');
+}
+
+function listings(host: RulingHost, { hostBridges }: DistanceWalk): Listing[] {
+  const devices = [...new Set(hostBridges.map(pciHostBridgeDev))];
+  return devices.flatMap((dev) => (dev === null ? [] : listing(host, dev)));
+}
+
+const SETTLES =
+  'One small copy between them settles it, and is safe: where the kernel refuses, it goes through host memory and ' +
+  'its receipt says so. `sudo dmesg | grep P2PDMA` then names a host bridge that the kernel’s list lacks.';
+
+/** From which release on the lists have these host bridges; null: none known has. */
+function upgradeFor(host: RulingHost, walk: DistanceWalk): string | null {
+  const missing = listings(host, walk).filter(({ listed }) => listed !== 'yes');
+  if (missing.length === 0 || missing.some(({ row }) => row === null)) return null;
+  if (missing.some(({ row }) => row!.sameHostBridge) && walk.hostBridges[0] !== walk.hostBridges[1])
+    return null;
+  const releases = [...new Set(missing.map(({ row }) => sinceText(row!.rule)))];
+  return `The list of ${releases.join(', and of ')} has ${missing.length > 1 ? 'these host bridges' : 'this host bridge'}: a newer kernel passes it.`;
+}
+
+function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   if (walk.mapType === 'PCI_P2PDMA_MAP_BUS_ADDR') return null;
   if (walk.rule === 'acs-unknown') {
     return (
@@ -366,6 +394,10 @@ function remedyFor(walk: DistanceWalk): string | null {
   }
   if (walk.rule === 'cpu-unknown' && walk.commonBridge === null) {
     return 'Read /proc/cpuinfo too: capture it into the tree.';
+  }
+  if (walk.rule === 'host-bridge-list-unknown' && walk.commonBridge === null) {
+    const upgrade = upgradeFor(host, walk);
+    return upgrade === null ? SETTLES : `${SETTLES} ${upgrade}`;
   }
   if (walk.commonBridge !== null) {
     const more =
@@ -382,7 +414,9 @@ function remedyFor(walk: DistanceWalk): string | null {
   if (walk.rule === 'host-bridges-differ') {
     return 'Put both devices below one host bridge (slots of the same CPU socket), or below one PCIe switch.';
   }
-  return 'Put both devices below one PCIe switch, or copy through host memory (provider: none).';
+  const place = 'Put both devices below one PCIe switch, or copy through host memory (provider: none).';
+  const upgrade = walk.rule === 'host-bridge-not-listed' ? upgradeFor(host, walk) : null;
+  return upgrade === null ? place : `${upgrade} Or: ${place[0]!.toLowerCase()}${place.slice(1)}`;
 }
 
 /** The kernel parameter that turns ACS redirection off in these functions: `pci=disable_acs_redir=a;b`. */

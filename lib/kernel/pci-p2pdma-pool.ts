@@ -10,7 +10,7 @@
  */
 import type { Mapping } from '../backend/backend.js';
 import type { NvmeHardware } from '../backend/hardware.js';
-import type { Cpu, PciBar, PciDev } from '../backend/topology.js';
+import type { PciBar, PciDev } from '../backend/topology.js';
 import { EINVAL, ENODEV, ENOMEM } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
 import { GenPool, pageAlign } from './genalloc.js';
@@ -25,7 +25,7 @@ import {
   unregisterVma,
   type Vma,
 } from './memremap.js';
-import type { PciP2pdmaMapType } from './pci-p2pdma-distance.js';
+import type { PciP2pdmaMapType, RulingHost } from './pci-p2pdma-distance.js';
 import { type Scatterlist, sgInitTable, sgNext, sgSetPage } from './scatterlist.js';
 
 /** How a BAR's memory becomes an ArrayBuffer; NvmeHardware has it. */
@@ -41,7 +41,8 @@ interface P2pdmaResource {
 /** struct pci_p2pdma: what a provider is. */
 export interface PciP2pdma {
   readonly mm: Mm;
-  readonly cpu: Cpu;
+  /** Who rules on its pairs. */
+  readonly host: RulingHost;
   readonly pool: GenPool;
   readonly resources: P2pdmaResource[];
   /** Mappings whose memory is not back in the pool yet. */
@@ -65,7 +66,7 @@ export function p2pdmaOf(pdev: PciDev): PciP2pdma | null {
  */
 export function pciP2pdmaAddResource(
   mm: Mm,
-  cpu: Cpu,
+  host: RulingHost,
   pdev: PciDev,
   barIndex: number,
   size: number,
@@ -94,7 +95,7 @@ export function pciP2pdmaAddResource(
   if (p2pdma === null) {
     p2pdma = {
       mm,
-      cpu,
+      host,
       pool: new GenPool(),
       resources: [],
       mappings: new Set(),

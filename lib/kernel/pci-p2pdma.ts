@@ -3,16 +3,20 @@
  * one exports: pci-p2pdma-distance (may this pair talk, and how far is it) and pci-p2pdma-pool (the
  * memory). Here is what ties them: orchestrators choosing a provider, and mappers asking for the map type.
  */
-import type { Cpu, PciDev, Topology } from '../backend/topology.js';
+import type { PciDev, Topology } from '../backend/topology.js';
 import { ENODEV } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
 import type { Device } from './dma-map-ops.js';
 import type { DevPagemap } from './memremap.js';
-import { calcMapTypeAndDist, type PciP2pdmaMapType, walkDistance } from './pci-p2pdma-distance.js';
+import {
+  calcMapTypeAndDist,
+  type PciP2pdmaMapType,
+  type RulingHost,
+  walkDistance,
+} from './pci-p2pdma-distance.js';
 import { p2pdmaOf, pciHasP2pmem } from './pci-p2pdma-pool.js';
 
 export {
-  type AllowedHostBridge,
   calcMapTypeAndDist,
   cpuSupportsP2pdma,
   type DistanceRule,
@@ -20,10 +24,10 @@ export {
   disableAcsRedir,
   type HostBridgeVerdict,
   hostBridgeVerdict,
-  P2PDMA_HOST_BRIDGES,
   type PciP2pdmaMapType,
   pciBridgeHasAcsRedir,
   pciHostBridgeDev,
+  type RulingHost,
 } from './pci-p2pdma-distance.js';
 export {
   type BarMapper,
@@ -48,11 +52,11 @@ export {
  * The verdict for a pair, kept with the provider if it is one. `verbose` says on the trace why it is refused or
  * redirected, and what would help (the kernel's warning in dmesg).
  */
-function computeMapType(cpu: Cpu, provider: PciDev, client: PciDev, verbose: boolean) {
-  const walk = walkDistance(cpu, provider, client);
+function computeMapType(host: RulingHost, provider: PciDev, client: PciDev, verbose: boolean) {
+  const walk = walkDistance(host, provider, client);
   p2pdmaOf(provider)?.mapTypes.set(client.id, walk.mapType);
   if (verbose && walk.mapType !== 'PCI_P2PDMA_MAP_BUS_ADDR' && tracing()) {
-    const { reason, remedy } = calcMapTypeAndDist({ cpu }, provider, client);
+    const { reason, remedy } = calcMapTypeAndDist(host, provider, client);
     trace('pci-p2pdma', 'warn', {
       provider: provider.bdf,
       client: client.bdf,
@@ -76,7 +80,7 @@ export interface DistanceOptions {
  * or one cannot reach the provider. A pair whose ACS settings are unknown counts as possible.
  */
 export function pciP2pdmaDistanceMany(
-  cpu: Cpu,
+  host: RulingHost,
   provider: PciDev,
   clients: readonly (PciDev | null)[],
   options: DistanceOptions = {},
@@ -86,7 +90,7 @@ export function pciP2pdmaDistanceMany(
   let refused = false;
   for (const client of clients) {
     if (client === null) return -1;
-    const { mapType, distance } = computeMapType(cpu, provider, client, options.verbose ?? false);
+    const { mapType, distance } = computeMapType(host, provider, client, options.verbose ?? false);
     // When verbose, go on, so that every obstacle is named.
     if (mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED') refused = true;
     if (refused && !options.verbose) return -1;
@@ -97,12 +101,12 @@ export function pciP2pdmaDistanceMany(
 
 /** pci_p2pdma_distance() */
 export function pciP2pdmaDistance(
-  cpu: Cpu,
+  host: RulingHost,
   provider: PciDev,
   client: PciDev | null,
   options: DistanceOptions = {},
 ): number {
-  return pciP2pdmaDistanceMany(cpu, provider, [client], options);
+  return pciP2pdmaDistanceMany(host, provider, [client], options);
 }
 
 /**
@@ -110,7 +114,7 @@ export function pciP2pdmaDistance(
  * equally near ones any, with the same probability, so that load spreads; `random` is in [0, 1).
  */
 export function pciP2pmemFindMany(
-  topology: Pick<Topology, 'cpu' | 'functions'>,
+  topology: RulingHost & Pick<Topology, 'functions'>,
   clients: readonly (PciDev | null)[],
   random: () => number = Math.random,
 ): PciDev | null {
@@ -118,7 +122,7 @@ export function pciP2pmemFindMany(
   const nearest: PciDev[] = [];
   for (const pdev of topology.functions) {
     if (!pciHasP2pmem(pdev)) continue;
-    const distance = pciP2pdmaDistanceMany(topology.cpu, pdev, clients);
+    const distance = pciP2pdmaDistanceMany(topology, pdev, clients);
     if (distance < 0 || distance > closest) continue;
     if (distance < closest) {
       nearest.length = 0;
@@ -131,7 +135,7 @@ export function pciP2pmemFindMany(
 
 /** pci_p2pmem_find() */
 export function pciP2pmemFind(
-  topology: Pick<Topology, 'cpu' | 'functions'>,
+  topology: RulingHost & Pick<Topology, 'functions'>,
   client: PciDev | null,
   random?: () => number,
 ): PciDev | null {
@@ -149,7 +153,7 @@ export function pciP2pdmaMapType(pgmap: DevPagemap, dev: PciDev | null): PciP2pd
   if (p2pdma === null) return 'PCI_P2PDMA_MAP_NOT_SUPPORTED';
   const cached = p2pdma.mapTypes.get(dev.id);
   if (cached !== undefined) return cached;
-  return computeMapType(p2pdma.cpu, provider, dev, true).mapType;
+  return computeMapType(p2pdma.host, provider, dev, true).mapType;
 }
 
 /**

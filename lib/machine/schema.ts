@@ -12,7 +12,7 @@ export interface Machine {
   readonly version: 1;
   readonly name: string;
   readonly description: string;
-  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: with what errno it refuses a peer's memory. */
+  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: whose list of host bridges, errnos and rules for CMBs hold. */
   readonly kernel: string;
   readonly cpu: { readonly vendor: string | null; readonly family: number | null };
   readonly iommu: IommuMode;
@@ -302,7 +302,7 @@ export const machineSchema = z.strictObject({
     })
     .default('6.12')
     .describe(
-      'Release of the kernel whose answers are given; from 6.17 on it refuses peer memory with EINVAL.',
+      'Release of the kernel whose answers are given: its list of host bridges, its errnos, its rules for CMBs.',
     ),
   cpu: z
     .strictObject({ vendor: orNull(z.string()), family: orNull(number(0xfff)) })

@@ -5,7 +5,7 @@
  *     write   over such an extent through the page cache; so is any to an inode with checksums since 6.15 (968f19c5b1b7,
  *             carried to older series too); without checksums (nodatasum, nodatacow, chattr +C) directly
  */
-import { type KernelVersion, olderThan } from '../kernel/release.js';
+import { type KernelVersion, olderThan } from '../backend/kernel-release.js';
 import type { Addon } from './addon.js';
 
 /** Of an open file: what is known not to be direct, and what is not known. */

@@ -9,10 +9,11 @@
  *     host        any other                   an error                           none
  */
 import type { BlockTarget } from '../backend/backend.js';
+import { parseRelease } from '../backend/kernel-release.js';
 import { EINVAL, EREMOTEIO, errnoName } from '../base/errno.js';
 import { errnoError, type P2pdmaError, type P2pdmaErrorOptions } from '../base/errors.js';
 import { pgmapOf } from '../kernel/memremap.js';
-import { parseRelease, refusesPeersWithEinval } from '../kernel/release.js';
+import { refusesPeersWithEinval } from '../kernel/releases/table.js';
 
 /** A transfer as it was asked for. */
 export interface Attempt {

@@ -53,11 +53,11 @@ const functions: Row[] = [
   ...rows('diagnose', /options/, [...NO_OPTIONS, '/'], (v) => p2p.diagnose(v)),
   ...rows('diagnose root', /option root/, [5, null], (v) => p2p.diagnose({ root: v })),
   ...rows('diagnose machine', /option machine/, [5, null], (v) => p2p.diagnose({ machine: v })),
-  ...rows('hostBridgeVerdict cpu', /hostBridgeVerdict: cpu/, [undefined, null, 'x', 5], (v) =>
+  ...rows('hostBridgeVerdict host', /hostBridgeVerdict: host/, [undefined, null, 'x', 5], (v) =>
     p2p.hostBridgeVerdict(v, system.topology.hostBridges[0]!),
   ),
   ...rows('hostBridgeVerdict bridge', /hostBridgeVerdict: bridge/, [undefined, null, 'x', 5], (v) =>
-    p2p.hostBridgeVerdict(system.topology.cpu, v),
+    p2p.hostBridgeVerdict(system.topology, v),
   ),
   ...rows('prometheusMetrics system', /prometheusMetrics: system/, [undefined, null, {}, 'x'], (v) =>
     p2p.prometheusMetrics(v, client),

@@ -1,5 +1,6 @@
 /** PCI functions, memory and an IOMMU for the kernel tests: as small and as strict as can be. */
 import { type IommuHardware, PAGE_SIZE } from '../../lib/backend/hardware.js';
+import { type KernelRelease, parseRelease } from '../../lib/backend/kernel-release.js';
 import type {
   AcsControl,
   Cpu,
@@ -33,13 +34,15 @@ export type TestBridge = { -readonly [K in keyof HostBridge]: HostBridge[K] };
 /** A machine that grows function by function. */
 export class TestMachine implements Topology {
   readonly cpu: Cpu;
+  readonly kernel: KernelRelease | null;
   readonly iommu = 'none';
   readonly hostBridges: TestBridge[] = [];
   readonly functions: PciDev[] = [];
   readonly unknowns = [];
 
-  constructor(cpu: Cpu = INTEL) {
+  constructor(cpu: Cpu = INTEL, kernel = '6.12.117') {
     this.cpu = cpu;
+    this.kernel = parseRelease(kernel);
   }
 
   bridge(domain = 0, bus = 0): TestBridge {
@@ -172,7 +175,7 @@ export function provide(machine: TestMachine, ...providers: PciDev[]): { mm: Mm;
   const mm = new Mm(new FakeHostMemory());
   const bar = new TestBar();
   for (const pdev of providers) {
-    const error = pciP2pdmaAddResource(mm, machine.cpu, pdev, 2, 0, 0, bar);
+    const error = pciP2pdmaAddResource(mm, machine, pdev, 2, 0, 0, bar);
     if (error !== 0) throw new Error(`add_resource: ${error}`);
     pciP2pmemPublish(pdev, true);
   }

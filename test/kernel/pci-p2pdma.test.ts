@@ -37,26 +37,28 @@ function pgmapOfProvider(mm: ReturnType<typeof provide>['mm'], pdev: PciDev) {
 
 t.test('distance_many sums up, and is -1 as soon as one client cannot', async (t) => {
   const { machine, a, b, bridge } = switchMachine();
-  t.equal(pciP2pdmaDistanceMany(INTEL, a, [a, b]), 4);
-  t.equal(pciP2pdmaDistanceMany(INTEL, a, [b, b]), 8);
-  t.equal(pciP2pdmaDistanceMany(INTEL, a, []), -1, 'no clients');
-  t.equal(pciP2pdmaDistanceMany(INTEL, a, [a, null]), -1, 'a client that is no PCI function');
-  t.equal(pciP2pdmaDistance(INTEL, a, null), -1);
+  t.equal(pciP2pdmaDistanceMany({ cpu: INTEL }, a, [a, b]), 4);
+  t.equal(pciP2pdmaDistanceMany({ cpu: INTEL }, a, [b, b]), 8);
+  t.equal(pciP2pdmaDistanceMany({ cpu: INTEL }, a, []), -1, 'no clients');
+  t.equal(pciP2pdmaDistanceMany({ cpu: INTEL }, a, [a, null]), -1, 'a client that is no PCI function');
+  t.equal(pciP2pdmaDistance({ cpu: INTEL }, a, null), -1);
   const far = machine.add(bridge, { bdf: '0000:00:05.0' });
-  t.equal(pciP2pdmaDistanceMany(INTEL, a, [b, far]), -1);
-  t.equal(pciP2pdmaDistanceMany(ZEN, a, [b, far]), 4 + 5);
+  t.equal(pciP2pdmaDistanceMany({ cpu: INTEL }, a, [b, far]), -1);
+  t.equal(pciP2pdmaDistanceMany({ cpu: ZEN }, a, [b, far]), 4 + 5);
   const blind = switchMachine({ acs: 'unknown' });
-  t.equal(pciP2pdmaDistance(INTEL, blind.a, blind.b), 4, 'unknown ACS may be tried');
+  t.equal(pciP2pdmaDistance({ cpu: INTEL }, blind.a, blind.b), 4, 'unknown ACS may be tried');
 });
 
 t.test('verbose names every obstacle, and the remedy', async (t) => {
   const { machine, a, b, bridge } = switchMachine({ acs: 0x1d });
   const far = machine.add(bridge, { bdf: '0000:00:05.0' });
   t.strictSame(
-    traced(() => pciP2pdmaDistanceMany(INTEL, a, [b, far])),
+    traced(() => pciP2pdmaDistanceMany({ cpu: INTEL }, a, [b, far])),
     [],
   );
-  const events = traced(() => t.equal(pciP2pdmaDistanceMany(INTEL, a, [b, far], { verbose: true }), -1));
+  const events = traced(() =>
+    t.equal(pciP2pdmaDistanceMany({ cpu: INTEL }, a, [b, far], { verbose: true }), -1),
+  );
   t.match(events, [
     { event: 'warn', client: b.bdf, remedy: /pci=disable_acs_redir=0000:02:00\.0;0000:02:01\.0/ },
     { event: 'warn', client: far.bdf, reason: /share no upstream bridge/ },

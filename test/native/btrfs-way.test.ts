@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseRelease } from '../../lib/kernel/release.js';
+import { parseRelease } from '../../lib/backend/kernel-release.js';
 import { btrfsWay } from '../../lib/native/btrfs-way.js';
 import { parseMountinfo } from '../../lib/native/sysfs/mountinfo.js';
 import { inLayer, overlayLayers } from '../../lib/native/sysfs/overlay.js';
@@ -21,7 +21,7 @@ t.test('what a file on btrfs says of its way', async (t) => {
       path: '/f',
       write: file.write ?? false,
       mountOptions: file.options ?? [],
-      version: parseRelease(file.release === undefined ? '6.12.117' : file.release),
+      version: parseRelease(file.release === undefined ? '6.12.117' : file.release)?.version ?? null,
     });
     return noP2p !== null ? 'not direct' : unproven !== null ? 'not known' : 'direct';
   };

@@ -420,6 +420,7 @@ t.test('memory of a CMB', { skip: skipNative }, async (t) => {
       {
         topology: {
           cpu: { vendor: null, family: null },
+          kernel: null,
           iommu: 'none',
           hostBridges: [],
           functions: [provider, other],

@@ -89,9 +89,10 @@ function nameOf(system: System, { machine, root }: TopoOptions): string {
 function asJson({ topology }: System, route: RouteView | null): object {
   return {
     cpu: topology.cpu,
+    kernel: topology.kernel?.text ?? null,
     iommu: topology.iommu,
     hostBridges: topology.hostBridges.map((bridge) => {
-      const { passes, rule, why, device } = hostBridgeVerdict(topology.cpu, bridge);
+      const { passes, rule, why, device } = hostBridgeVerdict(topology, bridge);
       const { domain, bus } = bridge;
       return { name: bridgeId(bridge), domain, bus, passes, rule, why, device: device?.bdf ?? null };
     }),

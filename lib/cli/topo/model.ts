@@ -129,12 +129,13 @@ class Builder {
 
   bridge(bridge: HostBridge): TopoNode {
     const id = bridgeId(bridge);
-    const { passes, rule, why, device } = hostBridgeVerdict(this.#system.topology.cpu, bridge);
+    const { passes, rule, why, device } = hostBridgeVerdict(this.#system.topology, bridge);
     const text = {
       'cpu-zen': 'passes peers: AMD Zen',
       'host-bridge-listed':
         passes === 'everywhere' ? 'on the allow-list' : 'on the allow-list, for this bridge only',
       'cpu-unknown': 'unknown whether it passes peers: CPU not known',
+      'host-bridge-list-unknown': 'not known whether it is on the allow-list',
       'host-bridge-not-listed': 'not on the allow-list',
       'host-bridge-unidentified': 'cannot be identified',
     }[rule];

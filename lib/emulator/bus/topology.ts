@@ -1,3 +1,4 @@
+import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
 import type {
   AcsControl,
   Bdf,
@@ -85,6 +86,7 @@ function bars(fn: MachineFunction, busOffset: number): (PciBar | null)[] {
 /** A machine description as the topology it describes. */
 export class EmulatedTopology implements Topology {
   readonly cpu: Cpu;
+  readonly kernel: KernelRelease | null;
   readonly iommu: IommuMode;
   readonly hostBridges: readonly EmulatedHostBridge[];
   readonly functions: readonly PciDev[];
@@ -98,6 +100,7 @@ export class EmulatedTopology implements Topology {
 
   constructor(machine: Machine) {
     this.cpu = machine.cpu;
+    this.kernel = parseRelease(machine.kernel);
     this.iommu = machine.iommu;
     this.hostBridges = machine.hostBridges.map((description) => new EmulatedHostBridge(description));
     const described = new Map(machine.functions.map((fn) => [fn.bdf, fn]));

@@ -1,5 +1,5 @@
 /** The kernel, the addon, DMA mapping, and what this process may do. */
-import { olderThan } from '../../kernel/release.js';
+import { olderThan } from '../../backend/kernel-release.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding, size } from './finding.js';
 

@@ -93,6 +93,7 @@ function functionsOf(all: readonly PciDev[], bdfs: readonly string[]): PciDev[] 
 // --- host bridges ---
 
 const NEEDS_THEM: ReadonlySet<DistanceRule> = new Set<DistanceRule>([
+  'host-bridge-list-unknown',
   'host-bridge-not-listed',
   'host-bridge-unidentified',
   'host-bridges-differ',
@@ -109,7 +110,7 @@ function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[
   const needed = refused.some(({ client }) => client.kernelParameter === null);
   const byVerdict = new Map<string, { names: string[]; verdict: HostBridgeVerdict }>();
   for (const bridge of new Set(involved.map(({ hostBridge }) => hostBridge))) {
-    const verdict = hostBridgeVerdict(cpu, bridge);
+    const verdict = hostBridgeVerdict(machine.topology, bridge);
     const { device } = verdict;
     const id = device === null ? '' : ` (${hex(device.vendor, 4)}:${hex(device.device, 4)})`;
     const group = byVerdict.get(verdict.why) ?? { names: [], verdict };
@@ -120,7 +121,8 @@ function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[
   return [...byVerdict.values()].map(({ names, verdict }) => {
     const what = `${list(names, 4)}, ${maker}: ${verdict.why}`;
     if (verdict.passes === 'unknown' && needed) {
-      return finding('host-bridge', 'warning', what, cpuRemedy(kind));
+      const remedy = verdict.rule === 'cpu-unknown' ? cpuRemedy(kind) : null;
+      return finding('host-bridge', 'warning', what, remedy);
     }
     if (verdict.passes !== 'no' && verdict.passes !== 'unknown') return finding('host-bridge', 'ok', what);
     return needed
@@ -136,6 +138,10 @@ function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[
           `${what}; ${refused.length > 0 ? 'only ACS sends traffic there' : 'no pair needs it'}`,
         );
   });
+}
+
+function unknownRemedy({ rule, remedy }: ClientVerdict, kind: MachineFacts['kind']): string | null {
+  return rule === 'cpu-unknown' ? cpuRemedy(kind) : remedy;
 }
 
 function cpuRemedy(kind: MachineFacts['kind']): string {
@@ -184,7 +190,12 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
       );
     }
     if (client.mapType === 'UNKNOWN') {
-      return finding('pairs', 'warning', `${many} not known (${client.rule}): ${which}`, cpuRemedy(kind));
+      return finding(
+        'pairs',
+        'warning',
+        `${many} not known (${client.rule}): ${which}`,
+        unknownRemedy(client, kind),
+      );
     }
     if (client.rule === 'acs-unknown') {
       return finding('pairs', 'warning', `${many} on the bus if ACS is clear, which is not known: ${which}`);

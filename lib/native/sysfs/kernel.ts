@@ -3,8 +3,8 @@
  * The facts behind a `doctor`'s findings; each that cannot be told is null or `'unknown'`.
  */
 import { gunzipSync } from 'node:zlib';
+import { type KernelVersion, olderThan, parseRelease } from '../../backend/kernel-release.js';
 import type { Cpu, IommuMode } from '../../backend/topology.js';
-import { type KernelVersion, olderThan, parseRelease } from '../../kernel/release.js';
 import { parseNumber, quote, reasonOf, type SysfsTree } from './tree.js';
 
 export interface IommuFacts {
@@ -67,7 +67,7 @@ export function readKernel(tree: SysfsTree, hasP2pmem: boolean): KernelFacts {
   const multipath = tree.text('sys/module/nvme_core/parameters/multipath', 256, { optional: true });
   return {
     release,
-    version: parseRelease(release),
+    version: parseRelease(release)?.version ?? null,
     p2pdma: p2pdmaConfig(tree, release, hasP2pmem),
     nvmeMultipath: multipath === null ? null : /^[y1]/i.test(multipath),
     disableAcsRedir: /(?:^|[\s",])(?:pci=)?disable_acs_redir=([^\s",]+)/.exec(commandLine ?? '')?.[1] ?? null,
@@ -138,7 +138,7 @@ export function readIommu(tree: SysfsTree, release: string | null, groups: Reado
   if (tree.text('sys/hypervisor/guest_type', 64, { optional: true }) === 'PV') {
     return is('unsupported', 'a Xen PV guest maps DMA with ops of its own');
   }
-  const version = parseRelease(release);
+  const version = parseRelease(release)?.version ?? null;
   for (const { unit, until, whose } of foreignOps) {
     const name = unitNames.find((candidate) => unit.test(candidate));
     if (name === undefined || (until !== undefined && version !== null && !olderThan(version, ...until)))

@@ -2,6 +2,7 @@
  * The sysfs reader: a machine as its kernel shows it, at `/` or in a captured tree that holds sys/ and proc/,
  * on any operating system. Nothing of it throws: what cannot be read is in `topology.unknowns`.
  */
+import { parseRelease } from '../../backend/kernel-release.js';
 import type { Bdf, PciDev, Topology } from '../../backend/topology.js';
 import { type BlockContext, type BlockInfo, blockInfo } from './block.js';
 import { BlockDevices } from './devices.js';
@@ -52,7 +53,8 @@ export function readSysfs(root: string): Sysfs {
   };
   const dirs = controllerDirs(tree, pci);
   const controllers = readControllers(tree, pci, dirs, kernel);
-  const iommu = readIommu(tree, readRelease(tree), groupsThatMatter(pci.functions, controllers));
+  const release = readRelease(tree);
+  const iommu = readIommu(tree, release, groupsThatMatter(pci.functions, controllers));
   const devices = new BlockDevices(tree, dirs);
   const context: BlockContext = {
     tree,
@@ -67,6 +69,7 @@ export function readSysfs(root: string): Sysfs {
     live: tree.live,
     topology: {
       cpu: readCpu(tree),
+      kernel: parseRelease(release),
       iommu: iommu.mode,
       hostBridges: pci.hostBridges,
       functions: pci.functions,

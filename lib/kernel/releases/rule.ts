@@ -1,0 +1,120 @@
+/**
+ * A dated rule: from which release on the kernel has something, which older series took it over and from which patch
+ * level on, and where it ended. All that depends on a release is asked here, of the tables beside this file, which say
+ * what was known on TABLE_DATE.
+ *
+ *     since 7.2, backported to 7.1.3:   7.1.2 no    7.1.3 yes    7.1 yes (a series is its newest)    7.2 yes    9.9 yes
+ *
+ * What a rule does not say of a release is a third answer, and is never made a yes or a no.
+ */
+import {
+  type KernelRelease,
+  type KernelVendor,
+  type KernelVersion,
+  olderThan,
+} from '../../backend/kernel-release.js';
+
+/** State of these tables. */
+export const TABLE_DATE = '9 October 2026';
+/** The newest release whose content is in the tables. */
+export const NEWEST_RELEASE: KernelVersion = [7, 3, 0];
+/** What was queued for it on TABLE_DATE is in the tables; it was not released then. */
+export const QUEUED_RELEASE: KernelVersion = [7, 4, 0];
+
+/** read: in source or the patch; listed: in a list of commits or by those who made it; inferred: reasoned. */
+export type Certainty = 'read' | 'listed' | 'inferred';
+
+export interface Rule {
+  /** What is so, as a clause: `'a multipath head takes peer memory'`. */
+  readonly what: string;
+  readonly since: KernelVersion;
+  /** Series that have it too, from this patch level on. */
+  readonly backports?: readonly KernelVersion[];
+  /** Series that may have it, from this patch level on: asked for, and nobody has looked. */
+  readonly perhaps?: readonly KernelVersion[];
+  /** The first release that does not have it any more; of its candidates the first is `untilCandidate` (none: they have it). */
+  readonly until?: KernelVersion;
+  readonly untilCandidate?: number;
+  /** Older series that do not have it any more, from this patch level on. */
+  readonly endings?: readonly KernelVersion[];
+  /** Vendors whose kernels have it whatever their number. */
+  readonly vendors?: readonly KernelVendor[];
+  /** Kernel commits, shortened. */
+  readonly commits: readonly string[];
+  /** Where that was seen. */
+  readonly source: string;
+  readonly sure: Certainty;
+}
+
+export type Answer = 'yes' | 'no' | 'unknown';
+
+/** They carry whole subsystems over from newer kernels, so that the number says little. */
+const CARRIES_OVER: ReadonlySet<KernelVendor> = new Set<KernelVendor>([
+  'Red Hat Enterprise Linux',
+  'Oracle UEK',
+  'SUSE',
+]);
+
+/** Does this kernel have it? Null: a kernel whose release is not known. */
+export function holds(rule: Rule, release: KernelRelease | null): Answer {
+  if (release === null) return rule.until === undefined && isAncient(rule) ? 'yes' : 'unknown';
+  const { vendor } = release;
+  if (vendor !== null && rule.vendors?.includes(vendor)) return 'yes';
+  const answer = byNumber(rule, release);
+  const changed = !isAncient(rule) || rule.until !== undefined;
+  return vendor !== null && CARRIES_OVER.has(vendor) && changed && answer === 'no' ? 'unknown' : answer;
+}
+
+function byNumber(rule: Rule, release: KernelRelease): Answer {
+  if (!reached(release, rule.since)) {
+    if (inSeries(release, rule.backports)) return 'yes';
+    return inSeries(release, rule.perhaps) ? 'unknown' : 'no';
+  }
+  if (rule.until !== undefined && ended(rule.until, rule.untilCandidate, release)) return 'no';
+  return inSeries(release, rule.endings) ? 'no' : 'yes';
+}
+
+/** A candidate has what its release has, but not a mend that came after it. */
+function ended(until: KernelVersion, first: number | undefined, release: KernelRelease): boolean {
+  const ofIt = sameSeries(release.version, until) && release.candidate !== null;
+  return ofIt ? first !== undefined && release.candidate! >= first : reached(release, until);
+}
+
+function inSeries(release: KernelRelease, series: readonly KernelVersion[] = []): boolean {
+  return series.some((from) => sameSeries(release.version, from) && reached(release, from));
+}
+
+function reached({ version, series }: KernelRelease, [major, minor, patch]: KernelVersion): boolean {
+  return !olderThan(
+    series ? [version[0], version[1], Number.POSITIVE_INFINITY] : version,
+    major,
+    minor,
+    patch,
+  );
+}
+
+function sameSeries(a: KernelVersion, b: KernelVersion): boolean {
+  return a[0] === b[0] && a[1] === b[1];
+}
+
+/** It is older than P2PDMA for programs (6.2), so that every kernel that matters has it. */
+function isAncient({ since }: Rule): boolean {
+  return !olderThan([6, 2, 0], since[0], since[1], since[2]);
+}
+
+/** Newer than all that is in the tables: queued for the next release, or beyond it. */
+export function isBeyondTable({ version: [major, minor] }: KernelRelease): boolean {
+  return olderThan(NEWEST_RELEASE, major, minor);
+}
+
+/** `'7.2'`, `'7.1.3'`. */
+export function versionText([major, minor, patch]: KernelVersion): string {
+  return patch === 0 ? `${major}.${minor}` : `${major}.${minor}.${patch}`;
+}
+
+/** `'Linux 7.2, 7.1.3'`: where it came in; `'Linux 7.4 (queued, not released on 9 October 2026)'`. */
+export function sinceText({ since, backports = [] }: Rule): string {
+  const queued = since[0] === QUEUED_RELEASE[0] && since[1] === QUEUED_RELEASE[1];
+  const first = queued ? `${versionText(since)} (queued, not released on ${TABLE_DATE})` : versionText(since);
+  return `Linux ${[first, ...backports.map(versionText)].join(', ')}`;
+}

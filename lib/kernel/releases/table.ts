@@ -1,0 +1,81 @@
+/** What else of P2PDMA depends on the release: block layers, errnos, CMBs. Bugs are in bugs.ts, the host bridges in host-bridges.ts. */
+import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
+import { holds, type Rule } from './rule.js';
+
+/** The kernel that the mirrors in lib/kernel mirror, and that an emulated machine has where it names none. */
+export const MODEL: KernelRelease = parseRelease('6.12.117')!;
+
+/** mmap of `p2pmem/allocate` and O_DIRECT with that memory. */
+export const USERSPACE: Rule = {
+  what: 'programs can have peer memory (p2pmem/allocate, O_DIRECT)',
+  since: [6, 2, 0],
+  commits: [],
+  source: 'source of 6.12.117',
+  sure: 'read',
+};
+
+/** From then on nvme maps a request range by range (blk_rq_dma_map()), and a refused pair is BLK_STS_INVAL. */
+export const PAIR_REFUSED_WITH_EINVAL: Rule = {
+  what: 'a pair that may not do peer-to-peer is refused with EINVAL (before: EREMOTEIO)',
+  since: [6, 17, 0],
+  commits: ['7ce3c1dd78fc'],
+  source: 'source',
+  sure: 'read',
+};
+
+export const CMB_ALIGN_SKIP: Rule = {
+  what: 'a CMB that is no multiple of the memory hot-plug granule is skipped without a message',
+  since: [6, 14, 0],
+  backports: [
+    [6, 6, 87],
+    [6, 12, 23],
+  ],
+  commits: ['56cf7ef0d490', '6a3572e10f74'],
+  source: 'source of 6.12.117, patch for 6.6.87 (6.12.23 is inferred)',
+  sure: 'read',
+};
+
+export const RDMA_HOST: Rule = {
+  what: 'NVMe over RDMA takes peer memory, if the RDMA card does its own DMA (not rxe, siw)',
+  since: [7, 1, 0],
+  commits: ['23528aa3320a'],
+  source: 'patch',
+  sure: 'read',
+};
+
+export const MULTIPATH_HEAD: Rule = {
+  what: 'an NVMe multipath head takes peer memory, if each of its paths does',
+  since: [7, 2, 0],
+  commits: ['fb0eeeed91f3'],
+  source: 'patch',
+  sure: 'read',
+};
+
+export const MD: Rule = {
+  what: 'an md array (raid0, raid1, raid10) takes peer memory, if each of its members does',
+  since: [7, 2, 0],
+  commits: ['02666132403a', '7882834048f1'],
+  source: 'source of blk_stack_limits(), list of changes for 7.2',
+  sure: 'listed',
+};
+
+/** The md personalities that pass peer memory on; the others read the data with the CPU. */
+export const MD_LEVELS: readonly string[] = ['raid0', 'raid1', 'raid10'];
+/** Those that write each block to several members. */
+export const MD_MIRRORS: readonly string[] = ['raid1', 'raid10'];
+
+/** In the order of the page that is made of them. */
+export const RULES: readonly Rule[] = [
+  USERSPACE,
+  CMB_ALIGN_SKIP,
+  PAIR_REFUSED_WITH_EINVAL,
+  RDMA_HOST,
+  MULTIPATH_HEAD,
+  MD,
+];
+
+/** A kernel that refuses a pair answers EINVAL; false: EREMOTEIO; null: not known. */
+export function refusesPeersWithEinval(release: KernelRelease | null): boolean | null {
+  const answer = holds(PAIR_REFUSED_WITH_EINVAL, release);
+  return answer === 'unknown' ? null : answer === 'yes';
+}
