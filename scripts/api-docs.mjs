@@ -136,7 +136,6 @@ try {
       hideSources: true,
     },
     validation: { notExported: true, invalidLink: true, notDocumented: false },
-    intentionallyNotExported: ['Metered'],
   });
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     hide(project);

@@ -279,7 +279,7 @@ async function openEnds(
     // Its 'error' comes after the rejection, when nobody else listens yet.
     if (reader !== source) reader.on('error', () => {});
     // The source is open before a destination is: a source that cannot be read truncates nothing.
-    if (reader instanceof P2pReadStream) await reader.opened();
+    if (reader instanceof P2pReadStream) await reader.attachment.opened();
     const writers = ends.map((to) => {
       const writer = isPath(to)
         ? new P2pWriteStream(carefulSource(system, toPath(to), writeFlags(writeSettings)), writeSettings)

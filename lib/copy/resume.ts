@@ -267,7 +267,7 @@ class ResumableCopy {
     const { bytes } = this.#plan;
     const { stop, bandwidth, onProgress, flags = 'w', ...options } = this.#options;
     const { start, destinationStart } = this.#journal.header;
-    const pace = typeof bandwidth === 'number' ? new Pace(bandwidth) : bandwidth;
+    const pace = Pace.of(bandwidth) ?? undefined;
     let done = from;
     let length = FIRST_STRETCH;
     // Nothing is copied, too: files come into being by it.

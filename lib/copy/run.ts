@@ -116,10 +116,10 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
   }
   const ends = destinations.filter((d) => d instanceof P2pWriteStream);
   if (!(source instanceof P2pReadStream)) return;
-  const from = await source.opened();
+  const from = await source.attachment.opened();
   if (source.start > from.size) throw outOfRange(source.path, source.start, from);
   for (const end of ends) {
-    const target = await end.opened();
+    const target = await end.attachment.opened();
     const room = target.size - end.start;
     if (target.kind !== 'file' && source.length > room) {
       throw errnoError(-ENOSPC, 'write', end.path, {
@@ -272,13 +272,13 @@ async function verify(
         'verify: a destination is not a p2pdma stream and cannot be read back',
       );
     }
-    const context: StreamContext = destination.context!;
+    const context: StreamContext = destination.attachment.context!;
     const allocate = (bytes: number) => context.backend.memory.allocBuffer(bytes);
     const target = await context.openTarget(destination.path, {});
     try {
       const range = { target, start: destination.start };
       if (source instanceof P2pReadStream) {
-        const from = await source.context!.openTarget(source.path, {});
+        const from = await source.attachment.context!.openTarget(source.path, {});
         try {
           receipt.digest = await verifyRanges(
             { target: from, start: source.start },
@@ -288,7 +288,7 @@ async function verify(
             onlooker.next(),
           );
         } finally {
-          await source.context!.closeTarget(from);
+          await source.attachment.context!.closeTarget(from);
         }
       } else {
         receipt.digest = await passing!.verify(range, allocate, onlooker.next());

@@ -49,3 +49,8 @@ export function lengthOf(chunks: readonly Uint8Array[]): number {
 export function joined(chunks: readonly Uint8Array[]): Uint8Array {
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }
+
+/** The same memory as a Buffer. */
+export function asBuffer(view: Uint8Array): Buffer {
+  return Buffer.isBuffer(view) ? view : Buffer.from(view.buffer, view.byteOffset, view.length);
+}

@@ -22,6 +22,11 @@ export class Pace {
     this.#bytesPerMs = bytesPerSecond / 1000;
   }
 
+  /** What an option says: a limit of its own, one that several share, or none. @internal */
+  static of(bandwidth: number | Pace | undefined): Pace | null {
+    return typeof bandwidth === 'number' ? new Pace(bandwidth) : (bandwidth ?? null);
+  }
+
   /** Milliseconds until the next transfer may begin; 0: now. */
   delay(now: number): number {
     return Math.max(0, this.#due - now);

@@ -13,6 +13,7 @@ import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import { trace, tracing } from '../base/trace.js';
 import type { AsyncScope } from './async-scope.js';
+import { asBuffer } from './byte-queue.js';
 import { takeChunkPool } from './chunk-pool.js';
 import type { Extents } from './extents.js';
 import type { LendingEnd } from './lending.js';
@@ -351,10 +352,6 @@ export class Pump {
     this.#close();
     return this.#ahead === null ? this.#from : await this.#ahead.halt();
   }
-}
-
-function asBuffer(view: Uint8Array): Buffer {
-  return Buffer.isBuffer(view) ? view : Buffer.from(view.buffer, view.byteOffset, view.length);
 }
 
 /**

@@ -38,6 +38,28 @@ export interface Receipt {
   resumedFrom?: number;
 }
 
+/** What one end of a copy has to say of itself: its own half of the way. `began` and `ended` in ms; 0: not yet. */
+export function endReceipt(end: {
+  readonly bytes: number;
+  readonly began: number;
+  readonly ended: number;
+  readonly origin: Origin | undefined;
+  readonly route: { readonly provider: { readonly bdf: Bdf } | null; readonly unproven: string | null };
+  readonly transport: Transport;
+  readonly reason: string;
+  readonly path: PathBytes;
+}): Receipt {
+  const { bytes, began, ended, origin, route, transport, reason, path } = end;
+  return {
+    bytes,
+    seconds: began === 0 ? 0 : ((ended || performance.now()) - began) / 1000,
+    ...(origin ?? { backend: null, machine: null }),
+    provider: transport === 'host-memory' ? null : (route.provider?.bdf ?? null),
+    ...{ transport, reason, unproven: route.unproven, path: { ...path } },
+    ...{ verified: false, digest: null },
+  };
+}
+
 const rank: Record<Transport, number> = { 'p2p-bus': 0, 'p2p-host-bridge': 1, 'host-memory': 2 };
 
 /** The less direct of two. */

@@ -11,7 +11,7 @@ import { ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
-import type { Metered, Metrics } from './metrics.js';
+import type { Metrics } from './metrics.js';
 import type { ReadStreamOptions, StreamArgument, WriteStreamOptions } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import type { StreamContext } from './session.js';
@@ -50,7 +50,7 @@ class VectoredIo implements IoRequest {
  * Everything goes with O_DIRECT: offsets and lengths are multiples of `logicalBlockSize`, addresses of
  * `limits.dmaAlignment`. (The streams take any offset and length.)
  */
-export class Target implements Metered {
+export class Target {
   /** For this package's own functions. @internal */
   readonly metered = 'target';
   #context: StreamContext;

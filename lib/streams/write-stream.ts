@@ -1,12 +1,12 @@
 import { addAbortSignal, Writable } from 'node:stream';
 import type { BlockTarget } from '../backend/backend.js';
-import type { PciDev } from '../backend/topology.js';
 import { vmaOf } from '../kernel/memremap.js';
 import { AsyncScope } from './async-scope.js';
+import { Attachment } from './attachment.js';
 import { lengthOf } from './byte-queue.js';
 import { type Ended, Joint } from './joint.js';
 import { type Given, isHole, type LendingEnd, lendingEnd } from './lending.js';
-import type { Metered, Metrics } from './metrics.js';
+import type { Metrics } from './metrics.js';
 import {
   chunkSize,
   parseOptions,
@@ -16,12 +16,12 @@ import {
   writeOptions,
 } from './options.js';
 import { RangeWriter } from './range-writer.js';
-import type { Receipt, Transport } from './receipt.js';
+import { endReceipt, type Receipt, type Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import type { StreamContext } from './session.js';
 import { slotOf } from './slot-pool.js';
-import { closedError, construct, endDestroy, outOfRange, type Source } from './source.js';
-import { addPath, deferred } from './transfer.js';
+import { closedError, type Source } from './source.js';
+import { addPath } from './transfer.js';
 import { WriteTally } from './write-tally.js';
 
 type Done = (error?: Error | null) => void;
@@ -34,22 +34,21 @@ type Done = (error?: Error | null) => void;
  *                                      ├─▶ one position, in the order of the calls ─▶ RangeWriter ─▶ target
  *     a pump       ─▶ LendingEnd.give ─┘
  */
-export class P2pWriteStream extends Writable implements Metered {
+export class P2pWriteStream extends Writable {
   /** For this package's own functions. @internal */
   readonly metered = 'writer';
   /** As it was asked for. */
   readonly path: string;
   /** First byte it writes. */
   readonly start: number;
+  /** @internal */
   readonly [lendingEnd]: LendingEnd;
   readonly #scope = new AsyncScope();
-  readonly #source: Source;
+  /** @internal */
+  readonly attachment: Attachment;
   readonly #options: WriteSettings;
   readonly #tally: WriteTally;
-  #context: StreamContext | null = null;
-  #target: BlockTarget | null = null;
   #ranges: RangeWriter | null = null;
-  readonly #opened = deferred<BlockTarget>();
   #route: Route | null = null;
   /** Where the next byte goes. */
   #position: number;
@@ -58,7 +57,6 @@ export class P2pWriteStream extends Writable implements Metered {
   #idle: (() => void)[] = [];
   #began = 0;
   #ended = 0;
-  readonly #settled = deferred();
   /** The source's `begin`: null until the first byte (or the end) comes. */
   #begun: Promise<void> | null = null;
   #ready = false;
@@ -74,16 +72,15 @@ export class P2pWriteStream extends Writable implements Metered {
       decodeStrings: true,
     });
     this.#options = settings;
-    this.#source = source;
+    this.attachment = new Attachment(this, source);
     this.#position = settings.start;
     this.#tally = new WriteTally(settings.start);
     this.start = settings.start;
     this.path = source.path;
-    this.#opened.promise.catch(() => {});
     this[lendingEnd] = {
-      opened: () => this.#opened.promise,
-      blockSize: () => this.#target?.limits.logicalBlockSize ?? 512,
-      alignment: () => this.#target?.limits.dmaAlignment ?? 4,
+      opened: () => this.attachment.opened(),
+      blockSize: () => this.attachment.target?.limits.logicalBlockSize ?? 512,
+      alignment: () => this.attachment.target?.limits.dmaAlignment ?? 4,
       start: settings.start,
       position: () => this.#position,
       wishes: settings,
@@ -114,17 +111,7 @@ export class P2pWriteStream extends Writable implements Metered {
 
   /** True until the target is open. */
   get pending(): boolean {
-    return this.#target === null;
-  }
-
-  /** Resolves when its target is open. @internal */
-  opened(): Promise<BlockTarget> {
-    return this.#opened.promise;
-  }
-
-  /** The system it belongs to, once open. @internal */
-  get context(): StreamContext | null {
-    return this.#context;
+    return this.attachment.target === null;
   }
 
   /** How the data travels; null before the first chunk. */
@@ -140,18 +127,11 @@ export class P2pWriteStream extends Writable implements Metered {
   get receipt(): Receipt {
     const route = this.#route ?? hostRoute('nothing was written yet');
     const transport = this.transport ?? 'host-memory';
-    return {
-      bytes: this.bytesWritten,
-      seconds: this.#began === 0 ? 0 : ((this.#ended || performance.now()) - this.#began) / 1000,
-      ...(this.#context?.origin ?? { backend: null, machine: null }),
-      provider: transport === 'host-memory' ? null : (route.provider?.bdf ?? null),
-      transport,
-      reason: this.#reason(route, transport),
-      unproven: route.unproven,
-      path: { ...this.#tally.path },
-      verified: false,
-      digest: null,
-    };
+    return endReceipt({
+      ...{ bytes: this.bytesWritten, began: this.#began, ended: this.#ended, path: this.#tally.path },
+      ...{ route, transport, reason: this.#reason(route, transport) },
+      origin: this.attachment.context?.origin,
+    });
   }
 
   #reason(route: Route, transport: Transport): string {
@@ -178,17 +158,12 @@ export class P2pWriteStream extends Writable implements Metered {
   }
 
   override _construct(callback: Done): void {
-    const adopt = (context: StreamContext, target: BlockTarget) => {
-      this.#context = context;
-      this.#target = target;
+    const adopt = (target: BlockTarget, context: StreamContext) => {
       this.#ranges = new RangeWriter(context, target, this.#tally, this.#options);
       this.#ranges.requireP2p = this.#options.requireP2p;
       this.#ranges.onRefused = (reason) => this[lendingEnd].onRefused?.(reason);
-      context.add(this);
-      const { start } = this.#options;
-      if (target.kind !== 'file' && start > target.size) throw outOfRange(this.path, start, target);
     };
-    construct(this, this.#source, this.#opened, adopt, callback);
+    this.attachment.construct(this.start, adopt, callback);
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Done): void {
@@ -222,12 +197,13 @@ export class P2pWriteStream extends Writable implements Metered {
 
   #writeChunks(chunks: readonly Buffer[], position: number, ended: Ended): void {
     const ranges = this.#ranges!;
+    const stage = this.#options.memory === 'cmb' ? (this.#route?.provider ?? null) : null;
     const joint = new Joint(ended);
     let loose: Buffer[] = [];
     let at = position;
     const gather = () => {
       const bytes = lengthOf(loose);
-      if (bytes > 0) ranges.gather(loose, at, this.#stageProvider(), joint.piece(bytes));
+      if (bytes > 0) ranges.gather(loose, at, stage, joint.piece(bytes));
       at += bytes;
       loose = [];
     };
@@ -278,7 +254,7 @@ export class P2pWriteStream extends Writable implements Metered {
   /** The first byte (or the end) has come: what a failure before it must not have done is done now. */
   #begin(): Promise<void> {
     this.#begun ??= (async () => {
-      await this.#source.begin?.(this.#target!);
+      await this.attachment.source.begin?.(this.attachment.target!);
       this.#ready = true;
     })();
     return this.#begun;
@@ -290,7 +266,7 @@ export class P2pWriteStream extends Writable implements Metered {
     try {
       this.#route =
         memory === 'cmb'
-          ? chooseRoute(this.#context!.backend, [this.#target!], this.#options)
+          ? chooseRoute(this.attachment.context!.backend, [this.attachment.target!], this.#options)
           : hostRoute('the source is not a p2pdma stream, so its chunks are in host memory');
       if (this.#route.provider === null && (requireP2p || memory === 'cmb')) {
         throw p2pRequired(this.path, this.#route.reason, memory === 'cmb' ? 'memory: cmb' : 'requireP2p');
@@ -301,13 +277,9 @@ export class P2pWriteStream extends Writable implements Metered {
     }
   }
 
-  #stageProvider(): PciDev | null {
-    return this.#options.memory === 'cmb' ? (this.#route?.provider ?? null) : null;
-  }
-
   /** It is a file that began empty: what was not written is a hole. */
   #isFresh(): boolean {
-    return this.#source.owned && this.#options.flags !== 'r+';
+    return this.attachment.source.owned && this.#options.flags !== 'r+';
   }
 
   override _final(callback: Done): void {
@@ -322,13 +294,13 @@ export class P2pWriteStream extends Writable implements Metered {
     await this.#whenIdle();
     if (this.destroyed) return;
     await this.#setLength();
-    if (this.#options.flush && !this.destroyed) await this.#target!.flush();
+    if (this.#options.flush && !this.destroyed) await this.attachment.target!.flush();
     this.#ended = performance.now();
   }
 
   /** A hole at the end is only a length. */
   async #setLength(): Promise<void> {
-    const target = this.#target!;
+    const target = this.attachment.target!;
     const end = this.#tally.written.at;
     if (target.kind === 'file' && end > this.start && end > target.size) await target.truncate(end);
   }
@@ -350,27 +322,22 @@ export class P2pWriteStream extends Writable implements Metered {
 
   override _destroy(error: Error | null, callback: Done): void {
     this.#ended ||= performance.now();
-    if (error !== null) this.#context?.failed(error);
-    this.#opened.reject(error ?? closedError(this.path));
-    endDestroy(this.#cleanUp(), error, this.#scope.wrap(callback), () => {
-      this.#context?.remove(this);
-      this.#settled.resolve();
-    });
+    this.attachment.end(error, () => this.#cleanUp(), this.#scope.wrap(callback));
   }
 
   async #cleanUp(): Promise<void> {
     this.#ranges?.stop();
     await this.#whenIdle();
-    if (this.#target === null) return;
+    if (this.attachment.target === null) return;
     if (this.#ready && !this.writableFinished) await this.#setLength().catch(() => {});
-    if (this.#source.owned) await this.#context!.closeTarget(this.#target);
-    if (this.#begun === null) await this.#source.abandon?.();
+    await this.attachment.close();
+    if (this.#begun === null) await this.attachment.source.abandon?.();
   }
 
   /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
   shutdown(): Promise<void> {
     if (!this.destroyed) this.destroy();
-    return this.#settled.promise;
+    return this.attachment.settled();
   }
 
   /** Destroys it unless it is finished, and waits until nothing is in flight. */

@@ -1,0 +1,90 @@
+import type { Readable, Writable } from 'node:stream';
+import type { BlockTarget } from '../backend/backend.js';
+import type { P2pdmaError } from '../base/errors.js';
+import type { Metered } from './metrics.js';
+import type { StreamContext } from './session.js';
+import { closedError, outOfRange, type Source } from './source.js';
+import { deferred } from './transfer.js';
+
+type Done = (error?: Error | null) => void;
+type OurStream = (Readable | Writable) & Metered & { shutdown(): Promise<void> };
+
+/** A stream's hold on its target: from when it is constructed until nothing is in flight and the target is closed. */
+export class Attachment {
+  readonly source: Source;
+  readonly #stream: OurStream;
+  readonly #opened = deferred<BlockTarget>();
+  readonly #settled = deferred();
+  /** The system that it belongs to, once open. */
+  context: StreamContext | null = null;
+  /** Null until it is open. */
+  target: BlockTarget | null = null;
+
+  constructor(stream: OurStream, source: Source) {
+    this.#stream = stream;
+    this.source = source;
+    this.#opened.promise.catch(() => {});
+  }
+
+  /** Resolves when its target is open. */
+  opened(): Promise<BlockTarget> {
+    return this.#opened.promise;
+  }
+
+  /** Resolves when nothing is in flight and the target is closed. */
+  settled(): Promise<void> {
+    return this.#settled.promise;
+  }
+
+  /** The stream's _construct: from byte `start` on. */
+  construct(
+    start: number,
+    adopt: (target: BlockTarget, context: StreamContext) => void,
+    callback: Done,
+  ): void {
+    const stream = this.#stream;
+    this.source.open().then(
+      ({ context, target }) => {
+        this.context = context;
+        this.target = target;
+        try {
+          context.add(stream);
+          if (target.kind !== 'file' && start > target.size) throw outOfRange(stream.path, start, target);
+          adopt(target, context);
+        } catch (error) {
+          this.#opened.reject(error as Error);
+          return callback(error as Error);
+        }
+        this.#opened.resolve(target);
+        callback();
+        stream.emit('open', target.name);
+        stream.emit('ready');
+      },
+      (error: P2pdmaError) => {
+        this.#opened.reject(error);
+        // Destroyed before it was open, and the system closed meanwhile: that is no failure.
+        callback(stream.destroyed && error.code === 'ERR_STREAM_DESTROYED' ? null : error);
+      },
+    );
+  }
+
+  /** The stream's _destroy. `cleanUp` resolves when nothing is in flight any more and the target is closed. */
+  end(error: Error | null, cleanUp: () => Promise<void>, callback: Done): void {
+    if (error !== null) this.context?.failed(error);
+    this.#opened.reject(error ?? closedError(this.#stream.path));
+    cleanUp()
+      .then(
+        () => callback(error),
+        (failed: Error) => callback(error ?? failed),
+      )
+      .finally(() => {
+        this.context?.remove(this.#stream);
+        this.#settled.resolve();
+      });
+  }
+
+  /** Close the target, if it is the stream's own. */
+  async close(): Promise<void> {
+    if (this.source.owned && this.target !== null) await this.context!.closeTarget(this.target);
+  }
+}

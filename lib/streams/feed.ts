@@ -1,0 +1,178 @@
+/**
+ * What a reader's own consumer gets, whoever is none of this package's writers: ordinary Buffers that it may keep, or, with
+ * `memory: 'cmb'`, slots of CMB memory on loan, one by one.
+ */
+import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import type { P2pdmaError } from '../base/errors.js';
+import type { AsyncScope } from './async-scope.js';
+import { asBuffer } from './byte-queue.js';
+import { takeChunkPool } from './chunk-pool.js';
+import type { Extents } from './extents.js';
+import { chunkSize, type ReadSettings } from './options.js';
+import type { Pace } from './pace.js';
+import { poisoned } from './poison.js';
+import { type Piece, ReadAhead } from './read-ahead.js';
+import type { ReadJob } from './read-job.js';
+import { isPeerRefusal } from './refusal.js';
+import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
+import type { StreamContext } from './session.js';
+import { retirePool, type SlotPool } from './slot-pool.js';
+
+/** The stream that is fed. */
+export interface Fed {
+  /** As it was asked for. */
+  readonly name: string;
+  readonly context: StreamContext;
+  readonly target: BlockTarget;
+  readonly settings: ReadSettings;
+  readonly scope: AsyncScope;
+  readonly extents: Extents | null;
+  readonly pace: Pace | null;
+  /** Where the bytes of its reads are booked. */
+  readonly path: PathBytes;
+  /** It asked for a chunk that it has not been given. */
+  wants(): boolean;
+  /** The next chunk; what follows begins at `position`. */
+  give(chunk: Buffer, position: number): void;
+  /** Something may have come: `run()` is to be called. */
+  go(): void;
+  ended(): void;
+  failed(error: Error): void;
+}
+
+export class Feed {
+  readonly #fed: Fed;
+  readonly #ahead: ReadAhead;
+  readonly #pool: SlotPool | null;
+  readonly #chunk: number;
+  readonly route: Route;
+
+  /**
+   * From byte `from` up to (not including) `end`.
+   * @throws P2pdmaError ERR_P2P_REQUIRED: its consumer cannot have what it insists on
+   */
+  constructor(fed: Fed, from: number, end: number) {
+    this.#fed = fed;
+    const { route, chunk, pool } = memoryFor(fed, from, end);
+    this.route = route;
+    this.#chunk = chunk;
+    this.#pool = pool;
+    if (pool !== null) pool.onFree = () => fed.go();
+    const { target, settings, extents, pace, scope, path } = fed;
+    this.#ahead = new ReadAhead(
+      {
+        ...{ target, extents, pace, scope, path },
+        depth: settings.queueDepth,
+        canary: settings.canary,
+        chunk: () => this.#chunk,
+        memory: (bytes) => this.#piece(bytes),
+        go: () => fed.go(),
+        retries: () => false,
+      },
+      from,
+      end,
+    );
+  }
+
+  get reads(): number {
+    return this.#ahead.reads;
+  }
+
+  get inFlight(): number {
+    return this.#ahead.inFlight;
+  }
+
+  /** No further read begins. */
+  stop(): void {
+    this.#ahead.stop();
+  }
+
+  /** Resolves when no read is in flight. */
+  async halt(): Promise<void> {
+    await this.#ahead.halt();
+  }
+
+  /** A chunk on loan comes back. False: nothing is lent here. */
+  release(chunk: Uint8Array): boolean {
+    this.#pool?.release(chunk);
+    return this.#pool !== null;
+  }
+
+  /** The memory goes back; chunks on loan too, unless their consumer may keep its last ones. */
+  retire(mayKeep: boolean): void {
+    if (this.#pool === null) return;
+    retirePool(this.#fed.context, this.#pool);
+    if (!mayKeep) this.#pool.revoke();
+  }
+
+  /** Hand over what has come to the head, as long as it is wanted, and begin more reads. */
+  run(): void {
+    this.#ahead.fill();
+    for (let job = this.#next(); job !== null; job = this.#next()) this.#hand(job);
+    if (this.#fed.wants() && this.#ahead.ended) this.#fed.ended();
+  }
+
+  #next(): ReadJob | null {
+    return this.#fed.wants() ? this.#ahead.take() : null;
+  }
+
+  #hand(job: ReadJob): void {
+    const { error, slot } = job;
+    if (error !== null) {
+      job.drop();
+      this.#fed.failed(this.#explain(error));
+      return;
+    }
+    const chunk = job.hole ? Buffer.alloc(job.to) : asBuffer(job.bytes);
+    if (slot !== null) {
+      slot.lent = true;
+      slot.filling = false;
+    }
+    this.#ahead.put(job);
+    this.#ahead.fill();
+    this.#fed.give(chunk, this.#ahead.position);
+  }
+
+  #piece(bytes: number): Piece | null {
+    if (this.#pool === null) {
+      return { view: poisoned(this.#fed.context.backend.memory.allocBuffer(bytes)), slot: null };
+    }
+    const slot = this.#pool.take();
+    if (slot === null) return null;
+    return { view: bytes === slot.buffer.length ? slot.buffer : slot.buffer.subarray(0, bytes), slot };
+  }
+
+  /** What was lent from a peer's memory cannot be had in another. */
+  #explain(error: Error): Error {
+    const { errno } = error as P2pdmaError;
+    const { name, settings, context } = this.#fed;
+    const provider = settings.memory === 'cmb' ? this.route.provider : null;
+    const { release } = context.backend;
+    const refused = errno !== undefined && isPeerRefusal(errno, { provider, aligned: true, release });
+    return refused ? p2pRequired(name, error.message, 'memory: cmb') : error;
+  }
+}
+
+/** Ordinary memory, or, with `memory: 'cmb'`, a pool to lend from. */
+function memoryFor(
+  { name, context, target, settings }: Fed,
+  from: number,
+  end: number,
+): { route: Route; chunk: number; pool: SlotPool | null } {
+  const { highWaterMark, queueDepth, requireP2p, memory } = settings;
+  const block = target.limits.logicalBlockSize;
+  if (memory !== 'cmb') {
+    const route = hostRoute(
+      'the consumer is not a p2pdma stream, so it gets ordinary Buffers that it may keep',
+    );
+    if (requireP2p) throw p2pRequired(name, route.reason);
+    return { route, chunk: chunkSize(highWaterMark, block), pool: null };
+  }
+  const wanted = chooseRoute(context.backend, [target], settings);
+  const taken = takeChunkPool(context, wanted, {
+    ...{ highWaterMark, queueDepth, block, writers: 0, required: true },
+    bytes: Math.min(end, target.size) - (from - (from % block)),
+  });
+  if (taken.pool !== null) return taken;
+  throw p2pRequired(name, taken.route.reason, requireP2p ? 'requireP2p' : 'memory: cmb');
+}
