@@ -139,37 +139,46 @@ export class EmulatorTarget implements BlockTarget {
     if (segments.length === 1) iter.initUbuf(direction, segments[0]!);
     else iter.initIovec(direction, segments);
 
-    // Beyond the end of a device there is nothing to read and no space to write; across the end, the part before it. A
-    // device that is gone has no size; a filesystem on it says EIO.
-    const ns = this.#ns;
-    const end = op === 'read' && this.#file !== null ? this.#file.length : ns.capacity;
-    let result = QUEUED;
-    const gone = this.#isGone(segments);
-    if (iter.count === 0 && !gone) result = 0;
-    else if (this.#file !== null && ns.dead && (op === 'write' || offset < end)) result = -EIO;
-    else if (offset >= end || ns.dead) result = op === 'read' ? 0 : -ENOSPC;
-    else if (gone) result = -EFAULT;
-    else if (this.#file === null) iter.truncate(end - offset);
-
-    if (result === QUEUED) {
-      dio.io = io;
-      dio.size = Math.min(iter.count, end - offset);
-      const bio = bioAlloc(ns, op);
-      bio.sector = offset;
-      const error = bioIovIterGetPages(this.#mm, bio, iter);
-      if (error === 0) {
-        bio.private = dio;
-        bio.endIo = dioEndIo;
-        this.#submitting = true;
-        submitBio(bio);
-        this.#submitting = false;
-        return QUEUED;
-      }
-      bioPut(bio);
-      result = error;
-    }
-    this.#putDio(dio);
+    const end = op === 'read' && this.#file !== null ? this.#file.length : this.#ns.capacity;
+    let result = this.#answerAtOnce(io, iter.count, end);
+    if (result === QUEUED) result = this.#submitBio(dio, io, end);
+    if (result !== QUEUED) this.#putDio(dio);
     return result;
+  }
+
+  /**
+   * Beyond the end of a device there is nothing to read and no space to write; across the end, the part before it. A
+   * device that is gone has no size; a filesystem on it says EIO.
+   * @returns what the call returns without a transfer, or QUEUED: there is something to transfer
+   */
+  #answerAtOnce({ op, offset, segments }: IoRequest, count: number, end: number): number {
+    const { dead } = this.#ns;
+    const gone = this.#isGone(segments);
+    if (count === 0 && !gone) return 0;
+    if (this.#file !== null && dead && (op === 'write' || offset < end)) return -EIO;
+    if (offset >= end || dead) return op === 'read' ? 0 : -ENOSPC;
+    return gone ? -EFAULT : QUEUED;
+  }
+
+  /** QUEUED, or why not; then the dio is the caller's to put back. */
+  #submitBio(dio: Dio, io: IoRequest, end: number): number {
+    const { iter } = dio;
+    if (this.#file === null) iter.truncate(end - io.offset);
+    dio.io = io;
+    dio.size = Math.min(iter.count, end - io.offset);
+    const bio = bioAlloc(this.#ns, io.op);
+    bio.sector = io.offset;
+    const error = bioIovIterGetPages(this.#mm, bio, iter);
+    if (error !== 0) {
+      bioPut(bio);
+      return error;
+    }
+    bio.private = dio;
+    bio.endIo = dioEndIo;
+    this.#submitting = true;
+    submitBio(bio);
+    this.#submitting = false;
+    return QUEUED;
   }
 
   /**

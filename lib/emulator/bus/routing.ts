@@ -36,9 +36,17 @@ export interface BarSlot {
   memoryOffset: number;
 }
 
+/** To a BAR, of which `base` is the address as it is seen from here. */
+export interface BarRoute {
+  readonly kind: 'bar';
+  readonly slot: BarSlot;
+  readonly base: number;
+  readonly path: keyof PathBytes;
+}
+
 /** Where TLPs of one requester to some range of addresses end up. */
 export type Route =
-  | { readonly kind: 'bar'; readonly slot: BarSlot; readonly base: number; readonly path: keyof PathBytes }
+  | BarRoute
   /** Bus side: into the root complex. */
   | { readonly kind: 'up' }
   /** Root complex: host memory, if there is any at the address. */
@@ -143,29 +151,32 @@ export function routeOnBus(requester: PciNode, address: number, direction: TlpDi
     const self = slotAt(from, address);
     if (self !== null) return { kind: 'bar', slot: self, base: self.bar.busAddress, path: 'peerBus' };
     for (const peer of above.children) {
-      if (peer === from || !claims(peer, address)) continue;
-      if (has(from, PCI_ACS_RR) || has(peer, PCI_ACS_RR)) return UP;
-      const route = descend(peer, address);
-      if (route.kind !== 'bar' || direction === 'write') return route;
-      if (!has(from, PCI_ACS_CR) && !has(peer, PCI_ACS_CR)) return route;
-      if (from.hostBridge.peerRouting) return { ...route, path: 'hostBridge' };
-      return {
-        kind: 'refused',
-        why: 'its completion is redirected, and the root complex does not pass it on',
-      };
+      if (peer !== from && claims(peer, address)) return crossOver(from, peer, address, direction);
     }
-    if (inWindows(above, address)) {
-      return { kind: 'refused', why: `in the window of ${above.pdev.bdf}, but in no BAR below it` };
-    }
+    if (inWindows(above, address)) return missed(above);
   }
   return UP;
+}
+
+/** From one port of a bus to another, if ACS lets both the TLP and its completion pass. */
+function crossOver(from: PciNode, peer: PciNode, address: number, direction: TlpDirection): Route {
+  if (has(from, PCI_ACS_RR) || has(peer, PCI_ACS_RR)) return UP;
+  const route = descend(peer, address);
+  if (route.kind !== 'bar' || direction === 'write') return route;
+  if (!has(from, PCI_ACS_CR) && !has(peer, PCI_ACS_CR)) return route;
+  if (from.hostBridge.peerRouting) return { ...route, path: 'hostBridge' };
+  return { kind: 'refused', why: 'its completion is redirected, and the root complex does not pass it on' };
 }
 
 function descend(node: PciNode, address: number): Route {
   const slot = slotAt(node, address);
   if (slot !== null) return { kind: 'bar', slot, base: slot.bar.busAddress, path: 'peerBus' };
   for (const child of node.children) if (claims(child, address)) return descend(child, address);
-  return { kind: 'refused', why: `in the window of ${node.pdev.bdf}, but in no BAR below it` };
+  return missed(node);
+}
+
+function missed(bridge: PciNode): Route {
+  return { kind: 'refused', why: `in the window of ${bridge.pdev.bdf}, but in no BAR below it` };
 }
 
 function slotAt(node: PciNode, address: number): BarSlot | null {

@@ -175,7 +175,7 @@ export function executeAdmin(host: AdminHost, req: NvmeRequest, sqe: DataView, a
 
 /** Write `data` to the host, as the command's data pointer says. */
 function sendData(host: AdminHost, req: NvmeRequest, sqe: DataView, at: number, data: Uint8Array): number {
-  const status = host.walker.walk(sqe, at, data.length, 'write', true, req.windows);
+  const status = host.walker.walkAdmin(sqe, at, data.length, 'write', req.windows);
   if (status !== NVME_SC_SUCCESS) return refuse(status);
   let done = 0;
   for (const { bytes } of req.windows) {

@@ -60,13 +60,11 @@ export function executeIo(host: CommandHost, req: NvmeRequest, sqe: DataView, at
   req.store = store;
   switch (req.opcode) {
     case nvmeCmdRead:
-      return readWrite(host, store, req, sqe, at, 'read');
     case nvmeCmdWrite:
-      return readWrite(host, store, req, sqe, at, 'write');
+    case nvmeCmdCompare:
+      return readWrite(host, store, req, sqe, at);
     case nvmeCmdFlush:
       return start(req, store.flush(req));
-    case nvmeCmdCompare:
-      return readWrite(host, store, req, sqe, at, 'compare');
     case nvmeCmdWriteZeroes:
       return writeZeroes(host, store, req, sqe, at);
     case nvmeCmdDsm:
@@ -82,8 +80,9 @@ function readWrite(
   req: NvmeRequest,
   sqe: DataView,
   at: number,
-  op: 'read' | 'write' | 'compare',
 ): number {
+  const reads = req.opcode === nvmeCmdRead;
+  const writes = req.opcode === nvmeCmdWrite;
   const slba = sqe.getUint32(at + NVME_SQE_CDW10, true) + sqe.getUint32(at + NVME_SQE_CDW11, true) * TWO_32;
   const cdw12 = sqe.getUint32(at + NVME_SQE_CDW12, true);
   const blocks = (cdw12 & 0xffff) + 1;
@@ -91,20 +90,20 @@ function readWrite(
   const length = blocks * store.blockSize;
   if (length > host.mdts) return refuse(NVME_SC_INVALID_FIELD);
   if (slba + blocks > store.size / store.blockSize) return refuse(NVME_SC_LBA_RANGE);
-  if (op === 'write' && store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
-  const direction = op === 'read' ? 'write' : 'read';
+  if (writes && store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
+  const direction = reads ? 'write' : 'read';
   const status =
     metadataStatus(host, store, sqe, at, direction) ||
-    host.walker.walk(sqe, at, length, direction, false, req.windows);
+    host.walker.walk(sqe, at, length, direction, req.windows);
   if (status !== NVME_SC_SUCCESS) return refuse(status);
-  if (host.faults.hitsMedia(req.nsid, slba, blocks, op === 'write' ? 'write' : 'read')) {
+  if (host.faults.hitsMedia(req.nsid, slba, blocks, writes ? 'write' : 'read')) {
     host.statistics.mediaErrors++;
-    return refuse(op === 'write' ? NVME_SC_WRITE_FAULT : NVME_SC_READ_ERROR);
+    return refuse(writes ? NVME_SC_WRITE_FAULT : NVME_SC_READ_ERROR);
   }
   req.bytes = length;
   const offset = slba * store.blockSize;
-  if (op === 'read') return start(req, store.read(offset, length, req));
-  if (op === 'compare') return start(req, store.compare(offset, length, req));
+  if (reads) return start(req, store.read(offset, length, req));
+  if (!writes) return start(req, store.compare(offset, length, req));
   req.fua = mustPersist(host, store, cdw12);
   return start(req, store.write(offset, length, req));
 }
@@ -155,7 +154,7 @@ function datasetManagement(
 ): number {
   const ranges = (sqe.getUint32(at + NVME_SQE_CDW10, true) & 0xff) + 1;
   const length = ranges * NVME_DSM_RANGE_BYTES;
-  const status = host.walker.walk(sqe, at, length, 'read', false, req.windows);
+  const status = host.walker.walk(sqe, at, length, 'read', req.windows);
   if (status !== NVME_SC_SUCCESS) return refuse(status);
   req.bytes = length;
   const list = gather(req, length);

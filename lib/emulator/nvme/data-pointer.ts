@@ -44,6 +44,12 @@ const TWO_32 = 2 ** 32;
 const PRP_BYTES = 8;
 /** Descriptors fetched from a segment at once. */
 const SGL_FETCH = PAGE_SIZE / NVME_SGL_DESC_BYTES;
+/** Descriptor types, with a sub-type of 0: the only one that is known here. */
+const SGL_DATA = NVME_SGL_FMT_DATA_DESC << 4;
+const SGL_SEGMENT = NVME_SGL_FMT_SEG_DESC << 4;
+const SGL_LAST_SEGMENT = NVME_SGL_FMT_LAST_SEG_DESC << 4;
+/** No byte is that. */
+const SGL_NONE = -1;
 /** A segment chain longer than this cannot be honest: each segment holds at least one descriptor. */
 const SGL_MAX_SEGMENTS = 1024;
 
@@ -56,6 +62,26 @@ export interface CmbRules {
   decodes(addr: number, length: number): boolean;
 }
 
+/** One is read into again and again: a long SGL makes no garbage. */
+class SglDescriptor {
+  addr = 0;
+  bytes = 0;
+  /** Type and sub-type. */
+  type = SGL_NONE;
+
+  read(view: DataView, at: number): void {
+    this.addr = address(view, at);
+    this.bytes = view.getUint32(at + 8, true);
+    this.type = view.getUint8(at + 15);
+  }
+
+  copy(from: SglDescriptor): void {
+    this.addr = from.addr;
+    this.bytes = from.bytes;
+    this.type = from.type;
+  }
+}
+
 export class DataPointerWalker {
   readonly #pdev: PciDev;
   readonly #fabric: DmaFabric;
@@ -64,8 +90,14 @@ export class DataPointerWalker {
   readonly #list = new Uint8Array(PAGE_SIZE);
   readonly #listView = new DataView(this.#list.buffer);
   readonly #listWindows: DmaWindow[] = [];
+  /** The descriptor in hand, the segment it is in, and the segment after that. */
+  readonly #descriptor = new SglDescriptor();
+  readonly #segment = new SglDescriptor();
+  readonly #next = new SglDescriptor();
   #direction: 'read' | 'write' = 'read';
   #out: DmaWindow[] = [];
+  /** Bytes of the command that no entry was found for yet. */
+  #left = 0;
   #runAddr = 0;
   #runLength = 0;
 
@@ -79,34 +111,38 @@ export class DataPointerWalker {
   /**
    * Fill `out` with the memory of the command at `sqe[at]`, `length` bytes in all.
    * @param direction what the controller does to that memory: `'write'` for an NVMe Read
-   * @param admin admin commands take no SGLs
    * @returns an NVMe status
    */
-  walk(
-    sqe: DataView,
-    at: number,
-    length: number,
-    direction: 'read' | 'write',
-    admin: boolean,
-    out: DmaWindow[],
-  ): number {
+  walk(sqe: DataView, at: number, length: number, direction: 'read' | 'write', out: DmaWindow[]): number {
+    const psdt = sqe.getUint8(at + NVME_SQE_FLAGS) & NVME_CMD_SGL_ALL;
     this.#direction = direction;
     this.#out = out;
     this.#runLength = 0;
     empty(out);
     if (length === 0) return NVME_SC_SUCCESS;
+    if (psdt === NVME_CMD_SGL_ALL || (psdt !== 0 && !this.#sgls)) return NVME_SC_INVALID_FIELD;
     try {
-      const psdt = sqe.getUint8(at + NVME_SQE_FLAGS) & NVME_CMD_SGL_ALL;
-      let status: number;
-      if (psdt === 0) status = this.#walkPrps(sqe, at, length);
-      else if (psdt === NVME_CMD_SGL_ALL || admin || !this.#sgls) return NVME_SC_INVALID_FIELD;
-      else status = this.#walkSgl(sqe, at, length);
+      const status = psdt === 0 ? this.#walkPrps(sqe, at, length) : this.#walkSgl(sqe, at, length);
       if (status !== NVME_SC_SUCCESS) return status;
       this.#flush();
       return this.#cmbStatus();
     } catch (error) {
       return this.#faulted(error);
     }
+  }
+
+  /** walk(), of an admin command: those take no SGLs. */
+  walkAdmin(
+    sqe: DataView,
+    at: number,
+    length: number,
+    direction: 'read' | 'write',
+    out: DmaWindow[],
+  ): number {
+    empty(out);
+    if (length === 0) return NVME_SC_SUCCESS;
+    if ((sqe.getUint8(at + NVME_SQE_FLAGS) & NVME_CMD_SGL_ALL) !== 0) return NVME_SC_INVALID_FIELD;
+    return this.walk(sqe, at, length, direction, out);
   }
 
   /** Where the metadata pointer of the command at `sqe[at]` leads: to a fault, if it was not set. @returns an NVMe status */
@@ -153,88 +189,113 @@ export class DataPointerWalker {
     if (offset % 4 !== 0) return NVME_SC_PRP_INVALID_OFFSET;
     const first = Math.min(length, PAGE_SIZE - offset);
     this.#add(prp1, first);
-    let left = length - first;
-    if (left === 0) return NVME_SC_SUCCESS;
+    this.#left = length - first;
+    if (this.#left === 0) return NVME_SC_SUCCESS;
 
-    let prp2 = address(sqe, at + NVME_SQE_PRP2);
-    if (left <= PAGE_SIZE) {
-      if (prp2 === 0 || prp2 % PAGE_SIZE !== 0) return NVME_SC_PRP_INVALID_OFFSET;
-      this.#add(prp2, left);
-      return NVME_SC_SUCCESS;
-    }
-    for (;;) {
-      const listOffset = prp2 % PAGE_SIZE;
-      if (prp2 === 0 || listOffset % PRP_BYTES !== 0) return NVME_SC_PRP_INVALID_OFFSET;
-      const pages = Math.ceil(left / PAGE_SIZE);
+    const prp2 = address(sqe, at + NVME_SQE_PRP2);
+    if (this.#left > PAGE_SIZE) return this.#walkPrpLists(prp2);
+    if (prp2 === 0 || prp2 % PAGE_SIZE !== 0) return NVME_SC_PRP_INVALID_OFFSET;
+    this.#add(prp2, this.#left);
+    return NVME_SC_SUCCESS;
+  }
+
+  #walkPrpLists(first: number): number {
+    for (let list = first; ; ) {
+      const listOffset = list % PAGE_SIZE;
+      if (list === 0 || listOffset % PRP_BYTES !== 0) return NVME_SC_PRP_INVALID_OFFSET;
+      const pages = Math.ceil(this.#left / PAGE_SIZE);
       const slots = (PAGE_SIZE - listOffset) / PRP_BYTES;
       const chained = pages > slots;
-      const fetched = chained ? slots : pages;
-      const status = this.#fetchList(prp2, fetched * PRP_BYTES);
-      if (status !== NVME_SC_SUCCESS) return status;
+      const fetched = this.#fetchList(list, (chained ? slots : pages) * PRP_BYTES);
+      if (fetched !== NVME_SC_SUCCESS) return fetched;
       const entries = chained ? slots - 1 : pages;
-      for (let i = 0; i < entries; i++) {
-        const page = address(this.#listView, i * PRP_BYTES);
-        if (page === 0 || page % PAGE_SIZE !== 0) return NVME_SC_PRP_INVALID_OFFSET;
-        const n = Math.min(left, PAGE_SIZE);
-        this.#add(page, n);
-        left -= n;
-      }
-      if (!chained) return NVME_SC_SUCCESS;
-      prp2 = address(this.#listView, entries * PRP_BYTES);
+      const added = this.#addPages(entries);
+      if (added !== NVME_SC_SUCCESS || !chained) return added;
+      list = address(this.#listView, entries * PRP_BYTES);
     }
   }
 
-  #walkSgl(sqe: DataView, at: number, length: number): number {
-    const type = sqe.getUint8(at + NVME_SQE_SGL + 15);
-    let addr = address(sqe, at + NVME_SQE_SGL);
-    let bytes = sqe.getUint32(at + NVME_SQE_SGL + 8, true);
-    if ((type & 0xf) !== 0) return NVME_SC_SGL_INVALID_TYPE;
-    if (type >> 4 === NVME_SGL_FMT_DATA_DESC) {
-      if (bytes < length) return NVME_SC_SGL_INVALID_DATA;
-      this.#add(addr, length);
-      return NVME_SC_SUCCESS;
+  /** The pages in the first `entries` places of the list page that was fetched. */
+  #addPages(entries: number): number {
+    let left = this.#left;
+    for (let i = 0; i < entries; i++) {
+      const page = address(this.#listView, i * PRP_BYTES);
+      if (page === 0 || page % PAGE_SIZE !== 0) return NVME_SC_PRP_INVALID_OFFSET;
+      const n = Math.min(left, PAGE_SIZE);
+      this.#add(page, n);
+      left -= n;
     }
-    if (type >> 4 !== NVME_SGL_FMT_SEG_DESC && type >> 4 !== NVME_SGL_FMT_LAST_SEG_DESC) {
-      return NVME_SC_SGL_INVALID_TYPE;
-    }
+    this.#left = left;
+    return NVME_SC_SUCCESS;
+  }
 
-    let last = type >> 4 === NVME_SGL_FMT_LAST_SEG_DESC;
-    let left = length;
-    for (let segment = 0; segment < SGL_MAX_SEGMENTS; segment++) {
-      if (bytes === 0 || bytes % NVME_SGL_DESC_BYTES !== 0) return NVME_SC_SGL_INVALID_LAST;
-      let next: { addr: number; bytes: number; last: boolean } | null = null;
-      const count = bytes / NVME_SGL_DESC_BYTES;
-      for (let base = 0; base < count && (left > 0 || !last); base += SGL_FETCH) {
-        const n = Math.min(SGL_FETCH, count - base);
-        const status = this.#fetchList(addr + base * NVME_SGL_DESC_BYTES, n * NVME_SGL_DESC_BYTES);
-        if (status !== NVME_SC_SUCCESS) return status;
-        for (let i = 0; i < n; i++) {
-          const d = i * NVME_SGL_DESC_BYTES;
-          const kind = this.#listView.getUint8(d + 15);
-          const descAddr = address(this.#listView, d);
-          const descBytes = this.#listView.getUint32(d + 8, true);
-          if ((kind & 0xf) !== 0) return NVME_SC_SGL_INVALID_TYPE;
-          if (kind >> 4 === NVME_SGL_FMT_DATA_DESC) {
-            const take = Math.min(descBytes, left);
-            if (take > 0) this.#add(descAddr, take);
-            left -= take;
-          } else if (kind >> 4 === NVME_SGL_FMT_SEG_DESC || kind >> 4 === NVME_SGL_FMT_LAST_SEG_DESC) {
-            // Only the last descriptor of a segment that is not the last one leads on.
-            if (last || base + i !== count - 1) return NVME_SC_SGL_INVALID_LAST;
-            next = { addr: descAddr, bytes: descBytes, last: kind >> 4 === NVME_SGL_FMT_LAST_SEG_DESC };
-          } else {
-            return NVME_SC_SGL_INVALID_TYPE;
-          }
-        }
-      }
-      if (left === 0) return NVME_SC_SUCCESS;
-      if (last) return NVME_SC_SGL_INVALID_DATA;
-      if (next === null) return NVME_SC_SGL_INVALID_LAST;
-      addr = next.addr;
-      bytes = next.bytes;
-      last = next.last;
+  #walkSgl(sqe: DataView, at: number, length: number): number {
+    const inline = this.#descriptor;
+    inline.read(sqe, at + NVME_SQE_SGL);
+    switch (inline.type) {
+      case SGL_DATA:
+        if (inline.bytes < length) return NVME_SC_SGL_INVALID_DATA;
+        this.#add(inline.addr, length);
+        return NVME_SC_SUCCESS;
+      case SGL_SEGMENT:
+      case SGL_LAST_SEGMENT:
+        this.#left = length;
+        this.#segment.copy(inline);
+        return this.#walkSegments();
+      default:
+        return NVME_SC_SGL_INVALID_TYPE;
+    }
+  }
+
+  #walkSegments(): number {
+    const segment = this.#segment;
+    for (let i = 0; i < SGL_MAX_SEGMENTS; i++) {
+      this.#next.type = SGL_NONE;
+      const status = this.#walkSegment(segment);
+      if (status !== NVME_SC_SUCCESS || this.#left === 0) return status;
+      if (segment.type === SGL_LAST_SEGMENT) return NVME_SC_SGL_INVALID_DATA;
+      if (this.#next.type === SGL_NONE) return NVME_SC_SGL_INVALID_LAST;
+      segment.copy(this.#next);
     }
     return NVME_SC_SGL_INVALID_COUNT;
+  }
+
+  /** The descriptors of one segment; `#next` is the segment that the last of them leads on to, if it does. */
+  #walkSegment({ addr, bytes, type }: SglDescriptor): number {
+    if (bytes === 0 || bytes % NVME_SGL_DESC_BYTES !== 0) return NVME_SC_SGL_INVALID_LAST;
+    const last = type === SGL_LAST_SEGMENT;
+    const count = bytes / NVME_SGL_DESC_BYTES;
+    for (let base = 0; base < count && (this.#left > 0 || !last); base += SGL_FETCH) {
+      const n = Math.min(SGL_FETCH, count - base);
+      const fetched = this.#fetchList(addr + base * NVME_SGL_DESC_BYTES, n * NVME_SGL_DESC_BYTES);
+      if (fetched !== NVME_SC_SUCCESS) return fetched;
+      for (let i = 0; i < n; i++) {
+        // Only the last descriptor of a segment that is not the last one leads on.
+        const status = this.#takeDescriptor(i * NVME_SGL_DESC_BYTES, !last && base + i === count - 1);
+        if (status !== NVME_SC_SUCCESS) return status;
+      }
+    }
+    return NVME_SC_SUCCESS;
+  }
+
+  #takeDescriptor(at: number, mayLeadOn: boolean): number {
+    const descriptor = this.#descriptor;
+    descriptor.read(this.#listView, at);
+    switch (descriptor.type) {
+      case SGL_DATA: {
+        const take = Math.min(descriptor.bytes, this.#left);
+        if (take > 0) this.#add(descriptor.addr, take);
+        this.#left -= take;
+        return NVME_SC_SUCCESS;
+      }
+      case SGL_SEGMENT:
+      case SGL_LAST_SEGMENT:
+        if (!mayLeadOn) return NVME_SC_SGL_INVALID_LAST;
+        this.#next.copy(descriptor);
+        return NVME_SC_SUCCESS;
+      default:
+        return NVME_SC_SGL_INVALID_TYPE;
+    }
   }
 
   #fetchList(addr: number, length: number): number {
