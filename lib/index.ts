@@ -45,6 +45,7 @@ export {
   type HostBridgeVerdict,
   hostBridgeVerdict,
 } from './kernel/pci-p2pdma.js';
+export { KERNEL_RELEASES } from './kernel/releases/table.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export {
   METRICS_CHANNEL,

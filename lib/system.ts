@@ -26,6 +26,7 @@ import {
   type Hop,
   type Unreachable,
 } from './explain/explain.js';
+import { assertRelease } from './kernel/releases/rule.js';
 import { PRESET_NAMES } from './machine/presets.js';
 import type { Metrics } from './streams/metrics.js';
 import {
@@ -65,6 +66,11 @@ export interface SystemOptions {
   engine?: 'auto' | 'uring' | 'threads';
   /** Native: only look (topology, explain, snapshot). Needs no addon; there is no I/O and no memory. Default false. */
   inspect?: boolean;
+  /**
+   * Answer as this kernel would, `'7.2'`, instead of the one that runs. Natively only with `inspect`, or of a captured
+   * tree; in the emulator it takes the place of the machine’s `kernel`, and does what it says.
+   */
+  kernel?: string;
 }
 
 /** What a receipt will say of the way, known beforehand. */
@@ -320,7 +326,8 @@ class MappedAllocation implements Allocation {
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE, ERR_MACHINE_INVALID, ENOENT (machine file)
  */
 export async function openSystem(options: SystemOptions = {}): Promise<System> {
-  const { backend, machine, root, engine, inspect } = parseOptions(systemOptions, options);
+  const { backend, machine, root, engine, inspect, kernel } = parseOptions(systemOptions, options);
+  if (kernel !== undefined) assertRelease(kernel);
   if (backend === 'native' && machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
@@ -336,18 +343,26 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
     );
   }
   if (backend === 'emulator' || machine !== undefined)
-    return new System(await openEmulated(machine ?? 'switch'));
+    return new System(await openEmulated(machine ?? 'switch', kernel));
   // Never anything else in its place: whoever named no machine means this one, and what is on its drives.
   const { openNative } = await import('./native/backend.js');
-  return new System(await openNative({ engine, inspect, ...(root === undefined ? {} : { root }) }));
+  return new System(
+    await openNative({
+      engine,
+      inspect,
+      ...(root === undefined ? {} : { root }),
+      ...(kernel === undefined ? {} : { kernel }),
+    }),
+  );
 }
 
-async function openEmulated(spec: MachineSpec): Promise<Backend> {
+async function openEmulated(spec: MachineSpec, kernel: string | undefined): Promise<Backend> {
   const [{ openEmulator }, { loadMachine }] = await Promise.all([
     import('./emulator/boot.js'),
     import('./machine/load.js'),
   ]);
-  return openEmulator({ machine: await loadMachine(spec) });
+  const machine = await loadMachine(spec);
+  return openEmulator({ machine: kernel === undefined ? machine : { ...machine, kernel } });
 }
 
 const snapshotOptions = z.strictObject({
@@ -361,6 +376,7 @@ const systemOptions = z.strictObject({
   root: z.string().min(1).optional(),
   engine: z.enum(['auto', 'uring', 'threads']).default('auto'),
   inspect: z.boolean().default(false),
+  kernel: z.string().optional(),
 });
 
 /** The machines that come with the package, by name. */

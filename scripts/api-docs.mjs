@@ -72,7 +72,7 @@ const CHAPTERS = {
   ],
   'Verdicts: explain and doctor': [
     ...['Explanation', 'ClientVerdict', 'DistanceRule', 'Hop', 'Unreachable'],
-    ...['hostBridgeVerdict', 'HostBridgeVerdict'],
+    ...['hostBridgeVerdict', 'HostBridgeVerdict', 'KERNEL_RELEASES'],
     ...['diagnose', 'DiagnoseOptions', 'Diagnosis', 'DoctorVerdict'],
     ...['Finding', 'FindingCheck', 'FindingLevel', 'Unchecked'],
   ],

@@ -4,7 +4,7 @@
  * there too (`:files`, `:directories` or `:`). What may stand where is known from the commands themselves.
  */
 import { Argument, type Command, type Option } from 'commander';
-import { MACHINE_PRESETS, type System } from '../index.js';
+import { KERNEL_RELEASES, MACHINE_PRESETS, type System } from '../index.js';
 import { bytes, printable } from './format.js';
 import { manual } from './help.js';
 import { inspectMachine, type MachineOptions } from './options.js';
@@ -87,6 +87,7 @@ type Kind = 'files' | 'directories' | 'presets' | 'functions' | 'namespaces';
 export const TAKES: Readonly<Record<string, readonly (Kind | { readonly words: readonly string[] })[]>> = {
   '--machine': ['presets', 'files'],
   '--root': ['directories'],
+  '--kernel': [{ words: [...KERNEL_RELEASES] }],
   '--provider': [{ words: ['auto', 'none'] }, 'functions'],
   '--route': ['functions', 'namespaces', 'files'],
   '--resume': ['files'],

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type Diagnosis, diagnose, type Finding } from '../index.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
-import { type MachineOptions, withMachine } from './options.js';
+import { type MachineOptions, withKernel, withMachine } from './options.js';
 import { ownJson, speaksFor, tell } from './whose.js';
 
 /** Exit codes. */
@@ -13,11 +13,13 @@ export function addDoctor(program: Command): void {
     .command('doctor')
     .summary('will peer-to-peer DMA work here, and if not, what is to be done');
   manual(command, MANUAL);
-  withMachine(command).action(async ({ backend, machine, root, json: asJson }: MachineOptions) => {
+  withKernel(withMachine(command)).action(async (options: MachineOptions) => {
+    const { backend, machine, root, kernel, json: asJson } = options;
     const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
     const diagnosis = await diagnose({
       ...(root === undefined ? {} : { root }),
       ...(emulated === undefined ? {} : { machine: emulated }),
+      ...(kernel === undefined ? {} : { kernel }),
     });
     speaksFor(diagnosis, asJson ? 'data' : 'text');
     const exitCode = CODES[diagnosis.verdict];
@@ -52,6 +54,7 @@ const MANUAL: Manual = {
       'p2pdma doctor --root ./captured',
     ],
     ['An emulated machine on which it cannot work (exit code 2).', 'p2pdma doctor --machine acs'],
+    ['What an upgrade would bring.', 'p2pdma doctor --machine switch --kernel 7.2'],
     ['For a program.', 'p2pdma doctor --machine switch --json'],
   ],
 };

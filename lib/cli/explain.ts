@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
 import { type Colours, colours, columns, printable, table, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
-import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { everyKernel } from './kernels.js';
+import { inspectMachine, type MachineOptions, withKernel, withMachine } from './options.js';
 import { ownJson, tell } from './whose.js';
 
 export function addExplain(program: Command): void {
@@ -15,8 +16,12 @@ export function addExplain(program: Command): void {
     )
     .argument('[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)');
   manual(command, MANUAL);
-  withMachine(command).action(
+  withKernel(withMachine(command), '; all: one after another, what changes').action(
     async (provider: string | undefined, clients: string[], options: MachineOptions) => {
+      if (options.kernel === 'all') {
+        tell(await everyKernel(provider, clients, options));
+        return;
+      }
       const system = await inspectMachine(options);
       try {
         tell(answer(system, provider, clients, options).join('\n'));
@@ -48,6 +53,8 @@ const MANUAL: Manual = {
     ['Whatever drive the file is on, and what lies between.', 'p2pdma explain nvme0 ./disk.img'],
     ['An emulated machine whose switch has ACS redirection.', 'p2pdma explain nvme0 nvme1 --machine acs'],
     ['Another machine, by what was captured of it.', 'p2pdma explain --root ./captured'],
+    ['What another kernel would say.', 'p2pdma explain --machine root-ports --kernel 7.2'],
+    ['From which kernel on each pair works.', 'p2pdma explain --machine root-ports --kernel all'],
   ],
 };
 
@@ -60,11 +67,22 @@ function answer(
   const view: View = { system, colour: colours(process.stdout), width: columns(process.stdout) };
   if (provider === undefined) {
     const all = system.explainAll();
-    return options.json ? [ownJson({ providers: all })] : matrix(view, all);
+    return options.json ? [ownJson({ kernel: kernelOf(system), providers: all })] : matrix(view, all);
   }
   const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
   const explanation = system.explain(provider, clients.length > 0 ? clients : drives);
-  return options.json ? [ownJson(explanation)] : describe(view, explanation);
+  return options.json ? [ownJson({ kernel: kernelOf(system), ...explanation })] : describe(view, explanation);
+}
+
+/** Whose rules these are. */
+function kernelOf({ topology }: System): string | null {
+  return topology.kernel?.text ?? null;
+}
+
+function rules({ system, colour, width }: View): string[] {
+  const kernel = kernelOf(system);
+  const whose = kernel === null ? 'which kernel this is is not known' : `rules of Linux ${printable(kernel)}`;
+  return wrap(whose, width).map(colour.dim);
 }
 
 interface View {
@@ -118,6 +136,8 @@ function describe(
       : []),
     ...unreachable.flatMap((one) => ['', ...wayless(view, one)]),
     ...clients.flatMap((client) => ['', ...walk(view, provider, client)]),
+    '',
+    ...rules(view),
   ];
 }
 
@@ -255,6 +275,7 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
         '?: ACS could not be read',
       width,
     ).map(colour.dim),
+    ...rules(view),
     ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),

@@ -15,6 +15,8 @@ export interface MachineOptions {
   backend: 'auto' | 'native' | 'emulator';
   machine?: string;
   root?: string;
+  /** Of commands that ask what another kernel would say. */
+  kernel?: string;
   json?: boolean;
 }
 
@@ -87,6 +89,13 @@ function checkMachine({ backend, machine, root }: MachineOptions): void {
   throw new P2pdmaError('ERR_INVALID_ARG_VALUE', both, { hint: 'Drop one of them.' });
 }
 
+/** Which kernel, for commands that only look. */
+export function withKernel(command: Command, more = ''): Command {
+  return command
+    .optionsGroup('Which machine:')
+    .option('--kernel <release>', `answer as this kernel would: 7.2, 6.12.117, 6.17.0-35-generic${more}`);
+}
+
 /** Which machine, for every command that looks at one. */
 export function withMachine(command: Command): Command {
   return command
@@ -122,13 +131,14 @@ export function inspectMachine(options: MachineOptions, says?: Says): Promise<Sy
 }
 
 async function open(
-  { backend, machine, root, json }: MachineOptions,
+  { backend, machine, root, kernel, json }: MachineOptions,
   how: SystemOptions,
   says: Says = json ? 'data' : 'text',
 ): Promise<System> {
   const wanted: SystemOptions = { ...how, backend };
   if (machine !== undefined) wanted.machine = machine;
   if (root !== undefined) wanted.root = root;
+  if (kernel !== undefined) wanted.kernel = kernel;
   const system = await openSystem(wanted);
   speaksFor(system, says);
   return system;

@@ -3,7 +3,7 @@ import { openSystem, P2pdmaError } from '../index.js';
 import { namesFound } from './errors.js';
 import { json } from './format.js';
 import { type Manual, manual } from './help.js';
-import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { inspectMachine, type MachineOptions, withKernel, withMachine } from './options.js';
 
 interface SnapshotOptions extends MachineOptions {
   withSerials?: boolean;
@@ -13,11 +13,13 @@ interface SnapshotOptions extends MachineOptions {
 export function addSnapshot(program: Command): void {
   const command = program.command('snapshot').summary('this machine as JSON, for the emulator');
   manual(command, MANUAL);
-  withMachine(
-    command
-      .optionsGroup('What is in it:')
-      .option('--with-serials', 'keep the drives’ serial numbers (default: they are left out)')
-      .option('--name <name>', 'what the machine is called'),
+  withKernel(
+    withMachine(
+      command
+        .optionsGroup('What is in it:')
+        .option('--with-serials', 'keep the drives’ serial numbers (default: they are left out)')
+        .option('--name <name>', 'what the machine is called'),
+    ),
   ).action(async (options: SnapshotOptions) => {
     const system = await inspectMachine(options, 'data');
     try {

@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import type { Origin } from '../backend/backend.js';
 import { P2pdmaError } from '../base/errors.js';
 import { z } from '../base/zod.js';
+import { assertRelease } from '../kernel/releases/rule.js';
 import { parseOptions } from '../streams/options.js';
 import {
   checkDrives,
@@ -50,11 +51,14 @@ export interface DiagnoseOptions {
   root?: string;
   /** An emulated machine instead: a preset's name, a JSON file's path, or its description. */
   machine?: string | object;
+  /** Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring? */
+  kernel?: string;
 }
 
 const diagnoseOptions = z.strictObject({
   root: z.string().min(1).optional(),
   machine: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
+  kernel: z.string().optional(),
 });
 
 /**
@@ -63,7 +67,8 @@ const diagnoseOptions = z.strictObject({
  */
 export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const given = parseOptions(diagnoseOptions, options);
-  const { root = '/', machine } = given;
+  const { root = '/', machine, kernel } = given;
+  if (kernel !== undefined) assertRelease(kernel);
   if (given.root !== undefined && machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
@@ -76,7 +81,10 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
   if (machine === undefined && process.platform !== 'linux' && resolve(root) === resolve('/')) {
     return conclude({ ...HERE, what: 'this machine' }, [elsewhere()], []);
   }
-  const whose: Whose = machine === undefined ? { root } : { machine };
+  const whose: Whose = {
+    ...(machine === undefined ? { root } : { machine }),
+    ...(kernel === undefined ? {} : { kernel }),
+  };
   const facts = await gatherFacts(whose);
   try {
     return conclude(facts, examine(facts), unchecked(facts));

@@ -207,7 +207,7 @@ export function hostBridgeVerdict(
     return { passes: 'no', rule: 'host-bridge-unidentified', device, why };
   }
   if (found?.doubt != null) {
-    const why = `not on the list known here, and ${found.doubt} (${LIST_STATE})`;
+    const why = `not known whether it is on the kernel’s list: ${found.doubt}; ${LIST_STATE}`;
     return { passes: 'unknown', rule: 'host-bridge-list-unknown', device, why };
   }
   const later = found?.row ?? null;
@@ -325,7 +325,7 @@ function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: Dis
     case 'host-bridge-list-unknown':
       return (
         `${detour(pair, walk)}, and whether ${hostBridgeNames(walk)} on the kernel’s list of host bridges that pass ` +
-        `peer traffic on is not known: ${doubtsOf(host, walk)} (${LIST_STATE}).`
+        `peer traffic on is not known: ${doubtsOf(host, walk)}; ${LIST_STATE}.`
       );
     case 'host-bridges-differ':
       return (

@@ -43,6 +43,8 @@ export interface NativeOptions {
   readonly engine?: 'auto' | EngineKind;
   /** Only look: without the addon, and no I/O. */
   readonly inspect?: boolean;
+  /** Answer as this kernel would, in place of the one that runs: for looking only. */
+  readonly kernel?: string;
 }
 
 /**
@@ -57,13 +59,22 @@ export async function openNative(options: NativeOptions = {}): Promise<NativeBac
       hint: 'Name the folder that holds the captured sys/ and proc/.',
     });
   }
-  const sysfs = readSysfs(root);
+  const sysfs = readSysfs(root, options.kernel);
   if (!sysfs.live || options.inspect === true) {
     if (!sysfs.live && resolve(root) === '/') throw noSysfs();
     return new CapturedBackend(sysfs);
   }
+  if (options.kernel !== undefined) throw noOtherKernel(options.kernel);
   loadAddon();
   return new NativeBackend(sysfs, options.engine ?? 'auto');
+}
+
+function noOtherKernel(kernel: string): P2pdmaError {
+  return new P2pdmaError(
+    'ERR_INVALID_ARG_VALUE',
+    `option kernel: the I/O here is done by the kernel that runs, whatever another would do (received '${kernel}')`,
+    { hint: 'Ask with inspect: true, or drop kernel.' },
+  );
 }
 
 function noSysfs(): P2pdmaError {

@@ -109,6 +109,7 @@ t.test('explain: the verdict as JSON and in words', async (t) => {
   t.same(rest, {
     backend: 'emulator',
     machine: 'acs',
+    kernel: '6.12',
     provider: '0000:03:00.0',
     distance: -1,
     note: null,

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { hostBridgeVerdict, type System } from '../../index.js';
 import { colours, columns } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
-import { inspectMachine, type MachineOptions, oneOf, withMachine } from '../options.js';
+import { inspectMachine, type MachineOptions, oneOf, withKernel, withMachine } from '../options.js';
 import { ownJson, tell } from '../whose.js';
 import { drawDot } from './dot.js';
 import { modelOf } from './model.js';
@@ -51,14 +51,16 @@ export function addTopo(program: Command): void {
     .command('topo')
     .summary('the PCI tree: host bridges, ports, switches, drives, CMBs');
   manual(command, MANUAL);
-  withMachine(
-    command
-      .optionsGroup('What is drawn:')
-      .option('--route <names...>', 'highlight the way between these, coloured by what it is')
-      .option('--all', 'also every function that leads to no drive')
-      .addOption(
-        oneOf('--format <format>', 'text (the default), svg, dot or json', FORMATS).conflicts('json'),
-      ),
+  withKernel(
+    withMachine(
+      command
+        .optionsGroup('What is drawn:')
+        .option('--route <names...>', 'highlight the way between these, coloured by what it is')
+        .option('--all', 'also every function that leads to no drive')
+        .addOption(
+          oneOf('--format <format>', 'text (the default), svg, dot or json', FORMATS).conflicts('json'),
+        ),
+    ),
   ).action(async (options: TopoOptions) => {
     const text = !options.json && options.format === 'text';
     const system = await inspectMachine(options, text ? 'text' : 'data');

@@ -49,25 +49,29 @@ export const HERE = { backend: 'native', name: null, notice: null } as const;
 export interface Whose {
   readonly root?: string;
   readonly machine?: string | object;
+  readonly kernel?: string;
 }
 
 /** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE (no tree at root), ERR_MACHINE_INVALID */
-export async function gatherFacts({ root, machine }: Whose): Promise<MachineFacts> {
-  return machine === undefined ? nativeFacts(root ?? '/') : emulatedFacts(machine);
+export async function gatherFacts({ root, machine, kernel }: Whose): Promise<MachineFacts> {
+  return machine === undefined ? nativeFacts(root ?? '/', kernel) : emulatedFacts(machine, kernel);
 }
 
-async function emulatedFacts(spec: string | object): Promise<MachineFacts> {
+async function emulatedFacts(spec: string | object, kernel: string | undefined): Promise<MachineFacts> {
   const [{ openEmulator }, { loadMachine }] = await Promise.all([
     import('../../emulator/boot.js'),
     import('../../machine/load.js'),
   ]);
-  const backend = await openEmulator({ machine: await loadMachine(spec) });
+  const described = await loadMachine(spec);
+  const backend = await openEmulator({
+    machine: kernel === undefined ? described : { ...described, kernel },
+  });
   return {
     kind: 'emulated',
     backend: backend.name,
     name: backend.machine,
     notice: backend.notice,
-    what: `the emulated machine '${backend.machine}'`,
+    what: `the emulated machine '${backend.machine}'${asIf(kernel)}`,
     machine: backend,
     kernel: null,
     iommuWhy: null,
@@ -78,18 +82,22 @@ async function emulatedFacts(spec: string | object): Promise<MachineFacts> {
   };
 }
 
-async function nativeFacts(root: string): Promise<MachineFacts> {
+function asIf(kernel: string | undefined): string {
+  return kernel === undefined ? '' : `, as if it ran Linux ${kernel}`;
+}
+
+async function nativeFacts(root: string, kernel: string | undefined): Promise<MachineFacts> {
   const [{ openNative }, { readLimits }] = await Promise.all([
     import('../../native/backend.js'),
     import('../../native/sysfs/limits.js'),
   ]);
-  const backend = await openNative({ root, inspect: true });
+  const backend = await openNative({ root, inspect: true, ...(kernel === undefined ? {} : { kernel }) });
   const { sysfs } = backend;
   const states = sysfs.controllers.map(({ name, state }) => [name, state ?? 'live'] as const);
   return {
     ...HERE,
     kind: sysfs.live ? 'live' : 'captured',
-    what: sysfs.live ? 'this machine' : `the tree captured in '${root}'`,
+    what: `${sysfs.live ? 'this machine' : `the tree captured in '${root}'`}${asIf(kernel)}`,
     machine: backend,
     kernel: sysfs.kernel,
     iommuWhy: sysfs.iommu.why,

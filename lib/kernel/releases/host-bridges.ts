@@ -174,5 +174,5 @@ function doubtOf(
   return null;
 }
 
-/** What every "not known" of the list ends in. */
-export const LIST_STATE = `state of this table: ${TABLE_DATE}`;
+/** What every "not known" of the list says of where it comes from. */
+export const LIST_STATE = `the list known here is of ${TABLE_DATE}`;

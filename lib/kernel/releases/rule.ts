@@ -12,7 +12,9 @@ import {
   type KernelVendor,
   type KernelVersion,
   olderThan,
+  parseRelease,
 } from '../../backend/kernel-release.js';
+import { P2pdmaError } from '../../base/errors.js';
 
 /** State of these tables. */
 export const TABLE_DATE = '9 October 2026';
@@ -117,4 +119,13 @@ export function sinceText({ since, backports = [] }: Rule): string {
   const queued = since[0] === QUEUED_RELEASE[0] && since[1] === QUEUED_RELEASE[1];
   const first = queued ? `${versionText(since)} (queued, not released on ${TABLE_DATE})` : versionText(since);
   return `Linux ${[first, ...backports.map(versionText)].join(', ')}`;
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: option `kernel` is no release */
+export function assertRelease(kernel: string): KernelRelease {
+  const release = parseRelease(kernel);
+  if (release !== null) return release;
+  throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `option kernel: '${kernel}' is not a kernel release`, {
+    hint: 'Give one as `uname -r` does, or a series: 7.2, 6.12.117, 6.17.0-35-generic.',
+  });
 }

@@ -1,6 +1,12 @@
 /** What else of P2PDMA depends on the release: block layers, errnos, CMBs. Bugs are in bugs.ts, the host bridges in host-bridges.ts. */
-import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
-import { holds, type Rule } from './rule.js';
+import {
+  type KernelRelease,
+  type KernelVersion,
+  olderThan,
+  parseRelease,
+} from '../../backend/kernel-release.js';
+import { HOST_BRIDGES } from './host-bridges.js';
+import { holds, type Rule, versionText } from './rule.js';
 
 /** The kernel that the mirrors in lib/kernel mirror, and that an emulated machine has where it names none. */
 export const MODEL: KernelRelease = parseRelease('6.12.117')!;
@@ -78,4 +84,26 @@ export const RULES: readonly Rule[] = [
 export function refusesPeersWithEinval(release: KernelRelease | null): boolean | null {
   const answer = holds(PAIR_REFUSED_WITH_EINVAL, release);
   return answer === 'unknown' ? null : answer === 'yes';
+}
+
+/**
+ * The releases from which on a verdict for a pair can be another than before, oldest first: what `explain --kernel all`
+ * compares.
+ */
+export const KERNEL_RELEASES: readonly string[] = [
+  USERSPACE,
+  ...HOST_BRIDGES.map(({ rule }) => rule),
+  RDMA_HOST,
+  MULTIPATH_HEAD,
+  MD,
+]
+  .flatMap(({ since, backports = [] }) => [since, ...backports])
+  .filter((version) => !olderThan(version, ...USERSPACE.since))
+  .sort((a, b) => (olderThan(a, ...b) ? -1 : olderThan(b, ...a) ? 1 : 0))
+  .map(exactly)
+  .filter((text, i, all) => text !== all[i - 1]);
+
+/** As a release, which stands for itself and not for its series. */
+function exactly(version: KernelVersion): string {
+  return version[2] === 0 ? `${versionText(version)}.0` : versionText(version);
 }

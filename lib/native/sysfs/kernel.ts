@@ -25,8 +25,10 @@ export interface P2pdmaConfig {
 }
 
 export interface KernelFacts {
-  /** `'6.12.117'` as uname has it. */
+  /** Whose rules are asked for: that of the kernel that runs, unless another was named. */
   readonly release: string | null;
+  /** `'6.12.117'` as uname has it. */
+  readonly running: string | null;
   /** `[6, 12, 117]`. */
   readonly version: KernelVersion | null;
   readonly p2pdma: P2pdmaConfig;
@@ -61,14 +63,17 @@ export function readRelease(tree: SysfsTree): string | null {
   return version === null ? null : (/^Linux version (\S+)/.exec(version)?.[1] ?? null);
 }
 
-export function readKernel(tree: SysfsTree, hasP2pmem: boolean): KernelFacts {
-  const release = readRelease(tree);
+/** `asked`: the release of another kernel; all else is as with the one that runs. */
+export function readKernel(tree: SysfsTree, hasP2pmem: boolean, asked?: string): KernelFacts {
+  const running = readRelease(tree);
+  const release = asked ?? running;
   const commandLine = tree.text('proc/cmdline', 4096, { optional: true });
   const multipath = tree.text('sys/module/nvme_core/parameters/multipath', 256, { optional: true });
   return {
     release,
+    running,
     version: parseRelease(release)?.version ?? null,
-    p2pdma: p2pdmaConfig(tree, release, hasP2pmem),
+    p2pdma: p2pdmaConfig(tree, running, hasP2pmem),
     nvmeMultipath: multipath === null ? null : /^[y1]/i.test(multipath),
     disableAcsRedir: /(?:^|[\s",])(?:pci=)?disable_acs_redir=([^\s",]+)/.exec(commandLine ?? '')?.[1] ?? null,
     commandLine,

@@ -39,8 +39,8 @@ export interface Sysfs {
   directory(bdf: Bdf): string | null;
 }
 
-/** Read the machine whose sys/ and proc/ are in `root`. */
-export function readSysfs(root: string): Sysfs {
+/** Read the machine whose sys/ and proc/ are in `root`; with `asked` as if this kernel ran it. */
+export function readSysfs(root: string, asked?: string): Sysfs {
   const tree = new SysfsTree(root);
   const pci = readPci(tree);
   let facts: KernelFacts | null = null;
@@ -48,12 +48,13 @@ export function readSysfs(root: string): Sysfs {
     facts ??= readKernel(
       tree,
       pci.functions.some((dev) => dev.p2pmem !== null),
+      asked,
     );
     return facts;
   };
   const dirs = controllerDirs(tree, pci);
   const controllers = readControllers(tree, pci, dirs, kernel);
-  const release = readRelease(tree);
+  const release = asked ?? readRelease(tree);
   const iommu = readIommu(tree, release, groupsThatMatter(pci.functions, controllers));
   const devices = new BlockDevices(tree, dirs);
   const context: BlockContext = {

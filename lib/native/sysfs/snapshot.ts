@@ -89,8 +89,9 @@ function describe({ kernel, topology }: Sysfs, left: readonly string[]): string 
   const cpu = topology.cpu.known === false ? ['the CPU is not known: taken for no AMD Zen'] : [];
   const more = left.length > MOST_LEFT ? ` and ${left.length - MOST_LEFT} more` : '';
   const out = left.length === 0 ? [] : [`left out: ${left.slice(0, MOST_LEFT).join(', ')}${more}`];
-  const captured = `Captured from Linux ${kernel.release ?? '(release unknown)'}, ${config}`;
-  return [captured, ...cpu, ...out].join('; ');
+  const captured = `Captured from Linux ${kernel.running ?? '(release unknown)'}, ${config}`;
+  const other = kernel.release === kernel.running ? [] : [`described as with Linux ${kernel.release}`];
+  return [captured, ...other, ...cpu, ...out].join('; ');
 }
 
 // --- functions ---

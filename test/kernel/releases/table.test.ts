@@ -135,7 +135,7 @@ t.test('what is not known says the state of the table, why, and what settles it'
     mapType: 'PCI_P2PDMA_MAP_UNKNOWN',
     rule: 'host-bridge-list-unknown',
     possible: ['PCI_P2PDMA_MAP_THRU_HOST_BRIDGE', 'PCI_P2PDMA_MAP_NOT_SUPPORTED'],
-    reason: /not known: Linux 6\.6\.0-\S+ is openEuler’s.* \(state of this table: 9 October 2026\)/,
+    reason: /not known: Linux 6\.6\.0-\S+ is openEuler’s.*; the list known here is of 9 October 2026\./,
     remedy: /One small copy .* settles it.*dmesg \| grep P2PDMA/,
   });
   t.match(oe.bridge, {

@@ -1,0 +1,105 @@
+/** `explain --kernel all`: the same pairs under the rules of one kernel after another, and from which on each works. */
+import { type ClientVerdict, type Explanation, KERNEL_RELEASES, type System } from '../index.js';
+import { type Colours, colours, columns, printable, table, wrap } from './format.js';
+import { inspectMachine, type MachineOptions } from './options.js';
+import { ownJson } from './whose.js';
+
+/** One pair, and its verdict under each of KERNEL_RELEASES. */
+interface PairOverTime {
+  readonly provider: string;
+  readonly client: string;
+  readonly verdicts: ClientVerdict[];
+}
+
+export async function everyKernel(
+  provider: string | undefined,
+  clients: readonly string[],
+  options: MachineOptions,
+): Promise<string> {
+  const { kernel: _, ...rest } = options;
+  const here = await inspectMachine(rest);
+  const runs = here.topology.kernel?.text ?? null;
+  await here.close();
+  const pairs = new Map<string, PairOverTime>();
+  const releases: { kernel: string; providers: Explanation[] }[] = [];
+  for (const kernel of KERNEL_RELEASES) {
+    const system = await inspectMachine({ ...rest, kernel });
+    try {
+      const providers = answers(system, provider, clients);
+      releases.push({ kernel, providers });
+      gather(system, providers, pairs);
+    } finally {
+      await system.close();
+    }
+  }
+  if (options.json) return ownJson({ kernel: runs, releases });
+  return draw([...pairs.values()], runs, colours(process.stdout), columns(process.stdout)).join('\n');
+}
+
+function answers(system: System, provider: string | undefined, clients: readonly string[]): Explanation[] {
+  if (provider === undefined) return system.explainAll();
+  const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
+  return [system.explain(provider, clients.length > 0 ? clients : drives)];
+}
+
+function gather(system: System, all: readonly Explanation[], pairs: Map<string, PairOverTime>): void {
+  const label = (bdf: string) => system.controllers.find(({ pdev }) => pdev?.bdf === bdf)?.name ?? bdf;
+  for (const { provider, clients } of all) {
+    for (const verdict of clients) {
+      const named = verdict.asked === verdict.bdf ? label(verdict.bdf) : verdict.asked;
+      const key = `${provider} ${verdict.bdf} ${verdict.asked}`;
+      const pair = pairs.get(key) ?? { provider: label(provider), client: named, verdicts: [] };
+      pair.verdicts.push(verdict);
+      pairs.set(key, pair);
+    }
+  }
+}
+
+function draw(pairs: readonly PairOverTime[], runs: string | null, colour: Colours, width: number): string[] {
+  if (pairs.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
+  const groups = new Map<string, PairOverTime[]>();
+  for (const pair of pairs) {
+    const key = pair.verdicts.map(cell).join(' ');
+    groups.set(key, [...(groups.get(key) ?? []), pair]);
+  }
+  const rows = [...groups.values()].map((group) => [
+    nameOf(group),
+    ...group[0]!.verdicts.map((verdict) => tint(colour, verdict)(cell(verdict))),
+  ]);
+  const head = ['memory ◀─ DMA by', ...KERNEL_RELEASES.map((kernel) => kernel.replace(/\.0$/, ''))];
+  const changes = [...groups.keys()].some((key) => new Set(key.split(' ')).size > 1);
+  const lasts = KERNEL_RELEASES.at(-1)!.replace(/\.0$/, '');
+  return [
+    table(head, rows, colour),
+    '',
+    ...wrap(
+      'bus: peer to peer below a common bridge (own: inside the drive); bridge: through the host bridge; no: the ' +
+        `kernel refuses; ?: not known. Each column holds until the next; of ${lasts} what was queued on 9 October 2026.`,
+      width,
+    ).map(colour.dim),
+    ...(changes ? [] : wrap('Of these pairs none depends on the kernel.', width)),
+    ...wrap(
+      runs === null ? 'Which kernel runs is not known.' : `This machine has Linux ${printable(runs)}.`,
+      width,
+    ),
+  ];
+}
+
+/** `nvme0 ◀─ nvme1`, and how many others are the same. */
+function nameOf([first, ...more]: readonly PairOverTime[]): string {
+  const name = `${printable(first!.provider)} ◀─ ${printable(first!.client)}`;
+  return more.length === 0 ? name : `${name}, ${more.length} more`;
+}
+
+function cell({ bdf, mapType, refusal, rule, hops }: ClientVerdict): string {
+  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 'no';
+  if (mapType === 'UNKNOWN' || rule === 'acs-unknown') return '?';
+  if (mapType === 'THRU_HOST_BRIDGE') return 'bridge';
+  return hops.length === 1 && hops[0]!.at === bdf ? 'own' : 'bus';
+}
+
+function tint(colour: Colours, verdict: ClientVerdict): (text: string) => string {
+  const text = cell(verdict);
+  if (text === 'no') return colour.red;
+  return text === '?' || text === 'bridge' ? colour.yellow : colour.green;
+}
