@@ -28,7 +28,7 @@ export type {
 } from './backend/topology.js';
 export { ERROR_CODES, type ErrorAdvice, type ErrorCode, P2pdmaError } from './base/errors.js';
 export { TRACE_CHANNEL, type TraceEvent } from './base/trace.js';
-export type { CopyPlan, PlannedDestination, PlannedEnd, PlanProblem } from './copy/plan.js';
+export type { CopyPlan, PlannedDestination, PlannedEnd } from './copy/plan.js';
 export type { Signature, SignatureKind } from './copy/signatures.js';
 export {
   type DiagnoseOptions,
@@ -74,6 +74,7 @@ export {
   createReadStream,
   createWriteStream,
   type Explanation,
+  type ExplanationNote,
   type Hop,
   MACHINE_PRESETS,
   type MachineSpec,

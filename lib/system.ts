@@ -11,8 +11,16 @@ import {
   type SnapshotOptions,
 } from './backend/backend.js';
 import type { Topology } from './backend/topology.js';
-import { assertEach, assertName, assertWhole, wrongArgument } from './base/arguments.js';
-import { P2pdmaError } from './base/errors.js';
+import {
+  assertEach,
+  assertName,
+  assertWhole,
+  optionError,
+  wrongArgument,
+  wrongOption,
+} from './base/arguments.js';
+import type { P2pdmaError } from './base/errors.js';
+import type { Sentence } from './base/sentence.js';
 import { TRACE_CHANNEL } from './base/trace.js';
 import { z } from './base/zod.js';
 import { type CopyPlan, planCopy as plan } from './copy/plan.js';
@@ -21,6 +29,7 @@ import { planResumable, resumableCopy } from './copy/resume.js';
 import {
   type ClientVerdict,
   type Explanation,
+  type ExplanationNote,
   explain,
   explainAll,
   type Hop,
@@ -46,7 +55,15 @@ import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 
-export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
+export type {
+  ClientVerdict,
+  Explanation,
+  ExplanationNote,
+  Hop,
+  PipelineDestination,
+  PipelineSource,
+  Unreachable,
+};
 
 /** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
 export type MachineSpec = string | object;
@@ -209,7 +226,7 @@ export class System {
   /**
    * The kernel's verdict for a provider and its clients, computed here, before any I/O. Any two PCI functions may be
    * asked about, by address, controller, namespace, block device or file; one that has no p2pmem is answered as if it
-   * had, and `note` says so.
+   * had, and `notes` say so.
    * @throws P2pdmaError ERR_INVALID_ARG_VALUE
    */
   explain(provider: string, clients: readonly string[]): Explanation {
@@ -244,7 +261,7 @@ export class System {
     const mapping =
       provider === null
         ? memory.allocHost(bytes)
-        : memory.mmapP2pmem(findFunction(this.#context.backend, provider, 'provider'), bytes);
+        : memory.mmapP2pmem(findFunction(this.#context.backend, provider), bytes);
     return new MappedAllocation(this.#context, mapping, bytes);
   }
 
@@ -329,18 +346,22 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
   const { backend, machine, root, engine, inspect, kernel } = parseOptions(systemOptions, options);
   if (kernel !== undefined) assertRelease(kernel);
   if (backend === 'native' && machine !== undefined) {
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_VALUE',
-      `option machine: only the emulator takes one, and backend is 'native' (received ${typeof machine === 'string' ? `'${machine}'` : 'a description'})`,
-      { hint: "Drop machine, or use backend 'emulator'." },
-    );
+    const received = typeof machine === 'string' ? `'${machine}'` : 'a description';
+    const what: Sentence = (option) =>
+      `only the emulator takes one, and ${option('backend')} is 'native' (received ${received})`;
+    throw optionError('ERR_INVALID_ARG_VALUE', 'machine', what, {
+      received: machine,
+      hint: (option) => `Drop ${option('machine')}, or use ${option('backend', "'emulator'")}.`,
+    });
   }
   if (root !== undefined && (backend === 'emulator' || machine !== undefined)) {
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_VALUE',
-      `option root: the native backend reads it, and ${machine === undefined ? "backend is 'emulator'" : 'a machine is named'} (received '${root}')`,
-      { hint: 'Drop one of them. To emulate a captured tree, load its snapshot as machine.' },
-    );
+    const what: Sentence = (option) =>
+      `the native backend reads it, and ${machine === undefined ? `${option('backend')} is 'emulator'` : 'a machine is named'} (received '${root}')`;
+    throw optionError('ERR_INVALID_ARG_VALUE', 'root', what, {
+      received: root,
+      hint: (option) =>
+        `Drop one of them. To emulate a captured tree, load its snapshot as ${option('machine')}.`,
+    });
   }
   if (backend === 'emulator' || machine !== undefined)
     return new System(await openEmulated(machine ?? 'switch', kernel));
@@ -465,17 +486,21 @@ function paths(
   return { from: source, to: to as (string | URL)[] };
 }
 
+function wrongType(option: string, demand: string, received: unknown): P2pdmaError {
+  return wrongOption(option, { code: 'ERR_INVALID_ARG_TYPE', demand, received });
+}
+
 const PLACE = 'a path or a file URL';
 
 function journalPath(journal: unknown): string {
-  if (!isPath(journal)) throw wrongArgument('option journal', 'it', PLACE, journal);
+  if (!isPath(journal)) throw wrongType('journal', PLACE, journal);
   return toPath(journal);
 }
 
 /** The context of this system, or of the shared one. */
 function contextOf(system: System | undefined): OpenContext {
   if (system !== undefined && !(system instanceof System)) {
-    throw wrongArgument('option system', 'it', 'a System, from openSystem()', system);
+    throw wrongType('system', 'a System, from openSystem()', system);
   }
   return async () => (system ?? (await defaultSystem())).context;
 }

@@ -40,15 +40,7 @@ const CHAPTERS = {
   'Copies and receipts': [
     ...['pipeline', 'PipelineSource', 'PipelineDestination', 'PipelineOptions'],
     ...['Receipt', 'receiptOf', 'Origin', 'Transport', 'PathBytes', 'RouteChoice'],
-    ...[
-      'planCopy',
-      'CopyPlan',
-      'PlannedEnd',
-      'PlannedDestination',
-      'PlanProblem',
-      'Signature',
-      'SignatureKind',
-    ],
+    ...['planCopy', 'CopyPlan', 'PlannedEnd', 'PlannedDestination', 'Signature', 'SignatureKind'],
   ],
   'Targets and memory': [
     ...['Target', 'TargetOptions', 'BlockTarget', 'QueueLimits', 'Allocation'],
@@ -71,7 +63,7 @@ const CHAPTERS = {
     ...['Controller', 'Place', 'SnapshotOptions'],
   ],
   'Verdicts: explain and doctor': [
-    ...['Explanation', 'ClientVerdict', 'DistanceRule', 'Hop', 'Unreachable'],
+    ...['Explanation', 'ExplanationNote', 'ClientVerdict', 'DistanceRule', 'Hop', 'Unreachable'],
     ...['hostBridgeVerdict', 'HostBridgeVerdict', 'KERNEL_RELEASES'],
     ...['diagnose', 'DiagnoseOptions', 'Diagnosis', 'DoctorVerdict'],
     ...['Finding', 'FindingCheck', 'FindingLevel', 'Unchecked'],

@@ -403,7 +403,7 @@ export function assertNoDeviceName(
   const inDev = /^\/dev\/(?!shm\/)/.test(resolve(path));
   if ((!inDev && !DEVICE_NAME.test(path)) || existsSync(path)) return;
   const file = create && !path.includes('/') ? ' For a file of this name, put ./ before it.' : '';
-  throw errnoError(ENOENT, 'open', path, { hint: `${knownNamespaces(controllers, path)}${file}` });
+  throw errnoError(-ENOENT, 'open', path, { hint: `${knownNamespaces(controllers, path)}${file}` });
 }
 
 /** The hint of an error about a namespace that is not there. */

@@ -8,6 +8,7 @@ export function assertBufferLength(bytes: number, path: string): void {
   if (bytes <= constants.MAX_LENGTH) return;
   const gib = constants.MAX_LENGTH / 2 ** 30;
   throw errnoError(-ENOMEM, 'mmap', path, {
-    hint: `${bytes} bytes were asked for; one buffer of this runtime has at most ${constants.MAX_LENGTH} (${gib} GiB). Allocate several, or use a smaller highWaterMark or queueDepth.`,
+    hint: (option) =>
+      `${bytes} bytes were asked for; one buffer of this runtime has at most ${constants.MAX_LENGTH} (${gib} GiB). Allocate several, or use a smaller ${option('highWaterMark')} or ${option('queueDepth')}.`,
   });
 }

@@ -2,7 +2,7 @@
 import { readFileSync, type Stats, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { EINVAL } from '../base/errno.js';
-import { ERROR_CODES, type ErrorCode, P2pdmaError } from '../base/errors.js';
+import { errnoError, hostError, type P2pdmaError } from '../base/errors.js';
 
 const STREAMS =
   'For a pipe or a device of characters use a p2pdma stream at one end and a Node stream at the other: examples/gzip-backup.ts.';
@@ -24,16 +24,10 @@ export function specialFile(stats: Stats): string | null {
 export function notCopyable(path: string, stats: Stats): P2pdmaError | null {
   const what = specialFile(stats);
   if (what === null) return null;
-  return new P2pdmaError(
-    'EINVAL',
-    `EINVAL: '${path}' is ${what}: it has no offsets and no size, open '${path}'`,
-    {
-      errno: -EINVAL,
-      syscall: 'open',
-      path,
-      hint: `Name a namespace, a block device or a regular file. ${STREAMS}`,
-    },
-  );
+  return errnoError(-EINVAL, 'open', path, {
+    what: `it is ${what}, which has no offsets and no size`,
+    hint: `Name a namespace, a block device or a regular file. ${STREAMS}`,
+  });
 }
 
 /**
@@ -44,16 +38,10 @@ export function notEmpty(path: string, fileSystem: string | null, peek: () => bo
   const made = fileSystem !== null && MADE_WHEN_READ.has(fileSystem);
   if (!made && !peek()) return null;
   const of = fileSystem === null ? '' : ` of ${fileSystem}`;
-  return new P2pdmaError(
-    'EINVAL',
-    `EINVAL: '${path}' is a file${of} that says size 0 and is made when it is read, open '${path}'`,
-    {
-      errno: -EINVAL,
-      syscall: 'open',
-      path,
-      hint: `Copy it to a regular file first: cat '${path}' > file.`,
-    },
-  );
+  return errnoError(-EINVAL, 'open', path, {
+    what: `a file${of} that says size 0 and is made when it is read`,
+    hint: `Copy it to a regular file first: cat '${path}' > file.`,
+  });
 }
 
 /** stat(), null where there is nothing. @throws P2pdmaError ENOTDIR, EACCES, ELOOP, ENAMETOOLONG */
@@ -61,19 +49,10 @@ export function statOrNull(path: string): Stats | null {
   try {
     return statSync(path);
   } catch (error) {
-    const { code = 'EIO', errno, message } = error as NodeJS.ErrnoException;
+    const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return null;
-    throw new P2pdmaError(
-      code in ERROR_CODES ? (code as ErrorCode) : 'EIO',
-      message.replace(', stat', ', open'),
-      {
-        errno,
-        syscall: 'open',
-        path,
-        ...(code === 'EACCES' ? { hint: accessHint(path) } : {}),
-        cause: error,
-      },
-    );
+    const hint = code === 'EACCES' ? accessHint(path) : undefined;
+    throw hostError(error as NodeJS.ErrnoException, 'open', path, { hint });
   }
 }
 

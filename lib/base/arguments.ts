@@ -3,7 +3,8 @@
  * it must be, and what came instead.
  */
 import { inspect } from 'node:util';
-import { P2pdmaError } from './errors.js';
+import { type ErrorCode, P2pdmaError, type P2pdmaErrorOptions } from './errors.js';
+import { type Sentence, said } from './sentence.js';
 
 const SHOWN = 60;
 
@@ -19,7 +20,27 @@ export function wrongArgument(call: string, name: string, mustBe: string, value:
   return new P2pdmaError(
     'ERR_INVALID_ARG_TYPE',
     `${call}: ${name} must be ${mustBe} (received ${shown(value)})`,
+    { received: value, demand: mustBe },
   );
+}
+
+/** `option queueDepth: must be 1 or more (received 0)`, with these as its facts. */
+export function wrongOption(
+  option: string,
+  { code, demand, received, hint }: { code: ErrorCode; demand: string; received: unknown; hint?: Sentence },
+): P2pdmaError {
+  const what = `must be ${demand} (received ${shown(received)})`;
+  return optionError(code, option, what, { demand, received, hint });
+}
+
+/** `option start: 4096 is beyond the end of 'a' (512 bytes)` */
+export function optionError(
+  code: ErrorCode,
+  option: string,
+  what: Sentence,
+  facts: P2pdmaErrorOptions = {},
+): P2pdmaError {
+  return new P2pdmaError(code, (name) => `option ${name(option)}: ${said(what, name)}`, { option, ...facts });
 }
 
 /** @throws P2pdmaError ERR_INVALID_ARG_TYPE */
@@ -65,5 +86,6 @@ export function wrongWhole(
   return new P2pdmaError(
     'ERR_OUT_OF_RANGE',
     `${call}: ${name} must be a whole number ${range} (received ${value})`,
+    { received: value, demand: `a whole number ${range}` },
   );
 }

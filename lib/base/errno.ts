@@ -1,151 +1,416 @@
 /**
- * Linux error numbers (include/uapi/asm-generic/errno*.h). Fixed here, not taken
- * from `os.constants`, because the emulator gives Linux's answers on any platform.
+ * Linux error numbers (include/uapi/asm-generic/errno*.h), one row each: the number, the first words of a message, what it
+ * means and what helps. Fixed here, not taken from `os.constants`, because the emulator gives Linux's answers on any
+ * platform.
  */
-export const EPERM = 1;
-export const ENOENT = 2;
-export const EINTR = 4;
-export const EIO = 5;
-export const ENXIO = 6;
-export const EBADF = 9;
-export const EAGAIN = 11;
-export const ENOMEM = 12;
-export const EACCES = 13;
-export const EFAULT = 14;
-export const ENOTBLK = 15;
-export const EBUSY = 16;
-export const EEXIST = 17;
-export const EXDEV = 18;
-export const ENODEV = 19;
-export const ENOTDIR = 20;
-export const EISDIR = 21;
-export const EINVAL = 22;
-export const ENFILE = 23;
-export const EMFILE = 24;
-export const ENOTTY = 25;
-export const ETXTBSY = 26;
-export const EFBIG = 27;
-export const ENOSPC = 28;
-export const ESPIPE = 29;
-export const EROFS = 30;
-export const EPIPE = 32;
-export const ERANGE = 34;
-export const EDEADLK = 35;
-export const ENAMETOOLONG = 36;
-export const ENOLCK = 37;
-export const ENOSYS = 38;
-export const ELOOP = 40;
-export const EBADE = 52;
-export const ENODATA = 61;
-export const ETIME = 62;
-export const ENOLINK = 67;
-export const EPROTO = 71;
-export const EBADMSG = 74;
-export const EOVERFLOW = 75;
-export const EREMCHG = 78;
-export const EILSEQ = 84;
-export const EOPNOTSUPP = 95;
-export const ENETDOWN = 100;
-export const ENETUNREACH = 101;
-export const ECONNABORTED = 103;
-export const ECONNRESET = 104;
-export const ENOBUFS = 105;
-export const ENOTCONN = 107;
-export const ESHUTDOWN = 108;
-export const ETOOMANYREFS = 109;
-export const ETIMEDOUT = 110;
-export const ECONNREFUSED = 111;
-export const EHOSTDOWN = 112;
-export const EHOSTUNREACH = 113;
-export const ESTALE = 116;
-export const EUCLEAN = 117;
-export const EREMOTEIO = 121;
-export const EDQUOT = 122;
-export const ENOMEDIUM = 123;
-export const EMEDIUMTYPE = 124;
-export const ECANCELED = 125;
-export const ENOKEY = 126;
-export const EKEYEXPIRED = 127;
-export const EKEYREVOKED = 128;
-export const EKEYREJECTED = 129;
-export const EHWPOISON = 133;
+import type { Sentence } from './sentence.js';
 
-const names = new Map<number, string>(
-  Object.entries({
-    EPERM,
-    ENOENT,
-    EINTR,
-    EIO,
-    ENXIO,
-    EBADF,
-    EAGAIN,
-    ENOMEM,
-    EACCES,
-    EFAULT,
-    ENOTBLK,
-    EBUSY,
-    EEXIST,
-    EXDEV,
-    ENODEV,
-    ENOTDIR,
-    EISDIR,
-    EINVAL,
-    ENFILE,
-    EMFILE,
-    ENOTTY,
-    ETXTBSY,
-    EFBIG,
-    ENOSPC,
-    ESPIPE,
-    EROFS,
-    EPIPE,
-    ERANGE,
-    EDEADLK,
-    ENAMETOOLONG,
-    ENOLCK,
-    ENOSYS,
-    ELOOP,
-    EBADE,
-    ENODATA,
-    ETIME,
-    ENOLINK,
-    EPROTO,
-    EBADMSG,
-    EOVERFLOW,
-    EREMCHG,
-    EILSEQ,
-    EOPNOTSUPP,
-    ENETDOWN,
-    ENETUNREACH,
-    ECONNABORTED,
-    ECONNRESET,
-    ENOBUFS,
-    ENOTCONN,
-    ESHUTDOWN,
-    ETOOMANYREFS,
-    ETIMEDOUT,
-    ECONNREFUSED,
-    EHOSTDOWN,
-    EHOSTUNREACH,
-    ESTALE,
-    EUCLEAN,
-    EREMOTEIO,
-    EDQUOT,
-    ENOMEDIUM,
-    EMEDIUMTYPE,
-    ECANCELED,
-    ENOKEY,
-    EKEYEXPIRED,
-    EKEYREVOKED,
-    EKEYREJECTED,
-    EHWPOISON,
-  }).map(([name, errno]) => [errno, name]),
-);
+interface ErrnoRow {
+  readonly errno: number;
+  readonly text: string;
+  readonly cause: string;
+  readonly remedy: Sentence;
+}
 
-/** Those that have a name here: all that a filesystem, a block device or this package's own calls end with. */
-export const ERRNO_NAMES: readonly string[] = [...names.values()];
+const unreachable = {
+  cause: 'The server or fabric that holds the data could not be reached, or ended the connection.',
+  remedy: 'See whether it is up and the network carries it; then open it again.',
+};
+const keyNeeded = {
+  cause: 'The file is encrypted, and its key is missing, expired, revoked or wrong.',
+  remedy: 'Add the key (`fscryptctl`, `keyctl`), then open the file again.',
+};
+
+/** All that a filesystem, a block device or this package's own calls end with. */
+export const ERRNO_ROWS = {
+  EPERM: {
+    errno: 1,
+    text: 'operation not permitted',
+    cause: 'The kernel wants a capability for this (raw commands, io_uring where it is restricted).',
+    remedy: 'Run with the needed capability, or as root.',
+  },
+  ENOENT: {
+    errno: 2,
+    text: 'no such file, device or namespace',
+    cause: 'There is no file, device or namespace of that name.',
+    remedy: 'Check the name; `p2pdma list` shows the namespaces there are.',
+  },
+  EINTR: {
+    errno: 4,
+    text: 'interrupted',
+    cause: 'A signal, or the reset of a controller, ended the call before it was done.',
+    remedy: 'Try again; after a reset see the kernel log.',
+  },
+  EIO: {
+    errno: 5,
+    text: 'input/output error',
+    cause: 'The drive reported an error.',
+    remedy: 'See the status in the message and the kernel log.',
+  },
+  ENXIO: {
+    errno: 6,
+    text: 'no such device or address',
+    cause: 'The device is gone or was never there, or the offset lies beyond it.',
+    remedy: 'Check that the drive is still there: `p2pdma list`.',
+  },
+  EBADF: {
+    errno: 9,
+    text: 'not open for this',
+    cause: 'The target is closed, or not open for this direction.',
+    remedy: 'Open it again, for writing if it is to be written.',
+  },
+  EAGAIN: {
+    errno: 11,
+    text: 'try again',
+    cause: 'The kernel had no room for the request, even after many tries.',
+    remedy: 'Try again, with fewer transfers in flight.',
+  },
+  ENOMEM: {
+    errno: 12,
+    text: 'out of memory',
+    cause: 'The CMB pool is exhausted, or the machine’s memory.',
+    remedy: 'Use smaller or fewer chunks, or another provider.',
+  },
+  EACCES: {
+    errno: 13,
+    text: 'permission denied',
+    cause: 'A file may not be opened: the device, or the provider’s p2pmem/allocate.',
+    remedy:
+      'Run as the owner of the file that the message names, or as root; a device may be given to a group.',
+  },
+  EFAULT: {
+    errno: 14,
+    text: 'bad memory for this operation',
+    cause: 'The memory cannot be used for this: it is gone, or is CMB memory that would be pinned for long.',
+    remedy: 'Use memory that is still mapped; for registered buffers, host memory.',
+  },
+  ENOTBLK: {
+    errno: 15,
+    text: 'block device required',
+    cause: 'The path is not a block device, and one is needed.',
+    remedy: 'Name a block device.',
+  },
+  EBUSY: {
+    errno: 16,
+    text: 'device or resource busy',
+    cause: 'The device is mounted or held by something else.',
+    remedy: (option) => `Unmount it, or pass ${option('force')} if you are sure.`,
+  },
+  EEXIST: {
+    errno: 17,
+    text: 'file already exists',
+    cause: 'The file exists, and was to be made.',
+    remedy: 'Choose another name or other flags.',
+  },
+  EXDEV: {
+    errno: 18,
+    text: 'crosses filesystems',
+    cause: 'The operation would cross from one filesystem, or quota project, to another.',
+    remedy: 'Keep both ends on one filesystem.',
+  },
+  ENODEV: {
+    errno: 19,
+    text: 'no such device',
+    cause: 'The function has no peer-to-peer memory, or the device was removed.',
+    remedy: 'See `p2pdma list` for what has some.',
+  },
+  ENOTDIR: {
+    errno: 20,
+    text: 'not a directory',
+    cause: 'A part of the path is not a directory.',
+    remedy: 'Check the path.',
+  },
+  EISDIR: {
+    errno: 21,
+    text: 'illegal operation on a directory',
+    cause: 'The path is a directory.',
+    remedy: 'Name a file or a device.',
+  },
+  EINVAL: {
+    errno: 22,
+    text: 'invalid argument',
+    cause:
+      'The device does not take this address, offset or length; or, with a peer’s memory from Linux 6.17 on, the kernel allows no peer-to-peer DMA for this pair.',
+    remedy: 'Align them as the message says; for a peer’s memory see `p2pdma explain`.',
+  },
+  ENFILE: {
+    errno: 23,
+    text: 'too many open files in the system',
+    cause: 'The system has no room for another open file.',
+    remedy: 'Close files, or raise the limit (`sysctl fs.file-max`).',
+  },
+  EMFILE: {
+    errno: 24,
+    text: 'too many open files',
+    cause: 'Too many files are open.',
+    remedy: 'Close some, or raise the limit (`ulimit -n`).',
+  },
+  ENOTTY: {
+    errno: 25,
+    text: 'not an NVMe device',
+    cause: 'The device does not know this ioctl: it is not an NVMe namespace.',
+    remedy: 'Name an NVMe namespace or its generic device.',
+  },
+  ETXTBSY: {
+    errno: 26,
+    text: 'in use as a program or swap',
+    cause: 'The file is in use as a program or as swap.',
+    remedy: 'Stop the program or the swap, or write to another file and rename it.',
+  },
+  EFBIG: {
+    errno: 27,
+    text: 'file too large',
+    cause: 'The file would become larger than its filesystem or a limit allows.',
+    remedy: 'Write less, or elsewhere.',
+  },
+  ENOSPC: {
+    errno: 28,
+    text: 'no space left on device',
+    cause: 'The destination is full, or ends before the data does.',
+    remedy: (option) => `Make room, or copy less (option ${option('end')}).`,
+  },
+  ESPIPE: {
+    errno: 29,
+    text: 'illegal seek',
+    cause: 'The file has no positions: it is a pipe or a socket.',
+    remedy: 'Name a file or a device.',
+  },
+  EROFS: {
+    errno: 30,
+    text: 'read-only',
+    cause: 'The target is read-only.',
+    remedy: 'Make it writable (a device: `blockdev --setrw`; a filesystem: remount it), or write elsewhere.',
+  },
+  EPIPE: {
+    errno: 32,
+    text: 'broken pipe',
+    cause: 'Nobody reads the other end any more.',
+    remedy: 'Look at why the reader ended.',
+  },
+  ERANGE: {
+    errno: 34,
+    text: 'out of range',
+    cause: 'The value is outside what the device accepts.',
+    remedy: 'Use a value that the device reports as possible.',
+  },
+  EDEADLK: {
+    errno: 35,
+    text: 'would deadlock',
+    cause: 'Waiting for this lock would wait for ever.',
+    remedy: 'Let the other one who holds a lock on the file end first.',
+  },
+  ENAMETOOLONG: {
+    errno: 36,
+    text: 'name too long',
+    cause: 'A name in the path, or the whole path, is longer than the filesystem takes.',
+    remedy: 'Use a shorter one.',
+  },
+  ENOLCK: {
+    errno: 37,
+    text: 'no locks available',
+    cause: 'The filesystem has no lock to give; a network filesystem’s lock service may be down.',
+    remedy: 'Look at the lock service of its server, or use a local filesystem.',
+  },
+  ENOSYS: {
+    errno: 38,
+    text: 'this kernel does not have the call',
+    cause: 'This kernel does not have the call.',
+    remedy: 'Choose another engine.',
+  },
+  ELOOP: {
+    errno: 40,
+    text: 'too many symbolic links',
+    cause: 'The path leads through symbolic links that point at each other.',
+    remedy: 'Mend the links: `namei` shows them.',
+  },
+  EBADE: {
+    errno: 52,
+    text: 'reservation conflict',
+    cause: 'The drive is reserved by another host (reservation conflict).',
+    remedy: 'Release the reservation on the other host: `nvme resv-report` shows whose it is.',
+  },
+  ENODATA: {
+    errno: 61,
+    text: 'unrecoverable media error',
+    cause:
+      'The media could not deliver this block: it is damaged or was never written with valid protection.',
+    remedy: 'Restore the block from a copy; see the drive’s health log.',
+  },
+  ETIME: {
+    errno: 62,
+    text: 'timer expired',
+    cause: 'The device did not answer in time.',
+    remedy: 'See the kernel log; the drive may need a reset.',
+  },
+  ENOLINK: {
+    errno: 67,
+    text: 'transport error',
+    cause: 'The way to the device is interrupted (transport error).',
+    remedy: 'See the kernel log and the state of the link or path: `nvme list-subsys`.',
+  },
+  EPROTO: {
+    errno: 71,
+    text: 'protocol error',
+    cause: 'The device or server answered what the protocol does not allow.',
+    remedy: 'See the kernel log; the firmware or the server may be faulty.',
+  },
+  EBADMSG: {
+    errno: 74,
+    text: 'checksum or integrity error',
+    cause: 'The filesystem found the data not to be what its checksum says.',
+    remedy:
+      'Restore the file from a copy, and check the filesystem (`btrfs scrub`, `xfs_repair -n`, `e2fsck -n`).',
+  },
+  EOVERFLOW: {
+    errno: 75,
+    text: 'value too large, or no zone resources',
+    cause: 'A value is larger than the call can say, or a zoned device has no active zone to give.',
+    remedy: 'On a zoned device finish or reset zones; else use a smaller offset or length.',
+  },
+  EREMCHG: {
+    errno: 78,
+    text: 'mapped device changed',
+    cause: 'A mapped device changed its table while the transfer was under way.',
+    remedy: 'Try again when the change is done: `dmsetup info` shows it.',
+  },
+  EILSEQ: {
+    errno: 84,
+    text: 'data protection error',
+    cause: 'The drive found the data or its protection information wrong.',
+    remedy: 'Read it again; then treat the block as lost.',
+  },
+  EOPNOTSUPP: {
+    errno: 95,
+    text: 'operation not supported',
+    cause: 'The target cannot do this operation.',
+    remedy: 'Leave the option out that asks for it.',
+  },
+  ENETDOWN: { errno: 100, text: 'network is down', ...unreachable },
+  ENETUNREACH: { errno: 101, text: 'network is unreachable', ...unreachable },
+  ECONNABORTED: { errno: 103, text: 'connection aborted', ...unreachable },
+  ECONNRESET: { errno: 104, text: 'connection reset', ...unreachable },
+  ENOBUFS: {
+    errno: 105,
+    text: 'no buffer space',
+    cause: 'The network had no memory for the request.',
+    remedy: 'Try again, with fewer transfers in flight.',
+  },
+  ENOTCONN: { errno: 107, text: 'not connected', ...unreachable },
+  ESHUTDOWN: { errno: 108, text: 'connection shut down', ...unreachable },
+  ETOOMANYREFS: {
+    errno: 109,
+    text: 'too many open zones',
+    cause: 'A zoned device has no open zone to give.',
+    remedy: 'Finish, close or reset zones first.',
+  },
+  ETIMEDOUT: {
+    errno: 110,
+    text: 'timed out',
+    cause: 'The device did not answer in time; the controller was reset.',
+    remedy: 'See the kernel log, and try again.',
+  },
+  ECONNREFUSED: { errno: 111, text: 'connection refused', ...unreachable },
+  EHOSTDOWN: { errno: 112, text: 'host is down', ...unreachable },
+  EHOSTUNREACH: { errno: 113, text: 'no route to host', ...unreachable },
+  ESTALE: {
+    errno: 116,
+    text: 'stale file handle',
+    cause: 'The file was removed or replaced on the server that holds it.',
+    remedy: 'Open it again; if that fails too, mount the filesystem anew.',
+  },
+  EUCLEAN: {
+    errno: 117,
+    text: 'filesystem is damaged',
+    cause: 'The filesystem is damaged: its own structures do not make sense.',
+    remedy: 'Unmount it and have it checked (fsck, xfs_repair, btrfs check); copy what can be read first.',
+  },
+  EREMOTEIO: {
+    errno: 121,
+    text: 'remote I/O error',
+    cause:
+      'With a peer’s memory: the kernel allows no peer-to-peer DMA for this pair. With host memory: the drive ended the command with a target error (“critical target error” in the kernel log).',
+    remedy:
+      'With a peer’s memory: `p2pdma explain` says why and what would help. With host memory: see the kernel log and the drive’s error log.',
+  },
+  EDQUOT: {
+    errno: 122,
+    text: 'quota exceeded',
+    cause: 'The quota of the user, group, project or subvolume is used up.',
+    remedy: 'Remove something, or have the quota raised: `quota -s` shows it.',
+  },
+  ENOMEDIUM: {
+    errno: 123,
+    text: 'no medium',
+    cause: 'The device has no medium in it.',
+    remedy: 'Insert one.',
+  },
+  EMEDIUMTYPE: {
+    errno: 124,
+    text: 'wrong medium type',
+    cause: 'The medium in the device is of the wrong kind.',
+    remedy: 'Insert one that the device can use.',
+  },
+  ECANCELED: {
+    errno: 125,
+    text: 'cancelled',
+    cause: 'The transfer was cancelled, because its target or system was closed.',
+    remedy: 'Close after the last transfer.',
+  },
+  ENOKEY: { errno: 126, text: 'required key not available', ...keyNeeded },
+  EKEYEXPIRED: { errno: 127, text: 'key has expired', ...keyNeeded },
+  EKEYREVOKED: { errno: 128, text: 'key has been revoked', ...keyNeeded },
+  EKEYREJECTED: { errno: 129, text: 'key was rejected', ...keyNeeded },
+  EHWPOISON: {
+    errno: 133,
+    text: 'memory page has a hardware error',
+    cause: 'A page of memory failed in hardware.',
+    remedy: 'Do not use this memory; restart the machine soon.',
+  },
+} as const satisfies Record<string, ErrnoRow>;
+
+export type ErrnoName = keyof typeof ERRNO_ROWS;
+
+const names = Object.keys(ERRNO_ROWS) as ErrnoName[];
+
+type Numbers = { readonly [Name in ErrnoName]: (typeof ERRNO_ROWS)[Name]['errno'] };
+
+/** The numbers that this package's own code speaks of. */
+export const {
+  EACCES,
+  EBADE,
+  EBADF,
+  EBUSY,
+  EEXIST,
+  EFAULT,
+  EHWPOISON,
+  EILSEQ,
+  EINTR,
+  EINVAL,
+  EIO,
+  EISDIR,
+  EMFILE,
+  ENODATA,
+  ENODEV,
+  ENOENT,
+  ENOLINK,
+  ENOMEM,
+  ENOSPC,
+  ENOTTY,
+  ENXIO,
+  EOPNOTSUPP,
+  EPERM,
+  EREMOTEIO,
+  EROFS,
+} = Object.fromEntries(names.map((name) => [name, ERRNO_ROWS[name].errno])) as Numbers;
+
+const byNumber = new Map<number, ErrnoName>(names.map((name) => [ERRNO_ROWS[name].errno, name]));
+
+/** The name of a Linux error number, of either sign, if it has a row. */
+export function knownErrno(errno: number): ErrnoName | null {
+  return byNumber.get(Math.abs(errno)) ?? null;
+}
 
 /** The name of a Linux error number, of either sign: `errnoName(-121)` is `'EREMOTEIO'`. */
 export function errnoName(errno: number): string {
-  return names.get(Math.abs(errno)) ?? `errno ${Math.abs(errno)}`;
+  return knownErrno(errno) ?? `errno ${Math.abs(errno)}`;
 }

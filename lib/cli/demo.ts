@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { openSystem } from '../index.js';
-import { copy } from './copy/command.js';
+import { openSystem, planCopy } from '../index.js';
+import { copy, settingsOf } from './copy/command.js';
+import { resolving } from './errors.js';
 import { LOOKS, manual } from './help.js';
 import { speaksFor } from './whose.js';
 
@@ -26,12 +27,10 @@ export function addDemo(program: Command): void {
     const system = await openSystem({ machine: 'switch' });
     speaksFor(system, 'text');
     try {
-      await copy(system, file ?? process.execPath, ['nvme1n1'], {
-        backend: 'emulator',
-        provider: 'nvme0',
-        engine: 'auto',
-        verify: true,
-      });
+      const ends = [file ?? process.execPath, ['nvme1n1']] as const;
+      const options = { backend: 'emulator', provider: 'nvme0', engine: 'auto', verify: true } as const;
+      const plan = await resolving(() => planCopy(...ends, settingsOf(system, options)));
+      await copy(system, ...ends, options, plan);
     } finally {
       await system.close();
     }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type Diagnosis, diagnose, type Finding } from '../index.js';
+import { resolving } from './errors.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { type MachineOptions, withKernel, withMachine } from './options.js';
@@ -16,11 +17,13 @@ export function addDoctor(program: Command): void {
   withKernel(withMachine(command)).action(async (options: MachineOptions) => {
     const { backend, machine, root, kernel, json: asJson } = options;
     const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
-    const diagnosis = await diagnose({
+    const what = {
       ...(root === undefined ? {} : { root }),
       ...(emulated === undefined ? {} : { machine: emulated }),
       ...(kernel === undefined ? {} : { kernel }),
-    });
+    };
+    const named = root !== undefined || machine !== undefined || kernel !== undefined;
+    const diagnosis = await (named ? resolving(() => diagnose(what)) : diagnose(what));
     speaksFor(diagnosis, asJson ? 'data' : 'text');
     const exitCode = CODES[diagnosis.verdict];
     tell(

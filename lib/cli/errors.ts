@@ -1,56 +1,39 @@
 /**
  * How an error ends a command: in words or, whenever --json is on the line, as one JSON line, the last on stderr; and the
- * exit code. The library's names of options become those of the command line, the same for both.
+ * exit code. The library's names of options become those of the command that runs, the same for both.
  */
-import { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { type ErrorCode, P2pdmaError } from '../index.js';
 import { colours, printable } from './format.js';
 import { ownJson, reminder } from './whose.js';
 
-/** 1: it failed while it was done. 2: the words on the line were wrong, and nothing was started. */
+/** 1: it failed while it was done. 2: the line was wrong, or what it names will not do, and nothing was started. */
 export const FAILED = 1;
 export const MISUSED = 2;
 
-/** Complaints about words, whenever they come. */
-const WRONG_WORDS: ReadonlySet<ErrorCode> = new Set([
-  'ERR_INVALID_ARG_TYPE',
-  'ERR_INVALID_ARG_VALUE',
-  'ERR_OUT_OF_RANGE',
-  'ERR_CHUNK_TOO_LARGE',
-  'ERR_OVERLAP',
-]);
+/** The command's own; `code` is one of the library's, or one that only the command has. */
+export class CommandError extends Error {
+  readonly code: ErrorCode | 'ERR_HOLDS_DATA' | 'ERR_INCOMPLETE';
+  readonly hint: string;
 
-/** While names are looked up these say that one is wrong; later, that something went away. */
-const WRONG_NAMES: ReadonlySet<ErrorCode> = new Set([
-  'ERR_MACHINE_INVALID',
-  'ENOENT',
-  'ENOTDIR',
-  'EISDIR',
-  'ELOOP',
-  'ENAMETOOLONG',
-  'EINVAL',
-  'ENOTTY',
-]);
-
-let namesAreFound = false;
-
-/** A line of the command begins. */
-export function namesAreSought(): void {
-  namesAreFound = false;
+  constructor(code: CommandError['code'], message: string, hint: string) {
+    super(message);
+    this.code = code;
+    this.hint = hint;
+  }
 }
 
-/** Everything that was named has been found and suits: what fails from here on fails while it is done. */
-export function namesFound(): void {
-  namesAreFound = true;
-}
+/** What was thrown while the line was read and what it names was looked for. */
+const misuses = new WeakSet<object>();
 
-export function exitCodeOf({ code, message }: Pick<P2pdmaError, 'code' | 'message'>): number {
-  if (WRONG_WORDS.has(code)) return MISUSED;
-  if (namesAreFound) return FAILED;
-  if (message.startsWith('option root:')) return MISUSED;
-  // What was named is nothing that can be opened so.
-  const opening = (code !== 'EINVAL' && code !== 'ENOTTY') || message.includes(", open '");
-  return WRONG_NAMES.has(code) && opening ? MISUSED : FAILED;
+/** Read the line, or find what it names: what this throws ends the command with 2. */
+export async function resolving<T>(step: () => T | Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    if (error instanceof Error) misuses.add(error);
+    throw error;
+  }
 }
 
 /** Is --json on the line, whatever else is wrong with it? */
@@ -59,49 +42,43 @@ export function jsonAsked(words: readonly string[] = process.argv.slice(2)): boo
   return words.slice(0, end < 0 ? words.length : end).includes('--json');
 }
 
-/** Options that have another name in the library. */
-const OPTIONS: Record<string, string> = {
-  highWaterMark: '--chunk',
-  queueDepth: '--depth',
-  requireP2p: '--require-p2p',
-  allowUnproven: '--allow-unproven',
-  bandwidth: '--bwlimit',
-  get destinationStart() {
-    return process.argv[2] === 'trace' ? '--start' : '--destination-start';
-  },
+/**
+ * Options that the command calls otherwise: of these the one that the command that runs has. Of all others the name is the
+ * library's with dashes (`requireP2p`, `--require-p2p`).
+ */
+const ALIASES: Readonly<Record<string, readonly string[]>> = {
+  highWaterMark: ['--chunk', '--chunks'],
+  queueDepth: ['--depth'],
+  bandwidth: ['--bwlimit'],
+  journal: ['--resume'],
+  destinationStart: ['--destination-start', '--start'],
+  end: ['--end', '--bytes'],
 };
-const SAME = 'start|end|root|machine|provider|verify|sparse|force|engine|backend|chunks';
 
-const PHRASES: readonly (readonly [pattern: RegExp, words: string])[] = [
-  [new RegExp(`\\boption (${SAME})\\b`, 'g'), 'option --$1'],
-  [/\b([Pp])ass force\b/g, '$1ass --force'],
-  [/\b([Dd])rop (machine|root|verify|engine)\b/g, '$1rop --$2'],
-  [/(?<!-)\bprovider:? none\b/g, '--provider none'],
-  [/(?<!-)\bbackend (is )?(?=')/g, '--backend '],
-  [/^provider: there is no PCI function or/, 'option --provider: there is no PCI function or'],
-  [/\boption journal\b/g, 'option --resume'],
-  [/^machine: /, 'option --machine: '],
-  // In front of a preset's name.
-  [/(?<=\S )machine: $/g, '--machine '],
-  [/\(`end`\)/g, '(--end)'],
-  [/\breceived start (\d+), end (\d+)/g, 'received --start $1, --end $2'],
-  [/must be <= end\b/g, 'must be <= --end'],
-];
+let running: Command | null = null;
 
-/** The library's words in those of the command line; what is quoted stays. */
-export function inOptions(text: string): string {
-  return text
-    .split(/('[^']*')/)
-    .map((part, i) =>
-      i % 2 === 1 ? part : PHRASES.reduce((said, [from, to]) => said.replace(from, to), part),
-    )
-    .map((part, i) => (i % 2 === 1 ? part : part.replace(LIBRARY_NAMES, (name) => OPTIONS[name]!)))
-    .join('');
+/** This is the command whose options are spoken of; null: none is known yet. */
+export function speaksOf(command: Command | null): void {
+  running = command;
 }
 
-const LIBRARY_NAMES = new RegExp(`\\b(?:${Object.keys(OPTIONS).join('|')})\\b`, 'g');
+/** An option of the library as the line has it; what the line cannot say keeps the library's name. */
+function onTheLine(option: string, value?: string): string {
+  const dashed = `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  const has = running?.options.map(({ long }) => long) ?? [];
+  const name = (ALIASES[option] ?? [dashed]).find((flag) => has.includes(flag));
+  if (name === undefined) return value === undefined ? option : `${option}: ${value}`;
+  return value === undefined ? name : `${name} ${value}`;
+}
 
-interface Said {
+/** Code, message and hint, in the words of the line. */
+export function inWords(error: P2pdmaError | CommandError): Said {
+  const { code } = error;
+  const { message, hint } = error instanceof P2pdmaError ? P2pdmaError.told(error, onTheLine) : error;
+  return { code, message, hint };
+}
+
+export interface Said {
   readonly code: string;
   readonly message: string;
   readonly hint: string;
@@ -109,10 +86,9 @@ interface Said {
 
 /** Say it on stderr; the exit code. */
 export function report(error: unknown): number {
-  if (error instanceof P2pdmaError) {
-    const { code, message, hint } = error;
-    say({ code, message: inOptions(stripCode(code, message)), hint: inOptions(hint) });
-    return exitCodeOf(error);
+  if (error instanceof P2pdmaError || error instanceof CommandError) {
+    say(inWords(error));
+    return misuses.has(error) ? MISUSED : FAILED;
   }
   if (error instanceof CommanderError) return misused(error);
   const hint = 'This is a bug in p2pdma; please report it.';
@@ -149,8 +125,4 @@ export function say({ code, message, hint }: Said): void {
       ? `${ownJson({ type: 'error', code, message, hint })}\n`
       : `${reminder()}${colours(process.stderr).red('error')} ${code}: ${printable(message)}\n${printable(hint)}\n`,
   );
-}
-
-function stripCode(code: string, message: string): string {
-  return message.startsWith(`${code}: `) ? message.slice(code.length + 2) : message;
 }

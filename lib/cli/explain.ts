@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
+import { resolving } from './errors.js';
 import { type Colours, colours, columns, printable, table, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
@@ -19,12 +20,13 @@ export function addExplain(program: Command): void {
   withKernel(withMachine(command), '; all: one after another, what changes').action(
     async (provider: string | undefined, clients: string[], options: MachineOptions) => {
       if (options.kernel === 'all') {
-        tell(await everyKernel(provider, clients, options));
+        tell(await resolving(() => everyKernel(provider, clients, options)));
         return;
       }
       const system = await inspectMachine(options);
       try {
-        tell(answer(system, provider, clients, options).join('\n'));
+        const lines = await resolving(() => answer(system, provider, clients, options));
+        tell(lines.join('\n'));
       } finally {
         await system.close();
       }
@@ -112,7 +114,7 @@ function isGuess({ rule }: ClientVerdict): boolean {
 
 function describe(
   view: View,
-  { provider, distance, note, clients, unreachable = [] }: Explanation,
+  { provider, distance, notes, clients, unreachable = [] }: Explanation,
 ): string[] {
   const { colour, width } = view;
   const rows = clients.map((client) => [
@@ -129,7 +131,7 @@ function describe(
   const sum = distance < 0 ? none : String(distance);
   return [
     `provider ${colour.bold(nameOf(view, provider))}, distance ${sum}`,
-    ...(note === null ? [] : wrap(printable(note), width).map(colour.yellow)),
+    ...notes.flatMap(({ text }) => wrap(printable(text), width).map(colour.yellow)),
     '',
     ...(rows.length > 0
       ? [table(['client', 'map type', 'distance', 'ACS redirect', 'name'], rows, colour)]
@@ -246,7 +248,7 @@ function remark({ colour }: View, hop: Hop, client: ClientVerdict): string {
 function matrix(view: View, all: readonly Explanation[]): string[] {
   const { colour, width, system } = view;
   if (all.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
-  const asIf = all.every(({ note }) => note?.includes('provides no p2pmem') === true);
+  const asIf = all.every(({ notes }) => notes.some(({ kind }) => kind === 'no-p2pmem'));
   const drives = all[0]!.clients;
   const label = (bdf: string) => nameOf(view, bdf).split(' ')[0]!;
   const heads = drives.map(({ bdf }) => label(bdf));
@@ -263,9 +265,9 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
   }
   const note = asIf ? 'no function has p2pmem; answered as if every drive had' : null;
   // Each said once, whatever the number of providers that it holds for.
-  const notes = new Set(all.flatMap((row) => row.note?.split('; ') ?? []));
+  const notes = all.flatMap((row) => row.notes).filter(({ kind }) => !asIf || kind !== 'no-p2pmem');
   const unknown = all.some(({ clients }) => clients.some(({ mapType }) => mapType === 'UNKNOWN'));
-  const others = [...notes].filter((text) => !asIf || !text.includes('provides no p2pmem'));
+  const others = new Set(notes.map(({ text }) => text));
   return [
     ...(note === null ? [] : [colour.yellow(note), '']),
     ...tables,
@@ -276,7 +278,7 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
       width,
     ).map(colour.dim),
     ...rules(view),
-    ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
+    ...[...others].flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];

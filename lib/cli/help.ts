@@ -25,7 +25,7 @@ type Example = readonly [comment: string, line: string];
 const EXIT_CODES: readonly Term[] = [
   ['0', 'done'],
   ['1', 'it failed while it was done; stderr says why, and what to do'],
-  ['2', 'the words on the line were wrong; nothing was started'],
+  ['2', 'the line, or what it names, will not do; nothing was started'],
 ];
 
 /** What colours and widths heed. */

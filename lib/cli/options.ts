@@ -1,13 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { didYouMean } from '../base/nearest.js';
-import {
-  MACHINE_PRESETS,
-  openSystem,
-  optionHelp,
-  P2pdmaError,
-  type System,
-  type SystemOptions,
-} from '../index.js';
+import { MACHINE_PRESETS, openSystem, optionHelp, type System, type SystemOptions } from '../index.js';
+import { CommandError, resolving } from './errors.js';
 import { type Says, speaksFor } from './whose.js';
 
 /** What every command takes: which machine. */
@@ -86,7 +80,7 @@ function checkMachine({ backend, machine, root }: MachineOptions): void {
           ? "--root is looked at natively, and --backend is 'emulator'"
           : null;
   if (both === null) return;
-  throw new P2pdmaError('ERR_INVALID_ARG_VALUE', both, { hint: 'Drop one of them.' });
+  throw new CommandError('ERR_INVALID_ARG_VALUE', both, 'Drop one of them.');
 }
 
 /** Which kernel, for commands that only look. */
@@ -99,7 +93,7 @@ export function withKernel(command: Command, more = ''): Command {
 /** Which machine, for every command that looks at one. */
 export function withMachine(command: Command): Command {
   return command
-    .hook('preAction', (_this, action) => checkMachine(action.opts()))
+    .hook('preAction', (_this, action) => resolving(() => checkMachine(action.opts())))
     .optionsGroup('Which machine:')
     .option(
       '--machine <preset|file>',
@@ -139,7 +133,9 @@ async function open(
   if (machine !== undefined) wanted.machine = machine;
   if (root !== undefined) wanted.root = root;
   if (kernel !== undefined) wanted.kernel = kernel;
-  const system = await openSystem(wanted);
+  // A machine that is named is looked for; this one is there, or the command fails.
+  const named = machine !== undefined || root !== undefined || kernel !== undefined;
+  const system = await (named ? resolving(() => openSystem(wanted)) : openSystem(wanted));
   speaksFor(system, says);
   return system;
 }

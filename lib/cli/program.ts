@@ -2,13 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { type Argument, Command, Option } from 'commander';
 import { didYouMean } from '../base/nearest.js';
-import { P2pdmaError } from '../index.js';
 import { addBench } from './bench/command.js';
 import { addCompletion } from './completion.js';
 import { addCopy } from './copy/command.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
-import { jsonAsked, namesAreSought } from './errors.js';
+import { CommandError, jsonAsked, resolving, speaksOf } from './errors.js';
 import { addExplain } from './explain.js';
 import { printable, setColour } from './format.js';
 import { LOOKS, manual } from './help.js';
@@ -23,7 +22,7 @@ const WIDEST = 100;
 
 export function buildProgram(): Command {
   nobodySpeaks();
-  namesAreSought();
+  speaksOf(null);
   const program = new Command('p2pdma')
     .optionsGroup('Output:')
     .version(packageVersion(), '-V, --version', 'print the version')
@@ -71,7 +70,11 @@ export function buildProgram(): Command {
   addHelp(program);
   for (const command of leaves(program)) {
     withColour(command);
-    if (!command.name().startsWith('__')) command.hook('preAction', (_this, action) => checkWords(action));
+    if (command.name().startsWith('__')) continue;
+    command.hook('preAction', (_this, action) => {
+      speaksOf(action);
+      return resolving(() => checkWords(action));
+    });
   }
   return program;
 }
@@ -104,18 +107,18 @@ function addHelp(program: Command): void {
 function checkWords(action: Command): void {
   const { provider, requireP2p } = action.opts();
   if (provider === 'none' && requireP2p === true) {
-    throw new P2pdmaError(
+    throw new CommandError(
       'ERR_INVALID_ARG_VALUE',
       '--provider none and --require-p2p contradict each other',
-      {
-        hint: 'Drop one of them.',
-      },
+      'Drop one of them.',
     );
   }
   if (!action.args.includes('-')) return;
-  throw new P2pdmaError('ERR_INVALID_ARG_VALUE', "'-' is no stdin or stdout here", {
-    hint: 'For a file of this name put ./ before it; for pipes use streams (examples/gzip-backup.ts).',
-  });
+  throw new CommandError(
+    'ERR_INVALID_ARG_VALUE',
+    "'-' is no stdin or stdout here",
+    'For a file of this name put ./ before it; for pipes use streams (examples/gzip-backup.ts).',
+  );
 }
 
 function term(argument: Argument): string {

@@ -1,6 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { openSystem, P2pdmaError } from '../index.js';
-import { namesFound } from './errors.js';
+import { CommandError } from './errors.js';
 import { json } from './format.js';
 import { type Manual, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withKernel, withMachine } from './options.js';
@@ -18,12 +18,11 @@ export function addSnapshot(program: Command): void {
       command
         .optionsGroup('What is in it:')
         .option('--with-serials', 'keep the drives’ serial numbers (default: they are left out)')
-        .option('--name <name>', 'what the machine is called'),
+        .option('--name <name>', 'what the machine is called', machineName),
     ),
   ).action(async (options: SnapshotOptions) => {
     const system = await inspectMachine(options, 'data');
     try {
-      namesFound();
       const machine = system.snapshot({
         withSerials: options.withSerials ?? false,
         ...(options.name === undefined ? {} : { name: options.name }),
@@ -36,17 +35,22 @@ export function addSnapshot(program: Command): void {
   });
 }
 
+function machineName(text: string): string {
+  if (text === '' || text.length > 200) throw new InvalidArgumentError('Expected 1 to 200 characters.');
+  return text;
+}
+
 /** What --machine would refuse is not handed out. */
 async function readBack(machine: object): Promise<void> {
   try {
     await (await openSystem({ machine })).close();
   } catch (error) {
     if (!(error instanceof P2pdmaError)) throw error;
-    const { code, message } = error;
-    throw new P2pdmaError(code, `this machine cannot be described: ${message}`, {
-      hint: 'The emulator would refuse the description. Please report it with the captured tree.',
-      cause: error,
-    });
+    throw new CommandError(
+      error.code,
+      `this machine cannot be described: ${error.message}`,
+      'The emulator would refuse the description. Please report it with the captured tree.',
+    );
   }
 }
 

@@ -18,7 +18,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, link, open, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { EISDIR } from '../base/errno.js';
-import { errnoError, P2pdmaError } from '../base/errors.js';
+import { errnoError, hostError, P2pdmaError } from '../base/errors.js';
 import { z } from '../base/zod.js';
 import { claim, NO_LINKS, type Owner, own, owner, whyAlive } from './journal-owner.js';
 
@@ -302,7 +302,7 @@ async function look(path: string): Promise<true | null> {
     error.code === 'ENOENT' ? null : fail(error, 'open', path),
   );
   if (there === null) return null;
-  if (there.isDirectory()) throw errnoError(EISDIR, 'open', path, { hint: ANOTHER });
+  if (there.isDirectory()) throw errnoError(-EISDIR, 'open', path, { hint: ANOTHER });
   if (!there.isFile()) throw noJournal(path, 'it is not a regular file');
   return true;
 }
@@ -336,28 +336,10 @@ function damaged(path: string, why: string): P2pdmaError {
 /** Errors of node:fs as this package's. */
 function fail(error: unknown, syscall: string, path: string): never {
   if (error instanceof P2pdmaError) throw error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  const known = [
-    'ENOENT',
-    'EACCES',
-    'EPERM',
-    'EEXIST',
-    'ENOSPC',
-    'EROFS',
-    'EISDIR',
-    'ENOTDIR',
-    'EMFILE',
-  ].find((name) => name === code) as 'ENOENT' | undefined;
-  throw new P2pdmaError(
-    known ?? 'EIO',
-    `${code ?? 'EIO'}: ${syscall} of the journal '${path}' failed: ${message}`,
-    {
-      path,
-      syscall,
-      cause: error,
-      hint: 'Name a file that can be made and written; better not on a drive that is being copied to.',
-    },
-  );
+  throw hostError(error as NodeJS.ErrnoException, syscall, path, {
+    because: 'it was to be the journal',
+    hint: 'Name a file that can be made and written; better not on a drive that is being copied to.',
+  });
 }
 
 async function syncDirectory(path: string): Promise<void> {

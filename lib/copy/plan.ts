@@ -14,13 +14,16 @@ import {
 } from '../backend/backend.js';
 import { accessHint, readOnlyHint } from '../backend/path-advice.js';
 import type { Bdf } from '../backend/topology.js';
-import { EACCES, EROFS } from '../base/errno.js';
-import { type ErrorCode, errnoError, P2pdmaError } from '../base/errors.js';
-import { chunkSize, copyOptions, parseOptions } from '../streams/options.js';
+import { optionError } from '../base/arguments.js';
+import { EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EROFS } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
+import type { Sentence } from '../base/sentence.js';
+import { assertInOrder, chunkSize, copyOptions, parseOptions } from '../streams/options.js';
 import { type OpenContext, toPath } from '../streams/paths.js';
 import type { Transport } from '../streams/receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/route.js';
 import type { StreamContext } from '../streams/session.js';
+import { assertChunkFits } from '../streams/slot-pool.js';
 import { transfer } from '../streams/transfer.js';
 import { askBlkid } from './blkid.js';
 import { type CopyOptions, checkCopy } from './request.js';
@@ -85,18 +88,8 @@ export interface CopyPlan extends Origin {
   readonly verify: boolean;
   /** The journal that the copy would go on with, and the bytes it has done; null: it would begin. */
   readonly resume: { readonly journal: string; readonly done: number } | null;
-  /** What would stop this copy; empty: nothing that is known now. */
-  readonly problems: readonly PlanProblem[];
-}
-
-/** What would stop a copy, as the error that it would be. */
-export interface PlanProblem {
-  /** As of a P2pdmaError. */
-  readonly code: ErrorCode;
-  /** What is wrong with what. */
-  readonly message: string;
-  /** What to do next. */
-  readonly hint: string;
+  /** What would stop this copy, as the errors that it would end with; empty: nothing that is known now. */
+  readonly problems: readonly P2pdmaError[];
 }
 
 /**
@@ -111,6 +104,7 @@ export async function planCopy(
   options: CopyOptions = {},
 ): Promise<CopyPlan> {
   const settings = parseOptions(copyOptions, options);
+  assertInOrder(settings);
   const context = await open();
   context.assertOpen();
   await checkCopy(open, from, to, options);
@@ -124,17 +118,14 @@ export async function planCopy(
   const { start } = settings;
   // Nothing of something would be copied, and a file emptied for it.
   if (start > seen.size || (start === seen.size && start > 0)) {
-    throw new P2pdmaError(
-      'ERR_OUT_OF_RANGE',
-      `option start: ${start} is ${start > seen.size ? 'beyond' : 'at'} the end of '${sourcePath}' (${seen.size} bytes)`,
-      { path: sourcePath },
-    );
+    const what = `${start} is ${start > seen.size ? 'beyond' : 'at'} the end of '${sourcePath}' (${seen.size} bytes)`;
+    throw optionError('ERR_OUT_OF_RANGE', 'start', what, { path: sourcePath, received: start });
   }
   const bytes = Math.max(0, Math.min(settings.end + 1, seen.size) - start);
 
   const destinations: PlannedDestination[] = [];
   const foreseen: Foreseen[] = [];
-  const problems: PlanProblem[] = [];
+  const problems: P2pdmaError[] = [];
   // A file that is yet to be made is taken to need what the source does.
   let alignment = seen.dmaAlignment;
   for (const end of to) {
@@ -158,9 +149,11 @@ export async function planCopy(
     settings,
   );
   if (settings.requireP2p && route.provider === null) {
-    problems.push(problemOf(p2pRequired(sourcePath, route.reason)));
+    problems.push(p2pRequired(sourcePath, route.reason));
   }
   const block = seen.blockSize;
+  const chunk = chunkSize(settings.highWaterMark, block, route.provider?.p2pmem?.size);
+  if (route.provider !== null) assertChunkFits(chunk, route.provider);
   return {
     ...originOf(backend),
     source: { ...end(seen), client: source.client?.bdf ?? null, identity: source.identity },
@@ -172,7 +165,7 @@ export async function planCopy(
     provider: route.provider?.bdf ?? null,
     reason: route.reason,
     unproven: route.unproven,
-    chunk: chunkSize(settings.highWaterMark, block, route.provider?.p2pmem?.size),
+    chunk,
     queueDepth: settings.queueDepth,
     verify: settings.verify,
     resume: null,
@@ -225,7 +218,7 @@ async function planDestination(
   will: Foreseen,
   { destinationStart: from, flags, force }: Settings,
   bytes: number,
-): Promise<{ planned: PlannedDestination; problem: PlanProblem | null; dmaAlignment: number }> {
+): Promise<{ planned: PlannedDestination; problem: P2pdmaError | null; dmaAlignment: number }> {
   const range = { from, to: from + bytes - 1 };
   const shared = { client: will.client?.bdf ?? null, identity: will.identity, inUse: will.inUse, ...range };
   let there: Facts & Held;
@@ -238,33 +231,32 @@ async function planDestination(
     if (!(error instanceof P2pdmaError)) throw error;
     const planned: PlannedDestination = { ...shared, ...(await unopened(context, path, flags)), holds: [] };
     const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(context, path) : error;
-    return { planned, problem: may === null ? null : problemOf(may), dmaAlignment: 1 };
+    return { planned, problem: may, dmaAlignment: 1 };
   }
   const { holds, unread, ...seen } = there;
   const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
   const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds };
   let problem: P2pdmaError | null = null;
   if (seen.kind !== 'file' && from + bytes > seen.size) {
-    problem = new P2pdmaError('ENOSPC', `ENOSPC: no space left on device, write '${seen.path}'`, {
-      path: seen.path,
+    problem = errnoError(-ENOSPC, 'write', seen.path, {
       hint: `${bytes} bytes are to be written from byte ${from} on, and ${Math.max(0, seen.size - from)} fit.`,
     });
   } else if (seen.kind !== 'file' && will.inUse !== null && !force) {
-    problem = new P2pdmaError('EBUSY', `EBUSY: device or resource busy, open '${seen.path}': ${will.inUse}`);
+    problem = errnoError(-EBUSY, 'open', seen.path, { because: will.inUse });
   } else if (unread !== null && !force) {
     problem = unread;
   } else if (will.readOnly) {
     const hint = context.backend.name === 'native' ? { hint: readOnlyHint(seen.path) } : {};
     problem = errnoError(-EROFS, 'open', seen.path, hint);
   } else if (seen.kind === 'file' && flags === 'wx') {
-    problem = new P2pdmaError('EEXIST', `EEXIST: file already exists, open '${seen.path}'`);
+    problem = errnoError(-EEXIST, 'open', seen.path);
   } else if (seen.kind === 'file') {
     problem = await access(seen.path, constants.W_OK).then(
       () => null,
       (error: NodeJS.ErrnoException) => notWritable(error, 'open', seen.path),
     );
   }
-  return { planned, problem: problem === null ? null : problemOf(problem), dmaAlignment: seen.dmaAlignment };
+  return { planned, problem, dmaAlignment: seen.dmaAlignment };
 }
 
 interface Held {
@@ -279,12 +271,11 @@ async function heldBy(context: StreamContext, target: BlockTarget): Promise<Held
     return { holds: await signaturesOf(context, target), unread: null };
   } catch (error) {
     if (!(error instanceof P2pdmaError) || !UNREADABLE.has(error.code)) throw error;
-    const { code, errno, message, path, offset } = error;
-    const hint =
-      'What it holds cannot be told. Writing may be the cure: pass force if it may be overwritten.';
+    const hint: Sentence = (option) =>
+      `What it holds cannot be told. Writing may be the cure: pass ${option('force')} if it may be overwritten.`;
     return {
       holds: [],
-      unread: new P2pdmaError(code, message, { errno, path, offset, syscall: 'read', hint }),
+      unread: P2pdmaError.withHint(error, hint),
     };
   }
 }
@@ -317,8 +308,7 @@ async function mayCreate({ backend }: StreamContext, path: string): Promise<P2pd
   const folder = dirname(resolve(path));
   const there = await stat(folder).catch(() => null);
   if (there === null) {
-    return new P2pdmaError('ENOENT', `ENOENT: no such file or directory, create '${path}'`, {
-      path,
+    return errnoError(-ENOENT, 'create', path, {
       hint: `Make the directory '${folder}' first; of devices, \`p2pdma list\` shows those there are.`,
     });
   }
@@ -371,8 +361,4 @@ function foreseeRoute(
   return hostRoute(
     `from byte ${start} to byte ${destinationStart}: the difference is not a multiple of the DMA alignment, so the CPU has to shift the data`,
   );
-}
-
-function problemOf({ code, message, hint }: P2pdmaError): PlanProblem {
-  return { code, message, hint };
 }

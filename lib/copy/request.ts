@@ -4,7 +4,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import { type BlockTarget, fileRange, type UnderlyingRange } from '../backend/backend.js';
-import { shown } from '../base/arguments.js';
+import { optionError, shown } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import {
   copyOptions,
@@ -99,11 +99,12 @@ function checkEnds(
     else if (!(end instanceof Target) && !isStream(end, 'write')) {
       throw wrongEnd('destination', 'Writable', end);
     } else if (verify && !(end instanceof Target) && !(end instanceof P2pWriteStream)) {
-      throw new P2pdmaError(
-        'ERR_INVALID_ARG_VALUE',
-        'option verify: a destination is not a p2pdma stream and cannot be read back (received true)',
-        { hint: 'Drop verify, or name only paths, Targets and streams of this package as destinations.' },
-      );
+      const what = 'a destination is not a p2pdma stream and cannot be read back (received true)';
+      throw optionError('ERR_INVALID_ARG_VALUE', 'verify', what, {
+        received: true,
+        hint: (option) =>
+          `Drop ${option('verify')}, or name only paths, Targets and streams of this package as destinations.`,
+      });
     }
   }
 }
@@ -189,11 +190,8 @@ async function checkPlaces(
     }
     seen.push({ place, span });
     if (target !== null && target.kind !== 'file' && to > target.size) {
-      throw new P2pdmaError(
-        'ERR_OUT_OF_RANGE',
-        `option destinationStart: ${to} is beyond the end of '${path}' (${target.size} bytes)`,
-        { path },
-      );
+      const what = `${to} is beyond the end of '${path}' (${target.size} bytes)`;
+      throw optionError('ERR_OUT_OF_RANGE', 'destinationStart', what, { path, received: to });
     }
     if (from === null) continue;
     const shared = sharedBy(from, truncates ? ALL : [first, end], place, span);

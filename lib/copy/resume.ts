@@ -8,9 +8,11 @@
  * It is a row of ordinary copies of about a second each; a mark follows the flush of all destinations, so what is
  * marked is there. Each stretch may choose its route anew; the receipt is the sum, and says the least direct.
  */
+
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { BlockTarget } from '../backend/backend.js';
+import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
@@ -32,7 +34,7 @@ const STRETCH_SECONDS = 1;
 const HEAD_CHECK = MIB;
 const TAIL_CHECK = 8 * MIB;
 
-/** `planCopy`, with a journal: `resume` says where the copy would go on. @throws as `resumableCopy` does */
+/** `planCopy`, with a journal: `resume` says where the copy would go on; one in use is a problem. @throws as `resumableCopy` */
 export async function planResumable(
   open: OpenContext,
   source: string | URL,
@@ -40,7 +42,14 @@ export async function planResumable(
   options: CopyOptions,
   path: string,
 ): Promise<CopyPlan> {
-  return (await prepare(open, source, destinations, options, path)).plan;
+  try {
+    return (await prepare(open, source, destinations, options, path)).plan;
+  } catch (error) {
+    // Another copy is at the journal: that stops this one, and is over when the other is.
+    if (!(error instanceof P2pdmaError) || error.code !== 'EBUSY' || error.path !== path) throw error;
+    const plan = await planCopy(open, source, destinations, options);
+    return { ...plan, problems: [error, ...plan.problems] };
+  }
 }
 
 async function prepare(
@@ -72,14 +81,11 @@ async function checkLasting(open: OpenContext, destinations: readonly (string | 
   for (const [i, end] of destinations.entries()) {
     const path = toPath(end);
     if (!backend.foresee(path, { write: true, earlier: i }).endsWithProcess) continue;
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_VALUE',
-      `option journal: '${path}' of the emulated machine '${backend.machine}' ends with this process, so there would be nothing to go on with`,
-      {
-        path,
-        hint: `Copy to a file, or keep the namespace in one: "store": "file", "file": "NAME" in the machine's JSON. Without a journal it can be copied as it is.`,
-      },
-    );
+    const what = `'${path}' of the emulated machine '${backend.machine}' ends with this process, so there would be nothing to go on with`;
+    throw optionError('ERR_INVALID_ARG_VALUE', 'journal', what, {
+      path,
+      hint: `Copy to a file, or keep the namespace in one: "store": "file", "file": "NAME" in the machine's JSON. Without a journal it can be copied as it is.`,
+    });
   }
 }
 
@@ -96,7 +102,7 @@ export async function resumableCopy(
 ): Promise<Receipt> {
   const { plan, about, kept, flags } = await prepare(open, source, destinations, options, path);
   const [problem] = plan.problems;
-  if (problem !== undefined) throw new P2pdmaError(problem.code, problem.message, { hint: problem.hint });
+  if (problem !== undefined) throw problem;
   const journal = kept ?? (await Journal.create(path, about));
   try {
     await journal.begin();

@@ -135,7 +135,7 @@ export class EmulatorBackend implements Backend {
   #drive(nameOrBdf: string, syscall: string): Drive {
     const found = findController(this.controllers, nameOrBdf.replace(/^\/dev\//, ''));
     const drive = this.#present().find(({ hardware }) => hardware.pdev === found?.pdev);
-    if (drive === undefined) throw errnoError(ENODEV, syscall, nameOrBdf);
+    if (drive === undefined) throw errnoError(-ENODEV, syscall, nameOrBdf);
     return drive;
   }
 
@@ -162,10 +162,11 @@ export class EmulatorBackend implements Backend {
         this.#assertOpen();
       }
       const writers = this.#writers.get(name) ?? 0;
-      if (write && ns.readOnly) throw errnoError(EROFS, 'open', path);
+      if (write && ns.readOnly) throw errnoError(-EROFS, 'open', path);
       if (write && writers > 0 && options.force !== true) {
-        throw errnoError(EBUSY, 'open', path, {
-          hint: `'${path}' is open for writing already. Close it, or pass force if you are sure.`,
+        throw errnoError(-EBUSY, 'open', path, {
+          hint: (option) =>
+            `'${path}' is open for writing already. Close it, or pass ${option('force')} if you are sure.`,
         });
       }
       if (write) this.#writers.set(name, writers + 1);
@@ -173,7 +174,7 @@ export class EmulatorBackend implements Backend {
         if (write) this.#writers.set(name, this.#writers.get(name)! - 1);
       });
     }
-    throw errnoError(ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
+    throw errnoError(-ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
   }
 
   locate(nameOrPath: string): Place | null {
@@ -267,14 +268,14 @@ export class EmulatorBackend implements Backend {
       nsid = hardware.attachNamespace(store);
       await nvmeScanWork(driver.ctrl);
       ns = driver.ctrl.namespaces.find((candidate) => candidate.nsid === nsid);
-      if (ns === undefined) throw errnoError(EIO, 'open', path);
+      if (ns === undefined) throw errnoError(-EIO, 'open', path);
       this.#files.set(ns, drive);
     } catch (error) {
       if (nsid !== null) hardware.detachNamespace(nsid);
       await store.close();
       if (error instanceof P2pdmaError) throw error;
       // The drive went while it was asked about the file.
-      throw errnoError(ENXIO, 'open', path, { cause: error });
+      throw errnoError(-ENXIO, 'open', path, { cause: error });
     }
     const attached = ns;
     return this.#newTarget(driver, attached, { name: file, path, write, file: store }, async () => {
@@ -355,7 +356,7 @@ export class EmulatorBackend implements Backend {
     for (const { hardware } of this.running.drives) hardware.faults.add(fault);
     if (fault.kind === 'drop-peer-writes') {
       const pdev = this.topology.find(fault.function);
-      if (pdev === null) throw errnoError(ENODEV, 'inject', fault.function);
+      if (pdev === null) throw errnoError(-ENODEV, 'inject', fault.function);
       this.running.fabric.dropPeerWrites(pdev);
     }
     exhaustPool(this.running, fault);
@@ -437,7 +438,7 @@ export class EmulatorBackend implements Backend {
 }
 
 function tooManyFiles(path: string, { name, namespaces }: Drive['hardware']): P2pdmaError {
-  return errnoError(EMFILE, 'open', path, {
+  return errnoError(-EMFILE, 'open', path, {
     hint: `The emulated drive ${name} has ${namespaces.size} namespaces, and each open file is one: close some.`,
   });
 }
@@ -453,8 +454,8 @@ function assertOrdinary(path: string, write: boolean): void {
   }
   const refused = notCopyable(path, found);
   if (refused !== null) throw refused;
-  if (found.isDirectory()) throw errnoError(EISDIR, 'open', path);
-  throw errnoError(EINVAL, 'open', path, {
+  if (found.isDirectory()) throw errnoError(-EISDIR, 'open', path);
+  throw errnoError(-EINVAL, 'open', path, {
     hint: 'The emulator takes namespaces of its own machine and ordinary files, not block devices.',
   });
 }

@@ -304,9 +304,9 @@ export class EmulatorTarget implements BlockTarget {
 
   async truncate(size: number): Promise<void> {
     this.#assertOpen();
-    if (this.#file === null) throw errnoError(EINVAL, 'ftruncate', this.path);
-    if (!this.#write) throw errnoError(EBADF, 'ftruncate', this.path);
-    if (!Number.isSafeInteger(size) || size < 0) throw errnoError(EINVAL, 'ftruncate', this.path);
+    if (this.#file === null) throw errnoError(-EINVAL, 'ftruncate', this.path);
+    if (!this.#write) throw errnoError(-EBADF, 'ftruncate', this.path);
+    if (!Number.isSafeInteger(size) || size < 0) throw errnoError(-EINVAL, 'ftruncate', this.path);
     await this.#file.truncate(size);
   }
 

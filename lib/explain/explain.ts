@@ -88,14 +88,25 @@ export interface Unreachable {
   stack: string[];
 }
 
+/**
+ * What to know of an answer. `no-p2pmem`: the provider has none, and the answer is as if it had; `unpublished`: streams will
+ * not choose it; `no-peer-mapping`: the machine's DMA operations map no peer memory.
+ */
+export interface ExplanationNote {
+  /** What it is about. */
+  kind: 'no-p2pmem' | 'unpublished' | 'no-peer-mapping';
+  /** The same in words. */
+  text: string;
+}
+
 /** The verdicts for one provider's memory. */
 export interface Explanation {
   /** PCI address. */
   provider: string;
   /** Sum over the clients; −1 if any is not supported, or not known. */
   distance: number;
-  /** Null, or what to know before using the answer: the provider has no p2pmem, or it is not published. */
-  note: string | null;
+  /** What to know before using the answer. */
+  notes: ExplanationNote[];
   /** One for each PCI function that does DMA for what was asked about. */
   clients: ClientVerdict[];
   /** Only there if something is in it: what was asked about and has no PCI function. */
@@ -119,7 +130,7 @@ export function explain(machine: Machine, provider: string, clients: readonly st
   return {
     provider: from.bdf,
     distance: unsupported ? -1 : verdicts.reduce((sum, { distance }) => sum + distance, 0),
-    note: noteOn(machine.topology, from),
+    notes: notesOn(machine.topology, from),
     clients: verdicts,
     ...(unreachable.length > 0 ? { unreachable } : {}),
   };
@@ -127,7 +138,7 @@ export function explain(machine: Machine, provider: string, clients: readonly st
 
 /**
  * Every provider against every NVMe drive. In a machine without any provider every drive is taken for one, and
- * `note` says so.
+ * `notes` say so.
  */
 export function explainAll(machine: Machine): Explanation[] {
   const { topology } = machine;
@@ -313,12 +324,18 @@ function hostBridgeHop(topology: Topology, bridge: HostBridge, passes: boolean |
   };
 }
 
-function noteOn({ iommu }: Topology, { bdf, p2pmem }: PciDev): string | null {
-  const notes: string[] = [];
-  if (p2pmem === null) notes.push(`${bdf} provides no p2pmem; answered as if it did`);
-  else if (!p2pmem.published) notes.push(`the p2pmem of ${bdf} is not published: streams will not choose it`);
-  if (iommu === 'unsupported') notes.push(`${NO_PEER_MAPPING}: copies go through host memory`);
-  return notes.length === 0 ? null : notes.join('; ');
+function notesOn({ iommu }: Topology, { bdf, p2pmem }: PciDev): ExplanationNote[] {
+  const notes: ExplanationNote[] = [];
+  if (p2pmem === null) {
+    notes.push({ kind: 'no-p2pmem', text: `${bdf} provides no p2pmem; answered as if it did` });
+  } else if (!p2pmem.published) {
+    const text = `the p2pmem of ${bdf} is not published: streams will not choose it`;
+    notes.push({ kind: 'unpublished', text });
+  }
+  if (iommu === 'unsupported') {
+    notes.push({ kind: 'no-peer-mapping', text: `${NO_PEER_MAPPING}: copies go through host memory` });
+  }
+  return notes;
 }
 
 function hex(value: number, digits: number): string {

@@ -458,5 +458,5 @@ function misaligned(segments: readonly Uint8Array[], offset: number, limits: Que
         ? `address of segment ${at} (…+${segment.byteOffset}) is not a multiple of ${dmaAlignment}`
         : `length ${segment?.byteLength} of segment ${at} is not a multiple of ${logicalBlockSize}`;
   }
-  return new P2pdmaError('EINVAL', `EINVAL: ${what}`, { errno: -EINVAL });
+  return new P2pdmaError('EINVAL', what, { begins: 'EINVAL', errno: -EINVAL });
 }

@@ -10,7 +10,7 @@
 import type { PassthroughCommand } from '../backend/backend.js';
 import * as nvme from '../backend/nvme-spec.js';
 import { EOPNOTSUPP } from '../base/errno.js';
-import { P2pdmaError } from '../base/errors.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
 
 /** What a namespace's blocks are like. */
 export interface NamespaceFormat {
@@ -101,21 +101,15 @@ export function assertNoMetadata(path: string, metadataBytes: number | null): vo
   if (metadataBytes === 0) return;
   const what =
     metadataBytes === null
-      ? `whether the blocks of '${path}' have metadata could not be found out`
-      : `each block of '${path}' has ${metadataBytes} bytes of metadata`;
-  throw new P2pdmaError(
-    'EOPNOTSUPP',
-    `EOPNOTSUPP: ${what}, and raw NVMe commands sent from here carry none: the drive would look for it at address 0`,
-    {
-      errno: -EOPNOTSUPP,
-      syscall: 'ioctl',
-      path,
-      hint:
-        metadataBytes === null
-          ? 'Run as root, who may ask the drive, or leave the engine to ‘auto’: the kernel’s own reads and writes carry metadata.'
-          : 'Leave the engine to ‘auto’: the kernel’s own reads and writes carry the metadata. Or format the namespace without any (`nvme format --lbaf`), which erases it.',
-    },
-  );
+      ? `whether its blocks have metadata could not be found out`
+      : `each of its blocks has ${metadataBytes} bytes of metadata`;
+  throw errnoError(-EOPNOTSUPP, 'ioctl', path, {
+    what: `${what}, and raw NVMe commands sent from here carry none: the drive would look for it at address 0`,
+    hint:
+      metadataBytes === null
+        ? 'Run as root, who may ask the drive, or leave the engine to ‘auto’: the kernel’s own reads and writes carry metadata.'
+        : 'Leave the engine to ‘auto’: the kernel’s own reads and writes carry the metadata. Or format the namespace without any (`nvme format --lbaf`), which erases it.',
+  });
 }
 
 /** Bytes of metadata with each block, from the 4 KiB that Identify Namespace answers. */

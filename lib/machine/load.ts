@@ -2,6 +2,7 @@ import { constants, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { accessHint, specialFile } from '../backend/path-advice.js';
+import { optionError } from '../base/arguments.js';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
 import { MACHINE_TEXT_LIMIT, type Machine, parseMachine, parseMachineText } from './machine.js';
@@ -15,7 +16,8 @@ export async function loadMachine(spec: string | object): Promise<Machine> {
   if (typeof spec !== 'string') return parseMachine(spec);
   if (isPresetName(spec)) return presets[spec];
   if (!/[./\\]/.test(spec)) {
-    throw new P2pdmaError('ERR_MACHINE_INVALID', `machine: there is no preset '${spec}'`, {
+    throw optionError('ERR_MACHINE_INVALID', 'machine', `there is no preset '${spec}'`, {
+      received: spec,
       hint: `${didYouMean(spec, PRESET_NAMES)} Presets: ${PRESET_NAMES.join(', ')}. A file's path has a dot or a slash.`.trimStart(),
     });
   }
@@ -47,7 +49,8 @@ async function readLimited(path: string): Promise<string> {
     const { code = '', message } = error as NodeJS.ErrnoException;
     if (!Object.hasOwn(WORDS, code)) throw error;
     const what = WORDS[code as keyof typeof WORDS] ?? message;
-    throw new P2pdmaError(code as ErrorCode, `${code}: machine: ${what}, open '${path}'`, {
+    throw new P2pdmaError(code as ErrorCode, (name) => `option ${name('machine')}: ${what}, open '${path}'`, {
+      ...{ begins: code, option: 'machine' },
       path,
       syscall: 'open',
       hint: code === 'EACCES' ? accessHint(path) : elsewhere(path),
@@ -59,11 +62,12 @@ async function readLimited(path: string): Promise<string> {
 function refuseNoFile(path: string, stats: Stats): void {
   if (stats.isFile() || stats.isDirectory()) return;
   const what = specialFile(stats) ?? 'a block device';
-  throw new P2pdmaError(
+  throw optionError(
     'ERR_MACHINE_INVALID',
-    `machine: '${path}' is ${what}, and a machine is a regular file`,
+    'machine',
+    `'${path}' is ${what}, and a machine is a regular file`,
     {
-      path,
+      ...{ path, received: path },
       hint: `Write it to a file first: cat '${path}' > machine.json.`,
     },
   );

@@ -1,3 +1,4 @@
+import { demandOf } from '../base/demand.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { z } from '../base/zod.js';
 import { layOutBars } from './layout.js';
@@ -35,7 +36,7 @@ export function parseMachine(json: unknown): Machine {
       throw invalid(key, `${list.length} entries`, `Describe at most ${FUNCTION_LIMIT}.`);
     }
   }
-  const parsed = machineSchema.safeParse(json, { reportInput: true });
+  const parsed = machineSchema.safeParse(json, { reportInput: true, error: demandOf });
   if (!parsed.success) throw schemaError(parsed.error.issues);
   const draft = parsed.data;
   const places = new Map(draft.functions.map((fn, i) => [fn.bdf, `functions[${i}]`]));
@@ -130,12 +131,12 @@ function problem(issue: z.core.$ZodIssue): { where: string; what: string; hint: 
     const kinds = faultSchema.options.map((o) => o.shape.kind.value).join(', ');
     return { where, what: 'unknown kind of fault', hint: `Use one of: ${kinds}.` };
   }
-  if (issue.code === 'invalid_type' && issue.input === undefined && issue.message.includes('undefined')) {
+  if (issue.input === undefined) {
     return { where, what: 'missing', hint: `Add it; ${WHAT_IT_IS}` };
   }
   return {
     where,
-    what: `${issue.message}${received(issue.input)}`,
+    what: `must be ${issue.message}${received(issue.input)}`,
     hint: 'Change the value as the message says.',
   };
 }

@@ -169,9 +169,9 @@ function toNumber(value: number | string): number {
 /** A number as JSON can say it, within bounds. */
 function quantity(what: string, min: number, max: number, pattern: RegExp) {
   return z
-    .union([z.int(), z.string().regex(pattern, { error: `expected ${what}` })], { error: `expected ${what}` })
+    .union([z.int(), z.string().regex(pattern, { error: `${what}` })], { error: `${what}` })
     .transform(toNumber)
-    .refine((n) => n >= min && n <= max, { error: `expected ${what} from ${min} to ${max}` });
+    .refine((n) => n >= min && n <= max, { error: `${what} from ${min} to ${max}` });
 }
 
 const NUMBER = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
@@ -188,7 +188,7 @@ const orNull = <T extends z.ZodType>(type: T) => type.nullish().transform((v) =>
 const bdf = z
   .string()
   .regex(/^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$/, {
-    error: 'expected a PCI address such as "0000:03:00.0" (or "03:00.0")',
+    error: 'a PCI address such as "0000:03:00.0" (or "03:00.0")',
   })
   .transform((s) => (s.split(':').length === 2 ? `0000:${s}` : s).toLowerCase());
 
@@ -206,9 +206,9 @@ const cmbSchema = z.strictObject({
 const namespaceSchema = z.strictObject({
   nsid: number(0xfffffffe, 1),
   size: bytes(512),
-  blockSize: z.union([z.literal(512), z.literal(4096)], { error: 'expected 512 or 4096' }).default(512),
+  blockSize: z.union([z.literal(512), z.literal(4096)], { error: '512 or 4096' }).default(512),
   metadata: z
-    .union([z.literal(0), z.literal(8)], { error: 'expected 0 or 8' })
+    .union([z.literal(0), z.literal(8)], { error: '0 or 8' })
     .default(0)
     .describe('Bytes of metadata beside each block: 8 are protection information.'),
   store: z.enum(['memory', 'file']).default('memory'),
@@ -217,7 +217,7 @@ const namespaceSchema = z.strictObject({
 });
 
 const nvmeSchema = z.strictObject({
-  name: orNull(z.string().regex(/^nvme[0-9]{1,4}$/, { error: 'expected a name such as "nvme0"' })).describe(
+  name: orNull(z.string().regex(/^nvme[0-9]{1,4}$/, { error: 'a name such as "nvme0"' })).describe(
     'Default: nvme0, nvme1, … in BDF order.',
   ),
   model: z.string().max(40).default('p2pdma emulated NVMe'),
@@ -238,7 +238,7 @@ const functionSchema = z.strictObject({
   class: orNull(number(0xffffff)).describe('24-bit class code. Default: from the type.'),
   acs: z
     .union([number(0xffff), z.enum(['none', 'unknown'])], {
-      error: 'expected the ACS Control register, "none" or "unknown"',
+      error: 'the ACS Control register, "none" or "unknown"',
     })
     .default('none')
     .describe('ACS Control register; bit 2 (0x04) redirects peer requests.'),
@@ -291,14 +291,14 @@ export const faultSchema = z.discriminatedUnion('kind', [
 
 export const machineSchema = z.strictObject({
   $schema: z.string().optional(),
-  version: z.literal(1, { error: 'expected 1, the only version there is' }),
+  version: z.literal(1, { error: '1, the only version there is' }),
   name: z.string().min(1).max(200),
   description: z.string().default(''),
   kernel: z
     .string()
     .max(200)
     .regex(/^[0-9]{1,4}\.[0-9]{1,4}/, {
-      error: 'expected a kernel release such as "6.12" or "6.17.0-35-generic"',
+      error: 'a kernel release such as "6.12" or "6.17.0-35-generic"',
     })
     .default('6.12')
     .describe(

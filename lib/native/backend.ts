@@ -4,6 +4,7 @@
  *     openNative({ root: '/' })       this machine: topology, memory, I/O
  *     openNative({ root: DIR })       a captured tree (sys/ and proc/): topology only, on any OS, without the addon
  */
+
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import {
@@ -21,7 +22,9 @@ import {
   type UnderlyingRange,
 } from '../backend/backend.js';
 import type { PciDev, Topology } from '../backend/topology.js';
-import { P2pdmaError } from '../base/errors.js';
+import { optionError } from '../base/arguments.js';
+import { ENOTTY } from '../base/errno.js';
+import { errnoError, P2pdmaError } from '../base/errors.js';
 import { trace, tracing } from '../base/trace.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
@@ -54,8 +57,9 @@ export interface NativeOptions {
 export async function openNative(options: NativeOptions = {}): Promise<NativeBackend | CapturedBackend> {
   const root = options.root ?? '/';
   if (resolve(root) !== '/' && new SysfsTree(root).dir('sys') === null) {
-    throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `option root: there is no '${join(root, 'sys')}'`, {
+    throw optionError('ERR_BACKEND_UNAVAILABLE', 'root', `there is no '${join(root, 'sys')}'`, {
       path: root,
+      received: root,
       hint: 'Name the folder that holds the captured sys/ and proc/.',
     });
   }
@@ -82,7 +86,8 @@ function noSysfs(): P2pdmaError {
     'ERR_BACKEND_UNAVAILABLE',
     `this is ${process.platform}: there is no sysfs of a Linux to look at`,
     {
-      hint: "To try it here, emulate a machine: machine: 'switch'. A captured tree is looked at with option root.",
+      hint: (option) =>
+        `To try it here, emulate a machine: ${option('machine', "'switch'")}. A captured tree is looked at with option ${option('root')}.`,
     },
   );
 }
@@ -130,14 +135,11 @@ export class NativeBackend implements Backend {
     assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const passthrough = options.engine === 'passthrough';
     if (passthrough && info?.kind !== 'namespace') {
-      throw new P2pdmaError(
-        'ENOTTY',
-        `ENOTTY: '${path}' is no NVMe namespace: engine 'passthrough' speaks NVMe`,
-        {
-          syscall: 'open',
-          path,
-        },
-      );
+      throw errnoError(-ENOTTY, 'open', path, {
+        what: `the engine 'passthrough' speaks NVMe, and this is no NVMe namespace`,
+        option: 'engine',
+        received: 'passthrough',
+      });
     }
     const opened = await openPath(loadAddon(), path, options, info);
     let engine: NativeEngine;

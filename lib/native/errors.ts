@@ -3,13 +3,14 @@
 import * as whatIs from '../backend/path-advice.js';
 import { EACCES, EPERM, EROFS } from '../base/errno.js';
 import { errnoError, type P2pdmaError } from '../base/errors.js';
+import type { Sentence } from '../base/sentence.js';
 
 /** As errnoError(), with `hint` only if there is one. */
 export function nativeError(
   errno: number,
   syscall: string,
   path: string,
-  hint: string | null = null,
+  hint: Sentence | null = null,
 ): P2pdmaError {
   return errnoError(errno, syscall, path, hint === null ? {} : { hint });
 }

@@ -136,7 +136,8 @@ export class NativeMemory implements MemoryBackend {
     const mapping = this.#addon.mapHost(bytes);
     if (mapping.errno !== undefined) {
       throw errnoError(mapping.errno, mapping.syscall, 'host memory', {
-        hint: `Ask for less than ${bytes} bytes: smaller chunks (highWaterMark) or fewer of them (queueDepth).`,
+        hint: (option) =>
+          `Ask for less than ${bytes} bytes: smaller chunks (${option('highWaterMark')}) or fewer of them (${option('queueDepth')}).`,
       });
     }
     if (tracing()) trace('native-memory', 'alloc_host', { bytes, huge: mapping.huge });

@@ -2,11 +2,12 @@
  * Opening a block device or file for the native backend: exclusively if a device is to be written, with
  * O_DIRECT wherever the filesystem has it, and finding out what transfers must look like.
  */
+
 import { constants } from 'node:fs';
 import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
 import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
 import { EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../base/errno.js';
-import { P2pdmaError } from '../base/errors.js';
+import type { Sentence } from '../base/sentence.js';
 import type { Addon, FileStat } from './addon.js';
 import { makeDirect } from './direct-io.js';
 import { accessHint, nativeError } from './errors.js';
@@ -79,10 +80,11 @@ async function openDevice(
   throw nativeError(fd, 'open', path, deviceHint(fd, path, info));
 }
 
-function deviceHint(errno: number, path: string, info: BlockInfo | null): string | null {
+function deviceHint(errno: number, path: string, info: BlockInfo | null): Sentence | null {
   if (errno === -EBUSY) {
     const who = info?.inUse.words ?? 'it is mounted or held by something else';
-    return `'${path}' is opened exclusively because it is to be written, and ${who}. Free it, or pass force if you are sure.`;
+    return (option) =>
+      `'${path}' is opened exclusively because it is to be written, and ${who}. Free it, or pass ${option('force')} if you are sure.`;
   }
   return accessHint(errno, path);
 }
@@ -142,11 +144,7 @@ function device(
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
-    throw new P2pdmaError('ENXIO', `ENXIO: '${path}' has no medium or no size`, {
-      errno: -ENXIO,
-      syscall: 'open',
-      path,
-    });
+    throw nativeError(-ENXIO, 'open', path, 'It has no medium, or says no size.');
   }
   const limits: QueueLimits = {
     logicalBlockSize: facts.logicalBlockSize,

@@ -5,9 +5,11 @@
 
 import type { Origin } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
-import { shown } from '../base/arguments.js';
+import { optionError, shown, wrongOption } from '../base/arguments.js';
+import { demandOf } from '../base/demand.js';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
+import type { Sentence } from '../base/sentence.js';
 import { z } from '../base/zod.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
@@ -44,12 +46,12 @@ const shared = {
   emitClose: z.boolean().describe("Emit 'close' at the end.").default(true),
   encoding: z
     .custom<BufferEncoding | '' | null>((value) => !value || Buffer.isEncoding(value as string), {
-      error: 'expected an encoding of text',
+      error: 'an encoding of text',
     })
     .describe('Of text: a reader delivers strings, a writer takes strings in it unless told otherwise.')
     .optional(),
   signal: z
-    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'expected an AbortSignal' })
+    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' })
     .describe('Destroys the stream when aborted.')
     .optional(),
 };
@@ -120,11 +122,11 @@ export const copyOptions = z.strictObject({
   destinationStart: offset.describe('First byte to be written in each destination.').default(0),
   verify: z.boolean().describe('Read the destinations back through host memory and compare.').default(false),
   stop: z
-    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'expected an AbortSignal' })
+    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' })
     .describe('Ends the copy early but cleanly: what was read is written, flushed and in the receipt.')
     .optional(),
   onProgress: z
-    .custom<OnProgress>((value) => typeof value === 'function', { error: 'expected a function' })
+    .custom<OnProgress>((value) => typeof value === 'function', { error: 'a function' })
     .describe(
       'Called ten times a second with one object: bytes, total, phase, transport, provider, backend, machine.',
     )
@@ -180,11 +182,10 @@ export function givenOptions<T extends object>(value: StreamArgument<T>): T & { 
 /** The same where there is no encoding. */
 export function objectOptions<T extends object>(value: T | null | undefined): T {
   if (typeof value !== 'object' && value !== undefined) {
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_TYPE',
-      `options: expected an object (received ${shown(value)})`,
-      typeof value === 'string' ? { hint: 'Only streams take an encoding in this place.' } : {},
-    );
+    throw new P2pdmaError('ERR_INVALID_ARG_TYPE', `options must be an object (received ${shown(value)})`, {
+      ...{ received: value, demand: 'an object' },
+      ...(typeof value === 'string' ? { hint: 'Only streams take an encoding in this place.' } : {}),
+    });
   }
   const all: Record<string, unknown> = {};
   for (const name in value) all[name] = value[name];
@@ -198,9 +199,17 @@ export function objectOptions<T extends object>(value: T | null | undefined): T 
 export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
   const known = table instanceof z.ZodObject ? Object.keys(table.shape) : [];
   const given = (known.includes('encoding') ? givenOptions : objectOptions)(value as object);
-  const result = table.safeParse(given, { reportInput: true });
+  const result = table.safeParse(given, { reportInput: true, error: demandOf });
   if (result.success) return result.data;
-  throw optionError(result.error.issues[0]!, known);
+  throw issueError(result.error.issues[0]!, known);
+}
+
+/** @throws P2pdmaError ERR_OUT_OF_RANGE: the range ends before it begins */
+export function assertInOrder({ start, end }: Pick<ReadSettings, 'start' | 'end'>): void {
+  if (start <= end) return;
+  const what: Sentence = (option) =>
+    `must be <= ${option('end')} (received ${option('start')} ${start}, ${option('end')} ${end})`;
+  throw optionError('ERR_OUT_OF_RANGE', 'start', what, { received: start, demand: 'end or less' });
 }
 
 /** Options of node:fs that are none here, and what takes their place. */
@@ -217,17 +226,18 @@ const FLAGS = new Map([
   ['w+', "A writer does not read: 'w'."],
 ]);
 
-function optionError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2pdmaError {
+function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2pdmaError {
   const name = issue.path.join('.') || 'options';
   if (issue.code === 'unrecognized_keys') {
     const meant = ELSEWHERE.get(issue.keys[0]!) ?? didYouMean(issue.keys[0]!, known);
     return new P2pdmaError('ERR_INVALID_ARG_VALUE', `unknown option '${issue.keys.join("', '")}'`, {
+      option: issue.keys[0],
       hint: meant === '' ? undefined : meant,
     });
   }
   // A union reports the failure of each branch; the first is the ordinary one.
   if (issue.code === 'invalid_union' && issue.errors[0]?.[0] !== undefined) {
-    return optionError({ ...issue.errors[0][0], path: issue.path, input: issue.input } as z.core.$ZodIssue);
+    return issueError({ ...issue.errors[0][0], path: issue.path, input: issue.input } as z.core.$ZodIssue);
   }
   const code: ErrorCode =
     issue.code === 'too_small' || issue.code === 'too_big' || isFraction(issue.input)
@@ -242,15 +252,15 @@ function optionError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2
     name === 'flags' || typeof issue.input !== 'string'
       ? FLAGS.get(String(issue.input))
       : didYouMean(issue.input, choices);
-  return new P2pdmaError(code, `option ${name}: ${issue.message} (received ${shown(issue.input)})`, {
-    hint: meant || undefined,
-  });
+  const facts = { code, demand: issue.message, received: issue.input };
+  return wrongOption(name, meant ? { ...facts, hint: meant } : facts);
 }
 
 /** In the codes of node:fs, where 'buffer' passes a first check and fails a second. */
 function noEncoding(value: unknown): P2pdmaError {
   const code = value === 'buffer' ? 'ERR_UNKNOWN_ENCODING' : 'ERR_INVALID_ARG_VALUE';
-  return new P2pdmaError(code, `option encoding: there is no encoding ${shown(value)}`, {
+  return optionError(code, 'encoding', `there is no encoding ${shown(value)}`, {
+    received: value,
     hint: "Name one that Buffer.isEncoding() knows, such as 'utf8', or leave it out: chunks are bytes then.",
   });
 }

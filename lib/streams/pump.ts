@@ -8,9 +8,11 @@
  * no state of the runtime's streams has a part in when memory is used again. It stops at a chunk's boundary, and says at
  * which, the moment anybody else wants to see the data.
  */
+
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
+import type { Sentence } from '../base/sentence.js';
 import { trace, tracing } from '../base/trace.js';
 import type { AsyncScope } from './async-scope.js';
 import { asBuffer } from './byte-queue.js';
@@ -97,7 +99,7 @@ export class Pump {
     const shift = misfit(this.#from, ends, target);
     if (route.provider !== null && shift !== null) route = hostRoute(shift);
     route = this.#takePool(route);
-    if (route.provider === null) this.#assertHostAllowed(route.reason);
+    if (route.provider === null) this.#assertHostAllowed(route.sentence ?? route.reason);
     this.#settle(route);
     this.#ahead = new ReadAhead(this.#reading(), this.#from, this.#to);
     this.#turn();
@@ -141,7 +143,7 @@ export class Pump {
     return this.#reader.settings.requireP2p || [...this.#ends].some((end) => end.wishes.requireP2p);
   }
 
-  #assertHostAllowed(reason: string): void {
+  #assertHostAllowed(reason: Sentence): void {
     const { target, settings } = this.#reader;
     if (this.#required()) throw p2pRequired(target.path, reason);
     if (settings.memory === 'cmb') throw p2pRequired(target.path, reason, 'memory: cmb');

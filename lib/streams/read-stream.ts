@@ -10,6 +10,7 @@ import { JoinedWriters } from './joined.js';
 import { lendingEndOf } from './lending.js';
 import type { Metrics } from './metrics.js';
 import {
+  assertInOrder,
   chunkSize,
   parseOptions,
   type ReadSettings,
@@ -21,7 +22,7 @@ import { Pace } from './pace.js';
 import { Pump } from './pump.js';
 import { endReceipt, type Receipt, type Transport } from './receipt.js';
 import { hostRoute, type Route } from './route.js';
-import { endBeforeStart, type Source } from './source.js';
+import type { Source } from './source.js';
 import { addPath, zeroPath } from './transfer.js';
 import { WatchedReadable } from './watched-readable.js';
 
@@ -76,7 +77,7 @@ export class P2pReadStream extends WatchedReadable {
   /** @internal */
   constructor(source: Source, options?: StreamArgument<ReadStreamOptions>) {
     const settings = parseOptions(readOptions, options);
-    if (settings.start > settings.end) throw endBeforeStart(settings);
+    assertInOrder(settings);
     const lends = settings.memory === 'cmb';
     super({
       // A chunk on loan must never be joined with its neighbour: it could not be given back.

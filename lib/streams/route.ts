@@ -6,7 +6,9 @@
 import type { Backend, BlockTarget } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
+import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
+import { type Naming, type Sentence, said } from '../base/sentence.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma.js';
 import { type Transport, worse } from './receipt.js';
 
@@ -16,6 +18,8 @@ export interface Route {
   readonly provider: PciDev | null;
   readonly reason: string;
   readonly unproven: string | null;
+  /** The reason again, where it names an option. */
+  readonly sentence?: Sentence;
 }
 
 export interface RouteOptions {
@@ -27,27 +31,40 @@ export interface RouteOptions {
   readonly allowUnproven?: boolean | undefined;
 }
 
-export function hostRoute(reason: string): Route {
-  return { transport: 'host-memory', provider: null, reason, unproven: null };
+export function hostRoute(reason: Sentence): Route {
+  return {
+    ...{ transport: 'host-memory', provider: null, reason: said(reason), unproven: null },
+    ...(typeof reason === 'string' ? {} : { sentence: reason }),
+  };
 }
+
+/** The options that demand it, as they are given. */
+const DEMANDS = {
+  requireP2p: { option: 'requireP2p', given: (name) => name('requireP2p') },
+  'memory: cmb': { option: 'memory', given: (name) => name('memory', 'cmb') },
+} as const satisfies Record<string, { option: string; given: (name: Naming) => string }>;
 
 /** The error when peer-to-peer was demanded and cannot be had. */
-export function p2pRequired(path: string, reason: string, demand = 'requireP2p'): P2pdmaError {
-  return new P2pdmaError('ERR_P2P_REQUIRED', `${demand}: '${path}' cannot go peer-to-peer: ${reason}`, {
-    path,
-  });
+export function p2pRequired(
+  path: string,
+  reason: Sentence,
+  demand: keyof typeof DEMANDS = 'requireP2p',
+): P2pdmaError {
+  const { option, given } = DEMANDS[demand];
+  const message: Sentence = (name) =>
+    `${given(name)}: '${path}' cannot go peer-to-peer: ${said(reason, name)}`;
+  return new P2pdmaError('ERR_P2P_REQUIRED', message, { path, option });
 }
 
-/** The function that an option like `provider: 'nvme0'` or `'0000:03:00.0'` names. */
-export function findFunction(backend: Backend, nameOrBdf: string, option: string): PciDev {
+/** The function that a provider like `'nvme0'` or `'0000:03:00.0'` names; given as this option, or as an argument. */
+export function findFunction(backend: Backend, nameOrBdf: string, option: string | null = null): PciDev {
   const controller = findController(backend.controllers, nameOrBdf);
   const found = controller === null ? backend.topology.find(nameOrBdf) : controller.pdev;
   if (found === null) {
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_VALUE',
-      `${option}: there is no PCI function or NVMe controller '${nameOrBdf}'`,
-      { hint: knownControllers(backend.controllers, nameOrBdf) },
-    );
+    const what = `there is no PCI function or NVMe controller '${nameOrBdf}'`;
+    const facts = { received: nameOrBdf, hint: knownControllers(backend.controllers, nameOrBdf) };
+    if (option !== null) throw optionError('ERR_INVALID_ARG_VALUE', option, what, facts);
+    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `provider: ${what}`, facts);
   }
   return found;
 }
@@ -62,8 +79,10 @@ export function chooseRoute(
   targets: readonly Pick<BlockTarget, 'name' | 'client' | 'noP2pReason' | 'unproven'>[],
   options: RouteOptions,
 ): Route {
-  if (options.provider === 'none') return hostRoute('host memory was asked for (provider: none)');
-  if (options.memory === 'host') return hostRoute('host memory was asked for (memory: host)');
+  if (options.provider === 'none')
+    return hostRoute((name) => `host memory was asked for (${name('provider', 'none')})`);
+  if (options.memory === 'host')
+    return hostRoute((name) => `host memory was asked for (${name('memory', 'host')})`);
 
   const { topology } = backend;
   const named =
@@ -74,7 +93,10 @@ export function chooseRoute(
     if (target.noP2pReason !== null) return hostRoute(`${target.name}: ${target.noP2pReason}`);
     if (target.client === null) return hostRoute(`${target.name}: no PCI function does its DMA`);
     if (target.unproven !== null && options.requireP2p === true && options.allowUnproven !== true) {
-      return hostRoute(`${target.name}: ${target.unproven}. Pass allowUnproven to take its word for it`);
+      const { name, unproven } = target;
+      return hostRoute(
+        (option) => `${name}: ${unproven}. Pass ${option('allowUnproven')} to take its word for it`,
+      );
     }
   }
   const clients = [...new Set(targets.map((target) => target.client!))];

@@ -10,6 +10,7 @@
  */
 import type { Mapping } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
+import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import { poisoned } from './poison.js';
 import type { StreamContext } from './session.js';
@@ -54,10 +55,8 @@ export class Slot {
 export function assertChunkFits(chunk: number, { bdf, p2pmem }: PciDev): void {
   const size = p2pmem?.size ?? 0;
   if (chunk <= size) return;
-  throw new P2pdmaError(
-    'ERR_CHUNK_TOO_LARGE',
-    `option highWaterMark: a chunk of ${chunk} bytes does not fit the CMB of ${bdf} (${size} bytes)`,
-  );
+  const what = `a chunk of ${chunk} bytes does not fit the CMB of ${bdf} (${size} bytes)`;
+  throw optionError('ERR_CHUNK_TOO_LARGE', 'highWaterMark', what, { received: chunk });
 }
 
 const pools = new WeakMap<ArrayBufferLike, SlotPool>();

@@ -1,4 +1,5 @@
 import type { BlockTarget } from '../backend/backend.js';
+import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { StreamContext } from './session.js';
 
@@ -16,17 +17,8 @@ export interface Source {
 }
 
 export function outOfRange(path: string, start: number, { size }: BlockTarget): P2pdmaError {
-  return new P2pdmaError(
-    'ERR_OUT_OF_RANGE',
-    `option start: ${start} is beyond the end of '${path}' (${size} bytes)`,
-  );
-}
-
-export function endBeforeStart({ start, end }: { start: number; end: number }): P2pdmaError {
-  return new P2pdmaError(
-    'ERR_OUT_OF_RANGE',
-    `option start: must be <= end (received start ${start}, end ${end})`,
-  );
+  const what = `${start} is beyond the end of '${path}' (${size} bytes)`;
+  return optionError('ERR_OUT_OF_RANGE', 'start', what, { path, received: start });
 }
 
 export function closedError(path: string): P2pdmaError {

@@ -7,7 +7,7 @@ import type {
   QueueLimits,
 } from '../backend/backend.js';
 import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../base/arguments.js';
-import { ENOSPC } from '../base/errno.js';
+import { EINVAL, ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
@@ -316,7 +316,7 @@ export class Target {
     if (wrong !== null) return wrong;
     const block = this.logicalBlockSize;
     if (position % block !== 0 || length % block !== 0) {
-      return errnoError(-22, op, this.path, {
+      return errnoError(-EINVAL, op, this.path, {
         hint: `Position (${position}) and length (${length}) must be multiples of the block size, ${block}; streams take any.`,
       });
     }
@@ -332,7 +332,7 @@ export class Target {
   #checkAddress(op: 'read' | 'write', view: Uint8Array): P2pdmaError | null {
     const { dmaAlignment } = this.#target.limits;
     if (view.byteOffset % dmaAlignment === 0 || vmaOf(view) === null) return null;
-    return errnoError(-22, op, this.path, {
+    return errnoError(-EINVAL, op, this.path, {
       hint: `The memory starts at byte ${view.byteOffset} of its mapping: it must be a multiple of ${dmaAlignment}.`,
     });
   }

@@ -1,9 +1,8 @@
 /** Every errno that a filesystem, a block device or a call of this package can end with is named and explained. */
 import { constants } from 'node:os';
 import t from 'tap';
-import * as errno from '../../lib/base/errno.js';
-import { ERRNO_NAMES, errnoName } from '../../lib/base/errno.js';
-import { ERROR_CODES, errnoError } from '../../lib/base/errors.js';
+import { ERRNO_ROWS, type ErrnoName, errnoName } from '../../lib/base/errno.js';
+import { ERROR_CODES, errnoError, hostError } from '../../lib/base/errors.js';
 
 /** By whom they come; asked of Linux's block layer (blk_errors[]), its filesystems, and open, read, write and their like. */
 const CAN_COME = {
@@ -68,13 +67,12 @@ const CAN_COME = {
 
 t.test('the list, pinned', async (t) => {
   const wanted = Object.values(CAN_COME).flat().sort();
-  t.same([...ERRNO_NAMES].sort(), wanted);
+  t.same(Object.keys(ERRNO_ROWS).sort(), wanted);
 });
 
 t.test('each has Linux’s number, words of its own in the message, a cause and a remedy', async (t) => {
-  const numbers = errno as unknown as Record<string, number>;
-  for (const name of ERRNO_NAMES) {
-    const number = numbers[name]!;
+  for (const name of Object.keys(ERRNO_ROWS) as ErrnoName[]) {
+    const number = ERRNO_ROWS[name].errno;
     if (process.platform === 'linux' && name in constants.errno) {
       t.equal(number, constants.errno[name as keyof typeof constants.errno], name);
     }
@@ -83,7 +81,7 @@ t.test('each has Linux’s number, words of its own in the message, a cause and 
     t.match(error, { code: name, errno: -number, syscall: 'write', path: '/x', offset: 512 });
     t.match(error.message, new RegExp(`^${name}: [a-zA-Z].*, write '/x' at offset 512$`));
     t.notMatch(error.message, /system error/, `${name} has words`);
-    const { cause, remedy } = ERROR_CODES[name as keyof typeof ERROR_CODES];
+    const { cause, remedy } = ERROR_CODES[name];
     t.ok(cause.length > 10 && remedy.length > 10, `${name} has advice`);
     t.equal(error.hint, remedy);
   }
@@ -92,4 +90,24 @@ t.test('each has Linux’s number, words of its own in the message, a cause and 
 t.test('a number that has no name here stays readable', async (t) => {
   const error = errnoError(-4095, 'read', '/x');
   t.match(error, { code: 'EIO', errno: -4095, message: "errno 4095: system error 4095, read '/x'" });
+});
+
+t.test('a number of the other sign is no errno', async (t) => {
+  for (const number of [5, 0, Number.NaN]) t.throws(() => errnoError(number, 'read', '/x'), RangeError);
+});
+
+t.test('what is said besides the row’s text; no path, no path in it', async (t) => {
+  const busy = errnoError(-16, 'open', '/x', { because: 'mounted at /mnt' });
+  t.match(busy, { code: 'EBUSY', message: "EBUSY: device or resource busy, open '/x': mounted at /mnt" });
+  const mapped = errnoError(-22, 'mmap', null, { what: '8+8 is outside it' });
+  t.equal(mapped.message, 'EINVAL: 8+8 is outside it, mmap');
+  t.notOk('path' in mapped);
+});
+
+t.test('an error of node:fs has the number of Linux, whatever the platform gave it', async (t) => {
+  const cause = Object.assign(new Error('x'), { code: 'ENOSPC', errno: -4055 });
+  const message = "ENOSPC: no space left on device, write '/x'";
+  t.match(hostError(cause, 'write', '/x'), { code: 'ENOSPC', errno: -28, message, cause });
+  const strange = Object.assign(new Error('so strange'), { code: 'ERR_FS_EISDIR' });
+  t.match(hostError(strange, 'write', '/x'), { code: 'EIO', message: "EIO: so strange, write '/x'" });
 });

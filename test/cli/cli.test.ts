@@ -112,7 +112,7 @@ t.test('explain: the verdict as JSON and in words', async (t) => {
     kernel: '6.12',
     provider: '0000:03:00.0',
     distance: -1,
-    note: null,
+    notes: [],
   });
   t.match(clients[0], { bdf: '0000:04:00.0', distance: -1, mapType: 'NOT_SUPPORTED', acsKnown: true });
   t.same(clients[0].acs, ['0000:02:00.0', '0000:02:01.0']);

@@ -303,10 +303,12 @@ t.test('what comes from outside is printed escaped', async (t) => {
 });
 
 t.test('an IOMMU that cannot map peer memory: explain and doctor say what a copy does', async (t) => {
-  const { note, clients } = JSON.parse(
+  const { notes, clients } = JSON.parse(
     p2pdma('explain', 'nvme0', 'nvme1', 'nvme1n1', '--machine', 'iommu-unsupported', '--json').stdout,
   );
-  t.match(note, /cannot map peer memory.*copies go through host memory/);
+  t.match(notes, [
+    { kind: 'no-peer-mapping', text: /cannot map peer memory.*copies go through host memory/ },
+  ]);
   t.match(clients, [{ refusal: /cannot map peer memory/ }, { refusal: /IOMMU driver .* cannot map/ }]);
   const words = p2pdma('explain', 'nvme0', 'nvme1', '--machine', 'iommu-unsupported').stdout;
   t.match(words, /refused +the DMA operations of this machine cannot map peer memory/);

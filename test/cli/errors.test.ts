@@ -3,7 +3,6 @@ import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { inOptions } from '../../lib/cli/errors.js';
 import { main, runCli } from '../helpers/cli.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-cli-errors-'));
@@ -168,21 +167,85 @@ t.test(
   },
 );
 
-t.test('the library’s names in those of the command line, but not in what is quoted', (t) => {
-  for (const [said, wanted] of [
+t.test('each command says the library’s options by its own', async (t) => {
+  for (const [message, hint, ...args] of [
+    [/^option --chunk: must be more than 0 \(received 0\)$/, /./, 'copy', 'a', 'q', '--chunk', '0'],
+    [/^option --depth: must be 1024 or less/, /./, 'copy', 'a', 'q', '--depth', '1025'],
     [
-      "option highWaterMark: must be more (received 'option start')",
-      "option --chunk: must be more (received 'option start')",
+      /^option --start: must be <= --end \(received --start 3, --end 1\)$/,
+      /./,
+      'copy',
+      'a',
+      'q',
+      '--start',
+      '3',
+      '--end',
+      '1',
     ],
-    ['Drop requireP2p to fall back', 'Drop --require-p2p to fall back'],
-    ['Unmount it, or pass force if you are sure.', 'Unmount it, or pass --force if you are sure.'],
-    ["'/tmp/queueDepth' is odd", "'/tmp/queueDepth' is odd"],
-    ['option --end: 5 is beyond', 'option --end: 5 is beyond'],
-    ['host memory was asked for (provider: none)', 'host memory was asked for (--provider none)'],
-    ['use --provider none', 'use --provider none'],
-    ['option bandwidth: no', 'option --bwlimit: no'],
-  ] as const) {
-    t.equal(inOptions(said), wanted);
+    [
+      /^option --destination-start: 2147483648 is beyond/,
+      /./,
+      'copy',
+      'a',
+      'nvme0n1',
+      '--destination-start',
+      '2g',
+    ],
+    [
+      /^option --start: 2147483648 is at the end|^option --start: /,
+      /./,
+      'trace',
+      'copy',
+      'nvme0n1',
+      'nvme1n1',
+      '--start',
+      '2g',
+    ],
+    [
+      /^option --chunks: a chunk of/,
+      /^Make --chunks smaller/,
+      'bench',
+      'nvme0n1',
+      'nvme1n1',
+      '--write',
+      '--chunks',
+      '64m',
+    ],
+  ] as [RegExp, RegExp, ...string[]][]) {
+    const { status, stderr } = p2pdma(...args, ...SWITCH, '--json');
+    t.equal(status, 2, args.join(' '));
+    t.match(JSON.parse(stderr), { message, hint }, args.join(' '));
   }
-  t.end();
 });
+
+t.test('a file that is called as an option, a phrase, or with a quote keeps its name', async (t) => {
+  for (const name of [
+    "it's highWaterMark.img",
+    "pass force, drop machine 'requireP2p' option start",
+    'provider: none (`end`)',
+    'ENOENT: queueDepth',
+  ]) {
+    const missing = JSON.parse(p2pdma('copy', name, 'q', ...SWITCH, '--json').stderr);
+    t.match(missing, { code: 'ENOENT', message: `no such file, device or namespace, open '${file(name)}'` });
+    writeFileSync(file(name), 'hello');
+    const twice = p2pdma('copy', name, name, ...SWITCH);
+    t.equal(twice.status, 2);
+    t.ok(twice.stderr.includes(`source and destination are both '${file(name)}'`), twice.stderr);
+    const start = JSON.parse(p2pdma('copy', name, 'q', '--start', '9', ...SWITCH, '--json').stderr);
+    t.equal(start.message, `option --start: 9 is beyond the end of '${name}' (5 bytes)`);
+    const machine = JSON.parse(p2pdma('list', '--machine', `./${name}`, '--json').stderr);
+    t.ok(machine.message.startsWith(`./${name}: not JSON: `), machine.message);
+    t.equal(p2pdma('copy', name, `${name}.copy`, ...SWITCH, '--quiet').status, 0);
+  }
+});
+
+t.test(
+  '2 is what comes of the line and of what it names; 1 what comes later, whatever its code',
+  async (t) => {
+    // The same code from either side.
+    t.match(p2pdma('copy', 'nope', 'q', ...SWITCH), { status: 2, stderr: /error ENOENT/ });
+    t.match(p2pdma('copy', 'a', 'nope/q', ...SWITCH), { status: 1, stderr: /error ENOENT/ });
+    t.match(p2pdma('demo', 'nope'), { status: 2, stderr: /error ENOENT/ });
+    t.match(p2pdma('snapshot', ...SWITCH, '--name', 'x'.repeat(201)), { status: 2, stderr: /1 to 200/ });
+  },
+);

@@ -300,7 +300,7 @@ t.test('ACS that could not be read: a route of its own kind', async (t) => {
   };
   const system = {
     ...systemOf(machine),
-    explain: () => ({ provider: '0000:01:00.0', distance: 2, note: null, clients: [verdict] }),
+    explain: () => ({ provider: '0000:01:00.0', distance: 2, notes: [], clients: [verdict] }),
   } as unknown as System;
   const route = findRoute(system, ['0000:01:00.0', '0000:01:00.1']);
   t.match(route, { kind: 'unknown', remedies: ['as root'] });

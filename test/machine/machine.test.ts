@@ -144,9 +144,9 @@ t.test('a machine captured without privileges is accepted', async (t) => {
 
 t.test('what is wrong is said: where, what, what to do', async (t) => {
   const rows: [string, (m: MachineInput) => unknown, string, RegExp][] = [
-    ['no object', () => 7, 'the machine description', /expected object/],
+    ['no object', () => 7, 'the machine description', /must be an object/],
     ['no functions', (m) => ({ ...m, functions: undefined }), 'functions', /missing/],
-    ['version', (m) => ({ ...m, version: 2 }), 'version', /expected 1/],
+    ['version', (m) => ({ ...m, version: 2 }), 'version', /must be 1/],
     ['unknown key', (m) => ({ ...m, iomu: 'none' }), 'the machine description', /unknown key 'iomu'/],
     [
       'unknown key inside',

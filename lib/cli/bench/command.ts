@@ -1,8 +1,16 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { ERROR_CODES, type ErrorCode, P2pdmaError, planCopy, type System, type Target } from '../../index.js';
+import {
+  type CopyPlan,
+  ERROR_CODES,
+  type ErrorCode,
+  P2pdmaError,
+  planCopy,
+  type System,
+  type Target,
+} from '../../index.js';
 import { refuseHeld } from '../copy/held.js';
-import { namesFound } from '../errors.js';
+import { CommandError, resolving } from '../errors.js';
 import { bytes, type Colours, colours, printable, table } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { atLeastOne, type MachineOptions, openMachine, SIZES, size, withMachine } from '../options.js';
@@ -78,14 +86,18 @@ export function addBench(program: Command): void {
     });
 }
 
-/** @throws P2pdmaError ENOENT, EACCES, EISDIR, … */
+/** @throws CommandError ENOENT, EACCES, EISDIR, … */
 function openPicture(path: string): number {
   try {
     return openSync(path, 'a');
   } catch (error) {
-    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    const { code = 'EIO' } = error as NodeJS.ErrnoException;
     const known = Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'EIO';
-    throw new P2pdmaError(known, message, { path, hint: 'Name a file for --svg that can be written.' });
+    throw new CommandError(
+      known,
+      `option --svg: '${path}' cannot be opened for writing (${code})`,
+      'Name a file for --svg that can be written.',
+    );
   }
 }
 
@@ -98,18 +110,22 @@ interface Prepared {
   readonly job: Job;
   readonly provider: string | null;
   readonly reason: string | null;
+  /** Of a copy: what it would write over. */
+  readonly plan: CopyPlan | null;
 }
 
 async function bench(system: System, devices: readonly string[], options: BenchOptions): Promise<void> {
   // Before it is measured for minutes.
-  const picture = options.svg === undefined ? null : openPicture(options.svg);
+  const { svg } = options;
+  const picture = svg === undefined ? null : await resolving(() => openPicture(svg));
   const targets: Target[] = [];
-  for (const device of options.write ? [] : devices) targets.push(await system.target(device));
-  const prepared = options.write
-    ? [await prepareCopy(system, devices, options)]
-    : targets.map((target) => prepareRead(system, target, options));
+  const prepared = await resolving(async () => {
+    if (options.write) return [await prepareCopy(system, devices, options)];
+    for (const device of devices) targets.push(await system.target(device));
+    return targets.map((target) => prepareRead(system, target, options));
+  });
+  for (const { plan } of prepared) if (plan !== null && !options.force) refuseHeld(plan);
   const rows: BenchRow[] = [];
-  namesFound();
   for (const { job, provider } of prepared) {
     for (const chunk of options.chunks) {
       if (!options.json && process.stderr.isTTY)
@@ -151,14 +167,15 @@ function prepareRead(
       provider = null;
     }
   }
-  return { job: readJob(system, target, provider, depth), provider, reason };
+  return { job: readJob(system, target, provider, depth), provider, reason, plan: null };
 }
 
 function checkChunk(chunk: number, { logicalBlockSize, path }: Target): void {
   if (chunk > 0 && chunk % logicalBlockSize === 0) return;
-  throw new P2pdmaError(
+  throw new CommandError(
     'ERR_OUT_OF_RANGE',
-    `option chunks: ${chunk} is not a multiple of the block size of '${path}' (${logicalBlockSize})`,
+    `option --chunks: ${chunk} is not a multiple of the block size of '${path}' (${logicalBlockSize})`,
+    `Name multiples of ${logicalBlockSize}.`,
   );
 }
 
@@ -168,9 +185,11 @@ async function prepareCopy(
   options: BenchOptions,
 ): Promise<Prepared> {
   if (devices.length < 2) {
-    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `bench --write: one device was named ('${devices[0]}')`, {
-      hint: 'Name the device to read, and then one or several to write over.',
-    });
+    throw new CommandError(
+      'ERR_INVALID_ARG_VALUE',
+      `bench --write: one device was named ('${devices[0]}')`,
+      'Name the device to read, and then one or several to write over.',
+    );
   }
   const force = options.force ?? false;
   const [source, ...destinations] = devices;
@@ -183,12 +202,12 @@ async function prepareCopy(
     queueDepth: options.depth,
     force,
   });
-  if (!force) refuseHeld(plan);
   const { provider, bytes: length } = plan;
   return {
     job: copyJob(system, devices, provider, length, { depth: options.depth, force }),
     provider,
     reason: provider === null ? plan.reason : null,
+    plan,
   };
 }
 

@@ -3,7 +3,6 @@ import { createInterface } from 'node:readline/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import {
   type CopyPlan,
-  P2pdmaError,
   type PipelineOptions,
   pipeline,
   planCopy,
@@ -11,7 +10,7 @@ import {
   receiptOf,
   type System,
 } from '../../index.js';
-import { namesFound } from '../errors.js';
+import { CommandError, inWords, resolving } from '../errors.js';
 import { colours, columns, printable } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import {
@@ -189,35 +188,16 @@ async function careful(
   destinations: readonly string[],
   options: CopyOptions,
 ): Promise<void> {
-  if (options.bytes !== undefined && options.end !== undefined) {
-    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', '--bytes and --end both say where the copy ends', {
-      hint: 'Drop one of them.',
-    });
-  }
   // A piece put into a file that is there: the rest of it stays.
   if (options.destinationStart !== undefined && destinations.some(isFile)) options.keep = true;
   const settings = settingsOf(system, options);
-  const plan = await planCopy(source, destinations, settings);
-  const { path, size: there } = plan.source;
-  if (settings.end !== undefined && settings.end >= there) {
-    const which = options.bytes === undefined ? '--end' : '--bytes';
-    const what =
-      options.bytes === undefined
-        ? `${options.end} is beyond the last byte of '${path}' (${there} bytes)`
-        : `there are not ${options.bytes} bytes from byte ${plan.start} on in '${path}' (${there} bytes)`;
-    throw new P2pdmaError('ERR_OUT_OF_RANGE', `option ${which}: ${what}`, {
-      hint: `Is this the right source? Without ${which} it is copied to its end.`,
-    });
-  }
+  const plan = await resolving(() => planned(source, destinations, settings, options));
   // A copy that goes on has been asked about, and compares what it had written first.
   const goesOn = plan.resume !== null && plan.resume.done > 0;
   const needsForce = !options.force && !goesOn && plan.destinations.some(({ holds }) => holds.length > 0);
   if (options.dryRun) {
     const refusal = needsForce && !asks(options) ? [refusalOf(plan)] : [];
-    const problems = [
-      ...plan.problems,
-      ...refusal.map(({ code, message, hint }) => ({ code, message, hint })),
-    ];
+    const problems = [...plan.problems, ...refusal].map(inWords);
     const shown = { ...plan, needsForce, problems };
     const text = options.json
       ? ownJson(shown)
@@ -227,9 +207,37 @@ async function careful(
     return;
   }
   const [problem] = plan.problems;
-  if (problem !== undefined) throw new P2pdmaError(problem.code, problem.message, { hint: problem.hint });
+  if (problem !== undefined) throw problem;
   if (needsForce) await guard(plan, options);
   await copy(system, source, destinations, options, plan);
+}
+
+/** The plan of what the line says. @throws P2pdmaError, CommandError if the line or what it names will not do */
+async function planned(
+  source: string,
+  destinations: readonly string[],
+  settings: PipelineOptions,
+  { bytes, end }: CopyOptions,
+): Promise<CopyPlan> {
+  if (bytes !== undefined && end !== undefined) {
+    throw new CommandError(
+      'ERR_INVALID_ARG_VALUE',
+      '--bytes and --end both say where the copy ends',
+      'Drop one of them.',
+    );
+  }
+  const plan = await planCopy(source, destinations, settings);
+  const { path, size } = plan.source;
+  if (settings.end === undefined || settings.end < size) return plan;
+  const [which, what] =
+    bytes === undefined
+      ? ['--end', `${end} is beyond the last byte of '${path}' (${size} bytes)`]
+      : ['--bytes', `there are not ${bytes} bytes from byte ${plan.start} on in '${path}' (${size} bytes)`];
+  throw new CommandError(
+    'ERR_OUT_OF_RANGE',
+    `option ${which}: ${what}`,
+    `Is this the right source? Without ${which} it is copied to its end.`,
+  );
 }
 
 function isFile(path: string): boolean {
@@ -246,18 +254,20 @@ function held({ destinations }: CopyPlan): string {
   return full.map((end) => `${end.path} holds ${holdings(end)}`).join('; ');
 }
 
-function refusalOf(plan: CopyPlan): P2pdmaError {
-  return new P2pdmaError('ERR_HOLDS_DATA', held(plan), {
-    hint: 'Nothing was written. Pass --force if it may be destroyed, or confirm on a terminal.',
-  });
+function refusalOf(plan: CopyPlan): CommandError {
+  return new CommandError(
+    'ERR_HOLDS_DATA',
+    held(plan),
+    'Nothing was written. Pass --force if it may be destroyed, or confirm on a terminal.',
+  );
 }
 
-/** @throws P2pdmaError ERR_HOLDS_DATA unless somebody says that what is there may be lost */
+/** @throws CommandError ERR_HOLDS_DATA unless somebody says that what is there may be lost */
 async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
   if (!asks(options)) throw refusalOf(plan);
   if (await yes(`${reminder()}${printable(held(plan))}.\nThis will be destroyed. Copy all the same? [y/N] `))
     return;
-  throw new P2pdmaError('ERR_HOLDS_DATA', `not copied: ${held(plan)}`, { hint: 'Nothing was written.' });
+  throw new CommandError('ERR_HOLDS_DATA', `not copied: ${held(plan)}`, 'Nothing was written.');
 }
 
 async function yes(question: string): Promise<boolean> {
@@ -277,7 +287,7 @@ export async function copy(
   source: string,
   destinations: readonly string[],
   options: CopyOptions,
-  plan?: CopyPlan,
+  plan: CopyPlan,
 ): Promise<void> {
   const output = copyOutput(options);
   const stop = new AbortController();
@@ -303,9 +313,8 @@ export async function copy(
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
   try {
-    if (plan?.resume)
+    if (plan.resume !== null)
       output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
-    if (plan !== undefined) namesFound();
     const receipt = await pipeline(source, destinations, settings);
     output.end();
     show(receipt);
@@ -332,26 +341,32 @@ export async function copy(
 
 const EXIT = { SIGINT: 130, SIGTERM: 143 };
 
+const AGAIN = 'Look at the receipt, and copy again.';
+
 /** Null, or what was asked for and not done. */
-function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan | undefined): P2pdmaError | null {
+function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan): CommandError | null {
   const done = receipt.bytes + (receipt.resumedFrom ?? 0);
-  if (plan !== undefined && plan.resume !== null && receipt.resumedFrom === undefined) {
-    return new P2pdmaError('ERR_INCOMPLETE', 'what had been copied was not compared to its end');
+  if (plan.resume !== null && receipt.resumedFrom === undefined) {
+    return new CommandError('ERR_INCOMPLETE', 'what had been copied was not compared to its end', AGAIN);
   }
-  if (plan !== undefined && done < plan.bytes) {
-    return new P2pdmaError('ERR_INCOMPLETE', `${done} of ${plan.bytes} bytes were copied`);
+  if (done < plan.bytes) {
+    return new CommandError('ERR_INCOMPLETE', `${done} of ${plan.bytes} bytes were copied`, AGAIN);
   }
   if (options.verify && !receipt.verified) {
-    return new P2pdmaError('ERR_INCOMPLETE', `all ${done} bytes were copied, but not verified`);
+    return new CommandError('ERR_INCOMPLETE', `all ${done} bytes were copied, but not verified`, AGAIN);
   }
   const host = receipt.path.hostDram;
   if (options.requireP2p && receipt.bytes > 0 && (receipt.transport === 'host-memory' || host > 0)) {
-    return new P2pdmaError('ERR_P2P_REQUIRED', `${host} bytes went through host memory: ${receipt.reason}`);
+    return new CommandError(
+      'ERR_P2P_REQUIRED',
+      `${host} bytes went through host memory: ${receipt.reason}`,
+      'Drop --require-p2p to fall back to host memory, or mend what the message names.',
+    );
   }
   return null;
 }
 
-function settingsOf(system: System, options: CopyOptions): PipelineOptions {
+export function settingsOf(system: System, options: CopyOptions): PipelineOptions {
   const settings: PipelineOptions = {
     system,
     provider: options.provider,

@@ -1,14 +1,17 @@
-import { type CopyPlan, P2pdmaError } from '../../index.js';
+import type { CopyPlan } from '../../index.js';
+import { CommandError } from '../errors.js';
 import { holdings } from './plan.js';
 
 /** @throws P2pdmaError what the plan says would stop it; ERR_HOLDS_DATA: a destination holds something */
 export function refuseHeld({ problems, destinations }: CopyPlan): void {
   const [problem] = problems;
-  if (problem !== undefined) throw new P2pdmaError(problem.code, problem.message, { hint: problem.hint });
+  if (problem !== undefined) throw problem;
   const held = destinations.filter(({ holds }) => holds.length > 0);
   if (held.length === 0) return;
   const words = held.map((end) => `${end.path} holds ${holdings(end)}`).join('; ');
-  throw new P2pdmaError('ERR_HOLDS_DATA', words, {
-    hint: 'Nothing was written. Pass --force if it may be destroyed.',
-  });
+  throw new CommandError(
+    'ERR_HOLDS_DATA',
+    words,
+    'Nothing was written. Pass --force if it may be destroyed.',
+  );
 }

@@ -1,4 +1,5 @@
 import type { CopyPlan, PlannedDestination } from '../../index.js';
+import type { Said } from '../errors.js';
 import { bytes, type Colours, printable, wrap } from '../format.js';
 
 /** `ext4 'backup' (filesystem), GPT (partition table)`. */
@@ -10,7 +11,7 @@ export function holdings({ holds }: Pick<PlannedDestination, 'holds'>): string {
 
 /** The plan for a human: what would go where, which way, and over what. */
 export function printPlan(
-  plan: CopyPlan & { needsForce: boolean },
+  plan: Omit<CopyPlan, 'problems'> & { needsForce: boolean; problems: readonly Said[] },
   colour: Colours,
   columns: number,
 ): string {
@@ -48,8 +49,7 @@ export function printPlan(
   if (plan.resume !== null) {
     lines.push(['resumes', `at byte ${plan.resume.done} of ${count} (${printable(plan.resume.journal)})`]);
   }
-  for (const { code, message: text, hint } of plan.problems) {
-    const message = text.replace(`${code}: `, '');
+  for (const { code, message, hint } of plan.problems) {
     lines.push(['problem', colour.red(`${code}: ${printable(message)}`)], ['', printable(hint)]);
   }
   lines.push(['', colour.dim('dry run: nothing was written')]);

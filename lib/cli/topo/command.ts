@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { hostBridgeVerdict, type System } from '../../index.js';
+import { resolving } from '../errors.js';
 import { colours, columns } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { inspectMachine, type MachineOptions, oneOf, withKernel, withMachine } from '../options.js';
@@ -65,15 +66,16 @@ export function addTopo(program: Command): void {
     const text = !options.json && options.format === 'text';
     const system = await inspectMachine(options, text ? 'text' : 'data');
     try {
-      tell(draw(system, options));
+      tell(await draw(system, options));
     } finally {
       await system.close();
     }
   });
 }
 
-function draw(system: System, options: TopoOptions): string {
-  const route = options.route === undefined ? null : findRoute(system, options.route);
+async function draw(system: System, options: TopoOptions): Promise<string> {
+  const names = options.route;
+  const route = names === undefined ? null : await resolving(() => findRoute(system, names));
   const format = options.json ? 'json' : options.format;
   if (format === 'json') return ownJson(asJson(system, route));
   const model = modelOf(system, { name: nameOf(system, options), route, all: options.all ?? false });

@@ -6,14 +6,8 @@
  */
 
 import { didYouMean } from '../../base/nearest.js';
-import {
-  type ClientVerdict,
-  type Explanation,
-  type HostBridge,
-  P2pdmaError,
-  type PciDev,
-  type System,
-} from '../../index.js';
+import type { ClientVerdict, Explanation, HostBridge, PciDev, System } from '../../index.js';
+import { CommandError } from '../errors.js';
 
 /** How data goes over a link, best first. */
 export const ROUTE_KINDS = ['bus', 'host-bridge', 'unknown', 'host-memory', 'refused'] as const;
@@ -55,16 +49,14 @@ export interface RouteView {
   readonly links: ReadonlyMap<string, RouteKind>;
 }
 
-/** @throws P2pdmaError for a name that is not known */
+/** @throws P2pdmaError, CommandError for a name that is not known */
 export function findRoute(system: System, names: readonly string[]): RouteView {
   const [first, ...others] = names;
   if (first === undefined || others.length === 0) {
-    throw new P2pdmaError(
+    throw new CommandError(
       'ERR_INVALID_ARG_VALUE',
       `option --route: needs two names (received ${names.length})`,
-      {
-        hint: 'Name a provider and its client (nvme0 nvme1), or a source and a destination (nvme0n1 nvme1n1).',
-      },
+      'Name a provider and its client (nvme0 nvme1), or a source and a destination (nvme0n1 nvme1n1).',
     );
   }
   return isFunction(system, first) ? verdictRoute(system, first, others) : copyRoute(system, names);
@@ -83,16 +75,18 @@ function verdictRoute(system: System, provider: string, names: readonly string[]
   const roles = new Roles();
   roles.add(explanation.provider, 'provider');
   for (const client of explanation.clients) roles.add(client.bdf, 'client');
-  const notes = explanation.note === null ? [] : [explanation.note];
+  const notes = explanation.notes.map(({ text }) => text);
   return peerRoute(system, `${names.join(', ')} ⇄ memory of ${provider}`, explanation, roles, null, notes);
 }
 
 function copyRoute(system: System, names: readonly string[]): RouteView {
   for (const name of names) {
     if (system.locate(name) !== null) continue;
-    throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `option --route: there is no '${name}'`, {
-      hint: `${didYouMean(name, namesOn(system))} \`p2pdma list\` shows the namespaces and controllers.`.trimStart(),
-    });
+    throw new CommandError(
+      'ERR_INVALID_ARG_VALUE',
+      `option --route: there is no '${name}'`,
+      `${didYouMean(name, namesOn(system))} \`p2pdma list\` shows the namespaces and controllers.`.trimStart(),
+    );
   }
   const choice = system.route(names);
   const question = `${names[0]} → ${names.slice(1).join(', ')}`;

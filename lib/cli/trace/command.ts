@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { type PipelineOptions, pipeline, planCopy, type System, type TraceEvent } from '../../index.js';
 import { refuseHeld } from '../copy/held.js';
-import { namesFound } from '../errors.js';
+import { resolving } from '../errors.js';
 import { colours, printable } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import {
@@ -108,9 +108,8 @@ async function traceCopy(
     allowUnproven: options.allowUnproven ?? false,
     force: options.force ?? false,
   };
-  const plan = await planCopy(source, destinations, settings);
+  const plan = await resolving(() => planCopy(source, destinations, settings));
   if (!options.force) refuseHeld(plan);
-  namesFound();
   // A file that is there keeps what lies around the chunk.
   const flags = plan.destinations.some(({ effect }) => effect === 'create') ? 'w' : 'r+';
   const events: TraceEvent[] = [];

@@ -1,4 +1,5 @@
-import { P2pdmaError } from '../../base/errors.js';
+import { EBUSY, EINVAL, ENOMEM } from '../../base/errno.js';
+import { errnoError } from '../../base/errors.js';
 
 /**
  * Memory behind a BAR: a CMB. It is a list of extents, each with an ArrayBuffer of its own; what is in no
@@ -72,17 +73,18 @@ export class DeviceMemory {
    */
   mapBar(offset: number, length: number): { readonly buffer: ArrayBuffer; unmap(): void } {
     if (!(offset >= 0 && length > 0 && offset + length <= this.size)) {
-      throw new P2pdmaError(
-        'EINVAL',
-        `EINVAL: ${offset}+${length} is outside the ${this.size} bytes of device memory, mmap`,
-      );
+      throw errnoError(-EINVAL, 'mmap', null, {
+        what: `${offset}+${length} is outside the ${this.size} bytes of device memory`,
+      });
     }
     const end = offset + length;
     const first = this.#indexOf(offset);
     let last = first;
     for (; last < this.#extents.length && this.#extents[last]!.start < end; last++) {
       if (this.#extents[last]!.mapped) {
-        throw new P2pdmaError('EBUSY', `EBUSY: device memory at ${offset}+${length} is mapped already, mmap`);
+        throw errnoError(-EBUSY, 'mmap', null, {
+          what: `device memory at ${offset}+${length} is mapped already`,
+        });
       }
     }
     const old = this.#extents.slice(first, last);
@@ -153,7 +155,7 @@ function allocate(bytes: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(bytes);
   } catch (cause) {
-    throw new P2pdmaError('ENOMEM', `ENOMEM: no ${bytes} bytes for emulated device memory`, { cause });
+    throw errnoError(-ENOMEM, 'mmap', null, { what: `no ${bytes} bytes for emulated device memory`, cause });
   }
 }
 

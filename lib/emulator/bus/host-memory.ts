@@ -1,5 +1,6 @@
 import { type HostMemory, PAGE_SIZE } from '../../backend/hardware.js';
-import { P2pdmaError } from '../../base/errors.js';
+import { EFAULT, ENOMEM } from '../../base/errno.js';
+import { errnoError } from '../../base/errors.js';
 
 /*
  * DRAM. JS memory has no physical address, so it is given one for as long as a device may reach it, and never
@@ -80,7 +81,7 @@ export class EmulatedHostMemory implements HostMemory {
   pin(view: Uint8Array): number {
     const { buffer } = view;
     if (buffer.byteLength === 0)
-      throw new P2pdmaError('EFAULT', 'EFAULT: the memory is detached or empty, pin');
+      throw errnoError(-EFAULT, 'pin', null, { what: 'the memory is detached or empty' });
     const extent = this.#byBuffer.get(buffer) ?? this.#place(new Uint8Array(buffer));
     if (extent.pins++ === 0) this.pages.pinned += extent.pages;
     return extent.base + view.byteOffset;
@@ -115,7 +116,9 @@ export class EmulatedHostMemory implements HostMemory {
   #place(bytes: Uint8Array): Extent {
     const size = this.#classes.find((c) => c.slotSize >= bytes.byteLength + PAGE_SIZE);
     if (size === undefined || size.live.size === size.slots) {
-      throw new P2pdmaError('ENOMEM', `ENOMEM: no physical addresses for ${bytes.byteLength} bytes`);
+      throw errnoError(-ENOMEM, 'mmap', null, {
+        what: `no physical addresses for ${bytes.byteLength} bytes`,
+      });
     }
     while (size.live.has(size.next)) size.next = (size.next + 1) % size.slots;
     const extent: Extent = {
@@ -155,6 +158,6 @@ function newBuffer(length: number): ArrayBuffer {
   try {
     return new ArrayBuffer(length);
   } catch (cause) {
-    throw new P2pdmaError('ENOMEM', `ENOMEM: no ${length} bytes of host memory`, { cause });
+    throw errnoError(-ENOMEM, 'mmap', null, { what: `no ${length} bytes of host memory`, cause });
   }
 }

@@ -10,10 +10,9 @@ import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { notCopyable, statOrNull } from '../../backend/path-advice.js';
 import { EINVAL } from '../../base/errno.js';
-import { errnoError } from '../../base/errors.js';
+import { errnoError, hostError } from '../../base/errors.js';
 import {
   FileStore,
-  hostError,
   MemoryStore,
   type NamespaceStore,
   STORE_PENDING,
@@ -63,7 +62,7 @@ export class ImageStore implements NamespaceStore {
     if (there !== null && !there.isFile() && !there.isDirectory()) {
       throw (
         notCopyable(path, there) ??
-        errnoError(EINVAL, 'open', path, { hint: 'A namespace is kept in a regular file.' })
+        errnoError(-EINVAL, 'open', path, { hint: 'A namespace is kept in a regular file.' })
       );
     }
     const whole = readOnly || there!.size >= size;
@@ -146,7 +145,6 @@ async function host<T>(syscall: string, path: string, asked: Promise<T>): Promis
   try {
     return await asked;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw hostError({ code, message: `${code}: ${syscall} '${path}'` }, syscall, path);
+    throw hostError(error as NodeJS.ErrnoException, syscall, path);
   }
 }

@@ -21,7 +21,7 @@ import {
   NVME_SC_WRITE_FAULT,
 } from '../../backend/nvme-spec.js';
 import { EIO } from '../../base/errno.js';
-import { ERROR_CODES, type ErrorCode, P2pdmaError } from '../../base/errors.js';
+import { hostError, P2pdmaError } from '../../base/errors.js';
 
 /** Not a status: the store calls `io.stored()` when it is done. */
 export const STORE_PENDING = -1;
@@ -453,19 +453,6 @@ export function statusOf(error: NodeJS.ErrnoException, op: 'read' | 'write'): nu
     default:
       return NVME_SC_INTERNAL;
   }
-}
-
-export function hostError(
-  error: { code?: string | undefined; message?: string },
-  syscall: string,
-  path: string,
-): P2pdmaError {
-  const code = error.code !== undefined && error.code in ERROR_CODES ? (error.code as ErrorCode) : 'EIO';
-  return new P2pdmaError(code, error.message ?? `${code}: ${syscall} '${path}'`, {
-    syscall,
-    path,
-    cause: error,
-  });
 }
 
 function call<T>(

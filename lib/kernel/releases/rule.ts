@@ -14,7 +14,7 @@ import {
   olderThan,
   parseRelease,
 } from '../../backend/kernel-release.js';
-import { P2pdmaError } from '../../base/errors.js';
+import { optionError } from '../../base/arguments.js';
 
 /** State of these tables. */
 export const TABLE_DATE = '9 October 2026';
@@ -125,7 +125,8 @@ export function sinceText({ since, backports = [] }: Rule): string {
 export function assertRelease(kernel: string): KernelRelease {
   const release = parseRelease(kernel);
   if (release !== null) return release;
-  throw new P2pdmaError('ERR_INVALID_ARG_VALUE', `option kernel: '${kernel}' is not a kernel release`, {
+  throw optionError('ERR_INVALID_ARG_VALUE', 'kernel', `'${kernel}' is not a kernel release`, {
+    received: kernel,
     hint: 'Give one as `uname -r` does, or a series: 7.2, 6.12.117, 6.17.0-35-generic.',
   });
 }

@@ -21,8 +21,8 @@ type Verdict = Pick<ClientVerdict, 'mapType' | 'distance' | 'rule' | 'acs' | 'ac
 function verdicts({ providers }: { providers: Explanation[] }): Record<string, Verdict> {
   const name = (bdf: string) => drives.find((drive) => drive.bdf === bdf)!.name;
   const found: Record<string, Verdict> = {};
-  for (const { provider, note, clients } of providers) {
-    t.equal(note, null, 'a provider that lends');
+  for (const { provider, notes, clients } of providers) {
+    t.same(notes, [], 'a provider that lends');
     for (const { bdf, mapType, distance, rule, acs, acsKnown, reason } of clients) {
       found[`${name(provider)} ${name(bdf)}`] = { mapType, distance, rule, acs, acsKnown, reason };
     }

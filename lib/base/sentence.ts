@@ -1,0 +1,18 @@
+/**
+ * Sentences that name options. They are written once, with a hole for each name; whoever has other names for the options
+ * (the command has --chunk for highWaterMark) fills them in. So nobody reads a sentence to change it.
+ *
+ *     (option) => `Make ${option('highWaterMark')} smaller.`     Make highWaterMark smaller.     Make --chunk smaller.
+ */
+
+/** What an option is called; with a value: how it is given. */
+export type Naming = (option: string, value?: string) => string;
+
+export type Sentence = string | ((option: Naming) => string);
+
+/** The names of the library's own tables: `requireP2p`, `provider: none`. */
+export const libraryNames: Naming = (option, value) => (value === undefined ? option : `${option}: ${value}`);
+
+export function said(sentence: Sentence, naming: Naming = libraryNames): string {
+  return typeof sentence === 'string' ? sentence : sentence(naming);
+}

@@ -1,0 +1,185 @@
+/** What an error carries besides its sentence, and that the sentence is this package's own. */
+import { resolve } from 'node:path';
+import t from 'tap';
+import { demandOf } from '../../lib/base/demand.js';
+import { P2pdmaError } from '../../lib/base/errors.js';
+import { said } from '../../lib/base/sentence.js';
+import { z } from '../../lib/base/zod.js';
+import { createReadStream, diagnose, openSystem, planCopy } from '../../lib/index.js';
+import { machineSchema } from '../../lib/machine/schema.js';
+import {
+  copyOptions,
+  parseOptions,
+  readOptions,
+  targetOptions,
+  writeOptions,
+} from '../../lib/streams/options.js';
+
+function thrown(attempt: () => unknown): P2pdmaError {
+  try {
+    attempt();
+  } catch (error) {
+    if (error instanceof P2pdmaError) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+t.test('facts: the option, what came, what it must be', async (t) => {
+  const name = "it's highWaterMark.img";
+  for (const [options, facts] of [
+    [{ queueDepth: 0 }, { code: 'ERR_OUT_OF_RANGE', option: 'queueDepth', received: 0, demand: '1 or more' }],
+    [{ queueDepth: 1025 }, { code: 'ERR_OUT_OF_RANGE', option: 'queueDepth', demand: '1024 or less' }],
+    [{ start: Number.NaN }, { option: 'start', demand: 'a number' }],
+    [{ start: 0.5 }, { code: 'ERR_OUT_OF_RANGE', option: 'start', demand: 'a whole number' }],
+    [{ provider: '' }, { option: 'provider', demand: 'a string that is not empty' }],
+    [{ sparse: 1 }, { code: 'ERR_INVALID_ARG_TYPE', option: 'sparse', received: 1, demand: 'true or false' }],
+    [{ signal: 5 }, { code: 'ERR_INVALID_ARG_TYPE', option: 'signal', demand: 'an AbortSignal' }],
+    [{ memory: 'hst' }, { option: 'memory', received: 'hst', demand: "one of 'auto', 'cmb', 'host'" }],
+    [
+      { start: 5, end: 4 },
+      { code: 'ERR_OUT_OF_RANGE', option: 'start', received: 5 },
+    ],
+    [{ encoding: 'x' }, { option: 'encoding', received: 'x' }],
+    [{ nope: 1 }, { option: 'nope' }],
+  ] as const) {
+    const error = thrown(() => createReadStream(name, options as never));
+    t.match(error, facts, JSON.stringify(options));
+    t.ok(Object.keys(facts).every((fact) => Object.hasOwn(error, fact)));
+  }
+  const system = await openSystem({ machine: 'switch' });
+  t.teardown(() => system.close());
+  await t.rejects(planCopy(name, 'nvme0n1', { system }), {
+    code: 'ENOENT',
+    path: resolve(name),
+    message: `ENOENT: no such file, device or namespace, open '${resolve(name)}'`,
+  });
+  await t.rejects(planCopy('nvme0n1', 'nvme1n1', { system, highWaterMark: 2 ** 26 }), {
+    code: 'ERR_CHUNK_TOO_LARGE',
+    option: 'highWaterMark',
+    received: 2 ** 26,
+  });
+  const root = await diagnose({ root: 5 as never }).catch((error: unknown) => error);
+  t.match(root, { option: 'root', received: 5, demand: 'a string' });
+  const plan = await planCopy('nvme0n1', t.testdirName, { system, provider: 'none', requireP2p: true });
+  const problem = plan.problems.find(({ code }) => code === 'ERR_P2P_REQUIRED')!;
+  t.match(problem, { option: 'requireP2p', path: 'nvme0n1' });
+  t.match(
+    JSON.parse(JSON.stringify(plan)).problems,
+    plan.problems.map(({ code, message, hint }) => ({ code, message, hint })),
+  );
+});
+
+t.test('a sentence is said with whoever’s names; nobody reads it', async (t) => {
+  const name = "it's highWaterMark.img";
+  const error = new P2pdmaError('ERR_CHUNK_TOO_LARGE', (option) => `${option('highWaterMark')} of '${name}'`);
+  t.equal(error.message, `highWaterMark of '${name}'`);
+  t.match(error.hint, /^Make highWaterMark smaller/);
+  t.same(
+    P2pdmaError.told(error, (option) => `--${option.toLowerCase()}`),
+    {
+      message: `--highwatermark of '${name}'`,
+      hint: 'Make --highwatermark smaller than the CMB, or name another provider.',
+    },
+  );
+  t.equal(
+    said((option) => option('provider', 'none')),
+    'provider: none',
+  );
+  t.equal(
+    said('provider: none', () => 'x'),
+    'provider: none',
+  );
+});
+
+t.test('JSON has the facts, and not what was received, which JSON may have no words for', async (t) => {
+  const error = thrown(() => createReadStream('x', { start: 5n as never }));
+  t.same(error.received, 5n);
+  t.match(JSON.parse(JSON.stringify(error)), {
+    code: 'ERR_INVALID_ARG_TYPE',
+    option: 'start',
+    message: error.message,
+  });
+});
+
+const WRONG = [
+  undefined,
+  null,
+  -1,
+  0,
+  0.5,
+  2 ** 60,
+  Number.NaN,
+  '',
+  'x'.repeat(300),
+  true,
+  {},
+  [],
+  [null],
+  5n,
+  Symbol('s'),
+];
+const ZODS = /Invalid|Too (small|big)|expected|Unrecognized|another value|of the type/;
+
+t.test('no word of another library: options', async (t) => {
+  for (const table of [readOptions, writeOptions, copyOptions, targetOptions]) {
+    for (const option of Object.keys(table.shape)) {
+      for (const value of WRONG) {
+        let message = '';
+        try {
+          parseOptions(table, { [option]: value });
+        } catch (error) {
+          message = (error as Error).message;
+        }
+        t.notMatch(message, ZODS, `${option}: ${String(value)}`);
+      }
+    }
+  }
+});
+
+t.test('no word of another library: machine descriptions', async (t) => {
+  const machine = {
+    version: 1,
+    name: 'm',
+    cpu: {},
+    hostBridges: [{}],
+    functions: [{}],
+    faults: [{}],
+    latency: {},
+  };
+  const inside: [string, (value: unknown) => object][] = [
+    ...Object.keys(machineSchema.shape).map((key): [string, (value: unknown) => object] => [
+      key,
+      (value) => ({ ...machine, [key]: value }),
+    ]),
+    ...['bdf', 'type', 'vendor', 'class', 'acs', 'bars', 'nvme', 'p2pmem'].map(
+      (key): [string, (value: unknown) => object] => [
+        `functions ${key}`,
+        (value) => ({ ...machine, functions: [{ [key]: value }] }),
+      ],
+    ),
+    ...['name', 'serial', 'cmb', 'namespaces', 'queues'].map((key): [string, (value: unknown) => object] => [
+      `nvme ${key}`,
+      (value) => ({ ...machine, functions: [{ nvme: { [key]: value } }] }),
+    ]),
+  ];
+  for (const [what, of] of inside) {
+    for (const value of WRONG) {
+      const result = machineSchema.safeParse(of(value), { reportInput: true, error: demandOf });
+      const said = result.error?.issues.filter(({ code }) => code !== 'unrecognized_keys') ?? [];
+      for (const { message } of said) t.notMatch(message, ZODS, `${what}: ${String(value)}`);
+    }
+  }
+  const table = z.strictObject({
+    list: z.array(z.int().multipleOf(4)).min(1).max(2),
+    text: z.string().min(2).max(3),
+  });
+  const demands = (value: unknown) =>
+    table.safeParse(value, { error: demandOf }).error?.issues.map(({ message }) => message);
+  t.same(demands({ list: [], text: '' }), ['an array of 1 or more', 'a string of 2 characters or more']);
+  t.same(demands({ list: [4, 4, 4], text: 'four' }), [
+    'an array of at most 2',
+    'a string of at most 3 characters',
+  ]);
+  t.same(demands({ list: [5], text: 'two' }), ['a multiple of 4']);
+});
