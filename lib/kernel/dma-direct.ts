@@ -5,11 +5,10 @@
  *     host DRAM, or peer memory through the host bridge      dmaAddress = phys
  *     peer memory on the bus                                 dmaAddress = phys + busOffset, flagged
  */
-import { EINVAL, EREMOTEIO } from '../base/errno.js';
+import { EINVAL } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
-import { type Device, DMA_ATTR_P2PDMA, type DmaDirection } from './dma-map-ops.js';
-import type { DevPagemap } from './memremap.js';
-import { pciP2pdmaBusOffset, pciP2pdmaShouldMapBus } from './pci-p2pdma.js';
+import type { Device, DmaDirection } from './dma-map-ops.js';
+import { PciP2pdmaMapState } from './pci-p2pdma.js';
 import { type Scatterlist, SG_DMA_P2PDMA, sgNext } from './scatterlist.js';
 
 /** dma_direct_map_sg(): all entries or none. The number of entries, -EINVAL or -EREMOTEIO. */
@@ -20,47 +19,27 @@ export function dmaDirectMapSg(
   dir: DmaDirection,
   attrs: number,
 ): number {
-  // The verdict for one pagemap holds for the whole list: lists are mostly of one kind.
-  let lastPgmap: DevPagemap | null = null;
-  let byBus = 0;
-  let busOffset = 0;
+  const state = new PciP2pdmaMapState(dev, attrs);
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < nents; i++) {
-    if (sg === null || sg.length < 1 || sg.length >= SG_DMA_P2PDMA)
-      return undo(dev, sgl, i, dir, attrs, -EINVAL);
-    const pgmap = sg.pgmap;
-    if (pgmap !== null && pgmap.type === 'MEMORY_DEVICE_PCI_P2PDMA') {
-      if (pgmap !== lastPgmap) {
-        byBus = (attrs & DMA_ATTR_P2PDMA) === 0 ? -1 : pciP2pdmaShouldMapBus(dev, pgmap);
-        if (byBus < 0) return undo(dev, sgl, i, dir, attrs, -EREMOTEIO);
-        busOffset = pciP2pdmaBusOffset(pgmap);
-        lastPgmap = pgmap;
-      }
-      if (byBus === 1) {
-        sg.dmaAddress = sg.phys + busOffset;
-        sg.dmaLength = sg.length + SG_DMA_P2PDMA;
-        sg = sgNext(sg);
-        continue;
-      }
+    const byBus = isMappable(sg) ? state.mapSegment(sg) : -EINVAL;
+    if (sg === null || byBus < 0) {
+      dmaDirectUnmapSg(dev, sgl, i, dir, attrs);
+      return byBus;
     }
-    sg.dmaAddress = sg.phys;
-    sg.dmaLength = sg.length;
+    if (byBus === 0) {
+      sg.dmaAddress = sg.phys;
+      sg.dmaLength = sg.length;
+    }
     sg = sgNext(sg);
   }
   if (tracing()) trace('dma-direct', 'map_sg', { device: dev.name, nents });
   return nents;
 }
 
-function undo(
-  dev: Device,
-  sgl: Scatterlist,
-  mapped: number,
-  dir: DmaDirection,
-  attrs: number,
-  errno: number,
-): number {
-  dmaDirectUnmapSg(dev, sgl, mapped, dir, attrs);
-  return errno;
+/** An entry that is there, of a length that leaves room for the flag. */
+export function isMappable(sg: Scatterlist | null): sg is Scatterlist {
+  return sg !== null && sg.length >= 1 && sg.length < SG_DMA_P2PDMA;
 }
 
 /**

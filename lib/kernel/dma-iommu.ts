@@ -10,9 +10,9 @@
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
-import { EINVAL, ENOMEM, EREMOTEIO } from '../base/errno.js';
+import { EINVAL, ENOMEM } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
-import { dmaDirectMapPhys, dmaDirectMapSg, dmaDirectUnmapSg } from './dma-direct.js';
+import { dmaDirectMapPhys, dmaDirectMapSg, dmaDirectUnmapSg, isMappable } from './dma-direct.js';
 import {
   type Device,
   DMA_ATTR_P2PDMA,
@@ -22,8 +22,7 @@ import {
   type DmaMapOps,
 } from './dma-map-ops.js';
 import { type AddressRange, IovaDomain } from './iova.js';
-import type { DevPagemap } from './memremap.js';
-import { pciP2pdmaBusOffset, pciP2pdmaShouldMapBus } from './pci-p2pdma.js';
+import { PciP2pdmaMapState } from './pci-p2pdma.js';
 import { type Scatterlist, SG_DMA_P2PDMA, sgNext } from './scatterlist.js';
 
 /** Pages that [phys, phys + length) touches, in bytes. */
@@ -37,27 +36,14 @@ function pageSpan(phys: number, length: number): number {
  */
 function layOut(dev: Device, sgl: Scatterlist, nents: number, attrs: number): number {
   const boundary = dev.dmaParms.segmentBoundaryMask + 1;
-  let lastPgmap: DevPagemap | null = null;
-  let byBus = 0;
-  let busOffset = 0;
+  const state = new PciP2pdmaMapState(dev, attrs);
   let iovaLength = 0;
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < nents; i++, sg = sgNext(sg)) {
-    if (sg === null || sg.length < 1 || sg.length >= SG_DMA_P2PDMA) return -EINVAL;
-    const pgmap = sg.pgmap;
-    if (pgmap !== null && pgmap.type === 'MEMORY_DEVICE_PCI_P2PDMA') {
-      if (pgmap !== lastPgmap) {
-        byBus = (attrs & DMA_ATTR_P2PDMA) === 0 ? -1 : pciP2pdmaShouldMapBus(dev, pgmap);
-        if (byBus < 0) return -EREMOTEIO;
-        busOffset = pciP2pdmaBusOffset(pgmap);
-        lastPgmap = pgmap;
-      }
-      if (byBus === 1) {
-        sg.dmaAddress = sg.phys + busOffset;
-        sg.dmaLength = sg.length + SG_DMA_P2PDMA;
-        continue;
-      }
-    }
+    if (!isMappable(sg)) return -EINVAL;
+    const byBus = state.mapSegment(sg);
+    if (byBus < 0) return byBus;
+    if (byBus === 1) continue;
     const span = pageSpan(sg.phys, sg.length);
     // The IOVA starts on a multiple of the boundary or ends before the next one, so offsets tell where it lies.
     const room = boundary - (iovaLength % boundary);
@@ -69,33 +55,31 @@ function layOut(dev: Device, sgl: Scatterlist, nents: number, attrs: number): nu
   return iovaLength;
 }
 
-/** Second pass: enter the first `count` entries' segments into the IOMMU, or, with `map` false, take them out. */
-function translate(
-  dev: Device,
-  sgl: Scatterlist,
-  count: number,
-  iova: number,
-  op: 'map' | 'unmap',
-  write: boolean,
-) {
-  const iommu = dev.iommu!;
-  const pdev = dev.pdev!;
+/** Second pass: enter the segments into the IOMMU. Returns how many entries went well. */
+function enter(dev: Device, sgl: Scatterlist, nents: number, iova: number, write: boolean): number {
   let done = 0;
   let sg: Scatterlist | null = sgl;
   try {
-    for (; done < count && sg !== null; done++, sg = sgNext(sg)) {
+    for (; done < nents && sg !== null; done++, sg = sgNext(sg)) {
       if (sg.dmaLength >= SG_DMA_P2PDMA) continue;
       const inPage = sg.phys % PAGE_SIZE;
       const at = iova + sg.dmaAddress - inPage;
-      const span = pageSpan(sg.phys, sg.length);
-      if (op === 'map') iommu.map(pdev, at, sg.phys - inPage, span, write);
-      else iommu.unmap(pdev, at, span);
+      dev.iommu!.map(dev.pdev!, at, sg.phys - inPage, pageSpan(sg.phys, sg.length), write);
     }
   } catch (error) {
-    if (op === 'unmap') throw error;
     if (tracing()) trace('dma-iommu', 'map_failed', { device: dev.name, error: String(error) });
   }
   return done;
+}
+
+/** Take the first `count` entries' segments out again. */
+function takeOut(dev: Device, sgl: Scatterlist, count: number, iova: number): void {
+  let sg: Scatterlist | null = sgl;
+  for (let i = 0; i < count && sg !== null; i++, sg = sgNext(sg)) {
+    if (sg.dmaLength >= SG_DMA_P2PDMA) continue;
+    const at = iova + sg.dmaAddress - (sg.phys % PAGE_SIZE);
+    dev.iommu!.unmap(dev.pdev!, at, pageSpan(sg.phys, sg.length));
+  }
 }
 
 /**
@@ -154,10 +138,10 @@ function iommuDmaMapSg(
   let iova = 0;
   if (iovaLength > 0) {
     iova = dev.iommuDomain!.alloc(iovaLength);
-    const entered = iova === 0 ? 0 : translate(dev, sgl, nents, iova, 'map', dir !== 'DMA_TO_DEVICE');
+    const entered = iova === 0 ? 0 : enter(dev, sgl, nents, iova, dir !== 'DMA_TO_DEVICE');
     if (entered < nents) {
       if (iova !== 0) {
-        translate(dev, sgl, entered, iova, 'unmap', false);
+        takeOut(dev, sgl, entered, iova);
         dev.iommuDomain!.free(iova);
       }
       clear(sgl, nents);

@@ -29,6 +29,13 @@ import {
 
 export { FOLL_GET, FOLL_LONGTERM, FOLL_PCI_P2PDMA, FOLL_PIN, FOLL_WRITE };
 
+/** What to pin: a part of a view. Mutable: callers reuse it. */
+export interface UserRange {
+  view: Uint8Array;
+  start: number;
+  length: number;
+}
+
 /** One pinned, physically contiguous run. Mutable: callers reuse it. */
 export interface PageRange {
   phys: number;
@@ -105,48 +112,34 @@ function isDetached(buffer: ArrayBufferLike): boolean {
  * -EHWPOISON: memory-failure took it out of use.
  */
 export function pinUserPages(mm: Mm, view: Uint8Array, gupFlags: number, out: PageRange): number {
-  return pinUserRange(mm, view, 0, view.byteLength, gupFlags, out);
+  return pinUserRange(mm, { view, start: 0, length: view.byteLength }, gupFlags, out);
 }
 
 /** pinUserPages() of a part of a view, without making a view of that part where it is not needed. */
-export function pinUserRange(
-  mm: Mm,
-  view: Uint8Array,
-  start: number,
-  length: number,
-  gupFlags: number,
-  out: PageRange,
-): number {
-  const result = pinRange(mm, view, start, length, gupFlags, out);
+export function pinUserRange(mm: Mm, range: UserRange, gupFlags: number, out: PageRange): number {
+  const result = pinRange(mm, range, gupFlags, out);
   if (tracing()) {
     const provider = out.pgmap?.provider?.bdf ?? null;
+    const { length } = range;
     trace('gup', 'pin_user_pages', { bytes: length, flags: gupFlags, provider, phys: out.phys, result });
   }
   return result;
 }
 
-function pinRange(
-  mm: Mm,
-  view: Uint8Array,
-  start: number,
-  length: number,
-  gupFlags: number,
-  out: PageRange,
-): number {
+function pinRange(mm: Mm, range: UserRange, gupFlags: number, out: PageRange): number {
   out.length = 0;
   out.pgmap = null;
   out.held = null;
   if (!isValidGupArgs(gupFlags)) return -EINVAL;
+  const { view, start, length } = range;
   const vma = findVma(view);
   if (vma === null) return -EFAULT;
   if (length === 0) return isDetached(view.buffer) ? -EFAULT : 0;
   if (start + length > view.byteLength) return -EFAULT;
-  return vma === undefined
-    ? pinMemory(mm, view, start, length, out)
-    : pinVma(mm, vma, view.byteOffset + start, length, gupFlags, out);
+  return vma === undefined ? pinMemory(mm, range, out) : pinVma(mm, vma, range, gupFlags, out);
 }
 
-function pinMemory(mm: Mm, view: Uint8Array, start: number, length: number, out: PageRange): number {
+function pinMemory(mm: Mm, { view, start, length }: UserRange, out: PageRange): number {
   const all = start === 0 && length === view.byteLength;
   const phys = mm.memory.pin(all ? view : new Uint8Array(view.buffer, view.byteOffset + start, length));
   if (isPoisoned(mm, phys, length)) {
@@ -160,9 +153,11 @@ function pinMemory(mm: Mm, view: Uint8Array, start: number, length: number, out:
   return length;
 }
 
-function pinVma(mm: Mm, vma: Vma, offset: number, length: number, gupFlags: number, out: PageRange): number {
+function pinVma(mm: Mm, vma: Vma, range: UserRange, gupFlags: number, out: PageRange): number {
   const refused = checkVmaFlags(mm, vma, gupFlags);
   if (refused !== 0) return refused;
+  const { length } = range;
+  const offset = range.view.byteOffset + range.start;
   if (offset + length > vma.length) return -EFAULT;
   const phys = vma.phys + offset;
   if (vma.pgmap !== null) {

@@ -19,15 +19,8 @@ export interface FollowContext {
   pgmap: DevPagemap | null;
 }
 
-function followDevmapHuge(
-  mm: Mm,
-  phys: number,
-  length: number,
-  flags: number,
-  context: FollowContext,
-  size: number,
-): number {
-  if (length < size || phys % size !== 0) return 0;
+function followDevmapHuge(mm: Mm, phys: number, flags: number, context: FollowContext, size: number): number {
+  if (phys % size !== 0) return 0;
   const hint = context.pgmap;
   const pgmap = getDevPagemap(mm, phys, hint, (flags & FOLL_PCI_P2PDMA) !== 0);
   context.pgmap = pgmap;
@@ -46,7 +39,7 @@ export function followDevmapPmd(
   flags: number,
   context: FollowContext,
 ): number {
-  return followDevmapHuge(mm, phys, length, flags, context, PMD_SIZE);
+  return length < PMD_SIZE ? 0 : followDevmapHuge(mm, phys, flags, context, PMD_SIZE);
 }
 
 /** follow_devmap_pud(). */
@@ -57,5 +50,5 @@ export function followDevmapPud(
   flags: number,
   context: FollowContext,
 ): number {
-  return followDevmapHuge(mm, phys, length, flags, context, PUD_SIZE);
+  return length < PUD_SIZE ? 0 : followDevmapHuge(mm, phys, flags, context, PUD_SIZE);
 }

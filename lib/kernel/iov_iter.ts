@@ -12,7 +12,7 @@
 import { PAGE_SIZE } from '../backend/hardware.js';
 import { EFAULT } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
-import { FOLL_WRITE, type PageRange, pinUserRange, unpinUserPages } from './gup.js';
+import { FOLL_WRITE, type PageRange, pinUserRange, type UserRange, unpinUserPages } from './gup.js';
 import type { DevPagemap, Mm } from './memremap.js';
 
 /** The iterator is the destination: data is read from a device into it. */
@@ -226,6 +226,10 @@ export function userBackedIter(iter: IovIter): boolean {
   return iter.iterType === 'ITER_UBUF' || iter.iterType === 'ITER_IOVEC';
 }
 
+const NO_MEMORY = new Uint8Array(0);
+/** One for all: pinning is synchronous. It keeps no memory alive in between. */
+const part: UserRange = { view: NO_MEMORY, start: 0, length: 0 };
+
 /**
  * iov_iter_get_pages_flags() (RFC patch 11), advancing as iov_iter_get_pages2() does: pin the next
  * contiguous run, at most `maxBytes` of it. A read into user memory adds FOLL_WRITE.
@@ -256,9 +260,12 @@ export function iovIterGetPagesFlags(
   } else if (iter.iterType === 'ITER_DISCARD') {
     return -EFAULT;
   } else {
-    const view = iter.iterType === 'ITER_UBUF' ? iter.ubuf : iter.iovec[iter.index]!;
+    part.view = iter.iterType === 'ITER_UBUF' ? iter.ubuf : iter.iovec[iter.index]!;
+    part.start = iter.offset;
+    part.length = length;
     const flags = iter.dataSource === READ ? gupFlags | FOLL_WRITE : gupFlags;
-    got = pinUserRange(mm, view, iter.offset, length, flags, out);
+    got = pinUserRange(mm, part, flags, out);
+    part.view = NO_MEMORY;
   }
   if (got > 0) iter.advance(got);
   return got;

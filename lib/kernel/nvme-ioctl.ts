@@ -13,7 +13,7 @@ import { type Bio, bioAlloc, bioPut, type RequestQueue } from './bio.js';
 import { blkRqMapUserIov, blkRqUnmapUser } from './blk-map.js';
 import { iovIterUbuf, READ, WRITE } from './iov_iter.js';
 import type { Mm } from './memremap.js';
-import { nvmeCommand, nvmeIsWrite } from './nvme-command.js';
+import { type NvmeCommand, nvmeCommand, nvmeIsWrite } from './nvme-command.js';
 import type { NvmeCtrl, NvmeNs } from './nvme-core.js';
 
 /** How a passthrough command ended. */
@@ -37,43 +37,12 @@ export function nvmeSubmitUserCmd(
   user: PassthroughCommand,
 ): Promise<NvmeUserResult> {
   const queue: RequestQueue = ns ?? ctrl.adminQueue;
-  const write = nvmeIsWrite(user.opcode);
-  const path: PathBytes = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
-  const refused = (errno: number): NvmeUserResult => ({
-    errno,
-    status: 0,
-    resultLo: 0,
-    resultHi: 0,
-    path,
-    bounced: false,
-  });
-
   // nvme_validate_passthru_nsid(): a namespace's door is for that namespace only.
   if (ns !== null && user.nsid !== undefined && user.nsid !== ns.nsid)
     return Promise.resolve(refused(-EINVAL));
-
-  let bio: Bio | null = null;
-  if (user.data !== undefined && user.data.byteLength > 0) {
-    if (user.data.byteLength > queue.limits.maxTransfer) return Promise.resolve(refused(-EINVAL));
-    bio = bioAlloc(queue, write ? 'write' : 'read');
-    const error = blkRqMapUserIov(mm, bio, iovIterUbuf(write ? WRITE : READ, user.data));
-    if (error !== 0) {
-      bioPut(bio);
-      return Promise.resolve(refused(error));
-    }
-  }
-  const cmd = nvmeCommand({
-    opcode: user.opcode,
-    nsid: user.nsid ?? ns?.nsid ?? 0,
-    cdw2: user.cdw2 ?? 0,
-    cdw3: user.cdw3 ?? 0,
-    cdw10: user.cdw10 ?? 0,
-    cdw11: user.cdw11 ?? 0,
-    cdw12: user.cdw12 ?? 0,
-    cdw13: user.cdw13 ?? 0,
-    cdw14: user.cdw14 ?? 0,
-    cdw15: user.cdw15 ?? 0,
-  });
+  const bio = mapUserData(mm, queue, user);
+  if (typeof bio === 'number') return Promise.resolve(refused(bio));
+  const cmd = commandOf(user, ns);
   if (tracing()) {
     trace('nvme-ioctl', 'submit_user_cmd', {
       controller: ctrl.name,
@@ -86,16 +55,47 @@ export function nvmeSubmitUserCmd(
   return new Promise((resolve) => {
     const timeout = user.timeoutMs ?? 0;
     const end = (errno: number, status: number, resultLo: number, resultHi: number) => {
-      let error = errno;
       const bounced = bio?.bounced ?? false;
-      if (bio !== null) {
-        Object.assign(path, bio.path);
-        const copied = blkRqUnmapUser(mm, bio);
-        if (error === 0) error = copied;
-        bioPut(bio);
-      }
+      const path = { ...(bio?.path ?? NO_BYTES) };
+      const copied = bio === null ? 0 : blkRqUnmapUser(mm, bio);
+      if (bio !== null) bioPut(bio);
+      const error = errno === 0 ? copied : errno;
       resolve({ errno: error, status: status & nvme.NVME_SC_MASK, resultLo, resultHi, path, bounced });
     };
     ctrl.ops.submitCmd({ cmd, bio, timeout, end }, ns === null);
   });
+}
+
+const NO_BYTES: Readonly<PathBytes> = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
+
+function refused(errno: number): NvmeUserResult {
+  return { errno, status: 0, resultLo: 0, resultHi: 0, path: { ...NO_BYTES }, bounced: false };
+}
+
+/** nvme_map_user_request(): the caller's memory as a bio; null: it gave none; a negative errno: why not. */
+function mapUserData(mm: Mm, queue: RequestQueue, { opcode, data }: PassthroughCommand): Bio | null | number {
+  if (data === undefined || data.byteLength === 0) return null;
+  if (data.byteLength > queue.limits.maxTransfer) return -EINVAL;
+  const write = nvmeIsWrite(opcode);
+  const bio = bioAlloc(queue, write ? 'write' : 'read');
+  const error = blkRqMapUserIov(mm, bio, iovIterUbuf(write ? WRITE : READ, data));
+  if (error === 0) return bio;
+  bioPut(bio);
+  return error;
+}
+
+function commandOf(user: PassthroughCommand, ns: NvmeNs | null): NvmeCommand {
+  const {
+    opcode,
+    nsid = ns?.nsid ?? 0,
+    cdw2 = 0,
+    cdw3 = 0,
+    cdw10 = 0,
+    cdw11 = 0,
+    cdw12 = 0,
+    cdw13 = 0,
+    cdw14 = 0,
+    cdw15 = 0,
+  } = user;
+  return nvmeCommand({ opcode, nsid, cdw2, cdw3, cdw10, cdw11, cdw12, cdw13, cdw14, cdw15 });
 }

@@ -9,6 +9,7 @@
  */
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme-spec.js';
+import type { PciBar } from '../backend/topology.js';
 import { ENODEV, errnoName } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
 import type { Mm } from './memremap.js';
@@ -41,7 +42,13 @@ export interface NvmeEnvironment {
   readonly memremapAlign: number;
 }
 
-const DATA_BOTH_WAYS = nvme.NVME_CMBSZ_RDS | nvme.NVME_CMBSZ_WDS;
+/** Only what takes the data of both reads and writes is published. */
+function whyNotBothWays(cmbsz: number): string | null {
+  const reads = (cmbsz & nvme.NVME_CMBSZ_RDS) !== 0;
+  const writes = (cmbsz & nvme.NVME_CMBSZ_WDS) !== 0;
+  if (reads && writes) return null;
+  return `the controller allows ${reads ? 'no data of writes' : writes ? 'no data of reads' : 'no data'} in it`;
+}
 
 /** The CMB of one controller. */
 export class NvmeCmb {
@@ -71,28 +78,14 @@ export class NvmeCmb {
     if (cmbs) regs.write32(nvme.NVME_REG_CMBMSC, nvme.NVME_CMBMSC_CRE);
     const cmbsz = regs.read32(nvme.NVME_REG_CMBSZ);
     if (cmbsz === 0) return;
-    const cmbloc = regs.read32(nvme.NVME_REG_CMBLOC);
-    const unit = nvme.cmbSizeUnit((cmbsz >>> nvme.NVME_CMBSZ_SZU_SHIFT) & nvme.NVME_CMBSZ_SZU_MASK);
-    const offset = unit * (cmbloc >>> nvme.NVME_CMBLOC_OFST_SHIFT);
-    const bir = cmbloc & nvme.NVME_CMBLOC_BIR_MASK;
-    const bar = pdev.bars[bir] ?? null;
-    this.size = unit * (cmbsz >>> nvme.NVME_CMBSZ_SZ_SHIFT);
-    if (bar === null || offset > bar.size) {
-      this.unusable = `its offset 0x${offset.toString(16)} lies outside BAR ${bir}`;
-      return;
-    }
-    // Behind some bridges the BAR is smaller than what the controller has.
-    this.size = Math.min(this.size, bar.size - offset);
-    const align = this.#env.memremapAlign;
-    const skips = holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) !== 'no';
-    if (skips && (this.size % align !== 0 || bar.cpuAddress % align !== 0)) {
-      const what = this.size % align !== 0 ? `size ${this.size}` : `start 0x${bar.cpuAddress.toString(16)}`;
-      this.unusable = `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;
-      return;
-    }
+    const place = this.#placeOf(cmbsz, regs.read32(nvme.NVME_REG_CMBLOC));
+    this.unusable = typeof place === 'string' ? place : this.#whyMisaligned(place.bar);
+    if (typeof place === 'string' || this.unusable !== null) return;
+    const { bar, offset } = place;
     if (cmbs) this.#enable = () => this.#writeCmbmsc(bar.busAddress + offset);
     this.#enable();
-    const error = pciP2pdmaAddResource(this.#env.mm, this.#env.host, pdev, bir, this.size, offset, this.#hw);
+    const { mm, host, params } = this.#env;
+    const error = pciP2pdmaAddResource(mm, host, pdev, bar.index, this.size, offset, this.#hw);
     if (error !== 0) {
       if (cmbs) this.#writeCmbmsc(0);
       this.unusable = `it could not be registered as peer memory (${errnoName(error)})`;
@@ -100,13 +93,33 @@ export class NvmeCmb {
       return;
     }
     this.mapped = true;
-    this.#useSqes = this.#env.params.useCmbSqes && (cmbsz & nvme.NVME_CMBSZ_SQS) !== 0;
-    if ((cmbsz & DATA_BOTH_WAYS) === DATA_BOTH_WAYS) pciP2pmemPublish(pdev, true);
-    else {
-      const reads = (cmbsz & nvme.NVME_CMBSZ_RDS) !== 0;
-      const writes = (cmbsz & nvme.NVME_CMBSZ_WDS) !== 0;
-      this.unusable = `the controller allows ${reads ? 'no data of writes' : writes ? 'no data of reads' : 'no data'} in it`;
+    this.#useSqes = params.useCmbSqes && (cmbsz & nvme.NVME_CMBSZ_SQS) !== 0;
+    this.unusable = whyNotBothWays(cmbsz);
+    if (this.unusable === null) pciP2pmemPublish(pdev, true);
+  }
+
+  /** What the registers say; sets `size`. A text: why the CMB is nowhere. */
+  #placeOf(cmbsz: number, cmbloc: number): { bar: PciBar; offset: number } | string {
+    const unit = nvme.cmbSizeUnit((cmbsz >>> nvme.NVME_CMBSZ_SZU_SHIFT) & nvme.NVME_CMBSZ_SZU_MASK);
+    const offset = unit * (cmbloc >>> nvme.NVME_CMBLOC_OFST_SHIFT);
+    const bir = cmbloc & nvme.NVME_CMBLOC_BIR_MASK;
+    const bar = this.#hw.pdev.bars[bir] ?? null;
+    this.size = unit * (cmbsz >>> nvme.NVME_CMBSZ_SZ_SHIFT);
+    if (bar === null || offset > bar.size) {
+      return `its offset 0x${offset.toString(16)} lies outside BAR ${bir}`;
     }
+    // Behind some bridges the BAR is smaller than what the controller has.
+    this.size = Math.min(this.size, bar.size - offset);
+    return { bar, offset };
+  }
+
+  /** Kernels that skip a CMB which memory hot-plug cannot take; null: it can, or this one tries all the same. */
+  #whyMisaligned({ cpuAddress }: PciBar): string | null {
+    const align = this.#env.memremapAlign;
+    if (holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) === 'no') return null;
+    if (this.size % align === 0 && cpuAddress % align === 0) return null;
+    const what = this.size % align !== 0 ? `size ${this.size}` : `start 0x${cpuAddress.toString(16)}`;
+    return `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;
   }
 
   /** Tell the controller where its CMB is on the bus; after a reset it has to be told again. */

@@ -98,6 +98,66 @@ class DmaPool {
   }
 }
 
+/** The PRPs of one request as they are written: into the command, and into lists that link to each other. */
+class PrpWriter {
+  #cmd!: NvmeCommand;
+  #pages = 0;
+  #pool!: DmaPool;
+  #lists: PoolPiece[] = [];
+  #written = 0;
+  #list: PoolPiece | null = null;
+  /** Where in the list the next entry goes. */
+  #at = 0;
+
+  /** `pages` are to be put; `lists` gets the lists, in order. */
+  begin(cmd: NvmeCommand, pages: number, pool: DmaPool, lists: PoolPiece[]): void {
+    cmd.prp2 = 0;
+    this.#cmd = cmd;
+    this.#pages = pages;
+    this.#pool = pool;
+    this.#lists = lists;
+    this.#written = 0;
+    this.#list = null;
+  }
+
+  /** False: there is no memory for another list. */
+  put(address: number): boolean {
+    const page = this.#written++;
+    if (page === 0) {
+      this.#cmd.dptr = address;
+      return true;
+    }
+    if (page === 1 && this.#pages === 2) {
+      this.#cmd.prp2 = address;
+      return true;
+    }
+    if ((this.#list === null || this.#at === this.#list.view.byteLength) && !this.#grow()) return false;
+    putLe64(this.#list!.view, this.#at, address);
+    this.#at += 8;
+    return true;
+  }
+
+  #grow(): boolean {
+    const next = this.#pool.alloc();
+    if (next === null) return false;
+    this.#lists.push(next);
+    const full = this.#list;
+    this.#list = next;
+    if (full === null) {
+      this.#cmd.prp2 = next.dma;
+      this.#at = 0;
+      return true;
+    }
+    const at = this.#at;
+    // The last entry moves to the new list, and a link to that takes its place.
+    next.view.setUint32(0, full.view.getUint32(at - 8, true), true);
+    next.view.setUint32(4, full.view.getUint32(at - 4, true), true);
+    putLe64(full.view, at - 8, next.dma);
+    this.#at = 8;
+    return true;
+  }
+}
+
 /** The data part of struct nvme_iod: how the memory of one request is mapped now. Reused with its request. */
 export class NvmeIod {
   readonly sgt = new SgTable();
@@ -115,6 +175,7 @@ export class NvmeDataMapper {
   readonly #device: Device;
   readonly #pagePool: DmaPool;
   readonly #smallPool: DmaPool;
+  readonly #prps = new PrpWriter();
   /** The drive takes SGLs. */
   sglSupported = false;
   /** nvme.sgl_threshold; 0: never. */
@@ -213,34 +274,11 @@ export class NvmeDataMapper {
     const pages = Math.ceil((ctrlPageOffset(address) + size) / NVME_CTRL_PAGE_SIZE);
     const pool = pages - 1 <= NVME_SMALL_POOL_SIZE / 8 ? this.#smallPool : this.#pagePool;
     iod.smallLists = pool === this.#smallPool;
-    cmd.dptr = address;
-    cmd.prp2 = 0;
-
-    let list: PoolPiece | null = null;
-    let at = 0;
+    const prps = this.#prps;
+    prps.begin(cmd, pages, pool, iod.lists);
     let step = NVME_CTRL_PAGE_SIZE - ctrlPageOffset(address);
-    for (let page = 0; ; page++) {
-      if (page === 1 && pages === 2) cmd.prp2 = address;
-      else if (page >= 1) {
-        if (list === null || at === list.view.byteLength) {
-          const next = pool.alloc();
-          if (next === null) return -ENOMEM;
-          iod.lists.push(next);
-          if (list === null) {
-            cmd.prp2 = next.dma;
-            at = 0;
-          } else {
-            // The last entry moves to the new list, and a link to that takes its place.
-            next.view.setUint32(0, list.view.getUint32(at - 8, true), true);
-            next.view.setUint32(4, list.view.getUint32(at - 4, true), true);
-            putLe64(list.view, at - 8, next.dma);
-            at = 8;
-          }
-          list = next;
-        }
-        putLe64(list.view, at, address);
-        at += 8;
-      }
+    for (;;) {
+      if (!prps.put(address)) return -ENOMEM;
       const moved = Math.min(step, left);
       if (moved > here) return -EIO;
       left -= moved;

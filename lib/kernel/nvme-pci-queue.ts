@@ -52,10 +52,20 @@ export interface SqMemory {
   free(): void;
 }
 
+export interface NvmeQueueParts {
+  readonly qid: number;
+  /** Entries in each of the two rings. */
+  readonly depth: number;
+  readonly sq: SqMemory;
+  readonly cq: CoherentBlock;
+  readonly regs: Mmio;
+  /** Gets each finished request; its status and result are set. */
+  readonly complete: (req: NvmePciRequest) => void;
+}
+
 /** struct nvme_queue */
 export class NvmeQueue {
   readonly qid: number;
-  /** Entries in each of the two rings. */
   readonly depth: number;
   readonly sq: SqMemory;
   readonly cqBlock: CoherentBlock;
@@ -75,15 +85,7 @@ export class NvmeQueue {
   #cqHead = 0;
   #cqPhase = 1;
 
-  /** `complete` gets each finished request; its status and result are set. */
-  constructor(
-    qid: number,
-    depth: number,
-    sq: SqMemory,
-    cq: CoherentBlock,
-    regs: Mmio,
-    complete: (req: NvmePciRequest) => void,
-  ) {
+  constructor({ qid, depth, sq, cq, regs, complete }: NvmeQueueParts) {
     this.qid = qid;
     this.depth = depth;
     this.sq = sq;

@@ -151,7 +151,8 @@ export class NvmeDev implements NvmeCtrlOps {
         free: () => dmaFreeCoherent(device, block),
       };
     }
-    const queue = new NvmeQueue(qid, depth, sq, cq, this.hw.regs, this.requests.complete);
+    const { complete } = this.requests;
+    const queue = new NvmeQueue({ qid, depth, sq, cq, regs: this.hw.regs, complete });
     this.hw.onInterrupt(qid, () => this.requests.irq(queue));
     return queue;
   }

@@ -4,9 +4,9 @@
  * memory). Here is what ties them: orchestrators choosing a provider, and mappers asking for the map type.
  */
 import type { PciDev, Topology } from '../backend/topology.js';
-import { ENODEV } from '../base/errno.js';
+import { ENODEV, EREMOTEIO } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
-import type { Device } from './dma-map-ops.js';
+import { type Device, DMA_ATTR_P2PDMA } from './dma-map-ops.js';
 import type { DevPagemap } from './memremap.js';
 import {
   calcMapTypeAndDist,
@@ -15,6 +15,7 @@ import {
   walkDistance,
 } from './pci-p2pdma-distance.js';
 import { p2pdmaOf, pciHasP2pmem } from './pci-p2pdma-pool.js';
+import { type Scatterlist, SG_DMA_P2PDMA } from './scatterlist.js';
 
 export {
   calcMapTypeAndDist,
@@ -178,6 +179,42 @@ export function pciP2pdmaShouldMapBus(dev: Device, pgmap: DevPagemap): 1 | 0 | -
 /** pci_p2pdma_bus_offset(): what to add to a CPU physical address to get the one on the bus. */
 export function pciP2pdmaBusOffset(pgmap: DevPagemap): number {
   return pgmap.busOffset;
+}
+
+/**
+ * struct pci_p2pdma_map_state: the verdict on the last pagemap. It holds for the whole list: lists are mostly of one
+ * kind.
+ */
+export class PciP2pdmaMapState {
+  readonly #dev: Device;
+  readonly #attrs: number;
+  #pgmap: DevPagemap | null = null;
+  #byBus = 0;
+  #busOffset = 0;
+
+  constructor(dev: Device, attrs: number) {
+    this.#dev = dev;
+    this.#attrs = attrs;
+  }
+
+  /**
+   * pci_p2pdma_map_segment(): 1: it is peer memory, and has its bus address, flagged; 0: map it as any memory;
+   * -EREMOTEIO: it must not be mapped for this device.
+   */
+  mapSegment(sg: Scatterlist): number {
+    const { pgmap } = sg;
+    if (pgmap === null || pgmap.type !== 'MEMORY_DEVICE_PCI_P2PDMA') return 0;
+    if (pgmap !== this.#pgmap) {
+      this.#byBus = (this.#attrs & DMA_ATTR_P2PDMA) === 0 ? -1 : pciP2pdmaShouldMapBus(this.#dev, pgmap);
+      this.#busOffset = pciP2pdmaBusOffset(pgmap);
+      this.#pgmap = pgmap;
+    }
+    if (this.#byBus < 0) return -EREMOTEIO;
+    if (this.#byBus === 0) return 0;
+    sg.dmaAddress = sg.phys + this.#busOffset;
+    sg.dmaLength = sg.length + SG_DMA_P2PDMA;
+    return 1;
+  }
 }
 
 /** What an attribute (sysfs, configfs) that switches P2PDMA on says. */

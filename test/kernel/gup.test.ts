@@ -39,10 +39,10 @@ t.test('a part of a view is pinned, not the whole', async (t) => {
   const { memory, mm, out } = machine();
   const view = new Uint8Array(8192).fill(1);
   view[4096] = 42;
-  t.equal(pinUserRange(mm, view, 4096, 512, 0, out), 512);
+  t.equal(pinUserRange(mm, { view: view, start: 4096, length: 512 }, 0, out), 512);
   t.equal(memory.at(out.phys, 512)[0], 42);
   unpinUserPages(mm, out);
-  t.equal(pinUserRange(mm, view, 8000, 512, 0, out), -EFAULT, 'beyond its end');
+  t.equal(pinUserRange(mm, { view: view, start: 8000, length: 512 }, 0, out), -EFAULT, 'beyond its end');
 });
 
 t.test('P2P memory needs FOLL_PCI_P2PDMA', async (t) => {
@@ -111,7 +111,7 @@ t.test('memory that is gone is EFAULT', async (t) => {
     const view = new Uint8Array(4096);
     structuredClone(view.buffer, { transfer: [view.buffer] });
     t.equal(pinUserPages(mm, view, 0, out), -EFAULT);
-    t.equal(pinUserRange(mm, view, 0, 4096, 0, out), -EFAULT);
+    t.equal(pinUserRange(mm, { view: view, start: 0, length: 4096 }, 0, out), -EFAULT);
   });
   await t.test('a mapping whose pagemap the machine never heard of', async (t) => {
     const buffer = new ArrayBuffer(4096);
@@ -188,12 +188,12 @@ t.test('large ranges take one reference, whatever steps they are followed in', a
     [PUD_SIZE - 512, PMD_SIZE * 2],
     [PMD_SIZE - 1, 2],
   ] as const) {
-    t.equal(pinUserRange(mm, huge, from, bytes, FOLL_PCI_P2PDMA, out), bytes);
+    t.equal(pinUserRange(mm, { view: huge, start: from, length: bytes }, FOLL_PCI_P2PDMA, out), bytes);
     t.equal(pgmap.refs, 1);
     t.equal(out.phys, start + from);
     unpinUserPages(mm, out);
     t.equal(pgmap.refs, 0);
-    t.equal(pinUserRange(mm, huge, from, bytes, 0, out), -EREMOTEIO);
+    t.equal(pinUserRange(mm, { view: huge, start: from, length: bytes }, 0, out), -EREMOTEIO);
     t.equal(pgmap.refs, 0);
   }
 });
