@@ -114,7 +114,9 @@ export const TAKES: Readonly<Record<string, readonly (Kind | { readonly words: r
 /** What may stand in the place of the last of the words. */
 export async function complete(program: Command, words: readonly string[]): Promise<Completion> {
   const current = words.at(-1) ?? '';
-  const { command, waiting, operands, given, literal } = walk(program, words.slice(0, -1));
+  const line = new Line(program);
+  for (const word of words.slice(0, -1)) line.take(word);
+  const { command, waiting, operands, given, literal } = line;
   const values = (of: Option | Argument) => valuesOf(of, given, current);
   if (waiting !== null && (!current.startsWith('-') || !waiting.variadic)) return values(waiting);
   if (current.startsWith('-') && !literal) {
@@ -138,43 +140,45 @@ export async function complete(program: Command, words: readonly string[]): Prom
 
 const NOTHING: Completion = { candidates: [], besides: '' };
 
-interface Walked {
-  readonly command: Command;
+/** A command line, word by word. */
+class Line {
+  command: Command;
   /** The option that takes the next word. */
-  readonly waiting: Option | null;
-  readonly operands: number;
+  waiting: Option | null = null;
+  operands = 0;
   /** By the option's attribute name. */
-  readonly given: ReadonlyMap<string, string>;
+  readonly given = new Map<string, string>();
   /** `--` was there: no more options. */
-  readonly literal: boolean;
-}
+  literal = false;
 
-function walk(program: Command, words: readonly string[]): Walked {
-  let command = program;
-  let waiting: Option | null = null;
-  let operands = 0;
-  let literal = false;
-  const given = new Map<string, string>();
-  for (const word of words) {
-    if (!literal && word === '--') {
-      literal = true;
-      waiting = null;
-    } else if (waiting !== null && !(waiting.variadic && word.startsWith('-'))) {
-      given.set(waiting.attributeName(), word);
-      if (!waiting.variadic) waiting = null;
-    } else if (!literal && word.startsWith('-')) {
-      const [flag, value] = word.split(/=(.*)/s) as [string, string | undefined];
-      const option = optionOf(command, flag) ?? null;
-      if (option !== null) given.set(option.attributeName(), value ?? '');
-      waiting = option !== null && takesValue(option) && value === undefined ? option : null;
-    } else {
-      const next: Command | undefined =
-        operands === 0 ? command.commands.find((one) => one.name() === word) : undefined;
-      if (next !== undefined) command = next;
-      else operands++;
-    }
+  constructor(program: Command) {
+    this.command = program;
   }
-  return { command, waiting, operands, given, literal };
+
+  take(word: string): void {
+    const { waiting, literal } = this;
+    if (!literal && word === '--') {
+      this.literal = true;
+      this.waiting = null;
+    } else if (waiting !== null && !(waiting.variadic && word.startsWith('-'))) {
+      this.given.set(waiting.attributeName(), word);
+      if (!waiting.variadic) this.waiting = null;
+    } else if (!literal && word.startsWith('-')) this.#takeOption(word);
+    else this.#takeOperand(word);
+  }
+
+  #takeOption(word: string): void {
+    const [flag, value] = word.split(/=(.*)/s) as [string, string | undefined];
+    const option = optionOf(this.command, flag) ?? null;
+    if (option !== null) this.given.set(option.attributeName(), value ?? '');
+    this.waiting = option !== null && takesValue(option) && value === undefined ? option : null;
+  }
+
+  #takeOperand(word: string): void {
+    const next = this.operands === 0 ? this.command.commands.find((one) => one.name() === word) : undefined;
+    if (next !== undefined) this.command = next;
+    else this.operands++;
+  }
 }
 
 function optionOf({ options }: Command, flag: string): Option | undefined {

@@ -85,22 +85,7 @@ function draw(controllers: readonly Described[], colour: Colours, width: number)
   if (controllers.length === 0) {
     return ['no NVMe controllers (`p2pdma doctor` says more; --machine switch shows an emulated one)'];
   }
-  const rows = controllers.flatMap((c) =>
-    (c.namespaces.length > 0 ? c.namespaces : [null]).map((ns, i) => ({
-      cells: [
-        i === 0 ? printable(c.name) : '',
-        i === 0 ? (c.bdf ?? `(${printable(c.transport)})`) : '',
-        ns === null ? '-' : printable(ns.name),
-        ns === null ? '-' : bytes(ns.size),
-        ns === null ? '-' : String(ns.logicalBlockSize),
-        i === 0 ? cmbText(c) : '',
-      ],
-      remarks: [
-        ...(i === 0 && c.cmb !== null && !c.cmb.published ? [unpublished(c.cmb.unusable, colour)] : []),
-        ...(ns === null ? [] : remarks(c, ns, colour)),
-      ],
-    })),
-  );
+  const rows = controllers.flatMap((controller) => rowsOf(controller, colour));
   const head = ['controller', 'address', 'namespace', 'size', 'block', 'CMB'];
   const [first, ...lines] = table(
     head,
@@ -114,6 +99,34 @@ function draw(controllers: readonly Described[], colour: Colours, width: number)
       ...rows[i]!.remarks.flatMap((remark) => wrap(remark, width, `${' '.repeat(12)}${colour.dim('└')} `)),
     ]),
   ];
+}
+
+interface Row {
+  readonly cells: readonly string[];
+  readonly remarks: readonly string[];
+}
+
+/** One row per namespace; what is said of the controller stands in the first. */
+function rowsOf(controller: Described, colour: Colours): Row[] {
+  const { cmb } = controller;
+  const namespaces = controller.namespaces.length > 0 ? controller.namespaces : [null];
+  return namespaces.map((ns, i) => {
+    const [name, address, memory] = i === 0 ? controllerCells(controller) : ['', '', ''];
+    const unusable = i === 0 && cmb !== null && !cmb.published ? [unpublished(cmb.unusable, colour)] : [];
+    return {
+      cells: [name, address, ...namespaceCells(ns), memory],
+      remarks: [...unusable, ...(ns === null ? [] : remarks(controller, ns, colour))],
+    };
+  });
+}
+
+function controllerCells(controller: Described): readonly [name: string, address: string, cmb: string] {
+  const { name, bdf, transport } = controller;
+  return [printable(name), bdf ?? `(${printable(transport)})`, cmbText(controller)];
+}
+
+function namespaceCells(ns: Namespace | null): string[] {
+  return ns === null ? ['-', '-', '-'] : [printable(ns.name), bytes(ns.size), String(ns.logicalBlockSize)];
 }
 
 function cmbText({ cmb, bdf }: Described): string {

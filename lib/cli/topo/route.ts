@@ -75,8 +75,9 @@ function verdictRoute(system: System, provider: string, names: readonly string[]
   const roles = new Roles();
   roles.add(explanation.provider, 'provider');
   for (const client of explanation.clients) roles.add(client.bdf, 'client');
+  const question = `${names.join(', ')} ⇄ memory of ${provider}`;
   const notes = explanation.notes.map(({ text }) => text);
-  return peerRoute(system, `${names.join(', ')} ⇄ memory of ${provider}`, explanation, roles, null, notes);
+  return peerRoute(system, explanation, { question, roles, reason: null, notes });
 }
 
 function copyRoute(system: System, names: readonly string[]): RouteView {
@@ -98,7 +99,8 @@ function copyRoute(system: System, names: readonly string[]): RouteView {
   const drives = [...new Set(choice.clients.filter((client) => client !== null))];
   if (choice.provider !== null) {
     roles.add(choice.provider, 'provider');
-    return peerRoute(system, question, system.explain(choice.provider, drives), roles, choice.reason, notes);
+    const { reason } = choice;
+    return peerRoute(system, system.explain(choice.provider, drives), { question, roles, reason, notes });
   }
   const marks = new Marks(system);
   for (const drive of drives) marks.upToHost(drive);
@@ -127,13 +129,18 @@ function remediesFor(system: System, drives: readonly string[], reason: string):
   return [];
 }
 
+interface Asked {
+  readonly question: string;
+  readonly roles: Roles;
+  /** Why it is so; null: the worst of the clients' reasons. */
+  readonly reason: string | null;
+  readonly notes: readonly string[];
+}
+
 function peerRoute(
   system: System,
-  question: string,
   { provider, distance, clients }: Explanation,
-  roles: Roles,
-  reason: string | null,
-  notes: readonly string[],
+  { question, roles, reason, notes }: Asked,
 ): RouteView {
   const marks = new Marks(system);
   let kind: RouteKind = clients.length === 0 ? 'refused' : 'bus';

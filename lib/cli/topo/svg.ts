@@ -123,7 +123,7 @@ class Column {
   paragraph(text: string, font: Font, tone: string): void {
     for (const line of wrap(text, this.width, font)) {
       const height = Math.ceil(font.size * 1.45);
-      this.svg.push(`  ${textAt(this.x, this.y + font.size, line, font, tone)}`);
+      this.svg.push(`  ${textAt({ x: this.x, y: this.y + font.size }, line, font, tone)}`);
       this.y += height;
     }
   }
@@ -144,60 +144,111 @@ function drawHeader(column: Column, model: TopoModel): void {
   for (const remedy of route.remedies) column.paragraph(`Remedy: ${remedy}`, PROSE, 'muted');
 }
 
-function contentOf(node: TopoNode): Content {
-  const pieces: Piece[] = [];
-  let y = PAD - 2;
-  let right = 0;
-  const on = `on-${node.route ?? 'plain'}`;
-  const put = (kind: Piece['kind'], text: string, font: Font, tone: string, x: number) => {
-    pieces.push({ kind, text, font, tone, x, y });
-    const end = x + textWidth(text, font) + (kind === 'pill' ? 2 * PILL.side : 0);
-    right = Math.max(right, end);
+/** What stands in a box, from top to bottom. */
+class ContentWriter {
+  readonly #pieces: Piece[] = [];
+  #y = PAD - 2;
+  #right = 0;
+
+  /** @returns where it ends */
+  text(text: string, font: Font, tone: string, x = PAD): number {
+    return this.#put({ kind: 'text', text, font, tone, x, y: this.#y }, 0);
+  }
+
+  pill(text: string, font: Font, tone: string, x = PAD): number {
+    return this.#put({ kind: 'pill', text, font, tone, x, y: this.#y }, 2 * PILL.side);
+  }
+
+  /** @returns where the next one would begin */
+  pills(pills: readonly { text: string; tone: string }[], font: Font): number {
+    let x = PAD;
+    for (const { text, tone } of pills) x = this.pill(text, font, tone, x) + PILL.gap;
+    return x;
+  }
+
+  down(height: number): void {
+    this.#y += height;
+  }
+
+  finish(): Content {
+    return { pieces: this.#pieces, width: this.#right + PAD, height: this.#y + PAD - 4 };
+  }
+
+  #put(piece: Piece, sides: number): number {
+    this.#pieces.push(piece);
+    const end = piece.x + textWidth(piece.text, piece.font) + sides;
+    this.#right = Math.max(this.#right, end);
     return end;
-  };
-  const title = clip(node.title, LONGEST_NAME);
-  if (node.kind === 'drive') {
-    const end = put('text', title, TITLE, on, PAD);
-    put('text', node.subtitle, SMALL_MONO, on, end + 8);
-    y += ROW.title + 3;
-  } else {
-    put('text', title, TITLE, on, PAD);
-    y += ROW.title;
-    put('text', clip(node.subtitle, LONGEST_NAME), SMALL, on, PAD);
-    y += ROW.text + 2;
   }
-  const isHost = node.kind === 'host' || node.kind === 'host-bridge';
+}
+
+function contentOf(node: TopoNode): Content {
+  const into = new ContentWriter();
+  const on = `on-${node.route ?? 'plain'}`;
   const lines = node.lines.map((line) => clip(line, LONGEST_NAME));
-  // A drive's memory, and its first namespace beside it.
-  if (node.kind === 'drive' && node.marks.length > 0) {
-    let x = PAD;
-    for (const mark of node.marks) x = put('pill', mark.text, SMALL, toneOf(mark), x) + PILL.gap;
-    const [first] = lines;
-    if (first !== undefined && node.marks.length === 1 && node.marks[0]!.text.length < 16) {
-      put('text', lines.shift()!, SMALL_MONO, on, x + 2);
-    }
-    y += ROW.pill;
+  const isHost = node.kind === 'host' || node.kind === 'host-bridge';
+  const font = isHost ? SMALL : SMALL_MONO;
+  putNames(into, node, on);
+  const left = node.kind === 'drive' ? putMemory(into, node, lines, on) : lines;
+  if (node.kind !== 'drive') putMarks(into, node);
+  for (const line of left) {
+    into.text(line, font, on);
+    into.down(ROW.text + 1);
+  }
+  putRoles(into, node);
+  return into.finish();
+}
+
+function putNames(into: ContentWriter, node: TopoNode, on: string): void {
+  const end = into.text(clip(node.title, LONGEST_NAME), TITLE, on);
+  if (node.kind === 'drive') {
+    into.text(node.subtitle, SMALL_MONO, on, end + 8);
+    into.down(ROW.title + 3);
   } else {
-    for (const mark of node.marks) {
-      put('pill', mark.text, SMALL, toneOf(mark), PAD);
-      y += ROW.pill;
-    }
+    into.down(ROW.title);
+    into.text(clip(node.subtitle, LONGEST_NAME), SMALL, on);
+    into.down(ROW.text + 2);
   }
-  for (const line of lines) {
-    put('text', line, isHost ? SMALL : SMALL_MONO, on, PAD);
-    y += ROW.text + 1;
+}
+
+/** A drive's memory, and its first namespace beside it. @returns the lines that are left */
+function putMemory(
+  into: ContentWriter,
+  { marks }: TopoNode,
+  lines: readonly string[],
+  on: string,
+): readonly string[] {
+  const [mark] = marks;
+  if (mark === undefined) return lines;
+  const pills = marks.map((one) => ({ text: one.text, tone: toneOf(one) }));
+  const x = into.pills(pills, SMALL);
+  const [first, ...others] = lines;
+  const beside = first !== undefined && marks.length === 1 && mark.text.length < 16;
+  if (beside) into.text(first, SMALL_MONO, on, x + 2);
+  into.down(ROW.pill);
+  return beside ? others : lines;
+}
+
+function putMarks(into: ContentWriter, { marks }: TopoNode): void {
+  for (const mark of marks) {
+    into.pill(mark.text, SMALL, toneOf(mark));
+    into.down(ROW.pill);
   }
-  if (node.roles.length > 0) {
-    let x = PAD;
-    y += 2;
-    for (const role of node.roles)
-      x = put('pill', role, { ...SMALL, bold: true }, `=${node.route}`, x) + PILL.gap;
-    y += ROW.pill;
-  } else if (node.kind === 'host' && node.route !== null) {
-    put('pill', 'host memory', { ...SMALL, bold: true }, `=${node.route}`, PAD);
-    y += ROW.pill;
-  }
-  return { pieces, width: right + PAD, height: y + PAD - 4 };
+}
+
+function putRoles(into: ContentWriter, { kind, roles, route }: TopoNode): void {
+  const font = { ...SMALL, bold: true };
+  const tone = `=${route}`;
+  if (roles.length > 0) {
+    into.down(2);
+    into.pills(
+      roles.map((text) => ({ text, tone })),
+      font,
+    );
+  } else if (kind === 'host' && route !== null) {
+    into.pill('host memory', font, tone);
+  } else return;
+  into.down(ROW.pill);
 }
 
 function toneOf({ kind }: Mark): string {
@@ -238,7 +289,7 @@ function isSwitch({ dev, children }: TopoNode): boolean {
 function drawFrame({ x, y, width, height }: Rect): string[] {
   return [
     `    <rect class="frame" x="${n(x)}" y="${n(y)}" width="${n(width)}" height="${n(height)}" rx="8" stroke-dasharray="4 3"/>`,
-    `    ${textAt(x + 10, y + 15, 'PCIe switch', SMALL, 'muted')}`,
+    `    ${textAt({ x: x + 10, y: y + 15 }, 'PCIe switch', SMALL, 'muted')}`,
   ];
 }
 
@@ -258,7 +309,7 @@ function drawBoxes(node: TopoNode, layout: Layout, contents: Map<string, Content
 }
 
 function drawPiece({ kind, text, font, tone, x, y }: Piece, left: number, top: number): string {
-  if (kind === 'text') return textAt(left + x, top + y + font.size, text, font, tone);
+  if (kind === 'text') return textAt({ x: left + x, y: top + y + font.size }, text, font, tone);
   const width = textWidth(text, font) + 2 * PILL.side;
   const solid = tone.startsWith('=');
   const name = solid ? tone.slice(1) : tone;
@@ -266,7 +317,7 @@ function drawPiece({ kind, text, font, tone, x, y }: Piece, left: number, top: n
   const rect = `<rect class="${shape}" x="${n(left + x)}" y="${n(top + y)}" width="${width}" height="${PILL.height}" rx="${PILL.height / 2}"/>`;
   const ink = solid ? `in-${name}` : `on-${name}`;
   const middle = left + x + width / 2;
-  return rect + textAt(middle, top + y + 12.5, text, font, ink, 'middle');
+  return rect + textAt({ x: middle, y: top + y + 12.5, anchor: 'middle' }, text, font, ink);
 }
 
 function collectLinks(
@@ -327,7 +378,7 @@ function drawLegend(column: Column, { host, route }: TopoModel): void {
     entries.push({
       swatch: (x, y) =>
         `<rect class="box ${tone}" x="${n(x - 1)}" y="${n(y - 8.5)}" width="34" height="17" rx="8.5"/>` +
-        textAt(x + 16, y + 4, label, SMALL, `on-${tone}`, 'middle'),
+        textAt({ x: x + 16, y: y + 4, anchor: 'middle' }, label, SMALL, `on-${tone}`),
       text,
     });
   }
@@ -340,21 +391,22 @@ function drawLegend(column: Column, { host, route }: TopoModel): void {
     }
     column.svg.push(
       `  ${swatch(x, column.y + 8)}`,
-      `  ${textAt(x + 40, column.y + 12, text, SMALL, 'muted')}`,
+      `  ${textAt({ x: x + 40, y: column.y + 12 }, text, SMALL, 'muted')}`,
     );
     x += width;
   }
   if (entries.length > 0) column.y += 18;
 }
 
-function textAt(
-  x: number,
-  y: number,
-  text: string,
-  { size, mono = false, bold = false }: Font,
-  tone: string,
-  anchor?: 'middle',
-): string {
+interface Point {
+  readonly x: number;
+  readonly y: number;
+  /** What of the text is there; default: its start. */
+  readonly anchor?: 'middle';
+}
+
+function textAt({ x, y, anchor }: Point, text: string, font: Font, tone: string): string {
+  const { size, mono = false, bold = false } = font;
   const classes = [tone, ...(mono ? ['mono'] : []), ...(bold ? ['bold'] : [])].join(' ');
   const where = anchor === undefined ? '' : ` text-anchor="${anchor}"`;
   return `<text class="${classes}" x="${n(x)}" y="${n(y)}" font-size="${size}"${where}>${xml(text)}</text>`;

@@ -134,117 +134,143 @@ function segments(entries: unknown, total: unknown, one: (entry: Segment) => str
 const many = (count: unknown, word: string) =>
   `${count} ${word}${count === 1 ? '' : word.endsWith('y') ? '' : 's'}`;
 
-/** One event in words; null: another says it already. What is not known is shown as it came. */
+type Fields = Readonly<Record<string, unknown>>;
+
+const down = (layer: string, text: string): Rung => ({ side: 'down', layer, text });
+const device = (layer: string, text: string): Rung => ({ side: 'device', layer, text });
+const up = (layer: string, text: string): Rung => ({ side: 'up', layer, text });
+
+const size = (e: Fields) => bytes(Number(e.bytes ?? e.length ?? 0));
+
+/** By layer and event. Null: another says it already. */
+const RUNGS: ReadonlyMap<string, ((e: Fields) => Rung | null) | null> = new Map([
+  [
+    'iov_iter get_pages',
+    (e: Fields) => down('iov_iter', `${e.iter}: the next ${size(e)} of ${bytes(Number(e.count))}`),
+  ],
+  ['gup pin_user_pages', pinned],
+  [
+    'bio submit',
+    (e: Fields) => down('bio', `${e.op}, byte ${e.offset}, ${size(e)} in ${many(e.segments, 'segment')}`),
+  ],
+  [
+    'bio split',
+    (e: Fields) => down('bio split', `byte ${e.offset}, ${size(e)}: what the queue takes at once`),
+  ],
+  ['scatterlist map_bio', (e: Fields) => down('scatterlist', segments(e.segments, e.entries, memoryOf))],
+  // dma-mapping says the same.
+  ['dma-direct map_sg', null],
+  ['dma-iommu unmap_sg', null],
+  [
+    'dma-iommu map_sg',
+    (e: Fields) =>
+      Number(e.iovaLength) === 0
+        ? null
+        : down('dma map', `IOVA ${hex(e.iova)} + ${bytes(Number(e.iovaLength))} in the IOMMU`),
+  ],
+  ['pci-p2pdma warn', verdict],
+  [
+    'dma-mapping map_sg',
+    (e: Fields) => {
+      const what = e.error === null ? `${many(e.nents, 'segment')} → ${e.mapped}` : `refused, ${e.error}`;
+      return down('dma map', `for ${e.device} by ${e.ops}: ${what}`);
+    },
+  ],
+  [
+    'nvme-pci map_data',
+    (e: Fields) => {
+      const lists = Number(e.lists) > 0 ? `, by ${many(e.lists, 'list')}` : '';
+      return down(String(e.form).toUpperCase(), `${segments(e.dma, e.entries, addressOf)}${lists}`);
+    },
+  ],
+  [
+    'nvme-pci queue_rq',
+    (e: Fields) => {
+      const opcode = OPCODES[Number(e.opcode)] ?? `opcode ${e.opcode}`;
+      const which = `${e.controller}, queue ${e.qid}, command ${e.cid}`;
+      return down('command', `${which}: ${opcode}, namespace ${e.nsid}`);
+    },
+  ],
+  ['nvme-pci sq_doorbell', (e: Fields) => down('doorbell', `queue ${e.qid}, tail ${e.tail}`)],
+  ['fabric route', routed],
+  [
+    'nvme-controller execute',
+    (e: Fields) => device('drive', `${e.controller} begins command ${e.cid} of queue ${e.qid}`),
+  ],
+  [
+    'nvme-controller complete',
+    (e: Fields) => {
+      const how = e.status === 0 ? 'success' : `status 0x${Number(e.status).toString(16)}`;
+      return up('completion', `${e.controller}, queue ${e.qid}, command ${e.cid}: ${how}`);
+    },
+  ],
+  ['dma-mapping unmap_sg', (e: Fields) => up('dma unmap', many(e.nents, 'segment'))],
+  ['nvme-core error', nvmeStatus],
+  ['nvme-core end_bio', nvmeStatus],
+  ['bio endio', ended],
+  [
+    'native-target submit',
+    (e: Fields) => down('submit', `${e.op}, byte ${e.offset}, ${size(e)}, ${e.target} by ${e.engine}`),
+  ],
+  [
+    'native-target complete',
+    (e: Fields) => {
+      const result = Number(e.result);
+      return up('completion', result < 0 ? `errno ${-result}` : bytes(result));
+    },
+  ],
+]);
+
+/** One event in words; null: another says it already. */
 function rung(event: TraceEvent): Rung | null {
-  const { layer, event: name } = event;
-  const e = event as Record<string, unknown>;
-  const size = () => bytes(Number(e.bytes ?? e.length ?? 0));
-  const rungOf = (side: Side, label: string, text: string): Rung => ({ side, layer: label, text });
-  switch (`${layer} ${name}`) {
-    case 'iov_iter get_pages':
-      return rungOf('down', 'iov_iter', `${e.iter}: the next ${size()} of ${bytes(Number(e.count))}`);
-    case 'gup pin_user_pages': {
-      if (Number(e.result) < 0) return rungOf('down', 'pin', `refused, errno ${-Number(e.result)}`);
-      const whose = e.provider === null ? 'host memory' : `P2P memory, the CMB of ${e.provider}`;
-      return rungOf('down', 'pin', `${size()} from ${hex(e.phys)}: ${whose}`);
-    }
-    case 'bio submit':
-      return rungOf('down', 'bio', `${e.op}, byte ${e.offset}, ${size()} in ${many(e.segments, 'segment')}`);
-    case 'bio split':
-      return rungOf('down', 'bio split', `byte ${e.offset}, ${size()}: what the queue takes at once`);
-    case 'scatterlist map_bio':
-      return rungOf(
-        'down',
-        'scatterlist',
-        `${segments(e.segments, e.entries, ({ phys, length, provider }) => {
-          const where = provider === null ? 'host DRAM' : `CMB of ${provider}`;
-          return `${hex(phys)} + ${bytes(length)} (${where})`;
-        })}`,
-      );
-    // dma-mapping says the same.
-    case 'dma-direct map_sg':
-    case 'dma-iommu unmap_sg':
-      return null;
-    case 'dma-iommu map_sg':
-      if (Number(e.iovaLength) === 0) return null;
-      return rungOf('down', 'dma map', `IOVA ${hex(e.iova)} + ${bytes(Number(e.iovaLength))} in the IOMMU`);
-    case 'pci-p2pdma warn': {
-      const acs = Array.isArray(e.acs) && e.acs.length > 0 ? `; ACS redirects in ${e.acs.join(', ')}` : '';
-      const verdict = String(e.mapType).replace('PCI_P2PDMA_MAP_', '');
-      return rungOf('down', 'p2pdma', `${e.provider} for ${e.client}: ${verdict}${acs}`);
-    }
-    case 'dma-mapping map_sg':
-      return rungOf(
-        'down',
-        'dma map',
-        e.error === null
-          ? `for ${e.device} by ${e.ops}: ${many(e.nents, 'segment')} → ${e.mapped}`
-          : `for ${e.device} by ${e.ops}: refused, ${e.error}`,
-      );
-    case 'nvme-pci map_data':
-      return rungOf(
-        'down',
-        String(e.form).toUpperCase(),
-        `${segments(e.dma, e.entries, ({ address, length, bus }) => {
-          return `${hex(address)} + ${bytes(length)}${bus ? ' (bus address, marked P2P)' : ''}`;
-        })}${Number(e.lists) > 0 ? `, by ${many(e.lists, 'list')}` : ''}`,
-      );
-    case 'nvme-pci queue_rq':
-      return rungOf(
-        'down',
-        'command',
-        `${e.controller}, queue ${e.qid}, command ${e.cid}: ${OPCODES[Number(e.opcode)] ?? `opcode ${e.opcode}`}, namespace ${e.nsid}`,
-      );
-    case 'nvme-pci sq_doorbell':
-      return rungOf('down', 'doorbell', `queue ${e.qid}, tail ${e.tail}`);
-    case 'fabric route': {
-      const whose =
-        e.target === null
-          ? ''
-          : e.target === e.requester
-            ? ' of its own memory'
-            : ` of the memory of ${e.target}`;
-      return rungOf(
-        'device',
-        'PCIe',
-        `${e.requester} ${e.direction}s ${size()}${whose} at ${hex(e.address)}: ${PATHS[String(e.path)] ?? e.path}`,
-      );
-    }
-    case 'nvme-controller execute':
-      return rungOf('device', 'drive', `${e.controller} begins command ${e.cid} of queue ${e.qid}`);
-    case 'nvme-controller complete':
-      return rungOf(
-        'up',
-        'completion',
-        `${e.controller}, queue ${e.qid}, command ${e.cid}: ${e.status === 0 ? 'success' : `status 0x${Number(e.status).toString(16)}`}`,
-      );
-    case 'dma-mapping unmap_sg':
-      return rungOf('up', 'dma unmap', many(e.nents, 'segment'));
-    case 'nvme-core error':
-    case 'nvme-core end_bio':
-      return rungOf('up', 'nvme', `${e.errno ?? ''}${e.status === undefined ? '' : ` (status ${e.status})`}`);
-    case 'bio endio': {
-      const ways = Object.entries((e.path ?? {}) as Record<string, number>)
-        .filter(([, moved]) => moved > 0)
-        .map(([way, moved]) => `${bytes(moved)} ${PATHS[way] ?? way}`);
-      const how = ways.length > 0 ? `: ${ways.join(', ')}` : '';
-      return rungOf('up', 'bio', e.status === 0 ? `done${how}` : `failed, errno ${-Number(e.status)}${how}`);
-    }
-    case 'native-target submit':
-      return rungOf('down', 'submit', `${e.op}, byte ${e.offset}, ${size()}, ${e.target} by ${e.engine}`);
-    case 'native-target complete':
-      return rungOf(
-        'up',
-        'completion',
-        Number(e.result) < 0 ? `errno ${-Number(e.result)}` : bytes(Number(e.result)),
-      );
-    default: {
-      const { layer: _layer, event: _event, time: _time, ...fields } = event;
-      const text = Object.entries(fields).map(
-        ([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : value}`,
-      );
-      const side: Side = /fault|timeout|error|fail/.test(name) ? 'device' : 'down';
-      return rungOf(side, layer, [name, ...text].join(', '));
-    }
-  }
+  const known = RUNGS.get(`${event.layer} ${event.event}`);
+  return known === undefined ? asItCame(event) : (known?.(event as Fields) ?? null);
+}
+
+function pinned(e: Fields): Rung {
+  if (Number(e.result) < 0) return down('pin', `refused, errno ${-Number(e.result)}`);
+  const whose = e.provider === null ? 'host memory' : `P2P memory, the CMB of ${e.provider}`;
+  return down('pin', `${size(e)} from ${hex(e.phys)}: ${whose}`);
+}
+
+function memoryOf({ phys, length, provider }: Segment): string {
+  return `${hex(phys)} + ${bytes(length)} (${provider === null ? 'host DRAM' : `CMB of ${provider}`})`;
+}
+
+function addressOf({ address, length, bus }: Segment): string {
+  return `${hex(address)} + ${bytes(length)}${bus ? ' (bus address, marked P2P)' : ''}`;
+}
+
+function verdict(e: Fields): Rung {
+  const acs = Array.isArray(e.acs) && e.acs.length > 0 ? `; ACS redirects in ${e.acs.join(', ')}` : '';
+  const mapType = String(e.mapType).replace('PCI_P2PDMA_MAP_', '');
+  return down('p2pdma', `${e.provider} for ${e.client}: ${mapType}${acs}`);
+}
+
+function routed(e: Fields): Rung {
+  const own = e.target === e.requester ? ' of its own memory' : ` of the memory of ${e.target}`;
+  const whose = e.target === null ? '' : own;
+  const path = PATHS[String(e.path)] ?? e.path;
+  return device('PCIe', `${e.requester} ${e.direction}s ${size(e)}${whose} at ${hex(e.address)}: ${path}`);
+}
+
+function nvmeStatus(e: Fields): Rung {
+  return up('nvme', `${e.errno ?? ''}${e.status === undefined ? '' : ` (status ${e.status})`}`);
+}
+
+function ended(e: Fields): Rung {
+  const ways = Object.entries((e.path ?? {}) as Record<string, number>)
+    .filter(([, moved]) => moved > 0)
+    .map(([way, moved]) => `${bytes(moved)} ${PATHS[way] ?? way}`);
+  const how = ways.length > 0 ? `: ${ways.join(', ')}` : '';
+  return up('bio', e.status === 0 ? `done${how}` : `failed, errno ${-Number(e.status)}${how}`);
+}
+
+/** What is not known is shown with all its fields. */
+function asItCame({ layer, event, time: _time, ...fields }: TraceEvent): Rung {
+  const text = Object.entries(fields).map(
+    ([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : value}`,
+  );
+  const side: Side = /fault|timeout|error|fail/.test(event) ? 'device' : 'down';
+  return { side, layer, text: [event, ...text].join(', ') };
 }
