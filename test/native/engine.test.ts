@@ -470,6 +470,27 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     t.equal(said, 'true');
   });
 
+  for (const [engine, inject] of [
+    ['uring', 'io_uring_enter:error=EAGAIN'],
+    ['threads', 'preadv:error=EAGAIN'],
+  ] as const) {
+    t.test(`${engine}: who is told EAGAIN each time gives up`, { skip: noStrace }, async (t) => {
+      const said = faulty(
+        inject,
+        `
+        const backend = await openNative({ engine: '${engine}' });
+        const target = await backend.openTarget(argv[0], {});
+        const all = Array.from({ length: 3 }, (_, i) => io(target, 'read', i * 4096, backend.memory.allocBuffer(4096)));
+        console.log((await Promise.all(all)).map(({ result }) => result).join(' '));
+        await backend.close();
+        console.log(nativeCounters().inFlight);
+        `,
+        [join(directory, 'data-uring')],
+      );
+      t.same(said.split('\n'), ['-11 -11 -11', '0']);
+    });
+  }
+
   t.test("'auto' says what it took and why", async (t) => {
     const engine = acquireEngine('auto');
     t.match(engine.kind, /^(uring|threads)$/);

@@ -54,6 +54,8 @@ export interface Expectation {
   readonly destination?: string | readonly string[] | null;
   /** Whose CMB the data must be in, all of it; null: host memory. */
   readonly provider: string | null;
+  /** How many of them each destination gets through the page cache, which is host memory, with what is around them. Default 0. */
+  readonly cached?: number;
   /** Host-memory DMA that is allowed beside it, for a filesystem's metadata. Default 0. */
   readonly besides?: number;
   /** How many commands certain drives got. */
@@ -277,13 +279,13 @@ export function verdicts(found: readonly Section[]): Verdict[] {
     const ask = (drive: string, op: 'read' | 'write') => {
       const { cmb, host } = section.drives[drive]?.[op] ?? nothing();
       const where = `${drive} ${op}`;
-      const wanted: Record<string, number> =
-        expect.provider === null ? {} : { [expect.provider]: expect.bytes };
+      const bytes = expect.bytes - (op === 'write' ? (expect.cached ?? 0) : 0);
+      const wanted: Record<string, number> = expect.provider === null ? {} : { [expect.provider]: bytes };
       for (const provider of new Set([...Object.keys(cmb), ...Object.keys(wanted)])) {
         const [is, should] = [cmb[provider] ?? 0, wanted[provider] ?? 0];
         if (is !== should) objections.push(`${where}: ${is} bytes in the CMB of ${provider}, not ${should}`);
       }
-      const least = expect.provider === null ? expect.bytes : 0;
+      const least = expect.provider === null ? bytes : 0;
       if (host < least || host > least + (expect.besides ?? 0)) {
         objections.push(`${where}: ${host} bytes in host memory, not ${least}`);
       }

@@ -225,12 +225,13 @@ for (const [filesystem, make] of [
       writePattern(from, bytes, seed++);
       for (const through of [B, A, null]) {
         sh(`rm -f ${to}; sync`);
-        // A tail that is no whole block is written as one, and cut.
+        // The last block is read whole, and what it holds of the file is written through the page cache.
         const whole = Math.ceil(bytes / 512) * 512;
         const receipt = await witnessed(
           `${filesystem} file through ${through?.name ?? 'host memory'}, ${engine}`,
           (receipt) => ({
             bytes: whole,
+            cached: 512,
             source: through === null ? null : B.name,
             destination: through === null ? null : C.name,
             provider: through?.name ?? null,
@@ -242,6 +243,7 @@ for (const [filesystem, make] of [
               provider: through?.bdf ?? 'none',
               requireP2p: through !== null,
               highWaterMark: 64 * KIB,
+              flush: true,
             }),
         );
         t.match(receipt, { bytes, transport: through === null ? 'host-memory' : 'p2p-bus' }, receipt.reason);

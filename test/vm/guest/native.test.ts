@@ -137,7 +137,11 @@ t.test('NVMe commands', async (t) => {
       0x80,
       'LBA out of range',
     );
-    t.equal((await target.passthrough({ opcode: 0x7f })).status, 0x01, 'invalid opcode');
+    t.equal(
+      (await target.passthrough({ opcode: 0x7c })).status,
+      0x01,
+      'invalid opcode, of a command without data',
+    );
     const identify = { admin: true, opcode: nvmeAdminIdentify, cdw10: 1, data: host.subarray(0, 4096) };
     t.equal((await target.passthrough(identify)).status, 0);
     t.match(Buffer.from(host.subarray(24, 64)).toString('latin1'), /QEMU/);
