@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { channel } from 'node:diagnostics_channel';
 
 /**
@@ -14,6 +15,10 @@ export interface TraceEvent {
   readonly event: string;
   /** Monotonic time in µs. */
   readonly time: number;
+  /** Whether a real kernel is behind it. Null: not known. */
+  readonly backend: 'native' | 'emulator' | null;
+  /** The emulated machine’s name; null: a real one, or not known. */
+  readonly machine: string | null;
   /** What it was done to: numbers, names, addresses, as that layer has them. */
   readonly [field: string]: unknown;
 }
@@ -33,7 +38,27 @@ export function tracing(): boolean {
   return traceChannel.hasSubscribers;
 }
 
+/** Whose events they are. */
+export type TraceOrigin = Pick<TraceEvent, 'backend' | 'machine'>;
+
+const NOT_KNOWN: TraceOrigin = { backend: null, machine: null };
+const origin = new AsyncLocalStorage<TraceOrigin>();
+
+/**
+ * Run `work`; what is traced in it, and in what it sets going, is said to be `whose`. The layers that mirror the kernel do
+ * not know which machine they run on; whoever enters them does.
+ */
+export function tracedAs<T>(whose: TraceOrigin, work: () => T): T {
+  return tracing() ? origin.run(whose, work) : work();
+}
+
 /** Publish one layer crossing. */
 export function trace(layer: string, event: string, fields: Record<string, unknown>): void {
-  traceChannel.publish({ layer, event, time: performance.now() * 1000, ...fields });
+  traceChannel.publish({
+    layer,
+    event,
+    time: performance.now() * 1000,
+    ...(origin.getStore() ?? NOT_KNOWN),
+    ...fields,
+  });
 }

@@ -25,6 +25,7 @@ import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
 import type { Topology } from '../backend/topology.js';
 import { EBUSY, EINVAL, EIO, EISDIR, EMFILE, ENODEV, ENOENT, ENXIO, EROFS } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { type TraceOrigin, tracedAs } from '../base/trace.js';
 import { iovasInUse } from '../kernel/dma-iommu.js';
 import { type NvmeNs, nvmeScanWork } from '../kernel/nvme-core.js';
 import { nvmeSubmitUserCmd } from '../kernel/nvme-ioctl.js';
@@ -37,6 +38,7 @@ import { ImageStore } from './nvme/image-store.js';
 import { FileStore } from './nvme/store.js';
 import {
   type Drive,
+  emulated,
   exhaustPool,
   noP2pReason,
   type RunningMachine,
@@ -68,6 +70,7 @@ export class EmulatorBackend implements Backend {
   /** What runs behind this face. */
   readonly running: RunningMachine;
   readonly #number = machines++;
+  readonly #origin: TraceOrigin;
   readonly #targets = new Set<EmulatorTarget>();
   /** Files put on a drive as a namespace; they are no namespaces to list. */
   readonly #files = new Map<NvmeNs, Drive>();
@@ -79,7 +82,8 @@ export class EmulatorBackend implements Backend {
 
   constructor(running: RunningMachine) {
     this.running = running;
-    this.memory = new EmulatorMemory(running.mm);
+    this.#origin = emulated(running.machine);
+    this.memory = new EmulatorMemory(running.mm, this.#origin);
   }
 
   get topology(): Topology {
@@ -314,6 +318,7 @@ export class EmulatorBackend implements Backend {
       ns,
       mm,
       clock,
+      origin: this.#origin,
       client: driver.hw.pdev,
       noP2pReason: noP2pReason(driver, this.description),
       onClose: async (closed) => {
@@ -333,7 +338,7 @@ export class EmulatorBackend implements Backend {
     return {
       path,
       mmap: ({ length, shared = true }) => {
-        const mapping = driver.cmb.mmap(length, shared);
+        const mapping = tracedAs(this.#origin, () => driver.cmb.mmap(length, shared));
         if (typeof mapping === 'number') throw errnoError(mapping, 'mmap', path);
         return this.memory.track(mapping, () => mapping.munmap());
       },
@@ -344,7 +349,9 @@ export class EmulatorBackend implements Backend {
           resultLo,
           resultHi,
           path: bytes,
-        } = await nvmeSubmitUserCmd(this.running.mm, driver.ctrl, null, command);
+        } = await tracedAs(this.#origin, () =>
+          nvmeSubmitUserCmd(this.running.mm, driver.ctrl, null, command),
+        );
         if (errno !== 0) throw errnoError(errno, 'ioctl', path);
         return { status, result: (BigInt(resultHi) << 32n) | BigInt(resultLo), path: bytes };
       },
@@ -364,7 +371,8 @@ export class EmulatorBackend implements Backend {
 
   /** Pull a drive out. Its driver hears of it one turn later. */
   remove(controller: string): void {
-    this.#drive(controller, 'remove').hardware.remove();
+    const { hardware } = this.#drive(controller, 'remove');
+    tracedAs(this.#origin, () => hardware.remove());
   }
 
   /** The machine as it runs: as it was described, without what was pulled out. */
@@ -398,7 +406,7 @@ export class EmulatorBackend implements Backend {
   }
 
   close(): Promise<LeakReport> {
-    this.#closing ??= this.#shutdown();
+    this.#closing ??= tracedAs(this.#origin, () => this.#shutdown());
     return this.#closing;
   }
 

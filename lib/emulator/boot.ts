@@ -8,7 +8,7 @@
 import type { Clock, Hardware } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
-import { trace, tracing } from '../base/trace.js';
+import { trace, tracedAs, tracing } from '../base/trace.js';
 import { iommuDmaOps, iommuSetupDmaOps, legacyIommuOps } from '../kernel/dma-iommu.js';
 import type { Device } from '../kernel/dma-map-ops.js';
 import { Mm } from '../kernel/memremap.js';
@@ -34,7 +34,7 @@ import { RealClock } from './clock.js';
 import { NvmeController } from './nvme/controller.js';
 import { ImageStore } from './nvme/image-store.js';
 import { MemoryStore, type NamespaceStore } from './nvme/store.js';
-import { exhaustPool, type RunningMachine, reserve } from './running-machine.js';
+import { emulated, exhaustPool, type RunningMachine, reserve } from './running-machine.js';
 
 export interface EmulatorOptions {
   readonly machine: Machine | MachineInput;
@@ -51,6 +51,10 @@ export interface EmulatorOptions {
  */
 export async function openEmulator(options: EmulatorOptions): Promise<EmulatorBackend> {
   const machine = parseMachine(options.machine);
+  return await tracedAs(emulated(machine), () => boot(machine, options));
+}
+
+async function boot(machine: Machine, options: EmulatorOptions): Promise<EmulatorBackend> {
   const clock = options.clock ?? new RealClock();
   const fabric = buildFabric(machine);
   const controllers = await buildControllers(machine, fabric, clock);
@@ -151,7 +155,7 @@ async function bootKernel(
   }
   addCapturedMemory(running);
   for (const fault of machine.faults) exhaustPool(running, fault);
-  if (tracing()) trace('boot', 'up', { machine: machine.name, controllers: controllers.length });
+  if (tracing()) trace('boot', 'up', { controllers: controllers.length });
   return running;
 }
 

@@ -8,6 +8,7 @@ import { assertBufferLength } from '../backend/buffer-limit.js';
 import type { PciDev } from '../backend/topology.js';
 import { ENODEV, ENOMEM } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
+import { type TraceOrigin, tracedAs } from '../base/trace.js';
 import { type Mm, registerVma, unregisterVma, type Vma } from '../kernel/memremap.js';
 import { pciMmapP2pmem, pciP2pmemAvailable } from '../kernel/pci-p2pdma.js';
 
@@ -34,10 +35,12 @@ class ProcessMapping implements Mapping {
 
 export class EmulatorMemory implements MemoryBackend {
   readonly #mm: Mm;
+  readonly #origin: TraceOrigin;
   readonly #mappings = new Set<ProcessMapping>();
 
-  constructor(mm: Mm) {
+  constructor(mm: Mm, origin: TraceOrigin) {
     this.#mm = mm;
+    this.#origin = origin;
   }
 
   /** Mappings not given back. */
@@ -48,7 +51,9 @@ export class EmulatorMemory implements MemoryBackend {
   mmapP2pmem(provider: PciDev, bytes: number): Mapping {
     const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
     assertBufferLength(bytes, path);
-    const mapping = pciMmapP2pmem(this.#mm, provider, { length: bytes, offset: 0, shared: true });
+    const mapping = tracedAs(this.#origin, () =>
+      pciMmapP2pmem(this.#mm, provider, { length: bytes, offset: 0, shared: true }),
+    );
     if (typeof mapping === 'number') {
       const hint =
         mapping === -ENOMEM
@@ -65,7 +70,7 @@ export class EmulatorMemory implements MemoryBackend {
   track(mapping: Omit<Mapping, 'munmap'>, munmap: () => void): Mapping {
     const kept = new ProcessMapping(mapping, () => {
       this.#mappings.delete(kept);
-      munmap();
+      tracedAs(this.#origin, munmap);
     });
     this.#mappings.add(kept);
     return kept;

@@ -4,6 +4,7 @@
 
 import { type Clock, type Hardware, PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
+import type { TraceOrigin } from '../base/trace.js';
 import { dmaPciP2pdmaSupported } from '../kernel/dma-mapping.js';
 import type { Mm } from '../kernel/memremap.js';
 import type { NvmeDev } from '../kernel/nvme-pci.js';
@@ -37,6 +38,11 @@ export interface RunningMachine {
   readonly drives: readonly Drive[];
   /** The memory part of other functions than NVMe controllers, and of faults: to be given back at the end. */
   readonly reserved: { readonly pdev: PciDev; readonly block: P2pmem }[];
+}
+
+/** Whose events it traces. */
+export function emulated(machine: Machine): TraceOrigin {
+  return { backend: 'emulator', machine: machine.name };
 }
 
 /** The fault `pool-exhausted`: no more than so much of the pool is left. */

@@ -18,6 +18,7 @@ import type { Clock } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
 import { EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { type TraceOrigin, tracedAs, tracing } from '../base/trace.js';
 import { type Bio, bioAlloc, bioIovIterGetPages, bioPut, bioReleasePages, submitBio } from '../kernel/bio.js';
 import { newPageRange, pinUserPages } from '../kernel/gup.js';
 import { IovIter, READ, WRITE } from '../kernel/iov_iter.js';
@@ -34,6 +35,8 @@ export interface EmulatorTargetOptions {
   readonly client: PciDev;
   readonly mm: Mm;
   readonly clock: Clock;
+  /** Whose events it traces. */
+  readonly origin: TraceOrigin;
   readonly write: boolean;
   readonly noP2pReason: string | null;
   /** The file that the namespace is; null: a namespace of its own. */
@@ -78,6 +81,7 @@ export class EmulatorTarget implements BlockTarget {
   readonly #ns: NvmeNs;
   readonly #mm: Mm;
   readonly #clock: Clock;
+  readonly #origin: TraceOrigin;
   readonly #write: boolean;
   readonly #file: FileStore | null;
   readonly #onClose: EmulatorTargetOptions['onClose'];
@@ -104,6 +108,7 @@ export class EmulatorTarget implements BlockTarget {
     this.#ns = options.ns;
     this.#mm = options.mm;
     this.#clock = options.clock;
+    this.#origin = options.origin;
     this.#write = options.write;
     this.#file = options.file;
     this.#onClose = options.onClose;
@@ -120,6 +125,11 @@ export class EmulatorTarget implements BlockTarget {
   }
 
   submit(io: IoRequest): void {
+    if (tracing()) tracedAs(this.#origin, () => this.#submit(io));
+    else this.#submit(io);
+  }
+
+  #submit(io: IoRequest): void {
     this.#inFlight++;
     const result = io.buffered === true ? this.#copy(io) : this.#start(io);
     if (result !== QUEUED) {
@@ -272,6 +282,10 @@ export class EmulatorTarget implements BlockTarget {
 
   /** blkdev_issue_flush() */
   flush(): Promise<void> {
+    return tracedAs(this.#origin, () => this.#flush());
+  }
+
+  #flush(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#assertOpen();
       this.#inFlight++;
@@ -317,11 +331,8 @@ export class EmulatorTarget implements BlockTarget {
     try {
       const { ctrl } = this.#ns;
       const ns = command.admin === true ? null : this.#ns;
-      const { errno, status, resultLo, resultHi, path } = await nvmeSubmitUserCmd(
-        this.#mm,
-        ctrl,
-        ns,
-        command,
+      const { errno, status, resultLo, resultHi, path } = await tracedAs(this.#origin, () =>
+        nvmeSubmitUserCmd(this.#mm, ctrl, ns, command),
       );
       if (errno !== 0) throw errnoError(errno, 'ioctl', this.path, { hint: ioctlHint(errno) });
       return { status, result: (BigInt(resultHi) << 32n) | BigInt(resultLo), path };

@@ -25,7 +25,6 @@ import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { ENOTTY } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
-import { trace, tracing } from '../base/trace.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
 import { btrfsWay } from './btrfs-way.js';
@@ -38,6 +37,7 @@ import { underlying } from './sysfs/ranges.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
 import { NativeTarget } from './target.js';
+import { trace, tracing } from './trace.js';
 
 export interface NativeOptions {
   /** Where sys/ and proc/ are; default `/`, this machine. */

@@ -13,9 +13,9 @@
  */
 import { EINVAL } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
-import { trace, tracing } from '../base/trace.js';
 import { type Addon, loadAddon } from './addon.js';
 import { memoryOf } from './memory.js';
+import { trace, tracing } from './trace.js';
 
 export type EngineKind = 'uring' | 'threads';
 

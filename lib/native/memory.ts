@@ -11,12 +11,12 @@ import { assertBufferLength } from '../backend/buffer-limit.js';
 import type { PciDev } from '../backend/topology.js';
 import { EFAULT, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
-import { trace, tracing } from '../base/trace.js';
 import { type DevPagemap, registerVma, unregisterVma } from '../kernel/memremap.js';
 import { type Addon, loadAddon, type NativeMapping } from './addon.js';
 import { accessHint, nativeError } from './errors.js';
 import { assertPermitted } from './permission.js';
 import type { Sysfs } from './sysfs/machine.js';
+import { trace, tracing } from './trace.js';
 
 /** Where an ArrayBuffer's bytes are. */
 export interface Memory {

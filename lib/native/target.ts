@@ -16,7 +16,6 @@ import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../backe
 import type { PciDev, Topology } from '../backend/topology.js';
 import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
-import { trace, tracing } from '../base/trace.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { nvmeErrorStatus } from '../kernel/nvme-core.js';
 import { assertSendable, mayMoveMetadata, metadataOf } from '../kernel/nvme-user-command.js';
@@ -41,6 +40,7 @@ import { memoryOf } from './memory.js';
 import { type Opened, openAgain } from './open.js';
 import { nvmeData, nvmeReadWrite } from './passthrough.js';
 import { isPermitted } from './permission.js';
+import { trace, tracing } from './trace.js';
 
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
 const PUNCH_HOLE = 0x3;

@@ -161,7 +161,10 @@ export class Pump {
     if (!tracing()) return;
     const { transport, provider, reason } = route;
     const { path } = this.#reader.target;
-    trace('streams', 'route', { path, transport, provider: provider?.bdf, reason, chunk: this.#chunk });
+    trace('streams', 'route', {
+      ...this.#reader.context.origin,
+      ...{ path, transport, provider: provider?.bdf, reason, chunk: this.#chunk },
+    });
   }
 
   /** Get memory for the chunks; the route that it is good for. */

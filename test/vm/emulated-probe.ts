@@ -3,7 +3,7 @@
  * streams use and, where they need none, at the kernel modules' own doors.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import type { Mapping } from '../../lib/backend/backend.js';
+import { type Mapping, originOf } from '../../lib/backend/backend.js';
 import { EBADF } from '../../lib/base/errno.js';
 import { P2pdmaError } from '../../lib/base/errors.js';
 import { TRACE_CHANNEL, type TraceEvent } from '../../lib/base/trace.js';
@@ -134,6 +134,7 @@ class EmulatedProbe implements Respondent {
         client: driver.hw.pdev,
         mm: running.mm,
         clock: running.clock,
+        origin: originOf(this.#backend),
       },
       ...{ write: true, noP2pReason: 'a loop device', file: null, onClose: async () => {} },
     });
