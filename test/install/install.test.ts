@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { plainNode } from '../helpers/plain-node.js';
 
 t.setTimeout(240_000);
 
@@ -50,7 +51,7 @@ function open(directory: string, nodeArgs: readonly string[] = [], env = process
       console.log(JSON.stringify({ code, message, hint }));
     }`;
   const args = [...nodeArgs, '--input-type=module', '-e', code];
-  const output = execFileSync(process.execPath, args, {
+  const output = execFileSync(...plainNode(args), {
     cwd: directory,
     env,
     encoding: 'utf8',

@@ -221,8 +221,8 @@ export async function use(system: System): Promise<number> {
   const options: ReadStreamOptions = { start: 0, queueDepth: 4 };
   const stream: P2pReadStream = system.createReadStream('nvme0n1', options);
   for await (const chunk of stream) return (chunk as Buffer).length;
-  const error = new P2pdmaError('ERR_NOT_LENT', 'none');
-  return error.code === 'ERR_NOT_LENT' ? stream.receipt.path.hostDram : 0;
+  const error: unknown = await stream.closed;
+  return error instanceof P2pdmaError && error.code === 'ERR_NOT_LENT' ? stream.receipt.path.hostDram : 0;
 }
 export const opened: Promise<System> = openSystem({ machine: 'switch' });
 // @ts-expect-error no such option

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { skipNative } from '../helpers/native.js';
+import { plainNode } from '../helpers/plain-node.js';
 
 const index = new URL('../../lib/index.js', import.meta.url).href;
 const dist = new URL('../../../', import.meta.url).pathname;
@@ -35,7 +36,7 @@ t.test('a path that was not granted is neither read nor written', { skip: skipNa
       (path) => `--allow-fs-read=${path.replace(/\/$/, '')}${path === file ? '' : '/*'}`,
     );
     const args = [flag, '--allow-addons', ...always, ...grants, file];
-    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(...plainNode(args), { encoding: 'utf8' });
     t.equal(status, 0, stderr);
     return JSON.parse(stdout || 'null');
   };

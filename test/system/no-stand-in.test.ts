@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { plainNode } from '../helpers/plain-node.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const index = new URL('../../lib/index.js', import.meta.url).href;
@@ -39,7 +40,7 @@ function pretendToBe(platform: string): string {
 }
 
 function node(flags: readonly string[], ...words: string[]) {
-  return spawnSync(process.execPath, [...flags, ...words], { cwd: folder, encoding: 'utf8' });
+  return spawnSync(...plainNode([...flags, ...words]), { cwd: folder, encoding: 'utf8' });
 }
 
 const ASKED = [
