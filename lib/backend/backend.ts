@@ -253,6 +253,8 @@ export interface Place {
     readonly name: string;
     /** What it is. */
     readonly kind: 'partition' | 'device-mapper' | 'md' | 'stacked' | 'loop' | 'multipath-head' | 'disk';
+    /** Of an md array, if it is known: `'raid1'`. */
+    readonly level?: string;
   }[];
   /** The PCI functions that do the disks' DMA. */
   readonly clients: readonly PciDev[];

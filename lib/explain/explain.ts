@@ -17,6 +17,7 @@ import {
   hostBridgeVerdict,
   pciBridgeHasAcsRedir,
 } from '../kernel/pci-p2pdma.js';
+import { MD_MIRRORS } from '../kernel/releases/table.js';
 
 /** One stop of a request on its way from the client to the provider's memory. */
 export interface Hop {
@@ -238,7 +239,7 @@ function clientVerdict(
     reason: verdict.reason,
     remedy: verdict.remedy,
     kernelParameter: redirected && verdict.remedy !== null ? disableAcsRedir(verdict.acs) : null,
-    ...fromPlace(topology, place),
+    ...fromPlace(topology, provider, place),
     hops: hopsOf(topology, controllers, verdict),
   };
 }
@@ -248,14 +249,35 @@ const NO_PEER_MAPPING =
   'the DMA operations of this machine cannot map peer memory, so its queues refuse it whatever the way';
 
 function fromPlace(
-  { iommu }: Topology,
+  topology: Topology,
+  provider: PciDev,
   place: Place | null,
 ): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven'> {
   return {
     stack: stackOf(place),
-    refusal: place?.noP2pReason ?? (iommu === 'unsupported' ? NO_PEER_MAPPING : null),
+    refusal:
+      place?.noP2pReason ??
+      (topology.iommu === 'unsupported' ? NO_PEER_MAPPING : mirrorRefusal(topology, provider, place)),
     unproven: place?.unproven ?? null,
   };
+}
+
+/**
+ * A member of a mirror that the provider cannot reach is not written, and nobody hears of it: raid1 and raid10 take the
+ * refusal for no error of the member. So all are reachable for sure, or the mirror takes no peer memory.
+ */
+function mirrorRefusal(topology: Topology, provider: PciDev, place: Place | null): string | null {
+  const mirror = place?.layers.find(({ level }) => level !== undefined && MD_MIRRORS.includes(level));
+  if (mirror === undefined) return null;
+  const unsure = place!.clients.filter((client) => {
+    const { mapType } = calcMapTypeAndDist(topology, provider, client);
+    return mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED' || mapType === 'PCI_P2PDMA_MAP_UNKNOWN';
+  });
+  if (unsure.length === 0) return null;
+  return (
+    `${mirror.name} is a mirror (${mirror.level}), and ${unsure.map(({ bdf }) => bdf).join(', ')} may not reach the ` +
+    `memory of ${provider.bdf}: the kernel would report such a write as done, and the members would differ`
+  );
 }
 
 function stackOf(place: Place | null): string[] {

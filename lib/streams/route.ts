@@ -91,7 +91,7 @@ export function chooseRoute(
       : findFunction(backend, options.provider, 'provider');
   for (const target of targets) {
     if (target.noP2pReason !== null) return hostRoute(`${target.name}: ${target.noP2pReason}`);
-    if (target.client === null) return hostRoute(`${target.name}: no PCI function does its DMA`);
+    if (target.client === null) return hostRoute(`${target.name}: no single PCI function does its DMA`);
     if (target.unproven !== null && options.requireP2p === true && options.allowUnproven !== true) {
       const { name, unproven } = target;
       return hostRoute(

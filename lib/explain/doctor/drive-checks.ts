@@ -1,6 +1,8 @@
 /** The drives, the memory they have to lend, and who may use it. */
 import type { Controller } from '../../backend/backend.js';
 import type { PciDev } from '../../backend/topology.js';
+import { holds, sinceText } from '../../kernel/releases/rule.js';
+import { MULTIPATH_HEAD } from '../../kernel/releases/table.js';
 import type { LiveFacts, MachineFacts } from './facts.js';
 import { type Finding, finding, list, size } from './finding.js';
 
@@ -246,13 +248,18 @@ export function checkMultipath({ machine, kernel }: MachineFacts): Finding[] {
       ? []
       : [finding('multipath', 'ok', `no namespace is a multipath head${off}`)];
   }
+  if (holds(MULTIPATH_HEAD, machine.topology.kernel) === 'yes') {
+    return [
+      finding('multipath', 'ok', `multipath heads: ${list(heads)}. They take peer memory as their paths do`),
+    ];
+  }
   const all = heads.length === new Set(namespaces).size;
   return [
     finding(
       'multipath',
       all ? 'problem' : 'warning',
       `multipath heads: ${list(heads)}. Their queues do not take peer memory`,
-      'Make them plain disks. A drive with two ports then shows once per port, without failover. Reboot after:',
+      `Boot ${sinceText(MULTIPATH_HEAD)} or newer; or make them plain disks. A drive with two ports then shows once per port, without failover. Reboot after:`,
       [
         "echo 'options nvme_core multipath=N' | sudo tee /etc/modprobe.d/p2pdma.conf",
         'sudo update-initramfs -u   # Debian, Ubuntu; elsewhere: sudo dracut -f',

@@ -10,7 +10,9 @@
 import { type BigIntStats, realpathSync, statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import { deviceNumber, type QueueLimits } from '../../backend/backend.js';
+import type { KernelRelease } from '../../backend/kernel-release.js';
 import type { IommuMode, PciDev } from '../../backend/topology.js';
+import { MD_MIRRORS } from '../../kernel/releases/table.js';
 import {
   type BlockDevices,
   type BlockDir,
@@ -25,6 +27,7 @@ import type { Mount } from './mountinfo.js';
 import { blockSize, MAX_SECTORS, NVME_DISK, type SysfsController } from './nvme.js';
 import { inLayer, overlayLayers } from './overlay.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
+import { layerRefusal, overNetwork } from './refusals.js';
 import type { SysfsTree } from './tree.js';
 
 /** A disk at the bottom. */
@@ -47,7 +50,11 @@ export interface BlockInfo {
   /** Every block device on the way down, top first: `['dm-0', 'nvme0n1p1', 'nvme0n1']`. */
   readonly stack: readonly string[];
   /** The same with what each is. */
-  readonly layers: readonly { readonly name: string; readonly kind: Layer['kind'] }[];
+  readonly layers: readonly {
+    readonly name: string;
+    readonly kind: Layer['kind'];
+    readonly level?: string;
+  }[];
   /** Of a disk. */
   readonly partitions: readonly PartitionInfo[];
   readonly disks: readonly BlockDisk[];
@@ -86,6 +93,7 @@ export interface BlockContext {
   readonly controllers: readonly SysfsController[];
   readonly iommu: IommuMode;
   readonly kernel: () => KernelFacts;
+  readonly release: KernelRelease | null;
 }
 
 /** Null: there is no such device or file. */
@@ -240,7 +248,7 @@ function belowFile(mount: Mount, on: readonly BlockDir[], under: Under): string 
 
 interface Under {
   readonly stack: string[];
-  readonly layers: { name: string; kind: Layer['kind'] }[];
+  readonly layers: { name: string; kind: Layer['kind']; level?: string }[];
   readonly disks: BlockDisk[];
   /** The topmost refusal. */
   refusal: string | null;
@@ -258,10 +266,17 @@ function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
     seen.add(device.name);
     under.stack.push(device.name);
     const layer = context.devices.layer(device);
-    under.layers.push({ name: device.name, kind: layer.kind });
+    under.layers.push({
+      name: device.name,
+      kind: layer.kind,
+      ...(layer.level === undefined ? {} : { level: layer.level }),
+    });
     const disk = layer.kind === 'disk' ? diskFacts(context, device) : null;
     under.refusal ??=
-      overFabrics(context, device, layer) ?? layerRefusal(device, layer) ?? disk?.refusal ?? null;
+      overFabrics(context, device, layer) ??
+      layerRefusal(device, layer, context.release) ??
+      disk?.refusal ??
+      null;
     if (disk !== null) under.disks.push(disk.disk);
     for (const below of layer.below) walk(below, depth + 1);
     if (layer.kind === 'loop') under.detached = true;
@@ -277,7 +292,10 @@ function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
 function common(under: Under): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'controller' | 'client'> {
   const { stack, layers, disks, detached } = under;
   const [first] = disks;
-  const one = first !== undefined && !detached && disks.every((disk) => disk.client === first.client);
+  // What a member of a mirror refuses nobody hears of, so that nothing is tried there: see releases/bugs.ts.
+  const mirror = layers.some(({ level }) => level !== undefined && MD_MIRRORS.includes(level));
+  const alike = disks.every((disk) => disk.client === first?.client);
+  const one = first !== undefined && !detached && !mirror && alike;
   return {
     stack,
     layers,
@@ -287,9 +305,6 @@ function common(under: Under): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'c
   };
 }
 
-const noFunction = (name: string, transport: string) =>
-  `${name} is reached over ${transport}: no PCI function here does its DMA`;
-
 /** A multipath head all of whose paths lead over a network: plain disks would not help. */
 function overFabrics(context: BlockContext, { name }: BlockDir, layer: Layer): string | null {
   if (layer.kind !== 'multipath-head') return null;
@@ -297,32 +312,7 @@ function overFabrics(context: BlockContext, { name }: BlockDir, layer: Layer): s
     (path) => controllerOf(context.controllers, path.name, path.dir.real)?.transport ?? 'pcie',
   );
   if (transports.length === 0 || transports.includes('pcie')) return null;
-  return noFunction(name, [...new Set(transports)].join(' and '));
-}
-
-function layerRefusal({ name, dir }: BlockDir, layer: Layer): string | null {
-  switch (layer.kind) {
-    case 'partition':
-      return layer.below.length === 0 ? `the disk of partition ${name} is not known` : null;
-    case 'disk':
-      return null;
-    case 'loop':
-      return `${name} is a loop device: its queue does not take peer-to-peer memory`;
-    case 'device-mapper': {
-      const mapped = dir.dir('dm', { optional: true })?.text('name', { optional: true });
-      return `${name}${mapped ? ` (${mapped})` : ''} is a device-mapper device: its queue does not take peer-to-peer memory`;
-    }
-    case 'md': {
-      const level = dir.dir('md', { optional: true })?.text('level', { optional: true });
-      return `${name}${level ? ` (${level})` : ''} is an md array: its queue does not take peer-to-peer memory`;
-    }
-    case 'multipath-head':
-      return `${name} is an NVMe multipath head: its queue does not take peer-to-peer memory (boot with nvme_core.multipath=N for plain disks)`;
-    case 'stacked':
-      return `${name} is stacked on other block devices: its queue does not take peer-to-peer memory`;
-    default:
-      return layer.kind satisfies never;
-  }
+  return overNetwork(name, [...new Set(transports)].join(' and '), context).refusal;
 }
 
 function diskFacts(
@@ -339,7 +329,8 @@ function diskFacts(
   }
   if (controller === null) return { disk, refusal: `the controller of ${name} is not known` };
   if (controller.transport !== 'pcie') {
-    return { disk, refusal: noFunction(name, controller.transport) };
+    const far = overNetwork(name, controller.transport, context);
+    return { disk: { ...disk, client: far.client }, refusal: far.refusal };
   }
   return { disk, refusal: client === null ? `the PCI function of ${controller.name} is not known` : null };
 }

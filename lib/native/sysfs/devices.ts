@@ -31,6 +31,8 @@ export interface Layer {
   readonly below: readonly BlockDir[];
   /** Of a loop device: its file. */
   readonly file: string | null;
+  /** Of an md array, if it is known: `'raid1'`. */
+  readonly level?: string;
 }
 
 export interface InUse {
@@ -136,7 +138,10 @@ export class BlockDevices {
     const isMd = /^md/.test(name) && dir.has('md');
     if (isMapper || isMd || slaves.length > 0) {
       const below = slaves.map((slave) => this.byName(slave)).filter((found) => found !== null);
-      return { kind: isMapper ? 'device-mapper' : isMd ? 'md' : 'stacked', below, file: null };
+      if (isMapper) return { kind: 'device-mapper', below, file: null };
+      if (!isMd) return { kind: 'stacked', below, file: null };
+      const level = dir.dir('md', { optional: true })?.text('level', { optional: true });
+      return { kind: 'md', below, file: null, ...(level ? { level } : {}) };
     }
     const paths = this.#pathsOfHead({ name, dir });
     if (paths !== null) return { kind: 'multipath-head', below: paths, file: null };

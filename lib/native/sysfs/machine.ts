@@ -64,6 +64,7 @@ export function readSysfs(root: string, asked?: string): Sysfs {
     controllers,
     iommu: iommu.mode,
     kernel,
+    release: parseRelease(release),
   };
   return {
     root: tree.root,

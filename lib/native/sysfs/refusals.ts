@@ -1,0 +1,112 @@
+/**
+ * Which layers of a block stack take peer memory, by the kernel's release: the queue feature BLK_FEAT_PCI_P2PDMA, of which
+ * sysfs shows nothing.
+ *
+ *     NVMe namespace on PCIe      yes
+ *     multipath head              from 7.2 on, if each path does
+ *     md raid0, raid1, raid10     from 7.2 on, if each member does
+ *     NVMe over RDMA              from 7.1 on, if the card does its own DMA
+ *     all else                    no
+ */
+import type { KernelRelease } from '../../backend/kernel-release.js';
+import type { PciDev } from '../../backend/topology.js';
+import { holds, type Rule, sinceText } from '../../kernel/releases/rule.js';
+import { MD, MD_LEVELS, MULTIPATH_HEAD, RDMA_HOST } from '../../kernel/releases/table.js';
+import type { BlockDir, Layer } from './devices.js';
+import { functionOnPath, type SysfsPci } from './pci.js';
+import type { SysfsTree } from './tree.js';
+
+const REFUSES = 'its queue does not take peer-to-peer memory';
+
+/** Why this layer refuses by itself, whatever is below it; null: it does not. */
+export function layerRefusal(
+  { name, dir }: BlockDir,
+  layer: Layer,
+  release: KernelRelease | null,
+): string | null {
+  switch (layer.kind) {
+    case 'partition':
+      return layer.below.length === 0 ? `the disk of partition ${name} is not known` : null;
+    case 'disk':
+      return null;
+    case 'loop':
+      return `${name} is a loop device: ${REFUSES}`;
+    case 'device-mapper': {
+      const mapped = dir.dir('dm', { optional: true })?.text('name', { optional: true });
+      return `${name}${mapped ? ` (${mapped})` : ''} is a device-mapper device: ${REFUSES}`;
+    }
+    case 'md': {
+      const level = layer.level ?? null;
+      const refusal = `${name}${level === null ? '' : ` (${level})`} is an md array: ${REFUSES}`;
+      if (level === null || !MD_LEVELS.includes(level)) return refusal;
+      return dated(MD, release, refusal);
+    }
+    case 'multipath-head':
+      return dated(
+        MULTIPATH_HEAD,
+        release,
+        `${name} is an NVMe multipath head: ${REFUSES} (boot with nvme_core.multipath=N for plain disks)`,
+      );
+    case 'stacked':
+      return `${name} is stacked on other block devices: ${REFUSES}`;
+    default:
+      return layer.kind satisfies never;
+  }
+}
+
+/** `refusal`, unless this kernel has the rule. */
+function dated(rule: Rule, release: KernelRelease | null, refusal: string): string | null {
+  switch (holds(rule, release)) {
+    case 'yes':
+      return null;
+    case 'no':
+      return `${refusal}; it does from ${sinceText(rule)} on`;
+    case 'unknown':
+      return `${refusal}, as far as is known; it does from ${sinceText(rule)} on`;
+  }
+}
+
+export interface FarSide {
+  /** The function that does the DMA of a namespace over a network; null: none here. */
+  readonly client: PciDev | null;
+  readonly refusal: string | null;
+}
+
+/** A namespace that is reached over a network. */
+export function overNetwork(
+  name: string,
+  transport: string,
+  machine: { readonly tree: SysfsTree; readonly pci: SysfsPci; readonly release: KernelRelease | null },
+): FarSide {
+  const refused = `${name} is reached over ${transport}: no PCI function here does its DMA`;
+  if (transport !== 'rdma' || holds(RDMA_HOST, machine.release) !== 'yes') {
+    return { client: null, refusal: refused };
+  }
+  const cards = rdmaCards(machine.tree);
+  const functions = cards.flatMap(({ real }) => {
+    const bdf = functionOnPath(real);
+    return (bdf === null ? null : machine.pci.find(bdf)) ?? [];
+  });
+  const [card] = functions;
+  if (card === undefined) {
+    const soft = cards.length === 0 ? '' : ' (rxe and siw have the CPU move the data)';
+    return {
+      client: null,
+      refusal: `${name} is reached over rdma, and no RDMA card on PCI is to be seen${soft}`,
+    };
+  }
+  if (functions.length === 1 && cards.length === 1) return { client: card, refusal: null };
+  const names = cards.map((one) => one.name).join(', ');
+  return {
+    client: null,
+    refusal: `${name} is reached over rdma, and sysfs does not tell which of ${names} does its DMA`,
+  };
+}
+
+function rdmaCards(tree: SysfsTree): { name: string; real: readonly string[] }[] {
+  const home = tree.dir('sys/class/infiniband', { optional: true });
+  return (home?.names() ?? []).flatMap((name) => {
+    const dir = home!.dir(name, { optional: true });
+    return dir === null ? [] : { name, real: dir.real };
+  });
+}
