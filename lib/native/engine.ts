@@ -50,6 +50,23 @@ export interface Completer<Token> {
   completed(token: Token, result: number, low: number, high: number): void;
 }
 
+/** What a read or write moves: its token says it, so that no object is made per request. */
+export interface Vectored {
+  readonly offset: number;
+  readonly segments: readonly Uint8Array[];
+}
+
+/** A request other than a read or a write. */
+export interface EngineCommand {
+  readonly op: number;
+  readonly flags: number;
+  readonly fd: number;
+  /** Default: 0. */
+  readonly offset?: number;
+  /** As the op code wants them; default: none. */
+  readonly words?: readonly number[];
+}
+
 export class NativeEngine {
   readonly kind: EngineKind;
   /** Why it is not the other one. */
@@ -101,13 +118,12 @@ export class NativeEngine {
    */
   readWrite<Token>(
     completer: Completer<Token>,
-    token: Token,
+    token: Token & Vectored,
     op: typeof OP_READ | typeof OP_WRITE,
     flags: number,
     fd: number,
-    offset: number,
-    segments: readonly Uint8Array[],
   ): number {
+    const { offset, segments } = token;
     const count = Math.min(segments.length, MAX_SEGMENTS);
     const requests = this.#requests;
     let at = this.#room(HEADER_WORDS + count * SEGMENT_WORDS);
@@ -122,38 +138,26 @@ export class NativeEngine {
       requests[at + 2] = memory.mapping;
       at += SEGMENT_WORDS;
     }
-    this.#push(completer as Completer<unknown>, token, start, op + flags * 256, fd, offset, at);
+    this.#describe(start, op + flags * 256, fd, offset);
+    this.#push(completer as Completer<unknown>, token, start, at);
     return 0;
   }
 
-  /** Queue anything else: `words` as the op code wants them. */
-  command<Token>(
-    completer: Completer<Token>,
-    token: Token,
-    op: number,
-    flags: number,
-    fd: number,
-    offset: number,
-    words: readonly number[] = [],
-  ): number {
+  /** Queue anything else. */
+  command<Token>(completer: Completer<Token>, token: Token, command: EngineCommand): number {
+    const { op, flags, fd, offset = 0, words = [] } = command;
     if (words.length > REQUEST_WORDS - HEADER_WORDS) return -EINVAL;
     const start = this.#room(HEADER_WORDS + words.length);
     this.#requests.set(words, start + HEADER_WORDS);
-    const end = start + HEADER_WORDS + words.length;
-    this.#push(completer as Completer<unknown>, token, start, op + flags * 256, fd, offset, end);
+    this.#describe(start, op + flags * 256, fd, offset);
+    this.#push(completer as Completer<unknown>, token, start, start + HEADER_WORDS + words.length);
     return 0;
   }
 
   /** The same as a promise, for what is not on the hot path. Resolves to the result, negative errno included. */
-  call(
-    op: number,
-    flags: number,
-    fd: number,
-    offset: number,
-    words: readonly number[] = [],
-  ): Promise<number> {
+  call(command: EngineCommand): Promise<number> {
     return new Promise((resolve) => {
-      this.command(resolver, resolve, op, flags, fd, offset, words);
+      this.command(resolver, resolve, command);
     });
   }
 
@@ -165,24 +169,19 @@ export class NativeEngine {
     return 0;
   }
 
-  #push(
-    completer: Completer<unknown>,
-    token: unknown,
-    start: number,
-    code: number,
-    fd: number,
-    offset: number,
-    end: number,
-  ): void {
-    const slot = this.#free.pop() ?? this.#tokens.length;
-    this.#completers[slot] = completer;
-    this.#tokens[slot] = token;
+  #describe(start: number, code: number, fd: number, offset: number): void {
     const requests = this.#requests;
-    requests[start] = slot;
     requests[start + 1] = code;
     requests[start + 2] = fd;
     requests[start + 3] = offset;
-    requests[start + 4] = end - start - HEADER_WORDS;
+  }
+
+  #push(completer: Completer<unknown>, token: unknown, start: number, end: number): void {
+    const slot = this.#free.pop() ?? this.#tokens.length;
+    this.#completers[slot] = completer;
+    this.#tokens[slot] = token;
+    this.#requests[start] = slot;
+    this.#requests[start + 4] = end - start - HEADER_WORDS;
     this.#control[0] = end;
     if (this.#inFlight++ === 0) this.#addon.wake(this.#id);
     if (this.#knowsTurns || this.#flushing) return;

@@ -181,9 +181,15 @@ export class NativeMemory implements MemoryBackend {
   ): Mapping {
     const { id, buffer, address } = native;
     const key = this.#given++;
-    const mapping: NativeMap = new NativeMap(this.#addon, id, buffer, bytes, provider, () => {
-      this.#open.delete(key);
-      this.#forgotten.unregister(mapping);
+    const mapping: NativeMap = new NativeMap(this.#addon, {
+      id,
+      buffer,
+      bytes,
+      provider,
+      onGone: () => {
+        this.#open.delete(key);
+        this.#forgotten.unregister(mapping);
+      },
     });
     known.set(buffer, { address, mapping: id, provider, errno: 0, owner: mapping });
     registerVma({
@@ -227,6 +233,15 @@ export class NativeMemory implements MemoryBackend {
   }
 }
 
+interface NativeMapParts {
+  /** C++'s name for it. */
+  readonly id: number;
+  readonly buffer: ArrayBuffer;
+  readonly bytes: number;
+  readonly provider: PciDev | null;
+  readonly onGone: () => void;
+}
+
 class NativeMap implements Mapping {
   readonly buffer: ArrayBuffer;
   readonly bytes: number;
@@ -235,14 +250,7 @@ class NativeMap implements Mapping {
   readonly #id: number;
   #onGone: (() => void) | null;
 
-  constructor(
-    addon: Addon,
-    id: number,
-    buffer: ArrayBuffer,
-    bytes: number,
-    provider: PciDev | null,
-    onGone: () => void,
-  ) {
+  constructor(addon: Addon, { id, buffer, bytes, provider, onGone }: NativeMapParts) {
     this.#addon = addon;
     this.#id = id;
     this.buffer = buffer;

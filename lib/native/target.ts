@@ -23,6 +23,7 @@ import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
 import { type Addon, loadAddon } from './addon.js';
 import {
   type Completer,
+  type EngineCommand,
   FLAG_ADMIN,
   FLAG_ASYNC,
   FLAG_THREAD,
@@ -35,6 +36,7 @@ import {
   OP_SYNC,
   OP_TRUNCATE,
   OP_WRITE,
+  type Vectored,
 } from './engine.js';
 import { memoryOf } from './memory.js';
 import { type Opened, openAgain } from './open.js';
@@ -163,7 +165,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       flags += this.#apart(io);
     }
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    return this.#engine.readWrite(this, io, op, flags, this.#fd, io.offset, io.segments);
+    return this.#engine.readWrite(this, io, op, flags, this.#fd);
   }
 
   /** Through the page cache; never inside the submitting call, which it may block. */
@@ -172,7 +174,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#cached ??= this.buffered === null ? this.#openCached() : this.#fd;
     if (this.#cached < 0) return this.#cached;
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    return this.#engine.readWrite(this, io, op, FLAG_ASYNC, this.#cached, io.offset, io.segments);
+    return this.#engine.readWrite(this, io, op, FLAG_ASYNC, this.#cached);
   }
 
   #openCached(): number {
@@ -263,20 +265,18 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
     const flags = this.#flags + FLAG_THREAD;
     let moved = 0;
-    const next = (index: number): number => {
-      const { offset, segments } = pieces[index]!;
-      return this.#engine.readWrite(piece, index, op, flags, this.#fd, offset, segments);
-    };
-    const piece: Completer<number> = {
-      completed: (index, result) => {
+    let index = 0;
+    const next = (): number => this.#engine.readWrite(completer, pieces[index++]!, op, flags, this.#fd);
+    const completer: Completer<Vectored> = {
+      completed: (piece, result) => {
         if (result > 0) moved += result;
-        const whole = result === bytesOf(pieces[index]!.segments);
-        const error = whole && index + 1 < pieces.length ? next(index + 1) : result;
-        if (whole && index + 1 < pieces.length && error === 0) return;
+        const goesOn = result === bytesOf(piece.segments) && index < pieces.length;
+        const error = goesOn ? next() : result;
+        if (goesOn && error === 0) return;
         this.completed(io, moved > 0 ? moved : error);
       },
     };
-    return next(0);
+    return next();
   }
 
   /** The same transfer as an NVMe command; the first segment only, the rest is a short transfer. */
@@ -288,19 +288,18 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (nsid < 0) return nsid;
     const command = nvmeReadWrite(io, nsid, this.limits, memory);
     if (command === null) return -EINVAL;
-    const door = this.#door(false);
     const words = nvmeData(command.words, memory, view.byteOffset, command.bytes);
     const answer: Completer<IoRequest> = {
       completed: (token, result) => {
         this.completed(token, result < 0 ? result : result === 0 ? command.bytes : nvmeErrorStatus(result));
       },
     };
-    return this.#engine.command(answer, io, OP_PASSTHROUGH, door.flags, door.fd, 0, words);
+    return this.#engine.command(answer, io, { op: OP_PASSTHROUGH, ...this.#door(false), words });
   }
 
   async flush(): Promise<void> {
     if (!this.#writable) return;
-    await this.#call('fsync', OP_SYNC, this.#flags, 0);
+    await this.#call('fsync', { op: OP_SYNC, flags: this.#flags });
   }
 
   async truncate(size: number): Promise<void> {
@@ -312,12 +311,12 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (!Number.isSafeInteger(size) || size < 0) {
       throw new P2pdmaError('ERR_OUT_OF_RANGE', `a length of ${size} bytes: must be an integer, 0 or more`);
     }
-    await this.#call('ftruncate', OP_TRUNCATE, 0, size);
+    await this.#call('ftruncate', { op: OP_TRUNCATE, flags: 0, offset: size });
   }
 
   /** Make [offset, offset + length) a hole that reads as zeros. EOPNOTSUPP where there are no holes. */
   async punchHole(offset: number, length: number): Promise<void> {
-    await this.#call('fallocate', OP_ALLOCATE, 0, offset, [length, PUNCH_HOLE]);
+    await this.#call('fallocate', { op: OP_ALLOCATE, flags: 0, offset, words: [length, PUNCH_HOLE] });
   }
 
   /** The next data at or after `offset`; the size, if there is no more. Where holes are not known all is data. */
@@ -406,7 +405,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
           resolve({ status: result & 0x7ff, result: value, path });
         },
       };
-      this.#engine.command(answer, data, OP_PASSTHROUGH, door.flags, door.fd, 0, words);
+      this.#engine.command(answer, data, { op: OP_PASSTHROUGH, ...door, words });
     });
   }
 
@@ -433,16 +432,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return { fd: this.#fd, flags: FLAG_THREAD };
   }
 
-  async #call(
-    syscall: string,
-    op: number,
-    flags: number,
-    offset: number,
-    words: number[] = [],
-  ): Promise<void> {
+  async #call(syscall: string, command: Omit<EngineCommand, 'fd'>): Promise<void> {
     this.#mustBeOpen(syscall);
     this.#inFlight++;
-    const result = await this.#engine.call(op, flags, this.#fd, offset, words);
+    const result = await this.#engine.call({ ...command, fd: this.#fd });
     this.#settle();
     if (result < 0) throw errnoError(result, syscall, this.path);
   }
@@ -468,7 +461,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     }
     forgotten.unregister(this);
     // close(2) of a device can take its time: not on this thread.
-    const results = await Promise.all(this.#fds.map((fd) => this.#engine.call(OP_CLOSE, 0, fd, 0)));
+    const results = await Promise.all(
+      this.#fds.map((fd) => this.#engine.call({ op: OP_CLOSE, flags: 0, fd })),
+    );
     this.#engine.release();
     this.#onClose();
     const failed = results.find((result) => result < 0);

@@ -23,16 +23,19 @@ const kinds = ['uring', 'threads'] as const;
 const BLOCK = 4096;
 
 /** Collects results by token. */
+/** A read or write that completes by its number. */
+const vectored = (id: number, offset: number, segments: readonly Uint8Array[]) => ({ id, offset, segments });
+
 function collector(count: number) {
   const results = new Map<number, number>();
   let resolve: () => void;
   const all = new Promise<void>((r) => {
     resolve = r;
   });
-  const completer: Completer<number> = {
-    completed(token, result) {
-      if (results.has(token)) throw new Error(`${token} completed twice`);
-      results.set(token, result);
+  const completer: Completer<{ readonly id: number }> = {
+    completed({ id }, result) {
+      if (results.has(id)) throw new Error(`${id} completed twice`);
+      results.set(id, result);
       if (results.size === count) resolve();
     },
   };
@@ -78,9 +81,13 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         const { results, completer, all } = collector(blocks);
         for (let i = 0; i < blocks; i++) {
           const at = ((i * 7) % blocks) * BLOCK;
-          const refused = engine.readWrite(completer, i, OP_READ, 0, fd, at, [
-            memory.subarray(at, at + BLOCK),
-          ]);
+          const refused = engine.readWrite(
+            completer,
+            vectored(i, at, [memory.subarray(at, at + BLOCK)]),
+            OP_READ,
+            0,
+            fd,
+          );
           if (refused !== 0) t.fail(`refused: ${refused}`);
         }
         t.equal(results.size, 0, 'nothing completes inside submit');
@@ -101,7 +108,7 @@ t.test('both engines', { skip: skipNative }, async (t) => {
           const segments = Array.from({ length: 1000 }, (_, s) =>
             memory.subarray((i * 1000 + s) * 16, (i * 1000 + s + 1) * 16),
           );
-          engine.readWrite(completer, i, OP_READ, 0, fd, i * 16_000, segments);
+          engine.readWrite(completer, vectored(i, i * 16_000, segments), OP_READ, 0, fd);
         }
         await all;
         t.ok([...results.values()].every((result) => result === 16_000));
@@ -109,7 +116,7 @@ t.test('both engines', { skip: skipNative }, async (t) => {
 
         const { results: long, completer: one, all: done } = collector(1);
         const many = Array.from({ length: 1500 }, (_, s) => memory.subarray(s, s + 1));
-        engine.readWrite(one, 0, OP_READ, 0, fd, 0, many);
+        engine.readWrite(one, vectored(0, 0, many), OP_READ, 0, fd);
         await done;
         t.equal(long.get(0), 1024, 'more than IOV_MAX segments: a short transfer');
         closeSync(fd);
@@ -121,11 +128,11 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         const fd = openSync(file, 'r');
         const { results, completer, all } = collector(5);
         const memory = new Uint8Array(BLOCK);
-        engine.readWrite(completer, 0, OP_READ, 0, fd, blocks * BLOCK - 10, [memory]);
-        engine.readWrite(completer, 1, OP_READ, 0, fd, blocks * BLOCK + 10, [memory]);
-        engine.readWrite(completer, 2, OP_WRITE, 0, fd, 0, [memory]);
-        engine.readWrite(completer, 3, OP_READ, 0, 1_000_000, 0, [memory]);
-        engine.command(completer, 4, OP_TRUNCATE, 0, fd, 5);
+        engine.readWrite(completer, vectored(0, blocks * BLOCK - 10, [memory]), OP_READ, 0, fd);
+        engine.readWrite(completer, vectored(1, blocks * BLOCK + 10, [memory]), OP_READ, 0, fd);
+        engine.readWrite(completer, vectored(2, 0, [memory]), OP_WRITE, 0, fd);
+        engine.readWrite(completer, vectored(3, 0, [memory]), OP_READ, 0, 1_000_000);
+        engine.command(completer, { id: 4 }, { op: OP_TRUNCATE, flags: 0, fd, offset: 5 });
         await all;
         t.equal(results.get(0), 10, 'short at the end');
         t.equal(results.get(1), 0, 'nothing beyond it');
@@ -141,8 +148,8 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         const { completer } = collector(1);
         const memory = new Uint8Array(BLOCK);
         structuredClone(memory.buffer, { transfer: [memory.buffer] });
-        t.equal(engine.readWrite(completer, 0, OP_READ, 0, 0, 0, [memory]), -14);
-        t.equal(engine.readWrite(completer, 0, OP_READ, 0, 0, 0, [new Uint8Array(0)]), -14);
+        t.equal(engine.readWrite(completer, vectored(0, 0, [memory]), OP_READ, 0, 0), -14);
+        t.equal(engine.readWrite(completer, vectored(0, 0, [new Uint8Array(0)]), OP_READ, 0, 0), -14);
         t.equal(engine.inFlight, 0);
         engine.release();
       });
@@ -158,7 +165,7 @@ t.test('both engines', { skip: skipNative }, async (t) => {
             if (token % 3 === 0) throw new Error('token ' + token);
           } };
           process.on('uncaughtException', (error) => console.log(error.message));
-          for (let i = 0; i < 10; i++) engine.command(completer, i, OP_NOP, 0, -1, 0);
+          for (let i = 0; i < 10; i++) engine.command(completer, i, { op: OP_NOP, flags: 0, fd: -1 });
           `,
           [kind],
         );
@@ -180,7 +187,7 @@ t.test('both engines', { skip: skipNative }, async (t) => {
                 order.push('completed');
               },
             };
-            engine.command(completer, null, OP_NOP, 0, -1, 0);
+            engine.command(completer, null, { op: OP_NOP, flags: 0, fd: -1 });
           });
           t.same(order, ['completed', 'tick', 'microtask']);
           engine.release();
@@ -191,14 +198,16 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         const engine = new NativeEngine(kind, 'test').retain();
         const before = nativeCounters().rings;
         const { results, completer, all } = collector(20);
-        for (let i = 0; i < 20; i++) engine.command(completer, i, OP_NOP, 0, -1, 0);
+        for (let i = 0; i < 20; i++) engine.command(completer, { id: i }, { op: OP_NOP, flags: 0, fd: -1 });
         engine.release();
         engine.release();
         await all;
         t.equal(results.size, 20);
         await new Promise((resolve) => setImmediate(resolve));
         t.equal(nativeCounters().rings, kind === 'uring' ? before - 1 : before);
-        t.throws(() => engine.command(completer, 0, OP_NOP, 0, -1, 0), { code: 'ERR_TARGET_CLOSED' });
+        t.throws(() => engine.command(completer, { id: 0 }, { op: OP_NOP, flags: 0, fd: -1 }), {
+          code: 'ERR_TARGET_CLOSED',
+        });
       });
     });
   }
@@ -310,15 +319,19 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     const command = [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1];
     // /dev/null answers every URING_CMD with 0 (since 6.2); a regular file knows neither that nor NVMe's ioctl.
     const sink = addon.openFile('/dev/null', 2, 0);
-    const answer = await engine.call(OP_PASSTHROUGH, FLAG_URING_CMD, sink, 0, command);
+    const answer = await engine.call({ op: OP_PASSTHROUGH, flags: FLAG_URING_CMD, fd: sink, words: command });
     t.ok(answer === 0 || answer === -25, `result ${answer}`);
     const rings = nativeCounters().rings;
     t.ok(rings === before || rings === before + 1);
     const file = addon.openFile(join(directory, 'data-uring'), 0, 0);
-    t.equal(await engine.call(OP_PASSTHROUGH, FLAG_URING_CMD, file, 0, command), -25, 'ENOTTY');
-    t.equal(await engine.call(OP_PASSTHROUGH, FLAG_THREAD, file, 0, command), -25);
     t.equal(
-      await engine.call(OP_PASSTHROUGH, FLAG_THREAD, file, 0, []),
+      await engine.call({ op: OP_PASSTHROUGH, flags: FLAG_URING_CMD, fd: file, words: command }),
+      -25,
+      'ENOTTY',
+    );
+    t.equal(await engine.call({ op: OP_PASSTHROUGH, flags: FLAG_THREAD, fd: file, words: command }), -25);
+    t.equal(
+      await engine.call({ op: OP_PASSTHROUGH, flags: FLAG_THREAD, fd: file, words: [] }),
       -25,
       'too few words: an empty command',
     );
@@ -341,9 +354,13 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         const memory = new Uint8Array(100 * BLOCK);
         const { results, completer, all } = collector(fds.length);
         for (const [i, fd] of fds.entries()) {
-          engine.readWrite(completer, i, OP_READ, 0, fd, i * BLOCK, [
-            memory.subarray(i * BLOCK, (i + 1) * BLOCK),
-          ]);
+          engine.readWrite(
+            completer,
+            vectored(i, i * BLOCK, [memory.subarray(i * BLOCK, (i + 1) * BLOCK)]),
+            OP_READ,
+            0,
+            fd,
+          );
         }
         await all;
         t.ok([...results.values()].every((result) => result === BLOCK));
@@ -362,7 +379,7 @@ t.test('both engines', { skip: skipNative }, async (t) => {
       t.equal(again, closed, 'the number is given out again');
       const memory = new Uint8Array(BLOCK);
       const { results, completer, all } = collector(1);
-      engine.readWrite(completer, 0, OP_READ, 0, again, 0, [memory]);
+      engine.readWrite(completer, vectored(0, 0, [memory]), OP_READ, 0, again);
       await all;
       t.equal(results.get(0), BLOCK);
       t.equal(memory[0], 'x'.charCodeAt(0), 'and means the new file');

@@ -1,5 +1,6 @@
 /** The kernel, the addon, DMA mapping, and what this process may do. */
 import { olderThan } from '../../backend/kernel-release.js';
+import type { HostLimits } from '../../native/sysfs/limits.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding, size } from './finding.js';
 
@@ -100,43 +101,15 @@ const THREADS = 'the thread engine does the same with more CPU';
 
 export function checkIoUring({ limits, live, kernel }: MachineFacts): Finding[] {
   if (limits === null) return [];
-  const { ioUringDisabled: disabled, ioUringGroup: group, seccomp } = limits;
-  const sysctl = `kernel.io_uring_disabled=${disabled}`;
   const refused = live?.noIoUring ?? null;
-  if (disabled === 2 || (disabled === 1 && refused !== null)) {
-    return [
-      finding(
-        'io_uring',
-        'warning',
-        `io_uring is switched off (${sysctl}); ${THREADS}`,
-        disabled === 2
-          ? 'Switch it on, if nobody wanted it off for safety.'
-          : 'Become a member of its group, or switch it on for everybody.',
-        disabled === 2
-          ? ['sudo sysctl -w kernel.io_uring_disabled=0']
-          : ['sudo sysctl -w kernel.io_uring_group="$(id -g)"'],
-      ),
-    ];
-  }
-  if (refused !== null) {
-    const filtered = seccomp === true && (disabled === 0 || disabled === null);
-    return [
-      filtered
-        ? finding(
-            'io_uring',
-            'warning',
-            `io_uring is refused by a seccomp filter (${refused}); ${THREADS}`,
-            'Containers refuse it by default: allow io_uring_setup, io_uring_enter and io_uring_register in the ' +
-              'profile. It widens what the container can do to the kernel.',
-            ['docker run --security-opt seccomp=profile-with-io_uring.json …'],
-          )
-        : finding('io_uring', 'warning', `io_uring is refused (${refused}); ${THREADS}`),
-    ];
-  }
+  const disabled = limits.ioUringDisabled;
+  if (disabled === 2 || (disabled === 1 && refused !== null)) return [ringsSwitchedOff(disabled)];
+  if (refused !== null) return [ringRefused(refused, limits)];
+  const sysctl = `kernel.io_uring_disabled=${disabled}`;
   const said = disabled === null ? 'no sysctl forbids it' : sysctl;
-  if (live !== null && live.noIoUring === null)
-    return [finding('io_uring', 'ok', `allowed (a ring opened; ${said})`)];
+  if (live !== null) return [finding('io_uring', 'ok', `allowed (a ring opened; ${said})`)];
   if (disabled === 1) {
+    const group = limits.ioUringGroup;
     const who = group === null || group < 0 ? 'nobody' : `group ${group}`;
     return [
       finding('io_uring', 'warning', `allowed to root and ${who} only (${sysctl}); otherwise ${THREADS}`),
@@ -144,6 +117,30 @@ export function checkIoUring({ limits, live, kernel }: MachineFacts): Finding[] 
   }
   if (disabled === null && kernel?.version == null) return [];
   return [finding('io_uring', 'ok', `allowed as far as sysctls tell (${said})`)];
+}
+
+function ringsSwitchedOff(disabled: 1 | 2): Finding {
+  const what = `io_uring is switched off (kernel.io_uring_disabled=${disabled}); ${THREADS}`;
+  return disabled === 2
+    ? finding('io_uring', 'warning', what, 'Switch it on, if nobody wanted it off for safety.', [
+        'sudo sysctl -w kernel.io_uring_disabled=0',
+      ])
+    : finding('io_uring', 'warning', what, 'Become a member of its group, or switch it on for everybody.', [
+        'sudo sysctl -w kernel.io_uring_group="$(id -g)"',
+      ]);
+}
+
+function ringRefused(refused: string, { seccomp, ioUringDisabled }: HostLimits): Finding {
+  const filtered = seccomp === true && (ioUringDisabled === 0 || ioUringDisabled === null);
+  if (!filtered) return finding('io_uring', 'warning', `io_uring is refused (${refused}); ${THREADS}`);
+  return finding(
+    'io_uring',
+    'warning',
+    `io_uring is refused by a seccomp filter (${refused}); ${THREADS}`,
+    'Containers refuse it by default: allow io_uring_setup, io_uring_enter and io_uring_register in the ' +
+      'profile. It widens what the container can do to the kernel.',
+    ['docker run --security-opt seccomp=profile-with-io_uring.json …'],
+  );
 }
 
 export function checkLockedMemory({ limits, kernel }: MachineFacts): Finding[] {

@@ -213,7 +213,27 @@ function placeByNesting(found: Map<Bdf, Found>): void {
 }
 
 function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
-  const bridges = new Map<number, { f: Found; secondary: number; subordinate: number }[]>();
+  const { bridges, silent } = busRanges(found);
+  for (const f of found.values()) {
+    if (f.placed) continue;
+    const { domain, bus } = f.address;
+    f.upstream = nearestAbove(f, bridges.get(domain) ?? []);
+    if (f.upstream === null && bus !== 0 && silent.has(domain)) {
+      tree.note(f.dir.shown, 'which bridge is above is not known; taken to be on a root bus');
+    }
+  }
+}
+
+/** A bridge with the buses that are below it. */
+interface BusRange {
+  readonly f: Found;
+  readonly secondary: number;
+  readonly subordinate: number;
+}
+
+/** By domain; `silent`: those with what may be a bridge and does not say its buses. */
+function busRanges(found: Map<Bdf, Found>): { bridges: Map<number, BusRange[]>; silent: Set<number> } {
+  const bridges = new Map<number, BusRange[]>();
   const silent = new Set<number>();
   for (const f of found.values()) {
     const buses = f.config?.buses ?? busesFromAttributes(f);
@@ -221,19 +241,17 @@ function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
     if (buses !== null) bridges.set(domain, [...(bridges.get(domain) ?? []), { f, ...buses }]);
     else if (f.class >> 8 === PCI_CLASS_BRIDGE_PCI || f.config === null) silent.add(domain);
   }
-  for (const f of found.values()) {
-    if (f.placed) continue;
-    const { domain, bus } = f.address;
-    let nearest: { f: Found; secondary: number } | null = null;
-    for (const bridge of bridges.get(domain) ?? []) {
-      if (bridge.f === f || bus < bridge.secondary || bus > bridge.subordinate) continue;
-      if (nearest === null || bridge.secondary > nearest.secondary) nearest = bridge;
-    }
-    f.upstream = nearest?.f ?? null;
-    if (nearest === null && bus !== 0 && silent.has(domain)) {
-      tree.note(f.dir.shown, 'which bridge is above is not known; taken to be on a root bus');
-    }
+  return { bridges, silent };
+}
+
+function nearestAbove(f: Found, bridges: readonly BusRange[]): Found | null {
+  const { bus } = f.address;
+  let nearest: BusRange | null = null;
+  for (const bridge of bridges) {
+    if (bridge.f === f || bus < bridge.secondary || bus > bridge.subordinate) continue;
+    if (nearest === null || bridge.secondary > nearest.secondary) nearest = bridge;
   }
+  return nearest?.f ?? null;
 }
 
 function busesFromAttributes(f: Found): PciConfig['buses'] {

@@ -134,24 +134,30 @@ type Unusable = Map<PciBar, { bdf: string; why: string }>;
 /** BARs that a description cannot have, with why. */
 function unusableBars(functions: readonly PciDev[], drives: ReadonlyMap<PciDev, SysfsController>): Unusable {
   const out: Unusable = new Map();
-  const memory: { bar: PciBar; dev: PciDev }[] = [];
-  for (const dev of functions) {
-    for (const bar of dev.bars) {
-      if (bar === null) continue;
-      const registers = drives.has(dev) && bar.index === 0 && bar.size < MIN_REGISTERS;
-      const why = registers ? 'no room for registers' : whyInsane(bar);
-      if (why !== null) out.set(bar, { bdf: dev.bdf, why });
-      else if (bar.kind === 'memory') memory.push({ bar, dev });
-    }
+  const memory: PlacedBar[] = [];
+  for (const { bar, dev } of barsOf(functions)) {
+    const registers = drives.has(dev) && bar.index === 0 && bar.size < MIN_REGISTERS;
+    const why = registers ? 'no room for registers' : whyInsane(bar);
+    if (why !== null) out.set(bar, { bdf: dev.bdf, why });
+    else if (bar.kind === 'memory') memory.push({ bar, dev });
   }
   memory.sort((a, b) => a.bar.cpuAddress - b.bar.cpuAddress);
-  let before: { bar: PciBar; dev: PciDev } | null = null;
+  let before: PlacedBar | null = null;
   for (const here of memory) {
     const why = before === null ? null : whyClash(before, here);
     if (why === null) before = here;
     else out.set(here.bar, { bdf: here.dev.bdf, why });
   }
   return out;
+}
+
+interface PlacedBar {
+  readonly bar: PciBar;
+  readonly dev: PciDev;
+}
+
+function barsOf(functions: readonly PciDev[]): PlacedBar[] {
+  return functions.flatMap((dev) => dev.bars.filter((bar) => bar !== null).map((bar) => ({ bar, dev })));
 }
 
 function whyInsane({ size, cpuAddress, kind }: PciBar): string | null {
@@ -164,7 +170,7 @@ function whyInsane({ size, cpuAddress, kind }: PciBar): string | null {
 /** Bridges forward whole MiBs. */
 const WINDOW = 2 ** 20;
 
-function whyClash(low: { bar: PciBar; dev: PciDev }, high: { bar: PciBar; dev: PciDev }): string | null {
+function whyClash(low: PlacedBar, high: PlacedBar): string | null {
   const end = low.bar.cpuAddress + low.bar.size;
   if (high.bar.cpuAddress < end) return `where a BAR of ${low.dev.bdf} is`;
   const shared = Math.ceil(end / WINDOW) * WINDOW > high.bar.cpuAddress;

@@ -249,37 +249,62 @@ interface Resolved {
 
 /** Follow `path` from `from` as the kernel would in a chroot; a string says why there is nothing. */
 function resolve(tree: SysfsTree, from: readonly string[], path: string): Resolved | string {
-  const real = [...from];
-  const ahead = path.split('/').reverse();
-  let kind: Resolved['kind'] = 'directory';
-  let links = 0;
+  const walk = new PathWalk(tree, from, path);
   try {
-    while (ahead.length > 0) {
-      const component = ahead.pop()!;
-      if (component === '' || component === '.') continue;
-      if (component === '..') {
-        if (real.pop() === undefined && !tree.live) return 'leads out of the tree';
-        kind = 'directory';
-        continue;
-      }
-      real.push(component);
-      const stat = lstatSync(tree.onDisk(real), { throwIfNoEntry: false });
-      if (stat === undefined) return MISSING;
-      if (stat.isSymbolicLink()) {
-        if (++links > MAX_LINKS) return 'too many symlinks';
-        const target = readlinkSync(tree.onDisk(real));
-        if (target.startsWith('/')) real.length = 0;
-        else real.pop();
-        ahead.push(...target.split('/').reverse());
-        kind = 'directory';
-      } else {
-        kind = stat.isDirectory() ? 'directory' : stat.isFile() ? 'file' : 'other';
-      }
-    }
+    return walk.toEnd() ?? { real: walk.real, kind: walk.kind };
   } catch (error) {
     return reasonOf(error);
   }
-  return { real, kind };
+}
+
+/** A path on the way to what it names, symlink by symlink. */
+class PathWalk {
+  readonly real: string[];
+  kind: Resolved['kind'] = 'directory';
+  readonly #tree: SysfsTree;
+  /** Components to come, the next one last. */
+  readonly #ahead: string[];
+  #links = 0;
+
+  constructor(tree: SysfsTree, from: readonly string[], path: string) {
+    this.#tree = tree;
+    this.real = [...from];
+    this.#ahead = path.split('/').reverse();
+  }
+
+  /** Why it leads nowhere; null: it is there. */
+  toEnd(): string | null {
+    for (let next = this.#ahead.pop(); next !== undefined; next = this.#ahead.pop()) {
+      if (next === '' || next === '.') continue;
+      const problem = next === '..' ? this.#up() : this.#into(next);
+      if (problem !== null) return problem;
+    }
+    return null;
+  }
+
+  #up(): string | null {
+    this.kind = 'directory';
+    return this.real.pop() === undefined && !this.#tree.live ? 'leads out of the tree' : null;
+  }
+
+  #into(name: string): string | null {
+    this.real.push(name);
+    const stat = lstatSync(this.#tree.onDisk(this.real), { throwIfNoEntry: false });
+    if (stat === undefined) return MISSING;
+    if (stat.isSymbolicLink()) return this.#follow();
+    this.kind = stat.isDirectory() ? 'directory' : stat.isFile() ? 'file' : 'other';
+    return null;
+  }
+
+  #follow(): string | null {
+    if (++this.#links > MAX_LINKS) return 'too many symlinks';
+    const target = readlinkSync(this.#tree.onDisk(this.real));
+    if (target.startsWith('/')) this.real.length = 0;
+    else this.real.pop();
+    this.#ahead.push(...target.split('/').reverse());
+    this.kind = 'directory';
+    return null;
+  }
 }
 
 /** Reading is synchronous, so one scratch page run serves all. */
