@@ -184,7 +184,7 @@ function addCapturedMemory(running: RunningMachine): void {
     const memory = fabric.barMemory(pdev, p2pmem.bar);
     if (memory === null) continue;
     const io = { mapBar: (_bar: number, offset: number, length: number) => memory.mapBar(offset, length) };
-    const error = pciP2pdmaAddResource(mm, fabric.topology, pdev, p2pmem.bar, p2pmem.size, 0, io);
+    const error = pciP2pdmaAddResource(mm, fabric.topology, pdev, { bar: p2pmem.bar, size: p2pmem.size }, io);
     if (error !== 0) continue;
     pciP2pmemPublish(pdev, p2pmem.published);
     reserve(running, pdev, p2pmem.available);

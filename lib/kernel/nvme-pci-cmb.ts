@@ -85,7 +85,8 @@ export class NvmeCmb {
     if (cmbs) this.#enable = () => this.#writeCmbmsc(bar.busAddress + offset);
     this.#enable();
     const { mm, host, params } = this.#env;
-    const error = pciP2pdmaAddResource(mm, host, pdev, bar.index, this.size, offset, this.#hw);
+    const range = { bar: bar.index, offset, size: this.size };
+    const error = pciP2pdmaAddResource(mm, host, pdev, range, this.#hw);
     if (error !== 0) {
       if (cmbs) this.#writeCmbmsc(0);
       this.unusable = `it could not be registered as peer memory (${errnoName(error)})`;

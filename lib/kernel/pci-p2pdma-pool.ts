@@ -60,17 +60,24 @@ export function p2pdmaOf(pdev: PciDev): PciP2pdma | null {
   return providers.get(pdev) ?? null;
 }
 
+/** A part of a BAR. */
+export interface BarRange {
+  readonly bar: number;
+  /** Default: 0. */
+  readonly offset?: number;
+  /** Default, and 0: the rest of the BAR. */
+  readonly size?: number;
+}
+
 /**
- * pci_p2pdma_add_resource(): make `size` bytes at `offset` of a BAR peer memory; size 0 means the rest of the
- * BAR. -EINVAL: no memory BAR, outside it, or not aligned as memremap needs it; -ENOMEM: it is there already.
+ * pci_p2pdma_add_resource(): make a part of a BAR peer memory. -EINVAL: no memory BAR, outside it, or not aligned as
+ * memremap needs it; -ENOMEM: it is there already.
  */
 export function pciP2pdmaAddResource(
   mm: Mm,
   host: RulingHost,
   pdev: PciDev,
-  barIndex: number,
-  size: number,
-  offset: number,
+  { bar: barIndex, offset = 0, size = 0 }: BarRange,
   io: BarMapper,
 ): number {
   const bar = pdev.bars[barIndex] ?? null;

@@ -32,6 +32,7 @@ export {
 } from './pci-p2pdma-distance.js';
 export {
   type BarMapper,
+  type BarRange,
   type MmapRequest,
   type P2pmem,
   P2pmemMapping,

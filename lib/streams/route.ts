@@ -5,7 +5,7 @@
  */
 import type { Backend, BlockTarget } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
-import type { PciDev } from '../backend/topology.js';
+import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import { type Naming, type Sentence, said } from '../base/sentence.js';
@@ -74,53 +74,84 @@ export function findFunction(backend: Backend, nameOrBdf: string, option: string
  * (The kernel's pci_p2pmem_find_many() breaks ties at random to spread load over many orchestrators; one
  * copy wants the same answer every time.)
  */
-export function chooseRoute(
-  backend: Backend,
-  targets: readonly Pick<BlockTarget, 'name' | 'client' | 'noP2pReason' | 'unproven'>[],
-  options: RouteOptions,
-): Route {
-  if (options.provider === 'none')
-    return hostRoute((name) => `host memory was asked for (${name('provider', 'none')})`);
-  if (options.memory === 'host')
-    return hostRoute((name) => `host memory was asked for (${name('memory', 'host')})`);
+export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], options: RouteOptions): Route {
+  if (options.provider === 'none') return hostRoute('host memory was asked for (provider: none)');
+  if (options.memory === 'host') return hostRoute('host memory was asked for (memory: host)');
 
   const { topology } = backend;
   const named =
     options.provider === undefined || options.provider === 'auto'
       ? null
       : findFunction(backend, options.provider, 'provider');
-  for (const target of targets) {
-    if (target.noP2pReason !== null) return hostRoute(`${target.name}: ${target.noP2pReason}`);
-    if (target.client === null) return hostRoute(`${target.name}: no single PCI function does its DMA`);
-    if (target.unproven !== null && options.requireP2p === true && options.allowUnproven !== true) {
-      const { name, unproven } = target;
-      return hostRoute(
-        (option) => `${name}: ${unproven}. Pass ${option('allowUnproven')} to take its word for it`,
-      );
-    }
-  }
-  const clients = [...new Set(targets.map((target) => target.client!))];
+  const obstacle =
+    firstOf(targets, (target) => whyNotDirect(target, options)) ??
+    (named === null ? null : whyNotLent(named));
+  if (obstacle !== null) return hostRoute(obstacle);
 
-  if (named !== null) {
-    if (named.p2pmem === null) return hostRoute(`provider ${named.bdf} has no peer-to-peer memory (no CMB)`);
-    if (!named.p2pmem.published) {
-      return hostRoute(
-        `provider ${named.bdf}: its CMB is not published (it cannot both be read and written)`,
-      );
-    }
-  }
+  const clients = [...new Set(targets.map((target) => target.client!))];
   const published = topology.functions.filter((f) => f.p2pmem?.published === true);
   const candidates = named === null ? nearestFirst(published, clients) : [named];
-  if (candidates.length === 0) {
-    const unpublished = topology.functions.some((f) => f.p2pmem !== null);
-    return hostRoute(
-      unpublished
-        ? 'no CMB is published: those there cannot both be read and written'
-        : 'no drive has a CMB (p2pmem) to lend',
-    );
-  }
+  if (candidates.length === 0) return hostRoute(whyNoneLent(topology));
+  const { best, refusal } = nearestOf(topology, candidates, clients);
+  if (best === null) return hostRoute(refusal ?? 'no provider suits');
 
-  let best: { provider: PciDev; verdicts: DistanceVerdict[]; distance: number } | null = null;
+  const transport = best.verdicts
+    .map((v): Transport => (v.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR') ? 'p2p-bus' : 'p2p-host-bridge'))
+    .reduce(worse, 'p2p-bus');
+  const farthest = best.verdicts.reduce((a, b) => (b.distance > a.distance ? b : a));
+  const guessed = best.verdicts.find((v) => v.mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
+  const unproven = firstOf(targets, (target) => target.unproven) ?? guessed?.reason ?? null;
+  return { transport, provider: best.provider, reason: farthest.reason, unproven };
+}
+
+type RouteTarget = Pick<BlockTarget, 'name' | 'client' | 'noP2pReason' | 'unproven'>;
+
+function firstOf(
+  targets: readonly RouteTarget[],
+  say: (target: RouteTarget) => string | null,
+): string | null {
+  for (const target of targets) {
+    const said = say(target);
+    if (said !== null) return said;
+  }
+  return null;
+}
+
+function whyNotDirect(target: RouteTarget, options: RouteOptions): string | null {
+  const { name, noP2pReason, client, unproven } = target;
+  if (noP2pReason !== null) return `${name}: ${noP2pReason}`;
+  if (client === null) return `${name}: no single PCI function does its DMA`;
+  if (unproven !== null && options.requireP2p === true && options.allowUnproven !== true) {
+    return `${name}: ${unproven}. Pass allowUnproven to take its word for it`;
+  }
+  return null;
+}
+
+function whyNotLent({ bdf, p2pmem }: PciDev): string | null {
+  if (p2pmem === null) return `provider ${bdf} has no peer-to-peer memory (no CMB)`;
+  if (p2pmem.published) return null;
+  return `provider ${bdf}: its CMB is not published (it cannot both be read and written)`;
+}
+
+function whyNoneLent({ functions }: Topology): string {
+  return functions.some((f) => f.p2pmem !== null)
+    ? 'no CMB is published: those there cannot both be read and written'
+    : 'no drive has a CMB (p2pmem) to lend';
+}
+
+interface Lender {
+  readonly provider: PciDev;
+  readonly verdicts: readonly DistanceVerdict[];
+  readonly distance: number;
+}
+
+/** Of equally near candidates the first; `refusal`: why the first of those is out that are. */
+function nearestOf(
+  topology: Topology,
+  candidates: readonly PciDev[],
+  clients: readonly PciDev[],
+): { best: Lender | null; refusal: string | null } {
+  let best: Lender | null = null;
   let refusal: string | null = null;
   for (const provider of candidates) {
     const verdicts = clients.map((client) => calcMapTypeAndDist(topology, provider, client));
@@ -132,15 +163,7 @@ export function chooseRoute(
     const distance = verdicts.reduce((sum, v) => sum + v.distance, 0);
     if (best === null || distance < best.distance) best = { provider, verdicts, distance };
   }
-  if (best === null) return hostRoute(refusal ?? 'no provider suits');
-
-  const transport = best.verdicts
-    .map((v): Transport => (v.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR') ? 'p2p-bus' : 'p2p-host-bridge'))
-    .reduce(worse, 'p2p-bus');
-  const farthest = best.verdicts.reduce((a, b) => (b.distance > a.distance ? b : a));
-  const guessed = best.verdicts.find((v) => v.mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
-  const unproven = targets.map((t) => t.unproven).find((u) => u !== null) ?? guessed?.reason ?? null;
-  return { transport, provider: best.provider, reason: farthest.reason, unproven };
+  return { best, refusal };
 }
 
 /** Clients that are providers themselves come first, in the clients' order. */

@@ -175,7 +175,7 @@ export function provide(machine: TestMachine, ...providers: PciDev[]): { mm: Mm;
   const mm = new Mm(new FakeHostMemory());
   const bar = new TestBar();
   for (const pdev of providers) {
-    const error = pciP2pdmaAddResource(mm, machine, pdev, 2, 0, 0, bar);
+    const error = pciP2pdmaAddResource(mm, machine, pdev, { bar: 2 }, bar);
     if (error !== 0) throw new Error(`add_resource: ${error}`);
     pciP2pmemPublish(pdev, true);
   }

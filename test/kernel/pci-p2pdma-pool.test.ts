@@ -38,7 +38,7 @@ t.test('add_resource wants a memory BAR and a range inside it', async (t) => {
   ];
   const mm = new Mm(new FakeHostMemory());
   const add = (bar: number, size: number, offset: number) =>
-    pciP2pdmaAddResource(mm, machine, a, bar, size, offset, new TestBar());
+    pciP2pdmaAddResource(mm, machine, a, { bar, size, offset }, new TestBar());
   for (const [bar, size, offset] of [
     [0, 0, 0],
     [1, 0, 0],
@@ -183,7 +183,7 @@ t.test('a provider that goes takes its mappings along, pinned ones when their I/
   t.equal(mm.pagemaps.length, 0);
   idle.munmap();
   busy.munmap();
-  t.equal(pciP2pdmaAddResource(mm, { cpu: INTEL }, a, 2, 0, 0, bar), 0, 'and may come back');
+  t.equal(pciP2pdmaAddResource(mm, { cpu: INTEL }, a, { bar: 2 }, bar), 0, 'and may come back');
   t.equal(pciP2pmemAvailable(a), 16 * MiB);
 });
 

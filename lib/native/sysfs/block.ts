@@ -278,15 +278,18 @@ function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
       disk?.refusal ??
       null;
     if (disk !== null) under.disks.push(disk.disk);
-    for (const below of layer.below) walk(below, depth + 1);
     if (layer.kind === 'loop') under.detached = true;
-    if (layer.file?.startsWith('/')) {
-      const mount = context.devices.mountOf(posix.normalize(layer.file), null);
-      for (const below of mount === null ? [] : context.devices.devicesOf(mount)) walk(below, depth + 1);
-    }
+    for (const below of [...layer.below, ...holdersOf(context, layer.file)]) walk(below, depth + 1);
   };
   for (const device of from) walk(device, 0);
   return under;
+}
+
+/** The devices of the filesystem that a loop device's file is on. */
+function holdersOf({ devices }: BlockContext, file: Layer['file']): readonly BlockDir[] {
+  if (!file?.startsWith('/')) return [];
+  const mount = devices.mountOf(posix.normalize(file), null);
+  return mount === null ? [] : devices.devicesOf(mount);
 }
 
 function common(under: Under): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'controller' | 'client'> {

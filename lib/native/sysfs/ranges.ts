@@ -8,7 +8,7 @@
  */
 import { statSync } from 'node:fs';
 import { deviceNumber, fileRange, type UnderlyingRange } from '../../backend/backend.js';
-import { type BlockDevices, numberOf } from './devices.js';
+import { type BlockDevices, type BlockDir, numberOf } from './devices.js';
 import { MAX_SECTORS } from './nvme.js';
 import type { SysfsDir } from './tree.js';
 
@@ -22,37 +22,60 @@ export function underlying(
   devices: BlockDevices,
   of: string | { readonly number: string },
 ): UnderlyingRange[] {
-  const found: UnderlyingRange[] = [];
+  const way = new WayDown(devices);
   const all = { start: 0, length: Number.POSITIVE_INFINITY, exact: true };
-  if (typeof of === 'string') addPath(of, all);
-  else addDevice(of.number, all);
-  return found;
+  if (typeof of === 'string') way.addPath(of, all);
+  else way.addDevice(of.number, all);
+  return way.found;
+}
 
-  function addPath(path: string, range: Part): void {
-    const device = devices.live ? blockDevice(path) : null;
-    if (device !== null) addDevice(device, range);
-    else if (devices.live) found.push({ ...fileRange(path), ...range });
-    else found.push({ on: `file ${path}`, name: path, ...range });
+/** Through the layers, from the top. */
+class WayDown {
+  readonly found: UnderlyingRange[] = [];
+  readonly #devices: BlockDevices;
+
+  constructor(devices: BlockDevices) {
+    this.#devices = devices;
   }
 
-  function addDevice(number: string, range: Part): void {
-    const device = devices.byNumber(number);
+  addPath(path: string, range: Part): void {
+    const { live } = this.#devices;
+    const device = live ? blockDevice(path) : null;
+    if (device !== null) this.addDevice(device, range);
+    else if (live) this.found.push({ ...fileRange(path), ...range });
+    else this.found.push({ on: `file ${path}`, name: path, ...range });
+  }
+
+  addDevice(number: string, range: Part): void {
+    const device = this.#devices.byNumber(number);
     const name = device === null ? number : `/dev/${device.name.replaceAll('!', '/')}`;
-    found.push({ on: `device ${number}`, name, ...range });
-    if (device === null || found.length > MAX_DEPTH) return;
+    this.found.push({ on: `device ${number}`, name, ...range });
+    if (device === null || this.found.length > MAX_DEPTH) return;
     const { dir } = device;
-    const { start, exact } = range;
-    const length = Math.min(range.length, bytesIn(dir, 'size'));
-    const disk = dir.has('partition') ? devices.diskOf(device) : null;
-    const onDisk = disk === null ? null : numberOf(disk.dir);
-    if (onDisk !== null) addDevice(onDisk, { start: start + bytesIn(dir, 'start'), length, exact });
+    const within = { ...range, length: Math.min(range.length, bytesIn(dir, 'size')) };
+    this.#addDisk(device, within);
+    this.#addBackingFile(dir, within);
+    this.#addSlaves(dir);
+  }
+
+  #addDisk(device: BlockDir, { start, length, exact }: Part): void {
+    const { dir } = device;
+    const disk = dir.has('partition') ? this.#devices.diskOf(device) : null;
+    const on = disk === null ? null : numberOf(disk.dir);
+    if (on !== null) this.addDevice(on, { start: start + bytesIn(dir, 'start'), length, exact });
+  }
+
+  #addBackingFile(dir: SysfsDir, { start, length, exact }: Part): void {
     const file = dir.line('loop/backing_file', { optional: true });
     const offset = dir.number('loop/offset', { optional: true }) ?? 0;
-    if (file) addPath(file, { start: start + offset, length, exact });
+    if (file) this.addPath(file, { start: start + offset, length, exact });
+  }
+
+  #addSlaves(dir: SysfsDir): void {
     for (const slave of dir.dir('slaves', { optional: true })?.names() ?? []) {
       const below = dir.dir(`slaves/${slave}`, { optional: true });
       const on = below === null ? null : numberOf(below);
-      if (on !== null) addDevice(on, { start: 0, length: bytesIn(below!, 'size'), exact: false });
+      if (on !== null) this.addDevice(on, { start: 0, length: bytesIn(below!, 'size'), exact: false });
     }
   }
 }
