@@ -24,6 +24,7 @@ import {
   checkKernel,
   checkLockedMemory,
 } from './doctor/host-checks.js';
+import { checkKernelBugs } from './doctor/kernel-bugs.js';
 import { checkPaths } from './doctor/path-checks.js';
 
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
@@ -106,6 +107,7 @@ function elsewhere(): Finding {
 function examine(facts: MachineFacts): Finding[] {
   return [
     ...checkKernel(facts),
+    ...checkKernelBugs(facts),
     ...checkAddon(facts),
     checkIommu(facts),
     ...checkDrives(facts),

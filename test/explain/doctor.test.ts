@@ -353,6 +353,7 @@ async function live(
     iommuWhy: null,
     states: new Map(),
     limits: { ioUringDisabled: 0, ioUringGroup: -1, lockedMemory: Number.POSITIVE_INFINITY, seccomp: false },
+    mirrors: [],
     live: { ...clear, ...facts },
     close: async () => undefined,
     ...more,

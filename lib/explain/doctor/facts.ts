@@ -6,8 +6,9 @@ import { accessSync, constants } from 'node:fs';
 import type { Backend, LeakReport } from '../../backend/backend.js';
 import type { Bdf } from '../../backend/topology.js';
 import { P2pdmaError } from '../../base/errors.js';
+import { MD_MIRRORS } from '../../kernel/releases/table.js';
 import type { HostLimits } from '../../native/sysfs/limits.js';
-import type { KernelFacts } from '../../native/sysfs/machine.js';
+import type { KernelFacts, Sysfs } from '../../native/sysfs/machine.js';
 
 /** What this process may do on this machine. */
 export interface LiveFacts {
@@ -39,6 +40,8 @@ export interface MachineFacts {
   /** Controllers that are not live, by name. */
   readonly states: ReadonlyMap<string, string>;
   readonly limits: HostLimits | null;
+  /** md arrays on the drives that write each block to several of them. */
+  readonly mirrors: readonly string[];
   readonly live: LiveFacts | null;
   close(): Promise<LeakReport | undefined>;
 }
@@ -77,6 +80,7 @@ async function emulatedFacts(spec: string | object, kernel: string | undefined):
     iommuWhy: null,
     states: new Map(),
     limits: null,
+    mirrors: [],
     live: null,
     close: () => backend.close(),
   };
@@ -103,9 +107,20 @@ async function nativeFacts(root: string, kernel: string | undefined): Promise<Ma
     iommuWhy: sysfs.iommu.why,
     states: new Map(states.filter(([, state]) => state !== 'live')),
     limits: readLimits(root),
+    mirrors: mirrorsOn(sysfs),
     live: sysfs.live ? await liveFacts((bdf) => sysfs.directory(bdf)) : null,
     close: () => backend.close(),
   };
+}
+
+function mirrorsOn({ devices, controllers }: Sysfs): string[] {
+  const disks = controllers.flatMap(({ namespaces }) => namespaces.map(({ name }) => devices.byName(name)));
+  const holders = disks.flatMap((disk) => (disk === null ? [] : devices.inUse(disk).holders));
+  return [...new Set(holders)].filter((name) => {
+    const holder = devices.byName(name);
+    const level = holder === null ? undefined : devices.layer(holder).level;
+    return level !== undefined && MD_MIRRORS.includes(level);
+  });
 }
 
 async function liveFacts(directory: (bdf: Bdf) => string | null): Promise<LiveFacts> {

@@ -1,5 +1,6 @@
 /** The kernel, the addon, DMA mapping, and what this process may do. */
-import { olderThan } from '../../backend/kernel-release.js';
+import { type KernelRelease, olderThan } from '../../backend/kernel-release.js';
+import { distributionOf } from '../../kernel/releases/distributions.js';
 import type { HostLimits } from '../../native/sysfs/limits.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding, size } from './finding.js';
@@ -7,7 +8,7 @@ import { type Finding, finding, size } from './finding.js';
 const P2P_SINCE = [6, 2] as const;
 const NO_MEMLOCK_SINCE = [5, 12] as const;
 
-export function checkKernel({ kernel }: MachineFacts): Finding[] {
+export function checkKernel({ kernel, machine }: MachineFacts): Finding[] {
   if (kernel === null) return [finding('kernel', 'ok', 'emulated: the P2PDMA series runs in this process')];
   const { release, version, p2pdma } = kernel;
   const needed = 'userspace peer-to-peer memory came with Linux 6.2';
@@ -19,19 +20,36 @@ export function checkKernel({ kernel }: MachineFacts): Finding[] {
             'kernel',
             'problem',
             `Linux ${release} is too old: ${needed}`,
-            'Boot Linux 6.2 or newer, built with CONFIG_PCI_P2PDMA.',
+            said(machine.topology.kernel, 'Boot Linux 6.2 or newer, built with CONFIG_PCI_P2PDMA.'),
           )
         : finding('kernel', 'ok', `Linux ${release} (6.2 or newer is needed)`);
-  return [first, checkConfig(p2pdma)];
+  return [first, checkConfig(p2pdma, machine.topology.kernel)];
 }
 
-function checkConfig({ enabled, from }: { enabled: boolean | null; from: string }): Finding {
+/** A remedy, and before it what is known of this distribution's kernels. */
+function said(release: KernelRelease | null, remedy: string): string {
+  const note = distributionOf(release)?.note ?? null;
+  return note === null ? remedy : `${note} ${remedy}`;
+}
+
+/** What is known of this distribution's configuration, as a clause; empty: nothing. */
+function usually(release: KernelRelease | null): string {
+  const known = distributionOf(release);
+  if (known === null || known.p2pdma === null) return '';
+  const sure = known.sure === 'inferred' ? ', as far as is known,' : '';
+  return `; kernels of ${known.vendor} (${known.which})${sure} ${known.p2pdma ? 'have it' : 'do not have it'}`;
+}
+
+function checkConfig(
+  { enabled, from }: { enabled: boolean | null; from: string },
+  release: KernelRelease | null,
+): Finding {
   if (enabled === true) return finding('config', 'ok', `CONFIG_PCI_P2PDMA=y (${from})`);
   if (enabled === null) {
     return finding(
       'config',
       'warning',
-      `whether the kernel has CONFIG_PCI_P2PDMA is not known: ${from}`,
+      `whether the kernel has CONFIG_PCI_P2PDMA is not known: ${from}${usually(release)}`,
       'Look for its configuration.',
       ['grep PCI_P2PDMA "/boot/config-$(uname -r)" || zgrep PCI_P2PDMA /proc/config.gz'],
     );

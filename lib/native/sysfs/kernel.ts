@@ -34,6 +34,8 @@ export interface KernelFacts {
   readonly p2pdma: P2pdmaConfig;
   /** nvme_core's `multipath` parameter. */
   readonly nvmeMultipath: boolean | null;
+  /** nvme's `sgl_threshold` parameter, in bytes; 0: no SGLs. */
+  readonly sglThreshold: number | null;
   /** What the boot line gave as `pci=disable_acs_redir=`, `'0000:00:01.0;0000:02:00.0'`. */
   readonly disableAcsRedir: string | null;
   readonly commandLine: string | null;
@@ -69,12 +71,14 @@ export function readKernel(tree: SysfsTree, hasP2pmem: boolean, asked?: string):
   const release = asked ?? running;
   const commandLine = tree.text('proc/cmdline', 4096, { optional: true });
   const multipath = tree.text('sys/module/nvme_core/parameters/multipath', 256, { optional: true });
+  const threshold = tree.text('sys/module/nvme/parameters/sgl_threshold', 256, { optional: true });
   return {
     release,
     running,
     version: parseRelease(release)?.version ?? null,
     p2pdma: p2pdmaConfig(tree, running, hasP2pmem),
     nvmeMultipath: multipath === null ? null : /^[y1]/i.test(multipath),
+    sglThreshold: threshold === null ? null : parseNumber(threshold),
     disableAcsRedir: /(?:^|[\s",])(?:pci=)?disable_acs_redir=([^\s",]+)/.exec(commandLine ?? '')?.[1] ?? null,
     commandLine,
   };

@@ -1,0 +1,61 @@
+/** What is known to be wrong with this machine's kernel, where the machine has what the bug takes. */
+import { KERNEL_BUGS, type KernelBug } from '../../kernel/releases/bugs.js';
+import { holds } from '../../kernel/releases/rule.js';
+import { explainAll } from '../explain.js';
+import type { MachineFacts } from './facts.js';
+import { type Finding, finding, list } from './finding.js';
+
+/** Has this machine what the bug takes? A text: yes, and this is what; null: that cannot be told. */
+type Met = { readonly met: true; readonly what: string } | { readonly met: false | null };
+
+const NOT_MET: Met = { met: false };
+const NOT_TOLD: Met = { met: null };
+
+export function checkKernelBugs(facts: MachineFacts): Finding[] {
+  const { kernel } = facts.machine.topology;
+  const known = KERNEL_BUGS.filter(({ rule }) => holds(rule, kernel) === 'yes');
+  return known.flatMap((bug) => {
+    // An emulated machine's kernel hangs and leaks nowhere.
+    if (facts.kind === 'emulated' && bug.risk === 'device') return [];
+    return judge(facts, bug, kernel!.text);
+  });
+}
+
+function judge(facts: MachineFacts, bug: KernelBug, release: string): Finding[] {
+  const met = MET[bug.id](facts);
+  if (met.met === false) return [];
+  const { condition, consequence, remedy, commands } = bug;
+  const fact =
+    met.met === true
+      ? `a bug of Linux ${release} can strike here (${met.what}): ${consequence}`
+      : `a bug of Linux ${release}: ${consequence}, if ${condition}`;
+  return [finding('kernel', bug.risk === 'device' ? 'ok' : 'warning', fact, remedy, commands)];
+}
+
+const MET: Record<KernelBug['id'], (facts: MachineFacts) => Met> = {
+  'free-sgls': ({ kernel }) => (kernel?.sglThreshold === 0 ? NOT_MET : NOT_TOLD),
+  'dma-vec-leak': ({ machine }) => {
+    const { iommu } = machine.topology;
+    if (iommu === 'none' || iommu === 'unsupported') return NOT_MET;
+    const byBus = explainAll(machine).some(({ provider, clients }) =>
+      clients.some(({ bdf, mapType }) => bdf !== provider && mapType === 'BUS_ADDR'),
+    );
+    if (!byBus) return NOT_MET;
+    return iommu === 'unknown'
+      ? NOT_TOLD
+      : { met: true, what: 'an IOMMU translates, and pairs go by the bus' };
+  },
+  mirror: ({ mirrors }) =>
+    mirrors.length === 0 ? NOT_MET : { met: true, what: `mirrors on NVMe drives: ${list(mirrors)}` },
+  'mmap-leak': ({ machine }) =>
+    machine.topology.functions.some(({ p2pmem }) => p2pmem !== null) ? NOT_TOLD : NOT_MET,
+  'acs-list': ({ machine }) => {
+    const longest = Math.max(
+      0,
+      ...explainAll(machine).flatMap(({ clients }) => clients.map(({ acs }) => acs.length)),
+    );
+    return longest < 10
+      ? NOT_MET
+      : { met: true, what: `${longest} functions on the way of one pair redirect` };
+  },
+};
