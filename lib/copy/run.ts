@@ -104,9 +104,25 @@ async function delivered(source: Readable, stop: AbortSignal | undefined): Promi
 /** Node's finished() takes a stream for finished that was told to end and destroyed before it had. */
 async function written(destination: Writable): Promise<void> {
   await finished(destination);
-  if (destination instanceof P2pWriteStream && !destination.writableFinished) {
-    throw closedError(destination.path);
-  }
+  // Not of streams in the style of before Node 10, which do not say.
+  if (destination.writableFinished === false) throw closedError(nameOf(destination));
+}
+
+function nameOf(stream: Readable | Writable): string {
+  return String((stream as { path?: unknown }).path ?? stream.constructor.name);
+}
+
+/** A stream that has had its end already would neither move a byte nor say so. */
+function assertNotUsedUp(source: Readable, destinations: readonly Writable[]): void {
+  const used = [source].find((s) => s.readableEnded) ?? destinations.find((d) => d.writableEnded);
+  if (used === undefined) return;
+  throw new P2pdmaError(
+    'ERR_STREAM_DESTROYED',
+    `'${nameOf(used)}' was used to its end before the copy began`,
+    {
+      hint: 'A stream can be used once. Give the copy a new one, or a path.',
+    },
+  );
 }
 
 /** Everything that can be known to go wrong is found before anything is written. */
@@ -114,6 +130,7 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
   if (destinations.length === 0) {
     throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'pipeline: there is no destination');
   }
+  assertNotUsedUp(source, destinations);
   const ends = destinations.filter((d) => d instanceof P2pWriteStream);
   if (!(source instanceof P2pReadStream)) return;
   const from = await source.attachment.opened();

@@ -3,7 +3,10 @@
  * destroyed without an error) nor says that it is complete (a writer that was destroyed once its last byte was sent).
  */
 import { once } from 'node:events';
-import { Readable } from 'node:stream';
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { PassThrough, Readable, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
 import { openSystem } from '../../lib/index.js';
@@ -58,6 +61,55 @@ t.test('a writer that is destroyed when all was sent, and not yet written', asyn
     await t.rejects(system.pipeline(reader, writer), { code: /^ERR_STREAM_(DESTROYED|PREMATURE_CLOSE)$/ });
     t.notOk(finished, 'it was destroyed before it had finished');
   }
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('a foreign destination that is destroyed while it finishes', async (t) => {
+  const system = await openSystem({ machine });
+  const destination = new Writable({
+    write: (_chunk, _encoding, done) => done(),
+    final() {
+      this.destroy();
+    },
+  });
+  await t.rejects(system.pipeline('nvme0n1', destination, { end: SIZE - 1 }), {
+    code: 'ERR_STREAM_DESTROYED',
+    message: /'Writable' was closed/,
+  });
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('streams that were used to their end before', async (t) => {
+  const system = await openSystem({ machine });
+  const file = join(t.testdir(), 'used');
+  for (const autoDestroy of [true, false]) {
+    const destination = new PassThrough({ autoDestroy });
+    destination.resume().end('before');
+    await finished(destination);
+    await turn();
+    await t.rejects(system.pipeline('nvme0n1', destination, { end: 65_535 }), {
+      code: 'ERR_STREAM_DESTROYED',
+      message: /'PassThrough' was used to its end/,
+      hint: /a new one/,
+    });
+    const source = Readable.from(['before'], { autoDestroy });
+    await source.toArray();
+    await t.rejects(system.pipeline(source, 'nvme1n1'), {
+      code: 'ERR_STREAM_DESTROYED',
+      message: /'Readable' was used to its end/,
+    });
+  }
+  const foreign = createWriteStream(file);
+  foreign.end('before');
+  await once(foreign, 'close');
+  await t.rejects(system.pipeline('nvme0n1', foreign, { end: 65_535 }), {
+    message: /used' was used to its end/,
+  });
+  const reader = system.createReadStream('nvme0n1', { end: 4095 });
+  reader.resume();
+  await once(reader, 'close');
+  await t.rejects(system.pipeline(reader, 'nvme1n1'), { code: 'ERR_STREAM_DESTROYED' });
+  t.same(await peek(system, 'nvme1n1', 0, 4096), Buffer.alloc(4096), 'and nothing was written');
   t.same(await system.close(), NOTHING_LEFT);
 });
 
