@@ -15,6 +15,8 @@ namespace {
 //     read, write:  (address, length, mapping) per segment
 //     passthrough:  opcode, nsid, cdw2, cdw3, cdw10..cdw15, timeout, address, length, mapping
 //     allocate:     length, mode
+// The code's low bits are the op, the others its flags.
+constexpr uint32_t kFlagsFrom = 256;
 constexpr size_t kHeaderWords = 5;
 constexpr size_t kSegmentWords = 3;
 constexpr size_t kPassthroughWords = 14;
@@ -102,8 +104,8 @@ void Engine::take() {
     Request* r = slot(static_cast<uint32_t>(w[0]));
     const uint32_t code = static_cast<uint32_t>(w[1]);
     r->slot = static_cast<uint32_t>(w[0]);
-    r->op = static_cast<Op>(code & 0xff);
-    r->flags = code >> 8;
+    r->op = static_cast<Op>(code % kFlagsFrom);
+    r->flags = code / kFlagsFrom;
     r->fd = static_cast<int>(w[2]);
     r->offset = static_cast<int64_t>(w[3]);
     r->retries = 0;
@@ -608,7 +610,37 @@ static Napi::Value ringFlags(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), engine ? static_cast<double>(engine->ringFlags()) : -1);
 }
 
+// What engine.ts has to have the same of.
+static Napi::Object layout(Napi::Env env) {
+  const std::pair<const char*, double> facts[] = {
+      {"opRead", static_cast<double>(Op::kRead)},
+      {"opWrite", static_cast<double>(Op::kWrite)},
+      {"opSync", static_cast<double>(Op::kSync)},
+      {"opPassthrough", static_cast<double>(Op::kPassthrough)},
+      {"opAllocate", static_cast<double>(Op::kAllocate)},
+      {"opTruncate", static_cast<double>(Op::kTruncate)},
+      {"opClose", static_cast<double>(Op::kClose)},
+      {"opNop", static_cast<double>(Op::kNop)},
+      {"flagAsync", kFlagAsync},
+      {"flagAdmin", kFlagAdmin},
+      {"flagUringCmd", kFlagUringCmd},
+      {"flagThread", kFlagThread},
+      {"flagsFrom", kFlagsFrom},
+      {"headerWords", static_cast<double>(kHeaderWords)},
+      {"segmentWords", static_cast<double>(kSegmentWords)},
+      {"passthroughWords", static_cast<double>(kPassthroughWords)},
+      {"completionWords", static_cast<double>(kCompletionWords)},
+      {"queued", static_cast<double>(kQueued)},
+      {"retryWanted", static_cast<double>(kRetryWanted)},
+      {"maxSegments", IOV_MAX},
+  };
+  Napi::Object out = Napi::Object::New(env);
+  for (const auto& [name, value] : facts) out.Set(name, value);
+  return out;
+}
+
 void initEngine(Napi::Env env, Napi::Object exports) {
+  exports.Set("layout", layout(env));
   exports.Set("openEngine", Napi::Function::New(env, openEngine));
   exports.Set("wake", Napi::Function::New(env, wake));
   exports.Set("knowsTurns", Napi::Function::New(env, knowsTurns));

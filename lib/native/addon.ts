@@ -62,6 +62,8 @@ export interface Counters {
 export interface Addon {
   /** Which interface it was built with: see INTERFACE. */
   readonly interface: number;
+  /** Its side of LAYOUT in engine.ts. */
+  readonly layout: Readonly<Record<string, number>>;
   counters(): Counters;
 
   mapHost(bytes: number): NativeMapping;
@@ -120,7 +122,7 @@ export interface Addon {
 }
 
 /** What JavaScript and C++ agree on: raised with each change of Addon or of engine.ts's arrays, here and in addon.cc. */
-const INTERFACE = 1;
+const INTERFACE = 2;
 
 let loaded: Addon | null = null;
 

@@ -19,30 +19,66 @@ import { trace, tracing } from './trace.js';
 
 export type EngineKind = 'uring' | 'threads';
 
-/** Op codes and flags of the request stream, as in src-native/request.h. */
-export const OP_READ = 0;
-export const OP_WRITE = 1;
-export const OP_SYNC = 2;
-export const OP_PASSTHROUGH = 3;
-export const OP_ALLOCATE = 4;
-export const OP_TRUNCATE = 5;
-export const OP_CLOSE = 6;
-export const OP_NOP = 7;
-export const FLAG_ASYNC = 1;
-export const FLAG_ADMIN = 2;
-export const FLAG_URING_CMD = 4;
-export const FLAG_THREAD = 8;
+/**
+ * The request stream and the completion table as C++ has them (src-native/engine.cc); a test compares this with what the
+ * addon says of itself.
+ */
+export const LAYOUT = {
+  opRead: 0,
+  opWrite: 1,
+  opSync: 2,
+  opPassthrough: 3,
+  opAllocate: 4,
+  opTruncate: 5,
+  opClose: 6,
+  opNop: 7,
+  flagAsync: 1,
+  flagAdmin: 2,
+  flagUringCmd: 4,
+  flagThread: 8,
+  /** What flags are multiplied with, beside the op code. */
+  flagsFrom: 256,
+  headerWords: 5,
+  segmentWords: 3,
+  passthroughWords: 14,
+  completionWords: 4,
+  /** Of the control words: how many request words C++ has not taken yet. */
+  queued: 0,
+  /** Not 0 while the kernel is to be asked again later. */
+  retryWanted: 1,
+  /** IOV_MAX: what the kernel takes in one vectored call; the rest of a longer request is a short transfer. */
+  maxSegments: 1024,
+} as const;
 
-const HEADER_WORDS = 5;
-const SEGMENT_WORDS = 3;
-const COMPLETION_WORDS = 4;
+export const {
+  opRead: OP_READ,
+  opWrite: OP_WRITE,
+  opSync: OP_SYNC,
+  opPassthrough: OP_PASSTHROUGH,
+  opAllocate: OP_ALLOCATE,
+  opTruncate: OP_TRUNCATE,
+  opClose: OP_CLOSE,
+  opNop: OP_NOP,
+  flagAsync: FLAG_ASYNC,
+  flagAdmin: FLAG_ADMIN,
+  flagUringCmd: FLAG_URING_CMD,
+  flagThread: FLAG_THREAD,
+} = LAYOUT;
+const {
+  flagsFrom: FLAGS_FROM,
+  headerWords: HEADER_WORDS,
+  segmentWords: SEGMENT_WORDS,
+  completionWords: COMPLETION_WORDS,
+  queued: QUEUED,
+  retryWanted: RETRY_WANTED,
+  maxSegments: MAX_SEGMENTS,
+} = LAYOUT;
+
 const REQUEST_WORDS = 64 * 1024;
 const COMPLETIONS = 1024;
 const RING_ENTRIES = 512;
 /** After EAGAIN and EBUSY, of which C++ takes a bounded number. */
 const RETRY_MS = 1;
-/** IOV_MAX: what the kernel takes in one vectored call; the rest of a longer request is a short transfer. */
-const MAX_SEGMENTS = 1024;
 
 /** Who submitted. `token` is what was given along. */
 export interface Completer<Token> {
@@ -76,7 +112,7 @@ export class NativeEngine {
   readonly #knowsTurns: boolean;
   readonly #requests = new Float64Array(REQUEST_WORDS);
   readonly #completions = new Int32Array(COMPLETIONS * COMPLETION_WORDS);
-  /** [0]: words in #requests that C++ has not taken yet. [1]: not 0 while the kernel is to be asked again later. */
+  /** [QUEUED] and [RETRY_WANTED]. */
   readonly #control = new Int32Array(4);
   readonly #completers: (Completer<unknown> | null)[] = [];
   readonly #tokens: unknown[] = [];
@@ -138,7 +174,7 @@ export class NativeEngine {
       requests[at + 2] = memory.mapping;
       at += SEGMENT_WORDS;
     }
-    this.#describe(start, op + flags * 256, fd, offset);
+    this.#describe(start, op + flags * FLAGS_FROM, fd, offset);
     this.#push(completer as Completer<unknown>, token, start, at);
     return 0;
   }
@@ -149,7 +185,7 @@ export class NativeEngine {
     if (words.length > REQUEST_WORDS - HEADER_WORDS) return -EINVAL;
     const start = this.#room(HEADER_WORDS + words.length);
     this.#requests.set(words, start + HEADER_WORDS);
-    this.#describe(start, op + flags * 256, fd, offset);
+    this.#describe(start, op + flags * FLAGS_FROM, fd, offset);
     this.#push(completer as Completer<unknown>, token, start, start + HEADER_WORDS + words.length);
     return 0;
   }
@@ -163,7 +199,7 @@ export class NativeEngine {
 
   #room(words: number): number {
     if (this.#closed) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the engine is closed');
-    const at = this.#control[0]!;
+    const at = this.#control[QUEUED]!;
     if (at + words <= REQUEST_WORDS) return at;
     this.#addon.take(this.#id);
     return 0;
@@ -182,7 +218,7 @@ export class NativeEngine {
     this.#tokens[slot] = token;
     this.#requests[start] = slot;
     this.#requests[start + 4] = end - start - HEADER_WORDS;
-    this.#control[0] = end;
+    this.#control[QUEUED] = end;
     if (this.#inFlight++ === 0) this.#addon.wake(this.#id);
     if (this.#knowsTurns || this.#flushing) return;
     // The last of a turn before the loop sleeps; what ticks and microtasks queue until then goes along.
@@ -220,7 +256,7 @@ export class NativeEngine {
       }
     }
     if (this.#users === 0 && this.#inFlight === 0) this.#close();
-    else if (this.#control[1] !== 0 && !this.#retrying) {
+    else if (this.#control[RETRY_WANTED] !== 0 && !this.#retrying) {
       this.#retrying = true;
       setTimeout(this.#retry, RETRY_MS);
     }

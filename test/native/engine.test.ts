@@ -10,6 +10,7 @@ import {
   type Completer,
   FLAG_THREAD,
   FLAG_URING_CMD,
+  LAYOUT,
   NativeEngine,
   OP_NOP,
   OP_PASSTHROUGH,
@@ -41,6 +42,10 @@ function collector(count: number) {
   };
   return { results, completer, all };
 }
+
+t.test('C++ has the same op codes, flags and records', { skip: skipNative }, async (t) => {
+  t.strictSame(loadAddon().layout, LAYOUT);
+});
 
 /** How many rings Node makes by itself where our code runs. */
 function ringsOfMainThread(directory: string): number {
