@@ -12,9 +12,14 @@ export type {
   PathBytes,
   Place,
   QueueLimits,
-  SnapshotOptions,
 } from './backend/backend.js';
 export type { KernelRelease, KernelVendor } from './backend/kernel-release.js';
+export type {
+  DiagnoseOptions,
+  MachineSpec,
+  SnapshotOptions,
+  SystemOptions,
+} from './backend/system-options.js';
 export type {
   AcsControl,
   Bdf,
@@ -31,7 +36,6 @@ export { TRACE_CHANNEL, type TraceEvent } from './base/trace.js';
 export type { CopyPlan, PlannedDestination, PlannedEnd } from './copy/plan.js';
 export type { Signature, SignatureKind } from './copy/signatures.js';
 export {
-  type DiagnoseOptions,
   type Diagnosis,
   type DoctorVerdict,
   diagnose,
@@ -56,11 +60,13 @@ export {
 } from './streams/metrics.js';
 export {
   type OnProgress,
+  type OptionHelp,
   optionHelp,
   type Progress,
   type ProgressPhase,
   type ReadStreamOptions,
   type StreamArgument,
+  type TargetOptions,
   type WriteStreamOptions,
 } from './streams/options.js';
 export { Pace } from './streams/pace.js';
@@ -77,7 +83,6 @@ export {
   type ExplanationNote,
   type Hop,
   MACHINE_PRESETS,
-  type MachineSpec,
   openSystem,
   type PipelineDestination,
   type PipelineOptions,
@@ -86,7 +91,5 @@ export {
   planCopy,
   type RouteChoice,
   System,
-  type SystemOptions,
-  type TargetOptions,
   type Unreachable,
 } from './system.js';

@@ -8,8 +8,14 @@ import {
   type Origin,
   originOf,
   type Place,
-  type SnapshotOptions,
 } from './backend/backend.js';
+import {
+  type MachineSpec,
+  type SnapshotOptions,
+  type SystemOptions,
+  snapshotOptions,
+  systemOptions,
+} from './backend/system-options.js';
 import type { Topology } from './backend/topology.js';
 import {
   assertEach,
@@ -22,7 +28,6 @@ import {
 import type { P2pdmaError } from './base/errors.js';
 import type { Sentence } from './base/sentence.js';
 import { TRACE_CHANNEL } from './base/trace.js';
-import { z } from './base/zod.js';
 import { type CopyPlan, planCopy as plan } from './copy/plan.js';
 import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './copy/request.js';
 import { planResumable, resumableCopy } from './copy/resume.js';
@@ -44,6 +49,7 @@ import {
   parseOptions,
   type ReadStreamOptions,
   type StreamArgument,
+  type TargetOptions,
   targetOptions,
   type WriteStreamOptions,
 } from './streams/options.js';
@@ -65,31 +71,6 @@ export type {
   Unreachable,
 };
 
-/** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
-export type MachineSpec = string | object;
-
-/** Which machine to open; default: this one. */
-export interface SystemOptions {
-  /**
-   * `'native'`: this Linux, whose kernel does the DMA. `'emulator'`: a machine in this process. `'auto'`: the emulator
-   * if a machine is named, else native; an emulated machine never stands in for this one.
-   */
-  backend?: 'auto' | 'native' | 'emulator';
-  /** Emulator: preset name, path of a machine's JSON, or the Machine. With backend `'emulator'` alone: `'switch'`. */
-  machine?: MachineSpec;
-  /** Native: where sys/ and proc/ are; another root makes a captured tree readable on any OS. Default `'/'`. */
-  root?: string;
-  /** Native: what submits I/O where a stream or target does not say otherwise. Default `'auto'`: io_uring, else threads. */
-  engine?: 'auto' | 'uring' | 'threads';
-  /** Native: only look (topology, explain, snapshot). Needs no addon; there is no I/O and no memory. Default false. */
-  inspect?: boolean;
-  /**
-   * Answer as this kernel would, `'7.2'`, instead of the one that runs. Natively only with `inspect`, or of a captured
-   * tree; in the emulator it takes the place of the machine’s `kernel`, and does what it says.
-   */
-  kernel?: string;
-}
-
 /** What a receipt will say of the way, known beforehand. */
 export interface RouteChoice extends Origin, Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
   /** Who does each one's DMA; null: no PCI function. */
@@ -106,18 +87,6 @@ export interface Allocation {
   free(): void;
   /** As `free()`. */
   [Symbol.dispose](): void;
-}
-
-/** How to open a target. */
-export interface TargetOptions {
-  /** Open for writing too. */
-  write?: boolean;
-  /** Write to a device that is mounted or held. */
-  force?: boolean;
-  /** Natively: what submits its I/O. Default: the system's. */
-  engine?: 'auto' | 'uring' | 'threads' | 'passthrough';
-  /** Emulator: the controller (name or address) that a file is put on. */
-  controller?: string;
 }
 
 /** What a copy takes: most options of a reader and a writer, and its own. */
@@ -283,7 +252,7 @@ export class System {
 
   /** This machine as JSON that the emulator can run; without serial numbers unless they are asked for. */
   snapshot(options: SnapshotOptions = {}): Record<string, unknown> {
-    const wanted = parseOptions(snapshotOptions, options) as SnapshotOptions;
+    const wanted = parseOptions(snapshotOptions, options);
     return this.#context.backend.snapshot(wanted) as Record<string, unknown>;
   }
 
@@ -385,20 +354,6 @@ async function openEmulated(spec: MachineSpec, kernel: string | undefined): Prom
   const machine = await loadMachine(spec);
   return openEmulator({ machine: kernel === undefined ? machine : { ...machine, kernel } });
 }
-
-const snapshotOptions = z.strictObject({
-  withSerials: z.boolean().optional(),
-  name: z.string().min(1).max(200).optional(),
-});
-
-const systemOptions = z.strictObject({
-  backend: z.enum(['auto', 'native', 'emulator']).default('auto'),
-  machine: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
-  root: z.string().min(1).optional(),
-  engine: z.enum(['auto', 'uring', 'threads']).default('auto'),
-  inspect: z.boolean().default(false),
-  kernel: z.string().optional(),
-});
 
 /** The machines that come with the package, by name. */
 export const MACHINE_PRESETS: readonly string[] = PRESET_NAMES;

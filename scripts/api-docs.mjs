@@ -34,6 +34,7 @@ const CHAPTERS = {
       'Progress',
       'ProgressPhase',
       'optionHelp',
+      'OptionHelp',
       'Pace',
     ],
   ],
@@ -75,16 +76,25 @@ const CHAPTERS = {
   Errors: ['P2pdmaError', 'ErrorCode', 'ERROR_CODES', 'ErrorAdvice'],
 };
 
-/** Options that are described in their table (lib/streams/options.ts), which help and validation use too. */
-const OPTIONS = ['ReadStreamOptions', 'WriteStreamOptions', 'PipelineOptions'];
-
 /** Overridden, and no different for a caller. */
 const NODES = new Set(['addListener', 'read', 'write']);
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 const [file] = process.argv.slice(2);
 if (file === undefined) throw new Error('api-docs: name the file to write');
-const { copyOptions, readOptions, writeOptions } = await import('../dist/lib/streams/options.js');
+const streams = await import('../dist/lib/streams/options.js');
+const systems = await import('../dist/lib/backend/system-options.js');
+
+/** Options that are described in their table, which help and validation use too. */
+const TABLES = {
+  ReadStreamOptions: streams.readOptions,
+  WriteStreamOptions: streams.writeOptions,
+  PipelineOptions: streams.copyOptions,
+  TargetOptions: streams.targetOptions,
+  SystemOptions: systems.systemOptions,
+  DiagnoseOptions: systems.diagnoseOptions,
+  SnapshotOptions: systems.snapshotOptions,
+};
 
 const out = mkdtempSync(join(tmpdir(), 'p2pdma-api-'));
 try {
@@ -194,16 +204,13 @@ function flatten(project) {
 
 /** What the table of options says of each, and its default. */
 function describe(project) {
-  const table = { ...readOptions.shape, ...writeOptions.shape, ...copyOptions.shape };
-  const defaults = { ...readOptions.parse({}), ...writeOptions.parse({}), ...copyOptions.parse({}) };
-  for (const name of OPTIONS) {
+  for (const [name, { shape }] of Object.entries(TABLES)) {
     for (const option of project.getChildByName([name]).children) {
-      const type = table[option.name];
-      if (type === undefined) continue;
-      const text = type.description ?? type.unwrap().description;
-      const value = defaults[option.name];
-      const more =
-        value === undefined ? '' : ` Default \`${typeof value === 'string' ? `'${value}'` : value}\`.`;
+      if (shape[option.name] === undefined) continue;
+      const { text, value, byDefault } = streams.helpOf(shape[option.name]);
+      const words =
+        typeof value === 'string' ? `\`'${value}'\`` : value === undefined ? byDefault : `\`${value}\``;
+      const more = words === '' ? '' : ` Default ${words}.`;
       option.comment = new Comment([{ kind: 'text', text: `${text}${more}` }]);
     }
   }

@@ -3,11 +3,13 @@
  * emulated hardware (emulator). Four small tables (topology, memory, target, passthrough) and
  * the object that carries them. Everything here is about *one process's* use of a machine.
  */
+
 import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ENOENT } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
+import type { Engine, SnapshotOptions } from './system-options.js';
 import type { Bdf, PciDev, Topology } from './topology.js';
 
 /** Granule of every mapping, in bytes. */
@@ -182,19 +184,19 @@ export interface BlockTarget {
 }
 
 export interface OpenOptions {
-  readonly write?: boolean;
+  readonly write?: boolean | undefined;
   /** Write to a device that is mounted or otherwise held. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** Files only: create it if missing. */
-  readonly create?: boolean;
+  readonly create?: boolean | undefined;
   /** Files only: fail if it exists. */
-  readonly exclusive?: boolean;
+  readonly exclusive?: boolean | undefined;
   /** Files only: start at length 0. */
-  readonly truncate?: boolean;
+  readonly truncate?: boolean | undefined;
   /** Natively: which engine does the I/O. */
-  readonly engine?: 'auto' | 'uring' | 'threads' | 'passthrough';
+  readonly engine?: Engine | undefined;
   /** Emulator: which controller (name or BDF) a file is put on; default: see openSystem. */
-  readonly controller?: string;
+  readonly controller?: string | undefined;
 }
 
 /** An NVMe controller and what it offers. */
@@ -300,14 +302,6 @@ export interface UnderlyingRange {
   readonly length: number;
   /** Byte n of the target is byte `start` + n; otherwise all that is known is that its bytes are somewhere in there. */
   readonly exact: boolean;
-}
-
-/** What a snapshot says of the machine it was taken of. */
-export interface SnapshotOptions {
-  /** Keep the drives' serial numbers; default: leave them out. */
-  readonly withSerials?: boolean;
-  /** The machine's name; default: `'snapshot'`, of an emulated machine its own. */
-  readonly name?: string;
 }
 
 /** Whose word it is. It stands in everything that is said: what an emulated machine says must never pass for a real one's. */

@@ -63,10 +63,23 @@ export function oneOf(flags: string, description: string, choices: readonly stri
   });
 }
 
-/** What the library says of one of its options, as a line of help. */
-export function inHelp(option: keyof typeof optionHelp): string {
-  const text = optionHelp[option].replace(/\.$/, '');
-  return `${text[0]!.toLowerCase()}${text.slice(1)}`;
+/** What the library says of one of its options, as a line of help: what it is for, and its default if that is not `false`. */
+export function inHelp(option: keyof typeof optionHelp, more = ''): string {
+  const { text, value, byDefault } = optionHelp[option];
+  const words = `${text[0]!.toLowerCase()}${text.slice(1).replace(/\.$/, '')}${more}`;
+  return value === false || byDefault === '' ? words : orElse(words, byDefault);
+}
+
+/** The same with one of a few words. */
+export function choiceOf(flags: string, option: keyof typeof optionHelp): Option {
+  const { choices } = optionHelp[option];
+  const [first, ...others] = choices;
+  return oneOf(flags, `${inHelp(option)}; also ${others.join(', ')}`, choices).default(first);
+}
+
+/** An option of the command’s own, with its default in the words. */
+export function orElse(text: string, byDefault: string | number): string {
+  return `${text} (default: ${byDefault})`;
 }
 
 /** One machine, and not two that say different things. */

@@ -7,8 +7,8 @@ import { type BlockTarget, fileRange, type UnderlyingRange } from '../backend/ba
 import { optionError, shown } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import {
+  type CopyOptions,
   copyOptions,
-  type OnProgress,
   parseOptions,
   type ReadStreamOptions,
   readOptions,
@@ -23,22 +23,7 @@ import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { run } from './run.js';
 
-export interface CopyOptions extends Omit<ReadStreamOptions, 'autoClose' | 'emitClose'> {
-  /** Where the first byte goes in every destination. */
-  destinationStart?: number;
-  /** As of `createWriteStream`. */
-  flags?: WriteStreamOptions['flags'];
-  /** As of `createWriteStream`. */
-  flush?: boolean;
-  /** As of `createWriteStream`. */
-  force?: boolean;
-  /** Read the destinations back through host memory and compare; a difference is ERR_VERIFY_MISMATCH with its offset. */
-  verify?: boolean;
-  /** End early but cleanly when aborted: what was read is written, flushed and in the receipt. */
-  stop?: AbortSignal;
-  /** Called ten times a second. */
-  onProgress?: OnProgress;
-}
+export type { CopyOptions };
 
 /** What can be copied from: a path, a Target, a stream. */
 export type PipelineSource = string | URL | Target | P2pReadStream | Readable;

@@ -2,6 +2,7 @@
  * The emulated machine as the streams see it, and the doors that only tests and curious people use: the char devices,
  * faults, the hardware itself.
  */
+
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import {
@@ -18,10 +19,10 @@ import {
   type PassthroughCommand,
   type PassthroughResult,
   type Place,
-  type SnapshotOptions,
   type UnderlyingRange,
 } from '../backend/backend.js';
 import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
+import type { SnapshotOptions } from '../backend/system-options.js';
 import type { Topology } from '../backend/topology.js';
 import { EBUSY, EINVAL, EIO, EISDIR, EMFILE, ENODEV, ENOENT, ENXIO, EROFS } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';

@@ -2,10 +2,11 @@
  * `doctor`: will peer-to-peer DMA work here, and if not, what is to be done? The facts and the judgement; drawing
  * them is the command's. Works on this machine, on a captured tree of another (on any OS), on an emulated one.
  */
+
 import { resolve } from 'node:path';
 import type { Origin } from '../backend/backend.js';
+import { type DiagnoseOptions, diagnoseOptions } from '../backend/system-options.js';
 import { P2pdmaError } from '../base/errors.js';
-import { z } from '../base/zod.js';
 import { assertRelease } from '../kernel/releases/rule.js';
 import { parseOptions } from '../streams/options.js';
 import {
@@ -45,22 +46,6 @@ export interface Diagnosis extends Origin {
   /** The worst of the findings. */
   readonly verdict: DoctorVerdict;
 }
-
-/** Which machine to look at; default: this one. */
-export interface DiagnoseOptions {
-  /** Where sys/ and proc/ are: a captured tree, or this machine (`'/'`, the default). */
-  root?: string;
-  /** An emulated machine instead: a preset's name, a JSON file's path, or its description. */
-  machine?: string | object;
-  /** Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring? */
-  kernel?: string;
-}
-
-const diagnoseOptions = z.strictObject({
-  root: z.string().min(1).optional(),
-  machine: z.union([z.string(), z.record(z.string(), z.unknown())]).optional(),
-  kernel: z.string().optional(),
-});
 
 /**
  * Look, and judge. Nothing is opened for writing, no I/O is done.

@@ -18,9 +18,9 @@ import {
   type MemoryBackend,
   type OpenOptions,
   type Place,
-  type SnapshotOptions,
   type UnderlyingRange,
 } from '../backend/backend.js';
+import type { SnapshotOptions } from '../backend/system-options.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { ENOTTY } from '../base/errno.js';

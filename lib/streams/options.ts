@@ -4,12 +4,14 @@
  */
 
 import type { Origin } from '../backend/backend.js';
+import { ENGINES } from '../backend/system-options.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError, shown, wrongOption } from '../base/arguments.js';
 import { demandOf } from '../base/demand.js';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
 import type { Sentence } from '../base/sentence.js';
+import { size } from '../base/words.js';
 import { z } from '../base/zod.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
@@ -22,7 +24,11 @@ const offset = z.int().nonnegative();
 
 const shared = {
   start: offset.describe('First byte, counted from 0.').default(0),
-  highWaterMark: z.int().positive().describe('Chunk size in bytes.').optional(),
+  highWaterMark: z
+    .int()
+    .positive()
+    .meta({ description: 'Chunk size in bytes.', byDefault: `${size(DEFAULT_CHUNK)}, less in a small CMB` })
+    .optional(),
   queueDepth: z.int().min(1).max(1024).describe('Transfers kept in flight.').default(DEFAULT_DEPTH),
   provider: z
     .string()
@@ -38,10 +44,7 @@ const shared = {
     .boolean()
     .describe('With requireP2p: go also where success does not prove the way, as on some filesystems.')
     .default(false),
-  engine: z
-    .enum(['auto', 'uring', 'threads', 'passthrough'])
-    .describe('Natively: what submits the I/O.')
-    .default('auto'),
+  engine: z.enum(ENGINES).describe('Natively: what submits the I/O.').default('auto'),
   autoClose: z.boolean().describe('Close the target when the stream ends or fails.').default(true),
   emitClose: z.boolean().describe("Emit 'close' at the end.").default(true),
   encoding: z
@@ -60,7 +63,7 @@ export const readOptions = z.strictObject({
   ...shared,
   end: z
     .union([offset, z.literal(Number.POSITIVE_INFINITY)])
-    .describe('Last byte, inclusive.')
+    .meta({ description: 'Last byte, inclusive.', byDefault: 'its end' })
     .default(Number.POSITIVE_INFINITY),
   sparse: z
     .boolean()
@@ -136,7 +139,10 @@ export const copyOptions = z.strictObject({
 export const targetOptions = z.strictObject({
   write: z.boolean().describe('Open for writing too.').optional(),
   force: z.boolean().describe('Write to a device that is mounted or held.').optional(),
-  engine: shared.engine.unwrap().optional(),
+  engine: z
+    .enum(ENGINES)
+    .describe('Natively: what submits its I/O; without it, what the system’s option says.')
+    .optional(),
   controller: z
     .string()
     .min(1)
@@ -151,19 +157,44 @@ export interface WriteStreamOptions extends z.input<typeof writeOptions> {}
 export type ReadSettings = z.output<typeof readOptions>;
 export type WriteSettings = z.output<typeof writeOptions>;
 
-/** What each option means, for help texts. */
-export const optionHelp: Record<keyof typeof readOptions.shape | keyof typeof writeOptions.shape, string> =
-  Object.fromEntries(
-    Object.entries({ ...readOptions.shape, ...writeOptions.shape }).map(([name, type]) => [
-      name,
-      description(type),
-    ]),
-  ) as never;
+/** How a target is opened. */
+export interface TargetOptions extends z.input<typeof targetOptions> {}
+/** What the copy of a source to destinations takes. */
+export interface CopyOptions extends z.input<typeof copyOptions> {}
 
-function description(type: z.ZodType): string {
+/** What the tables say of an option. */
+export interface OptionHelp {
+  /** What it is for. */
+  readonly text: string;
+  /** What it is if it is not given; undefined: nothing in particular. */
+  readonly value: unknown;
+  /** The same in words; empty: none. */
+  readonly byDefault: string;
+  /** All that it can be, if those are a few. */
+  readonly choices: readonly string[];
+}
+
+/** What each option means, for help texts and documents. */
+export const optionHelp: Readonly<
+  Record<keyof typeof copyOptions.shape | 'autoClose' | 'emitClose', OptionHelp>
+> = Object.fromEntries(
+  Object.entries({ ...readOptions.shape, ...writeOptions.shape, ...copyOptions.shape }).map(
+    ([name, type]) => [name, helpOf(type)],
+  ),
+) as never;
+
+/** What a table says of one of its options. */
+export function helpOf(type: z.ZodType): OptionHelp {
+  const value = type instanceof z.ZodDefault ? type.def.defaultValue : undefined;
   const inner =
     type instanceof z.ZodDefault || type instanceof z.ZodOptional ? (type.unwrap() as z.ZodType) : type;
-  return type.description ?? inner.description ?? '';
+  const { description = '', byDefault } = inner.meta() ?? {};
+  return {
+    text: description,
+    value,
+    byDefault: typeof byDefault === 'string' ? byDefault : value === undefined ? '' : String(value),
+    choices: inner instanceof z.ZodEnum ? inner.options.map(String) : [],
+  };
 }
 
 /** What stands in the place of options in a public call: none, an encoding, or an object. */

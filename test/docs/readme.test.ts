@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { optionHelp } from '../../lib/index.js';
 import { blocksOf, runJs, runSh, sessionsOf } from '../helpers/doc-blocks.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -49,4 +50,18 @@ t.test('where it runs: what package.json and the prebuilds say', async (t) => {
   const libcs = [...script.matchAll(/^ {2}(glibc|musl): \{/gm)].map(([, name]) => name);
   t.strictSame(libcs, ['glibc', 'musl']);
   t.match(readme, `Linux ${architectures.join(', ')}; glibc ≥ 2.28 or musl: addon included`);
+});
+
+t.test('the defaults in the table of options are those of the options', async (t) => {
+  const rows = readme.matchAll(/^\| `(\w+)` +\| [^|]+ \| (.+?) +\|$/gm);
+  let seen = 0;
+  for (const [, name, said] of rows) {
+    if (!Object.hasOwn(optionHelp, name!)) continue;
+    const { value, byDefault } = optionHelp[name as keyof typeof optionHelp];
+    const inCode = typeof value === 'string' ? `\`'${value}'\`` : `\`${value}\``;
+    const wanted = value === undefined || typeof value === 'number' ? byDefault : inCode;
+    t.equal(said, wanted, name!);
+    seen++;
+  }
+  t.equal(seen, 7);
 });

@@ -4,6 +4,7 @@ import {
   type CopyPlan,
   ERROR_CODES,
   type ErrorCode,
+  optionHelp,
   P2pdmaError,
   planCopy,
   type System,
@@ -13,7 +14,16 @@ import { refuseHeld } from '../copy/held.js';
 import { CommandError, resolving } from '../errors.js';
 import { bytes, type Colours, colours, printable, table } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
-import { atLeastOne, type MachineOptions, openMachine, SIZES, size, withMachine } from '../options.js';
+import {
+  atLeastOne,
+  inHelp,
+  type MachineOptions,
+  openMachine,
+  orElse,
+  SIZES,
+  size,
+  withMachine,
+} from '../options.js';
 import { ownJson, reminder, tell } from '../whose.js';
 import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } from './run.js';
 import { benchSvg, words } from './svg.js';
@@ -28,6 +38,10 @@ interface BenchOptions extends MachineOptions {
   force?: boolean;
   svg?: string;
 }
+
+const CHUNKS = [64 * 1024, 1024 * 1024];
+const BYTES = 256 * 1024 * 1024;
+const ROUNDS = 5;
 
 const MANUAL: Manual = {
   about: [
@@ -62,13 +76,18 @@ export function addBench(program: Command): void {
   withMachine(
     command
       .optionsGroup('What is measured:')
-      .option('--chunks <sizes>', 'sizes of one transfer (default: 64K,1M)', sizes, [64 * 1024, 1024 * 1024])
-      .option('--bytes <size>', 'bytes per round, at most (default: 256MiB)', size, 256 * 1024 * 1024)
-      .option('--depth <n>', 'transfers in flight (default: 8)', atLeastOne, 8)
-      .option('--rounds <n>', 'rounds that count (default: 5)', atLeastOne, 5)
+      .option(
+        '--chunks <sizes>',
+        orElse('sizes of one transfer', CHUNKS.map(bytes).join(', ')),
+        sizes,
+        CHUNKS,
+      )
+      .option('--bytes <size>', orElse('bytes per round, at most', bytes(BYTES)), size, BYTES)
+      .option('--depth <n>', inHelp('queueDepth'), atLeastOne, optionHelp.queueDepth.value)
+      .option('--rounds <n>', orElse('rounds that count', ROUNDS), atLeastOne, ROUNDS)
       .option(
         '--provider <name>',
-        "whose CMB: 'auto', a PCI address or a controller's name (default: auto)",
+        orElse("whose CMB: 'auto', a PCI address or a controller's name", optionHelp.provider.byDefault),
         'auto',
       )
       .optionsGroup('Safety:')

@@ -14,10 +14,10 @@ import { CommandError, inWords, resolving } from '../errors.js';
 import { colours, columns, printable } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import {
+  choiceOf,
   count,
   inHelp,
   type MachineOptions,
-  oneOf,
   openMachine,
   SIZES,
   size,
@@ -50,8 +50,6 @@ interface CopyOptions extends MachineOptions {
   bwlimit?: number;
   resume?: string;
 }
-
-const ENGINES = ['auto', 'uring', 'threads', 'passthrough'] as const;
 
 const MANUAL: Manual = {
   about: [
@@ -120,8 +118,8 @@ export function addCopy(program: Command): void {
   withMachine(
     command
       .optionsGroup('What is copied:')
-      .option('--start <byte>', `of the source: ${inHelp('start')} (default: 0)`, size)
-      .option('--end <byte>', `of the source: ${inHelp('end')} (default: its end)`, size)
+      .option('--start <byte>', `of the source: ${inHelp('start')}`, size)
+      .option('--end <byte>', `of the source: ${inHelp('end')}`, size)
       .option('--bytes <size>', 'how many, instead of --end', bytesToCopy)
       .option(
         '--destination-start <byte>',
@@ -140,21 +138,11 @@ export function addCopy(program: Command): void {
       .optionsGroup('Which way:')
       .option('--require-p2p', inHelp('requireP2p'))
       .option('--allow-unproven', inHelp('allowUnproven'))
-      .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
-      .option(
-        '--chunk <size>',
-        `${inHelp('highWaterMark')}: 4096, 64KiB, 1M (default: 512KiB, less in a small CMB)`,
-        size,
-      )
-      .option('--depth <n>', `${inHelp('queueDepth')} (default: 8)`, count)
+      .option('--provider <name>', inHelp('provider'), 'auto')
+      .option('--chunk <size>', inHelp('highWaterMark', ': 4096, 64KiB, 1M'), size)
+      .option('--depth <n>', inHelp('queueDepth'), count)
       .option('--bwlimit <rate>', 'at most so many bytes per second: 50MiB, 1g', rate)
-      .addOption(
-        oneOf(
-          '--engine <name>',
-          `${inHelp('engine')}: auto (the default), uring, threads or passthrough`,
-          ENGINES,
-        ),
-      ),
+      .addOption(choiceOf('--engine <name>', 'engine')),
   )
     .option('--quiet', 'no progress, no receipt; the exit code tells')
     .action(async (source: string, destinations: string[], options: CopyOptions) => {

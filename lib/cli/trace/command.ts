@@ -1,14 +1,22 @@
 import type { Command } from 'commander';
-import { type PipelineOptions, pipeline, planCopy, type System, type TraceEvent } from '../../index.js';
+import {
+  optionHelp,
+  type PipelineOptions,
+  pipeline,
+  planCopy,
+  type System,
+  type TraceEvent,
+} from '../../index.js';
 import { refuseHeld } from '../copy/held.js';
 import { resolving } from '../errors.js';
-import { colours, printable } from '../format.js';
+import { bytes, colours, printable } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import {
   atLeastOne,
   inHelp,
   type MachineOptions,
   openMachine,
+  orElse,
   SIZES,
   size,
   withMachine,
@@ -25,6 +33,8 @@ interface TraceOptions extends MachineOptions {
   allowUnproven?: boolean;
   force?: boolean;
 }
+
+const CHUNK = 64 * 1024;
 
 const MANUAL: Manual = {
   about: [
@@ -69,11 +79,15 @@ export function addTrace(program: Command): void {
   withMachine(
     copy
       .optionsGroup('What is copied:')
-      .option('--chunk <size>', 'bytes in the chunk (default: 64KiB)', size, 64 * 1024)
-      .option('--requests <n>', 'how many chunks, one after the other (default: 1)', atLeastOne, 1)
-      .option('--start <byte>', 'first byte, of the source and of the destinations (default: 0)', size)
+      .option('--chunk <size>', orElse('bytes in the chunk', bytes(CHUNK)), size, CHUNK)
+      .option('--requests <n>', orElse('how many chunks, one after the other', 1), atLeastOne, 1)
+      .option(
+        '--start <byte>',
+        orElse('first byte, of the source and of the destinations', optionHelp.start.byDefault),
+        size,
+      )
       .optionsGroup('Which way:')
-      .option('--provider <name>', `${inHelp('provider')} (default: auto)`, 'auto')
+      .option('--provider <name>', inHelp('provider'), 'auto')
       .option('--require-p2p', inHelp('requireP2p'))
       .option('--allow-unproven', inHelp('allowUnproven'))
       .optionsGroup('Safety:')

@@ -6,7 +6,7 @@
  * that does not fit its place): such a detail is left out, the function stays, and the description says what is missing.
  */
 
-import type { SnapshotOptions } from '../../backend/backend.js';
+import type { SnapshotOptions } from '../../backend/system-options.js';
 import type { HostBridge, PciBar, PciDev } from '../../backend/topology.js';
 import { P2pdmaError } from '../../base/errors.js';
 import type { Sysfs, SysfsController, SysfsNamespace } from './machine.js';

@@ -1,0 +1,85 @@
+/**
+ * The options of a machine as a whole, as tables: each is the type, the check, the default and what the documentation
+ * says. The options of streams and copies are in streams/options.ts.
+ */
+import { z } from '../base/zod.js';
+
+/** What submits the I/O of a target or stream. */
+export const ENGINES = ['auto', 'uring', 'threads', 'passthrough'] as const;
+export type Engine = (typeof ENGINES)[number];
+
+/** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
+export type MachineSpec = string | object;
+
+const machine = z.union([
+  z.string(),
+  z.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value), {
+    error: 'a description of a machine',
+  }),
+]);
+const root = z.string().min(1);
+const kernel = z.string();
+
+export const systemOptions = z.strictObject({
+  backend: z
+    .enum(['auto', 'native', 'emulator'])
+    .describe(
+      "`'native'`: this Linux, whose kernel does the DMA. `'emulator'`: a machine in this process. `'auto'`: the emulator if a machine is named, else native; an emulated machine never stands in for this one.",
+    )
+    .default('auto'),
+  machine: machine
+    .describe(
+      "Emulator: preset name, path of a machine's JSON, or the Machine. With backend `'emulator'` alone: `'switch'`.",
+    )
+    .optional(),
+  root: root
+    .describe(
+      "Native: where sys/ and proc/ are; another root than `'/'` makes a captured tree readable on any OS.",
+    )
+    .optional(),
+  engine: z
+    .enum(ENGINES)
+    .exclude(['passthrough'])
+    .describe(
+      "Native: what submits I/O where a stream or target does not say otherwise. `'auto'`: io_uring, else threads.",
+    )
+    .default('auto'),
+  inspect: z
+    .boolean()
+    .describe(
+      'Native: only look (topology, explain, snapshot). Needs no addon; there is no I/O and no memory.',
+    )
+    .default(false),
+  kernel: kernel
+    .describe(
+      "Answer as this kernel would, `'7.2'`, instead of the one that runs. Natively only with `inspect`, or of a captured tree; in the emulator it takes the place of the machine’s `kernel`, and does what it says.",
+    )
+    .optional(),
+});
+
+export const diagnoseOptions = z.strictObject({
+  root: root
+    .describe("Where sys/ and proc/ are: a captured tree, or this machine (`'/'`, the default).")
+    .optional(),
+  machine: machine
+    .describe("An emulated machine instead: a preset's name, a JSON file's path, or its description.")
+    .optional(),
+  kernel: kernel.describe("Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring?").optional(),
+});
+
+export const snapshotOptions = z.strictObject({
+  withSerials: z.boolean().describe("Keep the drives' serial numbers.").default(false),
+  name: z
+    .string()
+    .min(1)
+    .max(200)
+    .describe("The machine's name; without it `'snapshot'`, of an emulated machine its own.")
+    .optional(),
+});
+
+/** Which machine to open; default: this one. */
+export interface SystemOptions extends z.input<typeof systemOptions> {}
+/** Which machine to look at; default: this one. */
+export interface DiagnoseOptions extends z.input<typeof diagnoseOptions> {}
+/** What a snapshot has. */
+export interface SnapshotOptions extends z.input<typeof snapshotOptions> {}

@@ -1,0 +1,20 @@
+/** Words for numbers and lists, as every text of this package has them. */
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** `268435456` → `256 MiB`. */
+export function size(count: number): string {
+  let value = count;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const digits = unit === 0 || Number.isInteger(value) ? 0 : value < 10 ? 2 : value < 100 ? 1 : 0;
+  return `${value.toFixed(digits)} ${UNITS[unit]}`;
+}
+
+/** In digits, without `0x`: `hex(255, 4)` is `00ff`. */
+export function hex(value: number | bigint, digits = 0): string {
+  return value.toString(16).padStart(digits, '0');
+}
