@@ -9,6 +9,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { ENOENT } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
+import { bareName, normalizeBdf } from './names.js';
 import type { Engine, SnapshotOptions } from './system-options.js';
 import type { Bdf, PciDev, Topology } from './topology.js';
 
@@ -405,7 +406,7 @@ export function assertNoDeviceName(
 /** The hint of an error about a namespace that is not there. */
 export function knownNamespaces(controllers: readonly Controller[], asked: string): string {
   const names = controllers.flatMap(({ namespaces }) => namespaces.map(({ name }) => name));
-  const name = asked.replace(/^\/dev\//, '');
+  const name = bareName(asked);
   const meant = didYouMean(name, names);
   const own = names.filter((other) => other.startsWith(`${name}n`));
   const is = own.length > 0 ? `'${name}' is a controller: name its namespace (${own.join(', ')}).` : meant;
@@ -419,11 +420,11 @@ export function knownControllers(controllers: readonly Controller[], asked: stri
     ...(pdev === null ? [] : [pdev.bdf]),
     ...namespaces.map((namespace) => namespace.name),
   ]);
-  const meant = didYouMean(asked.replace(/^\/dev\//, ''), [...names, ...others]);
+  const meant = didYouMean(bareName(asked), [...names, ...others]);
   return `${meant} Known controllers: ${names.join(', ') || 'none'}.`.trimStart();
 }
 
 export function findController(controllers: readonly Controller[], nameOrBdf: Bdf): Controller | null {
-  const bdf = nameOrBdf.includes(':') && nameOrBdf.split(':').length === 2 ? `0000:${nameOrBdf}` : nameOrBdf;
+  const bdf = normalizeBdf(nameOrBdf);
   return controllers.find((c) => c.name === nameOrBdf || c.pdev?.bdf === bdf) ?? null;
 }

@@ -18,3 +18,11 @@ export function size(count: number): string {
 export function hex(value: number | bigint, digits = 0): string {
   return value.toString(16).padStart(digits, '0');
 }
+
+/** `a`, `a and b`, `a, b and c`, `a, b, c and 4 more`. */
+export function list(names: readonly string[], most = 8): string {
+  if (names.length > most)
+    return `${names.slice(0, most - 1).join(', ')} and ${names.length - most + 1} more`;
+  if (names.length < 2) return names.join('');
+  return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+}

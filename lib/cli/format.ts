@@ -19,19 +19,7 @@ export function colours(stream: NodeJS.WriteStream) {
 
 export type Colours = ReturnType<typeof colours>;
 
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-
-/** `268435456` → `256 MiB`. */
-export function bytes(count: number): string {
-  let value = count;
-  let unit = 0;
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = unit === 0 || Number.isInteger(value) ? 0 : value < 10 ? 2 : value < 100 ? 1 : 0;
-  return `${value.toFixed(digits)} ${UNITS[unit]}`;
-}
+export { size as bytes } from '../base/words.js';
 
 // Control characters (C0, DEL, C1), and those that turn the direction of text around or end a line.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

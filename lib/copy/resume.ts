@@ -12,6 +12,7 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { BlockTarget } from '../backend/backend.js';
+import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { ProgressPhase } from '../streams/options.js';
@@ -19,7 +20,6 @@ import { Pace } from '../streams/pace.js';
 import { type OpenContext, toPath } from '../streams/paths.js';
 import { type Receipt, receiptOf, withReceipt, worse } from '../streams/receipt.js';
 import type { StreamContext } from '../streams/session.js';
-import { addPath, zeroPath } from '../streams/transfer.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
 import { type CopyPlan, type PlannedEnd, planCopy } from './plan.js';
 import { bootId } from './processes.js';

@@ -1,5 +1,6 @@
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import type { OnProgress, Progress } from '../streams/options.js';
@@ -8,7 +9,6 @@ import { type Receipt, withReceipt, worse } from '../streams/receipt.js';
 import { hostRoute } from '../streams/route.js';
 import type { StreamContext } from '../streams/session.js';
 import { closedError, outOfRange } from '../streams/source.js';
-import { addPath, zeroPath } from '../streams/transfer.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
 

@@ -21,6 +21,7 @@ import {
   type Place,
   type UnderlyingRange,
 } from '../backend/backend.js';
+import { bareName } from '../backend/names.js';
 import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { Topology } from '../backend/topology.js';
@@ -138,7 +139,7 @@ export class EmulatorBackend implements Backend {
   }
 
   #drive(nameOrBdf: string, syscall: string): Drive {
-    const found = findController(this.controllers, nameOrBdf.replace(/^\/dev\//, ''));
+    const found = findController(this.controllers, bareName(nameOrBdf));
     const drive = this.#present().find(({ hardware }) => hardware.pdev === found?.pdev);
     if (drive === undefined) throw errnoError(-ENODEV, syscall, nameOrBdf);
     return drive;
@@ -150,7 +151,7 @@ export class EmulatorBackend implements Backend {
 
   async openTarget(nameOrPath: string, options: OpenOptions = {}): Promise<EmulatorTarget> {
     this.#assertOpen();
-    const name = nameOrPath.replace(/^\/dev\//, '');
+    const name = bareName(nameOrPath);
     const isNamespace = /^nvme\d+n\d+$/.test(name);
     return isNamespace ? this.#openNamespace(name, options) : this.#openFile(nameOrPath, options);
   }
@@ -183,7 +184,7 @@ export class EmulatorBackend implements Backend {
   }
 
   locate(nameOrPath: string): Place | null {
-    const name = nameOrPath.replace(/^\/dev\//, '');
+    const name = bareName(nameOrPath);
     const nothing = { layers: [], clients: [], unproven: null, inUse: null, partitions: [] };
     for (const { driver, hardware } of this.#present()) {
       const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
@@ -206,7 +207,7 @@ export class EmulatorBackend implements Backend {
   }
 
   foresee(nameOrPath: string, { write, earlier }: { write: boolean; earlier: number }): Foreseen {
-    const name = nameOrPath.replace(/^\/dev\//, '');
+    const name = bareName(nameOrPath);
     const facts = (driver: Drive['driver']) => ({
       client: driver.hw.pdev,
       noP2pReason: noP2pReason(driver, this.description),
@@ -234,7 +235,7 @@ export class EmulatorBackend implements Backend {
   }
 
   underlying(nameOrPath: string): UnderlyingRange[] {
-    const name = nameOrPath.replace(/^\/dev\//, '');
+    const name = bareName(nameOrPath);
     for (const { driver, hardware } of this.#present()) {
       const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
       if (ns === undefined || this.#files.has(ns)) continue;

@@ -15,6 +15,7 @@ import type {
   QueueLimits,
 } from '../backend/backend.js';
 import type { Clock } from '../backend/hardware.js';
+import { addPath, clearPath } from '../backend/path-bytes.js';
 import type { PciDev } from '../backend/topology.js';
 import { EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
@@ -211,7 +212,7 @@ export class EmulatorTarget implements BlockTarget {
         at = Math.min(result, at + segment.length);
       }
       io.result = result;
-      path.internal = path.peerBus = path.hostBridge = 0;
+      clearPath(path);
       path.hostDram = Math.max(0, result);
       this.#done(io);
     });
@@ -231,10 +232,7 @@ export class EmulatorTarget implements BlockTarget {
   end(dio: Dio, bio: Bio): void {
     const io = dio.io!;
     const { path } = bio;
-    io.path.internal += path.internal;
-    io.path.peerBus += path.peerBus;
-    io.path.hostBridge += path.hostBridge;
-    io.path.hostDram += path.hostDram;
+    addPath(io.path, path);
     io.result = bio.status < 0 ? bio.status : this.#moved(io, dio.size);
     bioReleasePages(this.#mm, bio);
     bioPut(bio);

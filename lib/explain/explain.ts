@@ -5,8 +5,10 @@
  *     /mnt/data/file ─▶ dm-0 ─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ 0000:03:00.0        nvme0 ─▶ 0000:03:00.0
  *                       (refuses: said beside the verdict)
  */
+
 import type { Backend, Controller, Place } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
+import { deviceId, rootBusName } from '../backend/names.js';
 import type { HostBridge, PciDev, PciePortType, Topology } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import {
@@ -334,9 +336,9 @@ function wayUp(from: PciDev): PciDev[] {
 
 function hostBridgeHop(topology: Topology, bridge: HostBridge, passes: boolean | null): Hop {
   const { device, why } = hostBridgeVerdict(topology, bridge);
-  const id = device === null ? '' : `${hex(device.vendor, 4)}:${hex(device.device, 4)}, `;
+  const id = device === null ? '' : `${deviceId(device)}, `;
   return {
-    at: `${hex(bridge.domain, 4)}:${hex(bridge.bus, 2)}`,
+    at: rootBusName(bridge),
     kind: 'host-bridge',
     name: null,
     role: 'host-bridge',
@@ -358,8 +360,4 @@ function notesOn({ iommu }: Topology, { bdf, p2pmem }: PciDev): ExplanationNote[
     notes.push({ kind: 'no-peer-mapping', text: `${NO_PEER_MAPPING}: copies go through host memory` });
   }
   return notes;
-}
-
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, '0');
 }

@@ -10,7 +10,9 @@
  * A vec is a range, however many pages it has: ranges that touch and belong to one pagemap become one. Pins
  * are kept beside the vecs, because a merged range is still as many pins as were taken.
  */
+
 import type { PathBytes, QueueLimits } from '../backend/backend.js';
+import { addPath, clearPath, zeroPath } from '../backend/path-bytes.js';
 import { EFAULT, EINVAL } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
 import { trace, tracing } from '../base/trace.js';
@@ -79,7 +81,7 @@ export class Bio {
   readonly vecs: BioVec[] = [];
   /** 0 or −errno. */
   status = 0;
-  readonly path: PathBytes = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
+  readonly path: PathBytes = zeroPath();
   /** The data went through kernel pages instead of straight to its memory (blk-map). */
   bounced = false;
   private: unknown = null;
@@ -116,11 +118,7 @@ export function bioReset(bio: Bio, queue: RequestQueue, opf: BioOp): void {
   bio.sector = 0;
   bioClearVecs(bio);
   bio.status = 0;
-  const path = bio.path;
-  path.internal = 0;
-  path.peerBus = 0;
-  path.hostBridge = 0;
-  path.hostDram = 0;
+  clearPath(bio.path);
   bio.bounced = false;
   bio.private = null;
   bio.endIo = noEnd;
@@ -302,13 +300,6 @@ export function bioSplit(bio: Bio, bytes: number): Bio {
     }
   }
   return child;
-}
-
-function addPath(into: PathBytes, from: PathBytes): void {
-  into.internal += from.internal;
-  into.peerBus += from.peerBus;
-  into.hostBridge += from.hostBridge;
-  into.hostDram += from.hostDram;
 }
 
 function bioChainEndio(child: Bio): void {

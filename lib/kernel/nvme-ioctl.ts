@@ -5,8 +5,10 @@
  *     NVME_IOCTL_IO64_CMD     namespace's queue: P2P memory goes straight, if aligned
  *     NVME_IOCTL_ADMIN64_CMD  admin queue, which never has the P2P feature: P2P memory is EREMOTEIO
  */
+
 import type { PassthroughCommand, PathBytes } from '../backend/backend.js';
 import * as nvme from '../backend/nvme-spec.js';
+import { zeroPath } from '../backend/path-bytes.js';
 import { EINVAL } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
 import { type Bio, bioAlloc, bioPut, type RequestQueue } from './bio.js';
@@ -56,7 +58,7 @@ export function nvmeSubmitUserCmd(
     const timeout = user.timeoutMs ?? 0;
     const end = (errno: number, status: number, resultLo: number, resultHi: number) => {
       const bounced = bio?.bounced ?? false;
-      const path = { ...(bio?.path ?? NO_BYTES) };
+      const path = { ...(bio?.path ?? zeroPath()) };
       const copied = bio === null ? 0 : blkRqUnmapUser(mm, bio);
       if (bio !== null) bioPut(bio);
       const error = errno === 0 ? copied : errno;
@@ -66,10 +68,8 @@ export function nvmeSubmitUserCmd(
   });
 }
 
-const NO_BYTES: Readonly<PathBytes> = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
-
 function refused(errno: number): NvmeUserResult {
-  return { errno, status: 0, resultLo: 0, resultHi: 0, path: { ...NO_BYTES }, bounced: false };
+  return { errno, status: 0, resultLo: 0, resultHi: 0, path: zeroPath(), bounced: false };
 }
 
 /** nvme_map_user_request(): the caller's memory as a bio; null: it gave none; a negative errno: why not. */

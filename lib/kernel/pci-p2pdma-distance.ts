@@ -19,6 +19,7 @@
  */
 
 import type { KernelRelease } from '../backend/kernel-release.js';
+import { deviceId, rootBusName } from '../backend/names.js';
 import {
   type Cpu,
   type HostBridge,
@@ -29,6 +30,7 @@ import {
   type Topology,
 } from '../backend/topology.js';
 import { assertObject } from '../base/arguments.js';
+import { hex } from '../base/words.js';
 import { LIST_STATE, type Listing, listingOf } from './releases/host-bridges.js';
 import { sinceText } from './releases/rule.js';
 import { MODEL } from './releases/table.js';
@@ -433,8 +435,8 @@ function hostBridgeNames(walk: DistanceWalk): string {
 
 function hostBridgeName(bridge: HostBridge): string {
   const dev = bridge.firstDevice;
-  const id = dev === null ? '' : ` (${hex(dev.vendor)}:${hex(dev.device)})`;
-  return `${hex(bridge.domain)}:${hex(bridge.bus, 2)}${id}`;
+  const id = dev === null ? '' : ` (${deviceId(dev)})`;
+  return `${rootBusName(bridge)}${id}`;
 }
 
 function rootBuses(walk: DistanceWalk): string {
@@ -448,8 +450,4 @@ function bdfOf(pdev: PciDev | null): string {
 
 function bdfs(functions: readonly PciDev[]): string {
   return functions.map((f) => f.bdf).join(', ');
-}
-
-function hex(value: number, digits = 4): string {
-  return value.toString(16).padStart(digits, '0');
 }

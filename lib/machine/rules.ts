@@ -1,3 +1,4 @@
+import { rootBusName } from '../backend/names.js';
 import { didYouMean } from '../base/nearest.js';
 import { alignUp, isBridge, onRootBus, WINDOW_ALIGN } from './layout.js';
 import {
@@ -412,9 +413,7 @@ function unknown(where: string, what: string, name: string, known: Iterable<stri
 }
 
 function busName(id: number): string {
-  return `${Math.floor(id / 0x100)
-    .toString(16)
-    .padStart(4, '0')}:${(id % 0x100).toString(16).padStart(2, '0')}`;
+  return rootBusName({ domain: Math.floor(id / 0x100), bus: id % 0x100 });
 }
 
 function hex(n: number): string {

@@ -1,3 +1,4 @@
+import { normalizeBdf } from '../backend/names.js';
 import type { AcsControl, Bdf, IommuMode, PciePortType } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import { z } from '../base/zod.js';
@@ -190,7 +191,7 @@ const bdf = z
   .regex(/^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$/, {
     error: 'a PCI address such as "0000:03:00.0" (or "03:00.0")',
   })
-  .transform((s) => (s.split(':').length === 2 ? `0000:${s}` : s).toLowerCase());
+  .transform(normalizeBdf);
 
 const cmbSchema = z.strictObject({
   size: bytes(4096),

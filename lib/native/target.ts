@@ -2,6 +2,7 @@
  * An open namespace, block device or file of the native backend. The kernel does the work; here each
  * transfer is put into the engine's tables, and its bytes are booked by the way they went.
  */
+
 import { constants } from 'node:fs';
 import type {
   BlockTarget,
@@ -13,6 +14,7 @@ import type {
   QueueLimits,
 } from '../backend/backend.js';
 import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../backend/nvme-spec.js';
+import { clearPath, zeroPath } from '../backend/path-bytes.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
@@ -200,8 +202,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     io.result = result;
     if (this.#own.size > 0) this.#own.delete(io);
     const { path } = io;
-    path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
-    if (path.unproven !== undefined) path.unproven = 0;
+    clearPath(path);
     // The end of a file comes in a whole block, of which only the file's part is counted in the result.
     const block = this.limits.logicalBlockSize;
     if (result > 0 && io.buffered === true) path.hostDram = result;
@@ -390,7 +391,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       data?.byteOffset ?? 0,
       data?.byteLength ?? 0,
     );
-    const path: PathBytes = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
+    const path = zeroPath();
     this.#inFlight++;
     return await new Promise<PassthroughResult>((resolve, reject) => {
       const answer: Completer<Uint8Array | undefined> = {

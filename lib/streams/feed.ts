@@ -1,35 +1,18 @@
-/**
- * What a reader's own consumer gets, whoever is none of this package's writers: ordinary Buffers that it may keep, or, with
- * `memory: 'cmb'`, slots of CMB memory on loan, one by one.
- */
-import type { BlockTarget, PathBytes } from '../backend/backend.js';
 import type { P2pdmaError } from '../base/errors.js';
-import type { AsyncScope } from './async-scope.js';
 import { asBuffer } from './byte-queue.js';
 import { takeChunkPool } from './chunk-pool.js';
-import type { Extents } from './extents.js';
-import { chunkSize, type ReadSettings } from './options.js';
-import type { Pace } from './pace.js';
+import { chunkSize } from './options.js';
 import { poisoned } from './poison.js';
-import { type Piece, ReadAhead } from './read-ahead.js';
+import { type Piece, ReadAhead, type ReaderParts } from './read-ahead.js';
 import type { ReadJob } from './read-job.js';
 import { isPeerRefusal } from './refusal.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import type { StreamContext } from './session.js';
 import { retirePool, type SlotPool } from './slot-pool.js';
 
 /** The stream that is fed. */
-export interface Fed {
+export interface Fed extends ReaderParts {
   /** As it was asked for. */
   readonly name: string;
-  readonly context: StreamContext;
-  readonly target: BlockTarget;
-  readonly settings: ReadSettings;
-  readonly scope: AsyncScope;
-  readonly extents: Extents | null;
-  readonly pace: Pace | null;
-  /** Where the bytes of its reads are booked. */
-  readonly path: PathBytes;
   /** It asked for a chunk that it has not been given. */
   wants(): boolean;
   /** The next chunk; what follows begins at `position`. */

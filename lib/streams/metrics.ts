@@ -6,8 +6,10 @@
  *     writer ─┼─ meter(into) ── sum ─────┼─ diagnostics channel `p2pdma:metrics`, when one of them closes
  *     target ─┘   + totals of the closed └─ prometheusMetrics()
  */
+
 import { channel } from 'node:diagnostics_channel';
 import type { Origin, PathBytes } from '../backend/backend.js';
+import { zeroPath } from '../backend/path-bytes.js';
 import type { Transport } from './receipt.js';
 
 /** The slots that streams have of one provider's CMB, or of host memory, now. */
@@ -84,7 +86,7 @@ export function noMetrics(origin: Origin): Metrics {
     ...origin,
     bytes: { read: 0, write: 0 },
     transfers: { read: 0, write: 0 },
-    path: { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 },
+    path: zeroPath(),
     transports: { 'p2p-bus': 0, 'p2p-host-bridge': 0, 'host-memory': 0 },
     errors: {},
     inFlight: 0,

@@ -9,36 +9,24 @@
  * which, the moment anybody else wants to see the data.
  */
 
-import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import type { BlockTarget } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { Sentence } from '../base/sentence.js';
 import { trace, tracing } from '../base/trace.js';
-import type { AsyncScope } from './async-scope.js';
 import { asBuffer } from './byte-queue.js';
 import { takeChunkPool } from './chunk-pool.js';
-import type { Extents } from './extents.js';
 import type { LendingEnd } from './lending.js';
-import type { ReadSettings } from './options.js';
-import type { Pace } from './pace.js';
 import { poisoned } from './poison.js';
-import { type Piece, ReadAhead, type Reading } from './read-ahead.js';
+import { type Piece, ReadAhead, type ReaderParts, type Reading } from './read-ahead.js';
 import type { ReadJob } from './read-job.js';
 import { isPeerRefusal, refusalWords } from './refusal.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
-import type { StreamContext } from './session.js';
 import { retirePool, type Slot, type SlotPool } from './slot-pool.js';
 import { transfer } from './transfer.js';
 
 /** What the pump needs of the reader that it works for. */
-export interface PumpedReader {
-  readonly context: StreamContext;
-  readonly target: BlockTarget;
-  readonly settings: ReadSettings;
-  readonly scope: AsyncScope;
-  readonly extents: Extents | null;
-  readonly pace: Pace | null;
-  readonly path: PathBytes;
+export interface PumpedReader extends ReaderParts {
   /** So many bytes were given to the writers. */
   given(bytes: number): void;
   /** The way was chosen, or had to change. */

@@ -8,7 +8,9 @@
  *
  * Several ranges may be under way. What was done is in the tally; a range that ended is the kernel's.
  */
+
 import { type BlockTarget, PAGE_SIZE } from '../backend/backend.js';
+import { addPath } from '../backend/path-bytes.js';
 import type { PciDev } from '../backend/topology.js';
 import { ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
@@ -25,7 +27,7 @@ import { p2pRequired } from './route.js';
 import type { StreamContext } from './session.js';
 import { assertChunkFits, type Slot, SlotPool } from './slot-pool.js';
 import { closedError } from './source.js';
-import { addPath, Transfer } from './transfer.js';
+import { Transfer } from './transfer.js';
 import { Turns } from './turns.js';
 import type { WriteTally } from './write-tally.js';
 

@@ -9,16 +9,31 @@
  * A device ends where its size says. A file ends where a read brings nothing more, whatever its size was at opening: one
  * that was cut short ends early, one that grew is read on unless an end was asked for.
  */
+
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import { addPath } from '../backend/path-bytes.js';
 import { EFAULT } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import type { AsyncScope } from './async-scope.js';
 import type { Extents } from './extents.js';
 import { holeChunk } from './lending.js';
+import type { ReadSettings } from './options.js';
 import type { Pace } from './pace.js';
 import { ReadJob } from './read-job.js';
+import type { StreamContext } from './session.js';
 import type { Slot } from './slot-pool.js';
-import { addPath } from './transfer.js';
+
+/** What a reader is made of, for those who read for it. */
+export interface ReaderParts {
+  readonly context: StreamContext;
+  readonly target: BlockTarget;
+  readonly settings: ReadSettings;
+  readonly scope: AsyncScope;
+  readonly extents: Extents | null;
+  readonly pace: Pace | null;
+  /** Where the bytes of its reads are booked. */
+  readonly path: PathBytes;
+}
 
 /** Memory for one read. */
 export interface Piece {

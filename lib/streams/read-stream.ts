@@ -1,5 +1,6 @@
 import { addAbortSignal } from 'node:stream';
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { wrongArgument } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import { AsyncScope } from './async-scope.js';
@@ -23,7 +24,6 @@ import { Pump } from './pump.js';
 import { endReceipt, type Receipt, type Transport } from './receipt.js';
 import { hostRoute, type Route } from './route.js';
 import type { Source } from './source.js';
-import { addPath, zeroPath } from './transfer.js';
 import { WatchedReadable } from './watched-readable.js';
 
 /**

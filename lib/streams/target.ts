@@ -6,6 +6,7 @@ import type {
   PathBytes,
   QueueLimits,
 } from '../backend/backend.js';
+import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../base/arguments.js';
 import { EINVAL, ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
@@ -16,7 +17,7 @@ import type { ReadStreamOptions, StreamArgument, WriteStreamOptions } from './op
 import { P2pReadStream } from './read-stream.js';
 import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
-import { addPath, Transfer, zeroPath } from './transfer.js';
+import { Transfer } from './transfer.js';
 import { P2pWriteStream } from './write-stream.js';
 
 /** One I/O of several segments, as the backend takes it. */

@@ -1,25 +1,9 @@
 import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
+import { addPath, clearPath, zeroPath } from '../backend/path-bytes.js';
 import { EFAULT, EIO, ENOSPC } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
 import { ByteQueue } from './byte-queue.js';
 import { providerOf, transferError } from './refusal.js';
-
-export function zeroPath(): PathBytes {
-  return { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
-}
-
-export function addPath(to: PathBytes, from: PathBytes): void {
-  to.internal += from.internal;
-  to.peerBus += from.peerBus;
-  to.hostBridge += from.hostBridge;
-  to.hostDram += from.hostDram;
-  if (from.unproven) to.unproven = (to.unproven ?? 0) + from.unproven;
-}
-
-function clearPath(path: PathBytes): void {
-  path.internal = path.peerBus = path.hostBridge = path.hostDram = 0;
-  if (path.unproven !== undefined) path.unproven = 0;
-}
 
 /**
  * One transfer that ends in all of its bytes or in an error, never in a part: short counts are continued, and a

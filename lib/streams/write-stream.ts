@@ -1,5 +1,6 @@
 import { addAbortSignal, Writable } from 'node:stream';
 import type { BlockTarget } from '../backend/backend.js';
+import { addPath } from '../backend/path-bytes.js';
 import { vmaOf } from '../kernel/memremap.js';
 import { AsyncScope } from './async-scope.js';
 import { Attachment } from './attachment.js';
@@ -21,7 +22,6 @@ import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import type { StreamContext } from './session.js';
 import { slotOf } from './slot-pool.js';
 import { closedError, type Source } from './source.js';
-import { addPath } from './transfer.js';
 import { WriteTally } from './write-tally.js';
 
 type Done = (error?: Error | null) => void;

@@ -1,6 +1,6 @@
 import type { PathBytes } from '../backend/backend.js';
+import { zeroPath } from '../backend/path-bytes.js';
 import { Frontier } from './frontier.js';
-import { zeroPath } from './transfer.js';
 
 /** What a writer's transfers add up to, for its receipt and metrics. */
 export class WriteTally {

@@ -1,5 +1,6 @@
 import type { PathBytes } from '../../backend/backend.js';
 import type { BusMonitor } from '../../backend/hardware.js';
+import { addPath, clearPath, zeroPath } from '../../backend/path-bytes.js';
 import type { PciDev } from '../../backend/topology.js';
 import type { Machine } from '../../machine/schema.js';
 import { DeviceMemory } from './device-memory.js';
@@ -27,7 +28,7 @@ export class Fabric implements BusMonitor {
   readonly memory: EmulatedHostMemory;
   readonly iommu: EmulatedIommu | null;
   /** Bytes by path of all that was accounted. */
-  readonly totals: PathBytes = noBytes();
+  readonly totals: PathBytes = zeroPath();
   readonly #nodes: Map<PciDev, PciNode>;
   readonly #router: DmaRouter;
   readonly #counters = new Map<PciDev, Counters>();
@@ -58,7 +59,7 @@ export class Fabric implements BusMonitor {
     const key = qid * 0x10000 + cid;
     let command = counters.commands.get(key);
     if (command === undefined) {
-      command = noBytes();
+      command = zeroPath();
       counters.commands.set(key, command);
     }
     command[path] += bytes;
@@ -69,14 +70,8 @@ export class Fabric implements BusMonitor {
   take(dev: PciDev, qid: number, cid: number, into: PathBytes): void {
     const command = this.#counters.get(dev)?.commands.get(qid * 0x10000 + cid);
     if (command === undefined) return;
-    into.internal += command.internal;
-    into.peerBus += command.peerBus;
-    into.hostBridge += command.hostBridge;
-    into.hostDram += command.hostDram;
-    command.internal = 0;
-    command.peerBus = 0;
-    command.hostBridge = 0;
-    command.hostDram = 0;
+    addPath(into, command);
+    clearPath(command);
   }
 
   /** Bytes by path of everything this function moved. */
@@ -129,7 +124,7 @@ export class Fabric implements BusMonitor {
   #countersOf(pdev: PciDev): Counters {
     let counters = this.#counters.get(pdev);
     if (counters === undefined) {
-      counters = { total: noBytes(), commands: new Map() };
+      counters = { total: zeroPath(), commands: new Map() };
       this.#counters.set(pdev, counters);
     }
     return counters;
@@ -195,8 +190,4 @@ function dramBase(topology: EmulatedTopology): number {
   let i = 1;
   while (taken.has(i)) i++;
   return i * DRAM_SPAN;
-}
-
-function noBytes(): PathBytes {
-  return { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
 }

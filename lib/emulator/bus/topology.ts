@@ -1,4 +1,5 @@
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
+import { normalizeBdf } from '../../backend/names.js';
 import type {
   AcsControl,
   Bdf,
@@ -124,8 +125,7 @@ export class EmulatedTopology implements Topology {
   }
 
   find(bdf: Bdf): PciDev | null {
-    const full = bdf.split(':').length === 2 ? `0000:${bdf}` : bdf;
-    return this.#byBdf.get(full.toLowerCase()) ?? null;
+    return this.#byBdf.get(normalizeBdf(bdf)) ?? null;
   }
 
   #rootBus(fn: MachineFunction): EmulatedHostBridge {

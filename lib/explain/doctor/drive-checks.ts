@@ -1,10 +1,12 @@
 /** The drives, the memory they have to lend, and who may use it. */
+
 import type { Controller } from '../../backend/backend.js';
 import type { PciDev } from '../../backend/topology.js';
+import { list, size } from '../../base/words.js';
 import { holds, sinceText } from '../../kernel/releases/rule.js';
 import { MULTIPATH_HEAD } from '../../kernel/releases/table.js';
 import type { LiveFacts, MachineFacts } from './facts.js';
-import { type Finding, finding, list, size } from './finding.js';
+import { type Finding, finding } from './finding.js';
 
 export function checkDrives({ machine, states }: MachineFacts): Finding[] {
   const { controllers } = machine;

@@ -1,9 +1,10 @@
 /** The kernel, the addon, DMA mapping, and what this process may do. */
 import { type KernelRelease, olderThan } from '../../backend/kernel-release.js';
+import { size } from '../../base/words.js';
 import { distributionOf } from '../../kernel/releases/distributions.js';
 import type { HostLimits } from '../../native/sysfs/limits.js';
 import type { MachineFacts } from './facts.js';
-import { type Finding, finding, size } from './finding.js';
+import { type Finding, finding } from './finding.js';
 
 const P2P_SINCE = [6, 2] as const;
 const NO_MEMLOCK_SINCE = [5, 12] as const;

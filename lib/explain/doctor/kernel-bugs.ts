@@ -1,9 +1,10 @@
 /** What is known to be wrong with this machine's kernel, where the machine has what the bug takes. */
+import { list } from '../../base/words.js';
 import { KERNEL_BUGS, type KernelBug } from '../../kernel/releases/bugs.js';
 import { holds } from '../../kernel/releases/rule.js';
 import { explainAll } from '../explain.js';
 import type { MachineFacts } from './facts.js';
-import { type Finding, finding, list } from './finding.js';
+import { type Finding, finding } from './finding.js';
 
 /** Has this machine what the bug takes? A text: yes, and this is what; null: that cannot be told. */
 type Met = { readonly met: true; readonly what: string } | { readonly met: false | null };

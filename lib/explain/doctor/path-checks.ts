@@ -1,5 +1,7 @@
 /** The ways between the memory and the drives: ACS, host bridges, and what comes of them for each pair. */
+import { deviceId, rootBusName } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
+import { list } from '../../base/words.js';
 import {
   type DistanceRule,
   disableAcsRedir,
@@ -8,7 +10,7 @@ import {
 } from '../../kernel/pci-p2pdma.js';
 import { type ClientVerdict, type Explanation, explainAll } from '../explain.js';
 import type { MachineFacts } from './facts.js';
-import { type Finding, finding, list } from './finding.js';
+import { type Finding, finding } from './finding.js';
 
 interface Pair {
   readonly provider: string;
@@ -112,9 +114,9 @@ function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[
   for (const bridge of new Set(involved.map(({ hostBridge }) => hostBridge))) {
     const verdict = hostBridgeVerdict(machine.topology, bridge);
     const { device } = verdict;
-    const id = device === null ? '' : ` (${hex(device.vendor, 4)}:${hex(device.device, 4)})`;
+    const id = device === null ? '' : ` (${deviceId(device)})`;
     const group = byVerdict.get(verdict.why) ?? { names: [], verdict };
-    group.names.push(`${hex(bridge.domain, 4)}:${hex(bridge.bus, 2)}${id}`);
+    group.names.push(`${rootBusName(bridge)}${id}`);
     byVerdict.set(verdict.why, group);
   }
   const maker = `${cpu.vendor ?? 'CPU unknown'}${cpu.family === null ? '' : ` family 0x${cpu.family.toString(16)}`}`;
@@ -216,8 +218,4 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
 
 function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
-}
-
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, '0');
 }

@@ -6,10 +6,12 @@
  *                                 └── nvme0c0n1                 one hidden path to the multipath head nvme0n1
  *     sys/class/nvme/nvme1 ──▶ devices/virtual/nvme-fabrics/ctl/nvme1      transport tcp, rdma, fc, loop
  */
+
 import type { Controller } from '../../backend/backend.js';
+import { normalizeBdf } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
 import type { KernelFacts } from './kernel.js';
-import { functionOnPath, normalizeBdf, type SysfsPci } from './pci.js';
+import { functionOnPath, type SysfsPci } from './pci.js';
 import type { SysfsDir, SysfsTree } from './tree.js';
 
 /** CMBLOC and CMBSZ of the NVMe specification, taken apart. */

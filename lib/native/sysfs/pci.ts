@@ -9,6 +9,7 @@
  * A copied tree may have lost its symlinks. Then directories nested in a function's own are below it, and
  * failing that, a bridge's secondary and subordinate bus numbers say which buses are below it.
  */
+import { normalizeBdf } from '../../backend/names.js';
 import type { AcsControl, Bdf, HostBridge, PciBar, PciDev, PciePortType } from '../../backend/topology.js';
 import { type PciConfig, parsePciConfig } from './pci-config.js';
 import { parseNumber, type SysfsDir, type SysfsTree } from './tree.js';
@@ -88,12 +89,6 @@ export function parseBdf(bdf: string): PciAddress | null {
   if (match === null) return null;
   const [domain, bus, device, fn] = match.slice(1).map((digits) => Number.parseInt(digits, 16));
   return { domain: domain!, bus: bus!, devfn: device! * 8 + fn! };
-}
-
-/** `'03:00.0'` → `'0000:03:00.0'`, in lower case. */
-export function normalizeBdf(bdf: string): Bdf {
-  const lower = bdf.toLowerCase();
-  return /^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/.test(lower) ? `0000:${lower}` : lower;
 }
 
 /** The last PCI function on a resolved path: whose directory something is in. */
