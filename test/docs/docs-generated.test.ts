@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { ERROR_CODES } from '../../lib/index.js';
+import { kernelsDocument } from '../helpers/kernels-document.js';
 import { presetsDocument } from '../helpers/presets-document.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -60,5 +61,9 @@ t.test('errors.md: every code', async (t) => {
     ].join('\n'),
   );
 });
+
+t.test('kernels.md: every rule, bug and distribution', async (t) =>
+  current(t, 'kernels.md', kernelsDocument()),
+);
 
 t.test('presets.md: every machine', async (t) => current(t, 'presets.md', await presetsDocument()));

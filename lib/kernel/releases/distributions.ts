@@ -21,11 +21,11 @@ export interface Distribution {
   readonly sure: Certainty;
 }
 
-const MAINLINE_LIST = 'Its list of host bridges is kernel.org’s.';
+const NOT_SET = 'Debian builds none of its kernels with CONFIG_PCI_P2PDMA: one has to be built.';
 const ZHAOXIN_LIST = 'Its list of host bridges has Zhaoxin’s processors besides.';
 
 export const DISTRIBUTIONS: readonly Distribution[] = [
-  row('Debian', '12, 13 and backports, stock kernels', [6, 1, 0], null, false, 'read', MAINLINE_LIST),
+  row('Debian', '12, 13 and backports, stock kernels', [6, 1, 0], null, false, 'read', NOT_SET),
   row(
     'Ubuntu',
     '22.04 with its GA kernel, and older',
@@ -48,11 +48,19 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
   ),
   row('Red Hat Enterprise Linux', '10 and its like', [6, 12, 0], null, true, 'inferred'),
   row('SUSE', 'Tumbleweed (SLES was not read)', [6, 13, 0], null, true, 'listed'),
-  row('Talos Linux', 'from 1.12 on', [6, 12, 48], null, true, 'listed', 'Up to Talos 1.11 it was not set.'),
+  row(
+    'Talos Linux',
+    'all',
+    [6, 2, 0],
+    null,
+    null,
+    'listed',
+    'Not set up to Talos 1.11, set in its sources since October 2025.',
+  ),
   row('openEuler', '24.03', [6, 6, 0], null, null, 'read', ZHAOXIN_LIST),
   row('Anolis OS', 'its cloud kernel', [6, 6, 0], null, null, 'read', ZHAOXIN_LIST),
   row('deepin', '6.6', [6, 6, 0], null, null, 'listed', ZHAOXIN_LIST),
-  row('Oracle UEK', 'all', [5, 15, 0], null, null, 'read'),
+  row('Oracle UEK', 'all', [5, 15, 0], null, null, 'read', 'Its configuration was read in part only.'),
   row('Proxmox VE', 'all', [6, 2, 0], null, true, 'inferred', 'Its kernels are made from Ubuntu’s.'),
 ];
 
