@@ -3,18 +3,16 @@
 // all). A table at the end, and in dist/matrix.json; exit code 1 if anything failed.
 'use strict';
 
-const { spawn } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
+const { inParallel, runFile } = require('./run-files.cjs');
 const { names, runtime, versions } = require('./runtimes.cjs');
-const { add, countsByFile, none } = require('./tap-counts.cjs');
+const { add, none } = require('./tap-counts.cjs');
 const { SMOKE, SUITES, suiteOf, table } = require('./suites.cjs');
 
 const root = path.join(__dirname, '..');
 const dist = path.join(root, process.env.P2PDMA_DIST ?? 'dist');
-/** As long as tap gives a file (.taprc). */
-const PATIENCE = 600_000;
 
 main(process.argv.slice(2)).catch((error) => {
   console.error(`matrix: ${error.message}`);
@@ -36,10 +34,14 @@ async function main(asked) {
     suites?.set(suiteOf(file), add(suites.get(suiteOf(file)) ?? none(), counts));
   };
   await inParallel(jobs, os.availableParallelism(), async ({ name, file }) => {
-    for (const counts of (await run(binaries.get(name), name, file)).values()) count(name, file, counts);
+    const points = await runFile(path.join(dist, 'test', file), {
+      node: binaries.get(name),
+      title: `${name} ${file}`,
+    });
+    for (const counts of points.values()) count(name, file, counts);
   });
-  for (const [name, counts] of await run(process.execPath, 'each', SMOKE))
-    count(name || all[0], SMOKE, counts);
+  const smoke = await runFile(path.join(dist, 'test', SMOKE), { title: `each ${SMOKE}` });
+  for (const [name, counts] of smoke) count(name || all[0], SMOKE, counts);
   console.log(`\n${table(results)}`);
   const plain = Object.fromEntries([...results].map(([name, suites]) => [name, Object.fromEntries(suites)]));
   fs.writeFileSync(path.join(dist, 'matrix.json'), `${JSON.stringify(plain, null, 2)}\n`);
@@ -52,66 +54,4 @@ async function main(asked) {
 /** `node26` → `Node 26.12.1` */
 function titleOf(name) {
   return `${name[0].toUpperCase()}${name.slice(1).replace(/\d+$/, '')} ${versions[name]}`;
-}
-
-async function inParallel(jobs, width, work) {
-  const left = [...jobs];
-  const worker = async () => {
-    for (let job = left.shift(); job !== undefined; job = left.shift()) await work(job);
-  };
-  await Promise.all(Array.from({ length: width }, worker));
-}
-
-/** The counts of one file, run in a process of its own, by its outermost tests; what failed is printed as it was said. */
-function run(binary, name, file) {
-  const began = performance.now();
-  const child = spawn(binary, ['--enable-source-maps', path.join(dist, 'test', file)], {
-    cwd: root,
-    env: { ...process.env, TAP_TIMEOUT: String(PATIENCE / 1000) },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // A group: what hangs is ended with its children.
-    detached: true,
-  });
-  let said = '';
-  let noise = '';
-  child.stdout.on('data', (text) => {
-    said += text;
-  });
-  child.stderr.on('data', (text) => {
-    noise += text;
-  });
-  const patience = setTimeout(() => {
-    noise += `\nstill running after ${PATIENCE / 1000} s`;
-    process.kill(-child.pid, 'SIGKILL');
-  }, PATIENCE);
-  return new Promise((resolve) => {
-    child.on('close', (status, signal) => {
-      clearTimeout(patience);
-      const points = countsByFile(said);
-      const counts = [...points.values()].reduce(add, none());
-      // A crash before the first point, or after the last, is a failure that no point shows.
-      if (counts.failed === 0 && (status !== 0 || counts.passed + counts.skipped === 0)) {
-        counts.failed = 1;
-        points.set('', add(points.get('') ?? none(), { ...none(), failed: 1 }));
-      }
-      const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      const { passed, failed, skipped } = counts;
-      console.log(`${name} ${file}: ${passed} passed, ${failed} failed, ${skipped} skipped, ${seconds} s`);
-      if (failed > 0) console.log(`${failures(said)}\n${noise.trim()}\nended with ${signal ?? status}`);
-      resolve(points);
-    });
-  });
-}
-
-/** Each failed point with what stands below it. */
-function failures(tap) {
-  const found = [];
-  let depth = null;
-  for (const line of tap.split('\n')) {
-    const point = /^( *)(not )?ok /.exec(line);
-    if (point !== null) depth = point[2] ? point[1].length : null;
-    else if (depth !== null && !line.startsWith(' '.repeat(depth + 2))) depth = null;
-    if (depth !== null) found.push(line);
-  }
-  return found.join('\n');
 }

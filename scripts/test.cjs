@@ -1,30 +1,38 @@
-// npm test [-- file…]: the tests under tap; at the end a table by suite, and as the last line, whatever failed, in the
-// plain form that any CI understands: `N passed, N failed, N skipped`.
+// npm test [-- file…]: the compiled tests (all, or dist/test/….test.js), two at a time; at the end a table by suite, and as
+// the last line, whatever failed, in the plain form that any CI understands: `N passed, N failed, N skipped`.
 'use strict';
 
-const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
-const { add, countsByFile, none } = require('./tap-counts.cjs');
+const { inParallel, runFile } = require('./run-files.cjs');
 const { suiteOf, table } = require('./suites.cjs');
+const { add, none } = require('./tap-counts.cjs');
 
 const root = path.join(__dirname, '..');
-const output = path.join(root, 'dist/test.tap');
-fs.rmSync(output, { force: true });
-const tap = path.join(root, 'node_modules/.bin/tap');
-const { status } = spawnSync(process.execPath, [tap, `--output-file=${output}`, ...process.argv.slice(2)], {
-  cwd: root,
-  stdio: 'inherit',
-});
+const tests = path.join(root, 'dist/test');
 
-const suites = new Map();
-let total = none();
-for (const [file, counts] of countsByFile(fs.existsSync(output) ? fs.readFileSync(output, 'utf8') : '')) {
-  const suite = suiteOf(file.replace(/^dist\/test\//, ''));
-  suites.set(suite, add(suites.get(suite) ?? none(), counts));
-  total = add(total, counts);
+main(process.argv.slice(2).map((file) => path.relative(tests, path.resolve(file))));
+
+async function main(asked) {
+  const suites = new Map();
+  let total = none();
+  await inParallel(asked.length > 0 ? asked : all(), os.availableParallelism(), async (file) => {
+    const points = await runFile(path.join(tests, file), { title: file });
+    for (const counts of points.values()) {
+      suites.set(suiteOf(file), add(suites.get(suiteOf(file)) ?? none(), counts));
+      total = add(total, counts);
+    }
+  });
+  console.log(`\n${table(new Map([[`Node ${process.versions.node}`, suites]]))}`);
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
 }
-if (suites.size > 0) console.log(`\n${table(new Map([[`Node ${process.versions.node}`, suites]]))}`);
-else console.error('no test has run');
-console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
-process.exitCode = total.passed === 0 ? 1 : (status ?? 1);
+
+/** What runs in a booted Linux is started by vm.test.js. */
+function all() {
+  return fs
+    .readdirSync(tests, { recursive: true })
+    .filter((file) => file.endsWith('.test.js') && !file.startsWith(`vm${path.sep}`))
+    .sort();
+}

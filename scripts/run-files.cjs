@@ -1,0 +1,78 @@
+// Runs compiled test files, each by a plain Node: they print TAP themselves. Not under tap's command, which has every process
+// that a test starts load its hooks; that took two thirds of the time of those that start many.
+'use strict';
+
+const { spawn } = require('node:child_process');
+const path = require('node:path');
+const { add, countsByFile, none } = require('./tap-counts.cjs');
+
+const root = path.join(__dirname, '..');
+/** As long as tap gives a file (.taprc). */
+const PATIENCE = 600_000;
+
+/** `work` on each of the jobs, so many at a time. */
+exports.inParallel = async (jobs, width, work) => {
+  const left = [...jobs];
+  const worker = async () => {
+    for (let job = left.shift(); job !== undefined; job = left.shift()) await work(job);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+};
+
+/**
+ * The counts of one file, run in a process of its own, by its outermost tests; what failed is printed as it was said.
+ * @param options.node which Node runs it
+ * @param options.title what it is called in the output
+ */
+exports.runFile = (file, { node = process.execPath, title }) => {
+  const began = performance.now();
+  const child = spawn(node, ['--enable-source-maps', file], {
+    cwd: root,
+    env: { ...process.env, TAP_TIMEOUT: String(PATIENCE / 1000) },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A group: what hangs is ended with its children.
+    detached: true,
+  });
+  let said = '';
+  let noise = '';
+  child.stdout.on('data', (text) => {
+    said += text;
+  });
+  child.stderr.on('data', (text) => {
+    noise += text;
+  });
+  const patience = setTimeout(() => {
+    noise += `\nstill running after ${PATIENCE / 1000} s`;
+    process.kill(-child.pid, 'SIGKILL');
+  }, PATIENCE);
+  return new Promise((resolve) => {
+    child.on('close', (status, signal) => {
+      clearTimeout(patience);
+      const points = countsByFile(said);
+      const counts = [...points.values()].reduce(add, none());
+      // A crash before the first point, or after the last, is a failure that no point shows.
+      if (counts.failed === 0 && (status !== 0 || counts.passed + counts.skipped === 0)) {
+        counts.failed = 1;
+        points.set('', add(points.get('') ?? none(), { ...none(), failed: 1 }));
+      }
+      const seconds = ((performance.now() - began) / 1000).toFixed(1);
+      const { passed, failed, skipped } = counts;
+      console.log(`${title}: ${passed} passed, ${failed} failed, ${skipped} skipped, ${seconds} s`);
+      if (failed > 0) console.log(`${failures(said)}\n${noise.trim()}\nended with ${signal ?? status}`);
+      resolve(points);
+    });
+  });
+};
+
+/** Each failed point with what stands below it. */
+function failures(tap) {
+  const found = [];
+  let depth = null;
+  for (const line of tap.split('\n')) {
+    const point = /^( *)(not )?ok /.exec(line);
+    if (point !== null) depth = point[2] ? point[1].length : null;
+    else if (depth !== null && !line.startsWith(' '.repeat(depth + 2))) depth = null;
+    if (depth !== null) found.push(line);
+  }
+  return found.join('\n');
+}
