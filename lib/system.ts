@@ -89,8 +89,12 @@ export interface Allocation {
   [Symbol.dispose](): void;
 }
 
-/** What a copy takes: most options of a reader and a writer, and its own. */
-export interface PipelineOptions extends CopyOptions {
+/**
+ * What a copy takes: most options of a reader and a writer, and its own. `memory: 'host'` with `requireP2p: true` does not
+ * type-check.
+ * @interface
+ */
+export type PipelineOptions = CopyOptions & {
   /** The machine to do it on. Default: the shared one. */
   system?: System;
   /**
@@ -98,7 +102,7 @@ export interface PipelineOptions extends CopyOptions {
    * with the same arguments. Removed when the copy is complete. Between paths only.
    */
   journal?: string;
-}
+};
 
 /** A machine: real or emulated. Open one with `openSystem()`. */
 export class System {
@@ -154,11 +158,11 @@ export class System {
     return createWriteStream(path, { ...givenOptions(options), system: this });
   }
 
-  /** `pipeline()` on this system. */
+  /** `pipeline()` on this system, whatever `options.system` is. */
   async pipeline(
     source: PipelineSource,
     destinations: PipelineDestination | readonly PipelineDestination[],
-    options: Omit<PipelineOptions, 'system'> = {},
+    options: PipelineOptions = {},
   ): Promise<Receipt> {
     return pipeline(source, destinations, { ...objectOptions(options), system: this });
   }

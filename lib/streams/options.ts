@@ -150,17 +150,28 @@ export const targetOptions = z.strictObject({
     .optional(),
 });
 
-/** What a reader takes. As in `fs.createReadStream` where the name is the same. */
-export interface ReadStreamOptions extends z.input<typeof readOptions> {}
-/** What a writer takes. As in `fs.createWriteStream` where the name is the same. */
-export interface WriteStreamOptions extends z.input<typeof writeOptions> {}
+/** Peer-to-peer cannot be demanded of host memory. */
+type PossibleWay = { memory?: 'auto' | 'cmb' | undefined } | { requireP2p?: false | undefined };
+
+/**
+ * What a reader takes. As in `fs.createReadStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
+ * not type-check.
+ * @interface
+ */
+export type ReadStreamOptions = z.input<typeof readOptions> & PossibleWay;
+/**
+ * What a writer takes. As in `fs.createWriteStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
+ * not type-check.
+ * @interface
+ */
+export type WriteStreamOptions = z.input<typeof writeOptions> & PossibleWay;
 export type ReadSettings = z.output<typeof readOptions>;
 export type WriteSettings = z.output<typeof writeOptions>;
 
 /** How a target is opened. */
 export interface TargetOptions extends z.input<typeof targetOptions> {}
 /** What the copy of a source to destinations takes. */
-export interface CopyOptions extends z.input<typeof copyOptions> {}
+export type CopyOptions = z.input<typeof copyOptions> & PossibleWay;
 
 /** What the tables say of an option. */
 export interface OptionHelp {

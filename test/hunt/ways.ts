@@ -140,7 +140,8 @@ function copyOptions(stage: Stage): PipelineOptions {
 async function journal(stage: Stage): Promise<void> {
   const to = stage.destinations[0]!.path;
   const options = { ...copyOptions(stage), journal: stage.journal };
-  const go = (more: PipelineOptions) => stage.system.pipeline(stage.source.path, to, { ...options, ...more });
+  const go = (more: Pick<PipelineOptions, 'signal' | 'stop'>) =>
+    stage.system.pipeline(stage.source.path, to, { ...options, ...more });
   try {
     stage.receipt = await go({});
     if (!stage.stopper.signal.aborted) return;

@@ -70,7 +70,7 @@ interface Copy {
   /** Null: through host memory. */
   readonly through: GuestDrive | null;
   readonly bytes: number;
-  readonly options: PipelineOptions;
+  readonly options: Pick<PipelineOptions, 'engine' | 'highWaterMark' | 'queueDepth'>;
 }
 
 async function copied(t: Test, system: System, name: string, copy: Copy): Promise<Receipt> {

@@ -1,0 +1,44 @@
+/** What the types of the options refuse. Nothing here is run: it compiles, or it does not. */
+import t from 'tap';
+import {
+  createReadStream,
+  createWriteStream,
+  pipeline,
+  type ReadStreamOptions,
+  type System,
+} from '../../lib/index.js';
+import { optionHelp, parseOptions, readOptions } from '../../lib/streams/options.js';
+
+export function refusedByTypes(system: System, wide: ReadStreamOptions): void {
+  // @ts-expect-error host memory is never peer to peer
+  createReadStream('a', { memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a writer
+  createWriteStream('a', { memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a copy
+  pipeline('a', 'b', { memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a system's copy
+  system.pipeline('a', 'b', { memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a system's reader
+  system.createReadStream('a', { memory: 'host', requireP2p: true });
+  // @ts-expect-error a name that no table has
+  createReadStream('a', { highwaterMark: 1 });
+
+  createReadStream('a', { memory: 'host' });
+  createReadStream('a', { memory: 'host', requireP2p: false });
+  createReadStream('a', { memory: 'cmb', requireP2p: true });
+  createReadStream('a', { requireP2p: Math.random() > 2 });
+  createReadStream('a', wide);
+  createReadStream('a', 'utf8');
+  pipeline('a', 'b', { requireP2p: true, system });
+}
+
+t.test('the tables say of each option what it is for, its default and what it can be', async (t) => {
+  const defaults = parseOptions(readOptions, {}) as Record<string, unknown>;
+  for (const [name, { text, value, byDefault }] of Object.entries(optionHelp)) {
+    t.match(text, /^.+\.$/, name);
+    if (name in defaults) t.equal(value, defaults[name], name);
+    t.equal(byDefault === '', value === undefined && !['highWaterMark'].includes(name), name);
+  }
+  t.same(optionHelp.engine.choices, ['auto', 'uring', 'threads', 'passthrough']);
+  t.equal(optionHelp.highWaterMark.byDefault, '512 KiB, less in a small CMB');
+});
