@@ -336,7 +336,7 @@ async function signaturesIn(context: StreamContext, target: BlockTarget): Promis
   const block = target.limits.logicalBlockSize;
   const read = async (offset: number, end: number): Promise<Uint8Array> => {
     const view = context.backend.memory.allocBuffer(Math.ceil((end - offset) / block) * block);
-    await transfer(target, 'read', view, offset, end - offset);
+    await transfer(target, { op: 'read', view, offset, expect: end - offset });
     return view.subarray(0, end - offset);
   };
   const head = await read(0, Math.min(LOOK, size));

@@ -42,35 +42,14 @@ export async function run(
   const abort = () => fail(abortError(options.signal!));
   if (options.signal?.aborted) abort();
   options.signal?.addEventListener('abort', abort, { once: true });
-  const stop = () => stopEarly(source, destinations);
 
   const passing = options.verify && !(source instanceof P2pReadStream) ? new PassingDigest() : null;
-  let progress: NodeJS.Timeout | undefined;
-  let expected = 0;
   try {
-    if (failure === null) {
-      // Whoever else listens to it must not set it going before the destinations are there.
-      source.pause();
-      await checkBeforeFirstByte(source, destinations);
-      if (source instanceof P2pReadStream) expected = source.length;
-      if (passing !== null)
-        source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
-      progress = watch(source, destinations, options.onProgress);
-      for (const destination of destinations) source.pipe(destination);
-      options.stop?.addEventListener('abort', stop, { once: true });
-      if (options.stop?.aborted) stop();
-      await Promise.all([delivered(source, options.stop), ...destinations.map(written)]);
-      if (!options.stop?.aborted) {
-        assertWhole(source, expected);
-        assertEachHasAll(source, destinations);
-      }
-    }
+    if (failure === null) await move(source, destinations, passing, options);
   } catch (error) {
     fail(error as Error);
   } finally {
-    clearInterval(progress);
     options.signal?.removeEventListener('abort', abort);
-    options.stop?.removeEventListener('abort', stop);
   }
   if (failure !== null) {
     for (const stream of all) await settle(stream);
@@ -89,6 +68,35 @@ export async function run(
     for (const stream of all) await settle(stream);
   }
   return receipt;
+}
+
+/** From the first look at the streams until each of them is through. */
+async function move(
+  source: Readable,
+  destinations: readonly Writable[],
+  passing: PassingDigest | null,
+  options: RunOptions,
+): Promise<void> {
+  // Whoever else listens to it must not set it going before the destinations are there.
+  source.pause();
+  await checkBeforeFirstByte(source, destinations);
+  const expected = source instanceof P2pReadStream ? source.length : 0;
+  if (passing !== null)
+    source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
+  const progress = watch(source, destinations, options.onProgress);
+  const stop = () => stopEarly(source, destinations);
+  try {
+    for (const destination of destinations) source.pipe(destination);
+    options.stop?.addEventListener('abort', stop, { once: true });
+    if (options.stop?.aborted) stop();
+    await Promise.all([delivered(source, options.stop), ...destinations.map(written)]);
+  } finally {
+    clearInterval(progress);
+    options.stop?.removeEventListener('abort', stop);
+  }
+  if (options.stop?.aborted) return;
+  assertWhole(source, expected);
+  assertEachHasAll(source, destinations);
 }
 
 /** A source that is destroyed without an error ends no destination: without this nobody would be told. */

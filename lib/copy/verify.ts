@@ -24,7 +24,7 @@ async function* readBack({ target, start }: Range, bytes: number, allocate: (byt
     const view = allocate(to - from);
     // All of what is compared must come: a file that was cut short meanwhile is ERR_SHORT_TRANSFER.
     const expect = Math.min(end, to) - from;
-    const read = transfer(target, 'read', view, from, expect).then(() =>
+    const read = transfer(target, { op: 'read', view, offset: from, expect }).then(() =>
       view.subarray(position - from, expect),
     );
     read.catch(() => {});

@@ -14,7 +14,8 @@ export async function mergeIntoBlock(
   path: PathBytes,
 ): Promise<void> {
   const within = offset % block.length;
-  await transfer(target, 'read', block, offset - within, block.length, path);
+  const place = { view: block, offset: offset - within };
+  await transfer(target, { op: 'read', ...place }, path);
   block.set(part, within);
-  await transfer(target, 'write', block, offset - within, block.length, path);
+  await transfer(target, { op: 'write', ...place }, path);
 }

@@ -263,7 +263,8 @@ export class Pump {
       const bytes = Math.ceil((offset + length - from) / block) * block;
       const view = poisoned(context.backend.memory.allocBuffer(bytes));
       const least = offset + length - from;
-      await transfer(target, 'read', view, from, Math.min(least, view.length), path);
+      const expect = Math.min(least, view.length);
+      await transfer(target, { op: 'read', view, offset: from, expect }, path);
       end.giveAgain(asBuffer(view.subarray(offset - from, least)), position, over);
     } catch (error) {
       this.#fail(error as Error);

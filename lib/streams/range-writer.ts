@@ -290,7 +290,8 @@ export class RangeWriter {
     transfer.buffered = buffered;
     transfer.more = more;
     tally.inFlight++;
-    transfer.start(this.target, 'write', view, offset, lengthOf(views), ({ error, moved, path }) => {
+    const move = { op: 'write', view, offset, expect: lengthOf(views) } as const;
+    transfer.start(this.target, move, ({ error, moved, path }) => {
       tally.inFlight--;
       tally.writes++;
       addPath(tally.path, path);

@@ -202,7 +202,8 @@ export class ReadAhead {
     else job.canary.forget();
     this.#inFlight++;
     const expect = this.#isFile ? 0 : Math.min(job.length, target.size - job.offset);
-    job.transfer.start(target, 'read', view, job.offset, expect, () => scope.run(this.#over, job));
+    const move = { op: 'read', view, offset: job.offset, expect } as const;
+    job.transfer.start(target, move, () => scope.run(this.#over, job));
   }
 
   readonly #over = (job: ReadJob): void => {

@@ -17,7 +17,7 @@ import type { ReadStreamOptions, StreamArgument, WriteStreamOptions } from './op
 import { P2pReadStream } from './read-stream.js';
 import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
-import { Transfer } from './transfer.js';
+import { type Move, Transfer } from './transfer.js';
 import { P2pWriteStream } from './write-stream.js';
 
 /** One I/O of several segments, as the backend takes it. */
@@ -125,7 +125,7 @@ export class Target {
     if (bad !== null) return Promise.reject(bad);
     const expect = Math.min(view.length, this.size - position);
     if (expect <= 0) return Promise.resolve(0);
-    return this.#transfer('read', view, position, expect);
+    return this.#transfer({ op: 'read', view, offset: position, expect });
   }
 
   /**
@@ -139,7 +139,7 @@ export class Target {
       this.#checkAddress('write', view);
     if (bad !== null) return Promise.reject(bad);
     if (view.length === 0) return Promise.resolve(0);
-    return this.#transfer('write', view, position, view.length);
+    return this.#transfer({ op: 'write', view, offset: position, expect: view.length });
   }
 
   /**
@@ -223,11 +223,12 @@ export class Target {
     };
   }
 
-  #transfer(op: 'read' | 'write', view: Uint8Array, position: number, expect: number): Promise<number> {
+  #transfer(move: Required<Move>): Promise<number> {
+    const { op, expect } = move;
     const transfer = this.#spare.pop() ?? new Transfer();
     this.#inFlight++;
     return new Promise((resolve, reject) => {
-      transfer.start(this.#target, op, view, position, expect, ({ error, moved, path }) => {
+      transfer.start(this.#target, move, ({ error, moved, path }) => {
         this.#count(op, Math.min(moved, expect), path);
         this.#spare.push(transfer);
         if (error === null) resolve(Math.min(moved, expect));

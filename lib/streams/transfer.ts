@@ -5,6 +5,16 @@ import { P2pdmaError } from '../base/errors.js';
 import { ByteQueue } from './byte-queue.js';
 import { providerOf, transferError } from './refusal.js';
 
+/** What a transfer moves. */
+export interface Move {
+  readonly op: 'read' | 'write';
+  /** Of an aligned address and length. */
+  readonly view: Uint8Array;
+  readonly offset: number;
+  /** Bytes that must move at least: fewer than the view has only where a file may end inside it. Default: all. */
+  readonly expect?: number;
+}
+
 /**
  * One transfer that ends in all of its bytes or in an error, never in a part: short counts are continued, and a
  * count of zero inside a device is an error, because that is how a removed drive answers. Only a read of a file may end
@@ -35,18 +45,9 @@ export class Transfer implements IoRequest {
   #before = zeroPath();
   #finished: ((transfer: this) => void) | null = null;
 
-  /**
-   * Move `view` (aligned address and length) at `offset`. `expect` is how many bytes must move at least: less than
-   * the view only where a file may end inside it. `finished` runs once, never inside this call.
-   */
-  start(
-    target: BlockTarget,
-    op: 'read' | 'write',
-    view: Uint8Array,
-    offset: number,
-    expect: number,
-    finished: (transfer: this) => void,
-  ): void {
+  /** `finished` runs once, never inside this call. */
+  start(target: BlockTarget, move: Move, finished: (transfer: this) => void): void {
+    const { op, view, offset, expect = view.length } = move;
     this.op = op;
     this.offset = offset;
     this.#start = offset;
@@ -137,16 +138,9 @@ function hintFor(errno: number, op: 'read' | 'write', kind: BlockTarget['kind'])
 }
 
 /** `Transfer` as a promise, for what is not on the hot path. Resolves to the bytes moved. */
-export function transfer(
-  target: BlockTarget,
-  op: 'read' | 'write',
-  view: Uint8Array,
-  offset: number,
-  expect: number,
-  path?: PathBytes,
-): Promise<number> {
+export function transfer(target: BlockTarget, move: Move, path?: PathBytes): Promise<number> {
   return new Promise((resolve, reject) => {
-    new Transfer().start(target, op, view, offset, expect, (done) => {
+    new Transfer().start(target, move, (done) => {
       if (path !== undefined) addPath(path, done.path);
       if (done.error !== null) reject(done.error);
       else resolve(done.moved);
