@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
 import { resolving } from './errors.js';
+import { notesOn } from './explain-notes.js';
 import { type Colours, colours, columns, printable, table, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
@@ -248,7 +249,7 @@ function remark({ colour }: View, hop: Hop, client: ClientVerdict): string {
 function matrix(view: View, all: readonly Explanation[]): string[] {
   const { colour, width, system } = view;
   if (all.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
-  const asIf = all.every(({ notes }) => notes.some(({ kind }) => kind === 'no-p2pmem'));
+  const { asIf, others } = notesOn(all);
   const drives = all[0]!.clients;
   const label = (bdf: string) => nameOf(view, bdf).split(' ')[0]!;
   const heads = drives.map(({ bdf }) => label(bdf));
@@ -263,13 +264,9 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
     ]);
     tables.push(table(['provider', ...heads.slice(from, from + most)], rows, colour), '');
   }
-  const note = asIf ? 'no function has p2pmem; answered as if every drive had' : null;
-  // Each said once, whatever the number of providers that it holds for.
-  const notes = all.flatMap((row) => row.notes).filter(({ kind }) => !asIf || kind !== 'no-p2pmem');
   const unknown = all.some(({ clients }) => clients.some(({ mapType }) => mapType === 'UNKNOWN'));
-  const others = new Set(notes.map(({ text }) => text));
   return [
-    ...(note === null ? [] : [colour.yellow(note), '']),
+    ...(asIf === null ? [] : [colour.yellow(asIf), '']),
     ...tables,
     ...wrap(
       'rows: whose memory; columns: who does the DMA. own: inside the drive; bus N: peer to peer, N hops; ' +
@@ -278,7 +275,7 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
       width,
     ).map(colour.dim),
     ...rules(view),
-    ...[...others].flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
+    ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];

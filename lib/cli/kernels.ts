@@ -1,5 +1,6 @@
 /** `explain --kernel all`: the same pairs under the rules of one kernel after another, and from which on each works. */
 import { type ClientVerdict, type Explanation, KERNEL_RELEASES, type System } from '../index.js';
+import { notesOn } from './explain-notes.js';
 import { type Colours, colours, columns, printable, table, wrap } from './format.js';
 import { inspectMachine, type MachineOptions } from './options.js';
 import { ownJson } from './whose.js';
@@ -33,7 +34,9 @@ export async function everyKernel(
     }
   }
   if (options.json) return ownJson({ kernel: runs, releases });
-  return draw([...pairs.values()], runs, colours(process.stdout), columns(process.stdout)).join('\n');
+  const { asIf, others } = notesOn(releases.flatMap(({ providers }) => providers));
+  const notes = asIf === null ? others : [asIf, ...others];
+  return draw([...pairs.values()], notes, runs).join('\n');
 }
 
 function answers(system: System, provider: string | undefined, clients: readonly string[]): Explanation[] {
@@ -55,7 +58,8 @@ function gather(system: System, all: readonly Explanation[], pairs: Map<string, 
   }
 }
 
-function draw(pairs: readonly PairOverTime[], runs: string | null, colour: Colours, width: number): string[] {
+function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: string | null): string[] {
+  const [colour, width] = [colours(process.stdout), columns(process.stdout)];
   if (pairs.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
   const groups = new Map<string, PairOverTime[]>();
   for (const pair of pairs) {
@@ -77,6 +81,7 @@ function draw(pairs: readonly PairOverTime[], runs: string | null, colour: Colou
         `kernel refuses; ?: not known. Each column holds until the next; of ${lasts} what was queued on 9 October 2026.`,
       width,
     ).map(colour.dim),
+    ...notes.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
     ...(changes ? [] : wrap('Of these pairs none depends on the kernel.', width)),
     ...wrap(
       runs === null ? 'Which kernel runs is not known.' : `This machine has Linux ${printable(runs)}.`,

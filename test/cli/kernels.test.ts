@@ -65,6 +65,8 @@ t.test('one kernel after another', async (t) => {
   );
   const same = p2pdma('explain', '--machine', 'switch', '--kernel', 'all').stdout;
   t.match(same, 'Of these pairs none depends on the kernel.');
+  const bare = p2pdma('explain', '--machine', 'no-cmb', '--kernel', 'all').stdout;
+  t.match(bare, 'no function has p2pmem; answered as if every drive had');
   const data = JSON.parse(
     p2pdma('explain', 'nvme0', 'nvme1', '--machine', machine, '--kernel', 'all', '--json').stdout,
   );
