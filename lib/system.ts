@@ -28,8 +28,9 @@ import {
 import type { P2pdmaError } from './base/errors.js';
 import type { Sentence } from './base/sentence.js';
 import { TRACE_CHANNEL } from './base/trace.js';
+import { copy } from './copy/copy.js';
 import { type CopyPlan, planCopy as plan } from './copy/plan.js';
-import { type CopyOptions, copy, type PipelineDestination, type PipelineSource } from './copy/request.js';
+import type { CopyOptions, PipelineDestination, PipelineSource } from './copy/request.js';
 import { planResumable, resumableCopy } from './copy/resume.js';
 import {
   type ClientVerdict,
@@ -189,7 +190,10 @@ export class System {
     const ends = targets.map((end, i) =>
       end instanceof Target
         ? end.blockTarget
-        : { name: end, ...backend.foresee(toPath(end), { write: i > 0, earlier: Math.max(0, i - 1) }) },
+        : {
+            ...backend.inspect(toPath(end), { write: i > 0, earlier: Math.max(0, i - 1) }),
+            name: end,
+          },
     );
     const { transport, provider, reason, unproven } = chooseRoute(backend, ends, {});
     const clients = ends.map(({ client }) => client?.bdf ?? null);
@@ -219,7 +223,7 @@ export class System {
   /** What lies under a namespace, block device or file, without opening it; null: there is no such thing. */
   locate(nameOrPath: string): Place | null {
     assertName('locate', 'nameOrPath', nameOrPath);
-    return this.#context.backend.locate(nameOrPath);
+    return this.#context.backend.inspect(nameOrPath).place;
   }
 
   /**

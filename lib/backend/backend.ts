@@ -164,6 +164,10 @@ export interface BlockTarget {
   readonly noP2pReason: string | null;
   /** Null when each success proves where the bytes went; otherwise why a receipt must say `unproven`. */
   readonly unproven: string | null;
+  /** As of End. @internal */
+  readonly ranges: readonly UnderlyingRange[];
+  /** False: it may be written, and this process may not read it. @internal */
+  readonly readable: boolean;
   /** Queue one transfer. Transfers of one event-loop turn go down together. @internal */
   submit(io: IoRequest): void;
   /** Make everything written durable. */
@@ -198,6 +202,8 @@ export interface OpenOptions {
   readonly engine?: Engine | undefined;
   /** Emulator: which controller (name or BDF) a file is put on; default: see openSystem. */
   readonly controller?: string | undefined;
+  /** What `inspect` said of it: what cannot have changed since is not found out again. */
+  readonly end?: End | undefined;
 }
 
 /** An NVMe controller and what it offers. */
@@ -278,8 +284,16 @@ export interface Place {
   }[];
 }
 
-/** What a target would be, were it opened to be copied from or to. */
-export interface Foreseen {
+/**
+ * What a name or path is, and what opening it would give, looked at and not opened: found out once, and handed to all that
+ * is done with it. A file need not exist yet.
+ */
+export interface End {
+  /** As of the target that it would be. */
+  readonly path: string;
+  readonly kind: BlockTarget['kind'];
+  /** In bytes; null: nothing is there, or it does not say. */
+  readonly size: number | null;
   /** The PCI function that would do its DMA. */
   readonly client: PciDev | null;
   readonly noP2pReason: string | null;
@@ -291,6 +305,17 @@ export interface Foreseen {
   readonly identity: string | null;
   /** What is written there is gone when this process ends: an emulated drive that is not kept in a file. */
   readonly endsWithProcess: boolean;
+  /** The target itself, then what its bytes lie on, as far as is known. */
+  readonly ranges: readonly UnderlyingRange[];
+  /** What lies under it; null: there is no such thing. */
+  readonly place: Place | null;
+}
+
+/** As what an end is looked at; default: as a source. */
+export interface InspectOptions {
+  readonly write?: boolean;
+  /** Destinations before it that are files. */
+  readonly earlier?: number;
 }
 
 /** Where bytes of a target lie, as bytes of what is under it: two targets that share some overlap. */
@@ -332,14 +357,8 @@ export interface Backend {
   openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget>;
   /** The machine as JSON that the emulator can run (see the machine schema). */
   snapshot(options?: SnapshotOptions): unknown;
-  /** What lies under a namespace, block device or file, without opening it; null: there is no such thing. */
-  locate(nameOrPath: string): Place | null;
-  /**
-   * What opening it would give. `write`: as a destination, after `earlier` other destinations. A file need not exist yet.
-   */
-  foresee(nameOrPath: string, how: { readonly write: boolean; readonly earlier: number }): Foreseen;
-  /** The target itself, then what its bytes lie on, as far as is known. A file need not exist yet. */
-  underlying(nameOrPath: string): readonly UnderlyingRange[];
+  /** What there is to know of a name or path without opening it. */
+  inspect(nameOrPath: string, options?: InspectOptions): End;
   close(): Promise<LeakReport>;
 }
 

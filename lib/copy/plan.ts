@@ -5,13 +5,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import {
-  assertNoDeviceName,
-  type BlockTarget,
-  type Foreseen,
-  type Origin,
-  originOf,
-} from '../backend/backend.js';
+import { assertNoDeviceName, type BlockTarget, type End, type Origin, originOf } from '../backend/backend.js';
 import { accessHint, readOnlyHint } from '../backend/path-advice.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
@@ -19,14 +13,15 @@ import { EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EROFS } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import type { Sentence } from '../base/sentence.js';
 import { assertInOrder, chunkSize, copyOptions, parseOptions } from '../streams/options.js';
-import { type OpenContext, toPath } from '../streams/paths.js';
+import type { OpenContext } from '../streams/paths.js';
 import type { Transport } from '../streams/receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/route.js';
 import type { StreamContext } from '../streams/session.js';
 import { assertChunkFits } from '../streams/slot-pool.js';
 import { transfer } from '../streams/transfer.js';
 import { askBlkid } from './blkid.js';
-import { type CopyOptions, checkCopy } from './request.js';
+import { assertApart } from './overlap.js';
+import { type CopyOptions, makePathRequest, type PathEnd, type PathRequest } from './request.js';
 import { SPOT } from './signature-table.js';
 import { findSignatures, LOOK, type Signature, spotsOf } from './signatures.js';
 
@@ -103,37 +98,34 @@ export async function planCopy(
   to: readonly (string | URL)[],
   options: CopyOptions = {},
 ): Promise<CopyPlan> {
-  const settings = parseOptions(copyOptions, options);
+  return planRequest(await makePathRequest(open, from, to, options));
+}
+
+/** The same of ends that were looked at before. */
+export async function planRequest(request: PathRequest): Promise<CopyPlan> {
+  const { context, source, destinations: to } = request;
+  const settings = parseOptions(copyOptions, request.options);
   assertInOrder(settings);
-  const context = await open();
   context.assertOpen();
-  await checkCopy(open, from, to, options);
-  const { backend } = context;
-  const sourcePath = toPath(from);
-  const seen = await look(context, sourcePath, async (target) => ({
+  const seen = await look(source, async (target) => ({
     ...facts(target),
     dataBytes: settings.sparse ? dataIn(target, settings.start, settings.end) : null,
   }));
-  const source = backend.foresee(sourcePath, { write: false, earlier: 0 });
+  assertApart(request, seen);
   const { start } = settings;
   // Nothing of something would be copied, and a file emptied for it.
   if (start > seen.size || (start === seen.size && start > 0)) {
-    const what = `${start} is ${start > seen.size ? 'beyond' : 'at'} the end of '${sourcePath}' (${seen.size} bytes)`;
-    throw optionError('ERR_OUT_OF_RANGE', 'start', what, { path: sourcePath, received: start });
+    const what = `${start} is ${start > seen.size ? 'beyond' : 'at'} the end of '${source.path}' (${seen.size} bytes)`;
+    throw optionError('ERR_OUT_OF_RANGE', 'start', what, { path: source.path, received: start });
   }
   const bytes = Math.max(0, Math.min(settings.end + 1, seen.size) - start);
 
   const destinations: PlannedDestination[] = [];
-  const foreseen: Foreseen[] = [];
   const problems: P2pdmaError[] = [];
   // A file that is yet to be made is taken to need what the source does.
   let alignment = seen.dmaAlignment;
   for (const end of to) {
-    const path = toPath(end);
-    const earlier = destinations.filter(({ kind }) => kind === 'file').length;
-    const will = backend.foresee(path, { write: true, earlier });
-    foreseen.push(will);
-    const { planned, problem, dmaAlignment } = await planDestination(context, path, will, settings, bytes);
+    const { planned, problem, dmaAlignment } = await planDestination(end, settings, bytes);
     destinations.push(planned);
     alignment = Math.max(alignment, dmaAlignment);
     if (problem !== null) problems.push(problem);
@@ -142,21 +134,21 @@ export async function planCopy(
   const route = foreseeRoute(
     context,
     [
-      { name: seen.name, ...source },
-      ...foreseen.map((will, i) => ({ name: destinations[i]!.name, ...will })),
+      { name: seen.name, ...source.now },
+      ...to.map(({ now }, i) => ({ name: destinations[i]!.name, ...now })),
     ],
     alignment,
     settings,
   );
   if (settings.requireP2p && route.provider === null) {
-    problems.push(p2pRequired(sourcePath, route.reason));
+    problems.push(p2pRequired(source.path, route.reason));
   }
   const block = seen.blockSize;
   const chunk = chunkSize(settings.highWaterMark, block, route.provider?.p2pmem?.size);
   if (route.provider !== null) assertChunkFits(chunk, route.provider);
   return {
-    ...originOf(backend),
-    source: { ...end(seen), client: source.client?.bdf ?? null, identity: source.identity },
+    ...originOf(context.backend),
+    source: { ...end(seen), client: source.now.client?.bdf ?? null, identity: source.now.identity },
     destinations,
     start,
     bytes,
@@ -189,11 +181,10 @@ function end({ name, path, kind, size }: Facts): Pick<PlannedEnd, 'name' | 'path
 
 /** Open for reading, look, close. */
 async function look<T>(
-  { backend }: StreamContext,
-  path: string,
+  { context, path, now }: PathEnd,
   at: (target: BlockTarget) => T | Promise<T>,
 ): Promise<T> {
-  const target = await backend.openTarget(path, {});
+  const target = await context.backend.openTarget(path, { end: now });
   try {
     return await at(target);
   } finally {
@@ -213,24 +204,23 @@ function dataIn(target: BlockTarget, start: number, end: number): number {
 }
 
 async function planDestination(
-  context: StreamContext,
-  path: string,
-  will: Foreseen,
+  to: PathEnd,
   { destinationStart: from, flags, force }: Settings,
   bytes: number,
 ): Promise<{ planned: PlannedDestination; problem: P2pdmaError | null; dmaAlignment: number }> {
+  const { context, now: will } = to;
   const range = { from, to: from + bytes - 1 };
   const shared = { client: will.client?.bdf ?? null, identity: will.identity, inUse: will.inUse, ...range };
   let there: Facts & Held;
   try {
-    there = await look(context, path, async (target) => ({
+    there = await look(to, async (target) => ({
       ...facts(target),
       ...(await heldBy(context, target)),
     }));
   } catch (error) {
     if (!(error instanceof P2pdmaError)) throw error;
-    const planned: PlannedDestination = { ...shared, ...(await unopened(context, path, flags)), holds: [] };
-    const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(context, path) : error;
+    const planned: PlannedDestination = { ...shared, ...(await unopened(to, flags)), holds: [] };
+    const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(to) : error;
     return { planned, problem: may, dmaAlignment: 1 };
   }
   const { holds, unread, ...seen } = there;
@@ -284,24 +274,21 @@ const UNREADABLE: ReadonlySet<string> = new Set(['EILSEQ', 'ENODATA', 'EIO']);
 
 /** What cannot be opened may be there all the same. */
 async function unopened(
-  { backend }: StreamContext,
-  path: string,
+  { path, now }: PathEnd,
   flags: Settings['flags'],
 ): Promise<Omit<PlannedEnd, 'client' | 'identity'> & Pick<PlannedDestination, 'effect'>> {
-  const device = backend.locate(path);
-  if (device !== null && device.kind !== 'file') {
-    const name = device.layers[0]?.name ?? path;
-    const found = backend.controllers.flatMap(({ namespaces }) => namespaces).find((ns) => ns.name === name);
-    return { name, path, kind: device.kind, size: found?.size ?? 0, effect: 'overwrite' };
+  if (now.kind !== 'file') {
+    const name = now.place?.layers[0]?.name ?? path;
+    return { name, path, kind: now.kind, size: now.size ?? 0, effect: 'overwrite' };
   }
   const there = await stat(path).catch(() => null);
   const file = { name: path, path: resolve(path), kind: 'file' as const, size: there?.size ?? 0 };
   return { ...file, effect: there === null ? 'create' : flags === 'r+' ? 'overwrite' : 'truncate' };
 }
 
-async function mayCreate({ backend }: StreamContext, path: string): Promise<P2pdmaError | null> {
+async function mayCreate({ context, path }: PathEnd): Promise<P2pdmaError | null> {
   try {
-    assertNoDeviceName(path, backend.controllers, { create: true });
+    assertNoDeviceName(path, context.backend.controllers, { create: true });
   } catch (error) {
     return error as P2pdmaError;
   }
@@ -350,7 +337,7 @@ async function signaturesIn(context: StreamContext, target: BlockTarget): Promis
 
 function foreseeRoute(
   { backend }: StreamContext,
-  ends: readonly (Foreseen & { name: string })[],
+  ends: readonly (End & { name: string })[],
   alignment: number,
   options: Settings,
 ): Route {

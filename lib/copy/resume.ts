@@ -11,19 +11,21 @@
 
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { BlockTarget } from '../backend/backend.js';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
-import { type OpenContext, toPath } from '../streams/paths.js';
+import type { OpenContext } from '../streams/paths.js';
 import { type Receipt, receiptOf, withReceipt, worse } from '../streams/receipt.js';
 import type { StreamContext } from '../streams/session.js';
+import { copyOver } from './copy.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
-import { type CopyPlan, type PlannedEnd, planCopy } from './plan.js';
+import { OpenEnds } from './open-ends.js';
+import { assertJournalApart } from './overlap.js';
+import { type CopyPlan, type PlannedEnd, planRequest } from './plan.js';
 import { bootId } from './processes.js';
-import { type CopyOptions, checkJournal, copy } from './request.js';
+import { type CopyOptions, makePathRequest, type PathRequest } from './request.js';
 import { type Onlooker, onlookerOf, verifyRanges } from './verify.js';
 
 const MIB = 1024 * 1024;
@@ -42,45 +44,40 @@ export async function planResumable(
   options: CopyOptions,
   path: string,
 ): Promise<CopyPlan> {
+  const request = await makePathRequest(open, source, destinations, options);
   try {
-    return (await prepare(open, source, destinations, options, path)).plan;
+    return (await prepare(request, path)).plan;
   } catch (error) {
     // Another copy is at the journal: that stops this one, and is over when the other is.
     if (!(error instanceof P2pdmaError) || error.code !== 'EBUSY' || error.path !== path) throw error;
-    const plan = await planCopy(open, source, destinations, options);
+    const plan = await planRequest(request);
     return { ...plan, problems: [error, ...plan.problems] };
   }
 }
 
-async function prepare(
-  open: OpenContext,
-  source: string | URL,
-  destinations: readonly (string | URL)[],
-  options: CopyOptions,
-  path: string,
-) {
-  await checkJournal(open, source, destinations, path);
-  await checkLasting(open, destinations);
+async function prepare(asked: PathRequest, path: string) {
+  const { options } = asked;
+  assertJournalApart(asked, path);
+  assertLasting(asked);
   const kept = await Journal.read(path);
   // Files that the copy was to make may be there by now; once something was marked, they are.
-  const flags = options.flags ?? 'w';
-  const now = kept === null ? flags : kept.marks.length > 0 ? 'r+' : flags === 'wx' ? 'w' : flags;
-  const plan = await planCopy(open, source, destinations, { ...options, flags: now });
+  const given = options.flags ?? 'w';
+  const flags = kept === null ? given : kept.marks.length > 0 ? 'r+' : given === 'wx' ? 'w' : given;
+  const request = { ...asked, options: { ...options, flags } };
+  const plan = await planRequest(request);
   const about = await describe(plan, options);
   if (kept !== null) assertSame(kept, about);
   const resume = kept === null ? null : { journal: path, done: kept.done };
-  return { plan: { ...plan, resume }, about, kept, flags: now };
+  return { plan: { ...plan, resume }, about, kept, request };
 }
 
 /**
  * What a journal says of an emulated drive's memory is wrong as soon as this process ends, and that is all a journal is for.
  * @throws P2pdmaError ERR_INVALID_ARG_VALUE
  */
-async function checkLasting(open: OpenContext, destinations: readonly (string | URL)[]): Promise<void> {
-  const { backend } = await open();
-  for (const [i, end] of destinations.entries()) {
-    const path = toPath(end);
-    if (!backend.foresee(path, { write: true, earlier: i }).endsWithProcess) continue;
+function assertLasting({ context: { backend }, destinations }: PathRequest): void {
+  for (const { path, now } of destinations) {
+    if (!now.endsWithProcess) continue;
     const what = `'${path}' of the emulated machine '${backend.machine}' ends with this process, so there would be nothing to go on with`;
     throw optionError('ERR_INVALID_ARG_VALUE', 'journal', what, {
       path,
@@ -100,39 +97,33 @@ export async function resumableCopy(
   options: CopyOptions,
   path: string,
 ): Promise<Receipt> {
-  const { plan, about, kept, flags } = await prepare(open, source, destinations, options, path);
+  const asked = await makePathRequest(open, source, destinations, options);
+  const { plan, about, kept, request } = await prepare(asked, path);
   const [problem] = plan.problems;
   if (problem !== undefined) throw problem;
   const journal = kept ?? (await Journal.create(path, about));
+  const ends = new OpenEnds(request);
   try {
     await journal.begin();
-    return await new ResumableCopy(open, source, destinations, { ...options, flags }, plan, journal).run();
+    return await new ResumableCopy(request, ends, plan, journal).run();
   } finally {
+    await ends.close().catch(() => {});
     await journal.close();
   }
 }
 
 class ResumableCopy {
-  readonly #open: OpenContext;
-  readonly #source: string | URL;
-  readonly #destinations: readonly (string | URL)[];
+  readonly #context: StreamContext;
   readonly #options: CopyOptions;
+  readonly #ends: OpenEnds;
   readonly #plan: CopyPlan;
   readonly #journal: Journal;
   #receipt: Receipt | null = null;
 
-  constructor(
-    open: OpenContext,
-    source: string | URL,
-    destinations: readonly (string | URL)[],
-    options: CopyOptions,
-    plan: CopyPlan,
-    journal: Journal,
-  ) {
-    this.#open = open;
-    this.#source = source;
-    this.#destinations = destinations;
+  constructor({ context, options }: PathRequest, ends: OpenEnds, plan: CopyPlan, journal: Journal) {
+    this.#context = context;
     this.#options = options;
+    this.#ends = ends;
     this.#plan = plan;
     this.#journal = journal;
   }
@@ -148,57 +139,52 @@ class ResumableCopy {
   }
 
   async #run(): Promise<Receipt> {
-    const context = await this.#open();
     const { bytes, destinations } = this.#plan;
     const { stop, verify = false } = this.#options;
-    const from = this.#journal.done === 0 ? 0 : await this.#trusted(context);
+    const from = this.#journal.done === 0 ? 0 : await this.#trusted();
     // Stopped before it was known what can be trusted: the journal is left as it is.
     if (from === null) return nothingCopied(this.#plan);
     if (from !== this.#journal.done) await this.#journal.mark(from);
     // With 'w' and 'wx' the first stretch truncates.
-    if (this.#options.flags === 'r+') await this.#cutBack(context, from);
+    if (this.#options.flags === 'r+') await this.#cutBack(from);
     const done = from > 0 && from === bytes ? from : await this.#stretches(from);
     const receipt = this.#receipt ?? nothingCopied(this.#plan);
     receipt.resumedFrom = from;
     if (done < bytes) return receipt;
     if (verify && !stop?.aborted) {
       const onlooker = onlookerOf(bytes * destinations.length, stop, this.#report('verify'));
-      for (const end of destinations) {
-        receipt.digest = await this.#compare(context, end.path, 0, bytes, onlooker.next());
+      for (const i of destinations.keys()) {
+        receipt.digest = await this.#compare(i, 0, bytes, onlooker.next());
       }
       receipt.verified = !stop?.aborted;
     }
+    // What closing says counts as long as the journal is there.
+    await this.#ends.close();
     // Stopped while it was verified: what is missing is in the journal.
     if (!verify || receipt.verified) await this.#journal.remove();
     return receipt;
   }
 
   /** Compare a range of the copy, as bytes of the copy, in one destination. */
-  async #compare(
-    { backend }: StreamContext,
-    path: string,
-    from: number,
-    to: number,
-    onlooker: Onlooker,
-  ): Promise<string | null> {
+  async #compare(i: number, from: number, to: number, onlooker: Onlooker): Promise<string | null> {
     const { start, destinationStart } = this.#journal.header;
-    const allocate = (size: number) => backend.memory.allocBuffer(size);
-    const open: BlockTarget[] = [];
-    try {
-      for (const name of [this.#plan.source.path, path]) open.push(await backend.openTarget(name, {}));
-      const [left, right] = open as [BlockTarget, BlockTarget];
-      // A copy of nothing makes no file longer.
-      if (to > from && right.size < destinationStart + to) {
-        throw new P2pdmaError('ERR_VERIFY_MISMATCH', `'${path}' is only ${right.size} bytes long`, { path });
-      }
-      const ranges = [
-        { target: left, start: start + from },
-        { target: right, start: destinationStart + from },
-      ] as const;
-      return await verifyRanges(...ranges, to - from, allocate, onlooker);
-    } finally {
-      for (const target of open) await target.close();
-    }
+    const { path } = this.#plan.destinations[i]!;
+    const allocate = (size: number) => this.#context.backend.memory.allocBuffer(size);
+    return this.#ends.from!.readBack((left) =>
+      this.#ends.to[i]!.readBack(async (right) => {
+        // A copy of nothing makes no file longer.
+        if (to > from && right.size < destinationStart + to) {
+          throw new P2pdmaError('ERR_VERIFY_MISMATCH', `'${path}' is only ${right.size} bytes long`, {
+            path,
+          });
+        }
+        const ranges = [
+          { target: left, start: start + from },
+          { target: right, start: destinationStart + from },
+        ] as const;
+        return await verifyRanges(...ranges, to - from, allocate, onlooker);
+      }),
+    );
   }
 
   #report(phase: ProgressPhase): ((done: number, total: number) => void) | undefined {
@@ -208,13 +194,13 @@ class ResumableCopy {
     return onProgress && ((bytes, total) => onProgress({ bytes, total, phase, ...route }));
   }
 
-  async #holds(context: StreamContext, from: number, to: number): Promise<P2pdmaError | null> {
+  async #holds(from: number, to: number): Promise<P2pdmaError | null> {
     const { destinations } = this.#plan;
     const total = (to - from) * destinations.length;
     const onlooker = onlookerOf(total, this.#options.stop, this.#report('recheck'));
-    for (const end of destinations) {
+    for (const i of destinations.keys()) {
       try {
-        await this.#compare(context, end.path, from, to, onlooker.next());
+        await this.#compare(i, from, to, onlooker.next());
       } catch (error) {
         if (error instanceof P2pdmaError && error.code === 'ERR_VERIFY_MISMATCH') return error;
         throw error;
@@ -228,10 +214,10 @@ class ResumableCopy {
    * something else; where only the end does, a drive lost what it said was flushed, and the mark before it is tried.
    * Null: stopped meanwhile.
    */
-  async #trusted(context: StreamContext): Promise<number | null> {
+  async #trusted(): Promise<number | null> {
     const { marks, done, path } = this.#journal;
     const { stop } = this.#options;
-    const head = await this.#holds(context, 0, Math.min(HEAD_CHECK, done));
+    const head = await this.#holds(0, Math.min(HEAD_CHECK, done));
     if (head !== null) {
       throw new P2pdmaError(
         'ERR_JOURNAL_MISMATCH',
@@ -245,7 +231,7 @@ class ResumableCopy {
     let at = done;
     for (;;) {
       const before = marks.findLast((mark) => mark <= at - TAIL_CHECK) ?? 0;
-      const differs = await this.#holds(context, before, at);
+      const differs = await this.#holds(before, at);
       if (stop?.aborted) return null;
       if (differs === null) return at;
       // The head was fine, so it ends: at the latest with nothing left.
@@ -255,17 +241,13 @@ class ResumableCopy {
   }
 
   /** A file may be longer than what is trusted: padding to whole blocks that was to be cut, or data without a mark. */
-  async #cutBack({ backend }: StreamContext, from: number): Promise<void> {
+  async #cutBack(from: number): Promise<void> {
     const { destinations, destinationStart } = this.#journal.header;
-    for (const [i, { path, kind }] of this.#plan.destinations.entries()) {
+    for (const [i, { kind }] of this.#plan.destinations.entries()) {
       if (kind !== 'file') continue;
       const length = Math.max(destinations[i]!.length, destinationStart + from);
-      const target = await backend.openTarget(path, { write: true });
-      try {
-        if (target.size > length) await target.truncate(length);
-      } finally {
-        await target.close();
-      }
+      const target = await this.#ends.to[i]!.open();
+      if (target.size > length) await target.truncate(length);
     }
   }
 
@@ -297,7 +279,8 @@ class ResumableCopy {
       if (onProgress !== undefined) {
         settings.onProgress = (now) => onProgress({ ...now, bytes: base + now.bytes, total: bytes });
       }
-      const receipt = await copy(this.#open, this.#source, this.#destinations, settings);
+      await this.#ends.assertThere();
+      const receipt = await copyOver(this.#ends, settings);
       this.#add(receipt);
       done += receipt.bytes;
       await this.#journal.mark(done);

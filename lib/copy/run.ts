@@ -7,9 +7,9 @@ import type { OnProgress, Progress } from '../streams/options.js';
 import { P2pReadStream } from '../streams/read-stream.js';
 import { type Receipt, withReceipt, worse } from '../streams/receipt.js';
 import { hostRoute } from '../streams/route.js';
-import type { StreamContext } from '../streams/session.js';
 import { closedError, outOfRange } from '../streams/source.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
+import { pathAgain, type ReadBack } from './read-back.js';
 import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
 
 export interface RunOptions {
@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly stop?: AbortSignal | undefined;
   /** Called ten times a second. */
   readonly onProgress?: OnProgress | undefined;
+  /** Default: whatever is at a stream's path is opened again. */
+  readonly readBack?: ReadBack | undefined;
 }
 
 /**
@@ -282,7 +284,7 @@ async function verify(
   destinations: readonly Writable[],
   receipt: Receipt,
   passing: PassingDigest | null,
-  { stop, onProgress }: RunOptions,
+  { stop, onProgress, readBack = pathAgain }: RunOptions,
 ): Promise<void> {
   const { backend, machine } = receipt;
   const report =
@@ -297,30 +299,15 @@ async function verify(
         'verify: a destination is not a p2pdma stream and cannot be read back',
       );
     }
-    const context: StreamContext = destination.attachment.context!;
-    const allocate = (bytes: number) => context.backend.memory.allocBuffer(bytes);
-    const target = await context.openTarget(destination.path, {});
-    try {
-      const range = { target, start: destination.start };
-      if (source instanceof P2pReadStream) {
-        const from = await source.attachment.context!.openTarget(source.path, {});
-        try {
-          receipt.digest = await verifyRanges(
-            { target: from, start: source.start },
-            range,
-            receipt.bytes,
-            allocate,
-            onlooker.next(),
-          );
-        } finally {
-          await source.attachment.context!.closeTarget(from);
-        }
-      } else {
-        receipt.digest = await passing!.verify(range, allocate, onlooker.next());
-      }
-    } finally {
-      await context.closeTarget(target);
-    }
+    const allocate = (bytes: number) => destination.attachment.context!.backend.memory.allocBuffer(bytes);
+    const { start } = destination;
+    receipt.digest = await readBack(destination, (target) => {
+      const range = { target, start };
+      if (!(source instanceof P2pReadStream)) return passing!.verify(range, allocate, onlooker.next());
+      return readBack(source, (from) =>
+        verifyRanges({ target: from, start: source.start }, range, receipt.bytes, allocate, onlooker.next()),
+      );
+    });
   }
   receipt.verified = !stop?.aborted;
 }

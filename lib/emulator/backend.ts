@@ -3,15 +3,16 @@
  * faults, the hardware itself.
  */
 
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import {
   assertNoDeviceName,
   type Backend,
   type Controller,
-  type Foreseen,
+  type End,
   fileRange,
   findController,
+  type InspectOptions,
   knownNamespaces,
   type LeakReport,
   type Mapping,
@@ -156,95 +157,106 @@ export class EmulatorBackend implements Backend {
     return isNamespace ? this.#openNamespace(name, options) : this.#openFile(nameOrPath, options);
   }
 
-  async #openNamespace(name: string, options: OpenOptions): Promise<EmulatorTarget> {
-    const path = `/dev/${name}`;
-    for (const { driver, hardware } of this.#present()) {
-      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
-      if (ns === undefined || this.#files.has(ns)) continue;
-      const write = options.write ?? false;
-      const medium = hardware.namespaces.get(ns.nsid);
-      if (write && !ns.readOnly && medium instanceof ImageStore) {
-        await medium.assertWritable();
-        this.#assertOpen();
-      }
-      const writers = this.#writers.get(name) ?? 0;
-      if (write && ns.readOnly) throw errnoError(-EROFS, 'open', path);
-      if (write && writers > 0 && options.force !== true) {
-        throw errnoError(-EBUSY, 'open', path, {
-          hint: (option) =>
-            `'${path}' is open for writing already. Close it, or pass ${option('force')} if you are sure.`,
-        });
-      }
-      if (write) this.#writers.set(name, writers + 1);
-      return this.#newTarget(driver, ns, { name, path, write, file: null }, async () => {
-        if (write) this.#writers.set(name, this.#writers.get(name)! - 1);
-      });
+  /** A namespace of the machine's own, by name or path; null: there is none of that name. */
+  #namespace(nameOrPath: string): { drive: Drive; ns: NvmeNs; name: string } | null {
+    const name = bareName(nameOrPath);
+    for (const drive of this.#present()) {
+      const ns = drive.driver.ctrl.namespaces.find((candidate) => candidate.name === name);
+      if (ns !== undefined && !this.#files.has(ns)) return { drive, ns, name };
     }
-    throw errnoError(-ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
+    return null;
   }
 
-  locate(nameOrPath: string): Place | null {
-    const name = bareName(nameOrPath);
-    const nothing = { layers: [], clients: [], unproven: null, inUse: null, partitions: [] };
-    for (const { driver, hardware } of this.#present()) {
-      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
-      if (ns === undefined || this.#files.has(ns)) continue;
-      return {
-        ...nothing,
+  async #openNamespace(name: string, options: OpenOptions): Promise<EmulatorTarget> {
+    const path = `/dev/${name}`;
+    const found = this.#namespace(name);
+    if (found === null)
+      throw errnoError(-ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
+    const { ns, drive } = found;
+    const write = options.write ?? false;
+    const medium = drive.hardware.namespaces.get(ns.nsid);
+    if (write && !ns.readOnly && medium instanceof ImageStore) {
+      await medium.assertWritable();
+      this.#assertOpen();
+    }
+    const writers = this.#writers.get(name) ?? 0;
+    if (write && ns.readOnly) throw errnoError(-EROFS, 'open', path);
+    if (write && writers > 0 && options.force !== true) {
+      throw errnoError(-EBUSY, 'open', path, {
+        hint: (option) =>
+          `'${path}' is open for writing already. Close it, or pass ${option('force')} if you are sure.`,
+      });
+    }
+    if (write) this.#writers.set(name, writers + 1);
+    return this.#newTarget(drive.driver, ns, { name, path, write, file: null }, async () => {
+      if (write) this.#writers.set(name, this.#writers.get(name)! - 1);
+    });
+  }
+
+  inspect(nameOrPath: string, { write = false, earlier = 0 }: InspectOptions = {}): End {
+    const found = this.#namespace(nameOrPath);
+    return found === null
+      ? this.#inspectFile(nameOrPath, write ? 1 + this.#nextDrive + earlier : 0)
+      : this.#inspectNamespace(found);
+  }
+
+  #inspectNamespace({ drive, ns, name }: { drive: Drive; ns: NvmeNs; name: string }): End {
+    const { driver, hardware } = drive;
+    const isWritten = (this.#writers.get(name) ?? 0) > 0;
+    const way = { noP2pReason: noP2pReason(driver, this.description), unproven: null };
+    return {
+      ...way,
+      path: `/dev/${name}`,
+      kind: 'namespace',
+      size: ns.capacity,
+      client: driver.hw.pdev,
+      inUse: isWritten ? 'it is open for writing already' : null,
+      readOnly: ns.readOnly,
+      identity: `${name} of the emulated machine '${this.machine}'`,
+      endsWithProcess: this.#fileBehind(hardware.pdev.bdf, ns.nsid) === null,
+      ranges: this.#rangesOf(driver, ns),
+      place: {
+        ...way,
         kind: 'namespace',
         layers: [{ name, kind: 'disk' }],
         clients: [hardware.pdev],
-        noP2pReason: noP2pReason(driver, this.description),
-        inUse: (this.#writers.get(name) ?? 0) > 0 ? 'open for writing' : null,
-      };
-    }
-    if (!nameOrPath.includes('/') || name !== nameOrPath) return null;
-    return {
-      ...nothing,
-      kind: 'file',
-      noP2pReason: 'the emulator puts a file on a drive when it is opened; ask about a drive instead',
+        inUse: isWritten ? 'open for writing' : null,
+        partitions: [],
+      },
     };
   }
 
-  foresee(nameOrPath: string, { write, earlier }: { write: boolean; earlier: number }): Foreseen {
-    const name = bareName(nameOrPath);
-    const facts = (driver: Drive['driver']) => ({
-      client: driver.hw.pdev,
-      noP2pReason: noP2pReason(driver, this.description),
+  /** A file, on the drive whose turn it will be when it is opened. */
+  #inspectFile(nameOrPath: string, turn: number): End {
+    const path = resolvePath(nameOrPath);
+    const drive = this.#driveAt(turn);
+    return {
+      path,
+      kind: 'file',
+      size: sizeOf(path),
+      client: drive?.driver.hw.pdev ?? null,
+      noP2pReason: drive === null ? this.#noDrives() : noP2pReason(drive.driver, this.description),
       unproven: null,
-    });
-    for (const { driver, hardware } of this.#present()) {
-      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
-      if (ns === undefined || this.#files.has(ns)) continue;
-      return {
-        ...facts(driver),
-        inUse: (this.#writers.get(name) ?? 0) > 0 ? 'it is open for writing already' : null,
-        readOnly: ns.readOnly,
-        identity: `${name} of the emulated machine '${this.machine}'`,
-        endsWithProcess: this.#fileBehind(hardware.pdev.bdf, ns.nsid) === null,
-      };
-    }
-    const { driver } = this.#driveAt(write ? 1 + this.#nextDrive + earlier : 0);
-    return { ...facts(driver), inUse: null, readOnly: false, identity: null, endsWithProcess: false };
+      inUse: null,
+      readOnly: false,
+      identity: null,
+      endsWithProcess: false,
+      ranges: [fileRange(path)],
+      place: isPath(nameOrPath) ? A_FILE : null,
+    };
+  }
+
+  #rangesOf(driver: Drive['driver'], ns: NvmeNs): UnderlyingRange[] {
+    const on = `namespace ${ns.name} of machine ${this.#number}`;
+    const itself = { on, name: `/dev/${ns.name}`, start: 0, length: ns.capacity, exact: true };
+    const file = this.#fileBehind(driver.hw.pdev.bdf, ns.nsid);
+    return file === null ? [itself] : [itself, { ...fileRange(file), length: ns.capacity }];
   }
 
   /** The file that a namespace is kept in. */
   #fileBehind(bdf: string, nsid: number): string | null {
     const { nvme } = this.description.functions.find((fn) => fn.bdf === bdf) ?? {};
     return nvme?.namespaces.find((ns) => ns.nsid === nsid)?.file ?? null;
-  }
-
-  underlying(nameOrPath: string): UnderlyingRange[] {
-    const name = bareName(nameOrPath);
-    for (const { driver, hardware } of this.#present()) {
-      const ns = driver.ctrl.namespaces.find((candidate) => candidate.name === name);
-      if (ns === undefined || this.#files.has(ns)) continue;
-      const on = `namespace ${name} of machine ${this.#number}`;
-      const itself = { on, name: `/dev/${name}`, start: 0, length: ns.capacity, exact: true };
-      const file = this.#fileBehind(hardware.pdev.bdf, ns.nsid);
-      return file === null ? [itself] : [itself, { ...fileRange(file), length: ns.capacity }];
-    }
-    return [fileRange(resolvePath(nameOrPath))];
   }
 
   /** A file of the host, put on one of the drives as a namespace for as long as it is open. */
@@ -295,17 +307,20 @@ export class EmulatorBackend implements Backend {
   /** What is read lies on the first drive, what is written goes to the others in turn: so a copy crosses the bus. */
   #chooseDrive(write: boolean, named: string | undefined): Drive {
     if (named !== undefined) return this.#drive(named, 'open');
-    return this.#driveAt(write ? 1 + this.#nextDrive++ : 0);
+    const drive = this.#driveAt(write ? 1 + this.#nextDrive++ : 0);
+    if (drive === null) throw new P2pdmaError('ENODEV', this.#noDrives());
+    return drive;
   }
 
-  /** 0: the first; from 1 on: the others in turn. */
-  #driveAt(turn: number): Drive {
+  /** 0: the first; from 1 on: the others in turn. Null: there is none. */
+  #driveAt(turn: number): Drive | null {
     const drives = this.#present();
-    if (drives.length === 0) {
-      throw new P2pdmaError('ENODEV', `the machine '${this.machine}' has no NVMe controller for files`);
-    }
-    if (turn === 0 || drives.length === 1) return drives[0]!;
+    if (turn === 0 || drives.length <= 1) return drives[0] ?? null;
     return drives[1 + ((turn - 1) % (drives.length - 1))]!;
+  }
+
+  #noDrives(): string {
+    return `the machine '${this.machine}' has no NVMe controller for files`;
   }
 
   #newTarget(
@@ -323,6 +338,7 @@ export class EmulatorBackend implements Backend {
       origin: this.#origin,
       client: driver.hw.pdev,
       noP2pReason: noP2pReason(driver, this.description),
+      ranges: of.file === null ? this.#rangesOf(driver, ns) : [fileRange(of.path)],
       onClose: async (closed) => {
         this.#targets.delete(closed);
         await close();
@@ -446,6 +462,31 @@ export class EmulatorBackend implements Backend {
     }
   }
 }
+
+/** Null: there is no such file. */
+function sizeOf(path: string): number | null {
+  try {
+    const there = statSync(path);
+    return there.isFile() ? there.size : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Anything with a slash; a bare name that is no namespace's is a misspelling, to whoever asks what it is. */
+function isPath(nameOrPath: string): boolean {
+  return nameOrPath.includes('/') && !nameOrPath.startsWith('/dev/');
+}
+
+const A_FILE: Place = {
+  kind: 'file',
+  layers: [],
+  clients: [],
+  noP2pReason: 'the emulator puts a file on a drive when it is opened; ask about a drive instead',
+  unproven: null,
+  inUse: null,
+  partitions: [],
+};
 
 function tooManyFiles(path: string, { name, namespaces }: Drive['hardware']): P2pdmaError {
   return errnoError(-EMFILE, 'open', path, {

@@ -7,12 +7,14 @@
  * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
  */
 
-import type {
-  BlockTarget,
-  IoRequest,
-  PassthroughCommand,
-  PassthroughResult,
-  QueueLimits,
+import {
+  type BlockTarget,
+  fileRange,
+  type IoRequest,
+  type PassthroughCommand,
+  type PassthroughResult,
+  type QueueLimits,
+  type UnderlyingRange,
 } from '../backend/backend.js';
 import type { Clock } from '../backend/hardware.js';
 import { addPath, clearPath } from '../backend/path-bytes.js';
@@ -40,6 +42,8 @@ export interface EmulatorTargetOptions {
   readonly origin: TraceOrigin;
   readonly write: boolean;
   readonly noP2pReason: string | null;
+  /** Default: what is at its path. */
+  readonly ranges?: readonly UnderlyingRange[];
   /** The file that the namespace is; null: a namespace of its own. */
   readonly file: FileStore | null;
   /** Called once, when nothing is in flight any more. */
@@ -79,6 +83,8 @@ export class EmulatorTarget implements BlockTarget {
   readonly noP2pReason: string | null;
   /** The bus is watched: what a receipt says was measured. */
   readonly unproven = null;
+  readonly ranges: readonly UnderlyingRange[];
+  readonly readable = true;
   readonly #ns: NvmeNs;
   readonly #mm: Mm;
   readonly #clock: Clock;
@@ -106,6 +112,7 @@ export class EmulatorTarget implements BlockTarget {
     this.client = options.client;
     this.limits = options.ns.limits;
     this.noP2pReason = options.noP2pReason;
+    this.ranges = options.ranges ?? [fileRange(options.path)];
     this.#ns = options.ns;
     this.#mm = options.mm;
     this.#clock = options.clock;

@@ -116,7 +116,7 @@ export interface Explanation {
   unreachable?: Unreachable[];
 }
 
-type Machine = Pick<Backend, 'topology' | 'controllers' | 'locate'>;
+type Machine = Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
 
 /** @throws P2pdmaError ERR_INVALID_ARG_VALUE: there is no such thing */
 export function explain(machine: Machine, provider: string, clients: readonly string[]): Explanation {
@@ -162,7 +162,7 @@ export function pciDrives({ controllers }: Pick<Backend, 'controllers'>): PciDev
 function providerOf(machine: Machine, asked: string): PciDev {
   const found = functionOf(machine, asked);
   if (found !== null) return found;
-  const place = machine.locate(asked);
+  const place = machine.inspect(asked).place;
   if (place === null) throw unknown(machine, asked, 'provider');
   const [only, ...more] = place.clients;
   if (only === undefined || more.length > 0) {
@@ -196,7 +196,7 @@ function answerFor(machine: Machine, provider: PciDev, asked: string): ClientVer
   if (direct !== null) return [clientVerdict(machine, provider, direct, asked, null)];
   const controller = controllerOf(machine.controllers, asked);
   if (controller !== null) return unreachable(asked, overFabric(controller), null);
-  const place = machine.locate(asked);
+  const place = machine.inspect(asked).place;
   if (place === null) throw unknown(machine, asked, 'client');
   if (place.clients.length === 0) {
     return unreachable(asked, place.noP2pReason ?? 'no PCI function here does its DMA', place);

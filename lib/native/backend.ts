@@ -5,20 +5,17 @@
  *     openNative({ root: DIR })       a captured tree (sys/ and proc/): topology only, on any OS, without the addon
  */
 
-import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import {
   assertNoDeviceName,
   type Backend,
   type BlockTarget,
   type Controller,
-  type Foreseen,
+  type End,
   type LeakReport,
   type Mapping,
   type MemoryBackend,
   type OpenOptions,
-  type Place,
-  type UnderlyingRange,
 } from '../backend/backend.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { PciDev, Topology } from '../backend/topology.js';
@@ -31,9 +28,8 @@ import { btrfsWay } from './btrfs-way.js';
 import { acquireEngine, type EngineKind, type NativeEngine } from './engine.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
 import { type Opened, openPath } from './open.js';
-import { foresee } from './sysfs/identity.js';
+import { inspect, type Look, markOf, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
-import { underlying } from './sysfs/ranges.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
 import { NativeTarget } from './target.js';
@@ -111,6 +107,7 @@ export class NativeBackend implements Backend {
   readonly sysfs: Sysfs;
   readonly #engine: NativeEngine;
   readonly #targets = new Map<number, WeakRef<NativeTarget>>();
+  readonly #looks = new WeakMap<End, Look>();
   #opened = 0;
   #closing: Promise<LeakReport> | null = null;
 
@@ -130,7 +127,7 @@ export class NativeBackend implements Backend {
 
   async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
     if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
-    const info = this.sysfs.blockInfo(nameOrPath);
+    const info = this.#infoOf(nameOrPath, options.end);
     const path = pathOf(nameOrPath, info);
     assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const passthrough = options.engine === 'passthrough';
@@ -155,15 +152,16 @@ export class NativeBackend implements Backend {
     // A file that did not exist has no facts of its own until now.
     const now = info ?? this.sysfs.blockInfo(path);
     const key = this.#opened++;
+    const kind = opened.kind === 'file' ? 'file' : (now?.kind ?? 'block');
     const target = new NativeTarget(
       opened,
       {
         name: now?.kind !== 'file' && now?.name ? now.name : nameOrPath,
-        path,
-        kind: opened.kind === 'file' ? 'file' : (now?.kind ?? 'block'),
+        ...{ path, kind },
         client: now?.client ?? null,
         ...this.#wayOf(opened, now, path),
         metadataBytes: now?.metadataBytes ?? null,
+        ranges: rangesOf(this.sysfs, path, kind === 'file' ? null : now),
       },
       engine,
       { topology: this.topology, passthrough, onClose: forget(this.#targets, key) },
@@ -175,6 +173,13 @@ export class NativeBackend implements Backend {
       trace('native-backend', 'open_target', { target: name, path, kind, buffered, engine: target.engine });
     }
     return target;
+  }
+
+  /** As `inspect` found it, if it is the same still. */
+  #infoOf(nameOrPath: string, end: End | undefined): BlockInfo | null {
+    const look = end === undefined ? undefined : this.#looks.get(end);
+    const holds = look !== undefined && look.mark !== null && look.mark === markOf(this.sysfs, nameOrPath);
+    return holds ? look.info : this.sysfs.blockInfo(nameOrPath);
   }
 
   /** Whether its way is direct: as its block devices and its filesystem say, and then as the open file does. */
@@ -201,18 +206,10 @@ export class NativeBackend implements Backend {
     return snapshotMachine(this.sysfs, options);
   }
 
-  locate(nameOrPath: string): Place | null {
-    return locate(this.sysfs, nameOrPath);
-  }
-
-  foresee(nameOrPath: string): Foreseen {
-    return foresee(this.sysfs, nameOrPath);
-  }
-
-  underlying(nameOrPath: string): UnderlyingRange[] {
-    const info = this.sysfs.blockInfo(nameOrPath);
-    const number = info === null || info.kind === 'file' ? null : info.number;
-    return underlying(this.sysfs.devices, number === null ? pathOf(nameOrPath, info) : { number });
+  inspect(nameOrPath: string): End {
+    const look = inspect(this.sysfs, nameOrPath);
+    this.#looks.set(look.end, look);
+    return look.end;
   }
 
   close(): Promise<LeakReport> {
@@ -241,7 +238,6 @@ function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () =>
   };
 }
 
-/** `'nvme0n1'` is its device node; anything with a slash, or that is no device's name, is a path. */
 /** Engine 'passthrough' carries no metadata: the namespace must have none. @throws P2pdmaError EOPNOTSUPP */
 async function mustBePlain(target: NativeTarget): Promise<void> {
   try {
@@ -250,22 +246,6 @@ async function mustBePlain(target: NativeTarget): Promise<void> {
     await target.close();
     throw error;
   }
-}
-
-function pathOf(nameOrPath: string, info: BlockInfo | null): string {
-  if (!nameOrPath.includes('/') && info !== null && info.kind !== 'file' && info.device !== null)
-    return info.device;
-  return nameOrPath;
-}
-
-function locate(sysfs: Sysfs, nameOrPath: string): Place | null {
-  const info = sysfs.blockInfo(nameOrPath);
-  if (info === null) return null;
-  // A bare name of no device would be a file yet to be made here; for a question it is a misspelling.
-  if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
-  const { kind, layers, disks, noP2pReason, unproven, inUse, partitions } = info;
-  const clients = new Set(disks.map(({ client }) => client).filter((client) => client !== null));
-  return { kind, layers, clients: [...clients], noP2pReason, unproven, inUse: inUse.words, partitions };
 }
 
 /** A tree that was copied from another machine, or this one only looked at: it can be explained, not used. */
@@ -321,18 +301,8 @@ export class CapturedBackend implements Backend {
     return snapshotMachine(this.sysfs, options);
   }
 
-  locate(nameOrPath: string): Place | null {
-    return locate(this.sysfs, nameOrPath);
-  }
-
-  foresee(nameOrPath: string): Foreseen {
-    return foresee(this.sysfs, nameOrPath);
-  }
-
-  underlying(nameOrPath: string): UnderlyingRange[] {
-    const info = this.sysfs.blockInfo(nameOrPath);
-    const number = info === null || info.kind === 'file' ? null : info.number;
-    return underlying(this.sysfs.devices, number === null ? pathOf(nameOrPath, info) : { number });
+  inspect(nameOrPath: string): End {
+    return inspect(this.sysfs, nameOrPath).end;
   }
 
   async close(): Promise<LeakReport> {

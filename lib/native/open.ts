@@ -18,6 +18,7 @@ export interface Opened {
   readonly fd: number;
   readonly kind: 'block' | 'file';
   readonly writable: boolean;
+  readonly readable: boolean;
   /** Of a device; of a file at opening. */
   readonly size: number;
   readonly limits: QueueLimits;
@@ -43,14 +44,14 @@ export async function openPath(
   const refused = there === null ? null : notCopyable(path, there);
   if (refused !== null) throw refused;
   const isDevice = there?.isBlockDevice() === true;
-  const fd = isDevice
-    ? await openDevice(addon, path, write, options.force === true, info)
+  const { fd, readable } = isDevice
+    ? { fd: await openDevice(addon, path, write, options.force === true, info), readable: true }
     : openFile(addon, path, write, options);
   try {
     const stat = addon.statFd(fd);
     if (typeof stat === 'number') throw nativeError(stat, 'fstat', path);
-    if (stat.kind === 'block' && isDevice) return device(addon, path, fd, write, stat, info);
-    if (stat.kind === 'file') return file(addon, path, fd, write, stat, info);
+    if (stat.kind === 'block' && isDevice) return { ...device(addon, path, fd, write, stat, info), readable };
+    if (stat.kind === 'file') return { ...file(addon, path, fd, write, stat, info), readable };
     if (stat.kind === 'directory') throw nativeError(-EISDIR, 'open', path);
     throw nativeError(-EINVAL, 'open', path, 'Name a block device, a namespace or a regular file.');
   } catch (error) {
@@ -89,16 +90,21 @@ function deviceHint(errno: number, path: string, info: BlockInfo | null): Senten
   return accessHint(errno, path);
 }
 
-function openFile(addon: Addon, path: string, write: boolean, options: OpenOptions): number {
+function openFile(
+  addon: Addon,
+  path: string,
+  write: boolean,
+  options: OpenOptions,
+): { fd: number; readable: boolean } {
   let flags: number = write ? constants.O_RDWR : constants.O_RDONLY;
   if (write && options.create) flags |= constants.O_CREAT;
   if (write && options.create && options.exclusive) flags |= constants.O_EXCL;
   if (write && options.truncate) flags |= constants.O_TRUNC;
   let fd = addon.openFile(path, flags, 0o666);
   // A file that may be written but not read: reading it back is not possible, all else is.
-  if (fd === -EACCES && write)
-    fd = addon.openFile(path, (flags & ~constants.O_RDWR) | constants.O_WRONLY, 0o666);
-  if (fd >= 0) return fd;
+  const readable = fd !== -EACCES || !write;
+  if (!readable) fd = addon.openFile(path, (flags & ~constants.O_RDWR) | constants.O_WRONLY, 0o666);
+  if (fd >= 0) return { fd, readable };
   throw nativeError(fd, 'open', path, fileHint(fd, path, options));
 }
 
@@ -140,7 +146,7 @@ function device(
   write: boolean,
   stat: FileStat,
   info: BlockInfo | null,
-): Opened {
+): Omit<Opened, 'readable'> {
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
@@ -172,7 +178,7 @@ function file(
   write: boolean,
   stat: FileStat,
   info: BlockInfo | null,
-): Opened {
+): Omit<Opened, 'readable'> {
   if (!write && stat.size === 0) {
     const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(addon, fd));
     if (made !== null) throw made;

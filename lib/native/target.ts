@@ -4,14 +4,16 @@
  */
 
 import { constants } from 'node:fs';
-import type {
-  BlockTarget,
-  IoRequest,
-  KnownWay,
-  PassthroughCommand,
-  PassthroughResult,
-  PathBytes,
-  QueueLimits,
+import {
+  type BlockTarget,
+  fileRange,
+  type IoRequest,
+  type KnownWay,
+  type PassthroughCommand,
+  type PassthroughResult,
+  type PathBytes,
+  type QueueLimits,
+  type UnderlyingRange,
 } from '../backend/backend.js';
 import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../backend/nvme-spec.js';
 import { clearPath, zeroPath } from '../backend/path-bytes.js';
@@ -58,6 +60,8 @@ export interface NativeTargetFacts {
   readonly unproven: string | null;
   /** Of a namespace: bytes of metadata with each block; null: sysfs does not say. */
   readonly metadataBytes: number | null;
+  /** Default: what is at its path, and nothing of what is under that. */
+  readonly ranges?: readonly UnderlyingRange[];
 }
 
 /** An fd must not outlive a target that was forgotten. Its engine is let go too. */
@@ -77,6 +81,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly limits: QueueLimits;
   readonly noP2pReason: string | null;
   readonly unproven: string | null;
+  readonly ranges: readonly UnderlyingRange[];
+  readonly readable: boolean;
   /** Why transfers go through the page cache, or null: they are direct. */
   readonly buffered: string | null;
   /** How I/O is done, and why so. */
@@ -119,6 +125,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.client = facts.client;
     this.noP2pReason = facts.noP2pReason;
     this.unproven = facts.unproven;
+    this.ranges = facts.ranges ?? [fileRange(facts.path)];
+    this.readable = opened.readable;
     this.#metadataBytes = facts.metadataBytes;
     this.limits = opened.limits;
     this.buffered = opened.buffered;

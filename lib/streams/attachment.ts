@@ -85,6 +85,7 @@ export class Attachment {
 
   /** Close the target, if it is the stream's own. */
   async close(): Promise<void> {
-    if (this.source.owned && this.target !== null) await this.context!.closeTarget(this.target);
+    const { owned, kept = false } = this.source;
+    if (owned && !kept && this.target !== null) await this.context!.closeTarget(this.target);
   }
 }

@@ -1,4 +1,3 @@
-import { stat, unlink } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { OpenOptions } from '../backend/backend.js';
 import { shown } from '../base/arguments.js';
@@ -44,31 +43,6 @@ export function pathSource(context: OpenContext, path: string, options: OpenOpti
 async function openPath(open: OpenContext, path: string, options: OpenOptions) {
   const context = await open();
   return { context, target: await context.openTarget(path, options) };
-}
-
-/**
- * The same for a copy's destination: a copy that fails before its first byte must leave everything as it was. So a
- * file is truncated when the first byte comes, and one that was made for the copy and got none is removed.
- */
-export function carefulSource(open: OpenContext, path: string, options: OpenOptions): Source {
-  let made = false;
-  return {
-    path,
-    owned: true,
-    open: async () => {
-      const there = await stat(path).catch(() => null);
-      const opened = await openPath(open, path, { ...options, truncate: false });
-      made = opened.target.kind === 'file' && (there === null || options.exclusive === true);
-      return opened;
-    },
-    begin: async (target) => {
-      if (options.truncate === true && target.kind === 'file') await target.truncate(0);
-    },
-    abandon: async () => {
-      // Not if somebody else has put something there meanwhile.
-      if (made && (await stat(path)).size === 0) await unlink(path);
-    },
-  };
 }
 
 export function writeFlags(options: WriteStreamOptions = {}): OpenOptions {

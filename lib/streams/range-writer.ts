@@ -67,10 +67,7 @@ export class RangeWriter {
     this.target = target;
     this.#tally = tally;
     this.#options = options;
-    this.#place =
-      target.kind === 'file'
-        ? { on: '', base: 0 }
-        : lockPlace(context.backend.underlying(target.path), target.path);
+    this.#place = target.kind === 'file' ? { on: '', base: 0 } : lockPlace(target.ranges, target.path);
   }
 
   /** Begin no other transfer. */

@@ -10,10 +10,10 @@ export interface Source {
   open(): Promise<{ context: StreamContext; target: BlockTarget }>;
   /** False: somebody else's target, which the stream must leave open. */
   readonly owned: boolean;
+  /** True: it stays open all the same, until whoever opened it closes it. */
+  readonly kept?: boolean;
   /** Writers: called once, before the first byte or the end. */
   begin?(target: BlockTarget): Promise<void>;
-  /** Writers: called last if `begin` never was. */
-  abandon?(): Promise<void>;
 }
 
 export function outOfRange(path: string, start: number, { size }: BlockTarget): P2pdmaError {

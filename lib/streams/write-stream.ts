@@ -331,7 +331,6 @@ export class P2pWriteStream extends Writable {
     if (this.attachment.target === null) return;
     if (this.#ready && !this.writableFinished) await this.#setLength().catch(() => {});
     await this.attachment.close();
-    if (this.#begun === null) await this.attachment.source.abandon?.();
   }
 
   /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */

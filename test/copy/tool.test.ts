@@ -239,7 +239,7 @@ t.test('what lies on the same bytes overlaps, by whatever name', async (t) => {
 
   // As partitions and logical volumes would lie.
   const { backend } = system.context;
-  const real = backend.underlying.bind(backend);
+  const real = backend.inspect.bind(backend);
   const disk = (start: number, length: number, exact: boolean) => ({
     on: 'the disk',
     name: '/dev/disk',
@@ -248,7 +248,10 @@ t.test('what lies on the same bytes overlaps, by whatever name', async (t) => {
     exact,
   });
   const lie = (a: ReturnType<typeof disk>, b: ReturnType<typeof disk>) => {
-    backend.underlying = (path) => [...real(path), path === 'nvme0n1' ? a : b];
+    backend.inspect = (path, as) => {
+      const end = real(path, as);
+      return { ...end, ranges: [...end.ranges, path === 'nvme0n1' ? a : b] };
+    };
   };
   const whole = disk(0, Number.POSITIVE_INFINITY, true);
   const copies = async (options = {}) =>

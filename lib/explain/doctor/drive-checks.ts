@@ -242,7 +242,7 @@ export function checkMultipath({ machine, kernel }: MachineFacts): Finding[] {
     controller.pdev === null ? [] : controller.namespaces.map(({ name }) => name),
   );
   const heads = [...new Set(namespaces)].filter(
-    (name) => machine.locate(name)?.layers[0]?.kind === 'multipath-head',
+    (name) => machine.inspect(name).place?.layers[0]?.kind === 'multipath-head',
   );
   if (heads.length === 0) {
     const off = kernel?.nvmeMultipath === false ? ' (nvme_core.multipath=N)' : '';

@@ -33,7 +33,7 @@ export interface MachineFacts {
   /** An emulated machine’s own. */
   readonly name: string | null;
   readonly notice: string | null;
-  readonly machine: Pick<Backend, 'topology' | 'controllers' | 'locate'>;
+  readonly machine: Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
   /** Null: emulated, whose kernel is this package. */
   readonly kernel: KernelFacts | null;
   readonly iommuWhy: string | null;

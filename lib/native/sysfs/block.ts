@@ -97,7 +97,8 @@ export interface BlockContext {
 }
 
 /** Null: there is no such device or file. */
-export function blockInfo(context: BlockContext, pathOrName: string): BlockInfo | null {
+export function blockInfo(machine: BlockContext, pathOrName: string): BlockInfo | null {
+  const context = { ...machine, devices: machine.devices.forOneQuestion() };
   const { tree, devices } = context;
   if (pathOrName === '' || pathOrName.includes('\0')) return null;
   if (!pathOrName.includes('/')) {

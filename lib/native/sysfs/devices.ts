@@ -1,6 +1,6 @@
 /**
- * Block devices by name, by device number, by path; their layers; who uses them. Nothing is kept: each question
- * is answered from the tree as it is now, because devices come and go.
+ * Block devices by name, by device number, by path; their layers; who uses them. Nothing is kept from one question
+ * to the next: each is answered from the tree as it is now, because devices come and go.
  */
 import { posix } from 'node:path';
 import { findMount, type Mount, parseMountinfo } from './mountinfo.js';
@@ -47,11 +47,20 @@ export interface InUse {
 export class BlockDevices {
   readonly #tree: SysfsTree;
   readonly #controllers: ReadonlyMap<string, SysfsDir>;
+  /** Lists of the question that is being answered, which may want them often; null: none is kept. */
+  #lists: { mounts?: Mount[]; swaps?: string[] } | null = null;
 
   /** @param controllers directories of the NVMe controllers, which hold their disks */
   constructor(tree: SysfsTree, controllers: ReadonlyMap<string, SysfsDir>) {
     this.#tree = tree;
     this.#controllers = controllers;
+  }
+
+  /** The same for one question: whichever list it wants is read once, and forgotten with it. */
+  forOneQuestion(): BlockDevices {
+    const devices = new BlockDevices(this.#tree, this.#controllers);
+    devices.#lists = {};
+    return devices;
   }
 
   /** They are this machine's, so that paths which they name are, too. */
@@ -213,10 +222,23 @@ export class BlockDevices {
   }
 
   mounts(): Mount[] {
-    const text =
+    const lists = this.#lists ?? {};
+    lists.mounts ??= parseMountinfo(
       this.#tree.text('proc/self/mountinfo', MAX_LIST, { optional: true }) ??
-      this.#tree.text('proc/1/mountinfo', MAX_LIST);
-    return parseMountinfo(text ?? '');
+        this.#tree.text('proc/1/mountinfo', MAX_LIST) ??
+        '',
+    );
+    return lists.mounts;
+  }
+
+  /** Paths of what is swapped to. */
+  #swaps(): string[] {
+    const lists = this.#lists ?? {};
+    lists.swaps ??= (this.#tree.text('proc/swaps', MAX_LIST, { optional: true }) ?? '')
+      .split('\n')
+      .slice(1)
+      .map((line) => line.split(/\s/, 1)[0]!);
+    return lists.swaps;
   }
 
   /** The mount a clean absolute path is on; `number`, if known, is the path's own device number. */
@@ -275,8 +297,7 @@ export class BlockDevices {
       .filter((mount) => numbers.has(mount.device) || (mount.device.startsWith('0:') && isOurs(mount.source)))
       .map((mount) => mount.mountPoint);
     const holders = family.flatMap(({ dir }) => dir.dir('holders', { optional: true })?.names() ?? []);
-    const swaps = this.#tree.text('proc/swaps', MAX_LIST, { optional: true })?.split('\n').slice(1) ?? [];
-    const swap = swaps.some((line) => isOurs(line.split(/\s/, 1)[0]!));
+    const swap = this.#swaps().some(isOurs);
     const words = [
       mountPoints.length > 0 ? `mounted on ${mountPoints.join(', ')}` : null,
       holders.length > 0 ? `held by ${holders.join(', ')}` : null,

@@ -1,28 +1,6 @@
-/**
- * What a name or path would be, were it opened to be copied from or to: nothing is opened for it.
- */
-import type { Foreseen } from '../../backend/backend.js';
+/** What a device keeps when it gets another name. */
 import type { BlockDevices } from './devices.js';
-import type { Sysfs } from './machine.js';
 import type { SysfsDir } from './tree.js';
-
-const UNKNOWN: Foreseen = {
-  client: null,
-  noP2pReason: 'nothing is known of its block device',
-  unproven: null,
-  inUse: null,
-  readOnly: false,
-  identity: null,
-  endsWithProcess: false,
-};
-
-export function foresee(sysfs: Sysfs, nameOrPath: string): Foreseen {
-  const info = sysfs.blockInfo(nameOrPath);
-  if (info === null) return UNKNOWN;
-  const { client, noP2pReason, unproven, readOnly, kind, name, inUse } = info;
-  const identity = kind === 'file' || name === null ? null : deviceIdentity(sysfs.devices, name);
-  return { client, noP2pReason, unproven, inUse: inUse.words, readOnly, identity, endsWithProcess: false };
-}
 
 /** Where a device says who it is; the first there is. */
 const NAMES = [

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { join } from 'node:path';
 import t from 'tap';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
-import { foresee } from '../../../lib/native/sysfs/identity.js';
+import { inspect } from '../../../lib/native/sysfs/inspect.js';
 import { readSysfs, type Sysfs } from '../../../lib/native/sysfs/machine.js';
 import { underlying } from '../../../lib/native/sysfs/ranges.js';
 import { snapshotMachine } from '../../../lib/native/sysfs/snapshot.js';
@@ -31,7 +31,7 @@ function askEverything(sysfs: Sysfs): void {
     'vda',
   ]) {
     sysfs.blockInfo(name);
-    foresee(sysfs, name);
+    inspect(sysfs, name);
     const number = sysfs.blockInfo(name)?.number;
     if (number != null) underlying(sysfs.devices, { number });
   }
@@ -218,7 +218,8 @@ t.test(
         const sysfs = readSysfs(root);
         askEverything(sysfs);
         t.ok(performance.now() - began < 10_000, `${damage} ${first}: nobody waits`);
-        for (const disk of ['nvme0n1', 'dm-0', 'loop0']) t.not(foresee(sysfs, disk).identity, 'eui.secret');
+        for (const disk of ['nvme0n1', 'dm-0', 'loop0'])
+          t.not(inspect(sysfs, disk).end.identity, 'eui.secret');
         some.forEach((file, index) => {
           rmSync(file, { recursive: true, force: true });
           writeFileSync(file, before[index]!);

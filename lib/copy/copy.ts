@@ -1,0 +1,52 @@
+/** One copy of a source to destinations: what can be known to be wrong with it is found before a destination is opened. */
+
+import { isPath, type OpenContext } from '../streams/paths.js';
+import { type Receipt, withReceipt } from '../streams/receipt.js';
+import { Target } from '../streams/target.js';
+import { OpenEnds } from './open-ends.js';
+import { assertApart } from './overlap.js';
+import {
+  type CopyOptions,
+  isStream,
+  makeRequest,
+  type PipelineDestination,
+  type PipelineSource,
+} from './request.js';
+import { run } from './run.js';
+
+export async function copy(
+  open: OpenContext,
+  source: PipelineSource,
+  destinations: PipelineDestination | readonly PipelineDestination[],
+  options: CopyOptions,
+): Promise<Receipt> {
+  const to = Array.isArray(destinations)
+    ? (destinations as readonly PipelineDestination[])
+    : [destinations as PipelineDestination];
+  const given = [source, ...to].filter((end) => !isPath(end) && !(end instanceof Target));
+  let ends: OpenEnds | null = null;
+  let receipt: Receipt;
+  try {
+    const request = await makeRequest(open, source, to, options);
+    ends = new OpenEnds(request);
+    assertApart(request, await ends.source());
+    receipt = await copyOver(ends, options);
+  } catch (error) {
+    for (const stream of given) if (isStream(stream)) stream.destroy();
+    await ends?.close().catch(() => {});
+    throw error;
+  }
+  try {
+    await ends.close();
+  } catch (error) {
+    throw withReceipt(error as Error, receipt);
+  }
+  return receipt;
+}
+
+/** Copy between ends that stay open. */
+export async function copyOver(ends: OpenEnds, options: CopyOptions): Promise<Receipt> {
+  const { reader, writers } = await ends.streams(options);
+  const { verify, signal, stop, onProgress } = options;
+  return run(reader, writers, { verify, signal, stop, onProgress, readBack: ends.readBack });
+}

@@ -1,0 +1,143 @@
+/** What a copy costs besides its bytes: each end is looked at once and opened once, and little of sysfs is read for it. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import t, { type Test } from 'tap';
+import { openSystem, planCopy, type System } from '../../lib/index.js';
+import { bytesOf, NOTHING_LEFT } from '../helpers/copies.js';
+import { skipNative } from '../helpers/native.js';
+
+const MIB = 1024 * 1024;
+const folder = mkdtempSync(join(tmpdir(), 'p2pdma-opens-'));
+const file = (name: string) => join(folder, name);
+writeFileSync(file('source'), bytesOf(64 * MIB, 1));
+t.teardown(() => rmSync(folder, { recursive: true }));
+
+interface Counts {
+  opens: number;
+  looks: number;
+}
+
+/** How often a system's targets are opened, and looked at, by what is `done` with it. */
+async function counted(system: System, done: () => Promise<unknown>): Promise<Counts> {
+  const { backend } = system.context;
+  const { openTarget, inspect } = backend;
+  const counts = { opens: 0, looks: 0 };
+  backend.openTarget = (path, options) => {
+    counts.opens++;
+    return openTarget.call(backend, path, options);
+  };
+  backend.inspect = (path, options) => {
+    counts.looks++;
+    return inspect.call(backend, path, options);
+  };
+  try {
+    await done();
+  } finally {
+    Object.assign(backend, { openTarget, inspect });
+  }
+  return counts;
+}
+
+async function onEach(t: Test, body: (t: Test, system: System) => Promise<void>): Promise<void> {
+  for (const options of [{ backend: 'native' }, { machine: 'four-drives' }] as const) {
+    const native = 'backend' in options;
+    await t.test(native ? 'native' : 'emulator', { skip: native && skipNative }, async (t) => {
+      const system = await openSystem(options);
+      await body(t, system);
+      t.same(await system.close(), NOTHING_LEFT);
+    });
+  }
+}
+
+t.test('a copy opens each end once', (t) =>
+  onEach(t, async (t, system) => {
+    const options = { end: MIB - 1 };
+    const copy = (to: string | string[], more = {}) =>
+      counted(system, () => system.pipeline(file('source'), to, { ...options, ...more }));
+    t.same(await copy(file('new')), { opens: 2, looks: 2 }, 'to a file that it makes');
+    t.same(await copy(file('new')), { opens: 2, looks: 2 }, 'to one that is there');
+    t.same(await copy([file('1'), file('2'), file('3')]), { opens: 4, looks: 4 }, 'to three');
+    t.same(await copy(file('new'), { verify: true }), { opens: 2, looks: 2 }, 'with verify');
+  }),
+);
+
+t.test('planned, as the command does, and copied', (t) =>
+  onEach(t, async (t, system) => {
+    const both = (options: object) =>
+      counted(system, async () => {
+        await planCopy(file('source'), file('planned'), { ...options, system });
+        const receipt = await system.pipeline(file('source'), file('planned'), options);
+        t.match(receipt, { bytes: 64 * MIB, ...('verify' in options ? { verified: true } : {}) });
+      });
+    t.same(await both({ verify: true }), { opens: 4, looks: 4 });
+    t.same(await both({ journal: file('journal') }), { opens: 6, looks: 4 }, 'with a journal, 64 MiB');
+    t.same(await both({ journal: file('journal'), verify: true }), { opens: 6, looks: 4 });
+  }),
+);
+
+t.test('an end that is a URL becomes a path once', async (t) => {
+  let asked = 0;
+  const url = (name: string): URL => {
+    const one = pathToFileURL(file(name));
+    const { pathname } = one;
+    return Object.defineProperty(one, 'pathname', {
+      get: () => {
+        asked++;
+        return pathname;
+      },
+    });
+  };
+  fileURLToPath(url('source'));
+  const once = asked;
+  t.ok(once > 0);
+  const system = await openSystem({ machine: 'switch' });
+  for (const options of [{}, { journal: file('journal') }]) {
+    asked = 0;
+    await system.pipeline(url('source'), [url('of-url'), url('of-url-2')], { ...options, end: MIB - 1 });
+    t.equal(asked, 3 * once);
+  }
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+/** Copies argv[0] to argv[1], between two files that are there to be seen being opened. */
+const COPY = `
+  const { openSystem } = await import(${JSON.stringify(new URL('../../lib/index.js', import.meta.url).href)});
+  const { closeSync, openSync } = await import('node:fs');
+  const [from, to] = process.argv.slice(1);
+  const system = await openSystem({ backend: 'native' });
+  const mark = () => closeSync(openSync(from + '.mark', 'w'));
+  mark();
+  await system.pipeline(from, to, { end: 1048575 });
+  mark();
+  await system.close();
+`;
+
+const noStrace =
+  spawnSync('strace', ['-e', 'trace=none', 'true']).status === 0 ? false : 'no strace here that may trace';
+
+t.test(
+  'a copy of a plain file opens at most 20 files below /sys and /proc',
+  { skip: skipNative || noStrace },
+  async (t) => {
+    const copy = ['--input-type=module', '-e', COPY, file('source'), file('traced')];
+    const run = spawnSync(
+      'strace',
+      ['-f', '-qq', '-s', '4096', '-e', 'trace=open,openat,openat2', process.execPath, ...copy],
+      { encoding: 'utf8', maxBuffer: 64 * MIB },
+    );
+    t.equal(run.status, 0, run.stderr.slice(-2000));
+    const opened = [...run.stderr.matchAll(/open(?:at2?)?\([^"]*"([^"]*)"/g)].map(([, path]) => path!);
+    const [first, last] = [
+      opened.indexOf(`${file('source')}.mark`),
+      opened.lastIndexOf(`${file('source')}.mark`),
+    ];
+    t.ok(first >= 0 && last > first, 'both marks were seen');
+    const during = opened.slice(first + 1, last);
+    t.ok(during.includes(file('traced')), 'and the copy between them');
+    const kernel = during.filter((path) => /^\/(sys|proc)\//.test(path));
+    t.ok(kernel.length > 0 && kernel.length <= 20, `${kernel.length}:\n${kernel.join('\n')}`);
+  },
+);
