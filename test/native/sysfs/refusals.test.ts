@@ -1,6 +1,6 @@
 /** Which layers of a block stack take peer memory depends on the kernel. */
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, realpathSync, symlinkSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import t, { type Test } from 'tap';
 import { openSystem } from '../../../lib/index.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
@@ -26,10 +26,10 @@ function arrays(): TreeDescription {
 
 /** The function's own directory below sys/devices. */
 function directoryOf(root: string, bdf: string): string {
-  const found = readdirSync(join(root, 'sys/devices'), { recursive: true, encoding: 'utf8' }).find((path) =>
-    path.endsWith(`/${bdf}`),
+  return relative(
+    realpathSync(join(root, 'sys/devices')),
+    realpathSync(join(root, 'sys/bus/pci/devices', bdf)),
   );
-  return found!;
 }
 
 function read(t: Test, release: string, tree = arrays()) {
