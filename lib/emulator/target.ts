@@ -17,6 +17,7 @@ import {
   type UnderlyingRange,
 } from '../backend/backend.js';
 import type { Clock } from '../backend/hardware.js';
+import { InFlight } from '../backend/in-flight.js';
 import { addPath, clearPath } from '../backend/path-bytes.js';
 import type { PciDev } from '../backend/topology.js';
 import { EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../base/errno.js';
@@ -96,8 +97,7 @@ export class EmulatorTarget implements BlockTarget {
   readonly #dios: Dio[] = [];
   #ended: IoRequest[] = [];
   #submitting = false;
-  #inFlight = 0;
-  #idle: (() => void) | null = null;
+  readonly #inFlight = new InFlight();
   #closing: Promise<void> | null = null;
   readonly #runEnded = () => {
     const ended = this.#ended;
@@ -129,7 +129,7 @@ export class EmulatorTarget implements BlockTarget {
 
   /** Transfers and commands not over yet. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#inFlight.count;
   }
 
   submit(io: IoRequest): void {
@@ -138,7 +138,7 @@ export class EmulatorTarget implements BlockTarget {
   }
 
   #submit(io: IoRequest): void {
-    this.#inFlight++;
+    this.#inFlight.enter();
     const result = io.buffered === true ? this.#copy(io) : this.#start(io);
     if (result !== QUEUED) {
       io.result = result;
@@ -274,9 +274,7 @@ export class EmulatorTarget implements BlockTarget {
   }
 
   #leave(): void {
-    if (--this.#inFlight > 0) return;
-    this.#file?.forgetEnds();
-    this.#idle?.();
+    if (this.#inFlight.leave()) this.#file?.forgetEnds();
   }
 
   #assertOpen(): void {
@@ -293,7 +291,7 @@ export class EmulatorTarget implements BlockTarget {
   #flush(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#assertOpen();
-      this.#inFlight++;
+      this.#inFlight.enter();
       const bio = bioAlloc(this.#ns, 'flush');
       bio.endIo = () => {
         const { status } = bio;
@@ -332,7 +330,7 @@ export class EmulatorTarget implements BlockTarget {
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#assertOpen();
     assertSendable(command, this.path, this.#ns);
-    this.#inFlight++;
+    this.#inFlight.enter();
     try {
       const { ctrl } = this.#ns;
       const ns = command.admin === true ? null : this.#ns;
@@ -348,7 +346,7 @@ export class EmulatorTarget implements BlockTarget {
 
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      if (this.#inFlight > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+      if (this.#inFlight.count > 0) await this.#inFlight.idle();
       await this.#onClose(this);
     })();
     return this.#closing;

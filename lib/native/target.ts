@@ -15,6 +15,7 @@ import {
   type QueueLimits,
   type UnderlyingRange,
 } from '../backend/backend.js';
+import { InFlight } from '../backend/in-flight.js';
 import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../backend/nvme-spec.js';
 import { clearPath, zeroPath } from '../backend/path-bytes.js';
 import type { PciDev, Topology } from '../backend/topology.js';
@@ -106,12 +107,11 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   #generic: number | undefined;
   #nsid: number | undefined;
   #metadataBytes: number | null;
-  #inFlight = 0;
+  readonly #inFlight = new InFlight();
   /** Those in flight whose memory is in the client's own CMB. */
   readonly #own = new Set<IoRequest>();
   #closed = false;
   #closing: Promise<void> | null = null;
-  #idle: (() => void) | null = null;
 
   constructor(
     opened: Opened,
@@ -150,11 +150,11 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#inFlight.count;
   }
 
   submit(io: IoRequest): void {
-    this.#inFlight++;
+    this.#inFlight.enter();
     if (tracing()) this.#traceSubmit(io);
     const refused = this.#refuses(io) || this.#queue(io);
     if (refused !== 0) queueMicrotask(() => this.completed(io, refused));
@@ -202,7 +202,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     const own = memoryOf(io.segments[0]!).provider?.id === this.client!.id;
     if (!own) return this.#own.size > 0 ? FLAG_THREAD : 0;
     this.#own.add(io);
-    return this.#inFlight > this.#own.size ? FLAG_THREAD : 0;
+    return this.#inFlight.count > this.#own.size ? FLAG_THREAD : 0;
   }
 
   /** The engine's answer. */
@@ -222,7 +222,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   #settle(): void {
-    if (--this.#inFlight === 0 && this.#idle !== null) this.#idle();
+    this.#inFlight.leave();
   }
 
   /** Book `bytes` moved from the front of the segments. Without a PCI client all goes through host memory. */
@@ -400,7 +400,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       data?.byteLength ?? 0,
     );
     const path = zeroPath();
-    this.#inFlight++;
+    this.#inFlight.enter();
     return await new Promise<PassthroughResult>((resolve, reject) => {
       const answer: Completer<Uint8Array | undefined> = {
         completed: (token, result, low, high) => {
@@ -443,7 +443,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   async #call(syscall: string, command: Omit<EngineCommand, 'fd'>): Promise<void> {
     this.#mustBeOpen(syscall);
-    this.#inFlight++;
+    this.#inFlight.enter();
     const result = await this.#engine.call({ ...command, fd: this.#fd });
     this.#settle();
     if (result < 0) throw errnoError(result, syscall, this.path);
@@ -462,12 +462,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   async #close(): Promise<void> {
     this.#closed = true;
-    if (this.#inFlight > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-      });
-      this.#idle = null;
-    }
+    if (this.#inFlight.count > 0) await this.#inFlight.idle();
     forgotten.unregister(this);
     // close(2) of a device can take its time: not on this thread.
     const results = await Promise.all(

@@ -6,6 +6,7 @@ import type {
   PathBytes,
   QueueLimits,
 } from '../backend/backend.js';
+import { InFlight } from '../backend/in-flight.js';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../base/arguments.js';
 import { EINVAL, ENOSPC } from '../base/errno.js';
@@ -57,11 +58,10 @@ export class Target {
   #context: StreamContext;
   #target: BlockTarget;
   #spare: Transfer[] = [];
-  #inFlight = 0;
+  readonly #inFlight = new InFlight();
   #bytes = { read: 0, write: 0 };
   #transfers = { read: 0, write: 0 };
   #bytesPath = zeroPath();
-  #idle: (() => void) | null = null;
   #closed: Promise<void> | null = null;
 
   /** @internal */
@@ -170,7 +170,7 @@ export class Target {
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#assertOpen();
     checkCommand(command);
-    this.#inFlight++;
+    this.#inFlight.enter();
     try {
       return await this.#target.passthrough(command);
     } finally {
@@ -191,11 +191,7 @@ export class Target {
   /** Resolves when nothing is in flight and it is closed. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      if (this.#inFlight > 0) {
-        await new Promise<void>((resolve) => {
-          this.#idle = resolve;
-        });
-      }
+      if (this.#inFlight.count > 0) await this.#inFlight.idle();
       await this.#context.closeTarget(this.#target);
       this.#context.remove(this);
     })();
@@ -226,7 +222,7 @@ export class Target {
   #transfer(move: Required<Move>): Promise<number> {
     const { op, expect } = move;
     const transfer = this.#spare.pop() ?? new Transfer();
-    this.#inFlight++;
+    this.#inFlight.enter();
     return new Promise((resolve, reject) => {
       transfer.start(this.#target, move, ({ error, moved, path }) => {
         this.#count(op, Math.min(moved, expect), path);
@@ -263,7 +259,7 @@ export class Target {
     const bytes = segments.reduce((sum, segment) => sum + segment.length, 0);
     const expect = op === 'write' ? bytes : Math.max(0, Math.min(bytes, this.size - offset));
     if (expect === 0) return Promise.resolve(0);
-    this.#inFlight++;
+    this.#inFlight.enter();
     return new Promise((resolve, reject) => {
       const fail = (error: P2pdmaError) => {
         this.#context.failed(error);
@@ -299,13 +295,12 @@ export class Target {
     into.bytes.write += this.#bytes.write;
     into.transfers.read += this.#transfers.read;
     into.transfers.write += this.#transfers.write;
-    into.inFlight += this.#inFlight;
+    into.inFlight += this.#inFlight.count;
     addPath(into.path, this.#bytesPath);
   }
 
   #ended(): void {
-    this.#inFlight--;
-    if (this.#inFlight === 0) this.#idle?.();
+    this.#inFlight.leave();
   }
 
   #assertOpen(): void {
