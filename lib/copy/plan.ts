@@ -226,27 +226,40 @@ async function planDestination(
   const { holds, unread, ...seen } = there;
   const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
   const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds };
-  let problem: P2pdmaError | null = null;
-  if (seen.kind !== 'file' && from + bytes > seen.size) {
-    problem = errnoError(-ENOSPC, 'write', seen.path, {
-      hint: `${bytes} bytes are to be written from byte ${from} on, and ${Math.max(0, seen.size - from)} fit.`,
-    });
-  } else if (seen.kind !== 'file' && will.inUse !== null && !force) {
-    problem = errnoError(-EBUSY, 'open', seen.path, { because: will.inUse });
-  } else if (unread !== null && !force) {
-    problem = unread;
-  } else if (will.readOnly) {
-    const hint = context.backend.name === 'native' ? { hint: readOnlyHint(seen.path) } : {};
-    problem = errnoError(-EROFS, 'open', seen.path, hint);
-  } else if (seen.kind === 'file' && flags === 'wx') {
-    problem = errnoError(-EEXIST, 'open', seen.path);
-  } else if (seen.kind === 'file') {
-    problem = await access(seen.path, constants.W_OK).then(
-      () => null,
-      (error: NodeJS.ErrnoException) => notWritable(error, 'open', seen.path),
-    );
-  }
+  const device = seen.kind === 'file' ? null : whyNotDevice(to, seen, { from, bytes, force });
+  const problem = device ?? (force ? null : unread) ?? (await whyNotWritable(to, seen, flags));
   return { planned, problem, dmaAlignment: seen.dmaAlignment };
+}
+
+/** A device has a size, and may be somebody's. */
+function whyNotDevice(
+  { now }: PathEnd,
+  { path, size }: Facts,
+  { from, bytes, force }: { readonly from: number; readonly bytes: number; readonly force: boolean },
+): P2pdmaError | null {
+  if (from + bytes > size) {
+    return errnoError(-ENOSPC, 'write', path, {
+      hint: `${bytes} bytes are to be written from byte ${from} on, and ${Math.max(0, size - from)} fit.`,
+    });
+  }
+  return now.inUse !== null && !force ? errnoError(-EBUSY, 'open', path, { because: now.inUse }) : null;
+}
+
+async function whyNotWritable(
+  { context, now }: PathEnd,
+  { kind, path }: Facts,
+  flags: Settings['flags'],
+): Promise<P2pdmaError | null> {
+  if (now.readOnly) {
+    const hint = context.backend.name === 'native' ? { hint: readOnlyHint(path) } : {};
+    return errnoError(-EROFS, 'open', path, hint);
+  }
+  if (kind !== 'file') return null;
+  if (flags === 'wx') return errnoError(-EEXIST, 'open', path);
+  return access(path, constants.W_OK).then(
+    () => null,
+    (error: NodeJS.ErrnoException) => notWritable(error, 'open', path),
+  );
 }
 
 interface Held {

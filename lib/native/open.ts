@@ -50,8 +50,9 @@ export async function openPath(
   try {
     const stat = addon.statFd(fd);
     if (typeof stat === 'number') throw nativeError(stat, 'fstat', path);
-    if (stat.kind === 'block' && isDevice) return { ...device(addon, path, fd, write, stat, info), readable };
-    if (stat.kind === 'file') return { ...file(addon, path, fd, write, stat, info), readable };
+    if (stat.kind === 'block' && isDevice)
+      return { ...device(addon, { path, fd, write, stat, info }), readable };
+    if (stat.kind === 'file') return { ...file(addon, { path, fd, write, stat, info }), readable };
     if (stat.kind === 'directory') throw nativeError(-EISDIR, 'open', path);
     throw nativeError(-EINVAL, 'open', path, 'Name a block device, a namespace or a regular file.');
   } catch (error) {
@@ -139,14 +140,16 @@ function fileHint(errno: number, path: string, options: OpenOptions): string | n
   return accessHint(errno, path);
 }
 
-function device(
-  addon: Addon,
-  path: string,
-  fd: number,
-  write: boolean,
-  stat: FileStat,
-  info: BlockInfo | null,
-): Omit<Opened, 'readable'> {
+/** What is open, before it is known what it can do. */
+interface Found {
+  readonly path: string;
+  readonly fd: number;
+  readonly write: boolean;
+  readonly stat: FileStat;
+  readonly info: BlockInfo | null;
+}
+
+function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened, 'readable'> {
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
@@ -171,14 +174,7 @@ function device(
   };
 }
 
-function file(
-  addon: Addon,
-  path: string,
-  fd: number,
-  write: boolean,
-  stat: FileStat,
-  info: BlockInfo | null,
-): Omit<Opened, 'readable'> {
+function file(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened, 'readable'> {
   if (!write && stat.size === 0) {
     const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(addon, fd));
     if (made !== null) throw made;
