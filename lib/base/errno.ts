@@ -410,6 +410,15 @@ export function knownErrno(errno: number): ErrnoName | null {
   return byNumber.get(Math.abs(errno)) ?? null;
 }
 
+/**
+ * The Linux error number (positive) of what the host's node:fs failed with. By its code: Deno's errors of writing have no
+ * number, and other systems have other numbers.
+ */
+export function errnoOf({ code, errno }: NodeJS.ErrnoException): number {
+  const named = code !== undefined && Object.hasOwn(ERRNO_ROWS, code);
+  return named ? ERRNO_ROWS[code as ErrnoName].errno : Math.abs(errno ?? EIO);
+}
+
 /** The name of a Linux error number, of either sign: `errnoName(-121)` is `'EREMOTEIO'`. */
 export function errnoName(errno: number): string {
   return knownErrno(errno) ?? `errno ${Math.abs(errno)}`;

@@ -1,7 +1,7 @@
 /** Every errno that a filesystem, a block device or a call of this package can end with is named and explained. */
 import { constants } from 'node:os';
 import t from 'tap';
-import { ERRNO_ROWS, type ErrnoName, errnoName } from '../../lib/base/errno.js';
+import { ERRNO_ROWS, type ErrnoName, errnoName, errnoOf } from '../../lib/base/errno.js';
 import { ERROR_CODES, errnoError, hostError } from '../../lib/base/errors.js';
 
 /** By whom they come; asked of Linux's block layer (blk_errors[]), its filesystems, and open, read, write and their like. */
@@ -110,4 +110,16 @@ t.test('an error of node:fs has the number of Linux, whatever the platform gave 
   t.match(hostError(cause, 'write', '/x'), { code: 'ENOSPC', errno: -28, message, cause });
   const strange = Object.assign(new Error('so strange'), { code: 'ERR_FS_EISDIR' });
   t.match(hostError(strange, 'write', '/x'), { code: 'EIO', message: "EIO: so strange, write '/x'" });
+});
+
+t.test('what node:fs failed with, by its code', async (t) => {
+  t.equal(errnoOf(Object.assign(new Error(), { code: 'ENOSPC', errno: -28 })), 28);
+  t.equal(errnoOf(Object.assign(new Error(), { code: 'ENOSPC' })), 28, 'Deno gives no number for writing');
+  t.equal(
+    errnoOf(Object.assign(new Error(), { code: 'EOPNOTSUPP', errno: -102 })),
+    95,
+    "macOS's numbers are others",
+  );
+  t.equal(errnoOf(Object.assign(new Error(), { code: 'EMULTIHOP', errno: -72 })), 72, 'one without a row');
+  t.equal(errnoOf(new Error('what is no system error')), 5);
 });

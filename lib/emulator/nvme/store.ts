@@ -20,7 +20,7 @@ import {
   NVME_SC_SUCCESS,
   NVME_SC_WRITE_FAULT,
 } from '../../backend/nvme-spec.js';
-import { EIO } from '../../base/errno.js';
+import { errnoOf } from '../../base/errno.js';
 import { hostError, P2pdmaError } from '../../base/errors.js';
 
 /** Not a status: the store calls `io.stored()` when it is done. */
@@ -308,7 +308,7 @@ export class FileStore implements NamespaceStore {
     const ended = (error: NodeJS.ErrnoException | null, moved: number): void => {
       this.#pending--;
       if (error === null && op === 'write') this.#length = Math.max(this.#length, offset + moved);
-      done(error === null ? moved : -Math.abs(error.errno ?? EIO));
+      done(error === null ? moved : -errnoOf(error));
       if (this.#pending === 0 && this.#idle !== null) this.#idle();
     };
     if (op === 'read') fs.read(this.#fd, bytes, 0, bytes.length, offset, ended);
