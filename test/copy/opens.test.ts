@@ -1,11 +1,13 @@
 /** What a copy costs besides its bytes: each end is looked at once and opened once, and little of sysfs is read for it. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
-import { openSystem, planCopy, type System } from '../../lib/index.js';
+import { openSystem, planCopy, receiptOf, type System } from '../../lib/index.js';
+import type { NativeBackend } from '../../lib/native/backend.js';
+import type { Sysfs } from '../../lib/native/sysfs/machine.js';
 import { bytesOf, NOTHING_LEFT } from '../helpers/copies.js';
 import { skipNative } from '../helpers/native.js';
 
@@ -77,6 +79,56 @@ t.test('planned, as the command does, and copied', (t) =>
     t.same(await both({ journal: file('journal'), verify: true }), { opens: 6, looks: 4 });
   }),
 );
+
+t.test('a destination that is replaced under a copy with a journal ends it', (t) =>
+  onEach(t, async (t, system) => {
+    const [to, other, journal] = [file('replaced'), file('other'), file('journal-of-replaced')];
+    writeFileSync(other, 'somebody else’s');
+    let replaced = false;
+    const copy = system.pipeline(file('source'), to, {
+      ...{ journal, end: 8 * MIB - 1, bandwidth: 8 * MIB },
+      onProgress: ({ bytes }) => {
+        if (!replaced && bytes > MIB) renameSync(other, to);
+        replaced ||= bytes > MIB;
+      },
+    });
+    const error = await copy.catch((error: unknown) => error);
+    t.match(error, { code: 'ERR_JOURNAL_MISMATCH', path: to });
+    t.ok(receiptOf(error)!.bytes > MIB, 'with a receipt');
+    t.equal(readFileSync(to, 'utf8'), 'somebody else’s', 'and is left alone');
+    rmSync(journal);
+  }),
+);
+
+t.test('what was looked at is taken at opening if it is the same file', { skip: skipNative }, async (t) => {
+  const system = await openSystem({ backend: 'native' });
+  const backend = system.context.backend as NativeBackend;
+  const sysfs = backend.sysfs as { -readonly [K in keyof Sysfs]: Sysfs[K] };
+  const { blockInfo } = sysfs;
+  let asked = 0;
+  sysfs.blockInfo = (path) => {
+    asked++;
+    return blockInfo(path);
+  };
+  const path = file('looked-at');
+  const open = async (change: () => void): Promise<number> => {
+    const end = backend.inspect(path);
+    change();
+    asked = 0;
+    const target = await backend.openTarget(path, { write: true, create: true, end });
+    await target.close();
+    return asked;
+  };
+  t.equal(await open(() => {}), 0, 'it is yet to be made');
+  t.equal(await open(() => {}), 0, 'it is there');
+  t.equal(await open(() => writeFileSync(path, 'longer')), 0, 'it was written to');
+  writeFileSync(file('another'), 'another');
+  t.equal(await open(() => renameSync(file('another'), path)), 1, 'it was replaced');
+  t.equal(await open(() => rmSync(path)), 1, 'it was removed');
+  rmSync(path);
+  t.equal(await open(() => writeFileSync(path, '')), 1, 'it was made by another');
+  t.same(await system.close(), NOTHING_LEFT);
+});
 
 t.test('an end that is a URL becomes a path once', async (t) => {
   let asked = 0;
