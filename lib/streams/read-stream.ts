@@ -83,8 +83,7 @@ export class P2pReadStream extends WatchedReadable {
       // A chunk on loan must never be joined with its neighbour: it could not be given back.
       objectMode: lends,
       highWaterMark: lends ? 1 : (settings.highWaterMark ?? chunkSize(undefined, 1)),
-      autoDestroy: settings.autoClose,
-      emitClose: settings.emitClose,
+      ...{ autoDestroy: settings.autoClose, emitClose: settings.emitClose },
       ...(settings.encoding ? { encoding: settings.encoding } : {}),
     });
     this.#options = settings;
