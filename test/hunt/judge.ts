@@ -22,7 +22,8 @@ const EXPLAINED: Record<DisturbanceKind, readonly string[]> = {
   listener: [],
   pause: [],
   'media-error': ['ENODATA'],
-  remove: ['ENXIO', 'ENODEV', 'EIO', 'ENOENT', 'ERR_SHORT_TRANSFER', 'ERR_P2P_REQUIRED'],
+  // The kernel sets a removed drive's capacity to 0, so there is no space for what is written to it.
+  remove: ['ENXIO', 'ENODEV', 'EIO', 'ENOENT', 'ENOSPC', 'ERR_SHORT_TRANSFER', 'ERR_P2P_REQUIRED'],
   'pool-exhausted': ['ENOMEM'],
 };
 

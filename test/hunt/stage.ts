@@ -191,9 +191,11 @@ export class Stage {
         reader?.on('data', (chunk: Buffer) => this.note(chunk));
         return;
       case 'pause':
-        reader?.pause();
+        // A copy holds its source until the destinations are there: set going before, it would flow to nobody.
+        if (reader === null || reader.isPaused()) return;
+        reader.pause();
         for (let i = 0; i < bytes % 7; i++) await turn();
-        reader?.resume();
+        reader.resume();
         return;
       case 'media-error':
       case 'remove':
