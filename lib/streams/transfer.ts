@@ -77,13 +77,14 @@ export class Transfer implements IoRequest {
 
   /**
    * A file ends where a read brings nothing more. After a count that ends inside a block, direct I/O has to begin with
-   * that block once more; the kernel's size spares that where it agrees.
+   * that block once more; the kernel's size spares that where it agrees. A file that was cut short meanwhile ends where this
+   * second look says: it was read over what had come before, with what follows the file's end in its last block.
    */
   #readOn(): void {
     const target = this.#target!;
     const reached = this.offset - this.#start + this.result;
     const more = reached > this.moved;
-    if (more) this.moved = reached;
+    this.moved = reached;
     if (!more || this.moved >= this.#view!.length || this.#start + this.moved === target.size) {
       return this.#finish(this.moved >= this.#expect ? 0 : -EIO);
     }
