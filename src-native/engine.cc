@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #include "mapping.h"
+#include "records.h"
 
 #include <cerrno>
 #include <climits>
@@ -10,25 +11,7 @@
 namespace p2pdma {
 namespace {
 
-// Records of the request stream, as float64 words (engine.ts writes them):
-//   slot, op + flags * 256, fd, offset, n, then n words
-//     read, write:  (address, length, mapping) per segment
-//     passthrough:  opcode, nsid, cdw2, cdw3, cdw10..cdw15, timeout, address, length, mapping
-//     allocate:     length, mode
-// The code's low bits are the op, the others its flags.
-constexpr uint32_t kFlagsFrom = 256;
-constexpr size_t kHeaderWords = 5;
-constexpr size_t kSegmentWords = 3;
-constexpr size_t kPassthroughWords = 14;
-// Records of the completion table, as int32 words: slot, result, low and high half of the extra result.
-constexpr size_t kCompletionWords = 4;
-
-// What the third table tells beside the length of the request stream: `kRetryWanted` is set when retry() is wanted
-// after a pause, and changed when JavaScript has been called for it. Until then nothing is submitted.
-constexpr size_t kQueued = 0;
-constexpr size_t kRetryWanted = 1;
-constexpr int32_t kRetryTold = 2;
-
+constexpr int32_t kRetryTold = 2;  // in control_[kRetryWanted]: JavaScript has been called for it
 constexpr uint64_t kNoRequest = ~0ull;
 constexpr uint8_t kSqeFixedFile = 1u << 0;
 constexpr uint8_t kSqeAsync = 1u << 4;
@@ -542,113 +525,6 @@ void Engine::close() {
     ref = nullptr;
   }
   napi_async_destroy(env_->napi, async_);
-}
-
-namespace {
-
-std::shared_ptr<Engine> engineArg(const Napi::CallbackInfo& info) {
-  EnvPtr env = envOf(info.Env());
-  const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
-  return id < env->engines.size() ? env->engines[id] : nullptr;
-}
-
-}  // namespace
-
-// openEngine({ ring, entries, loop }, requests, completions, control, onCompletions): engine id or -errno.
-static Napi::Value openEngine(const Napi::CallbackInfo& info) {
-  EnvPtr env = envOf(info.Env());
-  if (env->tearingDown) return Napi::Number::New(info.Env(), -ECANCELED);
-  const std::shared_ptr<Engine> engine(new Engine(env));
-  const auto asked = info[0].As<Napi::Object>();
-  const Engine::Wishes wishes = {asked.Get("ring").ToBoolean(), asked.Get("entries").ToNumber().Uint32Value(),
-                                 asked.Get("loop").ToBoolean()};
-  const Engine::Shared shared = {info[1].As<Napi::Float64Array>(), info[2].As<Napi::Int32Array>(),
-                                 info[3].As<Napi::Int32Array>(), info[4].As<Napi::Function>()};
-  const int error = engine->open(info.Env(), wishes, shared);
-  if (error != 0) return Napi::Number::New(info.Env(), error);
-  env->engines.push_back(engine);
-  return Napi::Number::New(info.Env(), static_cast<double>(env->engines.size() - 1));
-}
-
-// wake(id): something was queued after nothing was.
-static void wake(const Napi::CallbackInfo& info) {
-  if (const auto engine = engineArg(info)) engine->wake();
-}
-
-// knowsTurns(id): is the end of each turn of the event loop seen here, or is flush() to be called?
-static Napi::Value knowsTurns(const Napi::CallbackInfo& info) {
-  const auto engine = engineArg(info);
-  return Napi::Boolean::New(info.Env(), engine && engine->knowsTurns());
-}
-
-// flush(id): the end of a turn of the event loop. Everything queued goes to the kernel in one call.
-static void flush(const Napi::CallbackInfo& info) {
-  if (const auto engine = engineArg(info)) engine->flush();
-}
-
-// retry(id): the pause that was asked for is over.
-static void retry(const Napi::CallbackInfo& info) {
-  if (const auto engine = engineArg(info)) engine->retry();
-}
-
-// take(id): empty the request stream, which is full. Submission still waits for the end of the turn.
-static void take(const Napi::CallbackInfo& info) {
-  if (const auto engine = engineArg(info)) engine->take();
-}
-
-// closeEngine(id): with requests in flight it cancels them and waits.
-static void closeEngine(const Napi::CallbackInfo& info) {
-  const auto engine = engineArg(info);
-  if (!engine) return;
-  envOf(info.Env())->engines[info[0].As<Napi::Number>().Uint32Value()] = nullptr;
-  engine->close();
-}
-
-// ringFlags(id): the IORING_SETUP flags in use, or -1 without a ring.
-static Napi::Value ringFlags(const Napi::CallbackInfo& info) {
-  const auto engine = engineArg(info);
-  return Napi::Number::New(info.Env(), engine ? static_cast<double>(engine->ringFlags()) : -1);
-}
-
-// What engine.ts has to have the same of.
-static Napi::Object layout(Napi::Env env) {
-  const std::pair<const char*, double> facts[] = {
-      {"opRead", static_cast<double>(Op::kRead)},
-      {"opWrite", static_cast<double>(Op::kWrite)},
-      {"opSync", static_cast<double>(Op::kSync)},
-      {"opPassthrough", static_cast<double>(Op::kPassthrough)},
-      {"opAllocate", static_cast<double>(Op::kAllocate)},
-      {"opTruncate", static_cast<double>(Op::kTruncate)},
-      {"opClose", static_cast<double>(Op::kClose)},
-      {"opNop", static_cast<double>(Op::kNop)},
-      {"flagAsync", kFlagAsync},
-      {"flagAdmin", kFlagAdmin},
-      {"flagUringCmd", kFlagUringCmd},
-      {"flagThread", kFlagThread},
-      {"flagsFrom", kFlagsFrom},
-      {"headerWords", static_cast<double>(kHeaderWords)},
-      {"segmentWords", static_cast<double>(kSegmentWords)},
-      {"passthroughWords", static_cast<double>(kPassthroughWords)},
-      {"completionWords", static_cast<double>(kCompletionWords)},
-      {"queued", static_cast<double>(kQueued)},
-      {"retryWanted", static_cast<double>(kRetryWanted)},
-      {"maxSegments", IOV_MAX},
-  };
-  Napi::Object out = Napi::Object::New(env);
-  for (const auto& [name, value] : facts) out.Set(name, value);
-  return out;
-}
-
-void initEngine(Napi::Env env, Napi::Object exports) {
-  exports.Set("layout", layout(env));
-  exports.Set("openEngine", Napi::Function::New(env, openEngine));
-  exports.Set("wake", Napi::Function::New(env, wake));
-  exports.Set("knowsTurns", Napi::Function::New(env, knowsTurns));
-  exports.Set("flush", Napi::Function::New(env, flush));
-  exports.Set("retry", Napi::Function::New(env, retry));
-  exports.Set("take", Napi::Function::New(env, take));
-  exports.Set("closeEngine", Napi::Function::New(env, closeEngine));
-  exports.Set("ringFlags", Napi::Function::New(env, ringFlags));
 }
 
 }  // namespace p2pdma

@@ -113,7 +113,7 @@ t.test('ACS that could not be read is said to be unknown, not clear', async (t) 
     acs: [],
     rule: 'acs-unknown',
     reason: /unknown/,
-    remedy: /root/,
+    remedy: /as root/,
   });
   t.strictSame(verdict.acsUnknown, [blind.down0, blind.down1]);
   t.equal(pciBridgeHasAcsRedir(blind.down0), null);
