@@ -1,4 +1,4 @@
-// The tables that engine.ts and the engine share: how their records lie. A test (test/native/engine.test.ts) compares both sides (`layout`).
+// The tables that engine.ts and the engine share: how their records lie. test/native/engine.test.ts compares both sides.
 #pragma once
 
 #include <cstddef>

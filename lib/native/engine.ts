@@ -7,7 +7,7 @@
  *                                             eventfd readable: src-native/waker.h
  *     completed() … completed()  ◀── records in `completions` ◀── one callback
  *
- * No object is made per request: both tables are shared with C++ (layouts: src-native/engine.cc), memory
+ * No object is made per request: both tables are shared with C++ (layouts: src-native/records.h), memory
  * travels as an address that is looked up once per ArrayBuffer. Whoever has a request in flight is held by
  * `#tokens`, and so are its memory and target. C++ holds the mappings, whatever JavaScript does.
  */
