@@ -20,7 +20,7 @@ import { trace, tracing } from './trace.js';
 export type EngineKind = 'uring' | 'threads';
 
 /**
- * The request stream and the completion table as C++ has them (src-native/engine.cc); a test compares this with what the
+ * The request stream and the completion table as C++ has them (src-native/records.h); a test compares this with what the
  * addon says of itself.
  */
 export const LAYOUT = {
