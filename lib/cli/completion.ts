@@ -4,9 +4,10 @@
  * there too (`:files`, `:directories` or `:`). What may stand where is known from the commands themselves.
  */
 import { Argument, type Command, type Option } from 'commander';
-import { KERNEL_RELEASES, MACHINE_PRESETS, type System } from '../index.js';
+import { MACHINE_PRESETS, type System } from '../index.js';
 import { bytes, printable } from './format.js';
 import { manual } from './help.js';
+import { type Offer, TableOption } from './option-table.js';
 import { inspectMachine, type MachineOptions } from './options.js';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
@@ -81,28 +82,8 @@ interface Completion {
   readonly besides: '' | 'files' | 'directories';
 }
 
-type Kind = 'files' | 'directories' | 'presets' | 'functions' | 'namespaces';
-
-/** What options (by their name) and arguments take, besides choices that they say themselves. */
-export const TAKES: Readonly<Record<string, readonly (Kind | { readonly words: readonly string[] })[]>> = {
-  '--machine': ['presets', 'files'],
-  '--root': ['directories'],
-  '--kernel': [{ words: [...KERNEL_RELEASES] }],
-  '--provider': [{ words: ['auto', 'none'] }, 'functions'],
-  '--route': ['functions', 'namespaces', 'files'],
-  '--resume': ['files'],
-  '--svg': ['files'],
-  '--chunk': [{ words: ['64KiB', '256KiB', '512KiB', '1MiB'] }],
-  '--chunks': [{ words: ['64KiB,1MiB', '4KiB,64KiB,1MiB'] }],
-  '--bytes': [{ words: ['64MiB', '256MiB', '1GiB'] }],
-  '--bwlimit': [{ words: ['100MiB', '500MiB', '1GiB'] }],
-  '--depth': [{ words: ['1', '8', '32'] }],
-  '--rounds': [{ words: ['3', '5', '9'] }],
-  '--requests': [{ words: ['1', '2', '4'] }],
-  '--start': [],
-  '--destination-start': [],
-  '--end': [],
-  '--name': [],
+/** What arguments take. What options take is in their tables. */
+const ARGUMENTS: Readonly<Record<string, readonly Offer[]>> = {
   src: ['namespaces', 'files'],
   dst: ['namespaces', 'files'],
   device: ['namespaces', 'files'],
@@ -110,6 +91,11 @@ export const TAKES: Readonly<Record<string, readonly (Kind | { readonly words: r
   client: ['functions', 'namespaces', 'files'],
   file: ['files'],
 };
+
+/** What a shell may offer for it besides its choices; undefined: nobody has said. */
+export function offersOf(of: Option | Argument): readonly Offer[] | undefined {
+  return of instanceof Argument ? ARGUMENTS[of.name()] : of instanceof TableOption ? of.offers : undefined;
+}
 
 /** What may stand in the place of the last of the words. */
 export async function complete(program: Command, words: readonly string[]): Promise<Completion> {
@@ -218,7 +204,7 @@ async function valuesOf(
       ),
       besides: '',
     };
-  const takes = TAKES['long' in of ? (of.long ?? '') : of.name()] ?? [];
+  const takes = offersOf(of) ?? [];
   const candidates: Candidate[] = takes.flatMap((kind) =>
     typeof kind === 'object' ? kind.words.map((word) => [word] as const) : [],
   );

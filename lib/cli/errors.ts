@@ -5,6 +5,7 @@
 import { type Command, CommanderError } from 'commander';
 import { type ErrorCode, P2pdmaError } from '../index.js';
 import { colours, printable } from './format.js';
+import { dashed } from './option-table.js';
 import { ownJson, reminder } from './whose.js';
 
 /** 1: it failed while it was done. 2: the line was wrong, or what it names will not do, and nothing was started. */
@@ -64,9 +65,8 @@ export function speaksOf(command: Command | null): void {
 
 /** An option of the library as the line has it; what the line cannot say keeps the library's name. */
 function onTheLine(option: string, value?: string): string {
-  const dashed = `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   const has = running?.options.map(({ long }) => long) ?? [];
-  const name = (ALIASES[option] ?? [dashed]).find((flag) => has.includes(flag));
+  const name = (ALIASES[option] ?? [dashed(option)]).find((flag) => has.includes(flag));
   if (name === undefined) return value === undefined ? option : `${option}: ${value}`;
   return value === undefined ? name : `${name} ${value}`;
 }

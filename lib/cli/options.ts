@@ -1,17 +1,44 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { didYouMean } from '../base/nearest.js';
-import { MACHINE_PRESETS, openSystem, optionHelp, type System, type SystemOptions } from '../index.js';
+import type { Command } from 'commander';
+import { z } from '../base/zod.js';
+import {
+  KERNEL_RELEASES,
+  MACHINE_PRESETS,
+  openSystem,
+  optionHelp,
+  type System,
+  type SystemOptions,
+} from '../index.js';
 import { CommandError, resolving } from './errors.js';
+import { flag, type Offer, type OptionsOf, oneOf, orElse, row, withOptions } from './option-table.js';
 import { type Says, speaksFor } from './whose.js';
 
+const WHICH_MACHINE = 'Which machine:';
+
+const MACHINE = {
+  machine: row(z.string().optional(), {
+    takes: '<preset|file>',
+    text: `emulate this one: a JSON file (see snapshot), or ${MACHINE_PRESETS.join(', ')}`,
+    offers: ['presets', 'files'],
+  }),
+  root: row(z.string().optional(), {
+    takes: '<dir>',
+    text: 'look at a captured tree: <dir>/sys and <dir>/proc, of any Linux machine, on any OS',
+    offers: ['directories'],
+  }),
+  backend: row(oneOf(['auto', 'native', 'emulator']), {
+    takes: '<name>',
+    text:
+      'this Linux (native), a machine in this process (emulator: switch, unless --machine names another), or auto (the ' +
+      'default): emulator if --machine is given, else native',
+  }),
+};
+
+const OUTPUT = { json: row(flag, { text: 'one JSON object on stdout' }) };
+
 /** What every command takes: which machine. */
-export interface MachineOptions {
-  backend: 'auto' | 'native' | 'emulator';
-  machine?: string;
-  root?: string;
+export interface MachineOptions extends OptionsOf<typeof MACHINE & typeof OUTPUT> {
   /** Of commands that ask what another kernel would say. */
-  kernel?: string;
-  json?: boolean;
+  readonly kernel?: string;
 }
 
 const SIZE = /^(\d+)\s*(?:([kmgt])(i?b)?|b)?$/i;
@@ -25,62 +52,64 @@ export const SIZES = [
 ] as const;
 
 /** `1MiB`, `64k`, `4096`: bytes. Units are powers of 1024. */
-export function size(text: string): number {
+export const size = z.string().transform((text, { addIssue }): number => {
+  const refuse = (why: string) => {
+    addIssue(why);
+    return z.NEVER;
+  };
   const match = SIZE.exec(text.trim());
-  if (match === null) throw new InvalidArgumentError('Expected a size such as 4096, 64KiB or 1MiB.');
+  if (match === null) return refuse('Expected a size such as 4096, 64KiB or 1MiB.');
   const [, digits, unit = '', suffix] = match;
   const power = POWER[unit.toLowerCase()]!;
   const value = Number(digits) * 1024 ** power;
   if (suffix?.toLowerCase() === 'b') {
     const decimal = Number(digits) * 1000 ** power;
-    throw new InvalidArgumentError(
-      `That is two sizes: say ${digits}${unit.toUpperCase()}iB (${value}) or ${decimal}.`,
-    );
+    return refuse(`That is two sizes: say ${digits}${unit.toUpperCase()}iB (${value}) or ${decimal}.`);
   }
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('That is beyond 2^53.');
-  return value;
+  return Number.isSafeInteger(value) ? value : refuse('That is beyond 2^53.');
+});
+
+export const count = z
+  .string()
+  .transform(Number)
+  .refine((value) => Number.isSafeInteger(value) && value >= 0, 'Expected a whole number.');
+
+export const atLeastOne = count.refine((value) => value >= 1, 'Expected 1 or more.');
+
+/** What the library says of one of its options, as a line of help. */
+export function purpose(option: keyof typeof optionHelp): string {
+  const { text } = optionHelp[option];
+  return `${text[0]!.toLowerCase()}${text.slice(1).replace(/\.$/, '')}`;
 }
 
-export function atLeastOne(text: string): number {
-  const value = count(text);
-  if (value < 1) throw new InvalidArgumentError('Expected 1 or more.');
-  return value;
-}
-
-export function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('Expected a whole number.');
-  return value;
-}
-
-/** An option that takes one of a few words, all of which its description names. */
-export function oneOf(flags: string, description: string, choices: readonly string[]): Option {
-  const option = new Option(flags, description).choices(choices).default(choices[0]);
-  return option.argParser((value) => {
-    if (choices.includes(value)) return value;
-    const meant = didYouMean(value, choices);
-    throw new InvalidArgumentError(`Allowed choices are ${choices.join(', ')}. ${meant}`.trimEnd());
-  });
-}
-
-/** What the library says of one of its options, as a line of help: what it is for, and its default if that is not `false`. */
+/** The same and its default, if that is not `false`. */
 export function inHelp(option: keyof typeof optionHelp, more = ''): string {
-  const { text, value, byDefault } = optionHelp[option];
-  const words = `${text[0]!.toLowerCase()}${text.slice(1).replace(/\.$/, '')}${more}`;
+  const { value, byDefault } = optionHelp[option];
+  const words = `${purpose(option)}${more}`;
   return value === false || byDefault === '' ? words : orElse(words, byDefault);
 }
 
-/** The same with one of a few words. */
-export function choiceOf(flags: string, option: keyof typeof optionHelp): Option {
-  const { choices } = optionHelp[option];
-  const [first, ...others] = choices;
-  return oneOf(flags, `${inHelp(option)}; also ${others.join(', ')}`, choices).default(first);
+/** The same with all that it can be. */
+export function choicesInHelp(option: keyof typeof optionHelp): string {
+  return `${inHelp(option)}; also ${optionHelp[option].choices.slice(1).join(', ')}`;
 }
 
-/** An option of the command’s own, with its default in the words. */
-export function orElse(text: string, byDefault: string | number): string {
-  return `${text} (default: ${byDefault})`;
-}
+export const BYTES_OFFERED: readonly Offer[] = [{ words: ['64MiB', '256MiB', '1GiB'] }];
+export const CHUNK_OFFERED: readonly Offer[] = [{ words: ['64KiB', '256KiB', '512KiB', '1MiB'] }];
+export const DEPTH_OFFERED: readonly Offer[] = [{ words: ['1', '8', '32'] }];
+export const PROVIDER_OFFERED: readonly Offer[] = [{ words: ['auto', 'none'] }, 'functions'];
+
+export const PROVIDER = row(z.string().default('auto'), {
+  takes: '<name>',
+  text: purpose('provider'),
+  offers: PROVIDER_OFFERED,
+});
+
+/** Of commands that copy. */
+export const P2P = {
+  requireP2p: row(flag, { text: inHelp('requireP2p') }),
+  allowUnproven: row(flag, { text: inHelp('allowUnproven') }),
+};
 
 /** One machine, and not two that say different things. */
 function checkMachine({ backend, machine, root }: MachineOptions): void {
@@ -98,34 +127,20 @@ function checkMachine({ backend, machine, root }: MachineOptions): void {
 
 /** Which kernel, for commands that only look. */
 export function withKernel(command: Command, more = ''): Command {
-  return command
-    .optionsGroup('Which machine:')
-    .option('--kernel <release>', `answer as this kernel would: 7.2, 6.12.117, 6.17.0-35-generic${more}`);
+  return withOptions(command, WHICH_MACHINE, {
+    kernel: row(z.string().optional(), {
+      takes: '<release>',
+      text: `answer as this kernel would: 7.2, 6.12.117, 6.17.0-35-generic${more}`,
+      offers: [{ words: KERNEL_RELEASES }],
+    }),
+  });
 }
 
 /** Which machine, for every command that looks at one. */
 export function withMachine(command: Command): Command {
-  return command
-    .hook('preAction', (_this, action) => resolving(() => checkMachine(action.opts())))
-    .optionsGroup('Which machine:')
-    .option(
-      '--machine <preset|file>',
-      `emulate this one: a JSON file (see snapshot), or ${MACHINE_PRESETS.join(', ')}`,
-    )
-    .option(
-      '--root <dir>',
-      'look at a captured tree: <dir>/sys and <dir>/proc, of any Linux machine, on any OS',
-    )
-    .addOption(
-      oneOf(
-        '--backend <name>',
-        'this Linux (native), a machine in this process (emulator: switch, unless --machine names another), or auto (the ' +
-          'default): emulator if --machine is given, else native',
-        ['auto', 'native', 'emulator'],
-      ),
-    )
-    .optionsGroup('Output:')
-    .option('--json', 'one JSON object on stdout');
+  command.hook('preAction', (_this, action) => resolving(() => checkMachine(action.opts())));
+  withOptions(command, WHICH_MACHINE, MACHINE);
+  return withOptions(command, 'Output:', OUTPUT);
 }
 
 export function openMachine(options: MachineOptions, says?: Says): Promise<System> {

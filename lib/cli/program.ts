@@ -12,13 +12,20 @@ import { addExplain } from './explain.js';
 import { printable, setColour } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { addList } from './list.js';
-import { oneOf } from './options.js';
+import { oneOf, row, withOptions } from './option-table.js';
 import { addSnapshot } from './snapshot.js';
 import { addTopo } from './topo/command.js';
 import { addTrace } from './trace/command.js';
 import { nobodySpeaks } from './whose.js';
 
 const WIDEST = 100;
+
+const COLOUR = {
+  color: row(oneOf(['auto', 'always', 'never']), {
+    takes: '<when>',
+    text: 'colours: auto (on a terminal, without NO_COLOR; the default), always or never',
+  }),
+};
 
 export function buildProgram(): Command {
   nobodySpeaks();
@@ -133,16 +140,9 @@ export function leaves({ commands }: Command): Command[] {
 
 function withColour(command: Command): void {
   if (command.name().startsWith('__') || command.name() === 'completion') return;
-  command
-    .optionsGroup('Output:')
-    .addOption(
-      oneOf(
-        '--color <when>',
-        'colours: auto (on a terminal, without NO_COLOR; the default), always or never',
-        ['auto', 'always', 'never'],
-      ),
-    )
-    .hook('preAction', (_this, action) => setColour(action.opts().color));
+  withOptions(command, 'Output:', COLOUR).hook('preAction', (_this, action) =>
+    setColour(action.opts().color),
+  );
 }
 
 function packageVersion(): string {

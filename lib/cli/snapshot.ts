@@ -1,26 +1,31 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { z } from '../base/zod.js';
 import { openSystem, P2pdmaError } from '../index.js';
 import { CommandError } from './errors.js';
 import { json } from './format.js';
 import { type Manual, manual } from './help.js';
+import { flag, type OptionsOf, row, withOptions } from './option-table.js';
 import { inspectMachine, type MachineOptions, withKernel, withMachine } from './options.js';
 
-interface SnapshotOptions extends MachineOptions {
-  withSerials?: boolean;
-  name?: string;
-}
+const CONTENTS = {
+  withSerials: row(flag, { text: 'keep the drives’ serial numbers (default: they are left out)' }),
+  name: row(
+    z.string().min(1, 'Expected 1 to 200 characters.').max(200, 'Expected 1 to 200 characters.').optional(),
+    {
+      takes: '<name>',
+      text: 'what the machine is called',
+      offers: [],
+    },
+  ),
+};
+
+interface SnapshotOptions extends MachineOptions, OptionsOf<typeof CONTENTS> {}
 
 export function addSnapshot(program: Command): void {
   const command = program.command('snapshot').summary('this machine as JSON, for the emulator');
   manual(command, MANUAL);
-  withKernel(
-    withMachine(
-      command
-        .optionsGroup('What is in it:')
-        .option('--with-serials', 'keep the drives’ serial numbers (default: they are left out)')
-        .option('--name <name>', 'what the machine is called', machineName),
-    ),
-  ).action(async (options: SnapshotOptions) => {
+  withOptions(command, 'What is in it:', CONTENTS);
+  withKernel(withMachine(command)).action(async (options: SnapshotOptions) => {
     const system = await inspectMachine(options, 'data');
     try {
       const machine = system.snapshot({
@@ -33,11 +38,6 @@ export function addSnapshot(program: Command): void {
       await system.close();
     }
   });
-}
-
-function machineName(text: string): string {
-  if (text === '' || text.length > 200) throw new InvalidArgumentError('Expected 1 to 200 characters.');
-  return text;
 }
 
 /** What --machine would refuse is not handed out. */

@@ -1,5 +1,6 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { z } from '../../base/zod.js';
 import {
   type CopyPlan,
   ERROR_CODES,
@@ -14,12 +15,15 @@ import { refuseHeld } from '../copy/held.js';
 import { CommandError, resolving } from '../errors.js';
 import { bytes, type Colours, colours, printable, table } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
+import { flag, type OptionsOf, row, withOptions } from '../option-table.js';
 import {
   atLeastOne,
-  inHelp,
+  BYTES_OFFERED,
+  DEPTH_OFFERED,
   type MachineOptions,
   openMachine,
-  orElse,
+  PROVIDER_OFFERED,
+  purpose,
   SIZES,
   size,
   withMachine,
@@ -28,20 +32,61 @@ import { ownJson, reminder, tell } from '../whose.js';
 import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } from './run.js';
 import { benchSvg, words } from './svg.js';
 
-interface BenchOptions extends MachineOptions {
-  provider: string;
-  chunks: number[];
-  bytes: number;
-  depth: number;
-  rounds: number;
-  write?: boolean;
-  force?: boolean;
-  svg?: string;
-}
-
 const CHUNKS = [64 * 1024, 1024 * 1024];
 const BYTES = 256 * 1024 * 1024;
 const ROUNDS = 5;
+
+const MEASURED = {
+  chunks: row(
+    z
+      .string()
+      .transform((text) => text.split(','))
+      .pipe(z.array(size))
+      .default(CHUNKS),
+    {
+      takes: '<sizes>',
+      text: 'sizes of one transfer',
+      shown: (sizes: readonly number[]) => sizes.map(bytes).join(', '),
+      offers: [{ words: ['64KiB,1MiB', '4KiB,64KiB,1MiB'] }],
+    },
+  ),
+  bytes: row(size.default(BYTES), {
+    takes: '<size>',
+    text: 'bytes per round, at most',
+    shown: bytes,
+    offers: BYTES_OFFERED,
+  }),
+  depth: row(atLeastOne.default(optionHelp.queueDepth.value as number), {
+    takes: '<n>',
+    text: purpose('queueDepth'),
+    offers: DEPTH_OFFERED,
+  }),
+  rounds: row(atLeastOne.default(ROUNDS), {
+    takes: '<n>',
+    text: 'rounds that count',
+    offers: [{ words: ['3', '5', '9'] }],
+  }),
+  provider: row(z.string().default('auto'), {
+    takes: '<name>',
+    text: "whose CMB: 'auto', a PCI address or a controller's name",
+    offers: PROVIDER_OFFERED,
+  }),
+};
+
+const SAFETY = {
+  write: row(flag, { text: 'copy the first device over the others, which DESTROYS what they hold' }),
+  force: row(flag, { text: 'with --write: also what is in use or holds data' }),
+};
+
+const OUTPUT = {
+  svg: row(z.string().optional(), {
+    takes: '<file>',
+    text: 'draw the result into this file',
+    offers: ['files'],
+  }),
+};
+
+interface BenchOptions extends MachineOptions, OptionsOf<typeof MEASURED & typeof SAFETY & typeof OUTPUT> {}
 
 const MANUAL: Manual = {
   about: [
@@ -73,36 +118,17 @@ export function addBench(program: Command): void {
       'namespaces, devices or files; with --write the first is copied over the others',
     );
   manual(command, MANUAL);
-  withMachine(
-    command
-      .optionsGroup('What is measured:')
-      .option(
-        '--chunks <sizes>',
-        orElse('sizes of one transfer', CHUNKS.map(bytes).join(', ')),
-        sizes,
-        CHUNKS,
-      )
-      .option('--bytes <size>', orElse('bytes per round, at most', bytes(BYTES)), size, BYTES)
-      .option('--depth <n>', inHelp('queueDepth'), atLeastOne, optionHelp.queueDepth.value)
-      .option('--rounds <n>', orElse('rounds that count', ROUNDS), atLeastOne, ROUNDS)
-      .option(
-        '--provider <name>',
-        orElse("whose CMB: 'auto', a PCI address or a controller's name", optionHelp.provider.byDefault),
-        'auto',
-      )
-      .optionsGroup('Safety:')
-      .option('--write', 'copy the first device over the others, which DESTROYS what they hold')
-      .option('--force', 'with --write: also what is in use or holds data'),
-  )
-    .option('--svg <file>', 'draw the result into this file')
-    .action(async (devices: string[], options: BenchOptions) => {
-      const system = await openMachine(options);
-      try {
-        await bench(system, devices, options);
-      } finally {
-        await system.close();
-      }
-    });
+  withOptions(command, 'What is measured:', MEASURED);
+  withOptions(command, 'Safety:', SAFETY);
+  withMachine(command);
+  withOptions(command, 'Output:', OUTPUT).action(async (devices: string[], options: BenchOptions) => {
+    const system = await openMachine(options);
+    try {
+      await bench(system, devices, options);
+    } finally {
+      await system.close();
+    }
+  });
 }
 
 /** @throws CommandError ENOENT, EACCES, EISDIR, … */
@@ -118,10 +144,6 @@ function openPicture(path: string): number {
       'Name a file for --svg that can be written.',
     );
   }
-}
-
-function sizes(text: string): number[] {
-  return text.split(',').map(size);
 }
 
 /** One thing to measure, and why it has no peer-to-peer side (or null). */

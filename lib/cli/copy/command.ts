@@ -1,8 +1,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { z } from '../../base/zod.js';
 import {
   type CopyPlan,
+  optionHelp,
   type PipelineOptions,
   pipeline,
   planCopy,
@@ -13,12 +15,18 @@ import {
 import { CommandError, inWords, resolving } from '../errors.js';
 import { colours, columns, printable } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
+import { flag, type OptionsOf, oneOf, row, withOptions } from '../option-table.js';
 import {
-  choiceOf,
+  BYTES_OFFERED,
+  CHUNK_OFFERED,
+  choicesInHelp,
   count,
+  DEPTH_OFFERED,
   inHelp,
   type MachineOptions,
   openMachine,
+  P2P,
+  PROVIDER,
   SIZES,
   size,
   withMachine,
@@ -29,26 +37,67 @@ import { copyOutput } from './progress.js';
 import { printReceipt } from './receipt.js';
 import { drawRoute } from './route.js';
 
-interface CopyOptions extends MachineOptions {
-  provider: string;
-  chunk?: number;
-  depth?: number;
-  start?: number;
-  end?: number;
-  bytes?: number;
-  destinationStart?: number;
+const COPIED = {
+  start: row(size.optional(), { takes: '<byte>', text: `of the source: ${inHelp('start')}`, offers: [] }),
+  end: row(size.optional(), { takes: '<byte>', text: `of the source: ${inHelp('end')}`, offers: [] }),
+  bytes: row(size.refine((value) => value > 0, 'Expected more than 0 bytes.').optional(), {
+    takes: '<size>',
+    text: 'how many, instead of --end',
+    offers: BYTES_OFFERED,
+  }),
+  destinationStart: row(size.optional(), {
+    takes: '<byte>',
+    text: 'where the first goes in every destination; a file that is there is not emptied then',
+    offers: [],
+  }),
+  sparse: row(flag, { text: 'skip holes: do not read them, and leave or punch them in the destinations' }),
+};
+
+const SAFETY = {
+  dryRun: row(flag, { text: 'say what would be copied how, and what would be overwritten; write nothing' }),
+  verify: row(flag, { text: 'read every destination back through host memory, compare, print the digest' }),
+  resume: row(z.string().optional(), {
+    takes: '<journal>',
+    text: 'keep account in this file; if it is there, go on where that copy was interrupted',
+    offers: ['files'],
+  }),
+  force: row(flag, { text: 'write to a device that is in use; do not ask about what it holds' }),
+};
+
+/** `50MiB`, `50MiB/s`: bytes per second. */
+const rate = z
+  .string()
+  .transform((text) => text.replace(/\/s$/i, ''))
+  .pipe(size)
+  .refine((value) => value > 0, 'Expected more than 0 bytes per second.');
+
+const WAY = {
+  ...P2P,
+  provider: PROVIDER,
+  chunk: row(size.optional(), {
+    takes: '<size>',
+    text: inHelp('highWaterMark', ': 4096, 64KiB, 1M'),
+    offers: CHUNK_OFFERED,
+  }),
+  depth: row(count.optional(), { takes: '<n>', text: inHelp('queueDepth'), offers: DEPTH_OFFERED }),
+  bwlimit: row(rate.optional(), {
+    takes: '<rate>',
+    text: 'at most so many bytes per second: 50MiB, 1g',
+    offers: [{ words: ['100MiB', '500MiB', '1GiB'] }],
+  }),
+  engine: row(oneOf(optionHelp.engine.choices as NonNullable<PipelineOptions['engine']>[]), {
+    takes: '<name>',
+    text: choicesInHelp('engine'),
+  }),
+};
+
+const OUTPUT = { quiet: row(flag, { text: 'no progress, no receipt; the exit code tells' }) };
+
+interface CopyOptions
+  extends MachineOptions,
+    OptionsOf<typeof COPIED & typeof SAFETY & typeof WAY & typeof OUTPUT> {
   /** Of `careful`: files are not truncated. */
   keep?: boolean;
-  verify?: boolean;
-  requireP2p?: boolean;
-  allowUnproven?: boolean;
-  force?: boolean;
-  quiet?: boolean;
-  engine: NonNullable<PipelineOptions['engine']>;
-  dryRun?: boolean;
-  sparse?: boolean;
-  bwlimit?: number;
-  resume?: string;
 }
 
 const MANUAL: Manual = {
@@ -115,37 +164,12 @@ export function addCopy(program: Command): void {
     .argument('<src>', 'namespace (nvme0n1), block device or file')
     .argument('<dst...>', 'one or several likewise; the source is read once for all of them');
   manual(command, MANUAL);
-  withMachine(
-    command
-      .optionsGroup('What is copied:')
-      .option('--start <byte>', `of the source: ${inHelp('start')}`, size)
-      .option('--end <byte>', `of the source: ${inHelp('end')}`, size)
-      .option('--bytes <size>', 'how many, instead of --end', bytesToCopy)
-      .option(
-        '--destination-start <byte>',
-        'where the first goes in every destination; a file that is there is not emptied then',
-        size,
-      )
-      .option('--sparse', 'skip holes: do not read them, and leave or punch them in the destinations')
-      .optionsGroup('Safety:')
-      .option('--dry-run', 'say what would be copied how, and what would be overwritten; write nothing')
-      .option('--verify', 'read every destination back through host memory, compare, print the digest')
-      .option(
-        '--resume <journal>',
-        'keep account in this file; if it is there, go on where that copy was interrupted',
-      )
-      .option('--force', 'write to a device that is in use; do not ask about what it holds')
-      .optionsGroup('Which way:')
-      .option('--require-p2p', inHelp('requireP2p'))
-      .option('--allow-unproven', inHelp('allowUnproven'))
-      .option('--provider <name>', inHelp('provider'), 'auto')
-      .option('--chunk <size>', inHelp('highWaterMark', ': 4096, 64KiB, 1M'), size)
-      .option('--depth <n>', inHelp('queueDepth'), count)
-      .option('--bwlimit <rate>', 'at most so many bytes per second: 50MiB, 1g', rate)
-      .addOption(choiceOf('--engine <name>', 'engine')),
-  )
-    .option('--quiet', 'no progress, no receipt; the exit code tells')
-    .action(async (source: string, destinations: string[], options: CopyOptions) => {
+  withOptions(command, 'What is copied:', COPIED);
+  withOptions(command, 'Safety:', SAFETY);
+  withOptions(command, 'Which way:', WAY);
+  withMachine(command);
+  withOptions(command, 'Output:', OUTPUT).action(
+    async (source: string, destinations: string[], options: CopyOptions) => {
       const silent = options.json || (options.quiet && !options.dryRun);
       const system = await openMachine(options, silent ? 'data' : 'text');
       try {
@@ -153,20 +177,8 @@ export function addCopy(program: Command): void {
       } finally {
         await system.close();
       }
-    });
-}
-
-function bytesToCopy(text: string): number {
-  const value = size(text);
-  if (value === 0) throw new InvalidArgumentError('Expected more than 0 bytes.');
-  return value;
-}
-
-/** `50MiB`, `50MiB/s`: bytes per second. */
-function rate(text: string): number {
-  const value = size(text.replace(/\/s$/i, ''));
-  if (value === 0) throw new InvalidArgumentError('Expected more than 0 bytes per second.');
-  return value;
+    },
+  );
 }
 
 /** Plan, look at what the destinations hold, ask, copy. */

@@ -14,7 +14,7 @@ export interface CopyOutput {
   end(): void;
 }
 
-export function copyOutput(options: { json?: boolean; quiet?: boolean }): CopyOutput {
+export function copyOutput(options: { json?: boolean | undefined; quiet?: boolean | undefined }): CopyOutput {
   const write = (line: string) => process.stderr.write(`${line}\n`);
   const still = { progress: null, end: () => {} };
   if (options.quiet) return { ...still, say: () => {} };

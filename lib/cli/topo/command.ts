@@ -1,10 +1,12 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
+import { z } from '../../base/zod.js';
 import { hostBridgeVerdict, type System } from '../../index.js';
 import { resolving } from '../errors.js';
 import { colours, columns } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
-import { inspectMachine, type MachineOptions, oneOf, withKernel, withMachine } from '../options.js';
+import { flag, type OptionsOf, oneOf, row, withOptions } from '../option-table.js';
+import { inspectMachine, type MachineOptions, withKernel, withMachine } from '../options.js';
 import { ownJson, tell } from '../whose.js';
 import { drawDot } from './dot.js';
 import { modelOf } from './model.js';
@@ -12,13 +14,21 @@ import { bridgeId, findRoute, type RouteView } from './route.js';
 import { drawSvg } from './svg.js';
 import { drawText } from './text.js';
 
-const FORMATS = ['text', 'svg', 'dot', 'json'] as const;
+const DRAWN = {
+  route: row(z.array(z.string()).optional(), {
+    takes: '<names...>',
+    text: 'highlight the way between these, coloured by what it is',
+    offers: ['functions', 'namespaces', 'files'],
+  }),
+  all: row(flag, { text: 'also every function that leads to no drive' }),
+  format: row(oneOf(['text', 'svg', 'dot', 'json']), {
+    takes: '<format>',
+    text: 'text (the default), svg, dot or json',
+    conflicts: 'json',
+  }),
+};
 
-interface TopoOptions extends MachineOptions {
-  format: (typeof FORMATS)[number];
-  route?: string[];
-  all?: boolean;
-}
+interface TopoOptions extends MachineOptions, OptionsOf<typeof DRAWN> {}
 
 const MANUAL: Manual = {
   about: [
@@ -52,17 +62,8 @@ export function addTopo(program: Command): void {
     .command('topo')
     .summary('the PCI tree: host bridges, ports, switches, drives, CMBs');
   manual(command, MANUAL);
-  withKernel(
-    withMachine(
-      command
-        .optionsGroup('What is drawn:')
-        .option('--route <names...>', 'highlight the way between these, coloured by what it is')
-        .option('--all', 'also every function that leads to no drive')
-        .addOption(
-          oneOf('--format <format>', 'text (the default), svg, dot or json', FORMATS).conflicts('json'),
-        ),
-    ),
-  ).action(async (options: TopoOptions) => {
+  withOptions(command, 'What is drawn:', DRAWN);
+  withKernel(withMachine(command)).action(async (options: TopoOptions) => {
     const text = !options.json && options.format === 'text';
     const system = await inspectMachine(options, text ? 'text' : 'data');
     try {

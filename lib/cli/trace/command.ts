@@ -11,12 +11,14 @@ import { refuseHeld } from '../copy/held.js';
 import { resolving } from '../errors.js';
 import { bytes, colours, printable } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
+import { flag, type OptionsOf, orElse, row, withOptions } from '../option-table.js';
 import {
   atLeastOne,
-  inHelp,
+  CHUNK_OFFERED,
   type MachineOptions,
   openMachine,
-  orElse,
+  P2P,
+  PROVIDER,
   SIZES,
   size,
   withMachine,
@@ -24,17 +26,32 @@ import {
 import { ownJson, tell } from '../whose.js';
 import { cutRequests, drawLadder } from './ladder.js';
 
-interface TraceOptions extends MachineOptions {
-  provider: string;
-  chunk: number;
-  start?: number;
-  requests: number;
-  requireP2p?: boolean;
-  allowUnproven?: boolean;
-  force?: boolean;
-}
-
 const CHUNK = 64 * 1024;
+
+const COPIED = {
+  chunk: row(size.default(CHUNK), {
+    takes: '<size>',
+    text: 'bytes in the chunk',
+    shown: bytes,
+    offers: CHUNK_OFFERED,
+  }),
+  requests: row(atLeastOne.default(1), {
+    takes: '<n>',
+    text: 'how many chunks, one after the other',
+    offers: [{ words: ['1', '2', '4'] }],
+  }),
+  start: row(size.optional(), {
+    takes: '<byte>',
+    text: orElse('first byte, of the source and of the destinations', optionHelp.start.byDefault),
+    offers: [],
+  }),
+};
+
+const WAY = { provider: PROVIDER, ...P2P };
+
+const SAFETY = { force: row(flag, { text: 'write to what is in use or holds data' }) };
+
+interface TraceOptions extends MachineOptions, OptionsOf<typeof COPIED & typeof WAY & typeof SAFETY> {}
 
 const MANUAL: Manual = {
   about: [
@@ -76,23 +93,10 @@ export function addTrace(program: Command): void {
     .argument('<src>', 'namespace (nvme0n1), device or file')
     .argument('<dst...>', 'one or several; only the bytes of the chunk are written, files are not truncated');
   manual(copy, MANUAL);
-  withMachine(
-    copy
-      .optionsGroup('What is copied:')
-      .option('--chunk <size>', orElse('bytes in the chunk', bytes(CHUNK)), size, CHUNK)
-      .option('--requests <n>', orElse('how many chunks, one after the other', 1), atLeastOne, 1)
-      .option(
-        '--start <byte>',
-        orElse('first byte, of the source and of the destinations', optionHelp.start.byDefault),
-        size,
-      )
-      .optionsGroup('Which way:')
-      .option('--provider <name>', inHelp('provider'), 'auto')
-      .option('--require-p2p', inHelp('requireP2p'))
-      .option('--allow-unproven', inHelp('allowUnproven'))
-      .optionsGroup('Safety:')
-      .option('--force', 'write to what is in use or holds data'),
-  ).action(async (source: string, destinations: string[], options: TraceOptions) => {
+  withOptions(copy, 'What is copied:', COPIED);
+  withOptions(copy, 'Which way:', WAY);
+  withOptions(copy, 'Safety:', SAFETY);
+  withMachine(copy).action(async (source: string, destinations: string[], options: TraceOptions) => {
     const system = await openMachine(options);
     try {
       await traceCopy(system, source, destinations, options);

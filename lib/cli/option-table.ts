@@ -1,0 +1,101 @@
+/**
+ * The options of a command as a table. A row is a zod type and words: the type checks what the line says, has the default
+ * and is what the command gets; the words are for the help and the shells. Commander's options are made of it.
+ *
+ *     const TABLE = {
+ *       chunk: row(size.default(65536), { takes: '<size>', text: 'bytes in the chunk', shown: bytes }),
+ *       force: row(flag, { text: 'write to a device that is in use' }),
+ *     };
+ *     withOptions(command, 'Safety:', TABLE).action((options: OptionsOf<typeof TABLE>) => …);
+ */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { didYouMean } from '../base/nearest.js';
+import { z } from '../base/zod.js';
+
+/** What a shell may offer in the place of a value. */
+export type Offer =
+  | 'files'
+  | 'directories'
+  | 'presets'
+  | 'functions'
+  | 'namespaces'
+  | { readonly words: readonly string[] };
+
+export interface Words {
+  /** What `--help` says of it, with all its choices; the default of any other option is added. */
+  readonly text: string;
+  /** The default in words, if it is not written as it is. */
+  readonly shown?: (byDefault: never) => string;
+  /** What stands behind it on the line: `'<size>'`, or `'<names...>'` of several words; without it, it is a flag. */
+  readonly takes?: `<${string}>`;
+  /** For completion. Choices need none. */
+  readonly offers?: readonly Offer[];
+  /** Name of the option that it cannot be on one line with. */
+  readonly conflicts?: string;
+}
+
+const words = z.registry<Words>();
+
+export function row<T extends z.ZodType>(type: T, says: Words): T {
+  // A copy: one type may be in many rows.
+  const own = type.clone() as T;
+  words.add(own, says);
+  return own;
+}
+
+/** By their names in the code: `dryRun` is `--dry-run`. */
+export type Table = Readonly<Record<string, z.ZodType>>;
+
+/** What the command gets. */
+export type OptionsOf<T extends Table> = z.output<z.ZodObject<T>>;
+
+export const flag = z.boolean().optional();
+
+/** One of a few words. The first is the default. */
+export function oneOf<const T extends string>(choices: readonly T[]) {
+  const error = ({ input }: { readonly input?: unknown }) =>
+    `Allowed choices are ${choices.join(', ')}. ${didYouMean(String(input), choices)}`.trimEnd();
+  return z.enum(choices, { error }).default(choices[0]! as never);
+}
+
+/** An option of a table. */
+export class TableOption extends Option {
+  readonly offers: readonly Offer[] | undefined;
+
+  constructor(name: string, type: z.ZodType) {
+    const { text, takes, offers, conflicts, shown = String } = words.get(type)!;
+    super([dashed(name), takes].filter(Boolean).join(' '), text);
+    this.offers = offers;
+    if (type instanceof z.ZodDefault) {
+      const { innerType, defaultValue } = type.def;
+      this.default(defaultValue);
+      if (innerType instanceof z.ZodEnum) this.choices(innerType.options.map(String));
+      else this.description = orElse(text, shown(defaultValue as never));
+    }
+    if (conflicts !== undefined) this.conflicts(conflicts);
+    // The words of a variadic option commander gathers itself.
+    if (takes !== undefined && !this.variadic) this.argParser((value) => parse(type, value));
+  }
+}
+
+export function withOptions(command: Command, group: string, table: Table): Command {
+  command.optionsGroup(group);
+  for (const [name, type] of Object.entries(table)) command.addOption(new TableOption(name, type));
+  return command;
+}
+
+/** What a line of help says of an option, and of its default. */
+export function orElse(text: string, byDefault: string | number): string {
+  return `${text} (default: ${byDefault})`;
+}
+
+/** `requireP2p` → `--require-p2p`. */
+export function dashed(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+function parse(type: z.ZodType, value: string): unknown {
+  const result = type.safeParse(value);
+  if (result.success) return result.data;
+  throw new InvalidArgumentError(result.error.issues[0]!.message);
+}
