@@ -10,6 +10,7 @@ import {
   type Place,
 } from './backend/backend.js';
 import {
+  explainOptions,
   type MachineSpec,
   type SnapshotOptions,
   type SystemOptions,
@@ -41,6 +42,7 @@ import {
   type Hop,
   type Unreachable,
 } from './explain/explain.js';
+import { tryEach } from './explain/try.js';
 import { assertRelease } from './kernel/releases/rule.js';
 import { PRESET_NAMES } from './machine/presets.js';
 import type { Metrics } from './streams/metrics.js';
@@ -204,15 +206,29 @@ export class System {
    * The kernel's verdict for a provider and its clients, computed here, before any I/O. Any two PCI functions may be
    * asked about, by address, controller, namespace, block device or file; one that has no p2pmem is answered as if it
    * had, and `notes` say so.
-   * @throws P2pdmaError ERR_INVALID_ARG_VALUE
+   *
+   * With `try` the kernel is asked too, which settles what cannot be told: of each pair one block is read into the
+   * provider's memory. Nothing is written to a drive, and no more is taken of the pool than that block needs.
+   * @throws P2pdmaError ERR_INVALID_ARG_VALUE; with `try` ERR_BACKEND_UNAVAILABLE: the machine is only looked at
    */
-  explain(provider: string, clients: readonly string[]): Explanation {
+  explain(provider: string, clients: readonly string[], options?: { try?: false }): Explanation;
+  explain(provider: string, clients: readonly string[], options: { try: true }): Promise<Explanation>;
+  explain(
+    provider: string,
+    clients: readonly string[],
+    options: { try?: boolean } = {},
+  ): Explanation | Promise<Explanation> {
+    const { try: asks } = parseOptions(explainOptions, options);
     assertName('explain', 'provider', provider, 'a name, an address or a path');
     assertEach('explain', 'clients', clients, {
       mustBe: 'names, addresses and paths',
       fits: (client) => typeof client === 'string',
     });
-    return explain(this.#context.backend, provider, clients);
+    const { backend } = this.#context;
+    const computed = explain(backend, provider, clients);
+    if (!asks) return computed;
+    this.#context.assertOpen();
+    return tryEach(backend, computed);
   }
 
   /** Every provider's verdicts for every NVMe drive; where there is no provider, of every drive as if it were one. */

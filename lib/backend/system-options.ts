@@ -67,6 +67,10 @@ export const diagnoseOptions = z.strictObject({
   kernel: kernel.describe("Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring?").optional(),
 });
 
+export const explainOptions = z.strictObject({
+  try: z.boolean().describe('Ask the kernel too: read one block into the memory.').default(false),
+});
+
 export const snapshotOptions = z.strictObject({
   withSerials: z.boolean().describe("Keep the drives' serial numbers.").default(false),
   name: z

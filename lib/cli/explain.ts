@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
-import { resolving } from './errors.js';
+import { CommandError, resolving } from './errors.js';
 import { notesOn } from './explain-notes.js';
 import { type Colours, colours, columns, printable, table, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
-import { inspectMachine, type MachineOptions, withKernel, withMachine } from './options.js';
+import { inspectMachine, type MachineOptions, openMachine, withKernel, withMachine } from './options.js';
 import { ownJson, tell } from './whose.js';
 
 export function addExplain(program: Command): void {
@@ -18,13 +18,18 @@ export function addExplain(program: Command): void {
     )
     .argument('[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)');
   manual(command, MANUAL);
+  command.option(
+    '--try',
+    'ask the kernel too: read one block of each client into the memory; nothing is written to a drive',
+  );
   withKernel(withMachine(command), '; all: one after another, what changes').action(
-    async (provider: string | undefined, clients: string[], options: MachineOptions) => {
+    async (provider: string | undefined, clients: string[], options: ExplainOptions) => {
+      await resolving(() => assertTriable(options));
       if (options.kernel === 'all') {
         tell(await resolving(() => everyKernel(provider, clients, options)));
         return;
       }
-      const system = await inspectMachine(options);
+      const system = await (options.try ? openMachine(options) : inspectMachine(options));
       try {
         const lines = await resolving(() => answer(system, provider, clients, options));
         tell(lines.join('\n'));
@@ -32,6 +37,29 @@ export function addExplain(program: Command): void {
         await system.close();
       }
     },
+  );
+}
+
+interface ExplainOptions extends MachineOptions {
+  try?: boolean;
+}
+
+/** Only a kernel that is there can be asked: this machine's, or an emulated one. */
+function assertTriable({ try: asks, root, machine, kernel }: ExplainOptions): void {
+  if (!asks) return;
+  const why =
+    root !== undefined
+      ? 'a captured tree has no kernel that could be asked'
+      : kernel === 'all'
+        ? '--kernel all computes what many kernels would say'
+        : kernel !== undefined && machine === undefined
+          ? `the kernel that runs here is not Linux ${kernel}`
+          : null;
+  if (why === null) return;
+  throw new CommandError(
+    'ERR_INVALID_ARG_VALUE',
+    `--try asks the kernel, and ${why}`,
+    'Drop one of them; or try it on that machine, or on an emulated one (--machine).',
   );
 }
 
@@ -43,6 +71,9 @@ const MANUAL: Manual = {
     'BUS_ADDR goes from drive to drive below a common switch; THRU_HOST_BRIDGE up to the root complex and down again, ' +
       'which only some of them pass on; NOT_SUPPORTED is refused by the kernel; UNKNOWN could not be told from what was read, or from what is known of this ' +
       'kernel’s list of host bridges.',
+    '--try settles it: of each pair one block is read into the provider’s memory (O_DIRECT), and compared with what ' +
+      'host memory gets. It takes one page of the pool and gives it back. A kernel refuses with EREMOTEIO, from Linux ' +
+      '6.17 on with EINVAL.',
   ],
   exitCodes: [
     ['0', 'there is an answer, whatever it is (doctor has exit codes that judge)'],
@@ -56,24 +87,35 @@ const MANUAL: Manual = {
     ['Whatever drive the file is on, and what lies between.', 'p2pdma explain nvme0 ./disk.img'],
     ['An emulated machine whose switch has ACS redirection.', 'p2pdma explain nvme0 nvme1 --machine acs'],
     ['Another machine, by what was captured of it.', 'p2pdma explain --root ./captured'],
+    ['Ask the kernel, where the answer is UNKNOWN.', 'p2pdma explain nvme0 nvme1 --try --machine switch'],
     ['What another kernel would say.', 'p2pdma explain --machine root-ports --kernel 7.2'],
     ['From which kernel on each pair works.', 'p2pdma explain --machine root-ports --kernel all'],
   ],
 };
 
-function answer(
+async function answer(
   system: System,
   provider: string | undefined,
   clients: readonly string[],
-  options: MachineOptions,
-): string[] {
+  options: ExplainOptions,
+): Promise<string[]> {
+  const ask = (of: string, by: readonly string[]): Explanation | Promise<Explanation> =>
+    options.try ? system.explain(of, by, { try: true }) : system.explain(of, by);
   const view: View = { system, colour: colours(process.stdout), width: columns(process.stdout) };
   if (provider === undefined) {
-    const all = system.explainAll();
+    const all: Explanation[] = [];
+    for (const row of system.explainAll()) {
+      all.push(
+        await ask(
+          row.provider,
+          row.clients.map(({ bdf }) => bdf),
+        ),
+      );
+    }
     return options.json ? [ownJson({ kernel: kernelOf(system), providers: all })] : matrix(view, all);
   }
   const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
-  const explanation = system.explain(provider, clients.length > 0 ? clients : drives);
+  const explanation = await ask(provider, clients.length > 0 ? clients : drives);
   return options.json ? [ownJson({ kernel: kernelOf(system), ...explanation })] : describe(view, explanation);
 }
 
@@ -82,10 +124,11 @@ function kernelOf({ topology }: System): string | null {
   return topology.kernel?.text ?? null;
 }
 
-function rules({ system, colour, width }: View): string[] {
+function rules({ system, colour, width }: View, all: readonly Explanation[]): string[] {
   const kernel = kernelOf(system);
   const whose = kernel === null ? 'which kernel this is is not known' : `rules of Linux ${printable(kernel)}`;
-  return wrap(whose, width).map(colour.dim);
+  const tried = all.some(({ clients }) => clients.some((client) => client.tried !== null));
+  return wrap(`${whose}; tried: ${tried ? 'yes' : 'no'}`, width).map(colour.dim);
 }
 
 interface View {
@@ -113,10 +156,8 @@ function isGuess({ rule }: ClientVerdict): boolean {
 
 // --- one provider ---
 
-function describe(
-  view: View,
-  { provider, distance, notes, clients, unreachable = [] }: Explanation,
-): string[] {
+function describe(view: View, explanation: Explanation): string[] {
+  const { provider, distance, notes, clients, unreachable = [] } = explanation;
   const { colour, width } = view;
   const rows = clients.map((client) => [
     client.bdf,
@@ -140,7 +181,7 @@ function describe(
     ...unreachable.flatMap((one) => ['', ...wayless(view, one)]),
     ...clients.flatMap((client) => ['', ...walk(view, provider, client)]),
     '',
-    ...rules(view),
+    ...rules(view, [explanation]),
   ];
 }
 
@@ -164,6 +205,7 @@ function walk(view: View, provider: string, client: ClientVerdict): string[] {
     ['rule', client.rule, plain],
     ['why', printable(client.reason), plain],
     ['unproven', printable(client.unproven ?? ''), colour.yellow],
+    ...trialFacts(view, client),
     ['remedy', printable(client.remedy ?? ''), plain],
     ['paste', client.kernelParameter === null ? '' : `"${client.kernelParameter}"`, colour.bold],
   ];
@@ -171,6 +213,24 @@ function walk(view: View, provider: string, client: ClientVerdict): string[] {
     colour.bold(`${nameOf(view, client.bdf)} ─▶ memory of ${nameOf(view, provider)}`),
     ...(hops.length > 0 ? ['', ...hops, ''] : []),
     ...labelled(view, facts),
+  ];
+}
+
+/** What was done, and what the kernel answered. */
+function trialFacts({ colour }: View, { tried }: ClientVerdict): Fact[] {
+  if (tried === null) return [];
+  const tint = {
+    works: colour.green,
+    refused: colour.red,
+    queue: colour.red,
+    wrong: colour.red,
+    unproven: colour.yellow,
+    failed: colour.yellow,
+    none: colour.yellow,
+  }[tried.outcome];
+  return [
+    ['tried', printable(tried.did), plain],
+    ['answer', printable(tried.answered ?? ''), tint],
   ];
 }
 
@@ -274,15 +334,40 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
         '?: ACS could not be read',
       width,
     ).map(colour.dim),
-    ...rules(view),
+    ...rules(view, all),
+    ...trials(view, all),
     ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];
 }
 
+const OUTCOMES = {
+  works: 'work, as the kernel showed',
+  refused: 'refused by the kernel',
+  queue: 'refused for the queue',
+  wrong: 'report success and bring other bytes: use no peer memory there',
+  unproven: 'succeeded, which proves nothing',
+  failed: 'failed with another error',
+  none: 'could not be tried',
+} as const;
+
+/** How many pairs came out how, and why some could not be tried. */
+function trials({ width }: View, all: readonly Explanation[]): string[] {
+  const tried = all.flatMap(({ clients }) => clients.flatMap((client) => client.tried ?? []));
+  const lines = Object.entries(OUTCOMES).flatMap(([outcome, words]) => {
+    const those = tried.filter((trial) => trial.outcome === outcome);
+    if (those.length === 0) return [];
+    const why = [...new Set(those.map(({ did, answered }) => answered ?? did))];
+    const more = outcome === 'works' || outcome === 'refused' ? '' : `: ${why.join(' ')}`;
+    return wrap(printable(`${those.length} ${words}${more}`), width, '   ');
+  });
+  return lines.length === 0 ? [] : ['', `tried, one block for each of ${tried.length} pairs:`, ...lines];
+}
+
 function short(provider: string, client: ClientVerdict): string {
-  const { bdf, mapType, distance, refusal } = client;
+  const { bdf, mapType, distance, refusal, tried } = client;
+  if (tried?.outcome === 'wrong') return 'wrong!';
   if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 'refused';
   if (mapType === 'UNKNOWN') return 'unknown';
   const doubt = isGuess(client) ? ' ?' : '';

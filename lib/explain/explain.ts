@@ -61,8 +61,8 @@ export interface ClientVerdict {
    * if they are clear, and `reason` says so; with another they change nothing but the list of `acs`.
    */
   acsKnown: boolean;
-  /** What decided. */
-  rule: DistanceRule;
+  /** What decided; `trial`: what the kernel answered when it was tried, which is not what could be told without. */
+  rule: DistanceRule | 'trial';
   /** What decided, in words. */
   reason: string;
   /** What would help, and what it costs; or null. */
@@ -77,6 +77,21 @@ export interface ClientVerdict {
   unproven: string | null;
   /** From the client to the provider's memory. */
   hops: Hop[];
+  /** What came of asking the kernel itself (`try`); null: it was not asked. */
+  tried: {
+    /**
+     * `works`: taken, and the right bytes arrived. `refused`: this pair is. `queue`: the block queue takes no peer memory,
+     * whatever the pair. `wrong`: taken, and other bytes arrived. `unproven`: it succeeded, which does not prove where the
+     * bytes went. `failed`: another error. `none`: there was nothing to ask with.
+     */
+    outcome: 'works' | 'refused' | 'queue' | 'wrong' | 'unproven' | 'failed' | 'none';
+    /** What was done, or why nothing was. */
+    did: string;
+    /** What the kernel answered, in words; null: it was not asked. */
+    answered: string | null;
+    /** The error that it answered with: `'EREMOTEIO'`, from Linux 6.17 on `'EINVAL'`; or null. */
+    code: string | null;
+  } | null;
 }
 
 /** Something asked about that no PCI function here does DMA for: it cannot be a client at all. */
@@ -243,6 +258,7 @@ function clientVerdict(
     kernelParameter: redirected && verdict.remedy !== null ? disableAcsRedir(verdict.acs) : null,
     ...fromPlace(topology, provider, place),
     hops: hopsOf(topology, controllers, verdict),
+    tried: null,
   };
 }
 

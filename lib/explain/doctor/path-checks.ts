@@ -94,7 +94,7 @@ function functionsOf(all: readonly PciDev[], bdfs: readonly string[]): PciDev[] 
 
 // --- host bridges ---
 
-const NEEDS_THEM: ReadonlySet<DistanceRule> = new Set<DistanceRule>([
+const NEEDS_THEM: ReadonlySet<ClientVerdict['rule']> = new Set<DistanceRule>([
   'host-bridge-list-unknown',
   'host-bridge-not-listed',
   'host-bridge-unidentified',
