@@ -55,6 +55,7 @@ t.test('peer to peer or nothing: it fails, and is not silently something else', 
       (error) => error,
     );
   t.ok(error instanceof P2pdmaError, String(error));
-  t.match(error, { code: /ERR_P2P_REQUIRED|EFAULT/ });
+  // What was in flight with the memory ends as the controller ends it; what comes after finds none.
+  t.match(error, { code: /ERR_P2P_REQUIRED|EFAULT|EIO/ });
   t.same(await system.close(), NOTHING_LEFT);
 });
