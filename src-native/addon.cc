@@ -78,7 +78,7 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 
 // What JavaScript and C++ agree on: raised with each change of a function's arguments or of the shared arrays, here and in
 // lib/native/addon.ts (INTERFACE).
-constexpr int kInterface = 2;
+constexpr int kInterface = 3;
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* state = new EnvPtr(new Env);

@@ -31,6 +31,8 @@ constexpr uint8_t kOpRead = 22;
 constexpr uint8_t kOpWrite = 23;
 constexpr uint8_t kOpUringCmd = 46;
 
+Request* requestOf(uint64_t userData) { return reinterpret_cast<Request*>(static_cast<uintptr_t>(userData)); }
+
 }  // namespace
 
 Engine::Engine(EnvPtr env) : env_(std::move(env)) {}
@@ -93,7 +95,6 @@ void Engine::take() {
     r->offset = static_cast<int64_t>(w[3]);
     r->retries = 0;
     r->extra = 0;
-    r->active = true;
     r->iov.clear();
     r->mappings.clear();
     w += kHeaderWords;
@@ -141,6 +142,9 @@ void Engine::take() {
         r->length = n > 0 ? static_cast<int64_t>(w[0]) : 0;
         r->mode = n > 1 ? static_cast<int>(w[1]) : 0;
         break;
+      case Op::kPump:
+        takePump(r, w, n);
+        break;
       case Op::kClose:
         // From here on the number may be given out again by open(2).
         forgetFd(*env_, r->fd);
@@ -148,11 +152,16 @@ void Engine::take() {
       default:
         break;
     }
-    inFlight_++;
-    env_->counters.inFlight++;
-    env_->counters.submitted++;
+    count(r);
     dispatch(r);
   }
+}
+
+void Engine::count(Request* r) {
+  r->active = true;
+  inFlight_++;
+  env_->counters.inFlight++;
+  env_->counters.submitted++;
 }
 
 void Engine::dispatch(Request* r) {
@@ -161,6 +170,7 @@ void Engine::dispatch(Request* r) {
     forget(r);
     return;
   }
+  if (r->op == Op::kPump) return startPump(r);
   const bool rw = r->op == Op::kRead || r->op == Op::kWrite;
   if (lane_.ring.isOpen() && (r->flags & kFlagThread) == 0) {
     if (rw || r->op == Op::kSync || r->op == Op::kNop) {
@@ -224,7 +234,7 @@ void Engine::unregisterFile(int fd) {
 }
 
 void Engine::prepareEntry(Request* r, io_uring_sqe* sqe) {
-  sqe->user_data = r->slot;
+  sqe->user_data = reinterpret_cast<uintptr_t>(r);
   sqe->fd = r->fd;
   if ((r->flags & kFlagAsync) != 0) sqe->flags = kSqeAsync;
   if (r->op != Op::kPassthrough && r->op != Op::kNop) {
@@ -306,10 +316,10 @@ void Engine::refused(Lane& lane, int error) {
     return;
   }
   lane.refusals = 0;
-  uint64_t slotOf;
-  while (lane.ring.takeBack(&slotOf)) {
+  uint64_t taken;
+  while (lane.ring.takeBack(&taken)) {
     lane.inRing--;
-    lane.pending.push_back(slot(static_cast<uint32_t>(slotOf)));
+    lane.pending.push_back(requestOf(taken));
   }
   for (Request* r : lane.pending) {
     r->res = error;
@@ -333,6 +343,15 @@ void Engine::finish(Request* r) {
     dispatch(r);
     return;
   }
+  if (r->pump == nullptr || quiet_) return complete(r);
+  Pump* const pump = r->pump;
+  forget(r);
+  pump->ended(r);
+  if (pump->isOver()) endPump(pump);
+}
+
+// JavaScript's request has its answer.
+void Engine::complete(Request* r) {
   forget(r);
   if (quiet_) return;
   int32_t* c = cq_ + static_cast<size_t>(cqCount_++) * kCompletionWords;
@@ -367,7 +386,7 @@ bool Engine::reap(Lane& lane) {
     }
     if (c.userData == kNoRequest) continue;
     lane.inRing--;
-    Request* r = slot(static_cast<uint32_t>(c.userData));
+    Request* r = requestOf(c.userData);
     r->res = c.res;
     r->extra = c.extra;
     finish(r);
@@ -438,26 +457,25 @@ void Engine::onTurn() {
 void Engine::onWake() {
   const std::shared_ptr<Engine> self = shared_from_this();
   drain();
-  // There was more than the ring holds, and now there is room.
-  if (!quiet_ && !waker_->knowsTurns()) submit();
+  // A pump has more to do, or there was more than the ring holds and now there is room.
+  if (!quiet_ && (!pumps_.empty() || !waker_->knowsTurns())) submit();
 }
 
 void Engine::cancelAll(Lane& lane) {
   const bool big = &lane == &bigLane_;
   Ring& ring = lane.ring;
-  for (const auto& r : slots_) {
-    if (!r->active || (r->op == Op::kPassthrough) != big) continue;
+  const auto cancel = [&](Request* r) {
+    if (!r->active || (r->op == Op::kPassthrough) != big) return;
     io_uring_sqe* sqe = ring.next();
-    if (sqe == nullptr) {
-      if (ring.submit() < 0) return;
-      sqe = ring.next();
-      if (sqe == nullptr) return;
-    }
+    if (sqe == nullptr && ring.submit() >= 0) sqe = ring.next();
+    if (sqe == nullptr) return;
     sqe->opcode = kOpAsyncCancel;
     sqe->fd = -1;
-    sqe->addr = r->slot;
+    sqe->addr = reinterpret_cast<uintptr_t>(r);
     sqe->user_data = kNoRequest;
-  }
+  };
+  for (const auto& r : slots_) cancel(r.get());
+  for (auto& running : pumps_) running.pump->eachRequest(cancel);
   ring.submit();
 }
 
@@ -474,7 +492,7 @@ void Engine::waitFor(Lane& lane) {
     while (lane.inRing > 0 && ring.pop(&c)) {
       if (c.userData == kNoRequest) continue;
       lane.inRing--;
-      Request* r = slot(static_cast<uint32_t>(c.userData));
+      Request* r = requestOf(c.userData);
       r->res = c.res;
       finish(r);
     }
@@ -512,6 +530,8 @@ void Engine::quiesce() {
   finished_.clear();
   for (Request* r : again_) forget(r);
   again_.clear();
+  for (auto& running : pumps_) forget(running.request);
+  pumps_.clear();
 }
 
 void Engine::close() {

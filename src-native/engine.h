@@ -3,6 +3,7 @@
 
 #include "env.h"
 #include "pool.h"
+#include "pump.h"
 #include "request.h"
 #include "ring.h"
 #include "waker.h"
@@ -19,10 +20,10 @@ namespace p2pdma {
 //   onTurn    libuv is about to sleep: take the request stream, submit it in one call
 //   flush     the same and reap what is done already: JavaScript calls it where no onTurn comes
 //   (kernel, pool threads)  do the work, signal the waker
-//   onWake    reap everything, one callback into JavaScript per batch
+//   onWake    reap everything, one callback into JavaScript per batch; what the pumps do next is submitted at once
 //   retry     JavaScript calls it a while after it was asked to (EAGAIN): the same once more
 //   close     cancel, wait until the kernel is done with all memory; no call comes after this
-class Engine final : public Waker::Client, public std::enable_shared_from_this<Engine> {
+class Engine final : public Waker::Client, public Pump::Host, public std::enable_shared_from_this<Engine> {
  public:
   struct Shared {
     Napi::Float64Array requests;
@@ -48,6 +49,8 @@ class Engine final : public Waker::Client, public std::enable_shared_from_this<E
   void retry();
   void onTurn() override;
   void onWake() override;
+  // A pump's next request.
+  void begin(Request* r) override;
   bool knowsTurns() const { return waker_->knowsTurns(); }
   // Before the fd is closed: its slot would keep the file open.
   void unregisterFile(int fd);
@@ -65,9 +68,17 @@ class Engine final : public Waker::Client, public std::enable_shared_from_this<E
     uint32_t refusals = 0;  // submissions in a row that the kernel did not take
   };
 
+  struct RunningPump {
+    Request* request;  // JavaScript's, for the whole of it
+    std::unique_ptr<Pump> pump;
+  };
+
   int openRing(unsigned entries);
   bool openBigRing();
   Request* slot(uint32_t index);
+  void takePump(Request* r, const double* words, size_t n);
+  void startPump(Request* r);
+  void count(Request* r);
   void dispatch(Request* r);
   void submit();
   void submit(Lane& lane);
@@ -77,6 +88,8 @@ class Engine final : public Waker::Client, public std::enable_shared_from_this<E
   void drain();
   bool reap(Lane& lane);
   void finish(Request* r);
+  void complete(Request* r);
+  void endPump(Pump* pump);
   void deliver();
   void forget(Request* r);
   void quiesce();
@@ -95,6 +108,7 @@ class Engine final : public Waker::Client, public std::enable_shared_from_this<E
   std::unique_ptr<Pool> pool_;
   std::vector<std::unique_ptr<Request>> slots_;
   std::vector<Request*> finished_;  // scratch
+  std::vector<RunningPump> pumps_;
   std::vector<Request*> again_;     // answered EAGAIN or EINTR: once more, after a pause
   size_t inFlight_ = 0;
 

@@ -57,6 +57,7 @@ void perform(Request* r) {
       n = close(fd) == 0 || errno == EINTR ? 0 : -errno;
       break;
     case Op::kNop:
+    case Op::kPump:  // none of a thread's
       break;
   }
   r->res = static_cast<int32_t>(n);

@@ -20,6 +20,7 @@ enum class Op : uint8_t {
   kTruncate = 5,
   kClose = 6,
   kNop = 7,
+  kPump = 8,
 };
 
 // Flags beside the op code, as in engine.ts.
@@ -28,8 +29,12 @@ constexpr uint32_t kFlagAdmin = 2;     // passthrough: admin queue
 constexpr uint32_t kFlagUringCmd = 4;  // passthrough: the fd is an NVMe generic char device
 constexpr uint32_t kFlagThread = 8;    // not through the ring, although there is one
 
+class Pump;
+
 struct Request {
-  uint32_t slot = 0;
+  uint32_t slot = 0;       // JavaScript's number for it, or the pump's
+  Pump* pump = nullptr;    // whose it is; null: JavaScript's
+  uint32_t leg = 0;        // of a pump: 0 the read, from 1 the write to each destination
   Op op = Op::kNop;
   uint32_t flags = 0;
   int fd = -1;

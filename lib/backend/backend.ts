@@ -342,6 +342,67 @@ export function originOf({ name, machine }: Pick<Backend, 'name' | 'machine'>): 
   return { backend: name, machine };
 }
 
+/** Chunks of a range, from one target to others, that a backend is asked to move by itself. */
+export interface PumpRequest {
+  readonly source: PumpEnd;
+  readonly destinations: readonly PumpEnd[];
+  /** Bytes to move: whole blocks of every end. */
+  readonly length: number;
+  /** Bytes of one transfer: whole blocks of every end. */
+  readonly chunk: number;
+  /** Reads in flight at most. */
+  readonly depth: number;
+  /** Memory of one mapping, a chunk or more each, at equal distances. Nobody else touches it until the run is over. */
+  readonly slots: readonly Uint8Array[];
+}
+
+/** One end of a pump's range. */
+export interface PumpEnd {
+  readonly target: BlockTarget;
+  /** Where in the target the range begins, in bytes. */
+  readonly offset: number;
+}
+
+/** What a pump did at one end since it was last asked. */
+export interface PumpAccount {
+  /** Transfers that ended. */
+  readonly transfers: number;
+  /** Bytes that they moved, and by which way. */
+  readonly bytes: number;
+  readonly path: PathBytes;
+  /** Transfers that are under way now. */
+  readonly inFlight: number;
+}
+
+/** What a pump did since it was last asked. */
+export interface PumpProgress {
+  /** Bytes more that every destination has, from the beginning on without a gap. */
+  readonly moved: number;
+  readonly source: PumpAccount;
+  /** In the order of the request. */
+  readonly destinations: readonly PumpAccount[];
+}
+
+/** A range on its way. */
+export interface PumpRun {
+  /** What was done since the last call. */
+  progress(): PumpProgress;
+  /** Begin no further read; what was read is written. */
+  stop(): void;
+  /** Resolves when nothing is in flight any more: to what ended it early, or null: everything moved, or it was stopped. */
+  readonly over: Promise<PumpFailure | null>;
+}
+
+/** A transfer of a pump that did not move its chunk in full. */
+export interface PumpFailure {
+  /** The destination that was written, or null: the source was read. */
+  readonly destination: number | null;
+  /** Of its chunk, from the beginning of the range. */
+  readonly at: number;
+  /** Fewer bytes than its chunk has, or a negative errno. */
+  readonly result: number;
+}
+
 export interface Backend {
   readonly name: 'native' | 'emulator';
   /** As of Origin. */
@@ -357,6 +418,12 @@ export interface Backend {
   openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget>;
   /** The machine as JSON that the emulator can run (see the machine schema). */
   snapshot(options?: SnapshotOptions): unknown;
+  /**
+   * Move whole chunks between targets of this backend without a call per chunk. It does no more than the plain case: at the
+   * first transfer that does not move its chunk in full it comes to an end and says so. Null: it declines, and each
+   * transfer is to be submitted to the targets; so it is where a backend has no pump.
+   */
+  readonly pump?: (request: PumpRequest) => PumpRun | null;
   /** What there is to know of a name or path without opening it. */
   inspect(nameOrPath: string, options?: InspectOptions): End;
   close(): Promise<LeakReport>;

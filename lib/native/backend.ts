@@ -28,6 +28,7 @@ import { btrfsWay } from './btrfs-way.js';
 import { acquireEngine, type EngineKind, type NativeEngine } from './engine.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
 import { type Opened, openPath } from './open.js';
+import { startPump } from './pump.js';
 import { inspect, type Look, markOf, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
@@ -201,6 +202,8 @@ export class NativeBackend implements Backend {
     const layer = info.fileSystem === 'btrfs' ? null : unproven;
     return { noP2pReason: way.noP2p, unproven: way.unproven ?? layer };
   }
+
+  readonly pump = startPump;
 
   snapshot(options: SnapshotOptions = {}): unknown {
     return snapshotMachine(this.sysfs, options);

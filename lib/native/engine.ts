@@ -32,6 +32,7 @@ export const LAYOUT = {
   opTruncate: 5,
   opClose: 6,
   opNop: 7,
+  opPump: 8,
   flagAsync: 1,
   flagAdmin: 2,
   flagUringCmd: 4,
@@ -41,7 +42,17 @@ export const LAYOUT = {
   headerWords: 5,
   segmentWords: 3,
   passthroughWords: 14,
+  pumpWords: 8,
+  pumpEndWords: 3,
   completionWords: 4,
+  /** Of a pump's state: see src-native/records.h. */
+  pumpMoved: 0,
+  pumpStop: 1,
+  pumpFailedLeg: 2,
+  pumpFailedAt: 3,
+  pumpFailedResult: 4,
+  pumpLegs: 5,
+  pumpLegWords: 3,
   /** Of the control words: how many request words C++ has not taken yet. */
   queued: 0,
   /** Not 0 while the kernel is to be asked again later. */
@@ -59,6 +70,7 @@ export const {
   opTruncate: OP_TRUNCATE,
   opClose: OP_CLOSE,
   opNop: OP_NOP,
+  opPump: OP_PUMP,
   flagAsync: FLAG_ASYNC,
   flagAdmin: FLAG_ADMIN,
   flagUringCmd: FLAG_URING_CMD,

@@ -65,6 +65,17 @@ export interface NativeTargetFacts {
   readonly ranges?: readonly UnderlyingRange[];
 }
 
+/** A target that a pump works on. */
+export interface LentTarget {
+  readonly engine: NativeEngine;
+  readonly fd: number;
+  /** Of its requests, as the engine has them. */
+  readonly flags: number;
+  /** The way of so many bytes. */
+  pathOf(bytes: number): PathBytes;
+  giveBack(): void;
+}
+
 /** An fd must not outlive a target that was forgotten. Its engine is let go too. */
 const forgotten = new FinalizationRegistry<{ fds: number[]; engine: NativeEngine; onClose: () => void }>(
   ({ fds, engine, onClose }) => {
@@ -108,8 +119,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   #nsid: number | undefined;
   #metadataBytes: number | null;
   readonly #inFlight = new InFlight();
-  /** Those in flight whose memory is in the client's own CMB. */
-  readonly #own = new Set<IoRequest>();
+  /** Those in flight whose memory is in the client's own CMB: transfers, and pumps. */
+  readonly #own = new Set<object>();
   #closed = false;
   #closing: Promise<void> | null = null;
 
@@ -225,18 +236,49 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#inFlight.leave();
   }
 
-  /** Book `bytes` moved from the front of the segments. Without a PCI client all goes through host memory. */
+  /** Book `bytes` moved from the front of the segments. */
   #book(segments: readonly Uint8Array[], bytes: number, path: PathBytes): void {
     let left = bytes;
     for (let i = 0; i < segments.length && left > 0; i++) {
       const view = segments[i]!;
       const moved = Math.min(view.byteLength, left);
       left -= moved;
-      const provider = this.client === null ? null : memoryOf(view).provider;
-      if (provider === null) path.hostDram += moved;
-      else if (this.unproven !== null && this.buffered === null) path.unproven = (path.unproven ?? 0) + moved;
-      else path[this.#wayTo(provider)] += moved;
+      this.#bookTo(memoryOf(view).provider, moved, path);
     }
+  }
+
+  /** Book bytes moved with the CMB of `provider`, or host memory. Without a PCI client all goes through host memory. */
+  #bookTo(provider: PciDev | null, moved: number, path: PathBytes): void {
+    if (provider === null || this.client === null) path.hostDram += moved;
+    else if (this.unproven !== null && this.buffered === null) path.unproven = (path.unproven ?? 0) + moved;
+    else path[this.#wayTo(provider)] += moved;
+  }
+
+  /**
+   * This target for a pump that moves its chunks with memory like `slot`, until `giveBack()`. Null: it is closed, or must
+   * see each transfer.
+   */
+  lend(op: 'read' | 'write', slot: Uint8Array): LentTarget | null {
+    if (this.engine === 'passthrough' || this.#closed || (op === 'write' && !this.#writable)) return null;
+    const { provider } = memoryOf(slot);
+    const isOwn = provider !== null && provider.id === this.client?.id;
+    // As #apart(): those of the other kind, if any come, are submitted from a thread.
+    if (this.client?.p2pmem != null && (isOwn ? this.#inFlight.count : 0) !== this.#own.size) return null;
+    const lent = {
+      ...{ engine: this.#engine, fd: this.#fd, flags: this.#flags },
+      pathOf: (bytes: number) => {
+        const path = zeroPath();
+        this.#bookTo(provider, bytes, path);
+        return path;
+      },
+      giveBack: () => {
+        this.#own.delete(lent);
+        this.#settle();
+      },
+    };
+    this.#inFlight.enter();
+    if (isOwn) this.#own.add(lent);
+    return lent;
   }
 
   /** What the kernel's map type says of DMA between our client and a provider's memory. */

@@ -3,6 +3,7 @@
  * pipeline() both call `readable.pipe(writable)`, which is where the reader asks.)
  */
 import type { BlockTarget } from '../backend/backend.js';
+import type { LentRange } from './lent-range.js';
 import type { Route } from './route.js';
 
 export const lendingEnd: unique symbol = Symbol('p2pdma.lendingEnd');
@@ -33,14 +34,18 @@ export interface LendingEnd {
   /**
    * Write `view` behind what was given (or written) before. `done` is called once, never inside this call: when the
    * kernel has all its bytes, or with what failed. Until then nobody touches `view`. Several may be in flight.
-   * A failure is the giver's to act upon: the stream is not destroyed by it.
-   * @returns where it goes, for `giveAgain`
+   * A failure is the giver's to act upon: the stream is not destroyed by it. `position`: where it went, for `giveAgain`.
    */
-  give(view: Uint8Array, done: Given): number;
+  give(view: Uint8Array, done: (error: Error | null, position: number) => void): void;
   /** Write what failed once more, in its place: the same bytes, from other memory. */
   giveAgain(view: Uint8Array, position: number, done: Given): void;
   /** As `give`, for `bytes` zeros of a hole, which are left out or punched where that can be. */
   giveHole(bytes: number, done: Given): void;
+  /**
+   * Have the next `bytes` bytes, or as many of them as there is room for, written by whoever gets the range; it must end it.
+   * Null: this end has to see each chunk.
+   */
+  lendRange(bytes: number): Promise<LentRange | null>;
 }
 
 export function lendingEndOf(destination: unknown): LendingEnd | null {

@@ -14,6 +14,7 @@ import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { Sentence } from '../base/sentence.js';
 import { trace, tracing } from '../base/trace.js';
+import { Bulk, type BulkFailure } from './bulk.js';
 import { asBuffer } from './byte-queue.js';
 import { takeChunkPool } from './chunk-pool.js';
 import type { LendingEnd } from './lending.js';
@@ -42,33 +43,41 @@ export interface PumpedReader extends ReaderParts {
 export class Pump {
   readonly #reader: PumpedReader;
   readonly #ends: Set<LendingEnd>;
-  readonly #from: number;
+  /** The first byte that the bulk did not move. */
+  #at: number;
   #to: number;
   #route: Route | null = null;
   #pool: SlotPool | null = null;
   #chunk = 0;
+  /** What the backend moves by itself, and until when. */
+  #bulk: Bulk | null = null;
+  #inBulk: Promise<void> = Promise.resolve();
+  #bulkReads = 0;
+  /** What is left after that. */
   #ahead: ReadAhead | null = null;
   /** Given and not yet the kernel's. */
   #writing = 0;
   #turning = false;
   #halted = false;
+  #stopped = false;
   #over = false;
 
   /** From byte `from` up to `to` of the reader's target, to these writers; it begins with `start()`. */
   constructor(reader: PumpedReader, ends: Iterable<LendingEnd>, from: number, to: number) {
     this.#reader = reader;
     this.#ends = new Set(ends);
-    this.#from = from;
+    this.#at = from;
     this.#to = to;
   }
 
   /** Reads in flight. */
   get inFlight(): number {
-    return this.#ahead?.inFlight ?? 0;
+    this.#bulk?.look();
+    return this.#bulk?.inFlight ?? this.#ahead?.inFlight ?? 0;
   }
   /** Reads that ended. */
   get reads(): number {
-    return this.#ahead?.reads ?? 0;
+    return this.#bulkReads + (this.#bulk?.reads ?? 0) + (this.#ahead?.reads ?? 0);
   }
 
   /** Choose the route, with all drives known, get the memory for it, and go. */
@@ -84,13 +93,56 @@ export class Pump {
       requireP2p: this.#required(),
       allowUnproven: wishes.some((w) => w.allowUnproven),
     });
-    const shift = misfit(this.#from, ends, target);
+    const shift = misfit(this.#at, ends, target);
     if (route.provider !== null && shift !== null) route = hostRoute(shift);
     route = this.#takePool(route);
     if (route.provider === null) this.#assertHostAllowed(route.sentence ?? route.reason);
     this.#settle(route);
-    this.#ahead = new ReadAhead(this.#reading(), this.#from, this.#to);
+    this.#inBulk = this.#moveInBulk();
+    await this.#inBulk;
+    if (this.#over || this.#ends.size === 0) return;
+    this.#ahead = new ReadAhead(this.#reading(), this.#at, this.#to);
     this.#turn();
+  }
+
+  /** Leave what is plain to the backend: again after a failure that allows it, with what is left. */
+  async #moveInBulk(): Promise<void> {
+    for (let again = true; again && !this.#over && this.#ends.size > 0; ) {
+      const ends = [...this.#ends];
+      const bulk = await Bulk.begin({
+        ...this.#reader,
+        ...{ ends, pool: this.#pool!, chunk: this.#chunk, from: this.#at, to: this.#to },
+        given: (bytes) => this.#reader.given(bytes),
+      });
+      if (bulk === null) return;
+      this.#bulk = bulk;
+      if (this.#stopped || this.#over || ends.length > this.#ends.size) bulk.stop();
+      const failure = await bulk.over;
+      this.#bulk = null;
+      this.#bulkReads += bulk.reads;
+      this.#at += bulk.moved;
+      if (this.#stopped) this.#to = this.#at;
+      again = failure === null ? ends.length > this.#ends.size : this.#isCured(failure);
+    }
+  }
+
+  /** A transfer of the bulk failed: true, if the rest can go on in bulk. */
+  #isCured({ end, error }: BulkFailure): boolean {
+    const provider = this.#route!.provider;
+    const reason = provider === null ? null : this.#refusal(error, provider);
+    if (reason === null || (end !== null && this.#required())) {
+      if (end === null) this.#fail(error);
+      else this.#endFailed(end, reason === null ? error : p2pRequired(error.path!, error.message));
+      return end !== null;
+    }
+    try {
+      this.#assertHostAllowed(reason);
+      this.#fallBack(reason);
+      return true;
+    } catch (required) {
+      this.#fail(required as Error);
+      return false;
+    }
   }
 
   /** The writers' targets; a writer whose target does not open is its own affair. */
@@ -159,7 +211,7 @@ export class Pump {
   #takePool(wanted: Route): Route {
     const { context, target, settings } = this.#reader;
     const { highWaterMark, queueDepth } = settings;
-    const at = this.#ahead?.position ?? this.#from;
+    const at = this.#ahead?.position ?? this.#at;
     const { route, chunk, pool } = takeChunkPool(context, wanted, {
       ...{ highWaterMark, queueDepth },
       block: Math.max(target.limits.logicalBlockSize, ...[...this.#ends].map((end) => end.blockSize())),
@@ -230,14 +282,14 @@ export class Pump {
       this.#reader.scope.run(() => this.#turn());
     };
     const chunk = { offset: job.offset + job.from, length: bytes.length };
-    const done = (error: Error | null) => {
+    const done = (error: Error | null, position: number) => {
       slot?.unhold();
       const gone = error === null || slot === null ? null : this.#gone(error, slot);
       if (gone === null) over(error);
       else this.#giveAgain(end, chunk, position, gone, over);
     };
     if (job.hole) end.giveHole(bytes.length, over);
-    const position = job.hole ? 0 : end.give(asBuffer(bytes), done);
+    else end.give(asBuffer(bytes), done);
   }
 
   /** Why a write found its memory gone, where host memory may take its place; null: it failed for another reason. */
@@ -295,7 +347,7 @@ export class Pump {
   /** In words, why this memory of a peer's cannot be used; null: that is not what failed. */
   #refusal(error: Error, provider: PciDev): string | null {
     if (!(error instanceof P2pdmaError) || error.errno === undefined) return null;
-    const { path } = this.#reader.target;
+    const path = error.path ?? this.#reader.target.path;
     const { release } = this.#reader.context.backend;
     // Reads are of whole blocks into slots, which begin at pages.
     const refused = isPeerRefusal(error.errno, { provider, aligned: true, release });
@@ -319,6 +371,8 @@ export class Pump {
   remove(end: LendingEnd): void {
     this.#ends.delete(end);
     end.onRefused = null;
+    // It comes to an end for all, and goes on without this one.
+    this.#bulk?.stop();
   }
 
   /** Nothing more is begun; slots that are being written come back by themselves. */
@@ -331,9 +385,11 @@ export class Pump {
 
   /** No further read begins; what was read, or is being read, is written. */
   stop(): void {
+    this.#stopped = true;
+    if (this.#ahead !== null) this.#ahead.stop();
+    else if (this.#bulk !== null) this.#bulk.stop();
     // Before the first read there is nothing to read any more.
-    if (this.#ahead === null) this.#to = this.#from;
-    else this.#ahead.stop();
+    else this.#to = this.#at;
     this.#turn();
   }
 
@@ -344,7 +400,9 @@ export class Pump {
   async halt(): Promise<number> {
     this.#halted = true;
     this.#close();
-    return this.#ahead === null ? this.#from : await this.#ahead.halt();
+    this.#bulk?.stop();
+    await this.#inBulk;
+    return this.#ahead === null ? this.#at : await this.#ahead.halt();
   }
 }
 

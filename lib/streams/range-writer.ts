@@ -18,8 +18,10 @@ import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import { ByteQueue, joined, lengthOf } from './byte-queue.js';
 import { type Ended, Joint } from './joint.js';
 import { holeChunk } from './lending.js';
+import { LentRange } from './lent-range.js';
 import { chunkSize } from './options.js';
 import { mergeIntoBlock } from './partial-block.js';
+import type { Places } from './places.js';
 import { PoolAtNeed } from './pool-at-need.js';
 import { lockPlace, lockRange } from './range-lock.js';
 import { isAligned, isPeerRefusal, refusalWords } from './refusal.js';
@@ -90,6 +92,27 @@ export class RangeWriter {
     if (body.length > 0) this.#whole(body, offset + head, joint.piece(body.length));
     this.#part(view.subarray(bytes - tail, bytes), offset + bytes - tail, joint);
     joint.close();
+  }
+
+  /** Let somebody write the next `bytes` bytes in this writer's place, if they are whole blocks, once nothing is in the way. */
+  lend(bytes: number, places: Places, lent: (range: LentRange) => void, ended: Ended): void {
+    const { target } = this;
+    const { logicalBlockSize: block } = target.limits;
+    const position = places.next;
+    const room = this.#room(bytes, position);
+    const whole = room - (room % block);
+    if (position % block !== 0 || whole === 0) return ended(null, 0);
+    let release = () => {};
+    const range = new LentRange({ target, position, bytes: whole }, this.#tally, (moved) => {
+      release();
+      places.giveBack(moved);
+      ended(null, moved);
+    });
+    if (!places.lend(range)) return ended(null, 0);
+    this.#admit('direct', whole, position, (over) => {
+      release = over;
+      lent(range);
+    });
   }
 
   /**

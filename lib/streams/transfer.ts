@@ -108,9 +108,11 @@ export class Transfer implements IoRequest {
     addPath(this.path, this.#before);
     const { path, kind } = this.#target!;
     if (errno < 0 && this.result < 0) {
-      const hint = hintFor(errno, this.op, kind);
-      const from = providerOf(this.#view!);
-      this.error = transferError(errno, this.op, path, from, { offset: this.offset, hint });
+      this.error = failedTransfer(
+        errno,
+        { op: this.op, view: this.#view!, offset: this.offset },
+        this.#target!,
+      );
     } else if (errno < 0) {
       const hint = kind === 'file' ? undefined : GONE;
       this.error = new P2pdmaError(
@@ -124,6 +126,15 @@ export class Transfer implements IoRequest {
     this.#view = null;
     finished(this);
   }
+}
+
+/** The error for a transfer that the kernel answered with a (negative) errno. */
+export function failedTransfer(
+  errno: number,
+  { op, view, offset }: Move,
+  { path, kind }: Pick<BlockTarget, 'path' | 'kind'>,
+): P2pdmaError {
+  return transferError(errno, op, path, providerOf(view), { offset, hint: hintFor(errno, op, kind) });
 }
 
 /** Linux lets a removed drive look like one that has come to its end. */

@@ -16,6 +16,7 @@ import {
   type WriteStreamOptions,
   writeOptions,
 } from './options.js';
+import { Places } from './places.js';
 import { RangeWriter } from './range-writer.js';
 import { endReceipt, type Receipt, type Transport } from './receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
@@ -50,8 +51,7 @@ export class P2pWriteStream extends Writable {
   readonly #tally: WriteTally;
   #ranges: RangeWriter | null = null;
   #route: Route | null = null;
-  /** Where the next byte goes. */
-  #position: number;
+  readonly #places: Places;
   /** Ranges that have not ended. */
   #under = 0;
   #idle: (() => void)[] = [];
@@ -73,7 +73,7 @@ export class P2pWriteStream extends Writable {
     });
     this.#options = settings;
     this.attachment = new Attachment(this, source);
-    this.#position = settings.start;
+    this.#places = new Places(settings.start);
     this.#tally = new WriteTally(settings.start);
     this.start = settings.start;
     this.path = source.path;
@@ -82,24 +82,32 @@ export class P2pWriteStream extends Writable {
       blockSize: () => this.attachment.target?.limits.logicalBlockSize ?? 512,
       alignment: () => this.attachment.target?.limits.dmaAlignment ?? 4,
       start: settings.start,
-      position: () => this.#position,
+      position: () => this.#places.next,
       wishes: settings,
       onRefused: null,
       routed: (route, how) => {
         this.#route = route;
         if (how?.requireP2p === true) this.#ranges!.requireP2p = true;
       },
-      give: (view, done) => {
-        const position = this.#place(view.length);
-        this.#give((ended) => this.#ranges!.write(view, position, ended), done);
-        return position;
-      },
+      give: (view, done) =>
+        this.#place(view.length, (position) => {
+          const over: Given = (error) => done(error, position);
+          this.#give((ended) => this.#ranges!.write(view, position, ended), over);
+        }),
       giveAgain: (view, position, done) =>
         this.#give((ended) => this.#ranges!.write(view, position, ended), done),
-      giveHole: (bytes, done) => {
-        const position = this.#place(bytes);
-        this.#give((ended) => this.#ranges!.hole(bytes, position, this.#isFresh(), ended), done);
-      },
+      giveHole: (bytes, done) =>
+        this.#place(bytes, (position) =>
+          this.#give((ended) => this.#ranges!.hole(bytes, position, this.#isFresh(), ended), done),
+        ),
+      lendRange: (bytes) =>
+        new Promise((lent) => {
+          this.#began ||= performance.now();
+          this.#give(
+            (ended) => this.#ranges!.lend(bytes, this.#places, lent, ended),
+            () => lent(null),
+          );
+        }),
     };
     if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
   }
@@ -145,7 +153,7 @@ export class P2pWriteStream extends Writable {
   /** What could not go the way of the rest, and was not meant to, in words; null: all did. @internal */
   get aside(): string | null {
     if (this.#route === null || this.#route.provider === null) return null;
-    return this.#tally.raggedWords(this.start, this.#position);
+    return this.#tally.raggedWords(this.start, this.#places.next);
   }
 
   /** For this package's own functions. @internal */
@@ -182,16 +190,14 @@ export class P2pWriteStream extends Writable {
     const slots = chunks.map(slotOf).filter((slot) => slot !== null);
     const refused = this.#route === null ? this.#chooseOwnRoute() : null;
     if (refused !== null) return callback(refused);
-    const bytes = lengthOf(chunks);
-    const position = this.#place(bytes);
     // Memory on loan that its consumer releases too early is not filled anew under a write.
     for (const slot of slots) slot.hold();
-    this.#give(
-      (ended) => this.#writeChunks(chunks, position, ended),
-      (error) => {
-        for (const slot of slots) slot.unhold();
-        callback(error);
-      },
+    const over: Given = (error) => {
+      for (const slot of slots) slot.unhold();
+      callback(error);
+    };
+    this.#place(lengthOf(chunks), (position) =>
+      this.#give((ended) => this.#writeChunks(chunks, position, ended), over),
     );
   }
 
@@ -222,15 +228,13 @@ export class P2pWriteStream extends Writable {
     joint.close();
   }
 
-  /** The next `bytes` bytes are spoken for. @returns where they go */
-  #place(bytes: number): number {
+  /** The next `bytes` bytes are spoken for: call `placed` with where they go. */
+  #place(bytes: number, placed: (position: number) => void): void {
     this.#began ||= performance.now();
-    const position = this.#position;
-    this.#position += bytes;
-    return position;
+    this.#places.take(bytes, placed);
   }
 
-  /** Begin a range, once something may be written at all; `done` in the stream's own context, and never inside this call. */
+  /** Begin a range, once something may be written; `done` in the stream's own context, and never inside this call. */
   #give(start: (ended: Ended) => void, done: Given): void {
     this.#under++;
     let inside = true;
@@ -306,6 +310,7 @@ export class P2pWriteStream extends Writable {
   }
 
   #whenIdle(): Promise<void> {
+    this.#places.stop();
     if (this.#under === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
   }

@@ -1,0 +1,129 @@
+/** What the backend moves by itself, seen from the streams: nothing of what they say or do is another for it. */
+import diagnostics from 'node:diagnostics_channel';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { finished } from 'node:stream/promises';
+import t, { type Test } from 'tap';
+import { openSystem, TRACE_CHANNEL } from '../../lib/index.js';
+import { nativeCounters } from '../../lib/native/addon.js';
+import { NOTHING_LEFT } from '../helpers/copies.js';
+import { directIoDir, pattern, skipNative } from '../helpers/native.js';
+
+const MiB = 1024 * 1024;
+const CHUNK = 16 * 1024;
+const SIZE = 8 * MiB + 777;
+
+async function ends(t: Test) {
+  const folder = directIoDir(t);
+  const [from, to] = [join(folder, 'from'), join(folder, 'to')];
+  const source = Buffer.from(pattern(SIZE, 3));
+  writeFileSync(from, source);
+  const system = await openSystem({ backend: 'native' });
+  const reader = system.createReadStream(from, { highWaterMark: CHUNK });
+  const writer = system.createWriteStream(to, { highWaterMark: CHUNK });
+  return { source, to, system, reader, writer, written: () => readFileSync(to) };
+}
+
+/** Until something of it is written. */
+async function underWay(writer: { readonly bytesWritten: number; readonly destroyed: boolean }) {
+  while (writer.bytesWritten === 0 && !writer.destroyed) await new Promise(setImmediate);
+}
+
+t.test('a copy calls JavaScript a few times, not once per chunk', { skip: skipNative }, async (t) => {
+  const { source, system, reader, writer, written } = await ends(t);
+  const before = nativeCounters().callbacks;
+  await finished(reader.pipe(writer));
+  const calls = nativeCounters().callbacks - before;
+  t.ok(calls < SIZE / CHUNK / 8, `${calls} calls for ${Math.ceil(SIZE / CHUNK)} chunks`);
+  t.ok(written().equals(source));
+  t.equal(reader.bytesRead, SIZE);
+  t.equal(writer.bytesWritten, SIZE);
+  t.match(reader.receipt, { bytes: SIZE });
+  const { transfers, path, inFlight } = system.metrics();
+  t.equal(inFlight, 0);
+  t.ok(transfers.read >= SIZE / CHUNK && transfers.write >= SIZE / CHUNK);
+  t.ok(path.hostDram >= 2 * SIZE, 'each byte is counted on both sides');
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('P2PDMA_PUMP=0 leaves each chunk to JavaScript', { skip: skipNative }, async (t) => {
+  process.env.P2PDMA_PUMP = '0';
+  t.teardown(() => delete process.env.P2PDMA_PUMP);
+  const { source, system, reader, writer, written } = await ends(t);
+  const before = nativeCounters();
+  await finished(reader.pipe(writer));
+  t.ok(nativeCounters().callbacks - before.callbacks > 8);
+  t.ok(written().equals(source));
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test(
+  'what somebody writes meanwhile goes between, and nothing is lost',
+  { skip: skipNative },
+  async (t) => {
+    const { source, system, reader, writer, written } = await ends(t);
+    reader.pipe(writer);
+    await underWay(writer);
+    const note = Buffer.from('a note in between');
+    writer.write(note);
+    await finished(writer);
+    const all = written();
+    const at = all.indexOf(note);
+    t.ok(at > 0 && at % CHUNK === 0, `after ${at} bytes`);
+    t.ok(all.subarray(0, at).equals(source.subarray(0, at)));
+    t.ok(all.subarray(at + note.length).equals(source.subarray(at)));
+    t.same(await system.close(), NOTHING_LEFT);
+  },
+);
+
+t.test(
+  'a writer that is ended under way has what was written, and no hole',
+  { skip: skipNative },
+  async (t) => {
+    const { source, system, reader, writer, written } = await ends(t);
+    reader.pipe(writer);
+    await underWay(writer);
+    writer.end();
+    await finished(writer);
+    const all = written();
+    t.equal(all.length, writer.bytesWritten);
+    t.ok(all.equals(source.subarray(0, all.length)));
+    reader.destroy();
+    t.same(await system.close(), NOTHING_LEFT);
+  },
+);
+
+t.test('whoever begins to trace sees the transfers from then on', { skip: skipNative }, async (t) => {
+  const { source, system, reader, writer, written } = await ends(t);
+  const seen: unknown[] = [];
+  const listen = (event: unknown) => seen.push(event);
+  t.teardown(() => diagnostics.unsubscribe(TRACE_CHANNEL, listen));
+  reader.pipe(writer);
+  diagnostics.subscribe(TRACE_CHANNEL, listen);
+  await finished(writer);
+  t.ok(seen.length > 0);
+  t.ok(written().equals(source));
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('stop() ends it with what was read', { skip: skipNative }, async (t) => {
+  const { source, system, reader, writer, written } = await ends(t);
+  reader.pipe(writer);
+  await underWay(writer);
+  reader.stop();
+  await finished(writer);
+  const all = written();
+  t.equal(all.length, reader.bytesRead);
+  t.ok(all.equals(source.subarray(0, all.length)));
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('a writer destroyed under way lets go, and the system closes', { skip: skipNative }, async (t) => {
+  const { source, system, reader, writer, written } = await ends(t);
+  reader.pipe(writer);
+  await underWay(writer);
+  writer.destroy();
+  await finished(writer).catch(() => {});
+  t.ok(written().equals(source.subarray(0, writer.bytesWritten)));
+  t.same(await system.close(), NOTHING_LEFT);
+});
