@@ -389,7 +389,7 @@ const exhausted = (available: number) => [
   { kind: 'pool-exhausted', controller: 'nvme0', available },
   { kind: 'pool-exhausted', controller: 'nvme1', available },
 ];
-for (const available of [0, 4096, CHUNK]) {
+for (const available of [0, 4096, CHUNK - 4096]) {
   faulty(`pool exhausted to ${available} bytes`, exhausted(available), async (t, rig) => {
     const { system, source, before } = rig;
     await fill(rig);
@@ -416,11 +416,33 @@ for (const available of [0, 4096, CHUNK]) {
     t.ok((await peek(system, 'nvme1n1', 0, SIZE)).equals(source));
     t.throws(() => system.allocate('nvme0', available + 4096), { code: 'ENOMEM', syscall: 'mmap' });
     const forced = system.createReadStream('nvme0n1', { ...options, memory: 'cmb' });
-    if (available < CHUNK) {
-      check(t, await failure(finished(forced.resume())), { code: 'ERR_P2P_REQUIRED' }, "memory: 'cmb'");
-    } else forced.destroy();
+    check(t, await failure(finished(forced.resume())), { code: 'ERR_P2P_REQUIRED' }, "memory: 'cmb'");
   });
 }
+
+faulty(
+  'pool with room for exactly one chunk: peer-to-peer, with one slot',
+  exhausted(CHUNK),
+  async (t, rig) => {
+    const { system, source } = rig;
+    await fill(rig);
+    const receipt = await system.pipeline('nvme0n1', 'nvme1n1', {
+      end: SIZE - 1,
+      highWaterMark: CHUNK,
+      requireP2p: true,
+      verify: true,
+    });
+    t.match(receipt, { transport: 'p2p-bus', verified: true, path: { hostDram: 0 } });
+    t.ok((await peek(system, 'nvme1n1', 0, SIZE)).equals(source));
+    // Parts of blocks at both ends have their pages still.
+    const odd = await system.pipeline('nvme0n1', 'nvme1n1', {
+      ...{ start: 512, end: SIZE - 100, destinationStart: 1024, highWaterMark: CHUNK, requireP2p: true },
+    });
+    t.match(odd, { transport: 'p2p-bus', path: { hostDram: 0 } });
+    const written = await peek(system, 'nvme1n1', 1024, SIZE - 100 - 512 + 1);
+    t.ok(written.equals(source.subarray(512, SIZE - 99)));
+  },
+);
 
 faulty('pool nearly exhausted: fewer slots, still peer-to-peer', exhausted(4 * CHUNK), async (t, rig) => {
   const { system, source } = rig;

@@ -41,14 +41,29 @@ export function takeChunkPool(context: StreamContext, route: Route, wanted: Want
     return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count) };
   }
   // The writers' tails and heads (read-modify-write of part of a block) need a page each.
-  const free = context.backend.memory.available(provider) - 2 * PAGE_SIZE * wanted.writers;
-  const fitting = Math.min(count, Math.floor(free / chunk));
-  let why = `its pool has ${Math.max(0, free)} bytes free, a chunk needs ${chunk}`;
+  const kept = 2 * PAGE_SIZE * wanted.writers;
+  const available = context.backend.memory.available(provider);
+  const room = Math.min(count, Math.floor((available - kept) / chunk));
+  const { bytes, fitting } = fit(chunk, room, { available, kept, block });
+  let why = `its pool has ${available} bytes free, a chunk needs ${chunk}`;
   try {
-    if (fitting >= 1) return { route, chunk, pool: new SlotPool(context, provider, chunk, fitting) };
+    if (fitting >= 1) return { route, chunk: bytes, pool: new SlotPool(context, provider, bytes, fitting) };
   } catch (error) {
     if (!(error instanceof P2pdmaError) || required) throw error;
     why = error.message;
   }
   return takeChunkPool(context, hostRoute(`provider ${provider.bdf}: ${why}`), wanted);
+}
+
+/** Where there is room for one chunk and not for what is kept besides, the chunk is by so much shorter. */
+function fit(
+  chunk: number,
+  fitting: number,
+  pool: { readonly available: number; readonly kept: number; readonly block: number },
+): { readonly bytes: number; readonly fitting: number } {
+  const { available, kept, block } = pool;
+  if (fitting >= 1 || available < chunk) return { bytes: chunk, fitting };
+  const left = available - kept;
+  const bytes = left - (left % block);
+  return bytes >= block ? { bytes, fitting: 1 } : { bytes: chunk, fitting: 0 };
 }
