@@ -28,8 +28,9 @@ import {
   pciP2pmemVirtToBus,
   type RulingHost,
 } from './pci-p2pdma.js';
+import { CMB_ALIGN_SKIP } from './releases/memory.js';
 import { holds } from './releases/rule.js';
-import { CMB_ALIGN_SKIP, MODEL } from './releases/table.js';
+import { MODEL } from './releases/table.js';
 
 /** What the driver finds around its device. */
 export interface NvmeEnvironment {

@@ -32,6 +32,7 @@ import {
 import { assertObject } from '../base/arguments.js';
 import { hex } from '../base/words.js';
 import { LIST_STATE, type Listing, listingOf } from './releases/host-bridges.js';
+import { refusalInLog } from './releases/log.js';
 import { sinceText } from './releases/rule.js';
 import { MODEL } from './releases/table.js';
 
@@ -372,9 +373,13 @@ function listings(host: RulingHost, { hostBridges }: DistanceWalk): Listing[] {
   return devices.flatMap((dev) => (dev === null ? [] : listing(host, dev)));
 }
 
-const SETTLES =
-  'One small copy between them settles it, and is safe: where the kernel refuses, it goes through host memory and ' +
-  'its receipt says so. `sudo dmesg | grep P2PDMA` then names a host bridge that the kernel’s list lacks.';
+/** How the kernel's own word is had. */
+function settles({ kernel = MODEL }: RulingHost, { commonBridge }: DistanceWalk): string {
+  return (
+    'On that machine `p2pdma explain --try` settles it: it reads one block and writes nothing. ' +
+    refusalInLog(kernel, { commonBridge: commonBridge !== null })
+  );
+}
 
 /** From which release on the lists have these host bridges; null: none known has. */
 function upgradeFor(host: RulingHost, walk: DistanceWalk): string | null {
@@ -399,7 +404,7 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   }
   if (walk.rule === 'host-bridge-list-unknown' && walk.commonBridge === null) {
     const upgrade = upgradeFor(host, walk);
-    return upgrade === null ? SETTLES : `${SETTLES} ${upgrade}`;
+    return upgrade === null ? settles(host, walk) : `${settles(host, walk)} ${upgrade}`;
   }
   if (walk.commonBridge !== null) {
     const more =

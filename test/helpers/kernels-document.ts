@@ -5,6 +5,8 @@ import { KERNEL_RELEASES } from '../../lib/index.js';
 import { KERNEL_BUGS } from '../../lib/kernel/releases/bugs.js';
 import { DISTRIBUTIONS } from '../../lib/kernel/releases/distributions.js';
 import { HOST_BRIDGES } from '../../lib/kernel/releases/host-bridges.js';
+import { LOG_COMMAND, MESSAGES } from '../../lib/kernel/releases/log.js';
+import { MMAP_ANSWERS, P2PMEM_FILES } from '../../lib/kernel/releases/memory.js';
 import { holds, type Rule, sinceText, TABLE_DATE, versionText } from '../../lib/kernel/releases/rule.js';
 import { RULES } from '../../lib/kernel/releases/table.js';
 
@@ -63,6 +65,7 @@ export function kernelsDocument(): string {
     '```sh',
     'npx p2pdma explain --machine root-ports --kernel 7.2   # what another kernel would say of a machine',
     'npx p2pdma explain --machine root-ports --kernel all   # from which release on each pair works',
+    'npx p2pdma explain nvme0 nvme1 --try --machine switch  # ask the kernel itself: one block is read',
     'npx p2pdma doctor --machine switch --kernel 7.2',
     '```',
     '',
@@ -99,9 +102,33 @@ export function kernelsDocument(): string {
     '¹ Only between devices below one and the same host bridge.',
     '',
     'A kernel whose list may be longer than this one (a distribution’s other than Debian’s, one newer than the table, a series that',
-    'may have a backport) is no reason for a refusal: `explain` says `UNKNOWN` with the rule `host-bridge-list-unknown`. One small',
-    'copy between the two settles it: where the kernel refuses, the copy goes through host memory and its receipt says so, and',
-    '`dmesg | grep P2PDMA` names the host bridge that the kernel’s list lacks.',
+    'may have a backport) is no reason for a refusal: `explain` says `UNKNOWN` with the rule `host-bridge-list-unknown`. The kernel',
+    'itself is asked with `explain --try`: one block is read into the provider’s memory, and nothing is written to a drive.',
+    '',
+    '## What the kernel log says',
+    '',
+    `\`${LOG_COMMAND}\` finds these. The verdict of a pair is calculated once and kept: a second refusal leaves no line.`,
+    '',
+    ...table(
+      ['text', 'when', 'from', 'up to before'],
+      MESSAGES.map(({ text, when, rule }) => [
+        `“${text}”`,
+        when,
+        since(rule),
+        rule.until === undefined ? '' : versionText(rule.until),
+      ]),
+    ),
+    '',
+    '## A provider’s memory',
+    '',
+    `In \`/sys/bus/pci/devices/<address>/p2pmem\` are ${P2PMEM_FILES.map((name) => `\`${name}\``).join(', ')}. A program maps \`allocate\` (shared), whose`,
+    'whole length is taken from the pool then; pages go back one by one, each with its last user. Whether the memory is published',
+    'is not asked, which is why this package asks. What mmap answers is the same in all releases from 6.2 on:',
+    '',
+    ...table(
+      ['errno', 'when'],
+      Object.entries(MMAP_ANSWERS).map(([errno, when]) => [`\`${errno}\``, when]),
+    ),
     '',
     '## Bugs to know',
     '',

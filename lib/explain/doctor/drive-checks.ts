@@ -3,6 +3,7 @@
 import type { Controller } from '../../backend/backend.js';
 import type { PciDev } from '../../backend/topology.js';
 import { list, size } from '../../base/words.js';
+import { LOG_COMMAND } from '../../kernel/releases/log.js';
 import { holds, sinceText } from '../../kernel/releases/rule.js';
 import { MULTIPATH_HEAD } from '../../kernel/releases/table.js';
 import type { LiveFacts, MachineFacts } from './facts.js';
@@ -136,7 +137,7 @@ const remedies: readonly {
   {
     when: /did not register|no reason|did not publish/,
     remedy: 'See what the driver said at boot.',
-    commands: ["sudo dmesg | grep -iE 'p2p|cmb'"],
+    commands: [LOG_COMMAND],
   },
 ];
 

@@ -2,28 +2,32 @@
 import { type KernelRelease, olderThan } from '../../backend/kernel-release.js';
 import { size } from '../../base/words.js';
 import { distributionOf } from '../../kernel/releases/distributions.js';
+import { sinceText, versionText } from '../../kernel/releases/rule.js';
+import { USERSPACE } from '../../kernel/releases/table.js';
 import type { HostLimits } from '../../native/sysfs/limits.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
 
-const P2P_SINCE = [6, 2] as const;
 const NO_MEMLOCK_SINCE = [5, 12] as const;
 
 export function checkKernel({ kernel, machine }: MachineFacts): Finding[] {
   if (kernel === null) return [finding('kernel', 'ok', 'emulated: the P2PDMA series runs in this process')];
   const { release, version, p2pdma } = kernel;
-  const needed = 'userspace peer-to-peer memory came with Linux 6.2';
+  const needed = `userspace peer-to-peer memory came with ${sinceText(USERSPACE)}`;
   const first =
     version === null
       ? finding('kernel', 'warning', `which kernel this is cannot be told; ${needed}`)
-      : olderThan(version, ...P2P_SINCE)
+      : olderThan(version, ...USERSPACE.since)
         ? finding(
             'kernel',
             'problem',
             `Linux ${release} is too old: ${needed}`,
-            said(machine.topology.kernel, 'Boot Linux 6.2 or newer, built with CONFIG_PCI_P2PDMA.'),
+            said(
+              machine.topology.kernel,
+              `Boot ${sinceText(USERSPACE)} or newer, built with CONFIG_PCI_P2PDMA.`,
+            ),
           )
-        : finding('kernel', 'ok', `Linux ${release} (6.2 or newer is needed)`);
+        : finding('kernel', 'ok', `Linux ${release} (${versionText(USERSPACE.since)} or newer is needed)`);
   return [first, checkConfig(p2pdma, machine.topology.kernel)];
 }
 

@@ -1,4 +1,7 @@
-/** What else of P2PDMA depends on the release: block layers, errnos, CMBs. Bugs are in bugs.ts, the host bridges in host-bridges.ts. */
+/**
+ * What else of P2PDMA depends on the release: block layers and errnos. Bugs are in bugs.ts, the host bridges in
+ * host-bridges.ts, sysfs, mmap and CMBs in memory.ts, the lines of the log in log.ts.
+ */
 import {
   type KernelRelease,
   type KernelVersion,
@@ -6,6 +9,7 @@ import {
   parseRelease,
 } from '../../backend/kernel-release.js';
 import { HOST_BRIDGES } from './host-bridges.js';
+import { MEMORY_RULES } from './memory.js';
 import { holds, type Rule, versionText } from './rule.js';
 
 /** The kernel that the mirrors in lib/kernel mirror, and that an emulated machine has where it names none. */
@@ -26,18 +30,6 @@ export const PAIR_REFUSED_WITH_EINVAL: Rule = {
   since: [6, 17, 0],
   commits: ['7ce3c1dd78fc'],
   source: 'source',
-  sure: 'read',
-};
-
-export const CMB_ALIGN_SKIP: Rule = {
-  what: 'a CMB that is no multiple of the memory hot-plug granule is skipped without a message',
-  since: [6, 14, 0],
-  backports: [
-    [6, 6, 87],
-    [6, 12, 23],
-  ],
-  commits: ['56cf7ef0d490', '6a3572e10f74'],
-  source: 'source of 6.12.117, patch for 6.6.87 (6.12.23 is inferred)',
   sure: 'read',
 };
 
@@ -73,11 +65,11 @@ export const MD_MIRRORS: readonly string[] = ['raid1', 'raid10'];
 /** In the order of the page that is made of them. */
 export const RULES: readonly Rule[] = [
   USERSPACE,
-  CMB_ALIGN_SKIP,
   PAIR_REFUSED_WITH_EINVAL,
   RDMA_HOST,
   MULTIPATH_HEAD,
   MD,
+  ...MEMORY_RULES,
 ];
 
 /** A kernel that refuses a pair answers EINVAL; false: EREMOTEIO; null: not known. */

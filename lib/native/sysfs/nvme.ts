@@ -8,8 +8,11 @@
  */
 
 import type { Controller } from '../../backend/backend.js';
+import { parseRelease } from '../../backend/kernel-release.js';
 import { normalizeBdf } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
+import { CMB_ALIGN_SKIP, misalignedFate } from '../../kernel/releases/memory.js';
+import { holds } from '../../kernel/releases/rule.js';
 import type { KernelFacts } from './kernel.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
 import type { SysfsDir, SysfsTree } from './tree.js';
@@ -226,7 +229,8 @@ function cmbOf(
     const unusable = p2pmem.published ? null : whyUnpublished(registers);
     return { size: p2pmem.size, published: p2pmem.published, unusable };
   }
-  if (registers === null || registers.size === 0) return null;
+  if (registers === null) return pdev === null ? null : hiddenCmb(pdev, kernel);
+  if (registers.size === 0) return null;
   const bar = pdev?.bars[registers.bar] ?? null;
   const size =
     bar === null ? registers.size : Math.max(0, Math.min(registers.size, bar.size - registers.offset));
@@ -253,10 +257,40 @@ function whyUnregistered(
     return `the kernel was built without CONFIG_PCI_P2PDMA (${kernel().p2pdma.from})`;
   }
   if (size === 0) return `the CMB lies outside BAR ${registers.bar}`;
-  if (size % HOTPLUG_GRANULE !== 0)
-    return `its size, ${size} bytes, is not a multiple of 2 MiB: the kernel skips it silently`;
-  if (start !== null && start % HOTPLUG_GRANULE !== 0) {
-    return `BAR ${registers.bar} does not start at a multiple of 2 MiB: the kernel skips its CMB silently`;
-  }
+  const misaligned = whyMisaligned(registers.bar, size, start);
+  if (misaligned !== null) return `${misaligned}: ${misalignedFate(parseRelease(kernel().release))}`;
   return 'the kernel did not register it as peer-to-peer memory; its log may say why';
+}
+
+/** Null: memory hot-plug can take it. */
+function whyMisaligned(bar: number, size: number, start: number | null): string | null {
+  if (size % HOTPLUG_GRANULE !== 0) return `its size, ${size} bytes, is not a multiple of 2 MiB`;
+  if (start === null || start % HOTPLUG_GRANULE === 0) return null;
+  return `BAR ${bar} does not start at a multiple of 2 MiB`;
+}
+
+/** BAR 0 (with 1: it has 64 bits) is the controller's registers. */
+const FIRST_OTHER_BAR = 2;
+
+/**
+ * A kernel that skips a misaligned CMB does not show its registers either. What is left of it is a BAR: prefetchable
+ * memory, which neither registers nor an MSI-X table is.
+ */
+function hiddenCmb({ bars }: PciDev, kernel: () => KernelFacts): Controller['cmb'] {
+  const release = parseRelease(kernel().release);
+  if (holds(CMB_ALIGN_SKIP, release) === 'no') return null;
+  const bar = bars.find(
+    (one) =>
+      one !== null &&
+      one.index >= FIRST_OTHER_BAR &&
+      one.prefetchable &&
+      whyMisaligned(one.index, one.size, one.cpuAddress) !== null,
+  );
+  if (bar == null) return null;
+  const why = whyMisaligned(bar.index, bar.size, bar.cpuAddress);
+  return {
+    size: bar.size,
+    published: false,
+    unusable: `BAR ${bar.index} may be a CMB, whose registers the kernel does not show: ${why}, and ${misalignedFate(release)}`,
+  };
 }

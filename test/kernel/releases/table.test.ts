@@ -1,9 +1,23 @@
 import t from 'tap';
 import { parseRelease } from '../../../lib/backend/kernel-release.js';
 import { calcMapTypeAndDist, hostBridgeVerdict } from '../../../lib/kernel/pci-p2pdma.js';
-import { holds, type Rule } from '../../../lib/kernel/releases/rule.js';
+import {
+  HOST_BRIDGE,
+  HOST_BRIDGE_VERBOSE,
+  LOG_COMMAND,
+  MESSAGES,
+  NOT_SHARED,
+  refusalInLog,
+} from '../../../lib/kernel/releases/log.js';
 import {
   CMB_ALIGN_SKIP,
+  misalignedFate,
+  NON_MAPPABLE_BARS,
+  PROVIDER_WITHOUT_POOL,
+  SEARCH_NEEDS_POOL,
+} from '../../../lib/kernel/releases/memory.js';
+import { holds, type Rule } from '../../../lib/kernel/releases/rule.js';
+import {
   MD,
   MULTIPATH_HEAD,
   RDMA_HOST,
@@ -136,7 +150,7 @@ t.test('what is not known says the state of the table, why, and what settles it'
     rule: 'host-bridge-list-unknown',
     possible: ['PCI_P2PDMA_MAP_THRU_HOST_BRIDGE', 'PCI_P2PDMA_MAP_NOT_SUPPORTED'],
     reason: /not known: Linux 6\.6\.0-\S+ is openEuler’s.*; the list known here is of 9 October 2026\./,
-    remedy: /One small copy .* settles it.*dmesg \| grep P2PDMA/,
+    remedy: /`p2pdma explain --try` settles it.*dmesg \| grep -i whitelist/,
   });
   t.match(oe.bridge, {
     passes: 'unknown',
@@ -166,6 +180,34 @@ t.test('what a newer kernel lists is said where this one does not', async (t) =>
   t.notMatch(pair('6.12.117', 0x8086, 0x0a0b).verdict.remedy, /list of/);
 });
 
+t.test('which line a refusal leaves in the log, by release', async (t) => {
+  const said = (kernel: string | null, commonBridge: boolean) =>
+    refusalInLog(parseRelease(kernel), { commonBridge });
+  for (const kernel of ['6.2.0', '6.8.0-52-generic', '6.12.117', '7.2.0', '7.3.0']) {
+    t.match(
+      said(kernel, true),
+      /“Host bridge not in P2PDMA whitelist” with the one that the list lacks/,
+      kernel,
+    );
+    t.match(said(kernel, false), /it does not say where there is no common bridge\.$/, kernel);
+  }
+  t.match(said('7.4', false), /of the queue for 7\.4 perhaps, “Host bridge not in P2PDMA whitelist”/);
+  t.match(said(null, false), /Host bridge not in P2PDMA whitelist/);
+  t.match(pair(OE, 0x8086, 0x0a0b).verdict.remedy, said(OE, false), 'and the remedy says it');
+  // What is to be found is found by the command that is given.
+  const pattern = new RegExp(/'(.+)'/.exec(LOG_COMMAND)![1]!, 'i');
+  for (const { text } of MESSAGES) t.match(text, pattern);
+  for (const { text } of [NOT_SHARED, HOST_BRIDGE]) t.match(text, /whitelist/);
+});
+
+t.test('a misaligned CMB, by release', async (t) => {
+  const fate = (kernel: string | null) => misalignedFate(parseRelease(kernel));
+  t.match(fate('6.12.117'), /skips it without a message/);
+  t.match(fate('6.8.0'), /WARNING of memory hot-plug/);
+  t.match(fate('5.14.0-503.el9'), /with or without a message/);
+  t.match(fate(null), /with or without a message/);
+});
+
 /** y, n, ? for each of ALL. */
 const RULES: readonly (readonly [Rule, string])[] = [
   //                 6.2 6.8 .117 6.16 6.17 7.0 7.1.2 7.1.3 7.2 7.3 7.4 oe an8
@@ -174,6 +216,11 @@ const RULES: readonly (readonly [Rule, string])[] = [
   [MULTIPATH_HEAD, 'n n n n n n n n y y y n n'],
   [MD, 'n n n n n n n n y y y n n'],
   [CMB_ALIGN_SKIP, 'n n y y y y y y y y y n y'],
+  [PROVIDER_WITHOUT_POOL, 'n n n n n y y y y y y n n'],
+  [NON_MAPPABLE_BARS, 'n n n n n y y y y y y n n'],
+  [SEARCH_NEEDS_POOL, 'n n n n n n n n n n y n n'],
+  [HOST_BRIDGE_VERBOSE.rule, 'n n n n n n n n n n y n n'],
+  [HOST_BRIDGE.rule, 'y y y y y y y y y y n y y'],
 ];
 
 t.test('block layers and CMBs, release by release', async (t) => {

@@ -257,6 +257,43 @@ t.test('a CMB that the kernel does not publish says why', async (t) => {
   );
 });
 
+t.test('a CMB whose registers the kernel does not show: its BAR is named for what it may be', async (t) => {
+  const tree = twoDrivesBelowASwitch();
+  const drive = tree.functions[6]!;
+  delete drive.p2pmem;
+  delete tree.nvme![0]!.cmb;
+  const cmbOf = (
+    release: string,
+    bar: { size: number; address?: number; prefetchable?: boolean; index?: number },
+  ) => {
+    drive.bars = [drive.bars![0]!, { index: 2, address: 0x800000000, prefetchable: true, ...bar }];
+    return readSysfs(writeSysfsTree(t.testdir({}), { ...tree, release })).controllers[0]!.cmb;
+  };
+  t.match(cmbOf('6.12.117', { size: MIB }), {
+    size: MIB,
+    published: false,
+    unusable:
+      /^BAR 2 may be a CMB, whose registers the kernel does not show: its size, 1048576 bytes, is not a multiple of 2 MiB, and the kernel skips it without a message$/,
+  });
+  t.match(
+    cmbOf('6.12.117', { size: 4 * MIB, address: 0x800100000 })?.unusable,
+    /does not start at a multiple of 2 MiB/,
+  );
+  t.equal(cmbOf('6.12.117', { size: 2 * MIB }), null, 'that would not have been skipped');
+  t.equal(
+    cmbOf('6.12.117', { size: 0x4000, prefetchable: false, index: 4 }),
+    null,
+    'an MSI-X table is not prefetchable',
+  );
+  t.equal(cmbOf('6.8.0', { size: MIB }), null, 'that kernel shows the registers of any CMB');
+  tree.nvme![0]!.cmb = { location: 2, size: (1 << 12) | (2 << 8) | 0x1f };
+  t.match(
+    cmbOf('6.8.0', { size: MIB })?.unusable,
+    /not a multiple of 2 MiB: the kernel fails to register it/,
+  );
+  t.match(cmbOf('7.2.0', { size: MIB })?.unusable, /not a multiple of 2 MiB: the kernel skips it/);
+});
+
 t.test('an empty tree, and no tree at all', async (t) => {
   for (const root of [t.testdir({}), '/nonexistent/tree', `${t.testdirName}\0`]) {
     const sysfs = readSysfs(root);

@@ -1,0 +1,69 @@
+/** What depends on the release in a provider's memory: its directory in sysfs, its mmap, and CMBs that are none. */
+import type { KernelRelease } from '../../backend/kernel-release.js';
+import { holds, type Rule } from './rule.js';
+
+export const CMB_ALIGN_SKIP: Rule = {
+  what: 'a CMB that is no multiple of the memory hot-plug granule is skipped without a message',
+  since: [6, 14, 0],
+  backports: [
+    [6, 6, 87],
+    [6, 12, 23],
+  ],
+  commits: ['56cf7ef0d490', '6a3572e10f74'],
+  source: 'source of 6.12.117, patch for 6.6.87 (6.12.23 is inferred)',
+  sure: 'read',
+};
+
+/** Made by VFIO and dma-buf, and by drivers that keep their memory to themselves. */
+export const PROVIDER_WITHOUT_POOL: Rule = {
+  what: 'a function can be a provider without a pool, and then has no p2pmem directory',
+  since: [6, 19, 0],
+  commits: [],
+  source: 'source of 6.19 and later',
+  sure: 'read',
+};
+
+export const NON_MAPPABLE_BARS: Rule = {
+  what: 'BARs that programs must not map (s390’s ISM) cannot be peer memory',
+  since: [6, 19, 0],
+  commits: [],
+  source: 'source of 6.19 and later',
+  sure: 'read',
+};
+
+export const SEARCH_NEEDS_POOL: Rule = {
+  what: 'the kernel’s search for the nearest provider passes over those without a pool',
+  since: [7, 4, 0],
+  commits: ['79602c2e280f'],
+  source: 'queue for 7.4',
+  sure: 'read',
+};
+
+export const MEMORY_RULES: readonly Rule[] = [
+  CMB_ALIGN_SKIP,
+  PROVIDER_WITHOUT_POOL,
+  NON_MAPPABLE_BARS,
+  SEARCH_NEEDS_POOL,
+];
+
+/** Files of `p2pmem/`. The first three may be read by everybody, `allocate` is of mode 0660 and there to be mapped. */
+export const P2PMEM_FILES = ['size', 'available', 'published', 'allocate'] as const;
+
+/** What mmap of `p2pmem/allocate` answers; the same from 6.2 on. That the memory is published it does not ask. */
+export const MMAP_ANSWERS = {
+  EINVAL: 'the mapping is private, or has an offset',
+  ENODEV: 'the pool is gone, or going',
+  ENOMEM: 'the pool has no room for it in one piece',
+} as const;
+
+/** What becomes of a CMB whose size or start is not aligned, as a clause. */
+export function misalignedFate(release: KernelRelease | null): string {
+  switch (holds(CMB_ALIGN_SKIP, release)) {
+    case 'yes':
+      return 'the kernel skips it without a message';
+    case 'no':
+      return 'the kernel fails to register it, with a WARNING of memory hot-plug in its log';
+    case 'unknown':
+      return 'the kernel cannot register it, with or without a message';
+  }
+}
