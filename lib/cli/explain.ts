@@ -5,8 +5,15 @@ import { notesOn } from './explain-notes.js';
 import { type Colours, colours, columns, printable, table, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
+import { flag, type OptionsOf, row, withOptions } from './option-table.js';
 import { inspectMachine, type MachineOptions, openMachine, withKernel, withMachine } from './options.js';
 import { ownJson, tell } from './whose.js';
+
+const ASKED = {
+  try: row(flag, {
+    text: 'ask the kernel too: read one block of each client into the memory; nothing is written to a drive',
+  }),
+};
 
 export function addExplain(program: Command): void {
   const command = program
@@ -18,10 +25,7 @@ export function addExplain(program: Command): void {
     )
     .argument('[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)');
   manual(command, MANUAL);
-  command.option(
-    '--try',
-    'ask the kernel too: read one block of each client into the memory; nothing is written to a drive',
-  );
+  withOptions(command, 'Options:', ASKED);
   withKernel(withMachine(command), '; all: one after another, what changes').action(
     async (provider: string | undefined, clients: string[], options: ExplainOptions) => {
       await resolving(() => assertTriable(options));
@@ -40,9 +44,7 @@ export function addExplain(program: Command): void {
   );
 }
 
-interface ExplainOptions extends MachineOptions {
-  try?: boolean;
-}
+interface ExplainOptions extends MachineOptions, OptionsOf<typeof ASKED> {}
 
 /** Only a kernel that is there can be asked: this machine's, or an emulated one. */
 function assertTriable({ try: asks, root, machine, kernel }: ExplainOptions): void {
