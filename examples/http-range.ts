@@ -7,13 +7,16 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import { openSystem } from 'p2pdma';
+import { openSystem, Pace } from 'p2pdma';
 
 const system = await openSystem({ machine: 'switch' });
 const disk = await system.target('nvme0n1', { write: true });
 const text = system.allocate(null, 4096);
 text.buffer.write('The quick brown fox jumps over the lazy dog. '.repeat(90));
 await disk.write(text.buffer, 0);
+
+// All clients together get no more than this, however many there are.
+const bandwidth = new Pace(100 * 1024 * 1024);
 
 const server = createServer(async (request, response) => {
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
@@ -29,7 +32,9 @@ const server = createServer(async (request, response) => {
     ...(range === null ? {} : { 'content-range': `bytes ${start}-${end}/${disk.size}` }),
   });
   // A client that goes away destroys the response, and pipeline() then destroys the reader.
-  await pipeline(disk.createReadStream({ start, end, highWaterMark: 64 * 1024 }), response).catch(() => {});
+  await pipeline(disk.createReadStream({ start, end, bandwidth, highWaterMark: 64 * 1024 }), response).catch(
+    () => {},
+  );
 });
 
 const port = Number(process.argv[2] ?? 0);

@@ -3,16 +3,15 @@
  *
  *     node dist/examples/trace.js
  */
-import { openSystem } from 'p2pdma';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { openSystem, TRACE_CHANNEL, type TraceEvent } from 'p2pdma';
 
 const system = await openSystem({ machine: 'switch' });
-const events: { layer: string; event: string; time: number }[] = [];
-const trace = system.trace();
-trace.on('data', (event) => events.push(event));
-
+const events: TraceEvent[] = [];
+const keep = (event: unknown) => events.push(event as TraceEvent);
+subscribe(TRACE_CHANNEL, keep);
 await system.pipeline('nvme0n1', 'nvme1n1', { end: 65535, highWaterMark: 65536 });
-await new Promise(setImmediate);
-trace.destroy();
+unsubscribe(TRACE_CHANNEL, keep);
 
 const first = events[0]?.time ?? 0;
 for (const { layer, event, time, ...fields } of events) {

@@ -11,7 +11,6 @@ import {
 } from './backend/backend.js';
 import {
   explainOptions,
-  type MachineSpec,
   type SnapshotOptions,
   type SystemOptions,
   snapshotOptions,
@@ -36,7 +35,6 @@ import { planResumable, resumableCopy } from './copy/resume.js';
 import {
   type ClientVerdict,
   type Explanation,
-  type ExplanationNote,
   explain,
   explainAll,
   type Hop,
@@ -51,7 +49,6 @@ import {
   objectOptions,
   parseOptions,
   type ReadStreamOptions,
-  type StreamArgument,
   type TargetOptions,
   targetOptions,
   type WriteStreamOptions,
@@ -64,15 +61,7 @@ import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 
-export type {
-  ClientVerdict,
-  Explanation,
-  ExplanationNote,
-  Hop,
-  PipelineDestination,
-  PipelineSource,
-  Unreachable,
-};
+export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
 
 /** What a receipt will say of the way, known beforehand. */
 export interface RouteChoice extends Origin, Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
@@ -111,9 +100,13 @@ export type PipelineOptions = CopyOptions & {
 export class System {
   #context: StreamContext;
 
-  /** @internal */
-  constructor(backend: Backend) {
+  private constructor(backend: Backend) {
     this.#context = new StreamContext(backend);
+  }
+
+  /** @internal */
+  static over(backend: Backend): System {
+    return new System(backend);
   }
 
   /** Whether a real kernel does the DMA. */
@@ -148,16 +141,19 @@ export class System {
     this.#context.assertOpen();
     const path = toPath(nameOrPath);
     parseOptions(targetOptions, options);
-    return new Target(this.#context, await this.#context.openTarget(path, options));
+    return Target.over(this.#context, await this.#context.openTarget(path, options));
   }
 
   /** A Readable over a path; see `createReadStream`. */
-  createReadStream(path: string | URL, options?: StreamArgument<ReadStreamOptions>): P2pReadStream {
+  createReadStream(path: string | URL, options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
     return createReadStream(path, { ...givenOptions(options), system: this });
   }
 
   /** A Writable over a path; see `createWriteStream`. */
-  createWriteStream(path: string | URL, options?: StreamArgument<WriteStreamOptions>): P2pWriteStream {
+  createWriteStream(
+    path: string | URL,
+    options?: WriteStreamOptions | BufferEncoding | null,
+  ): P2pWriteStream {
     return createWriteStream(path, { ...givenOptions(options), system: this });
   }
 
@@ -357,10 +353,10 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
     });
   }
   if (backend === 'emulator' || machine !== undefined)
-    return new System(await openEmulated(machine ?? 'switch', kernel));
+    return System.over(await openEmulated(machine ?? 'switch', kernel));
   // Never anything else in its place: whoever named no machine means this one, and what is on its drives.
   const { openNative } = await import('./native/backend.js');
-  return new System(
+  return System.over(
     await openNative({
       engine,
       inspect,
@@ -370,7 +366,7 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
   );
 }
 
-async function openEmulated(spec: MachineSpec, kernel: string | undefined): Promise<Backend> {
+async function openEmulated(spec: string | object, kernel: string | undefined): Promise<Backend> {
   const [{ openEmulator }, { loadMachine }] = await Promise.all([
     import('./emulator/boot.js'),
     import('./machine/load.js'),
@@ -399,10 +395,10 @@ export function defaultSystem(): Promise<System> {
  */
 export function createReadStream(
   path: string | URL,
-  options?: StreamArgument<ReadStreamOptions & { system?: System }>,
+  options?: (ReadStreamOptions & { system?: System }) | BufferEncoding | null,
 ): P2pReadStream {
   const { system, ...rest } = givenOptions(options);
-  return new P2pReadStream(
+  return P2pReadStream.over(
     pathSource(contextOf(system), toPath(path), { engine: rest.engine ?? 'auto' }),
     rest,
   );
@@ -411,10 +407,10 @@ export function createReadStream(
 /** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT; durable at `finish`. */
 export function createWriteStream(
   path: string | URL,
-  options?: StreamArgument<WriteStreamOptions & { system?: System }>,
+  options?: (WriteStreamOptions & { system?: System }) | BufferEncoding | null,
 ): P2pWriteStream {
   const { system, ...rest } = givenOptions(options);
-  return new P2pWriteStream(pathSource(contextOf(system), toPath(path), writeFlags(rest)), rest);
+  return P2pWriteStream.over(pathSource(contextOf(system), toPath(path), writeFlags(rest)), rest);
 }
 
 /**

@@ -10,7 +10,7 @@
  */
 export type KernelVersion = readonly [major: number, minor: number, patch: number];
 
-/** Whose kernels can be told by their suffix. */
+/** Whose kernels can be told by their suffix. @inline */
 export type KernelVendor =
   | 'Alibaba Cloud Linux'
   | 'Amazon Linux'
@@ -32,7 +32,7 @@ export type KernelVendor =
   | 'Ubuntu'
   | 'XanMod';
 
-/** What a kernel's release says of it. */
+/** What a kernel's release says of it. @inline */
 export interface KernelRelease {
   /** As uname gives it: `'6.8.0-52-generic'`. */
   readonly text: string;

@@ -8,9 +8,6 @@ import { z } from '../base/zod.js';
 export const ENGINES = ['auto', 'uring', 'threads', 'passthrough'] as const;
 export type Engine = (typeof ENGINES)[number];
 
-/** Where a Machine comes from: a preset's name, a JSON file's path, or the description itself. */
-export type MachineSpec = string | object;
-
 const machine = z.union([
   z.string(),
   z.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value), {

@@ -17,10 +17,10 @@
 
 import type { KernelRelease } from './kernel-release.js';
 
-/** A PCI address, `dddd:bb:dd.f`, lower-case hex: `'0000:03:00.0'`. */
+/** A PCI address, `dddd:bb:dd.f`, lower-case hex: `'0000:03:00.0'`. @inline */
 export type Bdf = string;
 
-/** PCIe device/port type (PCIe Base Spec, PCI Express Capabilities register), as far as it matters here. */
+/** PCIe device/port type (PCIe Base Spec, PCI Express Capabilities register), as far as it matters here. @inline */
 export type PciePortType =
   | 'endpoint'
   | 'root-complex-endpoint'
@@ -35,6 +35,7 @@ export type PciePortType =
  * The ACS Control register of a function (PCIe extended capability 0x000d), or
  * `'none'`: it has no ACS capability; `'unknown'`: its extended configuration space could not
  * be read (an unprivileged reader of sysfs sees 64 bytes), which is not the same as clear.
+ * @inline
  */
 export type AcsControl = number | 'none' | 'unknown';
 
@@ -45,7 +46,7 @@ export const PCI_ACS_CR = 0x08;
 /** ACS P2P Egress Control (PCI_ACS_EC). */
 export const PCI_ACS_EC = 0x20;
 
-/** One memory or I/O BAR. Addresses and sizes in bytes. */
+/** One memory or I/O BAR. Addresses and sizes in bytes. @inline */
 export interface PciBar {
   /** BAR number, 0 to 5. */
   readonly index: number;
@@ -85,15 +86,23 @@ export interface PciDev {
   readonly device: number;
   /** 24-bit class code: 0x010802 is an NVMe controller, 0x060400 a PCI bridge. */
   readonly class: number;
-  /** What it is on the way of a request. */
+  /** What it is on the way of a request: its PCIe device/port type, as far as it matters here. */
   readonly portType: PciePortType;
   /** The bridge directly above (pci_upstream_bridge()), or null on a root bus. */
   readonly upstream: PciDev | null;
   /** The root it hangs below. */
   readonly hostBridge: HostBridge;
-  /** Its Access Control Services: what it sends up instead of across. */
+  /**
+   * Its Access Control Services, which say what it sends up instead of across: the ACS Control register (PCIe extended
+   * capability 0x000d); `'none'`: it has no such capability; `'unknown'`: it could not be read (an unprivileged reader of
+   * sysfs sees 64 bytes of configuration space), which is not the same as clear.
+   */
   readonly acs: AcsControl;
-  /** Indexed by BAR number; null where there is none. */
+  /**
+   * Indexed by BAR number; null where there is none. `cpuAddress` is the address that the CPU uses (`resource` in sysfs),
+   * `busAddress` the one that travels on the bus, which differs where the host bridge translates; `size` is in bytes;
+   * `prefetchable`: reading has no side effect.
+   */
   readonly bars: readonly (PciBar | null)[];
   /** The NUMA node it is attached to, or null. */
   readonly numaNode: number | null;
@@ -108,6 +117,7 @@ export interface PciDev {
 
 /**
  * What the kernel's list of host bridges asks about the processor (drivers/pci/p2pdma.c cpu_supports_p2pdma()).
+ * @inline
  */
 export interface Cpu {
   /** CPUID vendor: `'AuthenticAMD'`, `'GenuineIntel'`, …; null if unknown. */
@@ -118,16 +128,23 @@ export interface Cpu {
   readonly known?: false;
 }
 
-/** How DMA addresses are made: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). */
+/** How DMA addresses are made: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). @inline */
 export type IommuMode = 'none' | 'translating' | 'unsupported' | 'unknown';
 
 /** All PCI functions of a machine, and what decides between them. */
 export interface Topology {
-  /** The processor. */
+  /** The processor, as far as the kernel's list of host bridges asks about it (cpu_supports_p2pdma()). */
   readonly cpu: Cpu;
-  /** The kernel whose rules hold; null: which it is is not known. */
+  /**
+   * The kernel whose rules hold; null: which it is is not known. `text` is its release as uname gives it
+   * (`'6.8.0-52-generic'`), `version` its numbers; `series`: it has no patch level, and is taken for its newest; `candidate` is
+   * 3 of an `-rc3`; `vendor` is whose it is, by its suffix, null: kernel.org’s, or nobody’s who is known here.
+   */
   readonly kernel: KernelRelease | null;
-  /** Whether an IOMMU is between drives and memory. */
+  /**
+   * Whether an IOMMU is between drives and memory: none (dma-direct), a translating one (dma-iommu), or DMA operations of
+   * another kind, which map no peer memory.
+   */
   readonly iommu: IommuMode;
   /** One for each root bus. */
   readonly hostBridges: readonly HostBridge[];

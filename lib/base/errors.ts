@@ -1,7 +1,7 @@
 import { EIO, ERRNO_ROWS, type ErrnoName, errnoName, knownErrno } from './errno.js';
 import { type Naming, type Sentence, said } from './sentence.js';
 
-/** What an error code means, and what to do about it in general. */
+/** What an error code means, and what to do about it in general. @inline */
 export interface ErrorAdvice {
   /** Why a call ends with it. */
   readonly cause: string;
@@ -91,7 +91,8 @@ const OUR_ROWS = {
 const ROWS = { ...ARGUMENT_ROWS, ...ERRNO_ROWS, ...OUR_ROWS } as const satisfies Record<string, CodeRow>;
 
 /**
- * Every code a P2pdmaError can carry, with its cause and remedy. A closed set: callers may switch over it. Kernel
+ * Every code a P2pdmaError can carry, with its cause and remedy: why a call ends with it, and what helps (an error's own
+ * `hint` may say that more precisely). A closed set: callers may switch over it. Kernel
  * results keep the kernel's names (as `node:fs` errors do), bad arguments keep Node's, the rest are ours.
  */
 export const ERROR_CODES = Object.fromEntries(
@@ -169,7 +170,10 @@ export class P2pdmaError extends Error {
   /** Only this constructor makes it: the mark of a P2pdmaError, whatever its prototype. */
   readonly #hint: Sentence;
 
+  /** For a test of what handles such an error. */
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions);
   /** @internal */
+  constructor(code: ErrorCode, message: Sentence, options?: P2pdmaErrorOptions);
   constructor(code: ErrorCode, message: Sentence, options: P2pdmaErrorOptions = {}) {
     super(
       `${options.begins === undefined ? '' : `${options.begins}: `}${said(message)}`,

@@ -165,7 +165,7 @@ export class OpenEnds {
     const { source } = this.#request;
     if (source instanceof Target) return source.createReadStream(settings);
     if (!(source instanceof PathEnd)) return source;
-    const reader = new P2pReadStream(this.from!.source(false), settings);
+    const reader = P2pReadStream.over(this.from!.source(false), settings);
     this.#over.set(reader, this.from!);
     return reader;
   }
@@ -175,7 +175,7 @@ export class OpenEnds {
     if (to instanceof Target) return to.createWriteStream(settings);
     if (!(to instanceof PathEnd)) return to;
     const empties = writeFlags(settings).truncate === true;
-    const writer = new P2pWriteStream(this.to[i]!.source(empties), settings);
+    const writer = P2pWriteStream.over(this.to[i]!.source(empties), settings);
     this.#over.set(writer, this.to[i]!);
     return writer;
   }

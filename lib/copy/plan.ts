@@ -32,7 +32,7 @@ export interface PlannedEnd {
   /** As it was asked for. */
   readonly path: string;
   /** An NVMe namespace as it is, another block device, or a file. */
-  readonly kind: BlockTarget['kind'];
+  readonly kind: 'namespace' | 'block' | 'file';
   /** In bytes, now; 0 of what cannot be opened and does not say. */
   readonly size: number;
   /** PCI function that does its DMA, or null. */

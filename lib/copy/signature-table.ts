@@ -2,7 +2,7 @@
  * Whose bytes stand where: the signatures of what disks and images hold, as facts. Each row says where the magic bytes
  * are and whose; one that is short or shared asks for more before it is believed.
  */
-/** What a signature says is there. */
+/** What a signature says is there. @inline */
 export type SignatureKind =
   | 'partition table'
   | 'filesystem'

@@ -25,7 +25,7 @@ import { MD_MIRRORS } from '../kernel/releases/table.js';
 export interface Hop {
   /** PCI address; of a host bridge its root bus, `'0000:00'`. */
   readonly at: string;
-  /** What sits there. */
+  /** What sits there: what kind of PCIe port, or a host bridge. */
   readonly kind: PciePortType | 'host-bridge';
   /** The controller's name, if it is one. */
   readonly name: string | null;
@@ -109,6 +109,7 @@ export interface Unreachable {
 /**
  * What to know of an answer. `no-p2pmem`: the provider has none, and the answer is as if it had; `unpublished`: streams will
  * not choose it; `no-peer-mapping`: the machine's DMA operations map no peer memory.
+ * @inline
  */
 export interface ExplanationNote {
   /** What it is about. */
@@ -123,7 +124,11 @@ export interface Explanation {
   provider: string;
   /** Sum over the clients; −1 if any is not supported, or not known. */
   distance: number;
-  /** What to know before using the answer. */
+  /**
+   * What to know before using the answer: what it is about, and the same in words. `no-p2pmem`: the provider has none, and
+   * the answer is as if it had; `unpublished`: streams will not choose it; `no-peer-mapping`: the machine's DMA operations
+   * map no peer memory.
+   */
   notes: ExplanationNote[];
   /** One for each PCI function that does DMA for what was asked about. */
   clients: ClientVerdict[];

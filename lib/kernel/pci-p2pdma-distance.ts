@@ -47,7 +47,7 @@ export type PciP2pdmaMapType =
   /** Map it as any memory (CPU address or IOVA): the host bridge passes requests on. */
   | 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE';
 
-/** What decided a verdict. */
+/** What decided a verdict. @inline */
 export type DistanceRule =
   /** Provider and client are one function: data stays inside the device. */
   | 'same-function'

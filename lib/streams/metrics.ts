@@ -10,9 +10,9 @@
 import { channel } from 'node:diagnostics_channel';
 import type { Origin, PathBytes } from '../backend/backend.js';
 import { zeroPath } from '../backend/path-bytes.js';
-import type { Transport } from './receipt.js';
+import type { Receipt } from './receipt.js';
 
-/** The slots that streams have of one provider's CMB, or of host memory, now. */
+/** The slots that streams have of one provider's CMB, or of host memory, now. @inline */
 export interface PoolUse {
   /** PCI address; null: host memory. */
   readonly provider: string | null;
@@ -26,7 +26,7 @@ export interface PoolUse {
   readonly inUse: number;
 }
 
-/** One provider's memory. */
+/** One provider's memory. @inline */
 export interface P2pmemUse {
   /** PCI address. */
   readonly provider: string;
@@ -45,16 +45,19 @@ export interface Metrics extends Origin {
   /** Bytes by the way they went. */
   readonly path: PathBytes;
   /** Streams by the transport they had in the end. */
-  readonly transports: Record<Transport, number>;
+  readonly transports: Record<Receipt['transport'], number>;
   /** Failures by code; each error counts once, however many streams it ended. */
   readonly errors: Record<string, number>;
   /** Requests on their way now. */
   inFlight: number;
   /** Open now. */
   readonly open: { readers: number; writers: number; targets: number };
-  /** Slot pools now, one row per provider. */
+  /**
+   * Slot pools now, one row per provider (null: host memory): how many pools (one per stream that has one), the bytes mapped
+   * for them, how many slots (chunks) that makes, and how many of these are filling, waiting, lent or being written.
+   */
   readonly pools: readonly PoolUse[];
-  /** Providers now. */
+  /** Providers now: the bytes of CMB that the kernel hands out (`p2pmem/size`), and how many nobody has (`p2pmem/available`). */
   readonly p2pmem: readonly P2pmemUse[];
 }
 

@@ -94,6 +94,7 @@ export const writeOptions = z.strictObject({
 /**
  * What a copy is at. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
  * read back and compared, one after the other.
+ * @inline
  */
 export type ProgressPhase = 'recheck' | 'copy' | 'verify';
 
@@ -103,7 +104,10 @@ export interface Progress {
   readonly bytes: number;
   /** How many there will be; null: not known. */
   readonly total: number | null;
-  /** What is being done. */
+  /**
+   * What is being done. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
+   * read back and compared, one after the other.
+   */
   readonly phase: ProgressPhase;
   /** The way they go; null: not chosen yet, or compared and not copied. */
   readonly transport: Transport | null;
@@ -173,7 +177,7 @@ export interface TargetOptions extends z.input<typeof targetOptions> {}
 /** What the copy of a source to destinations takes. */
 export type CopyOptions = z.input<typeof copyOptions> & PossibleWay;
 
-/** What the tables say of an option. */
+/** What the tables say of an option. @inline */
 export interface OptionHelp {
   /** What it is for. */
   readonly text: string;
@@ -185,14 +189,16 @@ export interface OptionHelp {
   readonly choices: readonly string[];
 }
 
-/** What each option means, for help texts and documents. */
-export const optionHelp: Readonly<
-  Record<keyof typeof copyOptions.shape | 'autoClose' | 'emitClose', OptionHelp>
-> = Object.fromEntries(
-  Object.entries({ ...readOptions.shape, ...writeOptions.shape, ...copyOptions.shape }).map(
-    ([name, type]) => [name, helpOf(type)],
-  ),
-) as never;
+/**
+ * What each option means, for help texts and documents: what it is for, its default (undefined: nothing in particular) as a
+ * value and in words, and all that it can be, if those are a few.
+ */
+export const optionHelp: Readonly<Record<keyof ReadStreamOptions | keyof WriteStreamOptions, OptionHelp>> =
+  Object.fromEntries(
+    Object.entries({ ...readOptions.shape, ...writeOptions.shape, ...copyOptions.shape }).map(
+      ([name, type]) => [name, helpOf(type)],
+    ),
+  ) as never;
 
 /** What a table says of one of its options. */
 export function helpOf(type: z.ZodType): OptionHelp {

@@ -27,12 +27,12 @@ export class Pace {
     return typeof bandwidth === 'number' ? new Pace(bandwidth) : (bandwidth ?? null);
   }
 
-  /** Milliseconds until the next transfer may begin; 0: now. */
+  /** Milliseconds until the next transfer may begin; 0: now. @internal */
   delay(now: number): number {
     return Math.max(0, this.#due - now);
   }
 
-  /** A transfer of so many bytes begins. */
+  /** A transfer of so many bytes begins. @internal */
   spend(bytes: number, now: number): void {
     this.#due = Math.max(this.#due, now - SLACK_MS) + bytes / this.#bytesPerMs;
   }

@@ -74,8 +74,7 @@ export class P2pReadStream extends WatchedReadable {
   #began = 0;
   #ended = 0;
 
-  /** @internal */
-  constructor(source: Source, options?: StreamArgument<ReadStreamOptions>) {
+  private constructor(source: Source, options?: StreamArgument<ReadStreamOptions>) {
     const settings = parseOptions(readOptions, options);
     assertInOrder(settings);
     const lends = settings.memory === 'cmb';
@@ -93,6 +92,11 @@ export class P2pReadStream extends WatchedReadable {
     this.path = source.path;
     this.start = settings.start;
     if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
+  }
+
+  /** @internal */
+  static over(source: Source, options?: StreamArgument<ReadStreamOptions>): P2pReadStream {
+    return new P2pReadStream(source, options);
   }
 
   /** True until the target is open. */
@@ -234,13 +238,9 @@ export class P2pReadStream extends WatchedReadable {
   /** What whoever reads for this stream works with. */
   #reading() {
     return {
-      context: this.attachment.context!,
-      target: this.attachment.target!,
+      ...{ context: this.attachment.context!, target: this.attachment.target! },
       settings: this.#options,
-      scope: this.#scope,
-      extents: this.#extents,
-      pace: this.#pace,
-      path: this.#bytesPath,
+      ...{ scope: this.#scope, extents: this.#extents, pace: this.#pace, path: this.#bytesPath },
       ended: () => this.#finish(),
       failed: (error: Error) => this.destroy(error),
     };

@@ -4,6 +4,7 @@ import type { Bdf } from '../backend/topology.js';
 /**
  * How data travels. `p2p-bus`: straight across a PCIe switch (or inside one drive); `p2p-host-bridge`:
  * peer to peer, but up through the root complex; `host-memory`: into host DRAM and out again.
+ * @inline
  */
 export type Transport = 'p2p-bus' | 'p2p-host-bridge' | 'host-memory';
 
@@ -19,7 +20,10 @@ export interface Receipt {
   machine: string | null;
   /** BDF of the function whose CMB was used, or null. */
   provider: Bdf | null;
-  /** The way the data went: the least direct one, if there were several. */
+  /**
+   * The way the data went: the least direct one, if there were several. `p2p-bus`: straight across a PCIe switch (or inside
+   * one drive); `p2p-host-bridge`: peer to peer, but up through the root complex; `host-memory`: into host DRAM and out again.
+   */
   transport: Transport;
   /** Why this transport, in words. */
   reason: string;

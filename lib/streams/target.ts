@@ -14,7 +14,7 @@ import { errnoError, P2pdmaError } from '../base/errors.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import type { Metrics } from './metrics.js';
-import type { ReadStreamOptions, StreamArgument, WriteStreamOptions } from './options.js';
+import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
@@ -64,11 +64,15 @@ export class Target {
   #bytesPath = zeroPath();
   #closed: Promise<void> | null = null;
 
-  /** @internal */
-  constructor(context: StreamContext, target: BlockTarget) {
+  private constructor(context: StreamContext, target: BlockTarget) {
     this.#context = context;
     this.#target = target;
     context.add(this);
+  }
+
+  /** @internal */
+  static over(context: StreamContext, target: BlockTarget): Target {
+    return new Target(context, target);
   }
 
   /** `'nvme0n1'`, or a file's base name. */
@@ -179,13 +183,13 @@ export class Target {
   }
 
   /** A Readable over this target; the target stays open when it ends. */
-  createReadStream(options?: StreamArgument<ReadStreamOptions>): P2pReadStream {
-    return new P2pReadStream(this.#source(), options);
+  createReadStream(options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
+    return P2pReadStream.over(this.#source(), options);
   }
 
   /** A Writable over this target; the target stays open when it ends. */
-  createWriteStream(options?: StreamArgument<WriteStreamOptions>): P2pWriteStream {
-    return new P2pWriteStream(this.#source(), options);
+  createWriteStream(options?: WriteStreamOptions | BufferEncoding | null): P2pWriteStream {
+    return P2pWriteStream.over(this.#source(), options);
   }
 
   /** Resolves when nothing is in flight and it is closed. Idempotent. */

@@ -61,8 +61,7 @@ export class P2pWriteStream extends Writable {
   #begun: Promise<void> | null = null;
   #ready = false;
 
-  /** @internal */
-  constructor(source: Source, options?: StreamArgument<WriteStreamOptions>) {
+  private constructor(source: Source, options?: StreamArgument<WriteStreamOptions>) {
     const settings = parseOptions(writeOptions, options);
     super({
       highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
@@ -110,6 +109,11 @@ export class P2pWriteStream extends Writable {
         }),
     };
     if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
+  }
+
+  /** @internal */
+  static over(source: Source, options?: StreamArgument<WriteStreamOptions>): P2pWriteStream {
+    return new P2pWriteStream(source, options);
   }
 
   /** Bytes that are the kernel's, from the start on without a gap. */

@@ -10,7 +10,7 @@ import {
   checkKernel,
   checkLockedMemory,
 } from '../../lib/explain/doctor/host-checks.js';
-import { type Diagnosis, diagnose, type FindingCheck, openSystem } from '../../lib/index.js';
+import { type Diagnosis, diagnose, type Finding, openSystem } from '../../lib/index.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
 
 /** Two drives below a switch and nothing that needs a word. */
@@ -27,7 +27,7 @@ function root(t: Test, change: (tree: TreeDescription) => void = () => {}): stri
   return writeSysfsTree(t.testdir({}), tree);
 }
 
-function of({ findings }: Diagnosis, check: FindingCheck) {
+function of({ findings }: Diagnosis, check: Finding['check']) {
   return findings.filter((finding) => finding.check === check);
 }
 
@@ -73,7 +73,13 @@ t.test('each thing that is wrong, with its remedy', async (t) => {
     what: string,
     change: (tree: TreeDescription) => void,
     verdict: Diagnosis['verdict'],
-    finding: { check: FindingCheck; level: string; fact: RegExp; remedy?: RegExp | null; commands?: RegExp },
+    finding: {
+      check: Finding['check'];
+      level: string;
+      fact: RegExp;
+      remedy?: RegExp | null;
+      commands?: RegExp;
+    },
   ];
   const fn = (tree: TreeDescription, bdf: string) => tree.functions.find((f) => f.bdf === bdf)!;
   const rows: Row[] = [

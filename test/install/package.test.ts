@@ -227,8 +227,28 @@ export async function use(system: System): Promise<number> {
 export const opened: Promise<System> = openSystem({ machine: 'switch' });
 // @ts-expect-error no such option
 openSystem({ machine: 'switch', speed: 11 });
+export function sealed(system: System, stream: P2pReadStream): void {
+  // @ts-expect-error openSystem() makes them
+  new System();
+  // @ts-expect-error createReadStream() makes them
+  new P2pReadStream({ highWaterMark: 1 });
+  // @ts-expect-error what a system has inside is not published
+  system.context;
+  // @ts-expect-error nor what a stream has
+  stream.attachment;
+  // @ts-expect-error an error has a code
+  new P2pdmaError('a message');
+  const pace = new Pace(1024);
+  // @ts-expect-error the streams spend it
+  pace.spend(1, 1);
+}
+export const refusal: P2pdmaError = new P2pdmaError('ENOSPC', 'as if there was no space', { cause: null });
+export const verdict: Diagnosis['verdict'] = 'limited';
+export const transport: Receipt['transport'] = 'p2p-bus';
 `;
-const NAMES = `import { openSystem, P2pdmaError, type P2pReadStream, type ReadStreamOptions, type System } from 'p2pdma';`;
+const NAMES = `import {
+  type Diagnosis, openSystem, P2pdmaError, P2pReadStream, Pace, type ReadStreamOptions, type Receipt, System,
+} from 'p2pdma';`;
 const LATE = `
 type P2pdma = typeof import('p2pdma', { with: { 'resolution-mode': 'import' } });
 export async function use(): Promise<number> {

@@ -10,8 +10,8 @@ import {
   MACHINE_PRESETS,
   openSystem,
   type PathBytes,
+  type Receipt,
   type System,
-  type Transport,
 } from '../../lib/index.js';
 import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
 
@@ -34,7 +34,7 @@ interface Copy {
   readonly from: string;
   readonly to: string;
   readonly provider: string;
-  readonly transport: Transport;
+  readonly transport: Receipt['transport'];
   readonly via: Via;
   readonly reason: RegExp;
 }
@@ -71,7 +71,7 @@ function pairs(drives: Readonly<Record<string, string>>, verdict: Omit<Pair, 'pr
   ];
 }
 
-type Outcome = readonly [transport: Transport, via: Via, reason: RegExp];
+type Outcome = readonly [transport: Receipt['transport'], via: Via, reason: RegExp];
 
 /** Both directions of two drives: what comes of each choice of provider. */
 function copies(by: Record<'auto' | 'source' | 'destination', Outcome> & { port?: RegExp }): Copy[] {
@@ -94,7 +94,7 @@ function copies(by: Record<'auto' | 'source' | 'destination', Outcome> & { port?
   return rows;
 }
 
-const peerToPeer = (transport: Transport, reason: RegExp) =>
+const peerToPeer = (transport: Receipt['transport'], reason: RegExp) =>
   copies({
     auto: [transport, 'source', reason],
     source: [transport, 'source', reason],
@@ -340,7 +340,7 @@ const SPAN = Math.ceil((START + LENGTH) / BLOCK) * BLOCK - Math.floor(START / BL
 const MERGED = 2 * BLOCK;
 
 /** Reads fill SPAN bytes of memory; writes take SPAN out of it, and the merged blocks go through it too. */
-function expectedPath(transport: Transport, via: Via): PathBytes {
+function expectedPath(transport: Receipt['transport'], via: Via): PathBytes {
   const between = transport === 'p2p-bus' ? 'peerBus' : 'hostBridge';
   const path: PathBytes = { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
   if (transport === 'host-memory') path.hostDram = 2 * SPAN + MERGED;

@@ -15,7 +15,7 @@ async function machine(kernel: string, provider: string, client: string): Promis
   const backend = await openEmulator({ machine: { ...presets.switch, kernel } });
   const of = (name: string) => backend.controllers.find((controller) => controller.name === name)!.pdev!;
   p2pdmaOf(of(provider))!.mapTypes.set(of(client).id, 'PCI_P2PDMA_MAP_NOT_SUPPORTED');
-  return new System(backend);
+  return System.over(backend);
 }
 
 for (const [kernel, errno] of [

@@ -251,7 +251,7 @@ function asks({ json }: CopyOptions): boolean {
 
 function held({ destinations }: CopyPlan): string {
   const full = destinations.filter(({ holds }) => holds.length > 0);
-  return full.map((end) => `${end.path} holds ${holdings(end)}`).join('; ');
+  return full.map((end) => `${end.path} holds ${holdings(end.holds)}`).join('; ');
 }
 
 function refusalOf(plan: CopyPlan): CommandError {

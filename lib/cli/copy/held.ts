@@ -8,7 +8,7 @@ export function refuseHeld({ problems, destinations }: CopyPlan): void {
   if (problem !== undefined) throw problem;
   const held = destinations.filter(({ holds }) => holds.length > 0);
   if (held.length === 0) return;
-  const words = held.map((end) => `${end.path} holds ${holdings(end)}`).join('; ');
+  const words = held.map((end) => `${end.path} holds ${holdings(end.holds)}`).join('; ');
   throw new CommandError(
     'ERR_HOLDS_DATA',
     words,

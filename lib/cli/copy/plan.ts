@@ -1,9 +1,9 @@
-import type { CopyPlan, PlannedDestination } from '../../index.js';
+import type { CopyPlan, PlannedDestination, PlannedEnd, Signature } from '../../index.js';
 import type { Said } from '../errors.js';
 import { bytes, type Colours, printable, wrap } from '../format.js';
 
 /** `ext4 'backup' (filesystem), GPT (partition table)`. */
-export function holdings({ holds }: Pick<PlannedDestination, 'holds'>): string {
+export function holdings(holds: readonly Signature[]): string {
   return holds
     .map(({ name, kind, label }) => `${name}${label === null ? '' : ` '${label}'`} (${kind})`)
     .join(', ');
@@ -32,7 +32,7 @@ export function printPlan(
   }
   for (const end of destinations) {
     lines.push(['to', `${printable(end.path)}: ${effect(end, colour)}`]);
-    if (end.holds.length > 0) lines.push(['it holds', colour.red(printable(holdings(end)))]);
+    if (end.holds.length > 0) lines.push(['it holds', colour.red(printable(holdings(end.holds)))]);
     if (end.holds.length > 0 && plan.needsForce) {
       lines.push(['', colour.yellow('will be asked about on a terminal, refused elsewhere; --force')]);
     }
@@ -58,7 +58,11 @@ export function printPlan(
     .join('\n');
 }
 
-const KINDS = { namespace: 'namespace', block: 'block device', file: 'file' } as const;
+const KINDS: Readonly<Record<PlannedEnd['kind'], string>> = {
+  namespace: 'namespace',
+  block: 'block device',
+  file: 'file',
+};
 
 function effect({ effect: what, kind, size, from, to }: PlannedDestination, colour: Colours): string {
   switch (what) {

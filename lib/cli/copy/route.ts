@@ -1,4 +1,4 @@
-import type { Receipt, System } from '../../index.js';
+import type { PathBytes, Receipt, System } from '../../index.js';
 import { bytes, type Colours, printable } from '../format.js';
 
 /**
@@ -30,7 +30,7 @@ export function drawRoute(
   );
 }
 
-function hostDram({ hostDram: known, unproven = 0 }: Receipt['path']): string {
+function hostDram({ hostDram: known, unproven = 0 }: PathBytes): string {
   if (unproven > 0) return `not known (${bytes(unproven)} are not proven to have gone directly)`;
   return known === 0 ? 'untouched' : bytes(known);
 }

@@ -1,7 +1,7 @@
-/** ok: as it should be. warning: peer-to-peer works, with this limit. problem: no peer-to-peer while it is so. */
+/** ok: as it should be. warning: peer-to-peer works, with this limit. problem: no peer-to-peer while it is so. @inline */
 export type FindingLevel = 'ok' | 'warning' | 'problem';
 
-/** What was looked at, in the order of a screen. */
+/** What was looked at, in the order of a screen. @inline */
 export type FindingCheck =
   | 'platform'
   | 'kernel'
@@ -23,7 +23,7 @@ export type FindingCheck =
 export interface Finding {
   /** What was looked at. */
   readonly check: FindingCheck;
-  /** How it is. */
+  /** As it should be; peer-to-peer works, with this limit; no peer-to-peer while it is so. */
   readonly level: FindingLevel;
   /** One or two sentences. */
   readonly fact: string;
@@ -33,10 +33,10 @@ export interface Finding {
   readonly commands: readonly string[];
 }
 
-/** What could not be looked at here, and why. */
+/** What could not be looked at here, and why. @inline */
 export interface Unchecked {
   /** What was not looked at. */
-  readonly check: FindingCheck;
+  readonly check: Finding['check'];
   /** Why not, in words. */
   readonly why: string;
 }
