@@ -5,6 +5,7 @@ import { type Receipt, withReceipt } from '../streams/receipt.js';
 import { Target } from '../streams/target.js';
 import { OpenEnds } from './open-ends.js';
 import { assertApart } from './overlap.js';
+import { type Report, reportTo } from './progress.js';
 import {
   type CopyOptions,
   isStream,
@@ -30,7 +31,7 @@ export async function copy(
     const request = await makeRequest(open, source, to, options);
     ends = new OpenEnds(request);
     assertApart(request, await ends.source());
-    receipt = await copyOver(ends, options);
+    receipt = await copyOver(ends, options, reportTo(options.onProgress));
   } catch (error) {
     for (const stream of given) if (isStream(stream)) stream.destroy();
     await ends?.close().catch(() => {});
@@ -45,8 +46,12 @@ export async function copy(
 }
 
 /** Copy between ends that stay open. */
-export async function copyOver(ends: OpenEnds, options: CopyOptions): Promise<Receipt> {
+export async function copyOver(
+  ends: OpenEnds,
+  options: CopyOptions,
+  report: Report | undefined,
+): Promise<Receipt> {
   const { reader, writers } = await ends.streams(options);
-  const { verify, signal, stop, onProgress } = options;
-  return run(reader, writers, { verify, signal, stop, onProgress, readBack: ends.readBack });
+  const { verify, signal, stop } = options;
+  return run(reader, writers, { verify, signal, stop, report, readBack: ends.readBack });
 }

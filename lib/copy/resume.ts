@@ -14,7 +14,6 @@ import { resolve } from 'node:path';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
-import type { ProgressPhase } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
 import type { OpenContext } from '../streams/paths.js';
 import { type Receipt, receiptOf, withReceipt, worse } from '../streams/receipt.js';
@@ -25,6 +24,7 @@ import { OpenEnds } from './open-ends.js';
 import { assertJournalApart } from './overlap.js';
 import { type CopyPlan, type PlannedEnd, planRequest } from './plan.js';
 import { bootId } from './processes.js';
+import { type Moment, type Report, reportTo } from './progress.js';
 import { type CopyOptions, makePathRequest, type PathRequest } from './request.js';
 import { type Onlooker, onlookerOf, verifyRanges } from './verify.js';
 
@@ -118,6 +118,7 @@ class ResumableCopy {
   readonly #ends: OpenEnds;
   readonly #plan: CopyPlan;
   readonly #journal: Journal;
+  readonly #tell: Report | undefined;
   #receipt: Receipt | null = null;
 
   constructor({ context, options }: PathRequest, ends: OpenEnds, plan: CopyPlan, journal: Journal) {
@@ -126,6 +127,7 @@ class ResumableCopy {
     this.#ends = ends;
     this.#plan = plan;
     this.#journal = journal;
+    this.#tell = reportTo(options.onProgress);
   }
 
   async run(): Promise<Receipt> {
@@ -187,11 +189,11 @@ class ResumableCopy {
     );
   }
 
-  #report(phase: ProgressPhase): ((done: number, total: number) => void) | undefined {
-    const { onProgress } = this.#options;
+  #report(phase: Moment['phase']): ((done: number, total: number) => void) | undefined {
+    const report = this.#tell;
     const { backend, machine } = this.#plan;
     const route = { transport: null, provider: null, backend, machine };
-    return onProgress && ((bytes, total) => onProgress({ bytes, total, phase, ...route }));
+    return report && ((bytes, total) => report({ bytes, total, phase, ...route }));
   }
 
   async #holds(from: number, to: number): Promise<P2pdmaError | null> {
@@ -253,7 +255,8 @@ class ResumableCopy {
 
   async #stretches(from: number): Promise<number> {
     const { bytes } = this.#plan;
-    const { stop, bandwidth, onProgress, flags = 'w', ...options } = this.#options;
+    const { stop, bandwidth, flags = 'w', ...options } = this.#options;
+    const report = this.#tell;
     const { start, destinationStart } = this.#journal.header;
     const pace = Pace.of(bandwidth) ?? undefined;
     let done = from;
@@ -276,11 +279,12 @@ class ResumableCopy {
       if (target > done) settings.end = start + target - 1;
       if (pace !== undefined) settings.bandwidth = pace;
       if (stop !== undefined) settings.stop = stop;
-      if (onProgress !== undefined) {
-        settings.onProgress = (now) => onProgress({ ...now, bytes: base + now.bytes, total: bytes });
-      }
       await this.#ends.assertThere();
-      const receipt = await copyOver(this.#ends, settings);
+      const receipt = await copyOver(
+        this.#ends,
+        settings,
+        report && ((now) => report({ ...now, bytes: base + now.bytes, total: bytes })),
+      );
       this.#add(receipt);
       done += receipt.bytes;
       await this.#journal.mark(done);

@@ -3,12 +3,12 @@ import { finished } from 'node:stream/promises';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
-import type { OnProgress, Progress } from '../streams/options.js';
 import { P2pReadStream } from '../streams/read-stream.js';
 import { type Receipt, withReceipt, worse } from '../streams/receipt.js';
 import { hostRoute } from '../streams/route.js';
 import { closedError, outOfRange } from '../streams/source.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
+import type { Moment, Report } from './progress.js';
 import { pathAgain, type ReadBack } from './read-back.js';
 import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
 
@@ -19,7 +19,7 @@ export interface RunOptions {
   /** End early but cleanly when aborted. */
   readonly stop?: AbortSignal | undefined;
   /** Called ten times a second. */
-  readonly onProgress?: OnProgress | undefined;
+  readonly report?: Report | undefined;
   /** Default: whatever is at a stream's path is opened again. */
   readonly readBack?: ReadBack | undefined;
 }
@@ -60,7 +60,7 @@ export async function run(
 
   const receipt = merge(source, destinations);
   const { bytes, transport, provider, backend, machine } = receipt;
-  options.onProgress?.({ bytes, total: bytes, phase: 'copy', transport, provider, backend, machine });
+  options.report?.({ bytes, total: bytes, phase: 'copy', transport, provider, backend, machine });
   try {
     if (options.verify && !options.stop?.aborted)
       await verify(source, destinations, receipt, passing, options);
@@ -85,7 +85,7 @@ async function move(
   const expected = source instanceof P2pReadStream ? source.length : 0;
   if (passing !== null)
     source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
-  const progress = watch(source, destinations, options.onProgress);
+  const progress = watch(source, destinations, options.report);
   const stop = () => stopEarly(source, destinations);
   try {
     for (const destination of destinations) source.pipe(destination);
@@ -190,9 +190,9 @@ function assertEachHasAll(source: Readable, destinations: readonly Writable[]): 
 function watch(
   source: Readable,
   destinations: readonly Writable[],
-  onProgress: RunOptions['onProgress'],
+  report: Report | undefined,
 ): NodeJS.Timeout | undefined {
-  if (onProgress === undefined) return undefined;
+  if (report === undefined) return undefined;
   const total = source instanceof P2pReadStream ? source.length : null;
   return setInterval(() => {
     const written = destinations.map((d) =>
@@ -200,14 +200,14 @@ function watch(
     );
     const slowest = Math.min(...written);
     const bytes = Number.isFinite(slowest) ? slowest : 0;
-    onProgress({ bytes, total, phase: 'copy', ...progressRoute(source, destinations) });
+    report({ bytes, total, phase: 'copy', ...progressRoute(source, destinations) });
   }, 100);
 }
 
 function progressRoute(
   source: Readable,
   destinations: readonly Writable[],
-): Pick<Progress, 'transport' | 'provider' | 'backend' | 'machine'> {
+): Pick<Moment, 'transport' | 'provider' | 'backend' | 'machine'> {
   const own = [source, ...destinations].find(
     (s) => s instanceof P2pReadStream || s instanceof P2pWriteStream,
   );
@@ -284,14 +284,14 @@ async function verify(
   destinations: readonly Writable[],
   receipt: Receipt,
   passing: PassingDigest | null,
-  { stop, onProgress, readBack = pathAgain }: RunOptions,
+  { stop, report, readBack = pathAgain }: RunOptions,
 ): Promise<void> {
   const { backend, machine } = receipt;
-  const report =
-    onProgress &&
+  const compared =
+    report &&
     ((bytes: number, total: number) =>
-      onProgress({ bytes, total, phase: 'verify', transport: null, provider: null, backend, machine }));
-  const onlooker = onlookerOf(receipt.bytes * destinations.length, stop, report);
+      report({ bytes, total, phase: 'verify', transport: null, provider: null, backend, machine }));
+  const onlooker = onlookerOf(receipt.bytes * destinations.length, stop, compared);
   for (const destination of destinations) {
     if (!(destination instanceof P2pWriteStream)) {
       throw new P2pdmaError(

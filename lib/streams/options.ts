@@ -98,17 +98,23 @@ export const writeOptions = z.strictObject({
  */
 export type ProgressPhase = 'recheck' | 'copy' | 'verify';
 
-/** How far a copy is. */
+/** How far a copy is: what `onProgress` is called with, and a line of `p2pdma copy --json` on stderr, which has no other keys. */
 export interface Progress {
-  /** Done of this phase; while it copies, what the slowest destination has written. */
-  readonly bytes: number;
-  /** How many there will be; null: not known. */
-  readonly total: number | null;
+  /** What tells it from other lines of the command. */
+  readonly type: 'progress';
   /**
    * What is being done. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
    * read back and compared, one after the other.
    */
   readonly phase: ProgressPhase;
+  /** Done of this phase; while it copies, what the slowest destination has written. */
+  readonly bytes: number;
+  /** How many there will be; null: not known. */
+  readonly total: number | null;
+  /** Over the last three seconds of this phase. */
+  readonly bytesPerSecond: number;
+  /** Until this phase is done, if it goes on like this; null: not known. */
+  readonly etaSeconds: number | null;
   /** The way they go; null: not chosen yet, or compared and not copied. */
   readonly transport: Transport | null;
   /** Whose CMB is used (a PCI address), or null. */
@@ -135,7 +141,7 @@ export const copyOptions = z.strictObject({
   onProgress: z
     .custom<OnProgress>((value) => typeof value === 'function', { error: 'a function' })
     .describe(
-      'Called ten times a second with one object: bytes, total, phase, transport, provider, backend, machine.',
+      'Called ten times a second with one object: how far the copy is, as `p2pdma copy --json` prints it.',
     )
     .optional(),
 });

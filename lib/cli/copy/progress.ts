@@ -20,7 +20,7 @@ export function copyOutput(options: { json?: boolean | undefined; quiet?: boolea
   if (options.quiet) return { ...still, say: () => {} };
   if (options.json) {
     return {
-      progress: ndjson((line) => write(line)),
+      progress: (progress) => write(json(progress)),
       say: (type, text, facts) => write(ownJson({ type, message: text, ...facts })),
       end: () => {},
     };
@@ -35,47 +35,6 @@ export function copyOutput(options: { json?: boolean | undefined; quiet?: boolea
       write(`${reminder()}${printable(text)}`);
     },
     end: bar.stop,
-  };
-}
-
-/** Bytes per second over the last few seconds: what the ETA is made of. */
-class Rate {
-  static readonly WINDOW_MS = 3000;
-  #samples: { at: number; bytes: number }[] = [];
-  #phase: Phase | null = null;
-
-  add(done: number, phase: Phase): number {
-    if (phase !== this.#phase) this.#samples = [];
-    this.#phase = phase;
-    const now = performance.now();
-    this.#samples.push({ at: now, bytes: done });
-    while (this.#samples.length > 2 && now - this.#samples[0]!.at > Rate.WINDOW_MS) this.#samples.shift();
-    const first = this.#samples[0]!;
-    return now === first.at ? 0 : ((done - first.bytes) / (now - first.at)) * 1000;
-  }
-}
-
-function eta(done: number, total: number | null, rate: number): number | null {
-  return total === null || rate <= 0 ? null : Math.max(0, (total - done) / rate);
-}
-
-function ndjson(write: (line: string) => void): OnProgress {
-  const rate = new Rate();
-  return (progress) => {
-    const { bytes: done, total, phase, ...rest } = progress;
-    const now = rate.add(done, phase);
-    const left = eta(done, total, now);
-    write(
-      json({
-        type: 'progress',
-        phase,
-        bytes: done,
-        total,
-        bytesPerSecond: Math.round(now),
-        etaSeconds: left === null ? null : Number(left.toFixed(1)),
-        ...rest,
-      }),
-    );
   };
 }
 
@@ -98,17 +57,15 @@ function progressBar() {
     },
     cliProgress.Presets.shades_classic,
   );
-  const rate = new Rate();
   let started: Phase | null = null;
   return {
-    update({ bytes: done, total, phase, transport, provider }: Progress): void {
-      const now = rate.add(done, phase);
-      const left = eta(done, total, now);
+    update(progress: Progress): void {
+      const { bytes: done, total, phase, transport, provider, bytesPerSecond, etaSeconds: left } = progress;
       const fields = {
         phase: PHASES[phase],
         done: bytes(done),
         all: total === null ? '?' : bytes(total),
-        rate: bytes(Math.round(now)),
+        rate: bytes(bytesPerSecond),
         left: left === null ? '?' : clock(left),
         route:
           transport === null

@@ -1,0 +1,40 @@
+/** How far a copy is, as `onProgress` is told and `p2pdma copy --json` prints: one object. */
+import type { OnProgress, Progress } from '../streams/options.js';
+
+/** What a copy knows at a moment. How fast it is, only several moments tell. */
+export type Moment = Omit<Progress, 'type' | 'bytesPerSecond' | 'etaSeconds'>;
+
+export type Report = (now: Moment) => void;
+
+/** For one copy, from its first phase to its last. */
+export function reportTo(onProgress: OnProgress | undefined): Report | undefined {
+  if (onProgress === undefined) return undefined;
+  const rate = new Rate();
+  return ({ phase, bytes, total, ...route }) => {
+    const bytesPerSecond = Math.round(rate.add(bytes, phase));
+    const etaSeconds = timeLeft(bytes, total, bytesPerSecond);
+    onProgress({ type: 'progress', phase, bytes, total, bytesPerSecond, etaSeconds, ...route });
+  };
+}
+
+/** Bytes per second over the last few seconds of a phase. */
+class Rate {
+  static readonly WINDOW_MS = 3000;
+  #samples: { at: number; bytes: number }[] = [];
+  #phase: Progress['phase'] | null = null;
+
+  add(done: number, phase: Progress['phase']): number {
+    if (phase !== this.#phase) this.#samples = [];
+    this.#phase = phase;
+    const now = performance.now();
+    this.#samples.push({ at: now, bytes: done });
+    while (this.#samples.length > 2 && now - this.#samples[0]!.at > Rate.WINDOW_MS) this.#samples.shift();
+    const first = this.#samples[0]!;
+    return now === first.at ? 0 : ((done - first.bytes) / (now - first.at)) * 1000;
+  }
+}
+
+function timeLeft(done: number, total: number | null, bytesPerSecond: number): number | null {
+  if (total === null || bytesPerSecond <= 0) return null;
+  return Number((Math.max(0, total - done) / bytesPerSecond).toFixed(1));
+}
