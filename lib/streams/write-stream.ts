@@ -102,10 +102,8 @@ export class P2pWriteStream extends Writable {
       lendRange: (bytes) =>
         new Promise((lent) => {
           this.#began ||= performance.now();
-          this.#give(
-            (ended) => this.#ranges!.lend(bytes, this.#places, lent, ended),
-            () => lent(null),
-          );
+          const over = () => lent(null);
+          this.#give((ended) => this.#ranges!.lend(bytes, this.#places, lent, ended), over);
         }),
     };
     if (settings.signal !== undefined) addAbortSignal(settings.signal, this);

@@ -16,6 +16,8 @@ import { random } from '../helpers/random.js';
 
 const MIB = 1024 * 1024;
 const SIZE = 2 * MIB;
+/** More of everything, where it is asked for: P2PDMA_TIMES=100. */
+const TIMES = Number(process.env.P2PDMA_TIMES ?? 1);
 const source = bytesOf(SIZE, 7);
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-pump-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -116,7 +118,7 @@ const interferences: Record<string, (t: Test, reader: P2pReadStream, end: number
 t.test('whoever wants to see the data stops the pump, byte-exact', async (t) => {
   for (const { system, from, to, written } of await places()) {
     await t.test(system.backend, async (t) => {
-      for (let i = 0; i < 40; i++) {
+      for (let i = 0; i < 40 * TIMES; i++) {
         const names = Object.keys(interferences);
         const name = names[between(0, names.length - 1)]!;
         const start = random() < 0.5 ? 0 : between(0, 5000);
@@ -141,7 +143,7 @@ t.test('whoever wants to see the data stops the pump, byte-exact', async (t) => 
 t.test('unpipe stops at a chunk’s boundary; what is piped to next goes on there', async (t) => {
   for (const { system, from, to, written } of await places()) {
     await t.test(system.backend, async (t) => {
-      for (let i = 0; i < 40; i++) {
+      for (let i = 0; i < 40 * TIMES; i++) {
         const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384 });
         const first = system.createWriteStream(to[0], { flush: false });
         reader.pipe(first);
@@ -168,7 +170,7 @@ t.test('unpipe stops at a chunk’s boundary; what is piped to next goes on ther
 t.test('a writer that joins later gets the rest, and the first all', async (t) => {
   for (const { system, from, to, written } of await places()) {
     await t.test(system.backend, async (t) => {
-      for (let i = 0; i < 15; i++) {
+      for (let i = 0; i < 15 * TIMES; i++) {
         const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384 });
         const [first, second] = to.map((path) => system.createWriteStream(path, { flush: false }));
         reader.pipe(first!);
@@ -187,7 +189,7 @@ t.test('a writer that joins later gets the rest, and the first all', async (t) =
 t.test('a writer that fails leaves the others; a reader that is destroyed leaves nothing', async (t) => {
   for (const { system, from, to, written } of await places()) {
     await t.test(system.backend, async (t) => {
-      for (let i = 0; i < 15; i++) {
+      for (let i = 0; i < 15 * TIMES; i++) {
         const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384 });
         const [first, second] = to.map((path) => system.createWriteStream(path, { flush: false }));
         for (const writer of [first!, second!]) reader.pipe(writer);
