@@ -40,6 +40,7 @@ import {
   type Hop,
   type Unreachable,
 } from './explain/explain.js';
+import { withProposed } from './explain/proposed.js';
 import { tryEach } from './explain/try.js';
 import { assertRelease } from './kernel/releases/rule.js';
 import { PRESET_NAMES } from './machine/presets.js';
@@ -204,24 +205,34 @@ export class System {
    * had, and `notes` say so.
    *
    * With `try` the kernel is asked too, which settles what cannot be told: of each pair one block is read into the
-   * provider's memory. Nothing is written to a drive, and no more is taken of the pool than that block needs.
+   * provider's memory. Nothing is written to a drive, and no more is taken of the pool than that block needs. With
+   * `proposed` each verdict says besides what patches that are not merged would make of it.
    * @throws P2pdmaError ERR_INVALID_ARG_VALUE; with `try` ERR_BACKEND_UNAVAILABLE: the machine is only looked at
    */
-  explain(provider: string, clients: readonly string[], options?: { try?: false }): Explanation;
-  explain(provider: string, clients: readonly string[], options: { try: true }): Promise<Explanation>;
   explain(
     provider: string,
     clients: readonly string[],
-    options: { try?: boolean } = {},
+    options?: { try?: false; proposed?: boolean },
+  ): Explanation;
+  explain(
+    provider: string,
+    clients: readonly string[],
+    options: { try: true; proposed?: boolean },
+  ): Promise<Explanation>;
+  explain(
+    provider: string,
+    clients: readonly string[],
+    options: { try?: boolean; proposed?: boolean } = {},
   ): Explanation | Promise<Explanation> {
-    const { try: asks } = parseOptions(explainOptions, options);
+    const { try: asks, proposed } = parseOptions(explainOptions, options);
     assertName('explain', 'provider', provider, 'a name, an address or a path');
     assertEach('explain', 'clients', clients, {
       mustBe: 'names, addresses and paths',
       fits: (client) => typeof client === 'string',
     });
     const { backend } = this.#context;
-    const computed = explain(backend, provider, clients);
+    const merged = explain(backend, provider, clients);
+    const computed = proposed ? withProposed(backend, merged) : merged;
     if (!asks) return computed;
     this.#context.assertOpen();
     return tryEach(backend, computed);

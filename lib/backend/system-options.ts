@@ -66,6 +66,7 @@ export const diagnoseOptions = z.strictObject({
 
 export const explainOptions = z.strictObject({
   try: z.boolean().describe('Ask the kernel too: read one block into the memory.').default(false),
+  proposed: z.boolean().describe('Add what patches that are not merged would say.').default(false),
 });
 
 export const snapshotOptions = z.strictObject({

@@ -7,6 +7,7 @@ import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
 import { flag, type OptionsOf, row, withOptions } from './option-table.js';
 import { inspectMachine, type MachineOptions, openMachine, withKernel, withMachine } from './options.js';
+import { proposed } from './proposed.js';
 import { ownJson, tell } from './whose.js';
 
 const ASKED = {
@@ -26,22 +27,27 @@ export function addExplain(program: Command): void {
     .argument('[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)');
   manual(command, MANUAL);
   withOptions(command, 'Options:', ASKED);
-  withKernel(withMachine(command), '; all: one after another, what changes').action(
-    async (provider: string | undefined, clients: string[], options: ExplainOptions) => {
-      await resolving(() => assertTriable(options));
-      if (options.kernel === 'all') {
-        tell(await resolving(() => everyKernel(provider, clients, options)));
-        return;
-      }
-      const system = await (options.try ? openMachine(options) : inspectMachine(options));
-      try {
-        const lines = await resolving(() => answer(system, provider, clients, options));
-        tell(lines.join('\n'));
-      } finally {
-        await system.close();
-      }
-    },
-  );
+  withKernel(
+    withMachine(command),
+    '; all: one after another, what changes; proposed: what is not merged',
+  ).action(async (provider: string | undefined, clients: string[], options: ExplainOptions) => {
+    await resolving(() => assertTriable(options));
+    if (options.kernel === 'all') {
+      tell(await resolving(() => everyKernel(provider, clients, options)));
+      return;
+    }
+    if (options.kernel === 'proposed') {
+      tell(await resolving(() => proposed(provider, clients, options)));
+      return;
+    }
+    const system = await (options.try ? openMachine(options) : inspectMachine(options));
+    try {
+      const lines = await resolving(() => answer(system, provider, clients, options));
+      tell(lines.join('\n'));
+    } finally {
+      await system.close();
+    }
+  });
 }
 
 interface ExplainOptions extends MachineOptions, OptionsOf<typeof ASKED> {}
@@ -52,8 +58,8 @@ function assertTriable({ try: asks, root, machine, kernel }: ExplainOptions): vo
   const why =
     root !== undefined
       ? 'a captured tree has no kernel that could be asked'
-      : kernel === 'all'
-        ? '--kernel all computes what many kernels would say'
+      : kernel === 'all' || kernel === 'proposed'
+        ? `--kernel ${kernel} computes what others would say`
         : kernel !== undefined && machine === undefined
           ? `the kernel that runs here is not Linux ${kernel}`
           : null;
@@ -92,6 +98,7 @@ const MANUAL: Manual = {
     ['Ask the kernel, where the answer is UNKNOWN.', 'p2pdma explain nvme0 nvme1 --try --machine switch'],
     ['What another kernel would say.', 'p2pdma explain --machine root-ports --kernel 7.2'],
     ['From which kernel on each pair works.', 'p2pdma explain --machine root-ports --kernel all'],
+    ['What patches that are not merged would change.', 'p2pdma explain --machine acs --kernel proposed'],
   ],
 };
 

@@ -6,7 +6,7 @@ import { inspectMachine, type MachineOptions } from './options.js';
 import { ownJson } from './whose.js';
 
 /** One pair, and its verdict under each of KERNEL_RELEASES. */
-interface PairOverTime {
+export interface PairOverTime {
   readonly provider: string;
   readonly client: string;
   readonly verdicts: ClientVerdict[];
@@ -45,7 +45,7 @@ function answers(system: System, provider: string | undefined, clients: readonly
   return [system.explain(provider, clients.length > 0 ? clients : drives)];
 }
 
-function gather(system: System, all: readonly Explanation[], pairs: Map<string, PairOverTime>): void {
+export function gather(system: System, all: readonly Explanation[], pairs: Map<string, PairOverTime>): void {
   const label = (bdf: string) => system.controllers.find(({ pdev }) => pdev?.bdf === bdf)?.name ?? bdf;
   for (const { provider, clients } of all) {
     for (const verdict of clients) {
@@ -67,8 +67,8 @@ function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: st
     groups.set(key, [...(groups.get(key) ?? []), pair]);
   }
   const rows = [...groups.values()].map((group) => [
-    nameOf(group),
-    ...group[0]!.verdicts.map((verdict) => tint(colour, verdict)(cell(verdict))),
+    pairName(group),
+    ...group[0]!.verdicts.map((verdict) => shade(colour, cell(verdict))),
   ]);
   const head = ['memory ◀─ DMA by', ...KERNEL_RELEASES.map((kernel) => kernel.replace(/\.0$/, ''))];
   const changes = [...groups.keys()].some((key) => new Set(key.split(' ')).size > 1);
@@ -91,20 +91,19 @@ function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: st
 }
 
 /** `nvme0 ◀─ nvme1`, and how many others are the same. */
-function nameOf([first, ...more]: readonly PairOverTime[]): string {
+export function pairName([first, ...more]: readonly PairOverTime[]): string {
   const name = `${printable(first!.provider)} ◀─ ${printable(first!.client)}`;
   return more.length === 0 ? name : `${name}, ${more.length} more`;
 }
 
-function cell({ bdf, mapType, refusal, rule, hops }: ClientVerdict): string {
+export function cell({ bdf, mapType, refusal, rule, hops }: ClientVerdict): string {
   if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 'no';
   if (mapType === 'UNKNOWN' || rule === 'acs-unknown') return '?';
   if (mapType === 'THRU_HOST_BRIDGE') return 'bridge';
   return hops.length === 1 && hops[0]!.at === bdf ? 'own' : 'bus';
 }
 
-function tint(colour: Colours, verdict: ClientVerdict): (text: string) => string {
-  const text = cell(verdict);
-  if (text === 'no') return colour.red;
-  return text === '?' || text === 'bridge' ? colour.yellow : colour.green;
+export function shade(colour: Colours, text: string): string {
+  if (text === 'no') return colour.red(text);
+  return text === '?' || text === 'bridge' ? colour.yellow(text) : colour.green(text);
 }

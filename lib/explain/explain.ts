@@ -92,6 +92,15 @@ export interface ClientVerdict {
     /** The error that it answered with: `'EREMOTEIO'`, from Linux 6.17 on `'EINVAL'`; or null. */
     code: string | null;
   } | null;
+  /**
+   * Only with `proposed`: what “Route peer-to-peer DMA by TLP class” (v9, not merged on 9 October 2026) would make of it, for
+   * each class of requests: those whose addresses the client translated (ATS) or not, whose completions carry Relaxed
+   * Ordering or not. What an HMAT of the firmware would add is not known: none is read.
+   */
+  proposed?: {
+    classes: { translated: boolean; relaxed: boolean; mapType: ClientVerdict['mapType'] }[];
+    hmat: 'not known';
+  };
 }
 
 /** Something asked about that no PCI function here does DMA for: it cannot be a client at all. */

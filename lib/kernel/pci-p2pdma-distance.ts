@@ -134,7 +134,7 @@ interface HostBridgeRuling {
 }
 
 /** host_bridge_whitelist(), after the CPU itself was asked. */
-function throughHostBridge(host: RulingHost, a: HostBridge, b: HostBridge): HostBridgeRuling {
+export function throughHostBridge(host: RulingHost, a: HostBridge, b: HostBridge): HostBridgeRuling {
   const { cpu } = host;
   if (cpuSupportsP2pdma(cpu)) return { allowed: true, rule: 'cpu-zen' };
   const same = a === b;

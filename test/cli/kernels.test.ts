@@ -123,3 +123,35 @@ t.test(
     await system.close();
   },
 );
+
+t.test('--kernel proposed: beside what is queued, and marked as not merged', async (t) => {
+  const text = runCli(['explain', '--machine', 'acs-listed', '--kernel', 'proposed', '--color', 'never'], {
+    env: { COLUMNS: '80' },
+  }).stdout;
+  t.match(text, /PROPOSED, NOT MERGED[\s\S]*9 October 2026/);
+  t.match(text, /memory ◀─ DMA by +queue +plain +ATS +RO +both/);
+  t.match(text, /An HMAT .*[\s\S]*is not\s+known/);
+  const data = JSON.parse(
+    p2pdma('explain', 'nvme0', 'nvme1', '--machine', 'acs-listed', '--kernel', 'proposed', '--json').stdout,
+  );
+  t.match(data, { kernel: 'proposed', merged: false, basedOn: '7.4' });
+  const [client] = data.providers[0].clients;
+  t.match(
+    client,
+    { mapType: 'THRU_HOST_BRIDGE', proposed: { hmat: 'not known' } },
+    'the verdict is the queue’s',
+  );
+  t.same(
+    client.proposed.classes.map(({ mapType }: { mapType: string }) => mapType),
+    ['THRU_HOST_BRIDGE', 'THRU_HOST_BRIDGE', 'THRU_HOST_BRIDGE', 'THRU_HOST_BRIDGE'],
+  );
+  t.equal(p2pdma('explain', '--machine', 'switch', '--kernel', 'proposed', '--try').status, 2);
+  for (const args of [['--kernel', 'all'], []]) {
+    const { stdout } = p2pdma('explain', '--machine', 'acs-listed', ...args, '--json');
+    t.notMatch(stdout, /proposed/, 'never unless it is asked for');
+  }
+  t.match(p2pdma('doctor', '--machine', 'switch', '--kernel', 'proposed'), {
+    status: 2,
+    stderr: /'proposed' is not a kernel release/,
+  });
+});
