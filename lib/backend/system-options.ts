@@ -79,9 +79,23 @@ export const snapshotOptions = z.strictObject({
     .optional(),
 });
 
-/** Which machine to open; default: this one. */
-export interface SystemOptions extends z.input<typeof systemOptions> {}
-/** Which machine to look at; default: this one. */
-export interface DiagnoseOptions extends z.input<typeof diagnoseOptions> {}
+/** A tree is read natively, a machine is emulated, and there is one of them. */
+type OneSystem =
+  | { machine?: undefined; root?: undefined }
+  | { machine?: undefined; backend?: 'auto' | 'native' | undefined }
+  | { root?: undefined; backend?: 'auto' | 'emulator' | undefined };
+
+/**
+ * Which machine to open; default: this one. Of `machine`, `root` and `backend` what names two machines does not type-check:
+ * `root` with `machine` or with `backend: 'emulator'`, `machine` with `backend: 'native'`.
+ * @interface
+ */
+export type SystemOptions = z.input<typeof systemOptions> & OneSystem;
+/**
+ * Which machine to look at; default: this one. `root` with `machine` does not type-check.
+ * @interface
+ */
+export type DiagnoseOptions = z.input<typeof diagnoseOptions> &
+  ({ machine?: undefined } | { root?: undefined });
 /** What a snapshot has. */
 export interface SnapshotOptions extends z.input<typeof snapshotOptions> {}

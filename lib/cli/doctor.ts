@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type Diagnosis, diagnose, type Finding } from '../index.js';
+import { type DiagnoseOptions, type Diagnosis, diagnose, type Finding } from '../index.js';
 import { resolving } from './errors.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
@@ -17,11 +17,8 @@ export function addDoctor(program: Command): void {
   withKernel(withMachine(command)).action(async (options: MachineOptions) => {
     const { backend, machine, root, kernel, json: asJson } = options;
     const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
-    const what = {
-      ...(root === undefined ? {} : { root }),
-      ...(emulated === undefined ? {} : { machine: emulated }),
-      ...(kernel === undefined ? {} : { kernel }),
-    };
+    // They name one machine, and no two: withMachine sees to that.
+    const what = { root, machine: emulated, kernel } as DiagnoseOptions;
     const named = root !== undefined || machine !== undefined || kernel !== undefined;
     const diagnosis = await (named ? resolving(() => diagnose(what)) : diagnose(what));
     speaksFor(diagnosis, asJson ? 'data' : 'text');

@@ -157,10 +157,8 @@ async function open(
   how: SystemOptions,
   says: Says = json ? 'data' : 'text',
 ): Promise<System> {
-  const wanted: SystemOptions = { ...how, backend };
-  if (machine !== undefined) wanted.machine = machine;
-  if (root !== undefined) wanted.root = root;
-  if (kernel !== undefined) wanted.kernel = kernel;
+  // They name one machine, and no two: checkMachine has seen to that.
+  const wanted = { ...how, backend, machine, root, kernel } as SystemOptions;
   // A machine that is named is looked for; this one is there, or the command fails.
   const named = machine !== undefined || root !== undefined || kernel !== undefined;
   const system = await (named ? resolving(() => openSystem(wanted)) : openSystem(wanted));

@@ -4,12 +4,14 @@ import {
   createReadStream,
   createWriteStream,
   pipeline,
+  planCopy,
   type ReadStreamOptions,
   type System,
+  type Target,
 } from '../../lib/index.js';
 import { optionHelp, parseOptions, readOptions } from '../../lib/streams/options.js';
 
-export function refusedByTypes(system: System, wide: ReadStreamOptions): void {
+export function refusedByTypes(system: System, target: Target, wide: ReadStreamOptions): void {
   // @ts-expect-error host memory is never peer to peer
   createReadStream('a', { memory: 'host', requireP2p: true });
   // @ts-expect-error the same of a writer
@@ -20,6 +22,14 @@ export function refusedByTypes(system: System, wide: ReadStreamOptions): void {
   system.pipeline('a', 'b', { memory: 'host', requireP2p: true });
   // @ts-expect-error the same of a system's reader
   system.createReadStream('a', { memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a target's reader
+  target.createReadStream({ memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a target's writer
+  target.createWriteStream({ memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a system's writer
+  system.createWriteStream('a', { memory: 'host', requireP2p: true });
+  // @ts-expect-error the same of a plan
+  planCopy('a', 'b', { memory: 'host', requireP2p: true });
   // @ts-expect-error a name that no table has
   createReadStream('a', { highwaterMark: 1 });
 
