@@ -15,7 +15,7 @@ const arrows = [
   ['system', ['copy', 'explain', 'emulator', 'machine', 'native', 'streams', 'kernel', 'backend', 'base']],
   ['prometheus', ['system', 'streams', 'base']],
   ['index', ['prometheus', 'system', 'explain', 'copy', 'streams', 'kernel', 'backend', 'base']],
-  ['cli', ['index', 'base/nearest', 'base/words', 'base/zod']],
+  ['cli', ['index', 'base/nearest', 'base/pci-class', 'base/words', 'base/zod']],
 ];
 
 for (const [i, [who, may]] of arrows.entries()) {

@@ -1,6 +1,7 @@
 /** Names of devices: PCI addresses, root buses, what stands below /dev. */
+import { classWords } from '../base/pci-class.js';
 import { hex } from '../base/words.js';
-import type { Bdf, HostBridge } from './topology.js';
+import type { Bdf, HostBridge, PciDev } from './topology.js';
 
 /** `'03:00.0'` → `'0000:03:00.0'`, in lower case; what is no address stays, in lower case. */
 export function normalizeBdf(bdf: string): Bdf {
@@ -21,4 +22,17 @@ export function rootBusName({ domain, bus }: Pick<HostBridge, 'domain' | 'bus'>)
 /** What lspci -n says a device is: `'8086:0a54'`. */
 export function deviceId({ vendor, device }: { readonly vendor: number; readonly device: number }): string {
   return `${hex(vendor, 4)}:${hex(device, 4)}`;
+}
+
+const PCI_CLASS_STORAGE_NVM = 0x0108;
+
+export function isNvme({ class: code }: Pick<PciDev, 'class'>): boolean {
+  return code >>> 8 === PCI_CLASS_STORAGE_NVM;
+}
+
+/** Why nobody is to take memory from a function that has some and does not publish it, as a clause. */
+export function whyNotPublished(dev: Pick<PciDev, 'class'>): string {
+  return isNvme(dev)
+    ? 'its CMB is not published (it cannot both be read and written)'
+    : `its memory is not published: the driver of this function (${classWords(dev.class)}) keeps it to itself`;
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { classWords } from '../base/pci-class.js';
 import type { Controller, Place, System } from '../index.js';
 import { bytes, type Colours, colours, columns, printable, table, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
@@ -24,9 +25,11 @@ export function addList(program: Command): void {
     const system = await inspectMachine(options);
     try {
       const controllers = system.controllers.map((controller) => describe(system, controller));
+      const otherProviders = otherMemory(system);
+      const view = { colour: colours(process.stdout), width: columns(process.stdout) };
       const text = options.json
-        ? ownJson({ controllers })
-        : draw(controllers, colours(process.stdout), columns(process.stdout)).join('\n');
+        ? ownJson({ controllers, otherProviders })
+        : [...draw(controllers, view.colour, view.width), ...drawOthers(otherProviders, view)].join('\n');
       tell(text);
     } finally {
       await system.close();
@@ -79,6 +82,38 @@ function describe(system: System, controller: Controller): Described {
     }),
     cmb: cmb === null ? null : { ...cmb, available: pdev?.p2pmem?.available ?? 0 },
   };
+}
+
+interface OtherProvider {
+  bdf: string;
+  /** By its PCI class: `'GPU'`. */
+  what: string;
+  size: number;
+  available: number;
+  published: boolean;
+}
+
+/** Functions with peer memory that are no NVMe controllers. */
+function otherMemory({ topology, controllers }: System): OtherProvider[] {
+  const drives = new Set(controllers.map(({ pdev }) => pdev));
+  return topology.functions.flatMap((dev) => {
+    const { bdf, p2pmem, class: code } = dev;
+    return p2pmem === null || drives.has(dev) ? [] : { bdf, what: classWords(code), ...p2pmem };
+  });
+}
+
+function drawOthers(
+  others: readonly OtherProvider[],
+  { colour, width }: { readonly colour: Colours; readonly width: number },
+): string[] {
+  if (others.length === 0) return [];
+  const lines = others.flatMap(({ bdf, what, size, available, published }) => {
+    const use = published
+      ? `${bytes(available)} free`
+      : 'not published: its driver keeps it to itself, and nothing is taken of it';
+    return wrap(`${bdf}  ${what}, ${bytes(size)}, ${use}`, width, '   ');
+  });
+  return ['', colour.dim('other functions with peer memory:'), ...lines];
 }
 
 function draw(controllers: readonly Described[], colour: Colours, width: number): string[] {

@@ -5,12 +5,14 @@
 
 import type { Mapping, MemoryBackend } from '../backend/backend.js';
 import { assertBufferLength } from '../backend/buffer-limit.js';
+import { isNvme, whyNotPublished } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
 import { ENODEV, ENOMEM } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { type TraceOrigin, tracedAs } from '../base/trace.js';
 import { type Mm, registerVma, unregisterVma, type Vma } from '../kernel/memremap.js';
 import { pciMmapP2pmem, pciP2pmemAvailable } from '../kernel/pci-p2pdma.js';
+import { p2pdmaOf } from '../kernel/pci-p2pdma-pool.js';
 
 /** One VMA of this process. */
 class ProcessMapping implements Mapping {
@@ -51,6 +53,12 @@ export class EmulatorMemory implements MemoryBackend {
   mmapP2pmem(provider: PciDev, bytes: number): Mapping {
     const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
     assertBufferLength(bytes, path);
+    // As natively: the kernel gives it to whoever asks, and it is nobody's to give.
+    if (!isNvme(provider) && p2pdmaOf(provider)?.published === false) {
+      throw errnoError(-ENODEV, 'mmap', path, {
+        hint: `Nobody is to take memory of ${provider.bdf}: ${whyNotPublished(provider)}.`,
+      });
+    }
     const mapping = tracedAs(this.#origin, () =>
       pciMmapP2pmem(this.#mm, provider, { length: bytes, offset: 0, shared: true }),
     );

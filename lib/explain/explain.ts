@@ -8,7 +8,7 @@
 
 import type { Backend, Controller, Place } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
-import { deviceId, rootBusName } from '../backend/names.js';
+import { deviceId, isNvme, rootBusName, whyNotPublished } from '../backend/names.js';
 import type { HostBridge, PciDev, PciePortType, Topology } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import {
@@ -378,12 +378,15 @@ function hostBridgeHop(topology: Topology, bridge: HostBridge, passes: boolean |
   };
 }
 
-function notesOn({ iommu }: Topology, { bdf, p2pmem }: PciDev): ExplanationNote[] {
+function notesOn({ iommu }: Topology, provider: PciDev): ExplanationNote[] {
+  const { bdf, p2pmem } = provider;
   const notes: ExplanationNote[] = [];
   if (p2pmem === null) {
     notes.push({ kind: 'no-p2pmem', text: `${bdf} provides no p2pmem; answered as if it did` });
   } else if (!p2pmem.published) {
-    const text = `the p2pmem of ${bdf} is not published: streams will not choose it`;
+    const text = isNvme(provider)
+      ? `the p2pmem of ${bdf} is not published: streams will not choose it`
+      : `${bdf}: ${whyNotPublished(provider)}; answered as if it did not`;
     notes.push({ kind: 'unpublished', text });
   }
   if (iommu === 'unsupported') {

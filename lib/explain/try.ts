@@ -11,6 +11,7 @@
  * Nothing is written to a drive. A pair is tried only where the answer would be about the pair.
  */
 import type { Backend, BlockTarget, Place } from '../backend/backend.js';
+import { whyNotPublished } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
 import { EINVAL, errnoName } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
@@ -47,7 +48,7 @@ function none(why: string): Trial {
 async function tryPair(backend: Backend, provider: PciDev, verdict: ClientVerdict): Promise<Trial> {
   if (provider.p2pmem === null) return none(`${provider.bdf} has no p2pmem`);
   if (!provider.p2pmem.published) {
-    return none(`the p2pmem of ${provider.bdf} is not published, so nobody is to take memory from it`);
+    return none(`nobody is to take memory of ${provider.bdf}: ${whyNotPublished(provider)}`);
   }
   const what = readable(backend, verdict);
   if ('why' in what) return none(what.why);

@@ -8,6 +8,7 @@
 
 import { type Mapping, type MemoryBackend, PAGE_SIZE } from '../backend/backend.js';
 import { assertBufferLength } from '../backend/buffer-limit.js';
+import { whyNotPublished } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
 import { EFAULT, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
@@ -107,7 +108,7 @@ export class NativeMemory implements MemoryBackend {
     // The kernel gives unpublished memory to whoever asks, but transfers with it fail.
     if (this.#sysfs.p2pmem(provider)?.published === false) {
       throw errnoError(-ENODEV, 'mmap', door, {
-        hint: `The memory of ${provider.bdf} is not published: its CMB does not take both reads and writes of data.`,
+        hint: `Nobody is to take memory of ${provider.bdf}, which is not published: ${whyNotPublished(provider)}.`,
       });
     }
     const length = Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;

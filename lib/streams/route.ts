@@ -5,9 +5,11 @@
  */
 import type { Backend, BlockTarget } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
+import { isNvme, whyNotPublished } from '../backend/names.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
+import { classWords } from '../base/pci-class.js';
 import { type Naming, type Sentence, said } from '../base/sentence.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma.js';
 import { type Transport, worse } from './receipt.js';
@@ -127,16 +129,17 @@ function whyNotDirect(target: RouteTarget, options: RouteOptions): string | null
   return null;
 }
 
-function whyNotLent({ bdf, p2pmem }: PciDev): string | null {
+function whyNotLent(provider: PciDev): string | null {
+  const { bdf, p2pmem } = provider;
   if (p2pmem === null) return `provider ${bdf} has no peer-to-peer memory (no CMB)`;
-  if (p2pmem.published) return null;
-  return `provider ${bdf}: its CMB is not published (it cannot both be read and written)`;
+  return p2pmem.published ? null : `provider ${bdf}: ${whyNotPublished(provider)}`;
 }
 
 function whyNoneLent({ functions }: Topology): string {
-  return functions.some((f) => f.p2pmem !== null)
-    ? 'no CMB is published: those there cannot both be read and written'
-    : 'no drive has a CMB (p2pmem) to lend';
+  const there = functions.filter((f) => f.p2pmem !== null);
+  if (there.some(isNvme)) return 'no CMB is published: those there cannot both be read and written';
+  const others = there.map((f) => `; ${f.bdf} (${classWords(f.class)}) keeps its own to itself`).join('');
+  return `no drive has a CMB (p2pmem) to lend${others}`;
 }
 
 interface Lender {

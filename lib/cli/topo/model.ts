@@ -1,4 +1,5 @@
 /** The tree as every form of `p2pdma topo` shows it: plain data, made once from a System. */
+import { classWords } from '../../base/pci-class.js';
 import {
   type Controller,
   type HostBridge,
@@ -194,7 +195,8 @@ class Builder {
       ...this.place(dev.bdf),
       kind: controller !== undefined ? 'drive' : isPort || children.length > 0 ? 'port' : 'function',
       title: controller?.name ?? dev.bdf,
-      subtitle: controller !== undefined ? dev.bdf : isPort ? dev.portType.replace('-', ' ') : whatIs(dev),
+      subtitle:
+        controller !== undefined ? dev.bdf : isPort ? dev.portType.replace('-', ' ') : classWords(dev.class),
       marks: [...acsMarks(dev), ...cmbMarks(dev, controller)],
       lines: namespaces(controller),
       details: details(dev, controller),
@@ -214,7 +216,10 @@ function cmbMarks({ p2pmem }: PciDev, controller: Controller | undefined): Mark[
   if (p2pmem?.published) {
     return [{ kind: 'cmb', text: `${controller === undefined ? 'p2pmem' : 'CMB'} ${bytes(p2pmem.size)}` }];
   }
-  if (p2pmem !== null) return [{ kind: 'cmb-off', text: `CMB ${bytes(p2pmem.size)}, not published` }];
+  if (p2pmem !== null) {
+    const what = controller === undefined ? 'p2pmem' : 'CMB';
+    return [{ kind: 'cmb-off', text: `${what} ${bytes(p2pmem.size)}, not published` }];
+  }
   if (controller?.cmb == null) return [];
   return [{ kind: 'cmb-off', text: `CMB ${bytes(controller.cmb.size)}, unusable` }];
 }
@@ -228,7 +233,7 @@ function namespaces(controller: Controller | undefined): string[] {
 function details(dev: PciDev, controller: Controller | undefined): string[] {
   const { acs, numaNode, iommuGroup, p2pmem } = dev;
   return [
-    `${dev.bdf} ${ids(dev)} ${dev.portType}, ${whatIs(dev)}`,
+    `${dev.bdf} ${ids(dev)} ${dev.portType}, ${classWords(dev.class)}`,
     typeof acs === 'number' ? `ACS control 0x${acs.toString(16)}` : `ACS: ${acs}`,
     ...(numaNode === null ? [] : [`NUMA node ${numaNode}`]),
     ...(iommuGroup === null ? [] : [`IOMMU group ${iommuGroup}`]),
@@ -240,29 +245,4 @@ function details(dev: PciDev, controller: Controller | undefined): string[] {
 
 function ids({ vendor, device }: PciDev): string {
   return `${vendor.toString(16).padStart(4, '0')}:${device.toString(16).padStart(4, '0')}`;
-}
-
-/** By base class and subclass (PCI Code and ID Assignment Specification). */
-const CLASSES: Readonly<Record<number, string>> = {
-  260: 'RAID controller',
-  262: 'SATA controller',
-  263: 'SAS controller',
-  264: 'NVMe controller',
-  512: 'Ethernet',
-  519: 'InfiniBand',
-  768: 'VGA',
-  770: '3D controller',
-  1027: 'audio',
-  1536: 'host bridge device',
-  1537: 'ISA bridge',
-  1540: 'PCI bridge',
-  2054: 'IOMMU',
-  2176: 'system peripheral',
-  3075: 'USB controller',
-  3077: 'SMBus',
-  4608: 'accelerator',
-};
-
-function whatIs(dev: PciDev): string {
-  return CLASSES[dev.class >> 8] ?? `class 0x${dev.class.toString(16).padStart(6, '0')}`;
 }

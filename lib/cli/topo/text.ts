@@ -63,7 +63,9 @@ function drawLevel(level: readonly TopoNode[], indent: string, lines: string[], 
 function describe(node: TopoNode, colour: Colours): string {
   const { kind, title, subtitle, dev, roles, route } = node;
   if (kind === 'others') return colour.dim(`${title} that ${subtitle}`);
-  const name = kind === 'drive' ? bold(node, colour)(printable(title)) : (dev?.portType ?? '');
+  // Of a provider that is no drive, what it is says more than its place.
+  const other = kind === 'function' && dev?.p2pmem != null ? subtitle : (dev?.portType ?? '');
+  const name = kind === 'drive' ? bold(node, colour)(printable(title)) : other;
   const parts = [
     kind === 'drive' ? subtitle : title,
     name,

@@ -1,7 +1,9 @@
 /** The drives, the memory they have to lend, and who may use it. */
 
 import type { Controller } from '../../backend/backend.js';
+import { isNvme } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
+import { classWords } from '../../base/pci-class.js';
 import { list, size } from '../../base/words.js';
 import { LOG_COMMAND } from '../../kernel/releases/log.js';
 import { holds, sinceText } from '../../kernel/releases/rule.js';
@@ -53,7 +55,7 @@ export function checkMemory({ machine }: MachineFacts): Finding[] {
   const published = providers.filter((dev) => dev.p2pmem!.published);
   const named = (dev: PciDev): string => {
     const controller = controllers.find(({ pdev }) => pdev === dev);
-    return controller === undefined ? dev.bdf : controller.name;
+    return controller === undefined ? `${dev.bdf} (${classWords(dev.class)})` : controller.name;
   };
   const pool = (dev: PciDev): string =>
     `${named(dev)} ${size(dev.p2pmem!.size)} (${size(dev.p2pmem!.available)} free)`;
@@ -76,9 +78,19 @@ export function checkMemory({ machine }: MachineFacts): Finding[] {
   const orphans = providers.filter(
     (dev) => !dev.p2pmem!.published && !controllers.some(({ pdev }) => pdev === dev),
   );
-  if (orphans.length > 0) {
+  const [drives, others] = [orphans.filter(isNvme), orphans.filter((dev) => !isNvme(dev))];
+  if (drives.length > 0) {
     found.push(
-      finding('cmb', 'warning', `p2pmem that its driver does not publish: ${list(orphans.map(pool))}`),
+      finding('cmb', 'warning', `p2pmem that its driver does not publish: ${list(drives.map(pool))}`),
+    );
+  }
+  if (others.length > 0) {
+    found.push(
+      finding(
+        'cmb',
+        'ok',
+        `not published, their drivers keep it to themselves, and nothing is taken of it: ${list(others.map(pool))}`,
+      ),
     );
   }
   const without = controllers.filter(({ pdev, cmb }) => pdev !== null && cmb === null);

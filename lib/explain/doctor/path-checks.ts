@@ -1,5 +1,5 @@
 /** The ways between the memory and the drives: ACS, host bridges, and what comes of them for each pair. */
-import { deviceId, rootBusName } from '../../backend/names.js';
+import { deviceId, isNvme, rootBusName } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
 import { list } from '../../base/words.js';
 import {
@@ -21,7 +21,12 @@ interface Pair {
 function pairsOf({ machine }: MachineFacts): Pair[] {
   const all = explainAll(machine);
   const published = all.filter(({ provider }) => machine.topology.find(provider)?.p2pmem?.published === true);
-  return (published.length > 0 ? published : all).flatMap(({ provider, clients }: Explanation) =>
+  // What a GPU keeps to itself makes no pair.
+  const lendable = all.filter(({ provider }) => {
+    const dev = machine.topology.find(provider)!;
+    return isNvme(dev) || dev.p2pmem?.published === true;
+  });
+  return (published.length > 0 ? published : lendable).flatMap(({ provider, clients }: Explanation) =>
     clients.filter(({ bdf }) => bdf !== provider).map((client) => ({ provider, client })),
   );
 }

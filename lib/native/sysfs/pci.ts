@@ -363,12 +363,14 @@ function readBars(f: Found): (PciBar | null)[] {
   return bars;
 }
 
-/** `p2pmem/`: null if the function provides none. What of it is unreadable counts as nothing. */
+/** `p2pmem/`: null if the function provides none, as one of size 0 does. What of it is unreadable counts as nothing. */
 export function readP2pmem(dir: SysfsDir): PciDev['p2pmem'] {
   const p2pmem = dir.dir('p2pmem', { optional: true });
   if (p2pmem === null) return null;
+  const size = p2pmem.number('size');
+  if (size === 0) return null;
   return {
-    size: p2pmem.number('size') ?? 0,
+    size: size ?? 0,
     available: p2pmem.number('available') ?? 0,
     published: p2pmem.flag('published') ?? false,
   };
