@@ -34,7 +34,7 @@ t.test('a GPU that keeps its memory to itself: list, topo, explain, doctor', asy
   const list = runCli(['list', '--root', root], { env: { COLUMNS: '80' } }).stdout;
   t.match(
     list,
-    /other functions with peer memory:\n +0000:07:00\.0 +GPU, 8 GiB, not published: its driver keeps it to itself,\n/,
+    /other functions with peer memory:\n +0000:07:00\.0 +GPU, 8 GiB, not published: its driver keeps it to\s+itself, and\s+nothing is taken/,
   );
   t.same(JSON.parse(p2pdma('list', '--root', root, '--json').stdout).otherProviders, [
     { bdf: GPU, what: 'GPU', ...KEPT },
