@@ -22,6 +22,7 @@ import {
   type Place,
   type UnderlyingRange,
 } from '../backend/backend.js';
+import { parseRelease } from '../backend/kernel-release.js';
 import { bareName } from '../backend/names.js';
 import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
@@ -33,6 +34,7 @@ import { iovasInUse } from '../kernel/dma-iommu.js';
 import { type NvmeNs, nvmeScanWork } from '../kernel/nvme-core.js';
 import { nvmeSubmitUserCmd } from '../kernel/nvme-ioctl.js';
 import { pciHasP2pmem } from '../kernel/pci-p2pdma.js';
+import { withheldFromPrograms } from '../kernel/releases/table.js';
 import { madeUpSerial } from '../machine/layout.js';
 import type { Fault, Machine } from '../machine/machine.js';
 import { EmulatorMemory } from './memory.js';
@@ -86,7 +88,11 @@ export class EmulatorBackend implements Backend {
   constructor(running: RunningMachine) {
     this.running = running;
     this.#origin = emulated(running.machine);
-    this.memory = new EmulatorMemory(running.mm, this.#origin);
+    this.memory = new EmulatorMemory(
+      running.mm,
+      this.#origin,
+      withheldFromPrograms(parseRelease(running.machine.kernel)),
+    );
   }
 
   get topology(): Topology {

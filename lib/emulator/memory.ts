@@ -7,7 +7,7 @@ import type { Mapping, MemoryBackend } from '../backend/backend.js';
 import { assertBufferLength } from '../backend/buffer-limit.js';
 import { isNvme, whyNotPublished } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
-import { ENODEV, ENOMEM } from '../base/errno.js';
+import { ENODEV, ENOENT, ENOMEM } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { type TraceOrigin, tracedAs } from '../base/trace.js';
 import { type Mm, registerVma, unregisterVma, type Vma } from '../kernel/memremap.js';
@@ -40,9 +40,13 @@ export class EmulatorMemory implements MemoryBackend {
   readonly #origin: TraceOrigin;
   readonly #mappings = new Set<ProcessMapping>();
 
-  constructor(mm: Mm, origin: TraceOrigin) {
+  readonly #withheld: string | null;
+
+  /** @param withheld why the emulated kernel has no p2pmem/allocate, or null: it has */
+  constructor(mm: Mm, origin: TraceOrigin, withheld: string | null = null) {
     this.#mm = mm;
     this.#origin = origin;
+    this.#withheld = withheld;
   }
 
   /** Mappings not given back. */
@@ -53,6 +57,7 @@ export class EmulatorMemory implements MemoryBackend {
   mmapP2pmem(provider: PciDev, bytes: number): Mapping {
     const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
     assertBufferLength(bytes, path);
+    if (this.#withheld !== null) throw errnoError(-ENOENT, 'mmap', path, { hint: `${this.#withheld}.` });
     // As natively: the kernel gives it to whoever asks, and it is nobody's to give.
     if (!isNvme(provider) && p2pdmaOf(provider)?.published === false) {
       throw errnoError(-ENODEV, 'mmap', path, {

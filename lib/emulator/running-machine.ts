@@ -3,6 +3,7 @@
  */
 
 import { type Clock, type Hardware, PAGE_SIZE } from '../backend/hardware.js';
+import { parseRelease } from '../backend/kernel-release.js';
 import type { PciDev } from '../backend/topology.js';
 import type { TraceOrigin } from '../base/trace.js';
 import { dmaPciP2pdmaSupported } from '../kernel/dma-mapping.js';
@@ -17,6 +18,7 @@ import {
   pciP2pmemSize,
 } from '../kernel/pci-p2pdma.js';
 import { p2pdmaOf } from '../kernel/pci-p2pdma-pool.js';
+import { withheldFromPrograms } from '../kernel/releases/table.js';
 import type { Fault, Machine } from '../machine/machine.js';
 import type { Fabric } from './bus/fabric.js';
 import type { NvmeController } from './nvme/controller.js';
@@ -83,6 +85,6 @@ export function releaseReserved(running: RunningMachine): number {
 
 /** Why a queue of this drive takes no P2P memory, or null. */
 export function noP2pReason(driver: NvmeDev, machine: Machine): string | null {
-  if (dmaPciP2pdmaSupported(driver.device)) return null;
+  if (dmaPciP2pdmaSupported(driver.device)) return withheldFromPrograms(parseRelease(machine.kernel));
   return `the IOMMU driver of '${machine.name}' (${driver.device.dmaOps?.name ?? 'unknown'}) cannot map peer-to-peer memory, so the queue of ${driver.ctrl.name} does not take it`;
 }

@@ -19,7 +19,7 @@ import {
   hostBridgeVerdict,
   pciBridgeHasAcsRedir,
 } from '../kernel/pci-p2pdma.js';
-import { MD_MIRRORS } from '../kernel/releases/table.js';
+import { MD_MIRRORS, withheldFromPrograms } from '../kernel/releases/table.js';
 
 /** One stop of a request on its way from the client to the provider's memory. */
 export interface Hop {
@@ -122,7 +122,7 @@ export interface Unreachable {
  */
 export interface ExplanationNote {
   /** What it is about. */
-  kind: 'no-p2pmem' | 'unpublished' | 'no-peer-mapping';
+  kind: 'no-p2pmem' | 'unpublished' | 'no-peer-mapping' | 'not-for-programs';
   /** The same in words. */
   text: string;
 }
@@ -378,7 +378,7 @@ function hostBridgeHop(topology: Topology, bridge: HostBridge, passes: boolean |
   };
 }
 
-function notesOn({ iommu }: Topology, provider: PciDev): ExplanationNote[] {
+function notesOn({ iommu, kernel }: Topology, provider: PciDev): ExplanationNote[] {
   const { bdf, p2pmem } = provider;
   const notes: ExplanationNote[] = [];
   if (p2pmem === null) {
@@ -391,6 +391,13 @@ function notesOn({ iommu }: Topology, provider: PciDev): ExplanationNote[] {
   }
   if (iommu === 'unsupported') {
     notes.push({ kind: 'no-peer-mapping', text: `${NO_PEER_MAPPING}: copies go through host memory` });
+  }
+  const withheld = withheldFromPrograms(kernel);
+  if (withheld !== null) {
+    notes.push({
+      kind: 'not-for-programs',
+      text: `${withheld}; what follows is for its own drivers (nvmet)`,
+    });
   }
   return notes;
 }

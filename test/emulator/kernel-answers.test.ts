@@ -15,6 +15,7 @@ import { EFAULT, EINVAL, EIO, ENOMEM, ENOSPC, EREMOTEIO } from '../../lib/base/e
 import { TRACE_CHANNEL } from '../../lib/base/trace.js';
 import type { EmulatorBackend } from '../../lib/emulator/backend.js';
 import { openEmulator } from '../../lib/emulator/boot.js';
+import { diagnose, openSystem } from '../../lib/index.js';
 import { bioAlloc, bioIovIterGetPages, bioPut } from '../../lib/kernel/bio.js';
 import { FOLL_LONGTERM, FOLL_WRITE, newPageRange, pinUserPages } from '../../lib/kernel/gup.js';
 import { iovIterUbuf, READ } from '../../lib/kernel/iov_iter.js';
@@ -342,3 +343,31 @@ t.test('munmap, or the end of the process with mappings: available is back at on
   t.match(await other.close(), { slots: 1 }, 'the leak is reported');
   t.equal(kept.buffer.byteLength, 0, 'and the memory taken back');
 });
+
+t.test(
+  'before 6.2 programs have no peer memory: there is nothing to map, and copies go through host memory',
+  async (t) => {
+    const system = await openSystem({ machine: { ...presets.switch, kernel: '6.1.192' } });
+    t.throws(() => system.allocate('nvme0', 4096), {
+      code: 'ENOENT',
+      syscall: 'mmap',
+      hint: /Linux 6\.1\.192 gives programs no peer-to-peer memory: that came with Linux 6\.2/,
+    });
+    const bytes = { end: 65535 };
+    await t.rejects(system.pipeline('nvme0n1', 'nvme1n1', { ...bytes, requireP2p: true }), {
+      code: 'ERR_P2P_REQUIRED',
+      message: /that came with Linux 6\.2/,
+    });
+    const receipt = await system.pipeline('nvme0n1', 'nvme1n1', bytes);
+    t.equal(receipt.transport, 'host-memory');
+    t.match(receipt.reason, /that came with Linux 6\.2/);
+    const { notes } = system.explain('nvme0', ['nvme1']);
+    t.match(notes, [{ kind: 'not-for-programs' }]);
+    await system.close();
+    const { findings } = await diagnose({ machine: { ...presets.switch, kernel: '6.1.192' } });
+    t.match(
+      findings.find(({ check }) => check === 'kernel'),
+      { level: 'problem', remedy: /Boot Linux 6\.2 or newer/ },
+    );
+  },
+);

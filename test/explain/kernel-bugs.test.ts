@@ -114,7 +114,7 @@ t.test('what distributions have', async (t) => {
     rhel.findings.find(({ check }) => check === 'kernel'),
     {
       level: 'problem',
-      fact: /too old/,
+      fact: /gives programs no peer-to-peer memory/,
       remedy: /has CONFIG_PCI_P2PDMA for drivers, but no peer memory for programs/,
     },
   );

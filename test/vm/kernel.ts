@@ -3,8 +3,15 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { cacheFolder, hashOf, needSpace, output, run, VmError, vmFile, which } from './host.js';
 
-const SOURCE_PACKAGE = 'linux-source-6.12';
-const SOURCE = `/usr/src/${SOURCE_PACKAGE}.tar.xz`;
+/** The kernels that are booted: Debian's source packages, and what of kernel/config they do not heed. */
+export const KERNELS = {
+  /** The referee: user space can map p2pmem since 6.2. */
+  '6.12': { source: 'linux-source-6.12', differs: [] },
+  /** Before that: the kernel does peer-to-peer DMA for its own drivers only. */
+  '6.1': { source: 'linux-source-6.1', differs: ['CONFIG_INTEL_IOMMU_DEFAULT_ON'] },
+} satisfies Record<string, { readonly source: string; readonly differs: readonly string[] }>;
+export type Series = keyof typeof KERNELS;
+
 /** Part of the cache key: raise it when the way of building changes. */
 const RECIPE = 2;
 
@@ -19,14 +26,19 @@ export interface Kernel {
   readonly buildSeconds: number;
 }
 
-/** The referee's kernel: Debian's 6.12 with kernel/config on top of tinyconfig. Built once per source and config. */
-export async function ensureKernel(report: (line: string) => void = () => {}): Promise<Kernel> {
-  if (!existsSync(SOURCE)) {
-    throw new VmError(`No kernel source: ${SOURCE} is missing. Run: apt-get install ${SOURCE_PACKAGE}`);
+/** Debian's kernel of a series with kernel/config on top of tinyconfig. Built once per source and config. */
+export async function ensureKernel(
+  series: Series = '6.12',
+  report: (line: string) => void = () => {},
+): Promise<Kernel> {
+  const { source: sourcePackage, differs } = KERNELS[series];
+  const archive = `/usr/src/${sourcePackage}.tar.xz`;
+  if (!existsSync(archive)) {
+    throw new VmError(`No kernel source: ${archive} is missing. Run: apt-get install ${sourcePackage}`);
   }
-  const source = output('dpkg-query', ['-W', `-f=\${Version}`, SOURCE_PACKAGE]);
+  const source = output('dpkg-query', ['-W', `-f=\${Version}`, sourcePackage]);
   if (source === null)
-    throw new VmError(`${SOURCE} is there, but not from Debian's package ${SOURCE_PACKAGE}.`);
+    throw new VmError(`${archive} is there, but not from Debian's package ${sourcePackage}.`);
   const fragment = readFileSync(vmFile('kernel', 'config'), 'utf8');
   const key = hashOf(source, fragment, String(RECIPE));
   const kept = cacheFolder('kernel');
@@ -50,17 +62,17 @@ export async function ensureKernel(report: (line: string) => void = () => {}): P
       what: `The kernel's build (make ${targets.join(' ')})`,
     });
   try {
-    report(`kernel: unpacking ${SOURCE} (${source})`);
+    report(`kernel: unpacking ${archive} (${source})`);
     const exclude = UNREAD.map((pattern) => `--exclude=${pattern}`);
     const linux = cacheFolder('kernel', path.basename(work), 'linux');
-    const args = ['xf', SOURCE, '--strip-components=1', ...exclude, '-C', linux];
+    const args = ['xf', archive, '--strip-components=1', ...exclude, '-C', linux];
     await run('tar', args, { log, what: 'Unpacking the kernel source' });
     report(`kernel: building; log in ${log}`);
     await make('tinyconfig');
     const merge = ['scripts/kconfig/merge_config.sh', '-m', '.config', vmFile('kernel', 'config')];
     await run('sh', merge, { cwd: path.join(work, 'linux'), log, what: 'Merging kernel/config' });
     await make('olddefconfig');
-    checkConfig(fragment, readFileSync(path.join(work, 'linux', '.config'), 'utf8'));
+    checkConfig(withoutOptions(fragment, differs), readFileSync(path.join(work, 'linux', '.config'), 'utf8'));
     await make('bzImage');
     renameSync(path.join(work, 'linux/arch/x86/boot/bzImage'), image);
   } finally {
@@ -69,6 +81,11 @@ export async function ensureKernel(report: (line: string) => void = () => {}): P
   const buildSeconds = (performance.now() - started) / 1000;
   report(`kernel: built in ${buildSeconds.toFixed(0)} s`);
   return { image, source, buildSeconds };
+}
+
+function withoutOptions(fragment: string, names: readonly string[]): string {
+  const lines = fragment.split('\n');
+  return lines.filter((line) => !names.some((name) => line.includes(name))).join('\n');
 }
 
 /** Kconfig drops an option silently when a dependency is missing; that must not go unnoticed. */

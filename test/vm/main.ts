@@ -25,7 +25,7 @@ import {
 import type { Guest } from './guest/guest.js';
 import { cacheFolder, VmError } from './host.js';
 import { ensureUserland, type Userland } from './initramfs.js';
-import { ensureKernel, type Kernel } from './kernel.js';
+import { ensureKernel, KERNELS, type Kernel, type Series } from './kernel.js';
 import { type Image, packImage } from './pack.js';
 import { ensurePackages } from './packages.js';
 import { type Plan, plans } from './plans.js';
@@ -106,11 +106,13 @@ interface Settings {
   readonly record?: boolean | undefined;
 }
 
+const seriesOf = ({ series }: Plan): Series => series ?? '6.12';
+
 const say = (line: string) => console.log(`# ${line}`);
 
 /** Boot one plan's machine and judge it. Says all of it at the end, because other guests run at the same time. */
 async function runPlan(
-  { name: plan, machine, tests, alone: _, ...more }: Plan,
+  { name: plan, machine, tests, alone: _, series: _series, ...more }: Plan,
   { verbose, keep, record: recording, ...parts }: Settings,
 ): Promise<Report> {
   const said: string[] = [];
@@ -200,14 +202,21 @@ async function main(): Promise<number> {
   const failures = testSelf().map((file) => `referee's own test: ${file}`);
   const installed = await ensurePackages(path.join(cacheFolder(), 'packages.log'));
   if (installed.length > 0) say(`packages: installed ${installed.join(' ')}`);
-  const kernel = await ensureKernel(say);
+  const kernels = new Map<Series, Kernel>();
+  for (const series of new Set(chosen.map(seriesOf))) {
+    const kernel = await ensureKernel(series, say);
+    kernels.set(series, kernel);
+    const cached = kernel.buildSeconds === 0 ? ', from the cache' : '';
+    say(`kernel: ${KERNELS[series].source} ${kernel.source}${cached}`);
+  }
   const userland = await ensureUserland(say);
-  say(`kernel: linux-source-6.12 ${kernel.source}${kernel.buildSeconds === 0 ? ', from the cache' : ''}`);
 
   const image = await packImage(userland);
   let reports: Report[];
   try {
-    reports = await inTurns(chosen, (plan) => runPlan(plan, { kernel, userland, image, ...values }));
+    reports = await inTurns(chosen, (plan) =>
+      runPlan(plan, { kernel: kernels.get(seriesOf(plan))!, userland, image, ...values }),
+    );
   } finally {
     image.discard();
   }

@@ -1,5 +1,6 @@
 import type { BootOptions, GuestTest } from './boot.js';
 import type { Survey } from './guest/survey.test.js';
+import type { Series } from './kernel.js';
 import { machineByName } from './machines.js';
 import { scenariosOf } from './scenarios.js';
 
@@ -8,6 +9,8 @@ export interface Plan
   extends Pick<BootOptions, 'machine' | 'tests' | 'limitSeconds' | 'data' | 'memoryMiB' | 'kernelArgs'> {
   /** Of a machine's plans, which one; for `--only`. */
   readonly name: string;
+  /** Which kernel; default: the referee, 6.12. */
+  readonly series?: Series;
   /** It measures: no other guest beside it. */
   readonly alone?: boolean;
 }
@@ -62,6 +65,12 @@ export const plans: readonly Plan[] = [
     ],
   },
   { name: 'scenarios', ...withScenarios('switch') },
+  {
+    name: 'before-6.2',
+    series: '6.1',
+    machine: machineByName('switch'),
+    tests: [{ file: 'guest/before-6.2.test.js' }],
+  },
   {
     name: 'root-ports',
     ...withScenarios('root-ports', { file: 'guest/facts-root-ports.test.js' }),

@@ -3,7 +3,7 @@ import { type KernelRelease, olderThan } from '../../backend/kernel-release.js';
 import { size } from '../../base/words.js';
 import { distributionOf } from '../../kernel/releases/distributions.js';
 import { sinceText, versionText } from '../../kernel/releases/rule.js';
-import { USERSPACE } from '../../kernel/releases/table.js';
+import { USERSPACE, withheldFromPrograms } from '../../kernel/releases/table.js';
 import type { HostLimits } from '../../native/sysfs/limits.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
@@ -11,24 +11,24 @@ import { type Finding, finding } from './finding.js';
 const NO_MEMLOCK_SINCE = [5, 12] as const;
 
 export function checkKernel({ kernel, machine }: MachineFacts): Finding[] {
+  const { kernel: release } = machine.topology;
+  const withheld = withheldFromPrograms(release);
+  if (withheld !== null) {
+    const remedy = `Boot ${sinceText(USERSPACE)} or newer, built with CONFIG_PCI_P2PDMA.`;
+    const old = finding('kernel', 'problem', withheld, said(release, remedy));
+    return kernel === null ? [old] : [old, checkConfig(kernel.p2pdma, release)];
+  }
   if (kernel === null) return [finding('kernel', 'ok', 'emulated: the P2PDMA series runs in this process')];
-  const { release, version, p2pdma } = kernel;
   const needed = `userspace peer-to-peer memory came with ${sinceText(USERSPACE)}`;
   const first =
-    version === null
+    kernel.version === null
       ? finding('kernel', 'warning', `which kernel this is cannot be told; ${needed}`)
-      : olderThan(version, ...USERSPACE.since)
-        ? finding(
-            'kernel',
-            'problem',
-            `Linux ${release} is too old: ${needed}`,
-            said(
-              machine.topology.kernel,
-              `Boot ${sinceText(USERSPACE)} or newer, built with CONFIG_PCI_P2PDMA.`,
-            ),
-          )
-        : finding('kernel', 'ok', `Linux ${release} (${versionText(USERSPACE.since)} or newer is needed)`);
-  return [first, checkConfig(p2pdma, machine.topology.kernel)];
+      : finding(
+          'kernel',
+          'ok',
+          `Linux ${kernel.release} (${versionText(USERSPACE.since)} or newer is needed)`,
+        );
+  return [first, checkConfig(kernel.p2pdma, release)];
 }
 
 /** A remedy, and before it what is known of this distribution's kernels. */

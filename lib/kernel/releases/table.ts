@@ -10,7 +10,7 @@ import {
 } from '../../backend/kernel-release.js';
 import { HOST_BRIDGES } from './host-bridges.js';
 import { MEMORY_RULES } from './memory.js';
-import { holds, type Rule, versionText } from './rule.js';
+import { holds, type Rule, sinceText, versionText } from './rule.js';
 
 /** The kernel that the mirrors in lib/kernel mirror, and that an emulated machine has where it names none. */
 export const MODEL: KernelRelease = parseRelease('6.12.117')!;
@@ -71,6 +71,12 @@ export const RULES: readonly Rule[] = [
   MD,
   ...MEMORY_RULES,
 ];
+
+/** Why programs can have no peer memory on this kernel at all, in words; null: they can, or it is not known that they cannot. */
+export function withheldFromPrograms(release: KernelRelease | null): string | null {
+  if (release === null || holds(USERSPACE, release) !== 'no') return null;
+  return `Linux ${release.text} gives programs no peer-to-peer memory: that came with ${sinceText(USERSPACE)}`;
+}
 
 /** A kernel that refuses a pair answers EINVAL; false: EREMOTEIO; null: not known. */
 export function refusesPeersWithEinval(release: KernelRelease | null): boolean | null {

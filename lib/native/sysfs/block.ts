@@ -10,9 +10,9 @@
 import { type BigIntStats, realpathSync, statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import { deviceNumber, type QueueLimits } from '../../backend/backend.js';
-import type { KernelRelease } from '../../backend/kernel-release.js';
+import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
 import type { IommuMode, PciDev } from '../../backend/topology.js';
-import { MD_MIRRORS } from '../../kernel/releases/table.js';
+import { MD_MIRRORS, withheldFromPrograms } from '../../kernel/releases/table.js';
 import {
   type BlockDevices,
   type BlockDir,
@@ -357,8 +357,9 @@ function controllerOf(
 
 function kernelRefusal({ kernel, iommu }: BlockContext): string | null {
   if (iommu === 'unsupported') return 'the machine’s DMA mapping does not support peer-to-peer memory';
-  const { enabled, from } = kernel().p2pdma;
-  return enabled === false ? `the kernel was built without CONFIG_PCI_P2PDMA (${from})` : null;
+  const { p2pdma, release } = kernel();
+  if (p2pdma.enabled === false) return `the kernel was built without CONFIG_PCI_P2PDMA (${p2pdma.from})`;
+  return withheldFromPrograms(parseRelease(release));
 }
 
 // --- the queue ---
