@@ -17,73 +17,73 @@ interface CodeRow {
 /** Bad arguments: Node's own codes, so that code written for node:fs keeps working. */
 const ARGUMENT_ROWS = {
   ERR_INVALID_ARG_TYPE: {
-    cause: 'An argument or option has another type than it takes.',
-    remedy: 'Pass the type that the message names.',
+    cause: 'An argument or option has the wrong type.',
+    remedy: 'Pass a value of the type that the message names.',
   },
   ERR_INVALID_ARG_VALUE: {
-    cause: 'An argument or option is none of what it may be, or contradicts another.',
+    cause: 'An argument or option is not an allowed value, or contradicts another one.',
     remedy: 'Pass one of the values that the message names.',
   },
   ERR_UNKNOWN_ENCODING: {
-    cause: 'The encoding is none that text can have.',
-    remedy: 'Name one that Buffer.isEncoding() knows, or leave it out for bytes.',
+    cause: 'The encoding is not a text encoding that Node supports.',
+    remedy: 'Use an encoding that Buffer.isEncoding() accepts, or leave the option out to get bytes.',
   },
   ERR_OUT_OF_RANGE: {
-    cause: 'A number lies outside the range that it may have here.',
+    cause: 'A number is outside the allowed range.',
     remedy: 'Pass a value inside the range that the message names.',
   },
   ERR_STREAM_DESTROYED: {
-    cause: 'The stream, target or system was closed before this was asked of it.',
+    cause: 'The stream, target or system was already closed when the call was made.',
     remedy: 'Open a new one.',
   },
   ABORT_ERR: {
     cause: 'The AbortSignal given in the options was aborted.',
-    remedy: 'Nothing to mend; the error’s cause is the signal’s reason.',
+    remedy: 'There is nothing to fix; the error’s cause is the signal’s reason.',
   },
 } as const satisfies Record<string, CodeRow>;
 
 const OUR_ROWS = {
   ERR_P2P_REQUIRED: {
-    cause: 'Peer to peer was required, and is not possible here.',
+    cause: 'Peer-to-peer was required, but is not possible here.',
     remedy: (option) =>
-      `Drop ${option('requireP2p')} to fall back to host memory, or mend what the message names.`,
+      `Drop ${option('requireP2p')} to allow a fallback to host memory, or fix what the message names.`,
   },
   ERR_CHUNK_TOO_LARGE: {
-    cause: 'One chunk alone is larger than the provider’s CMB.',
+    cause: 'A single chunk is larger than the provider’s CMB.',
     remedy: (option) => `Make ${option('highWaterMark')} smaller than the CMB, or name another provider.`,
   },
   ERR_OVERLAP: {
-    cause: 'Source and destination overlap: what is to be read would be overwritten.',
-    remedy: 'Copy to another place.',
+    cause: 'Source and destination overlap, so that data would be overwritten before it is read.',
+    remedy: 'Choose a destination that does not overlap the source.',
   },
   ERR_MACHINE_INVALID: {
-    cause: 'The machine description contradicts its schema or itself.',
-    remedy: 'Mend it where the message points; the schema is in schema/.',
+    cause: 'The machine description does not follow its schema, or contradicts itself.',
+    remedy: 'Correct it at the place that the message names; the schema is in schema/.',
   },
   ERR_BACKEND_UNAVAILABLE: {
-    cause: 'The backend cannot work here.',
+    cause: 'The backend cannot be used on this computer.',
     remedy:
-      'Mend what the message names. To try it without, name an emulated machine: nothing emulated takes its place unasked.',
+      'Fix what the message names. To try it out without this backend, name an emulated machine; it is never used unless you ask for it.',
   },
   ERR_SHORT_TRANSFER: {
-    cause: 'The device moved fewer bytes than asked and would not go on; it may have been removed.',
-    remedy: 'Check that the drive is still there; what was moved is in the receipt.',
+    cause: 'The device transferred fewer bytes than requested and then stopped; it may have been removed.',
+    remedy: 'Check that the drive is still there; the receipt says how much was transferred.',
   },
   ERR_VERIFY_MISMATCH: {
-    cause: 'The destination does not hold what was sent.',
-    remedy: (option) => `Do not trust this route: copy with ${option('provider', 'none')}.`,
+    cause: 'The destination does not contain the data that was sent.',
+    remedy: (option) => `Do not trust this route; copy with ${option('provider', 'none')}.`,
   },
   ERR_JOURNAL_DAMAGED: {
-    cause: 'The journal cannot be trusted: its lines do not add up.',
-    remedy: 'Remove it and copy from the beginning.',
+    cause: 'The journal is damaged: its lines are not consistent.',
+    remedy: 'Remove it, and copy from the beginning.',
   },
   ERR_JOURNAL_MISMATCH: {
     cause: 'The journal belongs to another copy.',
-    remedy: 'Name the one of this copy, or remove it to copy from the beginning.',
+    remedy: 'Use the journal of this copy, or remove it to copy from the beginning.',
   },
   ERR_NOT_LENT: {
-    cause: 'What was released is no chunk that a stream lent, or was released before.',
-    remedy: 'Release only lent chunks, each once.',
+    cause: 'The value that was released is not a chunk lent by a stream, or was already released.',
+    remedy: 'Release only lent chunks, and each of them once.',
   },
   ERR_TARGET_CLOSED: { cause: 'The target was closed.', remedy: 'Open it again.' },
 } as const satisfies Record<string, CodeRow>;

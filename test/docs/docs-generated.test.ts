@@ -51,8 +51,9 @@ t.test('errors.md: every code', async (t) => {
     [
       '# Error codes',
       '',
-      'Every error is a `P2pdmaError`: `code` is stable, `message` says what happened to what, `hint` what to do next, `errno`,',
-      '`syscall` and `path` are there where the kernel gave them. Kernel results keep the kernel’s names, bad arguments Node’s.',
+      'Every error is a `P2pdmaError`. Its `code` does not change between versions, its `message` says what happened to which object, and its',
+      '`hint` says what to do next. `errno`, `syscall` and `path` are set where the kernel gave them. Results of the kernel have the',
+      'kernel’s names; errors about arguments have Node’s.',
       '',
       '| code | what it means | what to do |',
       '|---|---|---|',

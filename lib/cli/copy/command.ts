@@ -360,7 +360,7 @@ function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan): Comm
     return new CommandError(
       'ERR_P2P_REQUIRED',
       `${host} bytes went through host memory: ${receipt.reason}`,
-      'Drop --require-p2p to fall back to host memory, or mend what the message names.',
+      'Drop --require-p2p to allow a fallback to host memory, or fix what the message names.',
     );
   }
   return null;
