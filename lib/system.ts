@@ -251,6 +251,10 @@ export class System {
 
   /**
    * Memory of a provider's CMB (address or controller name), or of the host (`null`).
+   *
+   * CMB memory is for reads and writes with O_DIRECT, and for the CPU. With other calls the kernel (seen on 6.12.117)
+   * answers EFAULT to process_vm_readv and to registering it with io_uring, EREMOTEIO to mlock and vmsplice;
+   * madvise(MADV_DONTNEED) gives its pages back to the pool, and whoever touches them then gets SIGBUS.
    * @throws P2pdmaError ENODEV (it has no p2pmem), ENOMEM (its pool is exhausted)
    */
   allocate(provider: string | null, bytes: number): Allocation {

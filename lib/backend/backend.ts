@@ -164,6 +164,8 @@ export interface BlockTarget {
   readonly noP2pReason: string | null;
   /** Null when each success proves where the bytes went; otherwise why a receipt must say `unproven`. */
   readonly unproven: string | null;
+  /** As of Place. */
+  readonly zones?: string | null;
   /** As of End. @internal */
   readonly ranges: readonly UnderlyingRange[];
   /** False: it may be written, and this process may not read it. @internal */
@@ -273,6 +275,8 @@ export interface Place {
   readonly unproven: string | null;
   /** Who mounts or holds it, in words; null: nobody, as far as is known. */
   readonly inUse: string | null;
+  /** Of a zoned device, how it must be written, as a clause; else null. */
+  readonly zones?: string | null;
   /** Of a disk. */
   readonly partitions: readonly {
     /** `'nvme0n1p1'`. */

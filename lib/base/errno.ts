@@ -236,8 +236,9 @@ export const ERRNO_ROWS = {
     errno: 61,
     text: 'unrecoverable media error',
     cause:
-      'The medium could not deliver this block: it is damaged, or it was never written with valid protection information.',
-    remedy: 'Restore the block from a copy, and look at the drive’s health log.',
+      'The medium could not deliver this block: it is damaged, or it was never written with valid protection information. For a write: the drive could not store the block.',
+    remedy:
+      'For a read, restore the block from a copy; for a write, write elsewhere or replace the drive. Look at its health log.',
   },
   ETIME: {
     errno: 62,

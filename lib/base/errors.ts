@@ -71,7 +71,8 @@ const OUR_ROWS = {
   },
   ERR_VERIFY_MISMATCH: {
     cause: 'The destination does not contain the data that was sent.',
-    remedy: (option) => `Do not trust this route; copy with ${option('provider', 'none')}.`,
+    remedy: (option) =>
+      `Do not trust this route; copy with ${option('provider', 'none')}. If you used that already, suspect the memory, the cable or the drive.`,
   },
   ERR_JOURNAL_DAMAGED: {
     cause: 'The journal is damaged: its lines are not consistent.',

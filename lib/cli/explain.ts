@@ -214,6 +214,7 @@ function walk(view: View, provider: string, client: ClientVerdict): string[] {
     ['rule', client.rule, plain],
     ['why', printable(client.reason), plain],
     ['unproven', printable(client.unproven ?? ''), colour.yellow],
+    ['zoned', printable(client.zones ?? ''), colour.yellow],
     ...trialFacts(view, client),
     ['remedy', printable(client.remedy ?? ''), plain],
     ['paste', client.kernelParameter === null ? '' : `"${client.kernelParameter}"`, colour.bold],

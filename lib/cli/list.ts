@@ -46,6 +46,8 @@ interface Namespace {
   multipath: boolean;
   /** Why CMB memory cannot be given to it, or null. */
   noP2pReason: string | null;
+  /** Of a zoned one, how it must be written. */
+  zones: string | null;
   /** Who mounts or holds it or its partitions, or null. */
   inUse: string | null;
   partitions: Place['partitions'];
@@ -76,6 +78,7 @@ function describe(system: System, controller: Controller): Described {
         logicalBlockSize: ns.logicalBlockSize,
         multipath: place?.layers[0]?.kind === 'multipath-head',
         noP2pReason: place?.noP2pReason ?? null,
+        zones: place?.zones ?? null,
         inUse: place?.inUse ?? null,
         partitions: place?.partitions ?? [],
       };
@@ -185,6 +188,7 @@ function remarks({ bdf, transport }: Described, ns: Namespace, colour: Colours):
   } else if (ns.noP2pReason !== null) {
     said.push(`${colour.yellow('no peer-to-peer:')} ${printable(ns.noP2pReason)}`);
   }
+  if (ns.zones !== null) said.push(`${colour.yellow('zoned:')} ${printable(ns.zones)}`);
   const held = ns.partitions.some(({ inUse }) => inUse !== null);
   for (const { name, size, inUse } of ns.partitions) {
     said.push(`${printable(name)} ${bytes(size)}${inUse === null ? '' : `, ${printable(inUse)}`}`);

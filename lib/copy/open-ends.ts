@@ -21,6 +21,7 @@ import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { pathAgain, type ReadBack, readAgain } from './read-back.js';
 import { type CopyOptions, type CopyRequest, PathEnd } from './request.js';
+import { whyNotZones } from './zones.js';
 
 /** A path, opened when it is wanted first. */
 export class OpenEnd {
@@ -44,6 +45,8 @@ export class OpenEnd {
   async #open(): Promise<BlockTarget> {
     const { context, path, now } = this.#end;
     const { write = false, exclusive = false } = this.#options;
+    const zoned = write ? whyNotZones(this.#end) : null;
+    if (zoned !== null) throw zoned;
     // Not waited for: ends are opened in the order in which they were named, which decides where an emulated machine puts them.
     const there = write && existsSync(path);
     const target = await context.openTarget(path, { ...this.#options, truncate: false, end: now });

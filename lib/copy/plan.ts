@@ -24,6 +24,7 @@ import { assertApart } from './overlap.js';
 import { type CopyOptions, makePathRequest, type PathEnd, type PathRequest } from './request.js';
 import { SPOT } from './signature-table.js';
 import { findSignatures, LOOK, type Signature, spotsOf } from './signatures.js';
+import { whyNotZones } from './zones.js';
 
 /** One end of a planned copy, as it is now. */
 export interface PlannedEnd {
@@ -226,7 +227,8 @@ async function planDestination(
   const { holds, unread, ...seen } = there;
   const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
   const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds };
-  const device = seen.kind === 'file' ? null : whyNotDevice(to, seen, { from, bytes, force });
+  const zoned = whyNotZones(to);
+  const device = seen.kind === 'file' ? null : (zoned ?? whyNotDevice(to, seen, { from, bytes, force }));
   const problem = device ?? (force ? null : unread) ?? (await whyNotWritable(to, seen, flags));
   return { planned, problem, dmaAlignment: seen.dmaAlignment };
 }

@@ -75,6 +75,8 @@ export interface ClientVerdict {
   refusal: string | null;
   /** Null when success proves where the bytes went. */
   unproven: string | null;
+  /** Of a zoned device, how it must be written, as a clause; else null. A copy to it is refused. */
+  zones: string | null;
   /** From the client to the provider's memory. */
   hops: Hop[];
   /** What came of asking the kernel itself (`try`); null: it was not asked. */
@@ -284,13 +286,14 @@ function fromPlace(
   topology: Topology,
   provider: PciDev,
   place: Place | null,
-): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven'> {
+): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven' | 'zones'> {
   return {
     stack: stackOf(place),
     refusal:
       place?.noP2pReason ??
       (topology.iommu === 'unsupported' ? NO_PEER_MAPPING : mirrorRefusal(topology, provider, place)),
     unproven: place?.unproven ?? null,
+    zones: place?.zones ?? null,
   };
 }
 

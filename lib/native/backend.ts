@@ -162,6 +162,7 @@ export class NativeBackend implements Backend {
         client: now?.client ?? null,
         ...this.#wayOf(opened, now, path),
         metadataBytes: now?.metadataBytes ?? null,
+        zones: now?.zones ?? null,
         ranges: rangesOf(this.sysfs, path, kind === 'file' ? null : now),
       },
       engine,

@@ -12,6 +12,7 @@ import type { Addon, FileStat } from './addon.js';
 import { makeDirect } from './direct-io.js';
 import { accessHint, nativeError } from './errors.js';
 import { assertPermitted } from './permission.js';
+import { whyEmpty } from './sysfs/block.js';
 import type { BlockInfo } from './sysfs/machine.js';
 
 export interface Opened {
@@ -153,7 +154,11 @@ function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Open
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
-    throw nativeError(-ENXIO, 'open', path, 'It has no medium, or says no size.');
+    const metadataBytes = info?.metadataBytes ?? null;
+    const why = info?.kind === 'namespace' ? whyEmpty(metadataBytes) : ': it has no medium';
+    const cure =
+      metadataBytes === 0 ? '' : ' `nvme format --lbaf=…` gives a namespace another format, and erases it.';
+    throw nativeError(-ENXIO, 'open', path, `It says size 0${why}.${cure}`);
   }
   const limits: QueueLimits = {
     logicalBlockSize: facts.logicalBlockSize,

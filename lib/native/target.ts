@@ -61,6 +61,7 @@ export interface NativeTargetFacts {
   readonly unproven: string | null;
   /** Of a namespace: bytes of metadata with each block; null: sysfs does not say. */
   readonly metadataBytes: number | null;
+  readonly zones?: string | null;
   /** Default: what is at its path, and nothing of what is under that. */
   readonly ranges?: readonly UnderlyingRange[];
 }
@@ -93,6 +94,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly limits: QueueLimits;
   readonly noP2pReason: string | null;
   readonly unproven: string | null;
+  readonly zones: string | null;
   readonly ranges: readonly UnderlyingRange[];
   readonly readable: boolean;
   /** Why transfers go through the page cache, or null: they are direct. */
@@ -136,6 +138,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.client = facts.client;
     this.noP2pReason = facts.noP2pReason;
     this.unproven = facts.unproven;
+    this.zones = facts.zones ?? null;
     this.ranges = facts.ranges ?? [fileRange(facts.path)];
     this.readable = opened.readable;
     this.#metadataBytes = facts.metadataBytes;

@@ -1,6 +1,6 @@
 import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
 import { addPath, clearPath, zeroPath } from '../backend/path-bytes.js';
-import { EFAULT, EIO, ENOSPC } from '../base/errno.js';
+import { EFAULT, EIO, ENODATA, ENOSPC } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
 import { ByteQueue } from './byte-queue.js';
 import { providerOf, transferError } from './refusal.js';
@@ -132,15 +132,23 @@ export class Transfer implements IoRequest {
 export function failedTransfer(
   errno: number,
   { op, view, offset }: Move,
-  { path, kind }: Pick<BlockTarget, 'path' | 'kind'>,
+  target: Pick<BlockTarget, 'path' | 'kind' | 'zones'>,
 ): P2pdmaError {
-  return transferError(errno, op, path, providerOf(view), { offset, hint: hintFor(errno, op, kind) });
+  const hint = hintFor(errno, op, target);
+  return transferError(errno, op, target.path, providerOf(view), { offset, hint });
 }
 
 /** Linux lets a removed drive look like one that has come to its end. */
 const GONE = 'A device that was removed answers like this: is it still there?';
 
-function hintFor(errno: number, op: 'read' | 'write', kind: BlockTarget['kind']): string | undefined {
+function hintFor(
+  errno: number,
+  op: 'read' | 'write',
+  { kind, zones = null }: Pick<BlockTarget, 'kind' | 'zones'>,
+): string | undefined {
+  if (errno === -EIO && op === 'write' && zones !== null) return `${zones}: see its zones’ write pointers.`;
+  if (errno === -ENODATA && op === 'write')
+    return 'The drive could not store these blocks: see its health log; write elsewhere, or replace it.';
   if (errno === -EIO) return `The drive could not ${op} these blocks: check its health and the kernel log.`;
   // Whoever submits keeps within the size, so it is the size that changed.
   if (errno === -ENOSPC && kind !== 'file') return GONE;

@@ -65,6 +65,8 @@ export interface BlockInfo {
   /** In bytes; of a file its length now; null if unknown (a file in a captured tree). */
   readonly size: number | null;
   readonly readOnly: boolean;
+  /** Of a zoned device (host-managed), how it must be written, as a clause; else null. */
+  readonly zones: string | null;
   /** Of a namespace: bytes of metadata with each block (`metadata_bytes`, since 6.8); null: not told. */
   readonly metadataBytes: number | null;
   readonly limits: QueueLimits;
@@ -143,9 +145,11 @@ function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {
 
 function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   const under = walkDown(context, [device]);
-  const noP2pReason = under.refusal ?? kernelRefusal(context);
   const { dir, name } = device;
   const sectors = dir.number('size', { max: MAX_SECTORS });
+  const metadataBytes = dir.number('metadata_bytes', { max: 0xffff, optional: true });
+  const empty = sectors === 0 ? `${name} has size 0${whyEmpty(metadataBytes)}` : null;
+  const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
   return {
     kind: NVME_DISK.test(name) ? 'namespace' : 'block',
     name,
@@ -155,7 +159,8 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     partitions: context.devices.partitions(device),
     size: sectors === null ? null : sectors * 512,
     readOnly: dir.flag('ro', { optional: true }) ?? false,
-    metadataBytes: dir.number('metadata_bytes', { max: 0xffff, optional: true }),
+    metadataBytes,
+    zones: zonesOf(context, device),
     limits: queueLimits(context, device, noP2pReason === null),
     noP2pReason,
     unproven: null,
@@ -200,6 +205,7 @@ function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo
     size,
     readOnly: mount?.options.includes('ro') ?? false,
     metadataBytes: null,
+    zones: null,
     limits: queueLimits(context, first, reason === null),
     noP2pReason: reason,
     unproven: facts?.unproven ?? null,
@@ -360,6 +366,23 @@ function kernelRefusal({ kernel, iommu }: BlockContext): string | null {
   const { p2pdma, release } = kernel();
   if (p2pdma.enabled === false) return `the kernel was built without CONFIG_PCI_P2PDMA (${p2pdma.from})`;
   return withheldFromPrograms(parseRelease(release));
+}
+
+/** Of a namespace of size 0. `metadataBytes`: null: not told. */
+export function whyEmpty(metadataBytes: number | null): string {
+  if (metadataBytes === 0) return '';
+  return metadataBytes === null
+    ? ': it has no medium, or its format has metadata that the kernel cannot carry'
+    : `: each of its blocks has ${metadataBytes} bytes of metadata, in a format that the kernel cannot carry`;
+}
+
+/** Zones that take writes only in order; those of a host-aware device take them anyhow. */
+function zonesOf({ devices }: BlockContext, device: BlockDir): string | null {
+  const queue = devices.diskOf(device)?.dir.dir('queue') ?? null;
+  if (queue?.text('zoned', { optional: true }) !== 'host-managed') return null;
+  const sectors = queue.number('chunk_sectors', { max: MAX_SECTORS, optional: true });
+  const size = sectors === null ? '' : ` of ${sectors * 512} bytes`;
+  return `its zones${size} are host-managed: each takes writes only in order, from its write pointer on`;
 }
 
 // --- the queue ---

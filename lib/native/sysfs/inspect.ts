@@ -83,7 +83,8 @@ function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {
   if (info === null) return null;
   // A bare name of no device would be a file yet to be made here; for a question it is a misspelling.
   if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
-  const { kind, layers, disks, noP2pReason, unproven, inUse, partitions } = info;
+  const { kind, layers, disks, noP2pReason, unproven, inUse, zones, partitions } = info;
   const clients = new Set(disks.map(({ client }) => client).filter((client) => client !== null));
-  return { kind, layers, clients: [...clients], noP2pReason, unproven, inUse: inUse.words, partitions };
+  const way = { noP2pReason, unproven, zones };
+  return { kind, layers, clients: [...clients], ...way, inUse: inUse.words, partitions };
 }
