@@ -47,7 +47,7 @@ function bridges(): Map<Rule, string[]> {
 }
 
 function endOf({ until, untilCandidate, endings = [] }: Rule): string {
-  if (until === undefined) return 'not mended';
+  if (until === undefined) return 'not fixed';
   const first = `${versionText(until)}${untilCandidate === undefined ? '' : `-rc${untilCandidate}`}`;
   return [first, ...endings.map(versionText)].join(', ');
 }
@@ -58,9 +58,9 @@ export function kernelsDocument(): string {
   return [
     '# Which kernel',
     '',
-    'Peer-to-peer DMA from programs needs Linux 6.2 or newer, built with `CONFIG_PCI_P2PDMA`. What else works depends on the',
-    `release. This page is made of the tables that \`p2pdma explain\` and \`p2pdma doctor\` use, as of ${TABLE_DATE}. What was`,
-    'queued for Linux 7.4 then was not released, and may have changed.',
+    'Programs can use peer-to-peer DMA on Linux 6.2 or newer, if the kernel is built with `CONFIG_PCI_P2PDMA`. What else works',
+    'depends on the release. This page is generated from the tables that `p2pdma explain` and `p2pdma doctor` use, as of',
+    `${TABLE_DATE}. What was queued for Linux 7.4 had not been released by then, and may have changed.`,
     '',
     '```sh',
     'npx p2pdma explain --machine root-ports --kernel 7.2   # what another kernel would say of a machine',
@@ -79,20 +79,23 @@ export function kernelsDocument(): string {
       ]),
     ),
     '',
-    'An empty cell: it does not. Device mapper (LVM, dm-crypt), md with parity, loop devices and NVMe over TCP take no peer memory',
-    `in any release. The verdict for a pair of drives can change at ${KERNEL_RELEASES.slice(1)
+    'A blank cell means that this release does not have it. In no release do device mapper (LVM, dm-crypt), md with parity, loop',
+    `devices and NVMe over TCP take peer memory. The verdict for a pair of drives can change at ${KERNEL_RELEASES.slice(
+      1,
+    )
       .map((text) => text.replace(/\.0$/, ''))
       .join(', ')}.`,
     '',
     '## Host bridges',
     '',
-    'Traffic that does not turn round below a common bridge goes through a host bridge, which the kernel must trust: all of those of',
-    'AMD processors from Zen on (not Hygon’s), and those on this list, by the first device on their root bus.',
+    'Traffic that does not turn around below a common bridge goes through a host bridge, and the kernel must trust that host bridge.',
+    'It trusts all host bridges of AMD processors since Zen (not Hygon’s), and those on its host bridge allow-list. The list',
+    'identifies a host bridge by the first device on its root bus.',
     '',
     ...table(
-      ['what', 'since', 'devices', 'known from'],
+      ['what', 'since', 'devices', 'source'],
       [...byRule].map(([rule, ids]) => [
-        rule.what.replace('the host bridge list has ', ''),
+        rule.what.replace('the host bridge allow-list has ', ''),
         since(rule),
         ids.map((id) => `\`${id.replace('¹', '')}\`${id.endsWith('¹') ? '¹' : ''}`).join(' '),
         sourceOf(rule),
@@ -101,16 +104,17 @@ export function kernelsDocument(): string {
     '',
     '¹ Only between devices below one and the same host bridge.',
     '',
-    'A kernel whose list may be longer than this one (a distribution’s other than Debian’s, one newer than the table, a series that',
-    'may have a backport) is no reason for a refusal: `explain` says `UNKNOWN` with the rule `host-bridge-list-unknown`. The kernel',
-    'itself is asked with `explain --try`: one block is read into the provider’s memory, and nothing is written to a drive.',
+    'Some kernels may have a longer allow-list than this one: those of distributions other than Debian, those newer than the table, and',
+    'series that may have a backport. There, `explain` does not say that the kernel refuses. It says `UNKNOWN`, with the rule',
+    '`host-bridge-list-unknown`. `explain --try` asks the kernel itself: it reads one block into the provider’s memory and writes',
+    'nothing to a drive.',
     '',
     '## What the kernel log says',
     '',
-    `\`${LOG_COMMAND}\` finds these. The verdict of a pair is calculated once and kept: a second refusal leaves no line.`,
+    `\`${LOG_COMMAND}\` finds these messages. The kernel calculates the verdict for a pair once and keeps it, so a second refusal leaves no message.`,
     '',
     ...table(
-      ['text', 'when', 'from', 'up to before'],
+      ['message', 'when it appears', 'since', 'until (exclusive)'],
       MESSAGES.map(({ text, when, rule }) => [
         `“${text}”`,
         when,
@@ -121,19 +125,20 @@ export function kernelsDocument(): string {
     '',
     '## A provider’s memory',
     '',
-    `In \`/sys/bus/pci/devices/<address>/p2pmem\` are ${P2PMEM_FILES.map((name) => `\`${name}\``).join(', ')}. A program maps \`allocate\` (shared), whose`,
-    'whole length is taken from the pool then; pages go back one by one, each with its last user. Whether the memory is published',
-    'is not asked, which is why this package asks. What mmap answers is the same in all releases from 6.2 on:',
+    `The directory \`/sys/bus/pci/devices/<address>/p2pmem\` contains the files ${P2PMEM_FILES.map((name) => `\`${name}\``).join(', ')}.`,
+    'A program maps `allocate` (shared), which takes the whole length from the pool at once. A page goes back to the pool when its',
+    'last user releases it. The kernel does not check whether the memory is published, so this package does. The errors of mmap are',
+    'the same in all releases since 6.2:',
     '',
     ...table(
       ['errno', 'when'],
       Object.entries(MMAP_ANSWERS).map(([errno, when]) => [`\`${errno}\``, when]),
     ),
     '',
-    '## Bugs to know',
+    '## Known bugs',
     '',
     ...table(
-      ['bug', 'since', 'mended in', 'it takes', 'what happens', 'way out'],
+      ['bug', 'since', 'fixed in', 'occurs if', 'consequence', 'workaround'],
       KERNEL_BUGS.map(({ rule, condition, consequence, remedy }) => [
         rule.what,
         since(rule),
@@ -147,7 +152,7 @@ export function kernelsDocument(): string {
     '## Distributions',
     '',
     ...table(
-      ['distribution', 'which kernels', 'CONFIG_PCI_P2PDMA', 'to know', 'how sure'],
+      ['distribution', 'which kernels', 'CONFIG_PCI_P2PDMA', 'note', 'certainty'],
       DISTRIBUTIONS.map(({ vendor, which, p2pdma, note, sure }) => [
         vendor,
         which,
@@ -157,10 +162,11 @@ export function kernelsDocument(): string {
       ]),
     ),
     '',
-    'read: in source, a patch or a configuration; listed: in a list of changes, or said by those who use it; inferred: reasoned. Of a',
-    'kernel that is not in the table, its configuration tells: `grep PCI_P2PDMA "/boot/config-$(uname -r)"`.',
+    'The certainty is *read* if it was seen in source, a patch or a configuration, *listed* if it is in a list of changes or was said',
+    'by users of that kernel, and *inferred* if it was concluded from other facts. For a kernel that is not in the table, look at its',
+    'configuration: `grep PCI_P2PDMA "/boot/config-$(uname -r)"`.',
     '',
-    '## Where the rest is known from',
+    '## Sources of the other rules',
     '',
     ...RULES.map(
       (rule) =>

@@ -1,10 +1,10 @@
-/** Bugs of kernels that whoever uses peer memory should know, with what they need, what they do, and the way out. */
+/** Kernel bugs that users of peer memory should know: when each occurs, what it does, and the workaround. */
 import type { Rule } from './rule.js';
 
 export interface KernelBug {
   readonly id: 'free-sgls' | 'dma-vec-leak' | 'mirror' | 'mmap-leak' | 'acs-list';
   readonly rule: Rule;
-  /** What it takes, as a clause behind “if”. */
+  /** When it occurs, as a clause that follows “if”. */
   readonly condition: string;
   /** What happens then, as a sentence without its full stop. */
   readonly consequence: string;
@@ -27,11 +27,11 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
       sure: 'read',
     },
     condition:
-      'a drive takes SGLs and its data is unmapped piece by piece (bounce buffers, DMA that is not coherent, an IOMMU that ' +
-      'does not map in one range, Xen PV)',
-    consequence: 'reads and writes of NVMe drives can silently be wrong',
+      'a drive uses SGLs and its data is unmapped piece by piece (bounce buffers, non-coherent DMA, an IOMMU that does not ' +
+      'map it as one range, Xen PV)',
+    consequence: 'reads and writes of NVMe drives can transfer wrong data without an error',
     remedy:
-      'Boot Linux 6.19 or newer; until then switch SGLs off, at once or with nvme.sgl_threshold=0 on the kernel command line.',
+      'Boot Linux 6.19 or newer; until then turn SGLs off, either at once or with nvme.sgl_threshold=0 on the kernel command line.',
     commands: ['echo 0 | sudo tee /sys/module/nvme/parameters/sgl_threshold'],
     risk: 'data',
   },
@@ -46,23 +46,24 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
       source: 'patch; the condition is inferred from it',
       sure: 'read',
     },
-    condition: 'an IOMMU translates and the pair goes by the bus, or data is bounced',
-    consequence: 'each peer-to-peer transfer leaks kernel memory, until there is none',
-    remedy: 'Boot Linux 7.0.11, 7.1 or newer.',
+    condition:
+      'an IOMMU translates addresses and the pair uses bus addresses, or the data goes through a bounce buffer',
+    consequence: 'each peer-to-peer transfer leaks kernel memory, until none is left',
+    remedy: 'Boot Linux 7.0.11, Linux 7.1 or newer.',
     commands: [],
     risk: 'kernel',
   },
   {
     id: 'mirror',
     rule: {
-      what: 'a mirror (raid1, raid10) takes a refused peer’s memory for no error of the member',
+      what: 'a mirror (raid1, raid10) does not treat it as an error of a member if that member refuses the peer’s memory',
       since: [7, 2, 0],
       commits: ['f7b24c7b41f2', '02666132403a'],
-      source: 'source; not mended on the table’s date',
+      source: 'source; not fixed on the date of the table',
       sure: 'read',
     },
     condition: 'a member of the mirror cannot reach the provider',
-    consequence: 'the write is reported as done, and the members differ',
+    consequence: 'the write is reported as successful, but the members differ',
     remedy:
       'Use peer memory on a mirror only if each member can reach the provider (`p2pdma explain <provider> /dev/md…`). This ' +
       'package does not use it on mirrors; other programs may.',
@@ -84,26 +85,26 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
       source: 'source of 6.12.117, lists of 6.12.75 and the others',
       sure: 'read',
     },
-    condition: 'mapping a provider’s memory failed half-way',
-    consequence: 'removing that drive or its driver hangs',
-    remedy: 'Linux 7.0, 6.19.4, 6.18.14 and 6.12.75 have it mended.',
+    condition: 'mapping a provider’s memory failed after it had begun',
+    consequence: 'removing that drive, or its driver, hangs',
+    remedy: 'Boot a kernel with the fix: Linux 7.0, 6.19.4, 6.18.14 or 6.12.75.',
     commands: [],
     risk: 'device',
   },
   {
     id: 'acs-list',
     rule: {
-      what: 'the list of ACS-redirecting functions in dmesg ends after nine, with a byte written behind it',
+      what: 'the list of ACS-redirecting functions in dmesg ends after nine, and one byte is written beyond its buffer',
       since: [6, 2, 0],
       until: [7, 4, 0],
       commits: ['4f43c3ecc30d'],
       source: 'source; the overrun is inferred',
       sure: 'inferred',
     },
-    condition: 'ten or more functions on the way of a pair have ACS redirection on',
+    condition: 'ten or more functions on the path of a pair have ACS redirection enabled',
     consequence:
       'the kernel writes one byte beyond a buffer on its stack, and its advice in dmesg is cut short',
-    remedy: 'Turn ACS redirection off on the way: `p2pdma explain` has the whole list.',
+    remedy: 'Turn off ACS redirection on the path: `p2pdma explain` prints the complete list.',
     commands: [],
     risk: 'kernel',
   },

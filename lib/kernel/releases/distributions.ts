@@ -21,8 +21,8 @@ export interface Distribution {
   readonly sure: Certainty;
 }
 
-const NOT_SET = 'Debian builds none of its kernels with CONFIG_PCI_P2PDMA: one has to be built.';
-const ZHAOXIN_LIST = 'Its list of host bridges has Zhaoxin’s processors besides.';
+const NOT_SET = 'Debian builds none of its kernels with CONFIG_PCI_P2PDMA, so you have to build one.';
+const ZHAOXIN_LIST = 'Its host bridge allow-list also has Zhaoxin’s processors.';
 
 export const DISTRIBUTIONS: readonly Distribution[] = [
   row('Debian', '12, 13 and backports, stock kernels', [6, 1, 0], null, false, 'read', NOT_SET),
@@ -33,20 +33,20 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     [6, 2, 0],
     false,
     'listed',
-    'The HWE kernel of 22.04 (6.8) has all that is needed.',
+    'The HWE kernel of 22.04 (6.8) has everything that is needed.',
   ),
   row('Ubuntu', 'from 23.04 on, and HWE kernels of 22.04 and 24.04', [6, 2, 0], null, true, 'listed'),
   row('Fedora', 'all', [6, 2, 0], null, true, 'read'),
   row(
     'Red Hat Enterprise Linux',
-    '9 and its like',
+    '9 and its derivatives',
     [5, 14, 0],
     [6, 0, 0],
     true,
     'listed',
     'Its 5.14 has CONFIG_PCI_P2PDMA for drivers, but no peer memory for programs: that came with Linux 6.2.',
   ),
-  row('Red Hat Enterprise Linux', '10 and its like', [6, 12, 0], null, true, 'inferred'),
+  row('Red Hat Enterprise Linux', '10 and its derivatives', [6, 12, 0], null, true, 'inferred'),
   row('SUSE', 'Tumbleweed (SLES was not read)', [6, 13, 0], null, true, 'listed'),
   row(
     'Talos Linux',
@@ -55,13 +55,13 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
     null,
     null,
     'listed',
-    'Not set up to Talos 1.11, set in its sources since October 2025.',
+    'The option is not set up to Talos 1.11; it has been set in its sources since October 2025.',
   ),
   row('openEuler', '24.03', [6, 6, 0], null, null, 'read', ZHAOXIN_LIST),
   row('Anolis OS', 'its cloud kernel', [6, 6, 0], null, null, 'read', ZHAOXIN_LIST),
   row('deepin', '6.6', [6, 6, 0], null, null, 'listed', ZHAOXIN_LIST),
-  row('Oracle UEK', 'all', [5, 15, 0], null, null, 'read', 'Its configuration was read in part only.'),
-  row('Proxmox VE', 'all', [6, 2, 0], null, true, 'inferred', 'Its kernels are made from Ubuntu’s.'),
+  row('Oracle UEK', 'all', [5, 15, 0], null, null, 'read', 'Only a part of its configuration was read.'),
+  row('Proxmox VE', 'all', [6, 2, 0], null, true, 'inferred', 'Its kernels are built from Ubuntu’s.'),
 ];
 
 function row(

@@ -22,7 +22,7 @@ const ALIBABA = 0x1ded;
 const GOOGLE = 0x1ae0;
 
 const listed = (what: string, rest: Omit<Rule, 'what'>): Rule => ({
-  what: `the host bridge list has ${what}`,
+  what: `the host bridge allow-list has ${what}`,
   ...rest,
 });
 

@@ -36,25 +36,25 @@ export const NOT_SHARED = line(
 
 export const HOST_BRIDGE = line(
   'Host bridge not in P2PDMA whitelist: ….:….',
-  'where ACS sent the traffic up to a host bridge that the list lacks, and only there; in searches for a provider too',
+  'only where ACS sent the traffic up to a host bridge that is not on the list; also during a search for a provider',
   { ...SOURCE, until: [7, 4, 0] },
 );
 
 export const HOST_BRIDGE_VERBOSE = line(
   'Host bridge not in P2PDMA whitelist: ….:….',
-  'only where it says why a pair is refused',
+  'only when it gives the reason why a pair is refused',
   { since: [7, 4, 0], commits: ['36038f0e'], source: 'queue for 7.4', sure: 'read' },
 );
 
 export const ACS_REDIRECT = line(
   'ACS redirect is set between the client and provider (…)',
-  'before the advice to boot with pci=disable_acs_redir=…;…, which is cut after nine functions up to 7.3',
+  'before the advice to boot with pci=disable_acs_redir=…;…, which up to 7.3 is cut after nine functions',
   SOURCE,
 );
 
 export const CMB_FAILED = line(
   'failed to register the CMB',
-  'when memory hot-plug refuses a CMB; on kernels that do not skip a misaligned one, after a WARNING of memory hot-plug',
+  'when memory hot-plug refuses a CMB; on kernels that do not skip a misaligned CMB, after a WARNING from memory hot-plug',
   SOURCE,
 );
 

@@ -3,7 +3,7 @@ import type { KernelRelease } from '../../backend/kernel-release.js';
 import { holds, type Rule } from './rule.js';
 
 export const CMB_ALIGN_SKIP: Rule = {
-  what: 'a CMB that is no multiple of the memory hot-plug granule is skipped without a message',
+  what: 'a CMB that is not a multiple of the memory hot-plug granule is skipped without a message',
   since: [6, 14, 0],
   backports: [
     [6, 6, 87],
@@ -32,7 +32,7 @@ export const NON_MAPPABLE_BARS: Rule = {
 };
 
 export const SEARCH_NEEDS_POOL: Rule = {
-  what: 'the kernel’s search for the nearest provider passes over those without a pool',
+  what: 'the kernel’s search for the nearest provider skips providers without a pool',
   since: [7, 4, 0],
   commits: ['79602c2e280f'],
   source: 'queue for 7.4',
@@ -52,8 +52,8 @@ export const P2PMEM_FILES = ['size', 'available', 'published', 'allocate'] as co
 /** What mmap of `p2pmem/allocate` answers; the same from 6.2 on. That the memory is published it does not ask. */
 export const MMAP_ANSWERS = {
   EINVAL: 'the mapping is private, or has an offset',
-  ENODEV: 'the pool is gone, or going',
-  ENOMEM: 'the pool has no room for it in one piece',
+  ENODEV: 'the pool has been removed, or is being removed',
+  ENOMEM: 'the pool has no contiguous free piece of that size',
 } as const;
 
 /** What becomes of a CMB whose size or start is not aligned, as a clause. */

@@ -17,7 +17,7 @@ export const MODEL: KernelRelease = parseRelease('6.12.117')!;
 
 /** mmap of `p2pmem/allocate` and O_DIRECT with that memory. */
 export const USERSPACE: Rule = {
-  what: 'programs can have peer memory (p2pmem/allocate, O_DIRECT)',
+  what: 'programs can use peer memory (p2pmem/allocate, O_DIRECT)',
   since: [6, 2, 0],
   commits: [],
   source: 'source of 6.12.117',
@@ -26,7 +26,7 @@ export const USERSPACE: Rule = {
 
 /** From then on nvme maps a request range by range (blk_rq_dma_map()), and a refused pair is BLK_STS_INVAL. */
 export const PAIR_REFUSED_WITH_EINVAL: Rule = {
-  what: 'a pair that may not do peer-to-peer is refused with EINVAL (before: EREMOTEIO)',
+  what: 'a pair that is not allowed to do peer-to-peer is refused with EINVAL (earlier: EREMOTEIO)',
   since: [6, 17, 0],
   commits: ['7ce3c1dd78fc'],
   source: 'source',
