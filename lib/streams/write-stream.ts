@@ -1,12 +1,11 @@
 import { addAbortSignal, Writable } from 'node:stream';
 import type { BlockTarget } from '../backend/backend.js';
 import { addPath } from '../backend/path-bytes.js';
-import { vmaOf } from '../kernel/memremap.js';
 import { AsyncScope } from './async-scope.js';
 import { Attachment } from './attachment.js';
 import { lengthOf } from './byte-queue.js';
-import { type Ended, Joint } from './joint.js';
-import { type Given, isHole, type LendingEnd, lendingEnd } from './lending.js';
+import type { Ended } from './joint.js';
+import { type Given, type LendingEnd, lendingEnd } from './lending.js';
 import type { Metrics } from './metrics.js';
 import {
   chunkSize,
@@ -23,6 +22,7 @@ import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import type { StreamContext } from './session.js';
 import { slotOf } from './slot-pool.js';
 import { closedError, type Source } from './source.js';
+import { writeChunks } from './write-chunks.js';
 import { WriteTally } from './write-tally.js';
 
 type Done = (error?: Error | null) => void;
@@ -204,30 +204,8 @@ export class P2pWriteStream extends Writable {
   }
 
   #writeChunks(chunks: readonly Buffer[], position: number, ended: Ended): void {
-    const ranges = this.#ranges!;
-    const stage = this.#options.memory === 'cmb' ? (this.#route?.provider ?? null) : null;
-    const joint = new Joint(ended);
-    let loose: Buffer[] = [];
-    let at = position;
-    const gather = () => {
-      const bytes = lengthOf(loose);
-      if (bytes > 0) ranges.gather(loose, at, stage, joint.piece(bytes));
-      at += bytes;
-      loose = [];
-    };
-    for (const chunk of chunks) {
-      const hole = isHole(chunk);
-      if (!hole && vmaOf(chunk) === null) {
-        loose.push(chunk);
-        continue;
-      }
-      gather();
-      if (hole) ranges.hole(chunk.length, at, this.#isFresh(), joint.piece(chunk.length));
-      else ranges.write(chunk, at, joint.piece(chunk.length));
-      at += chunk.length;
-    }
-    gather();
-    joint.close();
+    const provider = this.#options.memory === 'cmb' ? (this.#route?.provider ?? null) : null;
+    writeChunks(this.#ranges!, chunks, { position, provider, fresh: this.#isFresh() }, ended);
   }
 
   /** The next `bytes` bytes are spoken for: call `placed` with where they go. */
