@@ -146,6 +146,16 @@ export interface PassthroughResult {
   readonly path: PathBytes;
 }
 
+/** Several PCI functions may do a target's DMA: the members of an array, the paths of a multipath head. */
+export interface Legs {
+  /** What has them: `'md0 (raid1)'`. */
+  readonly of: string;
+  /** Each block is written to several of them, and what one of them refuses nobody hears of: see releases/bugs.ts. */
+  readonly mirror: boolean;
+  /** Each of them must be able to reach the memory. */
+  readonly clients: readonly PciDev[];
+}
+
 /** An open namespace, block device or file. */
 export interface BlockTarget {
   /** As `Target.name`. */
@@ -154,8 +164,10 @@ export interface BlockTarget {
   readonly path: string;
   /** An NVMe namespace as it is, another block device (partition, dm, md, loop), or a file. */
   readonly kind: 'namespace' | 'block' | 'file';
-  /** The PCI function that does the DMA (the P2PDMA client), or null: no PCI client. */
+  /** The PCI function that does the DMA (the P2PDMA client), or null: none, or not one alone. */
   readonly client: PciDev | null;
+  /** Absent: `client` alone does. @internal */
+  readonly legs?: Legs | null;
   /** Exact size in bytes; for a file its length now. */
   readonly size: number;
   /** What its queue accepts. */
@@ -269,6 +281,8 @@ export interface Place {
   }[];
   /** The PCI functions that do the disks' DMA. */
   readonly clients: readonly PciDev[];
+  /** Several of them do it for one target. @internal */
+  readonly legs?: Legs | null;
   /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
   readonly noP2pReason: string | null;
   /** Null when success proves where the bytes went. */
@@ -298,9 +312,12 @@ export interface End {
   readonly kind: BlockTarget['kind'];
   /** In bytes; null: nothing is there, or it does not say. */
   readonly size: number | null;
-  /** The PCI function that would do its DMA. */
+  /** The PCI function that would do its DMA, if it is one alone. */
   readonly client: PciDev | null;
+  readonly legs?: Legs | null;
   readonly noP2pReason: string | null;
+  /** The same where NVMe commands do the I/O (engine 'passthrough'); absent: as `noP2pReason`. */
+  readonly noP2pByCommand?: string | null;
   readonly unproven: string | null;
   /** Who mounts or holds it, in words; null: nobody, as far as is known. */
   readonly inUse: string | null;

@@ -382,6 +382,7 @@ type Numbers = { readonly [Name in ErrnoName]: (typeof ERRNO_ROWS)[Name]['errno'
 /** The numbers that this package's own code speaks of. */
 export const {
   EACCES,
+  EAGAIN,
   EBADE,
   EBADF,
   EBUSY,

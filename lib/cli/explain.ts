@@ -347,6 +347,7 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
     ...rules(view, all),
     ...trials(view, all),
     ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
+    ...refusals(view, all),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];
@@ -385,13 +386,19 @@ function short(provider: string, client: ClientVerdict): string {
   return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${doubt}`;
 }
 
+/** What the drives' own disks refuse, whatever the way. */
+function refusals({ colour, width }: View, all: readonly Explanation[]): string[] {
+  const said = all.flatMap(({ clients }) => clients.flatMap(({ refusal }) => refusal ?? []));
+  return [...new Set(said)].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
+}
+
 /** For each rule and remedy that stands in the way: one pair's words, and how many there are. */
 function troubles(view: View, all: readonly Explanation[]): string[] {
   const { colour, width } = view;
   const byCause = new Map<string, { provider: string; clients: ClientVerdict[] }>();
   for (const { provider, clients } of all) {
     for (const client of clients) {
-      if (client.remedy === null) continue;
+      if (client.remedy === null || client.refusal !== null) continue;
       const key = `${client.rule} ${client.kernelParameter === null ? client.remedy : ''}`;
       const cause = byCause.get(key) ?? { provider, clients: [] };
       cause.clients.push(client);

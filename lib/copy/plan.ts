@@ -350,6 +350,11 @@ async function signaturesIn(context: StreamContext, target: BlockTarget): Promis
   return findSignatures({ size, head, tail, spots });
 }
 
+/** As it is where NVMe commands do its I/O. */
+function asByCommand<T extends End>(end: T): T {
+  return end.noP2pByCommand === undefined ? end : { ...end, noP2pReason: end.noP2pByCommand };
+}
+
 function foreseeRoute(
   { backend }: StreamContext,
   ends: readonly (End & { name: string })[],
@@ -358,7 +363,11 @@ function foreseeRoute(
 ): Route {
   const { start, destinationStart } = options;
   // What a file's name leaves open, opening it may settle: that is no problem of the plan.
-  const route = chooseRoute(backend, ends, { ...options, allowUnproven: true });
+  const byCommand = options.engine === 'passthrough';
+  const route = chooseRoute(backend, byCommand ? ends.map(asByCommand) : ends, {
+    ...options,
+    allowUnproven: true,
+  });
   if (route.provider === null || Math.abs(start - destinationStart) % alignment === 0) return route;
   return hostRoute(
     `from byte ${start} to byte ${destinationStart}: the difference is not a multiple of the DMA alignment, so the CPU has to shift the data`,

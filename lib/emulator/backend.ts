@@ -20,23 +20,36 @@ import {
   type PassthroughCommand,
   type PassthroughResult,
   type Place,
-  type UnderlyingRange,
 } from '../backend/backend.js';
 import { parseRelease } from '../backend/kernel-release.js';
 import { bareName } from '../backend/names.js';
 import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { Topology } from '../backend/topology.js';
-import { EBUSY, EINVAL, EIO, EISDIR, EMFILE, ENODEV, ENOENT, ENXIO, EROFS } from '../base/errno.js';
+import {
+  EBUSY,
+  EINVAL,
+  EIO,
+  EISDIR,
+  EMFILE,
+  ENODEV,
+  ENOENT,
+  ENXIO,
+  EOPNOTSUPP,
+  EROFS,
+} from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { type TraceOrigin, tracedAs } from '../base/trace.js';
+import type { Gendisk } from '../kernel/bio.js';
 import { iovasInUse } from '../kernel/dma-iommu.js';
 import { type NvmeNs, nvmeScanWork } from '../kernel/nvme-core.js';
 import { nvmeSubmitUserCmd } from '../kernel/nvme-ioctl.js';
 import { pciHasP2pmem } from '../kernel/pci-p2pdma.js';
 import { withheldFromPrograms } from '../kernel/releases/table.js';
+import { disksOf, onEveryPath } from '../machine/disks.js';
 import { madeUpSerial } from '../machine/layout.js';
 import type { Fault, Machine } from '../machine/machine.js';
+import { type BlockDevice, BlockDevices, endOf, onlyOf } from './block-devices.js';
 import { EmulatorMemory } from './memory.js';
 import { noticeOf } from './notice.js';
 import { ImageStore } from './nvme/image-store.js';
@@ -66,6 +79,20 @@ export interface CharDevice {
 /** Machines so far: each has drives of its own. */
 let machines = 0;
 
+/** A name of a block device, with or without a disk of that name. */
+const DEVICE = /^(nvme\d+n\d+(p\d+)?|md\d+)$/;
+
+const NO_PARITY =
+  'The emulator describes arrays with parity, and does not run them: it has no copy of their data to read or write.';
+
+/** What a target is made of. */
+type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ranges' | 'door'> & {
+  readonly disk: Gendisk;
+  readonly path: string;
+  readonly write: boolean;
+  readonly file: FileStore | null;
+};
+
 /** How long close() waits for what is in flight, in ms. */
 const CLOSE_GRACE = 1000;
 
@@ -77,9 +104,10 @@ export class EmulatorBackend implements Backend {
   readonly #number = machines++;
   readonly #origin: TraceOrigin;
   readonly #targets = new Set<EmulatorTarget>();
+  readonly #devices: BlockDevices;
   /** Files put on a drive as a namespace; they are no namespaces to list. */
   readonly #files = new Map<NvmeNs, Drive>();
-  /** Namespaces open for writing. */
+  /** Block devices open for writing. */
   readonly #writers = new Map<string, number>();
   /** Which drive the next written file is put on. */
   #nextDrive = 0;
@@ -93,6 +121,7 @@ export class EmulatorBackend implements Backend {
       this.#origin,
       withheldFromPrograms(parseRelease(running.machine.kernel)),
     );
+    this.#devices = new BlockDevices(running, this.#number);
   }
 
   get topology(): Topology {
@@ -125,7 +154,7 @@ export class EmulatorBackend implements Backend {
       namespaces: driver.ctrl.namespaces
         .filter((ns) => !this.#files.has(ns))
         .map((ns) => ({
-          name: ns.name,
+          name: this.#devices.diskOf(driver.ctrl.name, ns.nsid)?.name ?? ns.name,
           nsid: ns.nsid,
           size: ns.capacity,
           logicalBlockSize: ns.limits.logicalBlockSize,
@@ -159,77 +188,43 @@ export class EmulatorBackend implements Backend {
   async openTarget(nameOrPath: string, options: OpenOptions = {}): Promise<EmulatorTarget> {
     this.#assertOpen();
     const name = bareName(nameOrPath);
-    const isNamespace = /^nvme\d+n\d+$/.test(name);
-    return isNamespace ? this.#openNamespace(name, options) : this.#openFile(nameOrPath, options);
+    return DEVICE.test(name) ? this.#openDevice(name, options) : this.#openFile(nameOrPath, options);
   }
 
-  /** A namespace of the machine's own, by name or path; null: there is none of that name. */
-  #namespace(nameOrPath: string): { drive: Drive; ns: NvmeNs; name: string } | null {
-    const name = bareName(nameOrPath);
-    for (const drive of this.#present()) {
-      const ns = drive.driver.ctrl.namespaces.find((candidate) => candidate.name === name);
-      if (ns !== undefined && !this.#files.has(ns)) return { drive, ns, name };
-    }
-    return null;
-  }
-
-  async #openNamespace(name: string, options: OpenOptions): Promise<EmulatorTarget> {
+  async #openDevice(name: string, options: OpenOptions): Promise<EmulatorTarget> {
     const path = `/dev/${name}`;
-    const found = this.#namespace(name);
+    const found = this.#devices.find(name);
     if (found === null)
       throw errnoError(-ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
-    const { ns, drive } = found;
+    const { disk, readOnly, media } = found;
+    if (disk === null) throw errnoError(-EOPNOTSUPP, 'open', path, { hint: NO_PARITY });
     const write = options.write ?? false;
-    const medium = drive.hardware.namespaces.get(ns.nsid);
-    if (write && !ns.readOnly && medium instanceof ImageStore) {
+    for (const medium of write && !readOnly ? media : []) {
+      if (!(medium instanceof ImageStore)) continue;
       await medium.assertWritable();
       this.#assertOpen();
     }
     const writers = this.#writers.get(name) ?? 0;
-    if (write && ns.readOnly) throw errnoError(-EROFS, 'open', path);
-    if (write && writers > 0 && options.force !== true) {
+    if (write && readOnly) throw errnoError(-EROFS, 'open', path);
+    const holder = this.#devices.holderOf(found);
+    if (write && (writers > 0 || holder !== null) && options.force !== true) {
+      const why =
+        holder === null ? 'is open for writing already. Close it' : `is a member of ${holder}. Write to that`;
       throw errnoError(-EBUSY, 'open', path, {
-        hint: (option) =>
-          `'${path}' is open for writing already. Close it, or pass ${option('force')} if you are sure.`,
+        hint: (option) => `'${path}' ${why}, or pass ${option('force')} if you are sure.`,
       });
     }
     if (write) this.#writers.set(name, writers + 1);
-    return this.#newTarget(drive.driver, ns, { name, path, write, file: null }, async () => {
+    return this.#newTarget({ ...found, disk, path, write, file: null }, async () => {
       if (write) this.#writers.set(name, this.#writers.get(name)! - 1);
     });
   }
 
   inspect(nameOrPath: string, { write = false, earlier = 0 }: InspectOptions = {}): End {
-    const found = this.#namespace(nameOrPath);
+    const found = this.#devices.find(nameOrPath);
     return found === null
       ? this.#inspectFile(nameOrPath, write ? 1 + this.#nextDrive + earlier : 0)
-      : this.#inspectNamespace(found);
-  }
-
-  #inspectNamespace({ drive, ns, name }: { drive: Drive; ns: NvmeNs; name: string }): End {
-    const { driver, hardware } = drive;
-    const isWritten = (this.#writers.get(name) ?? 0) > 0;
-    const way = { noP2pReason: noP2pReason(driver, this.description), unproven: null };
-    return {
-      ...way,
-      path: `/dev/${name}`,
-      kind: 'namespace',
-      size: ns.capacity,
-      client: driver.hw.pdev,
-      inUse: isWritten ? 'it is open for writing already' : null,
-      readOnly: ns.readOnly,
-      identity: `${name} of the emulated machine '${this.machine}'`,
-      endsWithProcess: this.#fileBehind(hardware.pdev.bdf, ns.nsid) === null,
-      ranges: this.#rangesOf(driver, ns),
-      place: {
-        ...way,
-        kind: 'namespace',
-        layers: [{ name, kind: 'disk' }],
-        clients: [hardware.pdev],
-        inUse: isWritten ? 'open for writing' : null,
-        partitions: [],
-      },
-    };
+      : endOf(this.#devices, found, (name) => (this.#writers.get(name) ?? 0) > 0);
   }
 
   /** A file, on the drive whose turn it will be when it is opened. */
@@ -250,19 +245,6 @@ export class EmulatorBackend implements Backend {
       ranges: [fileRange(path)],
       place: isPath(nameOrPath) ? A_FILE : null,
     };
-  }
-
-  #rangesOf(driver: Drive['driver'], ns: NvmeNs): UnderlyingRange[] {
-    const on = `namespace ${ns.name} of machine ${this.#number}`;
-    const itself = { on, name: `/dev/${ns.name}`, start: 0, length: ns.capacity, exact: true };
-    const file = this.#fileBehind(driver.hw.pdev.bdf, ns.nsid);
-    return file === null ? [itself] : [itself, { ...fileRange(file), length: ns.capacity }];
-  }
-
-  /** The file that a namespace is kept in. */
-  #fileBehind(bdf: string, nsid: number): string | null {
-    const { nvme } = this.description.functions.find((fn) => fn.bdf === bdf) ?? {};
-    return nvme?.namespaces.find((ns) => ns.nsid === nsid)?.file ?? null;
   }
 
   /** A file of the host, put on one of the drives as a namespace for as long as it is open. */
@@ -302,7 +284,15 @@ export class EmulatorBackend implements Backend {
       throw errnoError(-ENXIO, 'open', path, { cause: error });
     }
     const attached = ns;
-    return this.#newTarget(driver, attached, { name: file, path, write, file: store }, async () => {
+    const on = {
+      disk: attached,
+      drives: [drive],
+      legs: null,
+      noP2pReason: noP2pReason(driver, this.description),
+      ranges: [fileRange(path)],
+      door: () => attached,
+    };
+    return this.#newTarget({ ...on, name: file, path, write, file: store }, async () => {
       hardware.detachNamespace(attached.nsid);
       if (driver.ctrl.state === 'NVME_CTRL_LIVE') await nvmeScanWork(driver.ctrl).catch(() => {});
       this.#files.delete(attached);
@@ -329,22 +319,14 @@ export class EmulatorBackend implements Backend {
     return `the machine '${this.machine}' has no NVMe controller for files`;
   }
 
-  #newTarget(
-    driver: Drive['driver'],
-    ns: NvmeNs,
-    of: { name: string; path: string; write: boolean; file: FileStore | null },
-    close: () => Promise<void>,
-  ): EmulatorTarget {
+  #newTarget(of: Opened, close: () => Promise<void>): EmulatorTarget {
     const { mm, clock } = this.running;
     const target = new EmulatorTarget({
       ...of,
-      ns,
       mm,
       clock,
       origin: this.#origin,
-      client: driver.hw.pdev,
-      noP2pReason: noP2pReason(driver, this.description),
-      ranges: of.file === null ? this.#rangesOf(driver, ns) : [fileRange(of.path)],
+      client: onlyOf(of.drives.map(({ hardware }) => hardware.pdev)),
       onClose: async (closed) => {
         this.#targets.delete(closed);
         await close();
@@ -384,7 +366,9 @@ export class EmulatorBackend implements Backend {
 
   /** Let something go wrong from now on. */
   inject(fault: Fault): void {
-    for (const { hardware } of this.running.drives) hardware.faults.add(fault);
+    for (const one of onEveryPath(this.description, fault)) {
+      for (const { hardware } of this.running.drives) hardware.faults.add(one);
+    }
     if (fault.kind === 'drop-peer-writes') {
       const pdev = this.topology.find(fault.function);
       if (pdev === null) throw errnoError(-ENODEV, 'inject', fault.function);
@@ -414,7 +398,7 @@ export class EmulatorBackend implements Backend {
         case 'drop-peer-writes':
           return bdfs.has(fault.function);
         case 'media-error':
-          return names.has(fault.namespace.replace(/n\d+$/, ''));
+          return onEveryPath(machine, fault).some((one) => names.has(one.namespace.replace(/n\d+$/, '')));
         default:
           return names.has(fault.controller) || bdfs.has(fault.controller);
       }
@@ -422,6 +406,7 @@ export class EmulatorBackend implements Backend {
     const faults = machine.faults.filter(concerns);
     return structuredClone({
       ...machine,
+      ...stacksOf(machine, names),
       name: name ?? machine.name,
       description: takenOf(machine),
       functions: present,
@@ -467,6 +452,26 @@ export class EmulatorBackend implements Backend {
       });
     }
   }
+}
+
+/** What of a machine's subsystems and arrays is left when only these controllers are. */
+function stacksOf(
+  machine: Machine,
+  present: ReadonlySet<string | undefined>,
+): Pick<Machine, 'subsystems' | 'arrays'> {
+  const subsystems = machine.subsystems.flatMap((subsystem) => {
+    const controllers = subsystem.controllers.filter((name) => present.has(name));
+    return controllers.length === 0 ? [] : [{ ...subsystem, controllers }];
+  });
+  const gone = new Set(
+    disksOf(machine).flatMap(({ name, controllers }) =>
+      controllers.some((one) => present.has(one)) ? [] : [name],
+    ),
+  );
+  const arrays = machine.arrays.filter(
+    ({ members }) => !members.some((one) => gone.has(one.replace(/p\d+$/, ''))),
+  );
+  return { subsystems, arrays };
 }
 
 /** Null: there is no such file. */

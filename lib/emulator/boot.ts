@@ -22,6 +22,7 @@ import {
   pciP2pmemSize,
 } from '../kernel/pci-p2pdma.js';
 import { p2pdmaOf } from '../kernel/pci-p2pdma-pool.js';
+import { disksOf, onEveryPath } from '../machine/disks.js';
 import {
   type Machine,
   type MachineInput,
@@ -76,10 +77,19 @@ async function boot(machine: Machine, options: EmulatorOptions): Promise<Emulato
 
 async function buildControllers(machine: Machine, fabric: Fabric, clock: Clock): Promise<NvmeController[]> {
   const controllers: NvmeController[] = [];
+  const media = new Map<string, NamespaceStore>();
+  const faults = machine.faults.flatMap((fault) => onEveryPath(machine, fault));
+  const disks = disksOf(machine);
   for (const { bdf, nvme } of machine.functions) {
     if (nvme === null) continue;
     const stores = new Map<number, NamespaceStore>();
-    for (const ns of nvme.namespaces) stores.set(ns.nsid, await openStore(ns));
+    for (const ns of nvme.namespaces) {
+      // What several controllers lead to is one.
+      const disk = disks.find((one) => one.namespace.nsid === ns.nsid && one.controllers.includes(nvme.name));
+      const store = media.get(disk!.name) ?? (await openStore(ns));
+      media.set(disk!.name, store);
+      stores.set(ns.nsid, store);
+    }
     controllers.push(
       new NvmeController({
         pdev: fabric.topology.find(bdf)!,
@@ -88,7 +98,7 @@ async function buildControllers(machine: Machine, fabric: Fabric, clock: Clock):
         clock,
         stores,
         latency: machine.latency,
-        faults: machine.faults,
+        faults,
       }),
     );
   }

@@ -11,6 +11,7 @@ import {
   type BlockTarget,
   fileRange,
   type IoRequest,
+  type Legs,
   type PassthroughCommand,
   type PassthroughResult,
   type QueueLimits,
@@ -20,10 +21,18 @@ import type { Clock } from '../backend/hardware.js';
 import { InFlight } from '../backend/in-flight.js';
 import { addPath, clearPath } from '../backend/path-bytes.js';
 import type { PciDev } from '../backend/topology.js';
-import { EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, EOPNOTSUPP } from '../base/errno.js';
+import { EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, ENOTTY, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { type TraceOrigin, tracedAs, tracing } from '../base/trace.js';
-import { type Bio, bioAlloc, bioIovIterGetPages, bioPut, bioReleasePages, submitBio } from '../kernel/bio.js';
+import {
+  type Bio,
+  bioAlloc,
+  bioIovIterGetPages,
+  bioPut,
+  bioReleasePages,
+  type Gendisk,
+  submitBio,
+} from '../kernel/bio.js';
 import { newPageRange, pinUserPages } from '../kernel/gup.js';
 import { IovIter, READ, WRITE } from '../kernel/iov_iter.js';
 import type { Mm } from '../kernel/memremap.js';
@@ -35,8 +44,11 @@ import type { FileStore } from './nvme/store.js';
 export interface EmulatorTargetOptions {
   readonly name: string;
   readonly path: string;
-  readonly ns: NvmeNs;
-  readonly client: PciDev;
+  readonly disk: Gendisk;
+  /** Where NVMe commands go; null: to no path that is alive. Absent: it is no namespace. */
+  readonly door?: (() => NvmeNs | null) | undefined;
+  readonly client: PciDev | null;
+  readonly legs?: Legs | null;
   readonly mm: Mm;
   readonly clock: Clock;
   /** Whose events it traces. */
@@ -78,15 +90,17 @@ const QUEUED = -0x10000;
 export class EmulatorTarget implements BlockTarget {
   readonly name: string;
   readonly path: string;
-  readonly kind: 'namespace' | 'file';
-  readonly client: PciDev;
+  readonly kind: BlockTarget['kind'];
+  readonly client: PciDev | null;
+  readonly legs: Legs | null;
   readonly limits: QueueLimits;
   readonly noP2pReason: string | null;
   /** The bus is watched: what a receipt says was measured. */
   readonly unproven = null;
   readonly ranges: readonly UnderlyingRange[];
   readonly readable = true;
-  readonly #ns: NvmeNs;
+  readonly #disk: Gendisk;
+  readonly #door: (() => NvmeNs | null) | null;
   readonly #mm: Mm;
   readonly #clock: Clock;
   readonly #origin: TraceOrigin;
@@ -108,19 +122,21 @@ export class EmulatorTarget implements BlockTarget {
   constructor(options: EmulatorTargetOptions) {
     this.name = options.name;
     this.path = options.path;
-    this.kind = options.file === null ? 'namespace' : 'file';
+    this.kind = options.file !== null ? 'file' : options.door === undefined ? 'block' : 'namespace';
     this.client = options.client;
-    this.limits = options.ns.limits;
+    this.legs = options.legs ?? null;
+    this.limits = options.disk.limits;
     this.noP2pReason = options.noP2pReason;
     this.ranges = options.ranges ?? [fileRange(options.path)];
-    this.#ns = options.ns;
+    this.#disk = options.disk;
+    this.#door = options.door ?? null;
     this.#mm = options.mm;
     this.#clock = options.clock;
     this.#origin = options.origin;
     this.#write = options.write;
     this.#file = options.file;
     this.#onClose = options.onClose;
-    this.#capacity = options.ns.capacity;
+    this.#capacity = options.disk.capacity;
   }
 
   get size(): number {
@@ -157,7 +173,7 @@ export class EmulatorTarget implements BlockTarget {
     if (segments.length === 1) iter.initUbuf(direction, segments[0]!);
     else iter.initIovec(direction, segments);
 
-    const end = op === 'read' && this.#file !== null ? this.#file.length : this.#ns.capacity;
+    const end = op === 'read' && this.#file !== null ? this.#file.length : this.#disk.capacity;
     let result = this.#answerAtOnce(io, iter.count, end);
     if (result === QUEUED) result = this.#submitBio(dio, io, end);
     if (result !== QUEUED) this.#putDio(dio);
@@ -170,7 +186,7 @@ export class EmulatorTarget implements BlockTarget {
    * @returns what the call returns without a transfer, or QUEUED: there is something to transfer
    */
   #answerAtOnce({ op, offset, segments }: IoRequest, count: number, end: number): number {
-    const { dead } = this.#ns;
+    const { dead } = this.#disk;
     const gone = this.#isGone(segments);
     if (count === 0 && !gone) return 0;
     if (this.#file !== null && dead && (op === 'write' || offset < end)) return -EIO;
@@ -184,7 +200,7 @@ export class EmulatorTarget implements BlockTarget {
     if (this.#file === null) iter.truncate(end - io.offset);
     dio.io = io;
     dio.size = Math.min(iter.count, end - io.offset);
-    const bio = bioAlloc(this.#ns, io.op);
+    const bio = bioAlloc(this.#disk, io.op);
     bio.sector = io.offset;
     const error = bioIovIterGetPages(this.#mm, bio, iter);
     if (error !== 0) {
@@ -208,7 +224,7 @@ export class EmulatorTarget implements BlockTarget {
     if (this.#closing !== null || (op === 'write' && !this.#write)) return -EBADF;
     if (this.#file === null) return -EOPNOTSUPP;
     if (!(offset >= 0)) return -EINVAL;
-    if (this.#ns.dead) return -EIO;
+    if (this.#disk.dead) return -EIO;
     if (this.#isGone(segments)) return -EFAULT;
     const page =
       op === 'write' ? Buffer.concat(segments) : Buffer.alloc(segments.reduce((sum, s) => sum + s.length, 0));
@@ -292,7 +308,7 @@ export class EmulatorTarget implements BlockTarget {
     return new Promise((resolve, reject) => {
       this.#assertOpen();
       this.#inFlight.enter();
-      const bio = bioAlloc(this.#ns, 'flush');
+      const bio = bioAlloc(this.#disk, 'flush');
       bio.endIo = () => {
         const { status } = bio;
         bioPut(bio);
@@ -329,19 +345,27 @@ export class EmulatorTarget implements BlockTarget {
 
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#assertOpen();
-    assertSendable(command, this.path, this.#ns);
+    const path = this.#path();
+    assertSendable(command, this.path, path);
     this.#inFlight.enter();
     try {
-      const { ctrl } = this.#ns;
-      const ns = command.admin === true ? null : this.#ns;
-      const { errno, status, resultLo, resultHi, path } = await tracedAs(this.#origin, () =>
-        nvmeSubmitUserCmd(this.#mm, ctrl, ns, command),
-      );
+      const { ctrl } = path;
+      const ns = command.admin === true ? null : path;
+      const answer = await tracedAs(this.#origin, () => nvmeSubmitUserCmd(this.#mm, ctrl, ns, command));
+      const { errno, status, resultLo, resultHi } = answer;
       if (errno !== 0) throw errnoError(errno, 'ioctl', this.path, { hint: ioctlHint(errno) });
-      return { status, result: (BigInt(resultHi) << 32n) | BigInt(resultLo), path };
+      return { status, result: (BigInt(resultHi) << 32n) | BigInt(resultLo), path: answer.path };
     } finally {
       this.#leave();
     }
+  }
+
+  /** nvme_ns_head_ioctl(): of a head, a path that is alive. @throws P2pdmaError ENOTTY: no namespace; EAGAIN: no path */
+  #path(): NvmeNs {
+    if (this.#door === null) throw errnoError(-ENOTTY, 'ioctl', this.path);
+    const path = this.#door();
+    if (path === null) throw errnoError(-EAGAIN, 'ioctl', this.path);
+    return path;
   }
 
   close(): Promise<void> {

@@ -19,7 +19,8 @@ import {
   hostBridgeVerdict,
   pciBridgeHasAcsRedir,
 } from '../kernel/pci-p2pdma.js';
-import { MD_MIRRORS, withheldFromPrograms } from '../kernel/releases/table.js';
+import { legRefusal } from '../kernel/pci-p2pdma-legs.js';
+import { withheldFromPrograms } from '../kernel/releases/table.js';
 
 /** One stop of a request on its way from the client to the provider's memory. */
 export interface Hop {
@@ -148,14 +149,21 @@ export interface Explanation {
 }
 
 type Machine = Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
+/** What the disks of a function refuse, asked once for all providers. */
+type Refusals = Map<PciDev, string | null>;
 
 /** @throws P2pdmaError ERR_INVALID_ARG_VALUE: there is no such thing */
-export function explain(machine: Machine, provider: string, clients: readonly string[]): Explanation {
+export function explain(
+  machine: Machine,
+  provider: string,
+  clients: readonly string[],
+  refusals: Refusals = new Map(),
+): Explanation {
   const from = providerOf(machine, provider);
   const verdicts: ClientVerdict[] = [];
   const unreachable: Unreachable[] = [];
   for (const asked of clients) {
-    const answer = answerFor(machine, from, asked);
+    const answer = answerFor(machine, from, asked, refusals);
     if (Array.isArray(answer)) verdicts.push(...answer);
     else unreachable.push(answer);
   }
@@ -180,7 +188,8 @@ export function explainAll(machine: Machine): Explanation[] {
   const providers = topology.functions.filter(({ p2pmem }) => p2pmem !== null);
   const rows = providers.length > 0 ? providers : drives;
   const clients = drives.map(({ bdf }) => bdf);
-  return rows.map(({ bdf }) => explain(machine, bdf, clients));
+  const refusals: Refusals = new Map();
+  return rows.map(({ bdf }) => explain(machine, bdf, clients, refusals));
 }
 
 /** The functions of the NVMe controllers that are PCI functions, each once. */
@@ -222,9 +231,17 @@ function unknown({ controllers }: Machine, asked: string, what: string): P2pdmaE
   );
 }
 
-function answerFor(machine: Machine, provider: PciDev, asked: string): ClientVerdict[] | Unreachable {
+function answerFor(
+  machine: Machine,
+  provider: PciDev,
+  asked: string,
+  refusals: Refusals,
+): ClientVerdict[] | Unreachable {
   const direct = functionOf(machine, asked);
-  if (direct !== null) return [clientVerdict(machine, provider, direct, asked, null)];
+  if (direct !== null) {
+    const verdict = clientVerdict(machine, provider, direct, asked, null);
+    return [{ ...verdict, refusal: verdict.refusal ?? disksRefusal(machine, direct, refusals) }];
+  }
   const controller = controllerOf(machine.controllers, asked);
   if (controller !== null) return unreachable(asked, overFabric(controller), null);
   const place = machine.inspect(asked).place;
@@ -235,6 +252,24 @@ function answerFor(machine: Machine, provider: PciDev, asked: string): ClientVer
   return place.clients.map((client) => clientVerdict(machine, provider, client, asked, place));
 }
 
+/**
+ * Why nothing can be moved peer to peer by this function although it reaches the memory: all disks that it leads to are
+ * multipath heads whose queues refuse, or have no size. Null: some disk can, or none is known.
+ */
+function disksRefusal(machine: Machine, pdev: PciDev, refusals: Refusals): string | null {
+  const known = refusals.get(pdev);
+  if (known !== undefined) return known;
+  const disks = machine.controllers.flatMap((one) => (one.pdev === pdev ? one.namespaces : []));
+  const reasons = disks.map(({ name, size }) => {
+    const place = machine.inspect(name).place;
+    const counts = size === 0 || place?.layers[0]?.kind === 'multipath-head';
+    return counts ? (place?.noP2pReason ?? null) : null;
+  });
+  const refusal = reasons.includes(null) ? null : (reasons[0] ?? null);
+  refusals.set(pdev, refusal);
+  return refusal;
+}
+
 function overFabric({ name, transport }: Controller): string {
   return transport === 'pcie'
     ? `the PCI function of ${name} is not known`
@@ -243,6 +278,7 @@ function overFabric({ name, transport }: Controller): string {
 
 // --- the answer ---
 
+const OTHER_LEGS = 'Use a provider that each leg reaches, or copy through host memory (provider: none).';
 const HOST_MEMORY = 'Copy through host memory (provider: none), or use a drive on this machine’s own PCIe.';
 
 function unreachable(asked: string, reason: string, place: Place | null): Unreachable {
@@ -257,6 +293,7 @@ function clientVerdict(
   place: Place | null,
 ): ClientVerdict {
   const verdict = calcMapTypeAndDist(topology, provider, client);
+  const { help, ...way } = fromPlace(topology, provider, place);
   const guessed = verdict.rule === 'acs-unknown' ? verdict.possible[0]! : verdict.mapType;
   const mapType = guessed.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'];
   const redirected = verdict.acs.length > 0 && verdict.commonBridge !== null;
@@ -270,9 +307,9 @@ function clientVerdict(
     acsKnown: verdict.acsKnown,
     rule: verdict.rule,
     reason: verdict.reason,
-    remedy: verdict.remedy,
+    remedy: verdict.remedy ?? help,
     kernelParameter: redirected && verdict.remedy !== null ? disableAcsRedir(verdict.acs) : null,
-    ...fromPlace(topology, provider, place),
+    ...way,
     hops: hopsOf(topology, controllers, verdict),
     tried: null,
   };
@@ -286,33 +323,16 @@ function fromPlace(
   topology: Topology,
   provider: PciDev,
   place: Place | null,
-): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven' | 'zones'> {
+): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven' | 'zones'> & { help: string | null } {
+  const whatever = place?.noP2pReason ?? (topology.iommu === 'unsupported' ? NO_PEER_MAPPING : null);
+  const leg = whatever === null && place?.legs ? legRefusal(topology, provider, place.legs) : null;
   return {
     stack: stackOf(place),
-    refusal:
-      place?.noP2pReason ??
-      (topology.iommu === 'unsupported' ? NO_PEER_MAPPING : mirrorRefusal(topology, provider, place)),
+    refusal: whatever ?? leg?.what ?? null,
     unproven: place?.unproven ?? null,
     zones: place?.zones ?? null,
+    help: leg === null ? null : OTHER_LEGS,
   };
-}
-
-/**
- * A member of a mirror that the provider cannot reach is not written, and nobody hears of it: raid1 and raid10 take the
- * refusal for no error of the member. So all are reachable for sure, or the mirror takes no peer memory.
- */
-function mirrorRefusal(topology: Topology, provider: PciDev, place: Place | null): string | null {
-  const mirror = place?.layers.find(({ level }) => level !== undefined && MD_MIRRORS.includes(level));
-  if (mirror === undefined) return null;
-  const unsure = place!.clients.filter((client) => {
-    const { mapType } = calcMapTypeAndDist(topology, provider, client);
-    return mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED' || mapType === 'PCI_P2PDMA_MAP_UNKNOWN';
-  });
-  if (unsure.length === 0) return null;
-  return (
-    `${mirror.name} is a mirror (${mirror.level}), and ${unsure.map(({ bdf }) => bdf).join(', ')} may not reach the ` +
-    `memory of ${provider.bdf}: the kernel would report such a write as done, and the members would differ`
-  );
 }
 
 function stackOf(place: Place | null): string[] {

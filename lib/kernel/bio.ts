@@ -47,6 +47,16 @@ export interface RequestQueue {
   submitBio(bio: Bio): void;
 }
 
+/** struct gendisk: a queue that can be opened. */
+export interface Gendisk extends RequestQueue {
+  readonly name: string;
+  readonly readOnly: boolean;
+  /** Bytes; 0 once it is gone. */
+  readonly capacity: number;
+  /** GD_DEAD: nothing may be queued any more. */
+  readonly dead: boolean;
+}
+
 export type BioOp = 'read' | 'write' | 'flush' | 'discard' | 'write_zeroes';
 
 /** A merged range stays below what a scatterlist segment may be. */
@@ -316,6 +326,27 @@ export function bioChain(bio: Bio, parent: Bio): void {
   bio.private = parent;
   bio.endIo = bioChainEndio;
   parent.remaining++;
+}
+
+/** bio_alloc_clone(): the same range and memory, for another queue. The pins stay with `bio`, which must not end before it. */
+export function bioClone(bio: Bio, queue: RequestQueue): Bio {
+  const clone = bioAlloc(queue, bio.opf);
+  clone.sector = bio.sector;
+  for (const { phys, length, pgmap } of bio.vecs) bioAddPage(clone, phys, length, pgmap);
+  clone.size = bio.size;
+  return clone;
+}
+
+/** A clone has ended: what it moved was moved for `bio`, which goes on. */
+export function bioEndClone(clone: Bio, bio: Bio): void {
+  addPath(bio.path, clone.path);
+  bioPut(clone);
+}
+
+/** bio_io_error() and its like: end it without a transfer. */
+export function bioEndWith(bio: Bio, status: number): void {
+  bio.status = status;
+  bioEndio(bio);
 }
 
 /** bio_endio(): the transfer is over, `status` and `path` say how. Once per bio: a second time is the caller's bug. */

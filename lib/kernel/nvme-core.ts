@@ -21,7 +21,15 @@ import {
   errnoName,
 } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
-import { type Bio, type BlkQueueLimits, bioAddPage, bioAlloc, bioPut, type RequestQueue } from './bio.js';
+import {
+  type Bio,
+  type BlkQueueLimits,
+  bioAddPage,
+  bioAlloc,
+  bioPut,
+  type Gendisk,
+  type RequestQueue,
+} from './bio.js';
 import { lower32, type NvmeCommand, nvmeCommand, upper32 } from './nvme-command.js';
 
 /** Module parameters of nvme and nvme_core, and what else the driver may be told. Times in ms, sizes in bytes. */
@@ -175,7 +183,7 @@ export class NvmeCtrl {
 const BLK_DEF_MAX_TRANSFER = 1280 * 1024;
 
 /** struct nvme_ns with its gendisk and request_queue. */
-export class NvmeNs implements RequestQueue {
+export class NvmeNs implements Gendisk {
   readonly ctrl: NvmeCtrl;
   readonly nsid: number;
   readonly name: string;

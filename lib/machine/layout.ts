@@ -1,9 +1,11 @@
+import { normalizeBdf } from '../backend/names.js';
 import {
   invalid,
   type Machine,
   type MachineBar,
   type MachineDraft,
   type MachineFunction,
+  type MachineSubsystem,
   type NvmeDescription,
 } from './schema.js';
 
@@ -55,9 +57,20 @@ export function layOutBars(draft: MachineDraft, places: ReadonlyMap<string, stri
     ioTimeout: draft.ioTimeout,
     hostBridges: draft.hostBridges,
     functions: functions as MachineFunction[],
+    subsystems: draft.subsystems.map((subsystem) => nameSubsystem(subsystem, names)),
+    arrays: draft.arrays,
     latency: draft.latency,
     faults: draft.faults,
   };
+}
+
+/** Controllers by name, and the number of the first of them, as the kernel gives it. */
+function nameSubsystem(
+  { name, controllers }: MachineDraft['subsystems'][number],
+  names: ReadonlyMap<string, string>,
+): MachineSubsystem {
+  const named = controllers.map((controller) => names.get(normalizeBdf(controller)) ?? controller);
+  return { name: name ?? named[0]!.replace(/^nvme/, 'nvme-subsys'), controllers: named };
 }
 
 /** nvme0, nvme1, … in BDF order; names that were given are left alone and not given twice. */

@@ -4,20 +4,32 @@ import type { z } from '../base/zod.js';
 import { layOutBars } from './layout.js';
 import { checkLinks, checkPlaces } from './rules.js';
 import { bdfId, FUNCTION_LIMIT, faultSchema, invalid, type Machine, machineSchema } from './schema.js';
+import { checkStacks } from './stack-rules.js';
 
 export type {
+  ArrayLevel,
   CmbDescription,
   Fault,
   Latency,
   Machine,
+  MachineArray,
   MachineBar,
   MachineFunction,
   MachineHostBridge,
   MachineInput,
+  MachinePartition,
+  MachineSubsystem,
   NamespaceDescription,
   NvmeDescription,
 } from './schema.js';
-export { bdfId, MEMREMAP_COMPAT_ALIGN, machineJsonSchema, namespaceName } from './schema.js';
+export {
+  bdfId,
+  headName,
+  MEMREMAP_COMPAT_ALIGN,
+  machineJsonSchema,
+  namespaceName,
+  partitionName,
+} from './schema.js';
 
 /** Longest machine text that is looked at, in characters. A large server takes about half a MiB. */
 export const MACHINE_TEXT_LIMIT = 0x1000000;
@@ -45,6 +57,7 @@ export function parseMachine(json: unknown): Machine {
   draft.hostBridges.sort((a, b) => a.domain - b.domain || a.bus - b.bus);
   const machine = layOutBars(draft, places);
   checkPlaces(machine, places);
+  checkStacks(machine);
   return machine;
 }
 

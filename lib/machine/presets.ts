@@ -89,6 +89,11 @@ function onRootPorts(host: FunctionInput) {
   ];
 }
 
+/** A drive whose namespace other controllers lead to as well; no CMB. */
+function port(bdf: string, upstream: string): FunctionInput {
+  return drive(bdf, upstream, null);
+}
+
 /** The root complex of a host bridge that is on no list does not pass TLPs on: a wrong mapping fails. */
 const NO_PEERS: MachineInput['hostBridges'] = [{ bus: 0, peerRouting: false }];
 const PEERS: MachineInput['hostBridges'] = [{ bus: 0, peerRouting: true }];
@@ -220,6 +225,31 @@ const table = {
       drive('05:00.0', '02:02.0', null),
       drive('06:00.0', '02:03.0', null),
     ],
+  },
+  mirror: {
+    description:
+      'As switch, with a mirror (md raid1) of which one leg is on a root port of its own, which the CMBs do not reach.',
+    kernel: '7.2',
+    cpu: INTEL,
+    hostBridges: NO_PEERS,
+    functions: [...underOneSwitch(), rootPort('00:02.0'), drive('05:00.0', '00:02.0', null)],
+    arrays: [{ name: 'md0', level: 'raid1', members: ['nvme1n1', 'nvme2n1'] }],
+  },
+  multipath: {
+    description:
+      'As switch, with a third drive of two ports: its namespace is an NVMe multipath head with two paths.',
+    cpu: INTEL,
+    hostBridges: NO_PEERS,
+    functions: [
+      UNLISTED,
+      rootPort('00:01.0'),
+      ...pciSwitch('00:01.0', '01:00.0', ['02:00.0', '02:01.0', '02:02.0', '02:03.0']),
+      drive('03:00.0', '02:00.0'),
+      drive('04:00.0', '02:01.0'),
+      port('05:00.0', '02:02.0'),
+      port('06:00.0', '02:03.0'),
+    ],
+    subsystems: [{ controllers: ['nvme2', 'nvme3'] }],
   },
 } as const satisfies Record<string, Row>;
 

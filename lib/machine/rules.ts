@@ -403,7 +403,7 @@ function checkFaults(machine: Machine): void {
   });
 }
 
-function unknown(where: string, what: string, name: string, known: Iterable<string>) {
+export function unknown(where: string, what: string, name: string, known: Iterable<string>) {
   const names = [...known];
   const list =
     names.length === 0

@@ -26,9 +26,36 @@ export interface Machine {
   readonly ioTimeout: number;
   readonly hostBridges: readonly MachineHostBridge[];
   readonly functions: readonly MachineFunction[];
+  /** NVMe subsystems whose namespaces are reached through multipath heads; controllers in none have plain disks. */
+  readonly subsystems: readonly MachineSubsystem[];
+  readonly arrays: readonly MachineArray[];
   /** Null: as fast as the computer goes. */
   readonly latency: Latency | null;
   readonly faults: readonly Fault[];
+}
+
+/** The controllers that lead to the same namespaces: each namespace is one multipath head, and they are its paths. */
+export interface MachineSubsystem {
+  /** `'nvme-subsys0'`; its number is in the names of its heads: `'nvme0n1'`. */
+  readonly name: string;
+  /** By name. What they describe as namespaces of one number is one namespace, and is described alike. */
+  readonly controllers: readonly string[];
+}
+
+/** md's levels. Those with parity have the CPU read the data. */
+export const ARRAY_LEVELS = ['linear', 'raid0', 'raid1', 'raid4', 'raid5', 'raid6', 'raid10'] as const;
+export type ArrayLevel = (typeof ARRAY_LEVELS)[number];
+
+/** An md array without a superblock (`mdadm --build`): its data begins where its members do. */
+export interface MachineArray {
+  /** `'md0'`. */
+  readonly name: string;
+  /** raid10 is of the layout near=2. */
+  readonly level: ArrayLevel;
+  /** In bytes; what raid1 and linear do not ask for. */
+  readonly chunk: number;
+  /** Namespaces, multipath heads and partitions: `'nvme0n1'`, `'nvme1n1p2'`. */
+  readonly members: readonly string[];
 }
 
 export interface MachineHostBridge {
@@ -114,6 +141,14 @@ export interface NamespaceDescription {
   readonly store: 'memory' | 'file';
   readonly file: string | null;
   readonly readOnly: boolean;
+  readonly partitions: readonly MachinePartition[];
+}
+
+/** `'nvme0n1p1'` where its number is 1. In bytes. */
+export interface MachinePartition {
+  readonly number: number;
+  readonly start: number;
+  readonly size: number;
 }
 
 export interface Latency {
@@ -215,6 +250,10 @@ const namespaceSchema = z.strictObject({
   store: z.enum(['memory', 'file']).default('memory'),
   file: orNull(z.string().min(1)).describe('Where the data is, if store is "file".'),
   readOnly: z.boolean().default(false),
+  partitions: z
+    .array(z.strictObject({ number: number(255, 1), start: bytes(512), size: bytes(512) }))
+    .max(255)
+    .default([]),
 });
 
 const nvmeSchema = z.strictObject({
@@ -337,6 +376,30 @@ export const machineSchema = z.strictObject({
     .min(1)
     .max(FUNCTION_LIMIT),
   functions: z.array(functionSchema).min(1).max(FUNCTION_LIMIT),
+  subsystems: z
+    .array(
+      z.strictObject({
+        name: orNull(
+          z.string().regex(/^nvme-subsys[0-9]{1,4}$/, { error: 'a name such as "nvme-subsys0"' }),
+        ).describe('Its number is in the names of its heads. Default: that of its first controller.'),
+        controllers: z.array(z.string().min(1)).min(1).max(64).describe('Its paths, by name or BDF.'),
+      }),
+    )
+    .max(1024)
+    .default([])
+    .describe('Controllers that lead to the same namespaces: each namespace is an NVMe multipath head.'),
+  arrays: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^md[0-9]{1,4}$/, { error: 'a name such as "md0"' }),
+        level: z.enum(ARRAY_LEVELS),
+        chunk: bytes(4096).default(0x80000),
+        members: z.array(z.string().min(1)).min(1).max(256).describe('Namespaces, heads, partitions.'),
+      }),
+    )
+    .max(1024)
+    .default([])
+    .describe('md arrays over namespaces, multipath heads and partitions of the machine.'),
   latency: orNull(
     z.strictObject({
       readUs: z.number().nonnegative().default(0),
@@ -363,6 +426,16 @@ export function machineJsonSchema(): unknown {
 /** `'nvme0'`, 1 → `'nvme0n1'`. */
 export function namespaceName(controller: string, nsid: number): string {
   return `${controller}n${nsid}`;
+}
+
+/** `'nvme-subsys0'`, 1 → `'nvme0n1'`: the disk through which all paths are reached. */
+export function headName(subsystem: string, nsid: number): string {
+  return namespaceName(subsystem.replace('-subsys', ''), nsid);
+}
+
+/** `'nvme0n1'`, 2 → `'nvme0n1p2'`. */
+export function partitionName(disk: string, number: number): string {
+  return `${disk}p${number}`;
 }
 
 /** A BDF in its full form as a number that sorts: domain, bus, device, function. */

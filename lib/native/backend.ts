@@ -160,7 +160,8 @@ export class NativeBackend implements Backend {
         name: now?.kind !== 'file' && now?.name ? now.name : nameOrPath,
         ...{ path, kind },
         client: now?.client ?? null,
-        ...this.#wayOf(opened, now, path),
+        legs: now?.legs ?? null,
+        ...this.#wayOf(opened, now, { path, passthrough }),
         metadataBytes: now?.metadataBytes ?? null,
         zones: now?.zones ?? null,
         ranges: rangesOf(this.sysfs, path, kind === 'file' ? null : now),
@@ -188,11 +189,12 @@ export class NativeBackend implements Backend {
   #wayOf(
     opened: Opened,
     info: BlockInfo | null,
-    path: string,
+    { path, passthrough }: { readonly path: string; readonly passthrough: boolean },
   ): { noP2pReason: string | null; unproven: string | null } {
     if (opened.buffered !== null) return { noP2pReason: opened.buffered, unproven: null };
     if (info === null) return { noP2pReason: 'nothing is known of its block device', unproven: null };
-    const { noP2pReason, mountOptions, directFileSystem } = info;
+    const { mountOptions, directFileSystem } = info;
+    const noP2pReason = passthrough ? info.noP2pByCommand : info.noP2pReason;
     const unproven = info.dioAlignProves && opened.dioKnown ? null : info.unproven;
     if (noP2pReason !== null || directFileSystem !== 'btrfs') return { noP2pReason, unproven };
     const way = btrfsWay(loadAddon(), opened.fd, {

@@ -9,6 +9,7 @@ import {
   fileRange,
   type IoRequest,
   type KnownWay,
+  type Legs,
   type PassthroughCommand,
   type PassthroughResult,
   type PathBytes,
@@ -52,11 +53,15 @@ import { trace, tracing } from './trace.js';
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
 const PUNCH_HOLE = 0x3;
 
+/** Nearest first. */
+const WAYS: readonly KnownWay[] = ['internal', 'peerBus', 'hostBridge'];
+
 export interface NativeTargetFacts {
   readonly name: string;
   readonly path: string;
   readonly kind: 'namespace' | 'block' | 'file';
   readonly client: PciDev | null;
+  readonly legs?: Legs | null;
   readonly noP2pReason: string | null;
   readonly unproven: string | null;
   /** Of a namespace: bytes of metadata with each block; null: sysfs does not say. */
@@ -91,6 +96,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly path: string;
   readonly kind: 'namespace' | 'block' | 'file';
   readonly client: PciDev | null;
+  readonly legs: Legs | null;
   readonly limits: QueueLimits;
   readonly noP2pReason: string | null;
   readonly unproven: string | null;
@@ -111,6 +117,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #flags: number;
   readonly #size: number;
   readonly #onClose: () => void;
+  /** Whoever does its DMA. */
+  readonly #clients: readonly PciDev[];
+  /** Some of them have memory of their own. */
+  readonly #hasOwners: boolean;
   readonly #ways = new Map<PciDev, KnownWay>();
   /** For the finalizer: fds that are open. Shared with it, so it must not lead back here. */
   readonly #fds: number[];
@@ -136,6 +146,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.path = facts.path;
     this.kind = facts.kind;
     this.client = facts.client;
+    this.legs = facts.legs ?? null;
+    this.#clients = facts.legs?.clients ?? (facts.client === null ? [] : [facts.client]);
+    this.#hasOwners = this.#clients.some(({ p2pmem }) => p2pmem !== null);
     this.noP2pReason = facts.noP2pReason;
     this.unproven = facts.unproven;
     this.zones = facts.zones ?? null;
@@ -184,8 +197,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (io.buffered === true) return this.#queueCached(io);
     if (this.engine === 'passthrough') return this.#queueCommand(io);
     let flags = this.#flags;
-    if (this.client?.p2pmem != null) {
-      if (io.segments.length > 1 && mixesOwn(io.segments, this.client)) return this.#queueCut(io);
+    if (this.#hasOwners) {
+      if (io.segments.length > 1 && mixesOwn(io.segments, this.#clients)) return this.#queueCut(io);
       flags += this.#apart(io);
     }
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
@@ -213,7 +226,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
    * those of the other are submitted from a thread.
    */
   #apart(io: IoRequest): number {
-    const own = memoryOf(io.segments[0]!).provider?.id === this.client!.id;
+    const own = ownerOf(io.segments[0]!, this.#clients) !== null;
     if (!own) return this.#own.size > 0 ? FLAG_THREAD : 0;
     this.#own.add(io);
     return this.#inFlight.count > this.#own.size ? FLAG_THREAD : 0;
@@ -252,7 +265,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   /** Book bytes moved with the CMB of `provider`, or host memory. Without a PCI client all goes through host memory. */
   #bookTo(provider: PciDev | null, moved: number, path: PathBytes): void {
-    if (provider === null || this.client === null) path.hostDram += moved;
+    if (provider === null || this.#clients.length === 0) path.hostDram += moved;
     else if (this.unproven !== null && this.buffered === null) path.unproven = (path.unproven ?? 0) + moved;
     else path[this.#wayTo(provider)] += moved;
   }
@@ -264,9 +277,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   lend(op: 'read' | 'write', slot: Uint8Array): LentTarget | null {
     if (this.engine === 'passthrough' || this.#closed || (op === 'write' && !this.#writable)) return null;
     const { provider } = memoryOf(slot);
-    const isOwn = provider !== null && provider.id === this.client?.id;
+    const isOwn = ownerOf(slot, this.#clients) !== null;
     // As #apart(): those of the other kind, if any come, are submitted from a thread.
-    if (this.client?.p2pmem != null && (isOwn ? this.#inFlight.count : 0) !== this.#own.size) return null;
+    if (this.#hasOwners && (isOwn ? this.#inFlight.count : 0) !== this.#own.size) return null;
     const lent = {
       ...{ engine: this.#engine, fd: this.#fd, flags: this.#flags },
       pathOf: (bytes: number) => {
@@ -284,19 +297,24 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return lent;
   }
 
-  /** What the kernel's map type says of DMA between our client and a provider's memory. */
+  /** What the kernel's map type says of DMA between our client and a provider's memory; of several, the farthest's. */
   #wayTo(provider: PciDev): KnownWay {
     let way = this.#ways.get(provider);
     if (way === undefined) {
-      if (this.buffered !== null || this.client === null) way = 'hostDram';
-      else if (this.client.id === provider.id) way = 'internal';
+      if (this.buffered !== null || this.#clients.length === 0) way = 'hostDram';
       else {
-        const { mapType } = calcMapTypeAndDist(this.#topology, provider, this.client);
-        way = mapType === 'PCI_P2PDMA_MAP_BUS_ADDR' ? 'peerBus' : 'hostBridge';
+        const ways = this.#clients.map((client) => this.#wayBetween(provider, client));
+        way = WAYS.findLast((candidate) => ways.includes(candidate))!;
       }
       this.#ways.set(provider, way);
     }
     return way;
+  }
+
+  #wayBetween(provider: PciDev, client: PciDev): KnownWay {
+    if (client.id === provider.id) return 'internal';
+    const { mapType } = calcMapTypeAndDist(this.#topology, provider, client);
+    return mapType === 'PCI_P2PDMA_MAP_BUS_ADDR' ? 'peerBus' : 'hostBridge';
   }
 
   /**
@@ -306,12 +324,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   #queueCut(io: IoRequest): number {
     let pieces: ReturnType<typeof bioCutUser>;
     try {
-      pieces = bioCutUser(
-        io.segments,
-        io.offset,
-        this.limits,
-        (view) => memoryOf(view).provider === this.client,
-      );
+      pieces = bioCutUser(io.segments, io.offset, this.limits, (view) => ownerOf(view, this.#clients));
     } catch (error) {
       return error instanceof P2pdmaError && error.errno !== undefined ? error.errno : -EINVAL;
     }
@@ -538,10 +551,16 @@ function bytesOf(segments: readonly Uint8Array[]): number {
 }
 
 /** Do some of the segments lie in this function's own CMB, and others not? */
-function mixesOwn(segments: readonly Uint8Array[], owner: PciDev): boolean {
-  const first = memoryOf(segments[0]!).provider?.id === owner.id;
+/** Which of these owns the memory; null: none. */
+function ownerOf(view: Uint8Array, clients: readonly PciDev[]): number | null {
+  const id = memoryOf(view).provider?.id ?? null;
+  return id !== null && clients.some((client) => client.id === id) ? id : null;
+}
+
+function mixesOwn(segments: readonly Uint8Array[], clients: readonly PciDev[]): boolean {
+  const first = ownerOf(segments[0]!, clients);
   for (let i = 1; i < segments.length; i++) {
-    if ((memoryOf(segments[i]!).provider?.id === owner.id) !== first) return true;
+    if (ownerOf(segments[i]!, clients) !== first) return true;
   }
   return false;
 }

@@ -12,6 +12,7 @@ import { P2pdmaError } from '../base/errors.js';
 import { classWords } from '../base/pci-class.js';
 import { type Naming, type Sentence, said } from '../base/sentence.js';
 import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma.js';
+import { legRefusal } from '../kernel/pci-p2pdma-legs.js';
 import { type Transport, worse } from './receipt.js';
 
 export interface Route {
@@ -90,11 +91,11 @@ export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], o
     (named === null ? null : whyNotLent(named));
   if (obstacle !== null) return hostRoute(obstacle);
 
-  const clients = [...new Set(targets.map((target) => target.client!))];
+  const clients = clientsOf(targets);
   const published = topology.functions.filter((f) => f.p2pmem?.published === true);
   const candidates = named === null ? nearestFirst(published, clients) : [named];
   if (candidates.length === 0) return hostRoute(whyNoneLent(topology));
-  const { best, refusal } = nearestOf(topology, candidates, clients);
+  const { best, refusal } = nearestOf(topology, candidates, targets);
   if (best === null) return hostRoute(refusal ?? 'no provider suits');
 
   const transport = best.verdicts
@@ -106,7 +107,12 @@ export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], o
   return { transport, provider: best.provider, reason: farthest.reason, unproven };
 }
 
-type RouteTarget = Pick<BlockTarget, 'name' | 'client' | 'noP2pReason' | 'unproven'>;
+type RouteTarget = Pick<BlockTarget, 'name' | 'client' | 'legs' | 'noP2pReason' | 'unproven'>;
+
+/** Every function that does DMA for these targets, each once. */
+function clientsOf(targets: readonly RouteTarget[]): PciDev[] {
+  return [...new Set(targets.flatMap(({ client, legs }) => legs?.clients ?? client ?? []))];
+}
 
 function firstOf(
   targets: readonly RouteTarget[],
@@ -120,9 +126,9 @@ function firstOf(
 }
 
 function whyNotDirect(target: RouteTarget, options: RouteOptions): string | null {
-  const { name, noP2pReason, client, unproven } = target;
+  const { name, noP2pReason, unproven } = target;
   if (noP2pReason !== null) return `${name}: ${noP2pReason}`;
-  if (client === null) return `${name}: no single PCI function does its DMA`;
+  if (clientsOf([target]).length === 0) return `${name}: no single PCI function does its DMA`;
   if (unproven !== null && options.requireP2p === true && options.allowUnproven !== true) {
     return `${name}: ${unproven}. Pass allowUnproven to take its word for it`;
   }
@@ -152,15 +158,20 @@ interface Lender {
 function nearestOf(
   topology: Topology,
   candidates: readonly PciDev[],
-  clients: readonly PciDev[],
+  targets: readonly RouteTarget[],
 ): { best: Lender | null; refusal: string | null } {
   let best: Lender | null = null;
   let refusal: string | null = null;
+  const clients = clientsOf(targets);
   for (const provider of candidates) {
     const verdicts = clients.map((client) => calcMapTypeAndDist(topology, provider, client));
+    const leg = firstOf(targets, ({ legs }) => {
+      const refused = legs ? legRefusal(topology, provider, legs) : null;
+      return refused === null ? null : `${refused.what}. ${refused.why}`;
+    });
     const refused = verdicts.find((v) => v.mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED');
-    if (refused !== undefined) {
-      refusal ??= refused.reason;
+    if (leg !== null || refused !== undefined) {
+      refusal ??= leg ?? refused!.reason;
       continue;
     }
     const distance = verdicts.reduce((sum, v) => sum + v.distance, 0);

@@ -205,7 +205,7 @@ t.test('what is read lies on the first drive, what is written on the others in t
   });
   t.equal(source.client, first);
   t.same(
-    copies.map((copy) => copy.client.bdf),
+    copies.map((copy) => copy.client?.bdf),
     copies.map((_, i) => others[i % others.length]!.bdf),
   );
   t.equal(named.client, first);

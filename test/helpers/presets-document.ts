@@ -29,6 +29,10 @@ const USE: Record<string, string> = {
     'A CMB that `lspci` and the drive’s registers show, and Linux does not use; `list` and `doctor` say why.',
   'cmb-read-only': 'Memory that is there, but not for everything: never chosen unless it is named.',
   'four-drives': 'One read and several writes; drives without a CMB that use another’s.',
+  mirror:
+    'A kernel from 7.2 on would write only the leg that reaches the memory, and report success: so the mirror gets host memory, and `explain nvme0 md0` says why.',
+  multipath:
+    'Before Linux 7.2 a head takes no peer memory, except by NVMe commands; `--kernel 7.2` shows what an upgrade brings.',
 };
 
 export async function presetsDocument(): Promise<string> {
@@ -83,12 +87,16 @@ function explainAll(machine: string): string {
   return stdout.slice(stdout.indexOf('\n') + 1, legend).trim();
 }
 
+/** Where a copy is most worth telling. */
+const TO: Record<string, string> = { mirror: 'md0', multipath: 'nvme2n1' };
+
 async function copyOf(machine: string): Promise<string> {
   const system = await openSystem({ machine });
+  const to = TO[machine] ?? 'nvme1n1';
   try {
-    const { transport, provider, reason } = system.route(['nvme0n1', 'nvme1n1']);
+    const { transport, provider, reason } = system.route(['nvme0n1', to]);
     const how = provider === null ? `\`${transport}\`` : `\`${transport}\` through the memory of ${provider}`;
-    return `A copy from nvme0n1 to nvme1n1 goes by ${how}: ${reason.replace(/\.?$/, '.')}`;
+    return `A copy from nvme0n1 to ${to} goes by ${how}: ${reason.replace(/\.?$/, '.')}`;
   } finally {
     await system.close();
   }

@@ -60,6 +60,7 @@ const ASKED = /host memory was asked for \(provider: none\)/;
 const NO_MEMORY = /has no peer-to-peer memory/;
 const QUEUE = /IOMMU driver.*cannot map peer-to-peer memory, so the queue of nvme[01] does not take it/;
 const REFUSED = /not on the kernel’s list of host bridges/;
+const HEAD = /nvme2n1 is an NVMe multipath head: its queue does not take peer-to-peer memory/;
 const BUS = /share the upstream bridge.*no function on the way redirects/;
 
 /** Both directions of a pair that the rules treat alike. */
@@ -324,6 +325,46 @@ const TABLE: Readonly<Record<string, Row>> = {
       host('nvme2', 'nvme3', 'nvme2', NO_MEMORY),
       host('nvme2', 'nvme3', 'nvme3', NO_MEMORY),
       host('nvme2', 'nvme3', 'none', ASKED),
+    ],
+    peer: 'ok',
+    own: 'ok',
+  },
+
+  // md0 is over nvme1n1 and nvme2n1, which are nobody else's: test/emulator/stacks.test.ts writes to it.
+  mirror: {
+    drives: { nvme0: '0000:03:00.0', nvme1: '0000:04:00.0', nvme2: '0000:05:00.0' },
+    memory: { nvme0: 'published', nvme1: 'published', nvme2: 'none' },
+    pairs: [
+      near('nvme0', 'nvme1', 4),
+      near('nvme1', 'nvme0', 4),
+      {
+        provider: 'nvme0',
+        client: 'nvme2',
+        distance: -1,
+        mapType: 'NOT_SUPPORTED',
+        reason: REFUSED,
+        remedy: /below one PCIe switch/,
+      },
+    ],
+    copies: [],
+    peer: 'ok',
+    own: 'ok',
+  },
+
+  // nvme2n1 is a head, with nvme2 and nvme3 for paths.
+  multipath: {
+    drives: {
+      nvme0: '0000:03:00.0',
+      nvme1: '0000:04:00.0',
+      nvme2: '0000:05:00.0',
+      nvme3: '0000:06:00.0',
+    },
+    memory: { nvme0: 'published', nvme1: 'published', nvme2: 'none', nvme3: 'none' },
+    pairs: [near('nvme0', 'nvme1', 4), near('nvme0', 'nvme2', 4), near('nvme0', 'nvme3', 4)],
+    copies: [
+      bus('nvme0', 'nvme1', 'auto', 'source'),
+      host('nvme0', 'nvme2', 'auto', HEAD),
+      host('nvme2', 'nvme0', 'nvme1', HEAD),
     ],
     peer: 'ok',
     own: 'ok',

@@ -130,7 +130,7 @@ class EmulatedProbe implements Respondent {
       ...{
         name: 'loop0',
         path: '/dev/loop0',
-        ns,
+        disk: ns,
         client: driver.hw.pdev,
         mm: running.mm,
         clock: running.clock,

@@ -173,11 +173,13 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
   const named = (bdf: string): string => names.get(bdf) ?? bdf;
   const groups = new Map<string, Pair[]>();
   for (const pair of pairs) {
-    const { mapType, rule, kernelParameter } = pair.client;
-    const key = `${mapType} ${rule} ${kernelParameter !== null}`;
+    const { mapType, rule, kernelParameter, refusal } = pair.client;
+    const key = refusal === null ? `${mapType} ${rule} ${kernelParameter !== null}` : 'refusal';
     groups.set(key, [...(groups.get(key) ?? []), pair]);
   }
-  const hopeless = pairs.every(({ client }) => client.mapType === 'NOT_SUPPORTED');
+  const hopeless = pairs.every(
+    ({ client: { mapType, refusal } }) => mapType === 'NOT_SUPPORTED' || refusal !== null,
+  );
   return [...groups.values()].map((group) => {
     const { client } = group[0]!;
     const which = list(
@@ -185,6 +187,7 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
       6,
     );
     const many = counted(group.length, 'pair');
+    if (client.refusal !== null) return refusedByDisks(group, `${many} refused: ${which}`, hopeless);
     if (client.mapType === 'NOT_SUPPORTED') {
       const redirected = client.kernelParameter !== null;
       return finding(
@@ -219,6 +222,17 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
     }
     return finding('pairs', 'ok', `${many} on the bus: ${which}`);
   });
+}
+
+/** They reach the memory, or not: their disks take no peer memory. */
+function refusedByDisks(group: readonly Pair[], which: string, hopeless: boolean): Finding {
+  const why = new Set(group.map(({ client }) => client.refusal));
+  return finding(
+    'pairs',
+    hopeless ? 'problem' : 'warning',
+    `${which}. ${[...why].join('; ')}`,
+    'Copy with these through host memory (provider: none), until their disks take peer memory.',
+  );
 }
 
 function counted(count: number, what: string): string {

@@ -66,7 +66,7 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
     consequence: 'the write is reported as successful, but the members differ',
     remedy:
       'Use peer memory on a mirror only if each member can reach the provider (`p2pdma explain <provider> /dev/md…`). This ' +
-      'package does not use it on mirrors; other programs may.',
+      'package uses it only then; other programs may not ask.',
     commands: [],
     risk: 'data',
   },

@@ -9,7 +9,7 @@
  */
 import { type BigIntStats, realpathSync, statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
-import { deviceNumber, type QueueLimits } from '../../backend/backend.js';
+import { deviceNumber, type Legs, type QueueLimits } from '../../backend/backend.js';
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
 import type { IommuMode, PciDev } from '../../backend/topology.js';
 import { MD_MIRRORS, withheldFromPrograms } from '../../kernel/releases/table.js';
@@ -62,6 +62,7 @@ export interface BlockInfo {
   readonly controller: string | null;
   /** The P2PDMA client: the function that does the DMA, if it is one only. */
   readonly client: PciDev | null;
+  readonly legs: Legs | null;
   /** In bytes; of a file its length now; null if unknown (a file in a captured tree). */
   readonly size: number | null;
   readonly readOnly: boolean;
@@ -72,6 +73,8 @@ export interface BlockInfo {
   readonly limits: QueueLimits;
   /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
   readonly noP2pReason: string | null;
+  /** The same for NVMe commands, which go to the queue of the namespace's path and not to that of its head. */
+  readonly noP2pByCommand: string | null;
   /** Null when success proves where the bytes went. */
   readonly unproven: string | null;
   /** A non-zero `stx_dio_mem_align` of the file would make `unproven` null. */
@@ -148,10 +151,11 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   const { dir, name } = device;
   const sectors = dir.number('size', { max: MAX_SECTORS });
   const metadataBytes = dir.number('metadata_bytes', { max: 0xffff, optional: true });
+  const isNamespace = NVME_DISK.test(name);
   const empty = sectors === 0 ? `${name} has size 0${whyEmpty(metadataBytes)}` : null;
   const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
   return {
-    kind: NVME_DISK.test(name) ? 'namespace' : 'block',
+    kind: isNamespace ? 'namespace' : 'block',
     name,
     device: `/dev/${name.replaceAll('!', '/')}`,
     number: numberOf(dir),
@@ -163,6 +167,7 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     zones: zonesOf(context, device),
     limits: queueLimits(context, device, noP2pReason === null),
     noP2pReason,
+    noP2pByCommand: isNamespace ? (empty ?? commandRefusal(context, device)) : noP2pReason,
     unproven: null,
     dioAlignProves: false,
     fileSystem: null,
@@ -171,6 +176,13 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     mountPoint: null,
     inUse: context.devices.inUse(device),
   };
+}
+
+/** What refuses peer memory on the way of an NVMe command: of a head, its paths. */
+function commandRefusal(context: BlockContext, device: BlockDir): string | null {
+  const layer = context.devices.layer(device);
+  const from = layer.kind === 'multipath-head' && layer.below.length > 0 ? layer.below : [device];
+  return walkDown(context, from).refusal ?? kernelRefusal(context);
 }
 
 const UNUSED: InUse = { mountPoints: [], holders: [], swap: false, words: null };
@@ -208,6 +220,7 @@ function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo
     zones: null,
     limits: queueLimits(context, first, reason === null),
     noP2pReason: reason,
+    noP2pByCommand: reason,
     unproven: facts?.unproven ?? null,
     dioAlignProves: facts?.dioAlignProves ?? false,
     fileSystem: mount?.type ?? null,
@@ -299,20 +312,32 @@ function holdersOf({ devices }: BlockContext, file: Layer['file']): readonly Blo
   return mount === null ? [] : devices.devicesOf(mount);
 }
 
-function common(under: Under): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'controller' | 'client'> {
+function common(
+  under: Under,
+): Pick<BlockInfo, 'stack' | 'layers' | 'disks' | 'controller' | 'client' | 'legs'> {
   const { stack, layers, disks, detached } = under;
   const [first] = disks;
-  // What a member of a mirror refuses nobody hears of, so that nothing is tried there: see releases/bugs.ts.
-  const mirror = layers.some(({ level }) => level !== undefined && MD_MIRRORS.includes(level));
   const alike = disks.every((disk) => disk.client === first?.client);
-  const one = first !== undefined && !detached && !mirror && alike;
+  const one = first !== undefined && !detached && alike;
   return {
     stack,
     layers,
     disks,
     client: one ? first.client : null,
+    legs: detached ? null : legsOf(under),
     controller: one && disks.every((disk) => disk.controller === first.controller) ? first.controller : null,
   };
+}
+
+/** Null: one function does all the DMA, and no mirror hides what it refuses; or not all of them are known. */
+function legsOf({ layers, disks }: Under): Legs | null {
+  const clients = [...new Set(disks.map(({ client }) => client))].filter((client) => client !== null);
+  const mirror = layers.find(({ level }) => level !== undefined && MD_MIRRORS.includes(level));
+  if (disks.some(({ client }) => client === null)) return null;
+  if (clients.length === 0 || (clients.length === 1 && mirror === undefined)) return null;
+  const { name, kind, level } = mirror ?? layers[0]!;
+  const what = level ?? (kind === 'multipath-head' ? 'multipath' : null);
+  return { of: what === null ? name : `${name} (${what})`, mirror: mirror !== undefined, clients };
 }
 
 /** A multipath head all of whose paths lead over a network: plain disks would not help. */

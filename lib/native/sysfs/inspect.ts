@@ -18,7 +18,9 @@ export interface Look {
 
 const UNKNOWN = {
   client: null,
+  legs: null,
   noP2pReason: 'nothing is known of its block device',
+  noP2pByCommand: 'nothing is known of its block device',
   unproven: null,
 } as const;
 
@@ -26,12 +28,12 @@ export function inspect(sysfs: Sysfs, nameOrPath: string): Look {
   const mark = markOf(sysfs, nameOrPath);
   const info = sysfs.blockInfo(nameOrPath);
   const path = pathOf(nameOrPath, info);
-  const { client, noP2pReason, unproven } = info ?? UNKNOWN;
+  const { client, legs, noP2pReason, noP2pByCommand, unproven } = info ?? UNKNOWN;
   const end: End = {
     path,
     kind: info?.kind ?? 'file',
     size: info?.size ?? null,
-    ...{ client, noP2pReason, unproven },
+    ...{ client, legs, noP2pReason, noP2pByCommand, unproven },
     inUse: info?.inUse.words ?? null,
     readOnly: info?.readOnly ?? false,
     identity: info === null || info.kind === 'file' ? null : deviceIdentity(sysfs.devices, info.name!),
@@ -83,8 +85,8 @@ function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {
   if (info === null) return null;
   // A bare name of no device would be a file yet to be made here; for a question it is a misspelling.
   if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
-  const { kind, layers, disks, noP2pReason, unproven, inUse, zones, partitions } = info;
+  const { kind, layers, disks, noP2pReason, legs, unproven, inUse, zones, partitions } = info;
   const clients = new Set(disks.map(({ client }) => client).filter((client) => client !== null));
   const way = { noP2pReason, unproven, zones };
-  return { kind, layers, clients: [...clients], ...way, inUse: inUse.words, partitions };
+  return { kind, layers, clients: [...clients], legs, ...way, inUse: inUse.words, partitions };
 }

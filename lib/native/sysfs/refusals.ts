@@ -10,8 +10,9 @@
  */
 import type { KernelRelease } from '../../backend/kernel-release.js';
 import type { PciDev } from '../../backend/topology.js';
-import { holds, type Rule, sinceText } from '../../kernel/releases/rule.js';
-import { MD, MD_LEVELS, MULTIPATH_HEAD, RDMA_HOST } from '../../kernel/releases/table.js';
+import { arrayRefusal, headRefusal } from '../../kernel/releases/layers.js';
+import { holds } from '../../kernel/releases/rule.js';
+import { RDMA_HOST } from '../../kernel/releases/table.js';
 import type { BlockDir, Layer } from './devices.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
 import type { SysfsTree } from './tree.js';
@@ -35,34 +36,14 @@ export function layerRefusal(
       const mapped = dir.dir('dm', { optional: true })?.text('name', { optional: true });
       return `${name}${mapped ? ` (${mapped})` : ''} is a device-mapper device: ${REFUSES}`;
     }
-    case 'md': {
-      const level = layer.level ?? null;
-      const refusal = `${name}${level === null ? '' : ` (${level})`} is an md array: ${REFUSES}`;
-      if (level === null || !MD_LEVELS.includes(level)) return refusal;
-      return dated(MD, release, refusal);
-    }
+    case 'md':
+      return arrayRefusal(name, layer.level ?? null, release);
     case 'multipath-head':
-      return dated(
-        MULTIPATH_HEAD,
-        release,
-        `${name} is an NVMe multipath head: ${REFUSES} (boot with nvme_core.multipath=N for plain disks)`,
-      );
+      return headRefusal(name, release);
     case 'stacked':
       return `${name} is stacked on other block devices: ${REFUSES}`;
     default:
       return layer.kind satisfies never;
-  }
-}
-
-/** `refusal`, unless this kernel has the rule. */
-function dated(rule: Rule, release: KernelRelease | null, refusal: string): string | null {
-  switch (holds(rule, release)) {
-    case 'yes':
-      return null;
-    case 'no':
-      return `${refusal}; it does from ${sinceText(rule)} on`;
-    case 'unknown':
-      return `${refusal}, as far as is known; it does from ${sinceText(rule)} on`;
   }
 }
 

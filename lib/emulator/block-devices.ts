@@ -1,0 +1,245 @@
+/**
+ * What can be opened on an emulated machine besides files: namespaces, and what the description has on top of them.
+ *
+ *     md0 ─┬─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ NvmeNs of nvme0
+ *          └─▶ nvme1n1 (head) ─┬─▶ NvmeNs of nvme1
+ *                              └─▶ NvmeNs of nvme2
+ */
+import { type End, fileRange, type Legs, type Place, type UnderlyingRange } from '../backend/backend.js';
+import { parseRelease } from '../backend/kernel-release.js';
+import { bareName } from '../backend/names.js';
+import type { PciDev } from '../backend/topology.js';
+import type { Gendisk } from '../kernel/bio.js';
+import { Partition } from '../kernel/blk-partition.js';
+import { MdArray, type MdLevel } from '../kernel/md.js';
+import type { NvmeNs } from '../kernel/nvme-core.js';
+import { NvmeNsHead } from '../kernel/nvme-multipath.js';
+import { arrayRefusal, headRefusal } from '../kernel/releases/layers.js';
+import { MD_MIRRORS } from '../kernel/releases/table.js';
+import { disksOf, type MachineDisk } from '../machine/disks.js';
+import { type Machine, type MachineArray, partitionName } from '../machine/machine.js';
+import type { NamespaceStore } from './nvme/store.js';
+import { type Drive, noP2pReason, type RunningMachine } from './running-machine.js';
+
+/** One block device, and what is known of it. */
+export interface BlockDevice {
+  readonly name: string;
+  readonly kind: 'namespace' | 'block';
+  /** Null: an array with parity, which is described and not run. */
+  readonly disk: Gendisk | null;
+  readonly size: number;
+  readonly readOnly: boolean;
+  readonly layers: Place['layers'];
+  readonly drives: readonly Drive[];
+  readonly legs: Legs | null;
+  /** What of it takes no peer memory, in words. */
+  readonly noP2pReason: string | null;
+  /** Where NVMe commands go; null: to no path that is alive. Absent: it is no namespace. */
+  readonly door?: () => NvmeNs | null;
+  /** Files that its bytes are kept in; null: some are in memory only. */
+  readonly files: readonly string[] | null;
+  /** Where its bytes are. */
+  readonly ranges: readonly UnderlyingRange[];
+  readonly partitions: readonly { readonly name: string; readonly size: number }[];
+  /** What keeps its bytes. */
+  readonly media: readonly NamespaceStore[];
+}
+
+export class BlockDevices {
+  readonly #running: RunningMachine;
+  readonly #disks: ReadonlyMap<string, MachineDisk>;
+  readonly #devices = new Map<string, BlockDevice>();
+  /** Tells this machine's devices from another's of the same name. */
+  readonly #number: number;
+
+  constructor(running: RunningMachine, number: number) {
+    this.#running = running;
+    this.#number = number;
+    this.#disks = new Map(disksOf(running.machine).map((disk) => [disk.name, disk]));
+    for (const disk of this.#disks.values()) this.#addDisk(disk);
+    for (const array of running.machine.arrays) this.#addArray(array);
+  }
+
+  get #machine(): Machine {
+    return this.#running.machine;
+  }
+
+  /** The machine's name. */
+  get machine(): string {
+    return this.#machine.name;
+  }
+
+  /** Arrays, in the description's order. */
+  get arrays(): readonly BlockDevice[] {
+    return this.#machine.arrays.map(({ name }) => this.#devices.get(name)!);
+  }
+
+  /** By name or path; null: there is none of that name, or its drives are gone. */
+  find(nameOrPath: string): BlockDevice | null {
+    const device = this.#devices.get(bareName(nameOrPath)) ?? null;
+    return device === null || device.disk?.dead === true ? null : device;
+  }
+
+  /** The disk through which a controller's namespace is opened; null: the description has no such namespace. */
+  diskOf(controller: string, nsid: number): BlockDevice | null {
+    for (const { name, controllers, namespace } of this.#disks.values()) {
+      if (namespace.nsid === nsid && controllers.includes(controller)) return this.#devices.get(name) ?? null;
+    }
+    return null;
+  }
+
+  /** The array that this device, or a part of it, is a member of; null: none. */
+  holderOf({ name, partitions }: BlockDevice): string | null {
+    const parts = new Set([name, ...partitions.map((part) => part.name)]);
+    return this.#machine.arrays.find(({ members }) => members.some((one) => parts.has(one)))?.name ?? null;
+  }
+
+  #addDisk({ name, controllers, isHead, namespace }: MachineDisk): void {
+    const { nsid, file, partitions } = namespace;
+    const drives = this.#running.drives.filter(({ driver }) => controllers.includes(driver.ctrl.name));
+    const paths = drives.flatMap(({ driver }) => driver.ctrl.namespaces.find((ns) => ns.nsid === nsid) ?? []);
+    const [plain] = paths;
+    // A drive that does not show it.
+    if (plain === undefined) return;
+    const release = parseRelease(this.#machine.kernel);
+    const head = isHead ? new NvmeNsHead(name, paths, release) : null;
+    const whole = this.#range(name, plain.capacity);
+    const disk: BlockDevice = {
+      name,
+      kind: 'namespace',
+      disk: head ?? plain,
+      size: plain.capacity,
+      readOnly: plain.readOnly,
+      layers: head === null ? [{ name, kind: 'disk' }] : headLayers(name, drives, nsid),
+      drives,
+      legs: legsOf(`${name} (multipath)`, drives, false),
+      noP2pReason: (head === null ? null : headRefusal(name, release)) ?? this.#refusalOf(drives),
+      door: head === null ? () => plain : () => head.findPath(),
+      files: file === null ? null : [file],
+      ranges: file === null ? [whole] : [whole, { ...fileRange(file), length: plain.capacity }],
+      media: [...new Set(drives.flatMap(({ hardware }) => hardware.namespaces.get(nsid) ?? []))],
+      partitions: partitions.map(({ number, size }) => ({ name: partitionName(name, number), size })),
+    };
+    this.#devices.set(name, disk);
+    for (const { number, start, size } of partitions) {
+      const part = partitionName(name, number);
+      const { door: _, ...rest } = disk;
+      this.#devices.set(part, {
+        ...rest,
+        name: part,
+        kind: 'block',
+        disk: new Partition(part, disk.disk!, { start, size }),
+        size,
+        layers: [{ name: part, kind: 'partition' }, ...disk.layers],
+        ranges: [this.#range(part, size), { ...whole, start, length: size }],
+        partitions: [],
+      });
+    }
+  }
+
+  #addArray({ name, level, chunk, members }: MachineArray): void {
+    const parts = members.flatMap((member) => this.#devices.get(member) ?? []);
+    if (parts.length < members.length) return;
+    const release = parseRelease(this.#machine.kernel);
+    const drives = [...new Set(parts.flatMap((part) => part.drives))];
+    const below = parts.map(({ disk }) => disk!);
+    const disk = isRun(level) ? new MdArray({ name, level, chunk, members: below, release }) : null;
+    const size = disk?.capacity ?? parityCapacity(level, chunk, below);
+    const files = parts.flatMap((part) => part.files ?? []);
+    this.#devices.set(name, {
+      name,
+      kind: 'block',
+      disk,
+      size,
+      readOnly: parts.some((part) => part.readOnly),
+      layers: [{ name, kind: 'md', level }, ...parts.flatMap((part) => part.layers)],
+      drives,
+      legs: legsOf(`${name} (${level})`, drives, MD_MIRRORS.includes(level)),
+      noP2pReason:
+        arrayRefusal(name, level, release) ??
+        parts.map((part) => part.noP2pReason).find((reason) => reason !== null) ??
+        null,
+      media: parts.flatMap((part) => part.media),
+      files: parts.every((part) => part.files !== null) ? files : null,
+      ranges: [
+        this.#range(name, size),
+        ...parts.flatMap((part) => part.ranges.map((range) => ({ ...range, exact: false }))),
+      ],
+      partitions: [],
+    });
+  }
+
+  #range(name: string, length: number): UnderlyingRange {
+    const on = `${name} of machine ${this.#number}`;
+    return { on, name: `/dev/${name}`, start: 0, length, exact: true };
+  }
+
+  #refusalOf(drives: readonly Drive[]): string | null {
+    for (const { driver } of drives) {
+      const reason = noP2pReason(driver, this.#machine);
+      if (reason !== null) return reason;
+    }
+    return null;
+  }
+}
+
+/** What `inspect` says of a device; `isWritten`: this process has it open for writing. */
+export function endOf(devices: BlockDevices, device: BlockDevice, isWritten: (name: string) => boolean): End {
+  const { name, kind, size, readOnly, layers, legs, ranges, drives } = device;
+  const clients = drives.map(({ hardware }) => hardware.pdev);
+  const held = (of: BlockDevice): string | null => {
+    const holder = devices.holderOf(of);
+    return holder === null ? null : `held by ${holder}`;
+  };
+  const way = { noP2pReason: device.noP2pReason, unproven: null, legs };
+  return {
+    ...way,
+    path: `/dev/${name}`,
+    kind,
+    size,
+    client: onlyOf(clients),
+    inUse: held(device) ?? (isWritten(name) ? 'it is open for writing already' : null),
+    readOnly,
+    identity: `${name} of the emulated machine '${devices.machine}'`,
+    endsWithProcess: device.files === null,
+    ranges,
+    place: {
+      ...way,
+      kind,
+      layers,
+      clients,
+      inUse: held(device) ?? (isWritten(name) ? 'open for writing' : null),
+      partitions: device.partitions.map((part) => ({
+        ...part,
+        inUse: held(devices.find(part.name)!) ?? (isWritten(part.name) ? 'open for writing' : null),
+      })),
+    },
+  };
+}
+
+/** The one there is; null: none, or several. */
+export function onlyOf(clients: readonly PciDev[]): PciDev | null {
+  return clients.length === 1 ? clients[0]! : null;
+}
+
+/** Null: one function does all its DMA, and no mirror hides what it refuses. */
+function legsOf(of: string, drives: readonly Drive[], mirror: boolean): Legs | null {
+  if (drives.length === 1 && !mirror) return null;
+  return { of, mirror, clients: drives.map(({ hardware }) => hardware.pdev) };
+}
+
+/** `nvme0c1n1`: the hidden disk of the path by nvme1. */
+function headLayers(name: string, drives: readonly Drive[], nsid: number): Place['layers'] {
+  const subsystem = /^nvme\d+/.exec(name)![0];
+  const hidden = drives.map(({ driver }) => `${subsystem}c${driver.ctrl.name.slice('nvme'.length)}n${nsid}`);
+  return [{ name, kind: 'multipath-head' }, ...hidden.map((path) => ({ name: path, kind: 'disk' }) as const)];
+}
+
+function isRun(level: MachineArray['level']): level is MdLevel {
+  return !/^raid[456]$/.test(level);
+}
+
+function parityCapacity(level: MachineArray['level'], chunk: number, members: readonly Gendisk[]): number {
+  const least = Math.min(...members.map(({ capacity }) => capacity - (capacity % chunk)));
+  return least * (members.length - (level === 'raid6' ? 2 : 1));
+}

@@ -1,0 +1,23 @@
+/**
+ * Mirrors blk_stack_limits() of block/blk-settings.c (7.2): what a device on top of others may be given is what each of them
+ * takes. Before 7.2 it did not know of peer memory, and a stacked device never took it.
+ */
+import type { BlkQueueLimits } from './bio.js';
+
+/** `pciP2pdma`: the device on top lets peer memory pass. */
+export function blkStackLimits(
+  below: readonly BlkQueueLimits[],
+  { pciP2pdma }: { readonly pciP2pdma: boolean },
+): BlkQueueLimits {
+  const least = (of: (limits: BlkQueueLimits) => number): number => Math.min(...below.map(of));
+  const most = (of: (limits: BlkQueueLimits) => number): number => Math.max(...below.map(of));
+  return {
+    logicalBlockSize: most((limits) => limits.logicalBlockSize),
+    dmaAlignment: most((limits) => limits.dmaAlignment),
+    maxTransfer: least((limits) => limits.maxTransfer),
+    maxSegments: least((limits) => limits.maxSegments),
+    maxSegmentSize: least((limits) => limits.maxSegmentSize),
+    virtBoundary: most((limits) => limits.virtBoundary),
+    pciP2pdma: pciP2pdma && below.every((limits) => limits.pciP2pdma),
+  };
+}

@@ -1,0 +1,47 @@
+/**
+ * Reachability where one target has several clients (pci_p2pdma_distance_many() of drivers/pci/p2pdma.c): a provider is
+ * good for it only if it is good for each.
+ *
+ *     md0 (raid1) ─┬─▶ nvme0  reaches the memory of nvme0       yes
+ *                  └─▶ nvme1  on another root port              no: so none of md0 is given it
+ *
+ * The kernel asks each member by itself, when its part of a request comes by. What a member of a mirror refuses is taken for
+ * no error of the member (see releases/bugs.ts), so that of a mirror every member must be reachable for sure.
+ */
+import type { Legs } from '../backend/backend.js';
+import type { PciDev } from '../backend/topology.js';
+import { calcMapTypeAndDist, type RulingHost } from './pci-p2pdma-distance.js';
+
+export interface LegRefusal {
+  /** Which legs of what, and what would come of it, as a clause. */
+  readonly what: string;
+  /** Why the first of them does not. */
+  readonly why: string;
+}
+
+/** Why the provider is not good for these legs; null: it is, as far as is asked. */
+export function legRefusal(
+  host: RulingHost,
+  provider: PciDev,
+  { of, mirror, clients }: Legs,
+): LegRefusal | null {
+  const verdicts = clients.map((client) => ({ client, ...calcMapTypeAndDist(host, provider, client) }));
+  const out = verdicts.filter(
+    ({ mapType }) =>
+      mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED' || (mirror && mapType === 'PCI_P2PDMA_MAP_UNKNOWN'),
+  );
+  const [first] = out;
+  if (first === undefined) return null;
+  const names = out.map(({ client }) => client.bdf).join(', ');
+  const unsure = out.every(({ mapType }) => mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
+  const cannot = unsure ? 'perhaps cannot reach' : 'cannot reach';
+  const consequence = mirror
+    ? '; the kernel would report such a write as done, and the members would differ'
+    : '';
+  return {
+    what:
+      `each leg of ${of} must be reachable from the provider, and ${names} ${cannot} the memory of ` +
+      `${provider.bdf}${consequence}`,
+    why: first.reason,
+  };
+}
