@@ -47,7 +47,7 @@ export function jsonAsked(words: readonly string[] = process.argv.slice(2)): boo
  * Options that the command calls otherwise: of these the one that the command that runs has. Of all others the name is the
  * library's with dashes (`requireP2p`, `--require-p2p`).
  */
-const ALIASES: Readonly<Record<string, readonly string[]>> = {
+export const ALIASES: Readonly<Record<string, readonly string[]>> = {
   highWaterMark: ['--chunk', '--chunks'],
   queueDepth: ['--depth'],
   bandwidth: ['--bwlimit'],
@@ -55,6 +55,12 @@ const ALIASES: Readonly<Record<string, readonly string[]>> = {
   destinationStart: ['--destination-start', '--start'],
   end: ['--end', '--bytes'],
 };
+
+/** What a command calls an option of the library; undefined: it does not have it. */
+export function flagOf({ options }: Command, option: string): string | undefined {
+  const has = options.map(({ long }) => long);
+  return (ALIASES[option] ?? [dashed(option)]).find((flag) => has.includes(flag));
+}
 
 let running: Command | null = null;
 
@@ -65,8 +71,7 @@ export function speaksOf(command: Command | null): void {
 
 /** An option of the library as the line has it; what the line cannot say keeps the library's name. */
 function onTheLine(option: string, value?: string): string {
-  const has = running?.options.map(({ long }) => long) ?? [];
-  const name = (ALIASES[option] ?? [dashed(option)]).find((flag) => has.includes(flag));
+  const name = running === null ? undefined : flagOf(running, option);
   if (name === undefined) return value === undefined ? option : `${option}: ${value}`;
   return value === undefined ? name : `${name} ${value}`;
 }

@@ -3,13 +3,15 @@
  * `npm run docs` (UPDATE_DOCS=1) makes them anew; this test says whether they are what it would make.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { buildProgram, leaves } from '../../lib/cli/program.js';
 import { ERROR_CODES } from '../../lib/index.js';
 import { kernelsDocument } from '../helpers/kernels-document.js';
+import { optionsDocument } from '../helpers/options-document.js';
 import { presetsDocument } from '../helpers/presets-document.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -68,3 +70,30 @@ t.test('kernels.md: every rule, bug and distribution', async (t) =>
 );
 
 t.test('presets.md: every machine', async (t) => current(t, 'presets.md', await presetsDocument()));
+
+t.test('options.md: what has two names', async (t) => current(t, 'options.md', optionsDocument()));
+
+t.test('one word for one thing: nothing has a third name', async (t) => {
+  const third =
+    /\b(rate[- ]limit\w*|throttl\w+|speed limit|state file|checkpoint file|sizes? of (one )?transfers?|transfer size|(io|i\/o)[- ]?depth|queue length|window size|buffer size)\b/gi;
+  const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
+  const texts: (readonly [name: string, text: string])[] = [
+    ...pages
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => [name, readFileSync(join(root, name), 'utf8')] as const),
+    ...leaves(buildProgram()).map((command) => [`help ${command.name()}`, helpOf(command)] as const),
+  ];
+  t.ok('the Rate-limited I/O depth'.match(third)?.length === 2, 'they are found');
+  for (const [name, text] of texts) t.strictSame(text.match(third) ?? [], [], name);
+});
+
+function helpOf(command: ReturnType<typeof buildProgram>): string {
+  let text = '';
+  command.configureOutput({
+    writeOut: (more) => {
+      text += more;
+    },
+  });
+  command.outputHelp();
+  return text;
+}

@@ -45,7 +45,7 @@ const MEASURED = {
       .default(CHUNKS),
     {
       takes: '<sizes>',
-      text: 'sizes of one transfer',
+      text: 'chunk sizes in bytes',
       shown: (sizes: readonly number[]) => sizes.map(bytes).join(', '),
       offers: [{ words: ['64KiB,1MiB', '4KiB,64KiB,1MiB'] }],
     },
@@ -100,10 +100,7 @@ const MANUAL: Manual = {
   environment: LOOKS,
   examples: [
     ['Reads only.', 'p2pdma bench nvme0n1'],
-    [
-      'Several sizes of transfer, and a plot.',
-      'p2pdma bench nvme0n1 nvme1n1 --chunks 4K,64K,1M --svg bench.svg',
-    ],
+    ['Several chunk sizes, and a plot.', 'p2pdma bench nvme0n1 nvme1n1 --chunks 4K,64K,1M --svg bench.svg'],
     ['Copies; the second drive is OVERWRITTEN.', 'p2pdma bench nvme0n1 nvme1n1 --write'],
     ['For a program.', 'p2pdma bench nvme0n1 --machine switch --bytes 8MiB --rounds 3 --json'],
   ],

@@ -1,0 +1,40 @@
+/** docs/options.md: what the command calls the library's options. */
+import type { Command } from 'commander';
+import { ALIASES, flagOf } from '../../lib/cli/errors.js';
+import { buildProgram, leaves } from '../../lib/cli/program.js';
+
+/** `trace copy`. */
+function nameOf(command: Command): string {
+  const { parent } = command;
+  return parent === null || parent.parent === null ? command.name() : `${nameOf(parent)} ${command.name()}`;
+}
+
+/** `` `--chunk` (`copy`, `trace copy`) ``: the commands that call this option of the library so. */
+function whose(option: string, flag: string): string {
+  const commands = leaves(buildProgram()).filter((command) => flagOf(command, option) === flag);
+  if (commands.length === 0) throw new Error(`${flag}: no command has it`);
+  return `\`${flag}\` (${commands.map((command) => `\`${nameOf(command)}\``).join(', ')})`;
+}
+
+export function optionsDocument(): string {
+  const rows = Object.entries(ALIASES).map(
+    ([option, flags]) => `| \`${option}\` | ${flags.map((flag) => whose(option, flag)).join(', ')} |`,
+  );
+  return [
+    '# Options in code and on the command line',
+    '',
+    'Most options have one name: `requireP2p` in code is `--require-p2p` on the command line. These few have two, and no others.',
+    'Error messages use the name that fits: that of the command which runs, or that of the library.',
+    '',
+    '| in code | on the command line |',
+    '|---|---|',
+    ...rows,
+    '',
+    '`--chunks` takes several sizes, which are measured one after the other. `--bytes` says how many bytes, where `end` and `--end`',
+    'say which is the last; `copy` takes either. `--start` of `trace copy` holds for the source and for the destinations.',
+    '',
+    'What each option of the library means, and its default, is in the [API reference](api.md): `ReadStreamOptions`,',
+    '`WriteStreamOptions`, `PipelineOptions`. What each option of a command means is in `p2pdma help COMMAND`.',
+    '',
+  ].join('\n');
+}
