@@ -65,8 +65,7 @@ export class P2pWriteStream extends Writable {
     const settings = parseOptions(writeOptions, options);
     super({
       highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
-      autoDestroy: settings.autoClose,
-      emitClose: settings.emitClose,
+      ...{ autoDestroy: settings.autoClose, emitClose: settings.emitClose },
       ...(settings.encoding ? { defaultEncoding: settings.encoding } : {}),
       decodeStrings: true,
     });
@@ -80,10 +79,8 @@ export class P2pWriteStream extends Writable {
       opened: () => this.attachment.opened(),
       blockSize: () => this.attachment.target?.limits.logicalBlockSize ?? 512,
       alignment: () => this.attachment.target?.limits.dmaAlignment ?? 4,
-      start: settings.start,
-      position: () => this.#places.next,
-      wishes: settings,
-      onRefused: null,
+      ...{ start: settings.start, position: () => this.#places.next },
+      ...{ wishes: settings, onRefused: null },
       routed: (route, how) => {
         this.#route = route;
         if (how?.requireP2p === true) this.#ranges!.requireP2p = true;
