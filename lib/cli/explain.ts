@@ -424,9 +424,17 @@ function troubles(view: View, all: readonly Explanation[]): string[] {
   });
 }
 
-function fabrics({ controllers }: System): string[] {
-  const far = controllers.filter(({ pdev }) => pdev === null);
-  if (far.length === 0) return [];
+function fabrics(system: System): string[] {
+  const hasCard = ({ namespaces }: System['controllers'][number]): boolean =>
+    namespaces.some(({ name }) => (system.locate(name)?.clients.length ?? 0) > 0);
+  const all = system.controllers.filter(({ pdev }) => pdev === null);
+  const far = all.filter((controller) => !hasCard(controller));
+  const near = all
+    .filter(hasCard)
+    .map(({ name, transport }) => `${printable(name)} (${printable(transport)})`);
+  const byName =
+    near.length === 0 ? [] : ['', `left out, a card does their DMA; ask by name: ${near.join(', ')}`];
+  if (far.length === 0) return byName;
   const names = far.map(({ name, transport }) => `${printable(name)} (${printable(transport)})`).join(', ');
-  return ['', `left out, no PCI function here does their DMA: ${names}`];
+  return [...byName, '', `left out, no PCI function here does their DMA: ${names}`];
 }

@@ -46,6 +46,8 @@ interface Namespace {
   multipath: boolean;
   /** Why CMB memory cannot be given to it, or null. */
   noP2pReason: string | null;
+  /** PCI addresses of the functions that do its DMA. */
+  clients: string[];
   /** Of a zoned one, how it must be written. */
   zones: string | null;
   /** Who mounts or holds it or its partitions, or null. */
@@ -78,6 +80,7 @@ function describe(system: System, controller: Controller): Described {
         logicalBlockSize: ns.logicalBlockSize,
         multipath: place?.layers[0]?.kind === 'multipath-head',
         noP2pReason: place?.noP2pReason ?? null,
+        clients: place?.clients.map((client) => client.bdf) ?? [],
         zones: place?.zones ?? null,
         inUse: place?.inUse ?? null,
         partitions: place?.partitions ?? [],
@@ -181,7 +184,9 @@ function unpublished(reason: string | null, colour: Colours): string {
 /** What a person who is about to copy should know of it. */
 function remarks({ bdf, transport }: Described, ns: Namespace, colour: Colours): string[] {
   const said: string[] = [];
-  if (bdf === null) {
+  if (bdf === null && ns.noP2pReason === null && ns.clients.length > 0) {
+    said.push(`over ${printable(transport)}: ${ns.clients.join(', ')} does its DMA`);
+  } else if (bdf === null) {
     said.push(
       `${colour.yellow(`over ${printable(transport)}:`)} no PCI function here does its DMA, host memory only`,
     );

@@ -243,8 +243,10 @@ function answerFor(
     return [{ ...verdict, refusal: verdict.refusal ?? disksRefusal(machine, direct, refusals) }];
   }
   const controller = controllerOf(machine.controllers, asked);
-  if (controller !== null) return unreachable(asked, overFabric(controller), null);
-  const place = machine.inspect(asked).place;
+  const place = controller === null ? machine.inspect(asked).place : farPlace(machine, controller);
+  if (controller !== null && !place?.clients.length) {
+    return unreachable(asked, overFabric(controller), null);
+  }
   if (place === null) throw unknown(machine, asked, 'client');
   if (place.clients.length === 0) {
     return unreachable(asked, place.noP2pReason ?? 'no PCI function here does its DMA', place);
@@ -268,6 +270,12 @@ function disksRefusal(machine: Machine, pdev: PciDev, refusals: Refusals): strin
   const refusal = reasons.includes(null) ? null : (reasons[0] ?? null);
   refusals.set(pdev, refusal);
   return refusal;
+}
+
+/** A controller without a function of its own as its namespaces are: of some fabrics a card here does the DMA. */
+export function farPlace(machine: Pick<Backend, 'inspect'>, { namespaces }: Controller): Place | null {
+  const [first] = namespaces;
+  return first === undefined ? null : machine.inspect(first.name).place;
 }
 
 function overFabric({ name, transport }: Controller): string {

@@ -8,6 +8,7 @@ import { list, size } from '../../base/words.js';
 import { LOG_COMMAND } from '../../kernel/releases/log.js';
 import { holds, sinceText } from '../../kernel/releases/rule.js';
 import { MULTIPATH_HEAD } from '../../kernel/releases/table.js';
+import { farPlace } from '../explain.js';
 import type { LiveFacts, MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
 
@@ -284,7 +285,9 @@ export function checkMultipath({ machine, kernel }: MachineFacts): Finding[] {
 }
 
 export function checkFabrics({ machine }: MachineFacts): Finding[] {
-  const far = machine.controllers.filter(({ pdev }) => pdev === null);
+  const far = machine.controllers.filter(
+    (controller) => controller.pdev === null && !farPlace(machine, controller)?.clients.length,
+  );
   if (far.length === 0) return [];
   const names = list(
     far.map(({ name, transport, namespaces }) => {
