@@ -120,7 +120,7 @@ const MANUAL: Manual = {
       'Progress',
       'A bar on stderr if that is a terminal: bytes, rate, time left, route. With --json one JSON object a line: ' +
         '{"type": "progress", "phase": "copy", "bytes": …, "total": …, ' +
-        '"bytesPerSecond": …, "etaSeconds": …, "transport": …, "provider": …}; the phases are recheck (--resume), copy and verify. An error is the last line.',
+        '"bytesPerSecond": …, "etaSeconds": …, "transport": …, "provider": …, "backend": …, "machine": …}; the phases are recheck (--resume), copy and verify. An error is the last line.',
     ],
   ],
   exitCodes: [
