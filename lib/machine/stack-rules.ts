@@ -96,7 +96,7 @@ function checkPartitions({ name, namespace }: MachineDisk): void {
 const LEAST: Record<ArrayLevel, number> = {
   linear: 1,
   raid0: 1,
-  raid1: 2,
+  raid1: 1,
   raid4: 3,
   raid5: 3,
   raid6: 4,

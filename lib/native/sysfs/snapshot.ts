@@ -10,6 +10,7 @@ import type { SnapshotOptions } from '../../backend/system-options.js';
 import type { HostBridge, PciBar, PciDev } from '../../backend/topology.js';
 import { P2pdmaError } from '../../base/errors.js';
 import type { Sysfs, SysfsController, SysfsNamespace } from './machine.js';
+import { describeStacks, type Stacks } from './snapshot-stacks.js';
 
 /**
  * A plain, JSON-serialisable machine description, version 1.
@@ -35,6 +36,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
   for (const [{ index, size }, { bdf, why }] of unusable) {
     left.push(`BAR ${index} of ${bdf} (${size} bytes, ${why})`);
   }
+  const stacks = describeStacks(sysfs, [...drives.values()], left);
   const functions = topology.functions.map((dev) => describeFunction(dev));
   return {
     version: 1,
@@ -49,6 +51,8 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
       busOffset: busOffset(bridge, topology.functions),
     })),
     functions,
+    ...(stacks.subsystems.length > 0 ? { subsystems: stacks.subsystems } : {}),
+    ...(stacks.arrays.length > 0 ? { arrays: stacks.arrays } : {}),
   };
 
   function describeFunction(dev: PciDev): object {
@@ -73,7 +77,9 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
       })),
       numaNode: dev.numaNode,
       iommuGroup: dev.iommuGroup,
-      ...(drive === null || bridges.has(dev) ? {} : { nvme: describeDrive(drive, bars, options, left) }),
+      ...(drive === null || bridges.has(dev)
+        ? {}
+        : { nvme: describeDrive(drive, bars, { options, left, stacks }) }),
       ...(dev.p2pmem === null || dev.p2pmem.size === 0 ? {} : { p2pmem: describeP2pmem(dev.p2pmem) }),
     };
   }
@@ -202,8 +208,11 @@ const PAGE_SIZE = 4096;
 function describeDrive(
   drive: SysfsController,
   bars: readonly PciBar[],
-  options: SnapshotOptions,
-  left: string[],
+  {
+    options,
+    left,
+    stacks,
+  }: { readonly options: SnapshotOptions; readonly left: string[]; readonly stacks: Stacks },
 ): object {
   const hardware = drive.namespaces.map((ns) => ns.maxHwTransfer).filter((bytes) => bytes !== null);
   const mdts = Math.min(...hardware);
@@ -215,7 +224,7 @@ function describeDrive(
     cmb: describeCmb(drive, bars, left),
     namespaces: drive.namespaces.flatMap((ns, index, all) => {
       const first = all.findIndex((other) => other.nsid === ns.nsid) === index;
-      const described = first ? describeNamespace(ns) : [];
+      const described = first ? describeNamespace(ns, stacks.partitions.get(ns.name) ?? []) : [];
       if (described.length === 0) left.push(`namespace ${ns.name} of ${drive.name} (${ns.size} bytes)`);
       return described;
     }),
@@ -238,9 +247,12 @@ function describeCmb(
   return null;
 }
 
-function describeNamespace({ nsid, size, logicalBlockSize, readOnly }: SysfsNamespace): object[] {
+function describeNamespace(
+  { nsid, size, logicalBlockSize, readOnly }: SysfsNamespace,
+  partitions: readonly object[],
+): object[] {
   const blockSize = logicalBlockSize <= 512 ? 512 : 4096;
   const whole = size - (size % blockSize);
   if (whole === 0 || nsid > 0xfffffffe || whole > 2 ** 52 - 1) return [];
-  return [{ nsid, size: whole, blockSize, readOnly }];
+  return [{ nsid, size: whole, blockSize, readOnly, ...(partitions.length > 0 ? { partitions } : {}) }];
 }

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap';
+import { openSystem } from '../../../lib/index.js';
 import { parseMachine } from '../../../lib/machine/machine.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
 import { snapshotMachine } from '../../../lib/native/sysfs/snapshot.js';
@@ -80,3 +81,49 @@ t.test('this machine', { skip: process.platform !== 'linux' && 'not Linux' }, as
   if (sysfs.topology.functions.length === 0) return t.pass('it shows no PCI functions');
   t.equal(parseMachine(snapshotMachine(sysfs)).functions.length, sysfs.topology.functions.length);
 });
+
+t.test(
+  'heads, arrays and the partitions that they are made of are kept, and copies go as there',
+  async (t) => {
+    const tree = twoDrivesBelowASwitch();
+    const [first, second, third] = tree.nvme!;
+    first!.namespaces = [{ nsid: 1, bytes: 256 * MIB, partitions: [64 * MIB, 64 * MIB] }];
+    second!.namespaces = [{ nsid: 1, bytes: 256 * MIB, subsystem: 1 }];
+    third!.namespaces = [{ nsid: 1, bytes: 256 * MIB, subsystem: 1 }];
+    const root = writeSysfsTree(t.testdir({}), {
+      ...tree,
+      release: '6.12.117',
+      mounts: [],
+      blocks: [
+        { name: 'vda', bytes: 256 * MIB },
+        { name: 'md0', bytes: 64 * MIB, slaves: ['nvme0n1p2'], level: 'raid1', chunk: 0 },
+        { name: 'md1', bytes: 64 * MIB, slaves: ['nvme0n1p1', 'vda'], level: 'raid0', chunk: 65536 },
+      ],
+    });
+    const machine = parseMachine(JSON.parse(JSON.stringify(snapshotMachine(readSysfs(root)))));
+    t.match(machine, {
+      subsystems: [{ name: 'nvme-subsys1', controllers: [second!.name, third!.name] }],
+      arrays: [{ name: 'md0', level: 'raid1', members: ['nvme0n1p2'] }],
+      description: /left out: .*md1 \(raid0 over nvme0n1p1, vda\)/,
+    });
+    t.same(machine.functions.find(({ nvme }) => nvme?.name === 'nvme0')!.nvme!.namespaces[0]!.partitions, [
+      { number: 2, start: 65 * MIB, size: 64 * MIB },
+    ]);
+    // What the machine refuses, its description refuses: the head before 7.2 whatever the way, then for one of its paths.
+    for (const [kernel, transport] of [
+      ['6.12.117', 'host-memory'],
+      ['7.2', 'p2p-bus'],
+    ] as const) {
+      const [there, here] = [await openSystem({ root, kernel }), await openSystem({ machine, kernel })];
+      for (const system of [there, here]) {
+        const [first] = system.explain('nvme0', ['nvme1n1']).clients;
+        const why = kernel === '7.2' ? /each leg of nvme1n1 \(multipath\)/ : /is an NVMe multipath head/;
+        t.match(first!.refusal, why, `${system.backend} ${kernel}: the head`);
+        const route = system.route(['nvme0n1', 'md0']);
+        t.equal(route.transport, transport, `${system.backend} ${kernel}: the array`);
+      }
+      await there.close();
+      await here.close();
+    }
+  },
+);
