@@ -116,7 +116,7 @@ export interface PciDev {
 }
 
 /**
- * What the kernel's list of host bridges asks about the processor (drivers/pci/p2pdma.c cpu_supports_p2pdma()).
+ * What the kernel's host bridge allow-list asks about the processor (drivers/pci/p2pdma.c cpu_supports_p2pdma()).
  * @inline
  */
 export interface Cpu {
@@ -133,7 +133,7 @@ export type IommuMode = 'none' | 'translating' | 'unsupported' | 'unknown';
 
 /** All PCI functions of a machine, and what decides between them. */
 export interface Topology {
-  /** The processor, as far as the kernel's list of host bridges asks about it (cpu_supports_p2pdma()). */
+  /** The processor, as far as the kernel's host bridge allow-list asks about it (cpu_supports_p2pdma()). */
   readonly cpu: Cpu;
   /**
    * The kernel whose rules hold; null: which it is is not known. `text` is its release as uname gives it

@@ -43,7 +43,7 @@ const MANUAL: Manual = {
   exitCodes: [
     ['0', 'it works'],
     ['1', 'it works with limits (the warnings); or doctor itself failed, with a message on stderr'],
-    ['2', 'it is impossible (the problems); or doctor was asked for wrongly'],
+    ['2', 'it is impossible (the problems), or a usage error'],
   ],
   environment: LOOKS,
   examples: [

@@ -78,7 +78,7 @@ const MANUAL: Manual = {
       'the rule that decided, and the remedy with what it costs. Without arguments: a matrix of all providers and drives.',
     'BUS_ADDR goes from drive to drive below a common switch; THRU_HOST_BRIDGE up to the root complex and down again, ' +
       'which only some of them pass on; NOT_SUPPORTED is refused by the kernel; UNKNOWN could not be told from what was read, or from what is known of this ' +
-      'kernel’s list of host bridges.',
+      'kernel’s host bridge allow-list.',
     '--try settles it: of each pair one block is read into the provider’s memory (O_DIRECT), and compared with what ' +
       'host memory gets. It takes one page of the pool and gives it back. A kernel refuses with EREMOTEIO, from Linux ' +
       '6.17 on with EINVAL.',

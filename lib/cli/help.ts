@@ -13,7 +13,7 @@ export interface Manual {
   readonly about: readonly string[];
   /** Behind the options: titled sections, a paragraph or a table of terms each. */
   readonly sections?: readonly (readonly [title: string, body: string | readonly Term[]])[];
-  /** Default: 0 done, 1 not done, 2 asked for wrongly. */
+  /** Default: 0 done, 1 not done, 2 usage error. */
   readonly exitCodes?: readonly Term[];
   readonly environment?: readonly Term[];
   readonly examples: readonly Example[];
@@ -24,14 +24,14 @@ type Example = readonly [comment: string, line: string];
 
 const EXIT_CODES: readonly Term[] = [
   ['0', 'done'],
-  ['1', 'it failed while it was done; stderr says why, and what to do'],
-  ['2', 'the line, or what it names, will not do; nothing was started'],
+  ['1', 'it failed on the way; stderr says why, and what to do'],
+  ['2', 'usage error: the command line, or something that it names, is wrong; nothing was started'],
 ];
 
 /** What colours and widths heed. */
 export const LOOKS: readonly Term[] = [
-  ['NO_COLOR', 'set: no colours (nor are there any where stdout is no terminal, or TERM is dumb)'],
-  ['COLUMNS', 'how wide to write where stdout is no terminal; default: lines are not broken'],
+  ['NO_COLOR', 'if it is set, no colours are used (nor when stdout is not a terminal, or TERM is dumb)'],
+  ['COLUMNS', 'line width when stdout is not a terminal; default: lines are not wrapped'],
 ];
 
 export function manual(

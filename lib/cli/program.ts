@@ -123,7 +123,7 @@ function checkWords(action: Command): void {
   if (!action.args.includes('-')) return;
   throw new CommandError(
     'ERR_INVALID_ARG_VALUE',
-    "'-' is no stdin or stdout here",
+    "'-' is not supported as stdin or stdout",
     'For a file of this name put ./ before it; for pipes use streams (examples/gzip-backup.ts).',
   );
 }

@@ -16,10 +16,10 @@ const NOT_MERGED =
 const LEGEND =
   'queue: Linux 7.4 as queued. Then the proposed verdict for four classes of requests: plain (what drives send), ATS: ' +
   'addresses that the client translated, RO: completions with Relaxed Ordering, both. bus, bridge, no, own: as in ' +
-  '`explain --kernel all`; ?: not known, as a list of host bridges that is not released may still grow.';
+  '`explain --kernel all`; ?: not known, as a host bridge allow-list that is not released may still grow.';
 
 const HMAT =
-  'An HMAT of the firmware would be asked before the CPU and the list of host bridges (proposed as well): it is not ' +
+  'An HMAT of the firmware would be asked before the CPU and the host bridge allow-list (proposed as well): it is not ' +
   'read here, so what it says is not known.';
 
 export async function proposed(

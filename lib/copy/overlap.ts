@@ -117,7 +117,7 @@ function within({ start, length, exact }: UnderlyingRange, [from, behind]: Span)
 }
 
 /**
- * A journal is written before the first byte of the copy and removed behind its last: it must be no end of it.
+ * A journal is written before the first byte of the copy and removed behind its last: it cannot be the source or a destination.
  * @throws P2pdmaError ERR_OVERLAP
  */
 export function assertJournalApart({ source, destinations }: PathRequest, journal: string): void {

@@ -386,7 +386,7 @@ function otherEnd(which: string, then: JournalEnd, now: JournalEnd): string | nu
       return `'${then.path}' was ${identity ?? 'a device without a name of its own'}, and is ${now.device.identity ?? 'one without'}`;
     }
     if (boot !== now.device.boot) {
-      return `'${then.path}' has nothing but its name, and after a reboot that may be another device's`;
+      return `'${then.path}' has no stable identifier, and after a reboot its name may be another device's`;
     }
   }
   // A destination that the copy was to make had no inode when the journal began.

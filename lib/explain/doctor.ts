@@ -30,7 +30,7 @@ import { checkPaths } from './doctor/path-checks.js';
 
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
 
-/** works: nothing to mend. limited: works, with the warnings' limits. impossible: not until the problems are mended. @inline */
+/** works: nothing to fix. limited: works, with the warnings' limits. impossible: not until the problems are mended. @inline */
 export type DoctorVerdict = 'works' | 'limited' | 'impossible';
 
 /** What `diagnose()` found: one finding per line of `p2pdma doctor`. */
@@ -43,7 +43,7 @@ export interface Diagnosis extends Origin {
   readonly findings: readonly Finding[];
   /** What cannot be looked at in a machine of this kind, and why not, in words. */
   readonly unchecked: readonly Unchecked[];
-  /** The worst of the findings: nothing to mend; works, with the warnings' limits; not until the problems are mended. */
+  /** The worst of the findings: nothing to fix; works, with the warnings' limits; not until the problems are mended. */
   readonly verdict: DoctorVerdict;
 }
 

@@ -52,7 +52,7 @@ export interface ClientVerdict {
   distance: number;
   /**
    * The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. UNKNOWN: the CPU decides, and
-   * it could not be read; or the kernel's list of host bridges may be longer than the one known here.
+   * it could not be read; or the kernel's host bridge allow-list may be longer than the one known here.
    */
   mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED' | 'UNKNOWN';
   /** Functions on the way that redirect peer traffic upwards (ACS). */
@@ -286,8 +286,8 @@ function overFabric({ name, transport }: Controller): string {
 
 // --- the answer ---
 
-const OTHER_LEGS = 'Use a provider that each leg reaches, or copy through host memory (provider: none).';
-const HOST_MEMORY = 'Copy through host memory (provider: none), or use a drive on this machine’s own PCIe.';
+const OTHER_LEGS = 'Use a provider that each leg reaches, or copy through host memory (provider none).';
+const HOST_MEMORY = 'Copy through host memory (provider none), or use a drive on this machine’s own PCIe.';
 
 function unreachable(asked: string, reason: string, place: Place | null): Unreachable {
   return { asked, reason, remedy: HOST_MEMORY, stack: stackOf(place) };

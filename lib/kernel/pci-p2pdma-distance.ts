@@ -210,11 +210,11 @@ export function hostBridgeVerdict(
     return { passes: 'no', rule: 'host-bridge-unidentified', device, why };
   }
   if (found?.doubt != null) {
-    const why = `not known whether it is on the kernel’s list: ${found.doubt}; ${LIST_STATE}`;
+    const why = `not known whether it is on the kernel’s host bridge allow-list: ${found.doubt}; ${LIST_STATE}`;
     return { passes: 'unknown', rule: 'host-bridge-list-unknown', device, why };
   }
   const later = found?.row ?? null;
-  const why = `not on the kernel’s list${later === null ? '' : `; ${sinceText(later.rule)} has it`}`;
+  const why = `not on the kernel’s host bridge allow-list${later === null ? '' : `; ${sinceText(later.rule)} has it`}`;
   return { passes: 'no', rule: 'host-bridge-not-listed', device, why };
 }
 
@@ -312,8 +312,7 @@ function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: Dis
       );
     case 'host-bridge-listed':
       return (
-        `${detour(pair, walk)}, and ${hostBridgeNames(walk)} ` +
-        'on the kernel’s list of host bridges that pass peer traffic on.'
+        `${detour(pair, walk)}, and ${hostBridgeNames(walk)} ` + 'on the kernel’s host bridge allow-list.'
       );
     case 'cpu-unknown':
       return (
@@ -322,22 +321,22 @@ function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: Dis
       );
     case 'host-bridge-not-listed':
       return (
-        `${detour(pair, walk)}, but ${hostBridgeNames(walk)} not on the kernel’s list of host bridges that pass ` +
-        `peer traffic on, nor ${cpu.vendor === null ? 'is the CPU known to be' : 'is the CPU'} an AMD Zen.`
+        `${detour(pair, walk)}, but ${hostBridgeNames(walk)} not on the kernel’s host bridge ` +
+        `allow-list, nor ${cpu.vendor === null ? 'is the CPU known to be' : 'is the CPU'} an AMD Zen.`
       );
     case 'host-bridge-list-unknown':
       return (
-        `${detour(pair, walk)}, and whether ${hostBridgeNames(walk)} on the kernel’s list of host bridges that pass ` +
-        `peer traffic on is not known: ${doubtsOf(host, walk)}; ${LIST_STATE}.`
+        `${detour(pair, walk)}, and whether ${hostBridgeNames(walk)} on the kernel’s host bridge allow-list ` +
+        `is not known: ${doubtsOf(host, walk)}; ${LIST_STATE}.`
       );
     case 'host-bridges-differ':
       return (
-        `${detour(pair, walk)}, but ${hostBridgeNames(walk)} on the kernel’s list only for traffic ` +
+        `${detour(pair, walk)}, but ${hostBridgeNames(walk)} on the kernel’s host bridge allow-list only for traffic ` +
         'below one host bridge, and these are two.'
       );
     case 'host-bridge-unidentified':
       return (
-        `${detour(pair, walk)}, but a host bridge cannot be told from the kernel’s list: ` +
+        `${detour(pair, walk)}, but a host bridge cannot be looked up in the kernel’s allow-list: ` +
         `the first device on its root bus (${rootBuses(walk)}) is neither 00.0 nor a root port.`
       );
   }
@@ -421,7 +420,7 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   if (walk.rule === 'host-bridges-differ') {
     return 'Put both devices below one host bridge (slots of the same CPU socket), or below one PCIe switch.';
   }
-  const place = 'Put both devices below one PCIe switch, or copy through host memory (provider: none).';
+  const place = 'Put both devices below one PCIe switch, or copy through host memory (provider none).';
   const upgrade = walk.rule === 'host-bridge-not-listed' ? upgradeFor(host, walk) : null;
   return upgrade === null ? place : `${upgrade} Or: ${place[0]!.toLowerCase()}${place.slice(1)}`;
 }

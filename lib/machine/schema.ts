@@ -13,7 +13,7 @@ export interface Machine {
   readonly version: 1;
   readonly name: string;
   readonly description: string;
-  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: whose list of host bridges, errnos and rules for CMBs hold. */
+  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: whose host bridge allow-list, errnos and rules for CMBs hold. */
   readonly kernel: string;
   readonly cpu: { readonly vendor: string | null; readonly family: number | null };
   readonly iommu: IommuMode;
@@ -342,7 +342,7 @@ export const machineSchema = z.strictObject({
     })
     .default('6.12')
     .describe(
-      'Release of the kernel whose answers are given: its list of host bridges, its errnos, its rules for CMBs.',
+      'Release of the kernel whose answers are given: its host bridge allow-list, its errnos, its rules for CMBs.',
     ),
   cpu: z
     .strictObject({ vendor: orNull(z.string()), family: orNull(number(0xfff)) })

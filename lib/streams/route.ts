@@ -78,8 +78,8 @@ export function findFunction(backend: Backend, nameOrBdf: string, option: string
  * copy wants the same answer every time.)
  */
 export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], options: RouteOptions): Route {
-  if (options.provider === 'none') return hostRoute('host memory was asked for (provider: none)');
-  if (options.memory === 'host') return hostRoute('host memory was asked for (memory: host)');
+  if (options.provider === 'none') return hostRoute('host memory was asked for (provider none)');
+  if (options.memory === 'host') return hostRoute('host memory was asked for (memory host)');
 
   const { topology } = backend;
   const named =
@@ -114,10 +114,10 @@ function clientsOf(targets: readonly RouteTarget[]): PciDev[] {
   return [...new Set(targets.flatMap(({ client, legs }) => legs?.clients ?? client ?? []))];
 }
 
-function firstOf(
+function firstOf<Said extends Sentence>(
   targets: readonly RouteTarget[],
-  say: (target: RouteTarget) => string | null,
-): string | null {
+  say: (target: RouteTarget) => Said | null,
+): Said | null {
   for (const target of targets) {
     const said = say(target);
     if (said !== null) return said;
@@ -125,12 +125,12 @@ function firstOf(
   return null;
 }
 
-function whyNotDirect(target: RouteTarget, options: RouteOptions): string | null {
+function whyNotDirect(target: RouteTarget, options: RouteOptions): Sentence | null {
   const { name, noP2pReason, unproven } = target;
   if (noP2pReason !== null) return `${name}: ${noP2pReason}`;
   if (clientsOf([target]).length === 0) return `${name}: no single PCI function does its DMA`;
   if (unproven !== null && options.requireP2p === true && options.allowUnproven !== true) {
-    return `${name}: ${unproven}. Pass allowUnproven to take its word for it`;
+    return (option) => `${name}: ${unproven}. Pass ${option('allowUnproven')} to take its word for it`;
   }
   return null;
 }

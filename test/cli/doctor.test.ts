@@ -81,7 +81,10 @@ t.test('explain: hop by hop', async (t) => {
   );
   const up = p2pdma('explain', 'nvme0', 'nvme1', '--machine', 'acs').stdout;
   t.match(up, /▲ {2}0000:02:01\.0 {2}downstream port {2}ACS redirects peer traffic up\n/);
-  t.match(up, /◆ {2}0000:00 +host bridge +does not pass it on \(8086:29c0, not on the kernel’s list\)/);
+  t.match(
+    up,
+    /◆ {2}0000:00 +host bridge +does not pass it on \(8086:29c0, not on the kernel’s host bridge allow-list\)/,
+  );
   t.match(up, /▲ {2}0000:00:01\.0 {2}root port +ACS redirects, but above the common bridge/);
   t.match(up, /rule +host-bridge-not-listed\n/);
   t.match(up, /paste +"pci=disable_acs_redir=0000:02:00\.0;0000:02:01\.0"\n/);

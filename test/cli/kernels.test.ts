@@ -33,7 +33,7 @@ t.test('explain as another kernel would', async (t) => {
     p2pdma('explain', 'nvme0', 'nvme1', '--machine', machine, '--kernel', kernel);
   t.match(
     p2pdma('explain', 'nvme0', 'nvme1', '--machine', machine).stdout,
-    /not on the kernel.s list[\s\S]*rules of Linux 6\.12\.117/,
+    /not on the kernel.s\s+host bridge\s+allow-list[\s\S]*rules of Linux 6\.12\.117/,
   );
   t.match(asked('7.1.2').stdout, /NOT_SUPPORTED[\s\S]*Linux 7\.2,\s+7\.1\.3 has this host\s+bridge/);
   t.match(asked('7.1.3').stdout, /THRU_HOST_BRIDGE[\s\S]*rules of Linux 7\.1\.3/);

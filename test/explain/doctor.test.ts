@@ -39,7 +39,9 @@ t.test('a machine without a fault', async (t) => {
   t.match(of(diagnosis, 'config'), [{ fact: /=y \(a function has p2pmem\)/ }]);
   t.match(of(diagnosis, 'cmb'), [{ fact: /nvme0 16 MiB \(15\.9 MiB free\)/ }, { fact: /no CMB.*nvme1/ }]);
   t.match(of(diagnosis, 'pairs'), [{ fact: '1 pair on the bus: nvme0 ◀─ nvme1' }]);
-  t.match(of(diagnosis, 'host-bridge'), [{ fact: /not on the kernel’s list; no pair needs it/ }]);
+  t.match(of(diagnosis, 'host-bridge'), [
+    { fact: /not on the kernel’s host bridge allow-list; no pair needs it/ },
+  ]);
   t.match(diagnosis.unchecked, [{ check: 'addon' }, { check: 'permissions' }]);
 });
 
@@ -190,7 +192,7 @@ t.test('each thing that is wrong, with its remedy', async (t) => {
       {
         check: 'host-bridge',
         level: 'warning',
-        fact: /8086:29c0.*not on the kernel’s list/,
+        fact: /8086:29c0.*not on the kernel’s host bridge allow-list/,
         remedy: /switch/,
       },
     ],

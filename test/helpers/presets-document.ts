@@ -15,7 +15,7 @@ const USE: Record<string, string> = {
   'root-ports':
     'The commonest server: no switch, and a processor that the kernel does not trust to route between ports.',
   'root-ports-listed':
-    'The same server with a Xeon that is on the kernel’s list: peer to peer, but through its host bridge.',
+    'The same server with a Xeon that is on the kernel’s host bridge allow-list: peer to peer, but through its host bridge.',
   zen: 'The same again with an AMD processor, all of which the kernel has trusted since the first Zen.',
   acs: 'The commonest disappointment: a switch, but its ports isolate what is below them. `explain` prints the boot parameter.',
   'acs-listed': 'Isolation without the disappointment: the host bridge passes on what the ports send up.',

@@ -56,10 +56,10 @@ const PORTS = { nvme0: '0000:01:00.0', nvme1: '0000:02:00.0' };
 const PUBLISHED = { nvme0: 'published', nvme1: 'published' } as const;
 const PORT = '0000:00:01.0';
 
-const ASKED = /host memory was asked for \(provider: none\)/;
+const ASKED = /host memory was asked for \(provider none\)/;
 const NO_MEMORY = /has no peer-to-peer memory/;
 const QUEUE = /IOMMU driver.*cannot map peer-to-peer memory, so the queue of nvme[01] does not take it/;
-const REFUSED = /not on the kernel’s list of host bridges/;
+const REFUSED = /not on the kernel’s host bridge allow-list/;
 const HEAD = /nvme2n1 is an NVMe multipath head: its queue does not take peer-to-peer memory/;
 const BUS = /share the upstream bridge.*no function on the way redirects/;
 
@@ -251,7 +251,7 @@ const TABLE: Readonly<Record<string, Row>> = {
     peer: 'EREMOTEIO',
     own: 'ok',
   },
-  'root-ports-listed': acrossPorts(/share no upstream bridge.*on the kernel’s list/),
+  'root-ports-listed': acrossPorts(/share no upstream bridge.*on the kernel’s host bridge allow-list/),
   zen: acrossPorts(/share no upstream bridge.*AMD/),
 
   acs: {

@@ -137,7 +137,7 @@ function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[
           'host-bridge',
           'warning',
           what,
-          'Put the drives below one PCIe switch; or use a CPU that passes peer traffic on: AMD Zen, or an Intel Xeon on the kernel’s list.',
+          'Put the drives below one PCIe switch; or use a CPU that passes peer traffic on: AMD Zen, or an Intel Xeon on the kernel’s host bridge allow-list.',
         )
       : finding(
           'host-bridge',
@@ -195,8 +195,8 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
         hopeless ? 'problem' : 'warning',
         `${many} refused (${client.rule}): ${which}`,
         redirected
-          ? 'See ACS above; or copy through host memory (provider: none).'
-          : (client.remedy ?? 'Copy through host memory (provider: none).'),
+          ? 'See ACS above; or copy through host memory (provider none).'
+          : (client.remedy ?? 'Copy through host memory (provider none).'),
       );
     }
     if (client.mapType === 'UNKNOWN') {
@@ -231,7 +231,7 @@ function refusedByDisks(group: readonly Pair[], which: string, hopeless: boolean
     'pairs',
     hopeless ? 'problem' : 'warning',
     `${which}. ${[...why].join('; ')}`,
-    'Copy with these through host memory (provider: none), until their disks take peer memory.',
+    'Copy with these through host memory (provider none), until their disks take peer memory.',
   );
 }
 

@@ -1,6 +1,6 @@
 /**
  * Not merged: peer-to-peer by ACPI's HMAT (Heterogeneous Memory Attribute Table), which says of two proximity domains
- * whether PCIe traffic passes between them. Where it speaks, it speaks before the CPU and the list of host bridges.
+ * whether PCIe traffic passes between them. Where it speaks, it speaks before the CPU and the host bridge allow-list.
  */
 
 /** Of the ordered class of requests: it passes; there is no such entry; only Unordered I/O (UIO) passes. */
