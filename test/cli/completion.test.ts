@@ -110,7 +110,13 @@ t.test('bash', { skip: spawnSync('bash', ['--version']).status !== 0 && 'no bash
   t.same(bash('p2pdma co'), ['copy', 'completion']);
   t.same(bash('p2pdma list --machine sm'), ['small-cmb']);
   t.same(bash('p2pdma list --machine=sm'), ['small-cmb'], 'behind the =');
-  t.same(bash('p2pdma list --machine m').sort(), ['machine.json', 'misaligned-cmb', 'multi-function']);
+  t.same(bash('p2pdma list --machine m').sort(), [
+    'machine.json',
+    'mirror',
+    'misaligned-cmb',
+    'multi-function',
+    'multipath',
+  ]);
   t.same(bash('p2pdma topo --format '), ['text', 'svg', 'dot', 'json']);
   t.same(bash('p2pdma list --root ').sort(), ['bin', 'captured'], 'folders only');
   t.same(bash('p2pdma copy --machine switch d'), ['disk of mine.img']);
