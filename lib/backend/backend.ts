@@ -4,10 +4,6 @@
  * the object that carries them. Everything here is about *one process's* use of a machine.
  */
 
-import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { ENOENT } from '../base/errno.js';
-import { errnoError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
 import { bareName, normalizeBdf } from './names.js';
 import type { Engine, SnapshotOptions } from './system-options.js';
@@ -450,66 +446,6 @@ export interface Backend {
   close(): Promise<LeakReport>;
 }
 
-/** A file as what its bytes lie on, whatever it is called; one that is yet to be made by where it would be. */
-export function fileRange(path: string): UnderlyingRange {
-  const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
-  try {
-    const there = statSync(path, { bigint: true });
-    const on = there.isBlockDevice()
-      ? `device ${deviceNumber(there.rdev)}`
-      : `file ${there.dev}:${there.ino}`;
-    return { ...whole, on };
-  } catch {
-    return { ...whole, on: `file ${wouldBeAt(path, 0)}` };
-  }
-}
-
-/** As the kernel goes: links are followed before `..` is. */
-function wouldBeAt(path: string, links: number): string {
-  try {
-    const folder = realpathSync.native(dirname(path));
-    let link: string | null = null;
-    try {
-      link = readlinkSync(path);
-    } catch {
-      // Nothing is there.
-    }
-    if (link === null || links > 40) return join(folder, basename(path));
-    return wouldBeAt(link.startsWith('/') ? link : `${folder}/${link}`, links + 1);
-  } catch {
-    return resolve(path);
-  }
-}
-
-/** Linux's dev_t as stat gives it: 12 + 20 bits in the low half, the rest of both above. */
-export function deviceNumber(dev: bigint): string {
-  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
-  const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn);
-  return `${major}:${BigInt.asUintN(32, minor)}`;
-}
-
-/** Find a controller by name (`nvme0`) or BDF. */
-/** Bare names that devices have. */
-const DEVICE_NAME =
-  /^(nvme\d+(c\d+)?n\d+(p\d+)?|nvme\d+|(sd|vd|xvd|hd)[a-z]+\d*|(md|dm-|loop|ram|zram|pmem|nbd)\d+)$/;
-
-/**
- * A file in the place of a device, made by a slip of the keyboard, would take a whole disk's bytes (in /dev: in memory) and
- * look like a copy that was done. So what has a device's name and is not there is refused, whether to be read or to be
- * made. /dev/shm is a file system.
- * @throws P2pdmaError ENOENT
- */
-export function assertNoDeviceName(
-  path: string,
-  controllers: readonly Controller[],
-  { create }: { readonly create: boolean },
-): void {
-  const inDev = /^\/dev\/(?!shm\/)/.test(resolve(path));
-  if ((!inDev && !DEVICE_NAME.test(path)) || existsSync(path)) return;
-  const file = create && !path.includes('/') ? ' For a file of this name, put ./ before it.' : '';
-  throw errnoError(-ENOENT, 'open', path, { hint: `${knownNamespaces(controllers, path)}${file}` });
-}
-
 /** The hint of an error about a namespace that is not there. */
 export function knownNamespaces(controllers: readonly Controller[], asked: string): string {
   const names = controllers.flatMap(({ namespaces }) => namespaces.map(({ name }) => name));
@@ -531,6 +467,7 @@ export function knownControllers(controllers: readonly Controller[], asked: stri
   return `${meant} Known controllers: ${names.join(', ') || 'none'}.`.trimStart();
 }
 
+/** Find a controller by name (`nvme0`) or BDF. */
 export function findController(controllers: readonly Controller[], nameOrBdf: Bdf): Controller | null {
   const bdf = normalizeBdf(nameOrBdf);
   return controllers.find((c) => c.name === nameOrBdf || c.pdev?.bdf === bdf) ?? null;

@@ -1,7 +1,7 @@
 /** How many transfers somebody has under way, and when there are none. */
 export class InFlight {
   count = 0;
-  #idle: (() => void) | null = null;
+  #waiting: (() => void)[] = [];
 
   enter(): void {
     this.count++;
@@ -10,16 +10,13 @@ export class InFlight {
   /** True: that was the last. */
   leave(): boolean {
     if (--this.count > 0) return false;
-    const idle = this.#idle;
-    this.#idle = null;
-    idle?.();
+    for (const idle of this.#waiting.splice(0)) idle();
     return true;
   }
 
-  /** Resolves when the last one leaves; for one who waits, and only where some are in flight. */
+  /** Resolves when none is in flight: at once, or when the last one leaves. */
   idle(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#idle = resolve;
-    });
+    if (this.count === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 }

@@ -5,9 +5,10 @@
 import { existsSync } from 'node:fs';
 import { stat, unlink } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
-import { type BlockTarget, fileRange, type OpenOptions } from '../backend/backend.js';
+import type { BlockTarget, OpenOptions } from '../backend/backend.js';
 import { ENOENT } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { fileRange } from '../host/file-range.js';
 import {
   type ReadStreamOptions,
   readOptions,

@@ -1,7 +1,8 @@
 /** Source, destinations and journal of a copy lie apart: two names of one file or device, and what lies on it, are known by numbers. */
-import { type BlockTarget, type End, fileRange, type UnderlyingRange } from '../backend/backend.js';
+import type { BlockTarget, End, UnderlyingRange } from '../backend/backend.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
+import { fileRange } from '../host/file-range.js';
 import { Target } from '../streams/target.js';
 import { type CopyRequest, PathEnd, type PathRequest } from './request.js';
 

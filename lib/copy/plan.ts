@@ -5,13 +5,14 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { assertNoDeviceName, type BlockTarget, type End, type Origin, originOf } from '../backend/backend.js';
-import { accessHint, readOnlyHint } from '../backend/path-advice.js';
+import { type BlockTarget, type End, type Origin, originOf } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EROFS } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import type { Sentence } from '../base/sentence.js';
+import { assertNoDeviceName } from '../host/device-names.js';
+import { accessHint, readOnlyHint } from '../host/path-advice.js';
 import { assertInOrder, chunkSize, copyOptions, parseOptions } from '../streams/options.js';
 import type { OpenContext } from '../streams/paths.js';
 import type { Transport } from '../streams/receipt.js';

@@ -6,11 +6,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import {
-  assertNoDeviceName,
   type Backend,
   type Controller,
   type End,
-  fileRange,
   findController,
   type InspectOptions,
   knownNamespaces,
@@ -23,7 +21,6 @@ import {
 } from '../backend/backend.js';
 import { parseRelease } from '../backend/kernel-release.js';
 import { bareName } from '../backend/names.js';
-import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { Topology } from '../backend/topology.js';
 import {
@@ -40,6 +37,9 @@ import {
 } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { type TraceOrigin, tracedAs } from '../base/trace.js';
+import { assertNoDeviceName } from '../host/device-names.js';
+import { fileRange } from '../host/file-range.js';
+import { notCopyable, notEmpty, statOrNull } from '../host/path-advice.js';
 import type { Gendisk } from '../kernel/bio.js';
 import { iovasInUse } from '../kernel/dma-iommu.js';
 import { type NvmeNs, nvmeScanWork } from '../kernel/nvme-core.js';

@@ -7,15 +7,14 @@
  * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
  */
 
-import {
-  type BlockTarget,
-  fileRange,
-  type IoRequest,
-  type Legs,
-  type PassthroughCommand,
-  type PassthroughResult,
-  type QueueLimits,
-  type UnderlyingRange,
+import type {
+  BlockTarget,
+  IoRequest,
+  Legs,
+  PassthroughCommand,
+  PassthroughResult,
+  QueueLimits,
+  UnderlyingRange,
 } from '../backend/backend.js';
 import type { Clock } from '../backend/hardware.js';
 import { InFlight } from '../backend/in-flight.js';
@@ -24,6 +23,7 @@ import type { PciDev } from '../backend/topology.js';
 import { EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, ENOSPC, ENOTTY, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { type TraceOrigin, tracedAs, tracing } from '../base/trace.js';
+import { fileRange } from '../host/file-range.js';
 import {
   type Bio,
   bioAlloc,
@@ -370,7 +370,7 @@ export class EmulatorTarget implements BlockTarget {
 
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      if (this.#inFlight.count > 0) await this.#inFlight.idle();
+      await this.#inFlight.idle();
       await this.#onClose(this);
     })();
     return this.#closing;

@@ -1,10 +1,10 @@
 import { constants, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { accessHint, specialFile } from '../backend/path-advice.js';
 import { optionError } from '../base/arguments.js';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
+import { accessHint, specialFile } from '../host/path-advice.js';
 import { MACHINE_TEXT_LIMIT, type Machine, parseMachine, parseMachineText } from './machine.js';
 import { isPresetName, PRESET_NAMES, presets } from './presets.js';
 

@@ -6,22 +6,22 @@
  */
 
 import { join, resolve } from 'node:path';
-import {
-  assertNoDeviceName,
-  type Backend,
-  type BlockTarget,
-  type Controller,
-  type End,
-  type LeakReport,
-  type Mapping,
-  type MemoryBackend,
-  type OpenOptions,
+import type {
+  Backend,
+  BlockTarget,
+  Controller,
+  End,
+  LeakReport,
+  Mapping,
+  MemoryBackend,
+  OpenOptions,
 } from '../backend/backend.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { ENOTTY } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { assertNoDeviceName } from '../host/device-names.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
 import { btrfsWay } from './btrfs-way.js';

@@ -1,9 +1,9 @@
 /** Errors of the native backend: the kernel's errno with what a user can do about it here. */
 
-import * as whatIs from '../backend/path-advice.js';
 import { EACCES, EPERM, EROFS } from '../base/errno.js';
 import { errnoError, type P2pdmaError } from '../base/errors.js';
 import type { Sentence } from '../base/sentence.js';
+import * as whatIs from '../host/path-advice.js';
 
 /** As errnoError(), with `hint` only if there is one. */
 export function nativeError(

@@ -5,9 +5,9 @@
 
 import { constants } from 'node:fs';
 import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
-import { notCopyable, notEmpty, statOrNull } from '../backend/path-advice.js';
 import { EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../base/errno.js';
 import type { Sentence } from '../base/sentence.js';
+import { notCopyable, notEmpty, statOrNull } from '../host/path-advice.js';
 import type { Addon, FileStat } from './addon.js';
 import { makeDirect } from './direct-io.js';
 import { accessHint, nativeError } from './errors.js';

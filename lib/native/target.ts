@@ -4,17 +4,16 @@
  */
 
 import { constants } from 'node:fs';
-import {
-  type BlockTarget,
-  fileRange,
-  type IoRequest,
-  type KnownWay,
-  type Legs,
-  type PassthroughCommand,
-  type PassthroughResult,
-  type PathBytes,
-  type QueueLimits,
-  type UnderlyingRange,
+import type {
+  BlockTarget,
+  IoRequest,
+  KnownWay,
+  Legs,
+  PassthroughCommand,
+  PassthroughResult,
+  PathBytes,
+  QueueLimits,
+  UnderlyingRange,
 } from '../backend/backend.js';
 import { InFlight } from '../backend/in-flight.js';
 import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../backend/nvme-spec.js';
@@ -22,6 +21,7 @@ import { clearPath, zeroPath } from '../backend/path-bytes.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { fileRange } from '../host/file-range.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { nvmeErrorStatus } from '../kernel/nvme-core.js';
 import { assertSendable, mayMoveMetadata, metadataOf } from '../kernel/nvme-user-command.js';
@@ -520,7 +520,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   async #close(): Promise<void> {
     this.#closed = true;
-    if (this.#inFlight.count > 0) await this.#inFlight.idle();
+    await this.#inFlight.idle();
     forgotten.unregister(this);
     // close(2) of a device can take its time: not on this thread.
     const results = await Promise.all(

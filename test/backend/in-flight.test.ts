@@ -15,7 +15,24 @@ t.test('idle is when the last one leaves, and not before', async (t) => {
   t.equal(inFlight.count, 1);
   t.equal(inFlight.leave(), true);
   await waiting;
+  await inFlight.idle();
   inFlight.enter();
   t.equal(inFlight.leave(), true, 'with nobody waiting');
   t.equal(inFlight.count, 0);
+});
+
+t.test('all who wait are told', async (t) => {
+  const inFlight = new InFlight();
+  await inFlight.idle();
+  inFlight.enter();
+  let told = 0;
+  const waiting = [1, 2, 3].map(() => inFlight.idle().then(() => told++));
+  await new Promise(setImmediate);
+  t.equal(told, 0);
+  inFlight.leave();
+  inFlight.enter();
+  await Promise.all(waiting);
+  t.equal(told, 3);
+  inFlight.leave();
+  t.equal(told, 3, 'once each');
 });

@@ -8,9 +8,9 @@
  */
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { notCopyable, statOrNull } from '../../backend/path-advice.js';
 import { EINVAL } from '../../base/errno.js';
 import { errnoError, hostError } from '../../base/errors.js';
+import { notCopyable, statOrNull } from '../../host/path-advice.js';
 import {
   FileStore,
   MemoryStore,

@@ -9,9 +9,10 @@
  */
 import { type BigIntStats, realpathSync, statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
-import { deviceNumber, type Legs, type QueueLimits } from '../../backend/backend.js';
+import type { Legs, QueueLimits } from '../../backend/backend.js';
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
 import type { IommuMode, PciDev } from '../../backend/topology.js';
+import { deviceNumber } from '../../host/file-range.js';
 import { MD_MIRRORS, withheldFromPrograms } from '../../kernel/releases/table.js';
 import {
   type BlockDevices,
@@ -24,7 +25,7 @@ import {
 import { fileSystemFacts } from './filesystems.js';
 import type { KernelFacts } from './kernel.js';
 import type { Mount } from './mountinfo.js';
-import { blockSize, MAX_SECTORS, NVME_DISK, type SysfsController } from './nvme.js';
+import { blockSize, MAX_SECTORS, metadataBytesOf, NVME_DISK, type SysfsController } from './nvme.js';
 import { inLayer, overlayLayers } from './overlay.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
 import { layerRefusal, overNetwork } from './refusals.js';
@@ -150,7 +151,7 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   const under = walkDown(context, [device]);
   const { dir, name } = device;
   const sectors = dir.number('size', { max: MAX_SECTORS });
-  const metadataBytes = dir.number('metadata_bytes', { max: 0xffff, optional: true });
+  const metadataBytes = metadataBytesOf(dir);
   const isNamespace = NVME_DISK.test(name);
   const empty = sectors === 0 ? `${name} has size 0${whyEmpty(metadataBytes)}` : null;
   const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);

@@ -3,6 +3,7 @@
  * to the next: each is answered from the tree as it is now, because devices come and go.
  */
 import { posix } from 'node:path';
+import { bareName } from '../../backend/names.js';
 import { findMount, type Mount, parseMountinfo } from './mountinfo.js';
 import { MAX_SECTORS, NVME_DISK } from './nvme.js';
 import type { SysfsDir, SysfsTree } from './tree.js';
@@ -103,7 +104,7 @@ export class BlockDevices {
   byDevPath(path: string): BlockDir | null {
     const clean = posix.normalize(path);
     if (!clean.startsWith('/dev/')) return null;
-    const below = clean.slice('/dev/'.length);
+    const below = bareName(clean);
     const plain = this.byName(below);
     if (plain !== null) return plain;
     const generic = /^ng(\d+n\d+)$/.exec(below);

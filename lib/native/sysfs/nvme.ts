@@ -38,6 +38,8 @@ export interface SysfsNamespace {
   /** Largest request the hardware takes (`max_hw_sectors_kb`), in bytes; null if unknown. */
   readonly maxHwTransfer: number | null;
   readonly readOnly: boolean;
+  /** Bytes of metadata with each block (`metadata_bytes`, since 6.8); null: not told. */
+  readonly metadataBytes: number | null;
 }
 
 export interface SysfsController extends Controller {
@@ -160,11 +162,17 @@ function readNamespace(disk: string, dir: SysfsDir): SysfsNamespace {
     logicalBlockSize: blockSize(queue) ?? 512,
     maxHwTransfer: maxHw === null ? null : maxHw * 1024,
     readOnly: dir.flag('ro', { optional: true }) ?? false,
+    metadataBytes: metadataBytesOf(dir),
   };
 }
 
 /** Sectors of 512 bytes, so that the size in bytes is exact. */
 export const MAX_SECTORS = Math.floor(Number.MAX_SAFE_INTEGER / 512);
+
+/** Bytes of metadata with each block of a namespace: `metadata_bytes`, since 6.8. Null: not told. */
+export function metadataBytesOf(dir: SysfsDir): number | null {
+  return dir.number('metadata_bytes', { max: 0xffff, optional: true });
+}
 
 /** `queue/logical_block_size`: a power of two. */
 export function blockSize(queue: SysfsDir | null): number | null {

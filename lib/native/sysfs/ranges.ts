@@ -7,7 +7,8 @@
  * tree names is the other machine's, and is not looked at here.
  */
 import { statSync } from 'node:fs';
-import { deviceNumber, fileRange, type UnderlyingRange } from '../../backend/backend.js';
+import type { UnderlyingRange } from '../../backend/backend.js';
+import { deviceNumber, fileRange } from '../../host/file-range.js';
 import { type BlockDevices, type BlockDir, numberOf } from './devices.js';
 import { MAX_SECTORS } from './nvme.js';
 import type { SysfsDir } from './tree.js';

@@ -1,6 +1,5 @@
-import { copyFileSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { deviceNumber } from '../../../lib/backend/backend.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 
@@ -288,10 +287,3 @@ t.test(
     t.type(mountPoint, 'string');
   },
 );
-
-t.test('device numbers above 255 and 4095', async (t) => {
-  t.equal(deviceNumber(0x10301n), '259:1');
-  t.equal(deviceNumber(0xfe00n), '254:0');
-  t.equal(deviceNumber(0x110103ffn), `259:${0x110ff}`);
-  t.match(deviceNumber(statSync('.', { bigint: true }).dev), /^\d+:\d+$/);
-});

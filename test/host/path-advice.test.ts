@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { accessHint, notEmpty } from '../../lib/backend/path-advice.js';
+import { accessHint, notEmpty } from '../../lib/host/path-advice.js';
 import { openSystem } from '../../lib/index.js';
 import { skipNative } from '../helpers/native.js';
 

@@ -1,0 +1,42 @@
+/** What a file's or a device's bytes lie on, as this host's filesystem tells it. */
+import { readlinkSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { UnderlyingRange } from '../backend/backend.js';
+
+/** A file as what its bytes lie on, whatever it is called; one that is yet to be made by where it would be. */
+export function fileRange(path: string): UnderlyingRange {
+  const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
+  try {
+    const there = statSync(path, { bigint: true });
+    const on = there.isBlockDevice()
+      ? `device ${deviceNumber(there.rdev)}`
+      : `file ${there.dev}:${there.ino}`;
+    return { ...whole, on };
+  } catch {
+    return { ...whole, on: `file ${wouldBeAt(path, 0)}` };
+  }
+}
+
+/** As the kernel goes: links are followed before `..` is. */
+function wouldBeAt(path: string, links: number): string {
+  try {
+    const folder = realpathSync.native(dirname(path));
+    let link: string | null = null;
+    try {
+      link = readlinkSync(path);
+    } catch {
+      // Nothing is there.
+    }
+    if (link === null || links > 40) return join(folder, basename(path));
+    return wouldBeAt(link.startsWith('/') ? link : `${folder}/${link}`, links + 1);
+  } catch {
+    return resolve(path);
+  }
+}
+
+/** Linux's dev_t as stat gives it: 12 + 20 bits in the low half, the rest of both above. */
+export function deviceNumber(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn);
+  return `${major}:${BigInt.asUintN(32, minor)}`;
+}
