@@ -18,7 +18,25 @@ export interface Compared {
   readonly scenario: Scenario;
   readonly emulator: Outcome;
   readonly kernel: Outcome | null;
-  readonly verdict: 'equal' | 'excused' | 'unequal';
+  readonly verdict: Verdict;
+}
+
+/** `'excused'`: they differ, and the scenario says why they may. `'needless'`: it has an excuse, and they are equal. */
+export type Verdict = 'equal' | 'excused' | 'needless' | 'unequal';
+
+/** What a verdict is in TAP and in the totals: an excused scenario was not held to the kernel, so it passed nothing. */
+export const COUNTS_AS: Readonly<Record<Verdict, 'pass' | 'skip' | 'fail'>> = {
+  equal: 'pass',
+  excused: 'skip',
+  needless: 'fail',
+  unequal: 'fail',
+};
+
+/** How many rows passed, failed and were skipped: `'2 passed, 0 failed, 1 skipped'`. */
+export function totals(rows: readonly Compared[]): string {
+  const count = (as: 'pass' | 'skip' | 'fail') =>
+    rows.filter(({ verdict }) => COUNTS_AS[verdict] === as).length;
+  return `${count('pass')} passed, ${count('fail')} failed, ${count('skip')} skipped`;
 }
 
 export function readRecorded(): Outcomes {
@@ -48,7 +66,9 @@ export async function compare(machine: string, kernel: Outcomes): Promise<Compar
   return scenarios.map((scenario) => {
     const [mine, theirs] = [emulator[scenario.name]!, kernel[scenario.name] ?? null];
     const equal = isDeepStrictEqual(mine, theirs);
-    const verdict = equal ? 'equal' : scenario.excused !== null && theirs !== null ? 'excused' : 'unequal';
+    const excused = scenario.excused !== null;
+    const different = excused && theirs !== null ? 'excused' : 'unequal';
+    const verdict = equal ? (excused ? 'needless' : 'equal') : different;
     return { scenario, emulator: mine, kernel: theirs, verdict };
   });
 }
@@ -66,8 +86,9 @@ export function table(rows: readonly Compared[]): string[] {
 }
 
 /** For a scenario that is not equal: each question whose answers differ, and what else does. */
-export function differences({ scenario, emulator, kernel }: Compared): string[] {
+export function differences({ scenario, emulator, kernel, verdict }: Compared): string[] {
   if (kernel === null) return ['the kernel was not asked'];
+  if (verdict === 'needless') return [`they are equal, and need no excuse: ${scenario.excused}`];
   const lines: string[] = [];
   const most = Math.max(emulator.answers.length, kernel.answers.length);
   for (let i = 0; i < most; i++) {

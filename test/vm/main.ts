@@ -15,12 +15,14 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { type BootResult, boot } from './boot.js';
 import {
   answersOf,
+  COUNTS_AS,
   type Compared,
   compare,
   differences,
   readRecorded,
   record,
   table,
+  totals,
 } from './differential.js';
 import type { Guest } from './guest/guest.js';
 import { cacheFolder, VmError } from './host.js';
@@ -56,7 +58,7 @@ async function scenariosOnBoth(machine: string, answers: Outcomes, say: (line: s
   for (const line of table(compared)) say(`  scenario: ${line}`);
   const failures: string[] = [];
   for (const row of compared) {
-    if (row.verdict !== 'unequal') continue;
+    if (COUNTS_AS[row.verdict] !== 'fail') continue;
     failures.push(`scenario: ${row.scenario.name}`);
     for (const line of differences(row)) say(`    ${row.scenario.name}: ${line}`);
   }
@@ -223,11 +225,8 @@ async function main(): Promise<number> {
   failures.push(...reports.flatMap((report) => report.failures));
   const sum = (of: (report: Report) => number) => reports.reduce((total, report) => total + of(report), 0);
   const scenarios = reports.flatMap((report) => report.scenarios);
-  const count = (verdict: Compared['verdict']) => scenarios.filter((row) => row.verdict === verdict).length;
   const machines = new Set(scenarios.map(({ scenario }) => scenario.machine)).size;
-  say(
-    `scenarios: ${scenarios.length} on ${machines} machines: ${count('equal')} equal, ${count('unequal')} unequal, ${count('excused')} excused`,
-  );
+  say(`scenarios: ${scenarios.length} on ${machines} machines: ${totals(scenarios)}`);
   const seconds = ((performance.now() - started) / 1000).toFixed(0);
   say(
     `test:vm: ${chosen.length} boots, ${sum((r) => r.passed)} passed in the guests, ${sum((r) => r.witnessed)} transfers confirmed by the witness, ${seconds} s`,

@@ -1,6 +1,6 @@
 /** The comparison itself: what is not equal is not passed, whatever is missing or changed. */
 import t from 'tap';
-import { compare, differences, readRecorded, table } from '../differential.js';
+import { COUNTS_AS, compare, differences, readRecorded, table, totals } from '../differential.js';
 import { normalised, type Outcomes } from '../scenarios.js';
 
 const machine = 'no-cmb';
@@ -47,4 +47,23 @@ t.test('spelling of answers', async (t) => {
   t.equal(normalised('ioread 0', `status ${0x4080}`), 'status 128', 'without "do not retry"');
   t.equal(normalised('map 0 nvme0:allocate 1 0 shared', 'err 2'), 'err 19');
   t.equal(normalised('open 0 nvme9:disk ro', 'err 2'), 'err 2');
+});
+
+t.test('what is excused is skipped, not passed; an excuse that nobody needs fails', async (t) => {
+  const rows = await compare('small-cmb', recorded);
+  const excused = rows.filter(({ scenario }) => scenario.excused !== null);
+  t.ok(excused.length > 0);
+  for (const row of excused) {
+    t.equal(row.verdict, 'excused');
+    t.equal(COUNTS_AS[row.verdict], 'skip');
+  }
+  const passed = rows.length - excused.length;
+  t.equal(totals(rows), `${passed} passed, 0 failed, ${excused.length} skipped`);
+
+  const { scenario, emulator } = excused[0]!;
+  const again = await compare('small-cmb', { ...recorded, [scenario.name]: emulator });
+  const needless = again.find((row) => row.scenario.name === scenario.name)!;
+  t.equal(needless.verdict, 'needless');
+  t.match(differences(needless), [/^they are equal, and need no excuse: /]);
+  t.equal(totals(again), `${passed} passed, 1 failed, ${excused.length - 1} skipped`);
 });
