@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { LendingEnd } from './lending.js';
+import { isFull } from './refusal.js';
+import { atFirstMissing } from './transfer.js';
 
 type PipeOptions = { readonly end?: boolean | undefined } | undefined;
 
@@ -66,7 +68,10 @@ export class JoinedWriters {
     for (const [destination, joined] of this.#joined) {
       if (joined.end !== end) continue;
       this.part(destination);
-      (destination as unknown as { destroy(error: Error): void }).destroy(error);
+      const destroy = (why: Error) =>
+        (destination as unknown as { destroy(error: Error): void }).destroy(why);
+      if (isFull(error)) errorOfFull(end, error).then(destroy);
+      else destroy(error);
     }
   }
 
@@ -77,4 +82,9 @@ export class JoinedWriters {
     for (const [, { leave }] of all) leave();
     return all.map(([destination, { options }]) => [destination, options]);
   }
+}
+
+/** Transfers end in any order; where room ran out is where the first byte is missing once all of them have ended. */
+async function errorOfFull(end: LendingEnd, error: Error): Promise<Error> {
+  return atFirstMissing(error, await end.opened(), await end.settled());
 }

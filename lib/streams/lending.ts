@@ -39,6 +39,11 @@ export interface LendingEnd {
   give(view: Uint8Array, done: (error: Error | null, position: number) => void): void;
   /** Write what failed once more, in its place: the same bytes, from other memory. */
   giveAgain(view: Uint8Array, position: number, done: Given): void;
+  /**
+   * It failed, and gets nothing more: what is not begun is not written. Resolves when nothing of it is in flight any more, to
+   * the first byte that is missing.
+   */
+  settled(): Promise<number>;
   /** As `give`, for `bytes` zeros of a hole, which are left out or punched where that can be. */
   giveHole(bytes: number, done: Given): void;
   /**

@@ -11,6 +11,7 @@
  */
 
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import { InFlight } from '../backend/in-flight.js';
 import { addPath } from '../backend/path-bytes.js';
 import { EFAULT } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
@@ -80,9 +81,8 @@ export class ReadAhead {
   #known: number;
   /** It gave bytes beyond its own size: only reading tells where it ends, so one read at a time. */
   #sizeless = false;
-  #inFlight = 0;
+  readonly #under = new InFlight();
   #reads = 0;
-  #idle: (() => void) | null = null;
   #timer: NodeJS.Timeout | null = null;
 
   /** From byte `from` up to (not including) `end`; of a file up to where it ends. */
@@ -103,7 +103,7 @@ export class ReadAhead {
   }
   /** Reads in flight. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#under.count;
   }
   /** Reads that ended. */
   get reads(): number {
@@ -200,7 +200,7 @@ export class ReadAhead {
     job.slot = slot;
     if (canary && slot?.pool.provider != null) job.canary.poison(view);
     else job.canary.forget();
-    this.#inFlight++;
+    this.#under.enter();
     const expect = this.#isFile ? 0 : Math.min(job.length, target.size - job.offset);
     const move = { op: 'read', view, offset: job.offset, expect } as const;
     job.transfer.start(target, move, () => scope.run(this.#over, job));
@@ -208,13 +208,14 @@ export class ReadAhead {
 
   readonly #over = (job: ReadJob): void => {
     const { transfer } = job;
-    this.#inFlight--;
     this.#reads++;
     addPath(this.#reading.path, transfer.path);
+    // What is begun again was entered again.
+    const retried = !job.dropped && transfer.error !== null && this.#reading.retries(job, transfer.error);
+    this.#under.leave();
+    if (retried) return;
     if (job.dropped) {
       job.drop();
-    } else if (transfer.error !== null && this.#reading.retries(job, transfer.error)) {
-      return;
     } else {
       job.moved = transfer.moved;
       job.error ??= transfer.error;
@@ -224,7 +225,6 @@ export class ReadAhead {
       job.finished = true;
       this.#reading.go();
     }
-    if (this.#inFlight === 0) this.#idle?.();
   };
 
   /** The next chunk, if it is there. What it brings is in `bytes`; give the job back with `put()`. */
@@ -293,11 +293,7 @@ export class ReadAhead {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#forget();
     this.#end = this.#next = this.#position;
-    if (this.#inFlight > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-      });
-    }
+    await this.#under.idle();
     return this.#position;
   }
 }

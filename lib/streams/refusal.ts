@@ -11,7 +11,7 @@
 import type { BlockTarget } from '../backend/backend.js';
 import { parseRelease } from '../backend/kernel-release.js';
 import { EINVAL, EREMOTEIO, errnoName } from '../base/errno.js';
-import { errnoError, type P2pdmaError, type P2pdmaErrorOptions } from '../base/errors.js';
+import { type ErrorCode, errnoError, P2pdmaError, type P2pdmaErrorOptions } from '../base/errors.js';
 import { pgmapOf } from '../kernel/memremap.js';
 import { refusesPeersWithEinval } from '../kernel/releases/table.js';
 
@@ -32,6 +32,13 @@ export function isPeerRefusal(errno: number, { provider, aligned, release = null
   // Newer kernels too: a queue that takes no peer memory at all refuses the pin.
   if (positive === EREMOTEIO) return true;
   return positive === EINVAL && aligned && refusesPeersWithEinval(parseRelease(release)) !== false;
+}
+
+const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'] satisfies ErrorCode[]);
+
+/** There was no room for what was to be written. */
+export function isFull(error: Error): boolean {
+  return error instanceof P2pdmaError && FULL.has(error.code);
 }
 
 /** For a receipt's reason and for ERR_P2P_REQUIRED: `'/dev/nvme1n1: the kernel refused CMB memory of 0000:03:00.0 (EINVAL)'`. */

@@ -195,7 +195,7 @@ export class Target {
   /** Resolves when nothing is in flight and it is closed. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      if (this.#inFlight.count > 0) await this.#inFlight.idle();
+      await this.#inFlight.idle();
       await this.#context.closeTarget(this.#target);
       this.#context.remove(this);
     })();

@@ -138,6 +138,17 @@ export function failedTransfer(
   return transferError(errno, op, target.path, providerOf(view), { offset, hint });
 }
 
+/** An error of a target that is full, of transfers side by side: for the first byte that none of them wrote. */
+export function atFirstMissing(error: Error, target: BlockTarget, offset: number): Error {
+  if (!(error instanceof P2pdmaError) || error.errno === undefined || error.offset === offset) return error;
+  const { errno, cause } = error;
+  return transferError(errno, 'write', target.path, null, {
+    offset,
+    cause,
+    hint: hintFor(errno, 'write', target),
+  });
+}
+
 /** Linux lets a removed drive look like one that has come to its end. */
 const GONE = 'A device that was removed answers like this: is it still there?';
 

@@ -1,5 +1,6 @@
 import { addAbortSignal, Writable } from 'node:stream';
 import type { BlockTarget } from '../backend/backend.js';
+import { InFlight } from '../backend/in-flight.js';
 import { addPath } from '../backend/path-bytes.js';
 import { AsyncScope } from './async-scope.js';
 import { Attachment } from './attachment.js';
@@ -53,8 +54,7 @@ export class P2pWriteStream extends Writable {
   #route: Route | null = null;
   readonly #places: Places;
   /** Ranges that have not ended. */
-  #under = 0;
-  #idle: (() => void)[] = [];
+  readonly #under = new InFlight();
   #began = 0;
   #ended = 0;
   /** The source's `begin`: null until the first byte (or the end) comes. */
@@ -92,6 +92,11 @@ export class P2pWriteStream extends Writable {
         }),
       giveAgain: (view, position, done) =>
         this.#give((ended) => this.#ranges!.write(view, position, ended), done),
+      settled: async () => {
+        this.#ranges?.stop();
+        await this.#whenIdle();
+        return this.#tally.written.at;
+      },
       giveHole: (bytes, done) =>
         this.#place(bytes, (position) =>
           this.#give((ended) => this.#ranges!.hole(bytes, position, this.#isFresh(), ended), done),
@@ -213,11 +218,11 @@ export class P2pWriteStream extends Writable {
 
   /** Begin a range, once something may be written; `done` in the stream's own context, and never inside this call. */
   #give(start: (ended: Ended) => void, done: Given): void {
-    this.#under++;
+    this.#under.enter();
     let inside = true;
     const finish = (error: Error | null) => {
       this.#scope.run(done, error);
-      if (--this.#under === 0) for (const idle of this.#idle.splice(0)) idle();
+      this.#under.leave();
     };
     const ended: Ended = (error) => {
       if (inside) process.nextTick(finish, error);
@@ -288,8 +293,7 @@ export class P2pWriteStream extends Writable {
 
   #whenIdle(): Promise<void> {
     this.#places.stop();
-    if (this.#under === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#idle.push(resolve));
+    return this.#under.idle();
   }
 
   /** End it, and close what it writes to; `callback` when that is done. As in Node. */
