@@ -5,10 +5,11 @@
  *          └─▶ nvme1n1 (head) ─┬─▶ NvmeNs of nvme1
  *                              └─▶ NvmeNs of nvme2
  */
-import { type End, fileRange, type Legs, type Place, type UnderlyingRange } from '../backend/backend.js';
+import type { End, Legs, Place, UnderlyingRange } from '../backend/backend.js';
 import { parseRelease } from '../backend/kernel-release.js';
 import { bareName } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
+import { fileRange } from '../host/file-range.js';
 import type { Gendisk } from '../kernel/bio.js';
 import { Partition } from '../kernel/blk-partition.js';
 import { MdArray, type MdLevel } from '../kernel/md.js';

@@ -9,6 +9,7 @@
 import type { SnapshotOptions } from '../../backend/system-options.js';
 import type { HostBridge, PciBar, PciDev } from '../../backend/topology.js';
 import { P2pdmaError } from '../../base/errors.js';
+import { list } from '../../base/words.js';
 import type { Sysfs, SysfsController, SysfsNamespace } from './machine.js';
 import { describeStacks, type Stacks } from './snapshot-stacks.js';
 
@@ -88,16 +89,38 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
 /** So many things that were left out are named. */
 const MOST_LEFT = 12;
 
-function describe({ kernel, topology }: Sysfs, left: readonly string[]): string {
+function describe({ kernel, topology, controllers }: Sysfs, left: readonly string[]): string {
   const { enabled } = kernel.p2pdma;
   const config =
     enabled === null ? 'CONFIG_PCI_P2PDMA not known' : `CONFIG_PCI_P2PDMA=${enabled ? 'y' : 'n'}`;
   const cpu = topology.cpu.known === false ? ['the CPU is not known: taken for no AMD Zen'] : [];
+  const metadata = describeMetadata(controllers.flatMap(({ namespaces }) => namespaces));
   const more = left.length > MOST_LEFT ? ` and ${left.length - MOST_LEFT} more` : '';
   const out = left.length === 0 ? [] : [`left out: ${left.slice(0, MOST_LEFT).join(', ')}${more}`];
   const captured = `Captured from Linux ${kernel.running ?? '(release unknown)'}, ${config}`;
   const other = kernel.release === kernel.running ? [] : [`described as with Linux ${kernel.release}`];
-  return [captured, ...other, ...cpu, ...out].join('; ');
+  return [captured, ...other, ...cpu, ...metadata, ...out].join('; ');
+}
+
+/** What a description cannot say of namespaces' metadata: that it is not known, or is of another size than it has. */
+function describeMetadata(namespaces: readonly SysfsNamespace[]): string[] {
+  const silent = namespaces.filter(({ metadataBytes }) => metadataBytes === null);
+  const other = namespaces.filter(({ metadataBytes }) => metadataBytes !== describedMetadata(metadataBytes));
+  return [
+    ...(silent.length === 0
+      ? []
+      : [`metadata of ${list(silent.map(({ name }) => name))} not known: taken for none`]),
+    ...other
+      .filter(({ metadataBytes }) => metadataBytes !== null)
+      .map(
+        ({ name, metadataBytes }) => `${metadataBytes} bytes of metadata per block of ${name}: taken for 8`,
+      ),
+  ];
+}
+
+/** The sizes that a description has; passthrough is refused for any but 0. */
+function describedMetadata(bytes: number | null): 0 | 8 {
+  return bytes === null || bytes === 0 ? 0 : 8;
 }
 
 // --- functions ---
@@ -247,12 +270,12 @@ function describeCmb(
   return null;
 }
 
-function describeNamespace(
-  { nsid, size, logicalBlockSize, readOnly }: SysfsNamespace,
-  partitions: readonly object[],
-): object[] {
+function describeNamespace(ns: SysfsNamespace, partitions: readonly object[]): object[] {
+  const { nsid, size, logicalBlockSize, readOnly } = ns;
+  const metadata = describedMetadata(ns.metadataBytes);
   const blockSize = logicalBlockSize <= 512 ? 512 : 4096;
   const whole = size - (size % blockSize);
   if (whole === 0 || nsid > 0xfffffffe || whole > 2 ** 52 - 1) return [];
-  return [{ nsid, size: whole, blockSize, readOnly, ...(partitions.length > 0 ? { partitions } : {}) }];
+  const parts = partitions.length > 0 ? { partitions } : {};
+  return [{ nsid, size: whole, blockSize, metadata, readOnly, ...parts }];
 }

@@ -127,3 +127,36 @@ t.test(
     }
   },
 );
+
+t.test('metadata: the emulator refuses passthrough where the machine does', async (t) => {
+  const tree = twoDrivesBelowASwitch();
+  const [first, second, third] = tree.nvme!;
+  first!.namespaces[0]!.metadata = 8;
+  second!.namespaces[0]!.metadata = 64;
+  third!.namespaces[0]!.metadata = null;
+  const sysfs = readSysfs(writeSysfsTree(t.testdir({}), tree));
+  t.same(
+    sysfs.controllers.slice(0, 3).map(({ namespaces }) => namespaces[0]!.metadataBytes),
+    [8, 64, null],
+  );
+  const machine = JSON.parse(JSON.stringify(snapshotMachine(sysfs))) as { description: string };
+  t.match(machine.description, /; metadata of nvme2n1 not known: taken for none/);
+  t.match(machine.description, /; 64 bytes of metadata per block of nvme1n1: taken for 8/);
+  t.notMatch(machine.description, /nvme0n1/);
+
+  const system = await openSystem({ machine });
+  const read = { opcode: 2, cdw12: 0, data: Buffer.alloc(4096) };
+  for (const [name, refused] of [
+    ['nvme0n1', true],
+    ['nvme1n1', true],
+    ['nvme2n1', false],
+  ] as const) {
+    const target = await system.target(name, { write: true });
+    const sent = target.passthrough({ ...read, cdw12: name === 'nvme1n1' ? 0 : 7 });
+    if (refused) await t.rejects(sent, { code: 'EOPNOTSUPP', message: /8 bytes of metadata/ }, name);
+    else await t.resolves(sent, name);
+    await target.close();
+  }
+  t.match(JSON.stringify(system.snapshot()), /"metadata":8/, 'and a snapshot of that one has it too');
+  await system.close();
+});
