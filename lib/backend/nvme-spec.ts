@@ -9,6 +9,7 @@
  *     24  dptr: PRP1 + PRP2, or one SGL          12  cid │ phase (bit 0) + status (bits 15:1)
  *     40  cdw10 … cdw15
  */
+import { hexNumber } from '../base/words.js';
 
 // Controller registers (offsets in BAR 0).
 export const NVME_REG_CAP = 0x00;
@@ -375,6 +376,6 @@ const statusText = new Map<number, string>([
 /** A status in words, `'Invalid Use of Controller Memory Buffer (sct 0x0 / sc 0x12)'`, as the kernel's log has it. */
 export function nvmeStatusText(status: number): string {
   const bare = status & NVME_SC_MASK;
-  const code = `sct 0x${(bare >> 8).toString(16)} / sc 0x${(bare & 0xff).toString(16)}`;
+  const code = `sct ${hexNumber(bare >> 8)} / sc ${hexNumber(bare & 0xff)}`;
   return `${statusText.get(bare) ?? 'Unknown'} (${code})`;
 }

@@ -1,4 +1,6 @@
 /** What a PCI function is, by base class and subclass (PCI Code and ID Assignment Specification). */
+import { hexNumber } from './words.js';
+
 const CLASSES: Readonly<Record<number, string>> = {
   260: 'RAID controller',
   262: 'SATA controller',
@@ -25,5 +27,5 @@ const CLASSES: Readonly<Record<number, string>> = {
 
 /** `'GPU'`; `'class 0xff0000'` of one that is not in the table. */
 export function classWords(code: number): string {
-  return CLASSES[code >>> 8] ?? `class 0x${code.toString(16).padStart(6, '0')}`;
+  return CLASSES[code >>> 8] ?? `class ${hexNumber(code, 6)}`;
 }

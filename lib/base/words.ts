@@ -19,6 +19,11 @@ export function hex(value: number | bigint, digits = 0): string {
   return value.toString(16).padStart(digits, '0');
 }
 
+/** As a number is written: `hexNumber(255, 4)` is `0x00ff`. */
+export function hexNumber(value: number | bigint, digits = 0): string {
+  return `0x${hex(value, digits)}`;
+}
+
 /** `a`, `a and b`, `a, b and c`, `a, b, c and 4 more`. */
 export function list(names: readonly string[], most = 8): string {
   if (names.length > most)

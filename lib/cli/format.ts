@@ -1,6 +1,7 @@
 import { stripVTControlCharacters } from 'node:util';
 import Table from 'cli-table3';
 import picocolors from 'picocolors';
+import { hex } from '../base/words.js';
 
 type When = 'auto' | 'always' | 'never';
 
@@ -28,15 +29,15 @@ const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\
 /** Text from outside (device names, paths) with its control characters made visible. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => {
-    const code = character.charCodeAt(0).toString(16);
-    return code.length > 2 ? `\\u{${code}}` : `\\x${code.padStart(2, '0')}`;
+    const code = character.charCodeAt(0);
+    return code > 0xff ? `\\u{${hex(code)}}` : `\\x${hex(code, 2)}`;
   });
 }
 
 /** JSON that a terminal shows as it is: JSON.stringify leaves DEL, C1 and bidirectional controls alone. */
 export function json(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replace(UNPRINTABLE, (character) =>
-    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    character === '\n' ? character : `\\u${hex(character.charCodeAt(0), 4)}`,
   );
 }
 

@@ -8,7 +8,7 @@
 
 import type { Backend, Controller, Place } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
-import { deviceId, isNvme, rootBusName, whyNotPublished } from '../backend/names.js';
+import { bareName, deviceId, isNvme, rootBusName, whyNotPublished } from '../backend/names.js';
 import type { HostBridge, PciDev, PciePortType, Topology } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import {
@@ -220,7 +220,7 @@ function functionOf({ controllers, topology }: Machine, asked: string): PciDev |
 }
 
 function controllerOf(controllers: readonly Controller[], asked: string): Controller | null {
-  return findController(controllers, asked.replace(/^\/dev\/(?=nvme\d+$)/, ''));
+  return findController(controllers, bareName(asked));
 }
 
 function unknown({ controllers }: Machine, asked: string, what: string): P2pdmaError {

@@ -2,7 +2,9 @@
  * Mirrors lib/genalloc.c (6.12), as far as p2pmem pools need it: first fit, in pages, over one or more chunks of
  * addresses. Free space is kept as ranges in address order, so neighbours merge when they are freed.
  */
+
 import { PAGE_SIZE } from '../backend/hardware.js';
+import { hexNumber } from '../base/words.js';
 
 interface Extent {
   start: number;
@@ -61,7 +63,7 @@ export class GenPool {
   free(start: number, bytes: number): void {
     const length = pageAlign(bytes);
     const chunk = this.#chunks.find((c) => start >= c.start && start + length <= c.start + c.length);
-    if (chunk === undefined) throw new Error(`p2pmem 0x${start.toString(16)}+${length} is not of this pool`);
+    if (chunk === undefined) throw new Error(`p2pmem ${hexNumber(start)}+${length} is not of this pool`);
     const { free } = chunk;
     let at = free.findIndex((extent) => extent.start > start);
     if (at < 0) at = free.length;
@@ -71,7 +73,7 @@ export class GenPool {
       (before !== undefined && before.start + before.length > start) ||
       (after !== undefined && after.start < start + length)
     ) {
-      throw new Error(`p2pmem 0x${start.toString(16)}+${length} was freed twice`);
+      throw new Error(`p2pmem ${hexNumber(start)}+${length} was freed twice`);
     }
     const joinsBefore = before !== undefined && before.start + before.length === start;
     const joinsAfter = after !== undefined && after.start === start + length;

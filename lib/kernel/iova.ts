@@ -6,7 +6,9 @@
  * was freed is handed out again first, from a stack per size (the kernel's magazines). All are O(1); only
  * when address space runs out are free blocks merged or split.
  */
+
 import { PAGE_SIZE } from '../backend/hardware.js';
+import { hexNumber } from '../base/words.js';
 
 export interface AddressRange {
   readonly start: number;
@@ -67,7 +69,7 @@ export class IovaDomain {
   /** free_iova_fast(): give back what alloc() returned, once. Anything else is a bug and throws. */
   free(iova: number): void {
     const order = this.#orderOf.get(iova);
-    if (order === undefined) throw new Error(`IOVA 0x${iova.toString(16)} is not allocated`);
+    if (order === undefined) throw new Error(`IOVA ${hexNumber(iova)} is not allocated`);
     this.#orderOf.delete(iova);
     this.#free[order]?.push(iova);
     this.inUse--;

@@ -11,11 +11,13 @@
  * A Vma is keyed by its ArrayBuffer, so a chunk, a `subarray` of it or a Buffer over it is known for
  * what it is wherever it turns up, as a page is. An ArrayBuffer without a Vma is ordinary memory.
  */
+
 import type { HostMemory } from '../backend/hardware.js';
 import { PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
 import { EINVAL, ENOMEM } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
+import { hexNumber } from '../base/words.js';
 
 /** The memory will be written to: a read from a device. */
 export const FOLL_WRITE = 1 << 0;
@@ -200,8 +202,7 @@ const vmas = new WeakMap<ArrayBufferLike, Vma | null>();
 
 /** Make a mapping known. */
 export function registerVma(vma: Vma): void {
-  if (vma.phys % PAGE_SIZE !== 0)
-    throw new RangeError(`VMA at 0x${vma.phys.toString(16)} is not page-aligned`);
+  if (vma.phys % PAGE_SIZE !== 0) throw new RangeError(`VMA at ${hexNumber(vma.phys)} is not page-aligned`);
   vma.pins ??= 0;
   vma.onUnpinned ??= null;
   vmas.set(vma.buffer, vma);

@@ -7,11 +7,13 @@
  *                                                      ├──▶ this drive's own submission queues (CMBSZ.SQS)
  *                                                      └──▶ whoever mmaps it
  */
+
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme-spec.js';
 import type { PciBar } from '../backend/topology.js';
 import { ENODEV, errnoName } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
+import { hexNumber } from '../base/words.js';
 import type { Mm } from './memremap.js';
 import type { NvmeParams } from './nvme-core.js';
 import type { SqMemory } from './nvme-pci-queue.js';
@@ -108,7 +110,7 @@ export class NvmeCmb {
     const bar = this.#hw.pdev.bars[bir] ?? null;
     this.size = unit * (cmbsz >>> nvme.NVME_CMBSZ_SZ_SHIFT);
     if (bar === null || offset > bar.size) {
-      return `its offset 0x${offset.toString(16)} lies outside BAR ${bir}`;
+      return `its offset ${hexNumber(offset)} lies outside BAR ${bir}`;
     }
     // Behind some bridges the BAR is smaller than what the controller has.
     this.size = Math.min(this.size, bar.size - offset);
@@ -120,7 +122,7 @@ export class NvmeCmb {
     const align = this.#env.memremapAlign;
     if (holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) === 'no') return null;
     if (this.size % align === 0 && cpuAddress % align === 0) return null;
-    const what = this.size % align !== 0 ? `size ${this.size}` : `start 0x${cpuAddress.toString(16)}`;
+    const what = this.size % align !== 0 ? `size ${this.size}` : `start ${hexNumber(cpuAddress)}`;
     return `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;
   }
 

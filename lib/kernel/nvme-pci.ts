@@ -10,9 +10,11 @@
  * A request that times out is first asked back with an Abort; if it is still there one timeout later, the controller
  * is reset. The caller hears of it only when the retries are used up too: EIO.
  */
+
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme-spec.js';
 import { trace, tracing } from '../base/trace.js';
+import { hexNumber } from '../base/words.js';
 import type { Bio } from './bio.js';
 import { type Device, dmaAllocCoherent, dmaFreeCoherent, dmaPciP2pdmaSupported } from './dma-mapping.js';
 import { nvmeCommand } from './nvme-command.js';
@@ -122,7 +124,7 @@ export class NvmeDev implements NvmeCtrlOps {
       const csts = this.hw.regs.read32(nvme.NVME_REG_CSTS);
       if (csts === 0xffffffff) throw new Error(`${this.ctrl.name}: the device is gone`);
       if ((csts & mask) === value) return;
-      if (clock.now() > until) throw new Error(`${this.ctrl.name}: not ready, CSTS=0x${csts.toString(16)}`);
+      if (clock.now() > until) throw new Error(`${this.ctrl.name}: not ready, CSTS=${hexNumber(csts)}`);
       // A drive is ready at once or takes milliseconds.
       await new Promise<void>((resolve) => {
         if (tries < 8) clock.defer(resolve);
@@ -199,7 +201,7 @@ export class NvmeDev implements NvmeCtrlOps {
     const { status, result } = await nvmeSubmitSyncCmd(this.ctrl, nvmeCommand(fields));
     if (status !== 0) {
       throw new Error(
-        `${this.ctrl.name}: admin command 0x${fields.opcode?.toString(16)}: ${nvme.nvmeStatusText(status)}`,
+        `${this.ctrl.name}: admin command ${hexNumber(fields.opcode ?? 0)}: ${nvme.nvmeStatusText(status)}`,
       );
     }
     return result;

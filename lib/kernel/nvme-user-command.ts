@@ -7,10 +7,12 @@
  *                                               blocks (extended) carry it, which this door cannot yet
  *     others     what their dwords say          data
  */
+
 import type { PassthroughCommand } from '../backend/backend.js';
 import * as nvme from '../backend/nvme-spec.js';
 import { EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { hexNumber } from '../base/words.js';
 
 /** What a namespace's blocks are like. */
 export interface NamespaceFormat {
@@ -78,7 +80,7 @@ export function assertSendable(command: PassthroughCommand, path: string, format
   if (mayMoveMetadata(command)) assertNoMetadata(path, format.metadataBytes);
   const { admin, opcode, data } = command;
   const given = data?.byteLength ?? 0;
-  const name = `opcode 0x${opcode.toString(16).padStart(2, '0')}`;
+  const name = `opcode ${hexNumber(opcode, 2)}`;
   const bytes = (admin === true ? ADMIN : IO).get(opcode);
   if (bytes === undefined) {
     if (given > 0 || admin === true || !movesData(opcode) || MAY_BE_WITHOUT.has(opcode)) return;

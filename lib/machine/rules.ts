@@ -1,5 +1,6 @@
 import { rootBusName } from '../backend/names.js';
 import { didYouMean } from '../base/nearest.js';
+import { hexNumber } from '../base/words.js';
 import { alignUp, isBridge, onRootBus, WINDOW_ALIGN } from './layout.js';
 import {
   bdfId,
@@ -205,7 +206,7 @@ function checkBar(fn: MachineFunction, bar: MachineFunction['bars'][number], whe
   if (bar.address % bar.size !== 0) {
     throw invalid(
       where,
-      `address ${hex(bar.address)} of ${fn.bdf} is not a multiple of its size ${hex(bar.size)}`,
+      `address ${hexNumber(bar.address)} of ${fn.bdf} is not a multiple of its size ${hexNumber(bar.size)}`,
       'Align it to its size, or leave the address out.',
     );
   }
@@ -269,7 +270,7 @@ function checkNvme(fn: MachineFunction, where: string): void {
     if (bar === undefined || bar.kind !== 'memory' || cmb.offset + cmb.size > bar.size) {
       throw invalid(
         at,
-        `${hex(cmb.offset)}–${hex(cmb.offset + cmb.size)} is not inside BAR ${cmb.bar} of ${fn.bdf} (${bar === undefined ? 'absent' : `${bar.kind}, ${hex(bar.size)}`})`,
+        `${hexNumber(cmb.offset)}–${hexNumber(cmb.offset + cmb.size)} is not inside BAR ${cmb.bar} of ${fn.bdf} (${bar === undefined ? 'absent' : `${bar.kind}, ${hexNumber(bar.size)}`})`,
         'Enlarge the BAR or shrink the CMB.',
       );
     }
@@ -317,7 +318,7 @@ function checkOverlaps(machine: Machine, places: Places): void {
       if (start < 0 || start + bar.size > 2 ** 52 || bar.address + bar.size > 2 ** 52) {
         throw invalid(
           `${places.get(fn.bdf)}.bars (BAR ${bar.index})`,
-          `${fn.bdf}’s BAR is outside the 52-bit address space (CPU ${hex(bar.address)}, bus ${hex(start)})`,
+          `${fn.bdf}’s BAR is outside the 52-bit address space (CPU ${hexNumber(bar.address)}, bus ${hexNumber(start)})`,
           'Change its address, or the busOffset of its host bridge.',
         );
       }
@@ -339,7 +340,7 @@ function refuseOverlap(ranges: Range[], places: Places): void {
     if (b.start >= a.end) continue;
     throw invalid(
       `${places.get(b.fn.bdf)}.bars (BAR ${b.bar})`,
-      `${hex(b.start)}–${hex(b.end)} of ${b.fn.bdf} overlaps BAR ${a.bar} of ${a.fn.bdf} (${hex(a.start)}–${hex(a.end)})`,
+      `${hexNumber(b.start)}–${hexNumber(b.end)} of ${b.fn.bdf} overlaps BAR ${a.bar} of ${a.fn.bdf} (${hexNumber(a.start)}–${hexNumber(a.end)})`,
       'Move one of them, or leave the address out and one is assigned.',
     );
   }
@@ -357,7 +358,7 @@ function refuseSharedWindow(ranges: Range[], places: Places): void {
     if (alignUp(a.end, WINDOW_ALIGN) <= b.start || a.fn.upstream === b.fn.upstream) continue;
     throw invalid(
       `${places.get(b.fn.bdf)}.bars (BAR ${b.bar})`,
-      `${b.fn.bdf} and ${a.fn.bdf} are below different bridges, but share the MiB at ${hex(alignUp(a.end, WINDOW_ALIGN) - WINDOW_ALIGN)}`,
+      `${b.fn.bdf} and ${a.fn.bdf} are below different bridges, but share the MiB at ${hexNumber(alignUp(a.end, WINDOW_ALIGN) - WINDOW_ALIGN)}`,
       'Bridge windows are whole MiBs: move one of them.',
     );
   }
@@ -414,8 +415,4 @@ export function unknown(where: string, what: string, name: string, known: Iterab
 
 function busName(id: number): string {
   return rootBusName({ domain: Math.floor(id / 0x100), bus: id % 0x100 });
-}
-
-function hex(n: number): string {
-  return `0x${n.toString(16)}`;
 }

@@ -1,5 +1,6 @@
 /** The tree as every form of `p2pdma topo` shows it: plain data, made once from a System. */
 import { classWords } from '../../base/pci-class.js';
+import { hex, hexNumber } from '../../base/words.js';
 import {
   type Controller,
   type HostBridge,
@@ -234,7 +235,7 @@ function details(dev: PciDev, controller: Controller | undefined): string[] {
   const { acs, numaNode, iommuGroup, p2pmem } = dev;
   return [
     `${dev.bdf} ${ids(dev)} ${dev.portType}, ${classWords(dev.class)}`,
-    typeof acs === 'number' ? `ACS control 0x${acs.toString(16)}` : `ACS: ${acs}`,
+    typeof acs === 'number' ? `ACS control ${hexNumber(acs)}` : `ACS: ${acs}`,
     ...(numaNode === null ? [] : [`NUMA node ${numaNode}`]),
     ...(iommuGroup === null ? [] : [`IOMMU group ${iommuGroup}`]),
     ...(controller?.model == null ? [] : [controller.model]),
@@ -244,5 +245,5 @@ function details(dev: PciDev, controller: Controller | undefined): string[] {
 }
 
 function ids({ vendor, device }: PciDev): string {
-  return `${vendor.toString(16).padStart(4, '0')}:${device.toString(16).padStart(4, '0')}`;
+  return `${hex(vendor, 4)}:${hex(device, 4)}`;
 }

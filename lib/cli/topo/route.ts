@@ -6,6 +6,7 @@
  */
 
 import { didYouMean } from '../../base/nearest.js';
+import { hex } from '../../base/words.js';
 import type { ClientVerdict, Explanation, HostBridge, PciDev, System } from '../../index.js';
 import { CommandError } from '../errors.js';
 
@@ -25,7 +26,7 @@ export const routeWords: Readonly<Record<RouteKind, string>> = {
 export const HOST_ID = 'host';
 
 export function bridgeId({ domain, bus }: HostBridge): string {
-  return `${domain.toString(16).padStart(4, '0')}:${bus.toString(16).padStart(2, '0')}`;
+  return `${hex(domain, 4)}:${hex(bus, 2)}`;
 }
 
 export interface RouteView {

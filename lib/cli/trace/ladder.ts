@@ -8,6 +8,7 @@
  *     ▲ completion    status 0
  *     ▲ bio           done …
  */
+import { hexNumber } from '../../base/words.js';
 import type { TraceEvent } from '../../index.js';
 import { bytes, type Colours, printable } from '../format.js';
 
@@ -97,8 +98,7 @@ function micros(time: number): string {
 
 /** `0x20_0102_0000`: physical and bus addresses are long. */
 function hex(address: unknown): string {
-  const digits = Number(address).toString(16);
-  return `0x${digits.replace(/\B(?=(.{4})+$)/g, '_')}`;
+  return hexNumber(Number(address)).replace(/(?<=[\da-f])(?=([\da-f]{4})+$)/g, '_');
 }
 
 const OPCODES: Record<number, string> = {
@@ -200,7 +200,7 @@ const RUNGS: ReadonlyMap<string, ((e: Fields) => Rung | null) | null> = new Map(
   [
     'nvme-controller complete',
     (e: Fields) => {
-      const how = e.status === 0 ? 'success' : `status 0x${Number(e.status).toString(16)}`;
+      const how = e.status === 0 ? 'success' : `status ${hexNumber(Number(e.status))}`;
       return up('completion', `${e.controller}, queue ${e.qid}, command ${e.cid}: ${how}`);
     },
   ],

@@ -1,6 +1,7 @@
 import { type HostMemory, PAGE_SIZE } from '../../backend/hardware.js';
 import { EFAULT, ENOMEM } from '../../base/errno.js';
 import { errnoError } from '../../base/errors.js';
+import { hexNumber } from '../../base/words.js';
 
 /*
  * DRAM. JS memory has no physical address, so it is given one for as long as a device may reach it, and never
@@ -71,7 +72,7 @@ export class EmulatedHostMemory implements HostMemory {
   freePages(phys: number): void {
     const extent = this.#find(phys);
     if (extent === null || !extent.allocated || extent.base !== phys) {
-      throw new RangeError(`freePages(0x${phys.toString(16)}): nothing is allocated there`);
+      throw new RangeError(`freePages(${hexNumber(phys)}): nothing is allocated there`);
     }
     extent.allocated = false;
     this.pages.allocated -= extent.pages;
@@ -90,7 +91,7 @@ export class EmulatedHostMemory implements HostMemory {
   unpin(phys: number): void {
     const extent = this.#find(phys);
     if (extent === null || extent.pins === 0) {
-      throw new RangeError(`unpin(0x${phys.toString(16)}): nothing is pinned there`);
+      throw new RangeError(`unpin(${hexNumber(phys)}): nothing is pinned there`);
     }
     if (--extent.pins > 0) return;
     this.pages.pinned -= extent.pages;

@@ -1,5 +1,6 @@
 import { type IommuHardware, PAGE_SIZE } from '../../backend/hardware.js';
 import type { PciDev } from '../../backend/topology.js';
+import { hexNumber } from '../../base/words.js';
 
 /** What an IOVA is translated to. One object is reused: read it before the next translate. */
 export interface Translation {
@@ -41,9 +42,7 @@ export class EmulatedIommu implements IommuHardware {
       length <= 0 ||
       iova < 0
     ) {
-      throw new RangeError(
-        `iommu map ${describe(dev, iova, length)} to 0x${phys.toString(16)}: not whole pages`,
-      );
+      throw new RangeError(`iommu map ${describe(dev, iova, length)} to ${hexNumber(phys)}: not whole pages`);
     }
     let table = this.#tables.get(dev);
     if (table === undefined) {
@@ -54,7 +53,7 @@ export class EmulatedIommu implements IommuHardware {
     const next = table[i];
     if (next !== undefined && next.iova < iova + length) {
       throw new RangeError(
-        `iommu map ${describe(dev, iova, length)}: 0x${next.iova.toString(16)} is mapped already`,
+        `iommu map ${describe(dev, iova, length)}: ${hexNumber(next.iova)} is mapped already`,
       );
     }
     table.splice(i, 0, { iova, end: iova + length, phys, write });
@@ -111,5 +110,5 @@ function firstEndingAfter(table: readonly Mapping[], iova: number): number {
 }
 
 function describe(dev: PciDev, iova: number, length: number): string {
-  return `${dev.bdf} 0x${iova.toString(16)}+0x${length.toString(16)}`;
+  return `${dev.bdf} ${hexNumber(iova)}+${hexNumber(length)}`;
 }

@@ -1,4 +1,5 @@
 import type { PciDev } from '../../backend/topology.js';
+import { hexNumber } from '../../base/words.js';
 
 /** The requester's: `write` puts data into memory, `read` takes it out. */
 export type TlpDirection = 'read' | 'write';
@@ -19,7 +20,7 @@ export class PciFault extends Error {
   readonly direction: TlpDirection;
 
   constructor(kind: PciFaultKind, requester: PciDev, address: number, direction: TlpDirection, why: string) {
-    super(`${kind}: ${direction} by ${requester.bdf} at 0x${address.toString(16)}: ${why}`);
+    super(`${kind}: ${direction} by ${requester.bdf} at ${hexNumber(address)}: ${why}`);
     this.kind = kind;
     this.requester = requester;
     this.address = address;

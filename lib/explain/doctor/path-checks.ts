@@ -1,7 +1,7 @@
 /** The ways between the memory and the drives: ACS, host bridges, and what comes of them for each pair. */
 import { deviceId, isNvme, rootBusName } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
-import { list } from '../../base/words.js';
+import { hexNumber, list } from '../../base/words.js';
 import {
   type DistanceRule,
   disableAcsRedir,
@@ -124,7 +124,7 @@ function checkHostBridges({ machine, kind }: MachineFacts, pairs: readonly Pair[
     group.names.push(`${rootBusName(bridge)}${id}`);
     byVerdict.set(verdict.why, group);
   }
-  const maker = `${cpu.vendor ?? 'CPU unknown'}${cpu.family === null ? '' : ` family 0x${cpu.family.toString(16)}`}`;
+  const maker = `${cpu.vendor ?? 'CPU unknown'}${cpu.family === null ? '' : ` family ${hexNumber(cpu.family)}`}`;
   return [...byVerdict.values()].map(({ names, verdict }) => {
     const what = `${list(names, 4)}, ${maker}: ${verdict.why}`;
     if (verdict.passes === 'unknown' && needed) {
