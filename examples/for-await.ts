@@ -1,5 +1,5 @@
 /**
- * Hash a namespace with `for await`. The consumer is ordinary code, so its chunks are ordinary Buffers, which it may keep.
+ * Hash a namespace with `for await`. Ordinary code consumes the stream, so it gets ordinary Buffers, which it may keep.
  *
  *     node dist/examples/for-await.js [FILE]
  */

@@ -1,6 +1,6 @@
 /**
- * Back a namespace up into a compressed file, restore it onto another drive, and compare. gzip is a foreign consumer, so
- * what it gets is ordinary Buffers; the restored bytes are gathered into aligned writes.
+ * Back up a namespace to a compressed file, restore it to another drive, and compare the two. gzip is not a stream of this
+ * package, so it gets ordinary Buffers; the restored bytes are collected into aligned writes.
  *
  *     node dist/examples/gzip-backup.js
  */

@@ -1,8 +1,8 @@
 /**
- * An HTTP server that answers Range requests from a namespace, byte-exact, with `start` and `end`.
+ * An HTTP server that answers Range requests with exactly the requested bytes of a namespace, using `start` and `end`.
  *
- *     node dist/examples/http-range.js           one request to itself, then exit
- *     node dist/examples/http-range.js 8080      serve until interrupted
+ *     node dist/examples/http-range.js           sends one request to itself, then exits
+ *     node dist/examples/http-range.js 8080      serves until it is interrupted
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -15,7 +15,7 @@ const text = system.allocate(null, 4096);
 text.buffer.write('The quick brown fox jumps over the lazy dog. '.repeat(90));
 await disk.write(text.buffer, 0);
 
-// All clients together get no more than this, however many there are.
+// The limit for all clients together, however many there are.
 const bandwidth = new Pace(100 * 1024 * 1024);
 
 const server = createServer(async (request, response) => {

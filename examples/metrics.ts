@@ -1,5 +1,5 @@
 /**
- * Serve the metrics of a system to Prometheus, copy something, and scrape it.
+ * Serve the metrics of a system to Prometheus, copy something, and read the metrics over HTTP as Prometheus does.
  *
  *     npm install prom-client
  *     node dist/examples/metrics.js
@@ -19,14 +19,14 @@ const server = createServer(async (_request, response) => {
 });
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 
-// The same numbers, pushed: one message whenever a stream or target closes.
+// The same numbers are also published: one message whenever a stream or target closes.
 subscribe(METRICS_CHANNEL, (message) => {
   const { closed, path, metrics } = message as MetricsEvent;
   console.log(`# ${closed} of ${path} closed, ${metrics.path.peerBus} bytes across the bus so far`);
 });
 
 await system.pipeline('nvme0n1', 'nvme1n1', { end: 16 * 1024 * 1024 - 1 });
-await system.target('nvme9n1').catch(() => {}); // counted by its code
+await system.target('nvme9n1').catch(() => {}); // counted under the code of its error
 
 const { port } = server.address() as AddressInfo;
 const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();

@@ -1,5 +1,5 @@
 /**
- * One read, three writes: every chunk is read once into CMB memory and written from there to three drives.
+ * One read and three writes: every chunk is read once into a CMB and written from there to three drives.
  *
  *     node dist/examples/mirror.js
  */

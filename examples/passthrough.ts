@@ -1,5 +1,5 @@
 /**
- * NVMe commands by hand: an Identify, and a Read whose data lands in the drive's own CMB.
+ * Send NVMe commands yourself: an Identify, and a Read that puts its data into the drive's own CMB.
  *
  *     node dist/examples/passthrough.js
  */

@@ -1,5 +1,5 @@
 /**
- * Pipe one namespace into another: `readable.pipe(writable)`, chunks lent from the first drive's CMB.
+ * Pipe one namespace into another with `readable.pipe(writable)`. The chunks are lent from the first drive's CMB.
  *
  *     node dist/examples/pipe.js [MACHINE]
  */
@@ -30,7 +30,7 @@ console.log('write:', wayOf(writer));
 
 console.log('left over:', JSON.stringify(await system.close()));
 
-/** Each stream's receipt tells its own half of the way: where to or from its drive's bytes went. */
+/** Each stream's receipt covers its own half of the route: where its drive's bytes went to, or came from. */
 function wayOf({ receipt }: P2pReadStream | P2pWriteStream): string {
   const ways: [keyof PathBytes, string][] = [
     ['internal', 'inside a drive, to its own CMB'],

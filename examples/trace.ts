@@ -1,5 +1,5 @@
 /**
- * Watch one 64 KiB chunk go down through the layers and back.
+ * Watch one chunk of 64 KiB on its way down through the layers and back.
  *
  *     node dist/examples/trace.js
  */

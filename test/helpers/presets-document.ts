@@ -8,31 +8,36 @@ const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
 /** What each is good for. */
 const USE: Record<string, string> = {
-  switch: "The best case, to develop against; `backend: 'emulator'` without a machine means this one.",
+  switch:
+    "The best case, and a good machine to develop with; `backend: 'emulator'` without a machine means this one.",
   'nested-switches':
-    'Is the nearest CMB chosen? Distances of 4 and 6 hops, and a third drive that can lend its memory.',
+    'It has distances of 4 and 6 hops and a third drive that can lend its memory; use it to check that the nearest CMB is chosen.',
   'multi-function': 'Two functions of one device need no switch between them.',
   'root-ports':
-    'The commonest server: no switch, and a processor that the kernel does not trust to route between ports.',
+    'The most common kind of server: it has no switch, and the kernel does not trust its processor to route between ports.',
   'root-ports-listed':
-    'The same server with a Xeon that is on the kernel’s host bridge allow-list: peer to peer, but through its host bridge.',
-  zen: 'The same again with an AMD processor, all of which the kernel has trusted since the first Zen.',
-  acs: 'The commonest disappointment: a switch, but its ports isolate what is below them. `explain` prints the boot parameter.',
-  'acs-listed': 'Isolation without the disappointment: the host bridge passes on what the ports send up.',
-  iommu: 'Addresses that a drive is given are an IOMMU’s, and all of them are given back at the end.',
+    'The same server with a Xeon that is on the kernel’s host bridge allow-list: peer-to-peer works, but through the host bridge.',
+  zen: 'The same server with an AMD processor; the kernel trusts all of them since the first Zen.',
+  acs: 'The most common disappointment: there is a switch, but its ports isolate the devices below them. `explain` prints the boot parameter that helps.',
+  'acs-listed':
+    'The ports isolate here too, but peer-to-peer still works, because the host bridge passes on what the ports send up.',
+  iommu: 'The addresses that a drive is given come from an IOMMU, and all of them are given back at the end.',
   'iommu-switch': 'An IOMMU does not matter to traffic that stays below the switch.',
-  'iommu-unsupported': 'The way is free, and yet no queue takes the memory, not even the drive’s own.',
-  'bus-offset': 'Does the code take the CPU’s address of a BAR for the address on the bus? Here that fails.',
-  'no-cmb': 'Most drives: the fallback to host memory, and what a receipt says of it.',
-  'small-cmb': 'Chunks and queue depth that have to fit into very little.',
+  'iommu-unsupported': 'The path is free, but no queue takes the memory, not even that of the drive itself.',
+  'bus-offset': 'Code that mistakes the CPU’s address of a BAR for its address on the bus fails here.',
+  'no-cmb':
+    'Most drives are like this; use it to see the fallback to host memory and what a receipt says about it.',
+  'small-cmb': 'Chunks and queue depth have to fit into very little memory.',
   'misaligned-cmb':
-    'A CMB that `lspci` and the drive’s registers show, and Linux does not use; `list` and `doctor` say why.',
-  'cmb-read-only': 'Memory that is there, but not for everything: never chosen unless it is named.',
-  'four-drives': 'One read and several writes; drives without a CMB that use another’s.',
+    '`lspci` and the drive’s registers show the CMB, but Linux does not use it; `list` and `doctor` say why.',
+  'cmb-read-only':
+    'The memory exists, but cannot be used for everything, so it is never chosen unless you name it.',
+  'four-drives':
+    'It shows one read with several writes, and drives without a CMB that use the CMB of another drive.',
   mirror:
-    'A kernel from 7.2 on would write only the leg that reaches the memory, and report success: so the mirror gets host memory, and `explain nvme0 md0` says why.',
+    'From Linux 7.2 on, the kernel would write only the member that can reach the memory, and report success. So this package gives the mirror host memory; `explain nvme0 md0` says why.',
   multipath:
-    'Before Linux 7.2 a head takes no peer memory, except by NVMe commands; `--kernel 7.2` shows what an upgrade brings.',
+    'Before Linux 7.2, a multipath head takes no peer memory, except by NVMe commands; `--kernel 7.2` shows what an upgrade would change.',
 };
 
 export async function presetsDocument(): Promise<string> {
@@ -64,14 +69,15 @@ export async function presetsDocument(): Promise<string> {
   return `${beginning}\n${chapters.join('\n')}`;
 }
 
-const beginning = `# The machines that come along
+const beginning = `# Built-in machines
 
-Each is a name for \`--machine\` and for \`openSystem({ machine })\`; a JSON file of your own does as well
-(\`schema/machine.schema.json\`, or \`p2pdma snapshot\` on a real server). The pictures are \`p2pdma topo --format svg\` with the way of
-a copy from the first drive to all others drawn in; below each is the kernel’s verdict for every pair. Rows are whose memory,
-columns who does the DMA: \`own\` inside the drive, \`bus 4\` peer to peer over 4 hops, \`bridge 4\` through the host bridge,
-\`refused\` not by this kernel. Whatever a command says of one begins with a line such as \`emulated machine 'switch': its drives end
-with this process\`. This page is made by \`npm run docs\`.
+Each name is a value for \`--machine\` and for \`openSystem({ machine })\`. You can also use a JSON file of your own
+(\`schema/machine.schema.json\`, or the output of \`p2pdma snapshot\` on a real server). The pictures come from
+\`p2pdma topo --format svg\` and show the route of a copy from the first drive to all others. Below each picture is the kernel’s
+verdict for every pair. A row stands for the drive whose memory is used, and a column for the drive that does the DMA: \`own\` means
+inside the drive, \`bus 4\` peer-to-peer over 4 hops, \`bridge 4\` through the host bridge, and \`refused\` that this kernel does not
+allow it. Text output about one of them begins with a line such as \`emulated machine 'switch': its drives end with this process\`.
+This page is generated by \`npm run docs\`.
 `;
 
 /** The matrix, and the notes above it, without the legend and the longer words below. */
