@@ -111,6 +111,11 @@ t.test('a mirror on the drives from 7.2 on', async (t) => {
     },
   ]);
   t.same((await bugs(t, '7.1.3')).bugs, []);
+  const emulated = await diagnose({ machine: 'mirror' });
+  t.match(
+    emulated.findings.find(({ fact }) => fact.includes('a bug of Linux 7.2')),
+    { level: 'warning', fact: /mirrors on NVMe drives: md0/ },
+  );
 });
 
 t.test('what distributions have', async (t) => {

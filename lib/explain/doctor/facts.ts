@@ -80,7 +80,9 @@ async function emulatedFacts(spec: string | object, kernel: string | undefined):
     iommuWhy: null,
     states: new Map(),
     limits: null,
-    mirrors: [],
+    mirrors: backend.description.arrays.flatMap(({ name, level }) =>
+      MD_MIRRORS.includes(level) ? name : [],
+    ),
     live: null,
     close: () => backend.close(),
   };
