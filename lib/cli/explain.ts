@@ -347,7 +347,7 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
     ...rules(view, all),
     ...trials(view, all),
     ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
-    ...refusals(view, all),
+    ...refusals(view, all, others),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];
@@ -386,9 +386,10 @@ function short(provider: string, client: ClientVerdict): string {
   return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${doubt}`;
 }
 
-/** What the drives' own disks refuse, whatever the way. */
-function refusals({ colour, width }: View, all: readonly Explanation[]): string[] {
-  const said = all.flatMap(({ clients }) => clients.flatMap(({ refusal }) => refusal ?? []));
+/** What the drives' own disks refuse, whatever the way, as far as no note has said it. */
+function refusals({ colour, width }: View, all: readonly Explanation[], notes: readonly string[]): string[] {
+  const refused = all.flatMap(({ clients }) => clients.flatMap(({ refusal }) => refusal ?? []));
+  const said = refused.filter((text) => !notes.some((note) => note.startsWith(text)));
   return [...new Set(said)].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
 }
 

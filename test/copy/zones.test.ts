@@ -71,7 +71,7 @@ t.test('what a failed write advises', async (t) => {
 
 t.test('a namespace of size 0 says why', async (t) => {
   const tree = twoDrivesBelowASwitch();
-  tree.nvme![1]!.namespaces[0]!.bytes = 0;
+  Object.assign(tree.nvme![1]!.namespaces[0]!, { bytes: 0, metadata: null });
   const root = writeSysfsTree(t.testdir(), tree);
   const asked = async () => {
     const system = await openSystem({ root });

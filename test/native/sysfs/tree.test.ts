@@ -261,8 +261,14 @@ function everythingOf(sysfs: Sysfs): unknown {
     kernel: sysfs.kernel,
     controllers: sysfs.controllers.map(({ pdev, ...rest }) => ({ ...rest, on: pdev?.bdf })),
     blocks: ['nvme0n1', 'nvme0n1p2', 'dm-0', 'md0', 'loop0', 'vda'].map((name) => {
-      const { client, disks, ...rest } = sysfs.blockInfo(name)!;
-      return { ...rest, client: client?.bdf, disks: disks.map((disk) => [disk.name, disk.client?.bdf]) };
+      const { client, disks, legs, ...rest } = sysfs.blockInfo(name)!;
+      const legsAt = legs?.clients.map(({ bdf }) => bdf);
+      return {
+        ...rest,
+        client: client?.bdf,
+        legsAt,
+        disks: disks.map((disk) => [disk.name, disk.client?.bdf]),
+      };
     }),
   };
 }
