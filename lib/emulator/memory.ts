@@ -7,7 +7,7 @@ import type { Mapping, MemoryBackend } from '../backend/backend.js';
 import { assertBufferLength } from '../backend/buffer-limit.js';
 import { isNvme, whyNotPublished } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
-import { ENODEV, ENOENT, ENOMEM } from '../base/errno.js';
+import { ENODEV, ENOMEM } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { type TraceOrigin, tracedAs } from '../base/trace.js';
 import { type Mm, registerVma, unregisterVma, type Vma } from '../kernel/memremap.js';
@@ -57,7 +57,7 @@ export class EmulatorMemory implements MemoryBackend {
   mmapP2pmem(provider: PciDev, bytes: number): Mapping {
     const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
     assertBufferLength(bytes, path);
-    if (this.#withheld !== null) throw errnoError(-ENOENT, 'mmap', path, { hint: `${this.#withheld}.` });
+    if (this.#withheld !== null) throw errnoError(-ENODEV, 'open', path, { hint: `${this.#withheld}.` });
     // As natively: the kernel gives it to whoever asks, and it is nobody's to give.
     if (!isNvme(provider) && p2pdmaOf(provider)?.published === false) {
       throw errnoError(-ENODEV, 'mmap', path, {
