@@ -240,10 +240,12 @@ export class Pump {
     this.#turning = true;
     const ahead = this.#ahead;
     ahead.fill();
-    for (let job = this.#next(ahead); job !== null && !this.#over; job = this.#next(ahead)) {
+    while (!this.#over) {
+      const job = this.#next(ahead);
+      if (job === null) break;
       this.#give(job);
       ahead.put(job);
-      ahead.fill();
+      if (!this.#over) ahead.fill();
     }
     this.#turning = false;
     if (ahead.ended && this.#writing === 0 && !this.#over) {
@@ -400,9 +402,11 @@ export class Pump {
   async halt(): Promise<number> {
     this.#halted = true;
     this.#close();
+    // At once: what was read already is let go before anybody takes it.
+    if (this.#ahead !== null) return await this.#ahead.halt();
     this.#bulk?.stop();
     await this.#inBulk;
-    return this.#ahead === null ? this.#at : await this.#ahead.halt();
+    return this.#at;
   }
 }
 

@@ -10,7 +10,9 @@ import { PassThrough, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { EmulatorBackend } from '../../lib/emulator/backend.js';
 import { openSystem, type P2pReadStream, type System } from '../../lib/index.js';
+import { presets } from '../../lib/machine/presets.js';
 import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
 import { random } from '../helpers/random.js';
 
@@ -248,4 +250,24 @@ t.test('a small file takes a small pool', async (t) => {
   t.ok(most <= 16384, `${most} bytes`);
   t.equal((await stat(join(folder, 'copy'))).size, 4000);
   t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('a reader whose drive is pulled out leaves none of its memory behind', async (t) => {
+  const latency = { readUs: 285, writeUs: 260 };
+  for (let i = 0; i < 60; i++) {
+    const system = await openSystem({ machine: { ...presets.iommu, latency, ioTimeout: 1 } });
+    const { backend } = system.context;
+    if (!(backend instanceof EmulatorBackend)) throw new Error('not emulated');
+    const options = { highWaterMark: 8192, queueDepth: 3, memory: 'host' } as const;
+    const reader = system.createReadStream('nvme0n1', { ...options, end: MIB - 1 });
+    const writer = system.createWriteStream('nvme1n1', { flush: false });
+    const over = finished(reader, { writable: false }).catch((error: Error) => error);
+    reader.pipe(writer);
+    for (let turns = between(2, 40); turns > 0; turns--) await new Promise(setImmediate);
+    backend.remove('nvme0');
+    await over;
+    writer.destroy();
+    const left = await Promise.race([system.close(), sleep(5000, 'hangs')]);
+    t.match(left, NOTHING_LEFT, `round ${i}`);
+  }
 });
