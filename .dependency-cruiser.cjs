@@ -8,12 +8,16 @@ const arrows = [
   ['machine', ['host', 'backend', 'base']],
   ['kernel', ['backend', 'base']],
   ['native', ['kernel', 'host', 'backend', 'base']],
+  ['dump', ['native', 'kernel', 'backend', 'base']],
   ['emulator', ['machine', 'kernel', 'host', 'backend', 'base']],
   ['streams', ['kernel', 'backend', 'base']],
   // Who is at a journal is in /proc, which one file reads.
   ['copy', ['native/sysfs/tree', 'streams', 'kernel', 'host', 'backend', 'base']],
-  ['explain', ['native', 'emulator', 'machine', 'streams', 'kernel', 'backend', 'base']],
-  ['system', ['copy', 'explain', 'emulator', 'machine', 'native', 'streams', 'kernel', 'backend', 'base']],
+  ['explain', ['dump', 'native', 'emulator', 'machine', 'streams', 'kernel', 'backend', 'base']],
+  [
+    'system',
+    ['copy', 'explain', 'emulator', 'machine', 'dump', 'native', 'streams', 'kernel', 'backend', 'base'],
+  ],
   ['prometheus', ['system', 'streams', 'base']],
   ['index', ['prometheus', 'system', 'explain', 'copy', 'streams', 'kernel', 'backend', 'base']],
   ['cli', ['index', 'base/nearest', 'base/pci-class', 'base/words', 'base/zod']],

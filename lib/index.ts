@@ -14,6 +14,7 @@ export type {
   Place,
   QueueLimits,
 } from './backend/backend.js';
+export type { Evidence } from './backend/evidence.js';
 export type { DiagnoseOptions, SnapshotOptions, SystemOptions } from './backend/system-options.js';
 export type { HostBridge, PciDev, Topology } from './backend/topology.js';
 export { ERROR_CODES, type ErrorCode, P2pdmaError } from './base/errors.js';
@@ -43,6 +44,7 @@ export {
   type ClientVerdict,
   createReadStream,
   createWriteStream,
+  describeMachine,
   type Explanation,
   type Hop,
   MACHINE_PRESETS,

@@ -9,7 +9,10 @@ import {
   originOf,
   type Place,
 } from './backend/backend.js';
+import type { Evidence } from './backend/evidence.js';
 import {
+  type DiagnoseOptions,
+  describeOptions,
   explainOptions,
   type SnapshotOptions,
   type SystemOptions,
@@ -124,6 +127,10 @@ export class System {
    */
   get notice(): string | null {
     return this.#context.backend.notice;
+  }
+  /** Of a machine that `describeMachine()` gave: what was recognised, and what cannot be known by it. Else null. */
+  get evidence(): Evidence | null {
+    return this.#context.backend.evidence ?? null;
   }
   /** PCI functions, bridges above them, host bridges, CPU. */
   get topology(): Topology {
@@ -379,6 +386,27 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
       ...(kernel === undefined ? {} : { kernel }),
     }),
   );
+}
+
+/**
+ * A machine by what was sent of it, to be looked at and explained like any other: the text of `lspci -xxxx`, a folder with
+ * sys/ and proc/. Paths, URLs and bytes; of several each adds what it tells. `evidence` says what was recognised and what
+ * therefore is not known; what is not known stays so in every verdict.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE: it says nothing of a machine; ENOENT, EACCES
+ */
+export async function describeMachine(
+  input: string | URL | Uint8Array | readonly (string | URL | Uint8Array)[],
+  options: Pick<DiagnoseOptions, 'cpu' | 'kernel'> = {},
+): Promise<System> {
+  const inputs = Array.isArray(input) ? input : [input];
+  assertEach('describeMachine', 'input', inputs, {
+    mustBe: 'paths, URLs and bytes',
+    fits: (one) => typeof one === 'string' || one instanceof URL || one instanceof Uint8Array,
+  });
+  const given = parseOptions(describeOptions, options);
+  if (given.kernel !== undefined) assertRelease(given.kernel);
+  const { openSent } = await import('./dump/open.js');
+  return System.over(await openSent(inputs, given));
 }
 
 async function openEmulated(spec: string | object, kernel: string | undefined): Promise<Backend> {

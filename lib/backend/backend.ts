@@ -5,6 +5,7 @@
  */
 
 import { didYouMean } from '../base/nearest.js';
+import type { Evidence } from './evidence.js';
 import { bareName, normalizeBdf } from './names.js';
 import type { Engine, SnapshotOptions } from './system-options.js';
 import type { Bdf, PciDev, Topology } from './topology.js';
@@ -426,6 +427,8 @@ export interface Backend {
   readonly machine: string | null;
   /** What every text of an emulated machine begins with: that it is one, and how long its drives last. A real one: null. */
   readonly notice: string | null;
+  /** Of a machine that is known by what was sent: what that was, and what it cannot tell. */
+  readonly evidence?: Evidence | null;
   /** The kernel's release as uname gives it, `'6.12.117'`; of an emulated machine the one described. Null: not known. */
   readonly release: string | null;
   readonly topology: Topology;

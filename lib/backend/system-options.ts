@@ -16,6 +16,12 @@ const machine = z.union([
 ]);
 const root = z.string().min(1);
 const kernel = z.string();
+const cpu = z.string();
+const sent = z.union([
+  z.string().min(1),
+  z.instanceof(URL),
+  z.custom<Uint8Array>((value) => value instanceof Uint8Array),
+]);
 
 export const systemOptions = z.strictObject({
   backend: z
@@ -62,6 +68,20 @@ export const diagnoseOptions = z.strictObject({
     .describe("An emulated machine instead: a preset's name, a JSON file's path, or its description.")
     .optional(),
   kernel: kernel.describe("Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring?").optional(),
+  from: z
+    .union([sent, z.array(sent).min(1).readonly()], { error: 'a path, a URL, bytes, or several of them' })
+    .describe('What was sent of another machine instead: see `describeMachine()`.')
+    .optional(),
+  cpu: cpu
+    .describe("With `from`: the processor, where nothing that was sent tells it, `'amd:0x19'`.")
+    .optional(),
+});
+
+export const describeOptions = z.strictObject({
+  cpu: diagnoseOptions.shape.cpu,
+  kernel: kernel
+    .describe("Answer as this kernel would, `'6.12'`: also where nothing that was sent tells it.")
+    .optional(),
 });
 
 export const explainOptions = z.strictObject({
@@ -97,5 +117,7 @@ export type SystemOptions = z.input<typeof systemOptions> & OneSystem;
  */
 export type DiagnoseOptions = z.input<typeof diagnoseOptions> &
   ({ machine?: undefined } | { root?: undefined });
+/** What is known besides what was sent. */
+export type DescribeOptions = Pick<z.input<typeof diagnoseOptions>, 'cpu' | 'kernel'>;
 /** What a snapshot has. */
 export interface SnapshotOptions extends z.input<typeof snapshotOptions> {}

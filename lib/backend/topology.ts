@@ -90,6 +90,8 @@ export interface PciDev {
   readonly portType: PciePortType;
   /** The bridge directly above (pci_upstream_bridge()), or null on a root bus. */
   readonly upstream: PciDev | null;
+  /** `'unknown'`: some bridge between this function and `upstream` (or its root) was not seen, so nothing follows from them. */
+  readonly wayUp?: 'unknown';
   /** The root it hangs below. */
   readonly hostBridge: HostBridge;
   /**
@@ -146,6 +148,8 @@ export interface Topology {
    * another kind, which map no peer memory.
    */
   readonly iommu: IommuMode;
+  /** `'unknown'`: a `p2pmem` or CMB that is null may well exist; what was read does not show them. */
+  readonly peerMemory?: 'unknown';
   /** One for each root bus. */
   readonly hostBridges: readonly HostBridge[];
   /** In BDF order. */

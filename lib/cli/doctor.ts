@@ -3,23 +3,23 @@ import { type DiagnoseOptions, type Diagnosis, diagnose, type Finding } from '..
 import { resolving } from './errors.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
-import { type MachineOptions, withKernel, withMachine } from './options.js';
+import { type MachineOptions, withKernel, withMachine, withSent } from './options.js';
 import { ownJson, speaksFor, tell } from './whose.js';
 
 /** Exit codes. */
-const CODES = { works: 0, limited: 1, impossible: 2 } as const;
+const CODES = { works: 0, limited: 1, unknown: 1, impossible: 2 } as const;
 
 export function addDoctor(program: Command): void {
   const command = program
     .command('doctor')
     .summary('will peer-to-peer DMA work here, and if not, what is to be done');
   manual(command, MANUAL);
-  withKernel(withMachine(command)).action(async (options: MachineOptions) => {
-    const { backend, machine, root, kernel, json: asJson } = options;
+  withKernel(withSent(withMachine(command))).action(async (options: MachineOptions) => {
+    const { backend, machine, root, kernel, from, cpu, json: asJson } = options;
     const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
     // They name one machine, and no two: withMachine sees to that.
-    const what = { root, machine: emulated, kernel } as DiagnoseOptions;
-    const named = root !== undefined || machine !== undefined || kernel !== undefined;
+    const what = { root, machine: emulated, kernel, from, cpu } as DiagnoseOptions;
+    const named = [root, machine, kernel, from].some((one) => one !== undefined);
     const diagnosis = await (named ? resolving(() => diagnose(what)) : diagnose(what));
     speaksFor(diagnosis, asJson ? 'data' : 'text');
     const exitCode = CODES[diagnosis.verdict];
@@ -42,7 +42,10 @@ const MANUAL: Manual = {
   ],
   exitCodes: [
     ['0', 'it works'],
-    ['1', 'it works with limits (the warnings); or doctor itself failed, with a message on stderr'],
+    [
+      '1',
+      'it works with limits (the warnings), or what was sent does not tell; or doctor itself failed, with a message on stderr',
+    ],
     ['2', 'it is impossible (the problems), or a usage error'],
   ],
   environment: LOOKS,
@@ -97,7 +100,9 @@ function draw({ what, findings, unchecked, verdict }: Diagnosis, colour: Colours
 }
 
 function drawFinding(one: Finding, title: string, colour: Colours, width: number): string[] {
-  const tint = { ok: colour.green, warning: colour.yellow, problem: colour.red }[one.level];
+  const tint = { ok: colour.green, warning: colour.yellow, unknown: colour.yellow, problem: colour.red }[
+    one.level
+  ];
   const first = `${tint(one.level.padEnd(7))}  ${colour.dim(title)}  `;
   const indent = ' '.repeat(7 + 2 + title.length + 2);
   const remedy =
@@ -115,13 +120,17 @@ function drawFinding(one: Finding, title: string, colour: Colours, width: number
 function conclusion(findings: readonly Finding[], verdict: Diagnosis['verdict'], colour: Colours): string {
   const count = (level: Finding['level']): string => {
     const n = findings.filter((one) => one.level === level).length;
-    return `${n} ${level}${n === 1 ? '' : 's'}`;
+    return `${n} ${level}${n === 1 || level === 'unknown' ? '' : 's'}`;
   };
   switch (verdict) {
     case 'works':
       return colour.green('peer-to-peer DMA works here');
     case 'limited':
       return colour.yellow(`peer-to-peer DMA works here, with limits: ${count('warning')}`);
+    case 'unknown':
+      return colour.yellow(
+        `whether peer-to-peer DMA works there is not known: ${count('unknown')}, ${count('warning')}`,
+      );
     case 'impossible':
       return colour.red(`peer-to-peer DMA is impossible here: ${count('problem')}, ${count('warning')}`);
     default:

@@ -1,11 +1,19 @@
 import type { Explanation } from '../index.js';
 
+const AS_IF = [
+  { of: 'no-p2pmem', text: 'no function has p2pmem; answered as if every drive had' },
+  {
+    of: 'p2pmem-unknown',
+    text: 'which functions have p2pmem is not known; answered as if every drive had',
+  },
+] as const;
+
 /** What to know before using these answers: each once, whatever the number of providers that it holds for. */
 export function notesOn(all: readonly Explanation[]): { asIf: string | null; others: string[] } {
-  const asIf = all.every(({ notes }) => notes.some(({ kind }) => kind === 'no-p2pmem'));
-  const notes = all.flatMap((row) => row.notes).filter(({ kind }) => !asIf || kind !== 'no-p2pmem');
+  const asIf = AS_IF.find(({ of }) => all.every(({ notes }) => notes.some(({ kind }) => kind === of)));
+  const notes = all.flatMap((row) => row.notes).filter(({ kind }) => kind !== asIf?.of);
   return {
-    asIf: asIf ? 'no function has p2pmem; answered as if every drive had' : null,
+    asIf: asIf?.text ?? null,
     others: [...new Set(notes.map(({ text }) => text))],
   };
 }

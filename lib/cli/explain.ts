@@ -6,7 +6,14 @@ import { type Colours, colours, columns, printable, table, visibleLength, wrap }
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
 import { flag, type OptionsOf, row, withOptions } from './option-table.js';
-import { inspectMachine, type MachineOptions, openMachine, withKernel, withMachine } from './options.js';
+import {
+  inspectMachine,
+  type MachineOptions,
+  openMachine,
+  withKernel,
+  withMachine,
+  withSent,
+} from './options.js';
 import { proposed } from './proposed.js';
 import { ownJson, tell } from './whose.js';
 
@@ -28,7 +35,7 @@ export function addExplain(program: Command): void {
   manual(command, MANUAL);
   withOptions(command, 'Options:', ASKED);
   withKernel(
-    withMachine(command),
+    withSent(withMachine(command)),
     '; all: one after another, what changes; proposed: what is not merged',
   ).action(async (provider: string | undefined, clients: string[], options: ExplainOptions) => {
     await resolving(() => assertTriable(options));
@@ -53,10 +60,10 @@ export function addExplain(program: Command): void {
 interface ExplainOptions extends MachineOptions, OptionsOf<typeof ASKED> {}
 
 /** Only a kernel that is there can be asked: this machine's, or an emulated one. */
-function assertTriable({ try: asks, root, machine, kernel }: ExplainOptions): void {
+function assertTriable({ try: asks, root, from, machine, kernel }: ExplainOptions): void {
   if (!asks) return;
   const why =
-    root !== undefined
+    root !== undefined || from !== undefined
       ? 'a captured tree has no kernel that could be asked'
       : kernel === 'all' || kernel === 'proposed'
         ? `--kernel ${kernel} computes what others would say`

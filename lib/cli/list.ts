@@ -3,7 +3,7 @@ import { classWords } from '../base/pci-class.js';
 import type { Controller, Place, System } from '../index.js';
 import { bytes, type Colours, colours, columns, printable, table, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
-import { inspectMachine, type MachineOptions, withMachine } from './options.js';
+import { inspectMachine, type MachineOptions, withMachine, withSent } from './options.js';
 import { ownJson, tell } from './whose.js';
 
 export function addList(program: Command): void {
@@ -21,7 +21,7 @@ export function addList(program: Command): void {
       ['Another machine, by what was captured of it.', 'p2pdma list --root ./captured'],
     ],
   });
-  withMachine(command).action(async (options: MachineOptions) => {
+  withSent(withMachine(command)).action(async (options: MachineOptions) => {
     const system = await inspectMachine(options);
     try {
       const controllers = system.controllers.map((controller) => describe(system, controller));
@@ -61,7 +61,10 @@ interface Described {
   transport: string;
   model: string | null;
   namespaces: Namespace[];
+  /** Null: it has none, or `cmbKnown` is false. */
   cmb: { size: number; available: number; published: boolean; unusable: string | null } | null;
+  /** False: what was read does not show CMBs. */
+  cmbKnown: boolean;
 }
 
 function describe(system: System, controller: Controller): Described {
@@ -87,6 +90,7 @@ function describe(system: System, controller: Controller): Described {
       };
     }),
     cmb: cmb === null ? null : { ...cmb, available: pdev?.p2pmem?.available ?? 0 },
+    cmbKnown: cmb !== null || pdev === null || system.topology.peerMemory !== 'unknown',
   };
 }
 
@@ -170,7 +174,8 @@ function namespaceCells(ns: Namespace | null): string[] {
   return ns === null ? ['-', '-', '-'] : [printable(ns.name), bytes(ns.size), String(ns.logicalBlockSize)];
 }
 
-function cmbText({ cmb, bdf }: Described): string {
+function cmbText({ cmb, cmbKnown, bdf }: Described): string {
+  if (!cmbKnown) return 'not known';
   if (cmb === null) return bdf === null ? '-' : 'none';
   return cmb.published
     ? `${bytes(cmb.size)}, ${bytes(cmb.available)} free`

@@ -30,6 +30,8 @@ export interface Words {
   readonly takes?: `<${string}>`;
   /** For completion. Choices need none. */
   readonly offers?: readonly Offer[];
+  /** It may be on the line several times; the type is that of one. */
+  readonly repeats?: true;
   /** Name of the option that it cannot be on one line with. */
   readonly conflicts?: string;
 }
@@ -63,7 +65,7 @@ export class TableOption extends Option {
   readonly offers: readonly Offer[] | undefined;
 
   constructor(name: string, type: z.ZodType) {
-    const { text, takes, offers, conflicts, shown = String } = words.get(type)!;
+    const { text, takes, offers, conflicts, repeats, shown = String } = words.get(type)!;
     super([dashed(name), takes].filter(Boolean).join(' '), text);
     this.offers = offers;
     if (type instanceof z.ZodDefault) {
@@ -74,7 +76,10 @@ export class TableOption extends Option {
     }
     if (conflicts !== undefined) this.conflicts(conflicts);
     // The words of a variadic option commander gathers itself.
-    if (takes !== undefined && !this.variadic) this.argParser((value) => parse(type, value));
+    if (takes === undefined || this.variadic) return;
+    if (repeats)
+      this.argParser((value, before: unknown) => [...((before as unknown[]) ?? []), parse(type, value)]);
+    else this.argParser((value) => parse(type, value));
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { z } from '../base/zod.js';
 import {
+  describeMachine,
   KERNEL_RELEASES,
   MACHINE_PRESETS,
   openSystem,
@@ -33,12 +34,29 @@ const MACHINE = {
   }),
 };
 
+const SENT = {
+  from: row(z.string().min(1, 'Expected a file, a folder or -.').optional(), {
+    takes: '<what>',
+    text: 'look at another machine by what was sent of it: the text of lspci, a folder; - is stdin; may be given again',
+    offers: ['files', 'directories'],
+    repeats: true,
+  }),
+  cpu: row(z.string().optional(), {
+    takes: '<vendor:family>',
+    text: 'the processor of that machine, where what was sent does not tell: amd:0x19, intel:6',
+    offers: [{ words: ['amd:0x17', 'amd:0x19', 'amd:0x1a', 'intel:6'] }],
+  }),
+};
+
 const OUTPUT = { json: row(flag, { text: 'one JSON object on stdout' }) };
 
 /** What every command takes: which machine. */
 export interface MachineOptions extends OptionsOf<typeof MACHINE & typeof OUTPUT> {
   /** Of commands that ask what another kernel would say. */
   readonly kernel?: string;
+  /** Of commands that only look: what was sent, stdin read already. */
+  readonly from?: readonly (string | Uint8Array)[];
+  readonly cpu?: string;
 }
 
 const SIZE = /^(\d+)\s*(?:([kmgt])(i?b)?|b)?$/i;
@@ -112,16 +130,21 @@ export const P2P = {
 };
 
 /** One machine, and not two that say different things. */
-function checkMachine({ backend, machine, root }: MachineOptions): void {
-  const both =
-    machine !== undefined && root !== undefined
-      ? '--machine and --root name two machines'
-      : machine !== undefined && backend === 'native'
-        ? "--machine is emulated, and --backend is 'native'"
-        : root !== undefined && backend === 'emulator'
-          ? "--root is looked at natively, and --backend is 'emulator'"
-          : null;
-  if (both === null) return;
+function checkMachine({ backend, machine, root, from, cpu }: MachineOptions): void {
+  const contradictions: readonly (readonly [boolean, string])[] = [
+    [from !== undefined && machine !== undefined, '--from and --machine name two machines'],
+    [from !== undefined && root !== undefined, '--from and --root name two machines'],
+    [from !== undefined && backend === 'emulator', "--from is looked at, and --backend is 'emulator'"],
+    [from === undefined && cpu !== undefined, '--cpu is of a machine that --from names, and there is none'],
+    [machine !== undefined && root !== undefined, '--machine and --root name two machines'],
+    [machine !== undefined && backend === 'native', "--machine is emulated, and --backend is 'native'"],
+    [
+      root !== undefined && backend === 'emulator',
+      "--root is looked at natively, and --backend is 'emulator'",
+    ],
+  ];
+  const both = contradictions.find(([holds]) => holds)?.[1];
+  if (both === undefined) return;
   throw new CommandError('ERR_INVALID_ARG_VALUE', both, 'Drop one of them.');
 }
 
@@ -143,6 +166,30 @@ export function withMachine(command: Command): Command {
   return withOptions(command, 'Output:', OUTPUT);
 }
 
+/** For commands that only look: a machine by what was sent of it. */
+export function withSent(command: Command): Command {
+  command.hook('preAction', async (_this, action) => {
+    const { from } = action.opts() as MachineOptions;
+    if (from?.includes('-')) action.setOptionValue('from', await resolving(() => withStdin(from)));
+  });
+  return withOptions(command, WHICH_MACHINE, SENT);
+}
+
+/** So much is read of stdin: as of any file that was sent. */
+const MOST_STDIN = 2 ** 30;
+
+async function withStdin(from: readonly (string | Uint8Array)[]): Promise<(string | Uint8Array)[]> {
+  const chunks: Buffer[] = [];
+  let room = MOST_STDIN;
+  for await (const chunk of process.stdin) {
+    chunks.push(chunk as Buffer);
+    room -= (chunk as Buffer).length;
+    if (room < 0) throw new CommandError('ERR_INVALID_ARG_VALUE', 'stdin has more than 1 GiB', 'Send less.');
+  }
+  const bytes = Buffer.concat(chunks);
+  return from.map((one) => (one === '-' ? bytes : one));
+}
+
 export function openMachine(options: MachineOptions, says?: Says): Promise<System> {
   return open(options, { inspect: false }, says);
 }
@@ -153,10 +200,15 @@ export function inspectMachine(options: MachineOptions, says?: Says): Promise<Sy
 }
 
 async function open(
-  { backend, machine, root, kernel, json }: MachineOptions,
+  { backend, machine, root, kernel, json, from, cpu }: MachineOptions,
   how: SystemOptions,
   says: Says = json ? 'data' : 'text',
 ): Promise<System> {
+  if (from !== undefined) {
+    const sent = await resolving(() => describeMachine(from, { kernel, cpu } as Parameters<typeof describeMachine>[1]));
+    speaksFor(sent, says);
+    return sent;
+  }
   // They name one machine, and no two: checkMachine has seen to that.
   const wanted = { ...how, backend, machine, root, kernel } as SystemOptions;
   // A machine that is named is looked for; this one is there, or the command fails.

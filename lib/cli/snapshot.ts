@@ -5,7 +5,7 @@ import { CommandError } from './errors.js';
 import { json } from './format.js';
 import { type Manual, manual } from './help.js';
 import { flag, type OptionsOf, row, withOptions } from './option-table.js';
-import { inspectMachine, type MachineOptions, withKernel, withMachine } from './options.js';
+import { inspectMachine, type MachineOptions, withKernel, withMachine, withSent } from './options.js';
 
 const CONTENTS = {
   withSerials: row(flag, { text: 'keep the drives’ serial numbers (default: they are left out)' }),
@@ -25,7 +25,7 @@ export function addSnapshot(program: Command): void {
   const command = program.command('snapshot').summary('this machine as JSON, for the emulator');
   manual(command, MANUAL);
   withOptions(command, 'What is in it:', CONTENTS);
-  withKernel(withMachine(command)).action(async (options: SnapshotOptions) => {
+  withKernel(withSent(withMachine(command))).action(async (options: SnapshotOptions) => {
     const system = await inspectMachine(options, 'data');
     try {
       const machine = system.snapshot({

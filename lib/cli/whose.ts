@@ -2,12 +2,14 @@
  * Whose word the output is. A command has one machine; once that is open, everything that is said carries it: text and
  * pictures by the machine's notice at the top, JSON by `backend` and `machine`. A real machine has no notice.
  */
-import type { Origin } from '../index.js';
-import { colours, json, printable } from './format.js';
+import type { Evidence, Origin } from '../index.js';
+import { colours, columns, json, printable, wrap } from './format.js';
 
 /** A System, or what says of one. */
 export interface Speaker extends Origin {
   readonly notice: string | null;
+  /** Of a machine that is known by what was sent. */
+  readonly evidence: Evidence | null;
 }
 
 /** `text`: for people, on stdout. `data`: JSON, a picture, or nothing, which carry the machine in their own way. */
@@ -17,6 +19,7 @@ const NOBODY: { [key in keyof Speaker]: Speaker[key] | null } = {
   backend: null,
   machine: null,
   notice: null,
+  evidence: null,
 };
 let speaker = NOBODY;
 let says: Says = 'data';
@@ -32,8 +35,8 @@ export function nobodySpeaks(): void {
 }
 
 /** From here on it is this machine that speaks. */
-export function speaksFor({ backend, machine, notice }: Speaker, how: Says): void {
-  speaker = { backend, machine, notice };
+export function speaksFor({ backend, machine, notice, evidence }: Speaker, how: Says): void {
+  speaker = { backend, machine, notice, evidence };
   says = how;
 }
 
@@ -45,9 +48,29 @@ export function tell(output: string): void {
 
 /** The notice, if it is a text that has not begun yet. */
 export function announce(): void {
-  if (speaker.notice === null || says !== 'text' || onStdout) return;
+  if (says !== 'text' || onStdout) return;
   onStdout = true;
-  process.stdout.write(heading(speaker.notice, process.stdout));
+  if (speaker.notice !== null) process.stdout.write(heading(speaker.notice, process.stdout));
+  if (speaker.evidence !== null) process.stdout.write(account(speaker.evidence));
+}
+
+/** What was sent, and what it does not tell. */
+function account({ recognised, notKnown, disagreements }: Evidence): string {
+  const colour = colours(process.stdout);
+  const width = columns(process.stdout);
+  const lines = [
+    ...wrap(printable(`read from: ${recognised.join('; ')}`), width).map(colour.dim),
+    ...notKnown.flatMap(({ what, why }) =>
+      wrap(printable(`${what}: ${why}`), width, colour.yellow('not known: '), '           '),
+    ),
+    ...disagreements.flatMap((text) =>
+      wrap(printable(text), width, colour.red('disagrees: '), '           '),
+    ),
+  ];
+  return lines
+    .map((line) => `${line}\n`)
+    .join('')
+    .concat('\n');
 }
 
 /** What the first text on stderr begins with, if who reads it has not been told on this terminal. */
@@ -59,8 +82,8 @@ export function reminder(): string {
 
 /** One JSON object with whose it is; nulls: no machine is open. */
 export function ownJson(value: object): string {
-  const { backend, machine } = speaker;
-  return json({ backend, machine, ...value });
+  const { backend, machine, evidence } = speaker;
+  return json({ backend, machine, ...(evidence === null ? {} : { evidence }), ...value });
 }
 
 function heading(notice: string, stream: NodeJS.WriteStream): string {

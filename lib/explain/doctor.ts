@@ -5,8 +5,10 @@
 
 import { resolve } from 'node:path';
 import type { Origin } from '../backend/backend.js';
+import type { Evidence } from '../backend/evidence.js';
 import { type DiagnoseOptions, diagnoseOptions } from '../backend/system-options.js';
 import { P2pdmaError } from '../base/errors.js';
+import type { Input } from '../dump/input.js';
 import { assertRelease } from '../kernel/releases/rule.js';
 import { parseOptions } from '../streams/options.js';
 import {
@@ -30,8 +32,12 @@ import { checkPaths } from './doctor/path-checks.js';
 
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
 
-/** works: nothing to fix. limited: works, with the warnings' limits. impossible: not until the problems are mended. @inline */
-export type DoctorVerdict = 'works' | 'limited' | 'impossible';
+/**
+ * works: nothing to fix. limited: works, with the warnings' limits. unknown: what was sent does not tell. impossible: not
+ * until the problems are mended.
+ * @inline
+ */
+export type DoctorVerdict = 'works' | 'limited' | 'unknown' | 'impossible';
 
 /** What `diagnose()` found: one finding per line of `p2pdma doctor`. */
 export interface Diagnosis extends Origin {
@@ -43,8 +49,13 @@ export interface Diagnosis extends Origin {
   readonly findings: readonly Finding[];
   /** What cannot be looked at in a machine of this kind, and why not, in words. */
   readonly unchecked: readonly Unchecked[];
-  /** The worst of the findings: nothing to fix; works, with the warnings' limits; not until the problems are mended. */
+  /**
+   * The worst of the findings: nothing to fix; works, with the warnings' limits; what was sent does not tell; not until the
+   * problems are mended.
+   */
   readonly verdict: DoctorVerdict;
+  /** Of `from`: what was recognised, and what cannot be known by it. Else null. */
+  readonly evidence: Evidence | null;
 }
 
 /**
@@ -53,8 +64,9 @@ export interface Diagnosis extends Origin {
  */
 export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const given = parseOptions(diagnoseOptions, options);
-  const { root = '/', machine, kernel } = given;
+  const { root = '/', machine, kernel, from } = given;
   if (kernel !== undefined) assertRelease(kernel);
+  if (from !== undefined) return examineAll(await sentWhose(given));
   if (given.root !== undefined && machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',
@@ -71,6 +83,28 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
     ...(machine === undefined ? { root } : { machine }),
     ...(kernel === undefined ? {} : { kernel }),
   };
+  return examineAll(whose);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: two machines are named, or none can be told */
+async function sentWhose({ root, machine, from, cpu, kernel }: DiagnoseOptions): Promise<Whose> {
+  if (root !== undefined || machine !== undefined) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `from and ${root === undefined ? 'machine' : 'root'} name two machines`,
+      { hint: 'Drop one of them.' },
+    );
+  }
+  const { openSent } = await import('../dump/open.js');
+  const inputs = [from].flat() as readonly Input[];
+  const known = { ...(cpu === undefined ? {} : { cpu }), ...(kernel === undefined ? {} : { kernel }) };
+  return {
+    sent: await openSent(inputs, known),
+    ...(kernel === undefined ? {} : { kernel }),
+  };
+}
+
+async function examineAll(whose: Whose): Promise<Diagnosis> {
   const facts = await gatherFacts(whose);
   try {
     return conclude(facts, examine(facts), unchecked(facts));
@@ -127,17 +161,22 @@ function unchecked({ kind }: MachineFacts): Unchecked[] {
   }
 }
 
-type Subject = Pick<Diagnosis, 'backend' | 'notice' | 'what'> & { readonly name: string | null };
+type Subject = Pick<Diagnosis, 'backend' | 'notice' | 'what' | 'evidence'> & {
+  readonly name: string | null;
+};
+
+/** The worst first. */
+const VERDICTS: readonly (readonly [Finding['level'], DoctorVerdict])[] = [
+  ['problem', 'impossible'],
+  ['unknown', 'unknown'],
+  ['warning', 'limited'],
+];
 
 function conclude(
-  { backend, name, notice, what }: Subject,
+  { backend, name, notice, what, evidence }: Subject,
   findings: Finding[],
   rest: Unchecked[],
 ): Diagnosis {
-  const verdict: DoctorVerdict = findings.some(({ level }) => level === 'problem')
-    ? 'impossible'
-    : findings.some(({ level }) => level === 'warning')
-      ? 'limited'
-      : 'works';
-  return { backend, machine: name, notice, what, findings, unchecked: rest, verdict };
+  const verdict = VERDICTS.find(([level]) => findings.some((one) => one.level === level))?.[1] ?? 'works';
+  return { backend, machine: name, notice, what, findings, unchecked: rest, verdict, evidence };
 }

@@ -119,13 +119,13 @@ export interface Unreachable {
 }
 
 /**
- * What to know of an answer. `no-p2pmem`: the provider has none, and the answer is as if it had; `unpublished`: streams will
- * not choose it; `no-peer-mapping`: the machine's DMA operations map no peer memory.
+ * What to know of an answer. `no-p2pmem`: the provider has none, and the answer is as if it had; `p2pmem-unknown`: nor is it
+ * known whether it has; `unpublished`: streams will not choose it; `no-peer-mapping`: the machine's DMA operations map no peer memory.
  * @inline
  */
 export interface ExplanationNote {
   /** What it is about. */
-  kind: 'no-p2pmem' | 'unpublished' | 'no-peer-mapping' | 'not-for-programs';
+  kind: 'no-p2pmem' | 'p2pmem-unknown' | 'unpublished' | 'no-peer-mapping' | 'not-for-programs';
   /** The same in words. */
   text: string;
 }
@@ -138,7 +138,7 @@ export interface Explanation {
   distance: number;
   /**
    * What to know before using the answer: what it is about, and the same in words. `no-p2pmem`: the provider has none, and
-   * the answer is as if it had; `unpublished`: streams will not choose it; `no-peer-mapping`: the machine's DMA operations
+   * the answer is as if it had; `p2pmem-unknown`: whether it has is not known; `unpublished`: streams will not choose it; `no-peer-mapping`: the machine's DMA operations
    * map no peer memory.
    */
   notes: ExplanationNote[];
@@ -409,10 +409,13 @@ function hostBridgeHop(topology: Topology, bridge: HostBridge, passes: boolean |
   };
 }
 
-function notesOn({ iommu, kernel }: Topology, provider: PciDev): ExplanationNote[] {
+function notesOn({ iommu, kernel, peerMemory }: Topology, provider: PciDev): ExplanationNote[] {
   const { bdf, p2pmem } = provider;
   const notes: ExplanationNote[] = [];
-  if (p2pmem === null) {
+  if (p2pmem === null && peerMemory === 'unknown') {
+    const text = `whether ${bdf} provides p2pmem is not known; answered as if it did`;
+    notes.push({ kind: 'p2pmem-unknown', text });
+  } else if (p2pmem === null) {
     notes.push({ kind: 'no-p2pmem', text: `${bdf} provides no p2pmem; answered as if it did` });
   } else if (!p2pmem.published) {
     const text = isNvme(provider)

@@ -67,6 +67,8 @@ export type DistanceRule =
   | 'host-bridge-list-unknown'
   /** Refused: listed for traffic below one and the same host bridge, but these are two. */
   | 'host-bridges-differ'
+  /** Not known: what was read of the machine lacks a bridge above one of the two. */
+  | 'way-unknown'
   /** Refused: the first device on a root bus is neither 00.0 nor a root port, so it says nothing. */
   | 'host-bridge-unidentified';
 
@@ -256,6 +258,9 @@ export function walkDistance(host: RulingHost, provider: PciDev, client: PciDev)
     clientPath,
     hostBridges: [provider.hostBridge, client.hostBridge] as const,
   };
+  if (lostAbove(facts).length > 0) {
+    return { ...facts, ...settled(ANY_WAY), rule: 'way-unknown' };
+  }
   const turns = commonBridge !== null && acs.length === 0;
   if (turns && acsUnknown.length === 0) {
     const rule = provider === client ? 'same-function' : 'common-bridge';
@@ -268,6 +273,22 @@ export function walkDistance(host: RulingHost, provider: PciDev, client: PciDev)
   if (turns) return { ...facts, ...settled(['PCI_P2PDMA_MAP_BUS_ADDR', ...above]), rule: 'acs-unknown' };
   return { ...facts, ...settled(above), rule };
 }
+
+/** Functions on the way above which some bridge is not known; what is above the common bridge does not matter. */
+function lostAbove({
+  commonBridge,
+  providerPath,
+  clientPath,
+}: Pick<DistanceWalk, 'commonBridge' | 'providerPath' | 'clientPath'>): PciDev[] {
+  const below = commonBridge === null ? providerPath : providerPath.slice(0, -1);
+  return [...below, ...clientPath].filter(({ wayUp }) => wayUp === 'unknown');
+}
+
+const ANY_WAY: readonly PciP2pdmaMapType[] = [
+  'PCI_P2PDMA_MAP_BUS_ADDR',
+  'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE',
+  'PCI_P2PDMA_MAP_NOT_SUPPORTED',
+];
 
 /** Known only where but one thing is possible. */
 function settled(possible: readonly PciP2pdmaMapType[]): Pick<DistanceWalk, 'mapType' | 'possible'> {
@@ -304,6 +325,11 @@ function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: Dis
         `It is unknown whether ACS redirects the traffic between ${pair}: they share the upstream bridge ` +
         `${bdfOf(walk.commonBridge)}, but the ACS settings of ${bdfs(walk.acsUnknown)} could not be read. ` +
         `If they are clear, it stays on the bus; if not, ${otherwiseIn(walk)}.`
+      );
+    case 'way-unknown':
+      return (
+        `It is unknown which way traffic between ${pair} takes: what was read of this machine lacks a bridge above ` +
+        `${bdfs(lostAbove(walk))}.`
       );
     case 'cpu-zen':
       return (
@@ -392,6 +418,9 @@ function upgradeFor(host: RulingHost, walk: DistanceWalk): string | null {
 
 function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   if (walk.mapType === 'PCI_P2PDMA_MAP_BUS_ADDR') return null;
+  if (walk.rule === 'way-unknown') {
+    return 'Read all of the machine’s PCI functions: `sudo lspci -xxxx` whole, or /sys with its links.';
+  }
   if (walk.rule === 'acs-unknown') {
     return (
       'Read the topology as root (for example `sudo p2pdma explain`): ACS settings lie in extended ' +

@@ -16,6 +16,7 @@ import type {
   MemoryBackend,
   OpenOptions,
 } from '../backend/backend.js';
+import type { Evidence } from '../backend/evidence.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
@@ -263,11 +264,13 @@ export class CapturedBackend implements Backend {
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: MemoryBackend;
+  readonly evidence: Evidence | null;
   readonly sysfs: Sysfs;
   readonly engine = null;
 
-  constructor(sysfs: Sysfs) {
+  constructor(sysfs: Sysfs, evidence: Evidence | null = null) {
     this.sysfs = sysfs;
+    this.evidence = evidence;
     this.release = sysfs.kernel.release;
     this.topology = sysfs.topology;
     this.controllers = sysfs.controllers;

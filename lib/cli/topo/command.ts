@@ -6,7 +6,7 @@ import { resolving } from '../errors.js';
 import { colours, columns } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { flag, type OptionsOf, oneOf, row, withOptions } from '../option-table.js';
-import { inspectMachine, type MachineOptions, withKernel, withMachine } from '../options.js';
+import { inspectMachine, type MachineOptions, withKernel, withMachine, withSent } from '../options.js';
 import { ownJson, tell } from '../whose.js';
 import { drawDot } from './dot.js';
 import { modelOf } from './model.js';
@@ -63,7 +63,7 @@ export function addTopo(program: Command): void {
     .summary('the PCI tree: host bridges, ports, switches, drives, CMBs');
   manual(command, MANUAL);
   withOptions(command, 'What is drawn:', DRAWN);
-  withKernel(withMachine(command)).action(async (options: TopoOptions) => {
+  withKernel(withSent(withMachine(command))).action(async (options: TopoOptions) => {
     const text = !options.json && options.format === 'text';
     const system = await inspectMachine(options, text ? 'text' : 'data');
     try {

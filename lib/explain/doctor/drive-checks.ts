@@ -94,6 +94,18 @@ export function checkMemory({ machine }: MachineFacts): Finding[] {
       ),
     );
   }
+  if (published.length === 0 && topology.peerMemory === 'unknown') {
+    found.push(
+      finding(
+        'cmb',
+        'unknown',
+        'whether a drive has a CMB is not known: what was sent does not show it',
+        'Look on that machine.',
+        ['grep -H . /sys/bus/pci/devices/*/p2pmem/{size,published}'],
+      ),
+    );
+    return found;
+  }
   const without = controllers.filter(({ pdev, cmb }) => pdev !== null && cmb === null);
   if (published.length === 0) {
     found.push(

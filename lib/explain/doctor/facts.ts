@@ -4,9 +4,11 @@
  */
 import { accessSync, constants } from 'node:fs';
 import type { Backend, LeakReport } from '../../backend/backend.js';
+import type { Evidence } from '../../backend/evidence.js';
 import type { Bdf } from '../../backend/topology.js';
 import { P2pdmaError } from '../../base/errors.js';
 import { MD_MIRRORS } from '../../kernel/releases/table.js';
+import type { CapturedBackend } from '../../native/backend.js';
 import type { HostLimits } from '../../native/sysfs/limits.js';
 import type { KernelFacts, Sysfs } from '../../native/sysfs/machine.js';
 
@@ -33,6 +35,7 @@ export interface MachineFacts {
   /** An emulated machine’s own. */
   readonly name: string | null;
   readonly notice: string | null;
+  readonly evidence: Evidence | null;
   readonly machine: Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
   /** Null: emulated, whose kernel is this package. */
   readonly kernel: KernelFacts | null;
@@ -47,16 +50,19 @@ export interface MachineFacts {
 }
 
 /** Not emulated. */
-export const HERE = { backend: 'native', name: null, notice: null } as const;
+export const HERE = { backend: 'native', name: null, notice: null, evidence: null } as const;
 
 export interface Whose {
   readonly root?: string;
   readonly machine?: string | object;
   readonly kernel?: string;
+  /** What was sent of it. */
+  readonly sent?: CapturedBackend;
 }
 
 /** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE (no tree at root), ERR_MACHINE_INVALID */
-export async function gatherFacts({ root, machine, kernel }: Whose): Promise<MachineFacts> {
+export async function gatherFacts({ root, machine, kernel, sent }: Whose): Promise<MachineFacts> {
+  if (sent !== undefined) return sentFacts(sent, kernel);
   return machine === undefined ? nativeFacts(root ?? '/', kernel) : emulatedFacts(machine, kernel);
 }
 
@@ -74,6 +80,7 @@ async function emulatedFacts(spec: string | object, kernel: string | undefined):
     backend: backend.name,
     name: backend.machine,
     notice: backend.notice,
+    evidence: null,
     what: `the emulated machine '${backend.machine}'${asIf(kernel)}`,
     machine: backend,
     kernel: null,
@@ -93,24 +100,43 @@ function asIf(kernel: string | undefined): string {
 }
 
 async function nativeFacts(root: string, kernel: string | undefined): Promise<MachineFacts> {
-  const [{ openNative }, { readLimits }] = await Promise.all([
-    import('../../native/backend.js'),
-    import('../../native/sysfs/limits.js'),
-  ]);
+  const { openNative } = await import('../../native/backend.js');
   const backend = await openNative({ root, inspect: true, ...(kernel === undefined ? {} : { kernel }) });
   const { sysfs } = backend;
-  const states = sysfs.controllers.map(({ name, state }) => [name, state ?? 'live'] as const);
   return {
     ...HERE,
     kind: sysfs.live ? 'live' : 'captured',
     what: `${sysfs.live ? 'this machine' : `the tree captured in '${root}'`}${asIf(kernel)}`,
+    ...readFacts(backend),
+    limits: sysfs.limits,
+    live: sysfs.live ? await liveFacts((bdf) => sysfs.directory(bdf)) : null,
+  };
+}
+
+function sentFacts(backend: CapturedBackend, kernel: string | undefined): MachineFacts {
+  const { sysfs, evidence } = backend;
+  return {
+    ...HERE,
+    evidence,
+    kind: 'captured',
+    what: `what was sent: '${sysfs.root}'${asIf(kernel)}`,
+    ...readFacts(backend),
+    limits: sysfs.limits,
+    live: null,
+  };
+}
+
+function readFacts(
+  backend: Pick<CapturedBackend, 'topology' | 'controllers' | 'inspect' | 'sysfs' | 'close'>,
+): Pick<MachineFacts, 'machine' | 'kernel' | 'iommuWhy' | 'states' | 'mirrors' | 'close'> {
+  const { sysfs } = backend;
+  const states = sysfs.controllers.map(({ name, state }) => [name, state ?? 'live'] as const);
+  return {
     machine: backend,
     kernel: sysfs.kernel,
     iommuWhy: sysfs.iommu.why,
     states: new Map(states.filter(([, state]) => state !== 'live')),
-    limits: readLimits(root),
     mirrors: mirrorsOn(sysfs),
-    live: sysfs.live ? await liveFacts((bdf) => sysfs.directory(bdf)) : null,
     close: () => backend.close(),
   };
 }

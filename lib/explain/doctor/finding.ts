@@ -1,5 +1,9 @@
-/** ok: as it should be. warning: peer-to-peer works, with this limit. problem: no peer-to-peer while it is so. @inline */
-export type FindingLevel = 'ok' | 'warning' | 'problem';
+/**
+ * ok: as it should be. warning: peer-to-peer works, with this limit. unknown: it cannot be told, and peer-to-peer hangs on it.
+ * problem: no peer-to-peer while it is so.
+ * @inline
+ */
+export type FindingLevel = 'ok' | 'warning' | 'unknown' | 'problem';
 
 /** What was looked at, in the order of a screen. @inline */
 export type FindingCheck =
@@ -23,7 +27,7 @@ export type FindingCheck =
 export interface Finding {
   /** What was looked at. */
   readonly check: FindingCheck;
-  /** As it should be; peer-to-peer works, with this limit; no peer-to-peer while it is so. */
+  /** As it should be; peer-to-peer works, with this limit; it cannot be told; no peer-to-peer while it is so. */
   readonly level: FindingLevel;
   /** One or two sentences. */
   readonly fact: string;

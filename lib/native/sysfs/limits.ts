@@ -1,5 +1,5 @@
 /** What the system allows a process: io_uring, locked memory. More facts behind a `doctor`'s findings. */
-import { parseNumber, SysfsTree } from './tree.js';
+import { parseNumber, type SysfsTree } from './tree.js';
 
 export interface HostLimits {
   /** kernel.io_uring_disabled: 0 anybody may, 1 only its group and CAP_SYS_ADMIN, 2 nobody; null: there is no such sysctl. */
@@ -12,8 +12,7 @@ export interface HostLimits {
   readonly seccomp: boolean | null;
 }
 
-export function readLimits(root: string): HostLimits {
-  const tree = new SysfsTree(root);
+export function readLimits(tree: SysfsTree): HostLimits {
   const sysctl = (name: string): number | null => {
     const text = tree.text(`proc/sys/kernel/${name}`, 64, { optional: true });
     return text === null ? null : parseNumber(text);

@@ -7,9 +7,10 @@ import type { Bdf, PciDev, Topology } from '../../backend/topology.js';
 import { type BlockContext, type BlockInfo, blockInfo } from './block.js';
 import { BlockDevices } from './devices.js';
 import { type IommuFacts, type KernelFacts, readCpu, readIommu, readKernel, readRelease } from './kernel.js';
+import { type HostLimits, readLimits } from './limits.js';
 import { controllerDirs, readControllers, type SysfsController } from './nvme.js';
 import { readP2pmem, readPci } from './pci.js';
-import { SysfsTree } from './tree.js';
+import { type Files, SysfsTree } from './tree.js';
 
 export type { BlockDisk, BlockInfo } from './block.js';
 export type { InUse, PartitionInfo } from './devices.js';
@@ -28,6 +29,8 @@ export interface Sysfs {
   /** Read when first asked. */
   readonly kernel: KernelFacts;
   readonly iommu: IommuFacts;
+  /** What the system allows a process, as it is now. */
+  readonly limits: HostLimits;
   /**
    * What lies under a namespace or block device (`'nvme0n1'`, `'/dev/mapper/x'`) or a file, as it is now;
    * null: there is no such thing. Paths in a captured tree are that machine's.
@@ -39,9 +42,9 @@ export interface Sysfs {
   directory(bdf: Bdf): string | null;
 }
 
-/** Read the machine whose sys/ and proc/ are in `root`; with `asked` as if this kernel ran it. */
-export function readSysfs(root: string, asked?: string): Sysfs {
-  const tree = new SysfsTree(root);
+/** Read the machine whose sys/ and proc/ are in `where`; with `asked` as if this kernel ran it. */
+export function readSysfs(where: string | Files, asked?: string): Sysfs {
+  const tree = new SysfsTree(where);
   const pci = readPci(tree);
   let facts: KernelFacts | null = null;
   const kernel = (): KernelFacts => {
@@ -73,6 +76,7 @@ export function readSysfs(root: string, asked?: string): Sysfs {
       cpu: readCpu(tree),
       kernel: parseRelease(release),
       iommu: iommu.mode,
+      ...(tree.files.peerMemory ? {} : { peerMemory: 'unknown' as const }),
       hostBridges: pci.hostBridges,
       functions: pci.functions,
       find: pci.find,
@@ -84,6 +88,9 @@ export function readSysfs(root: string, asked?: string): Sysfs {
       return kernel();
     },
     iommu,
+    get limits() {
+      return readLimits(tree);
+    },
     blockInfo: (pathOrName) => blockInfo(context, pathOrName),
     p2pmem: (pdev) => {
       const dir = pci.dir(pdev.bdf);

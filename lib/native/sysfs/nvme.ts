@@ -81,9 +81,31 @@ export function readControllers(
   dirs: ReadonlyMap<string, SysfsDir>,
   kernel: () => KernelFacts,
 ): readonly SysfsController[] {
-  return [...dirs]
+  const named = [...dirs]
     .sort(([a], [b]) => Number(a.slice(4)) - Number(b.slice(4)))
     .map(([name, dir]) => readController(tree, pci, kernel, name, dir));
+  if (tree.files.peerMemory) return named;
+  const known = new Set(named.map(({ pdev }) => pdev));
+  const others = pci.functions.filter((dev) => dev.class >> 8 === PCI_CLASS_STORAGE_NVM && !known.has(dev));
+  return [...named, ...others.map(unnamed)];
+}
+
+/** Of what was read the class says that it is an NVMe controller, and nothing its name: it goes by its address. */
+function unnamed(pdev: PciDev): SysfsController {
+  return {
+    name: pdev.bdf,
+    pdev,
+    transport: 'pcie',
+    model: null,
+    namespaces: [],
+    cmb: null,
+    serial: null,
+    firmware: null,
+    state: null,
+    subsystemNqn: null,
+    address: pdev.bdf,
+    cmbRegisters: null,
+  };
 }
 
 const PCI_CLASS_STORAGE_NVM = 0x0108;
@@ -105,7 +127,7 @@ function readController(
     transport: said || (pdev === null ? 'unknown' : 'pcie'),
     model: dir.text('model') || null,
     namespaces: readNamespaces(tree, name, dir),
-    cmb: cmbOf(pdev, cmbRegisters, kernel),
+    cmb: tree.files.peerMemory || cmbRegisters !== null ? cmbOf(pdev, cmbRegisters, kernel) : null,
     serial: dir.text('serial', { optional: true }) || null,
     firmware: dir.text('firmware_rev', { optional: true }) || null,
     state: dir.text('state', { optional: true }) || null,

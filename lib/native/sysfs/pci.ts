@@ -41,6 +41,8 @@ interface Found {
   upstream: Found | null;
   /** The path said so, not a guess from bus numbers. */
   placed: boolean;
+  /** A bridge above it is not there. */
+  gap: boolean;
   /** Of a function on a root bus: that bus. */
   root: { domain: number; bus: number } | null;
   dev: Mutable<PciDev> | null;
@@ -116,6 +118,7 @@ function findFunctions(tree: SysfsTree): Map<Bdf, Found> {
       class: dir.number('class', { max: 0xffffff, optional: config !== null }) ?? config?.class ?? 0,
       upstream: null,
       placed: false,
+      gap: false,
       root: null,
       dev: null,
     });
@@ -212,11 +215,31 @@ function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
   for (const f of found.values()) {
     if (f.placed) continue;
     const { domain, bus } = f.address;
-    f.upstream = nearestAbove(f, bridges.get(domain) ?? []);
-    if (f.upstream === null && bus !== 0 && silent.has(domain)) {
+    const nearest = nearestAbove(f, bridges.get(domain) ?? []);
+    f.upstream = nearest?.f ?? null;
+    f.gap = nearest === null ? !isRootBus(f, found) : nearest.secondary !== bus;
+    if (nearest === null && bus !== 0 && silent.has(domain)) {
       tree.note(f.dir.shown, 'which bridge is above is not known; taken to be on a root bus');
+    } else if (f.gap) {
+      tree.note(f.dir.shown, 'a bridge above it is missing');
     }
   }
+}
+
+const PCI_CLASS_BRIDGE_HOST = 0x0600;
+
+/**
+ * With no bridge above it, is it on a root bus, or has the bridge been lost? Bus 0 is one; so is a bus on which there is what
+ * only root buses have. Below a PCIe port there is but device 0, and below an upstream port there are but bridges.
+ */
+function isRootBus({ address: { domain, bus } }: Found, found: Map<Bdf, Found>): boolean {
+  if (bus === 0) return true;
+  return [...found.values()].some(({ address, class: of, config }) => {
+    if (address.domain !== domain || address.bus !== bus) return false;
+    const type = config?.portType;
+    if (type === 'root-port' || type === 'root-complex-endpoint') return true;
+    return of >> 8 === PCI_CLASS_BRIDGE_HOST || (address.devfn > 7 && of >> 8 !== PCI_CLASS_BRIDGE_PCI);
+  });
 }
 
 /** A bridge with the buses that are below it. */
@@ -239,14 +262,14 @@ function busRanges(found: Map<Bdf, Found>): { bridges: Map<number, BusRange[]>; 
   return { bridges, silent };
 }
 
-function nearestAbove(f: Found, bridges: readonly BusRange[]): Found | null {
+function nearestAbove(f: Found, bridges: readonly BusRange[]): BusRange | null {
   const { bus } = f.address;
   let nearest: BusRange | null = null;
   for (const bridge of bridges) {
     if (bridge.f === f || bus < bridge.secondary || bus > bridge.subordinate) continue;
     if (nearest === null || bridge.secondary > nearest.secondary) nearest = bridge;
   }
-  return nearest?.f ?? null;
+  return nearest;
 }
 
 function busesFromAttributes(f: Found): PciConfig['buses'] {
@@ -264,6 +287,7 @@ function cutImpossible(tree: SysfsTree, found: Map<Bdf, Found>): void {
     if (above === undefined || (above.domain === f.address.domain && above.bus < f.address.bus)) continue;
     tree.note(f.dir.shown, `cannot be below ${f.upstream!.bdf}; taken to be on a root bus`);
     f.upstream = null;
+    f.gap = true;
   }
 }
 
@@ -288,6 +312,7 @@ function toPciDev(
     class: f.class,
     portType: config?.portType ?? inferPortType(f, upstream, pcieKnown),
     upstream,
+    ...(f.gap ? { wayUp: 'unknown' as const } : {}),
     hostBridge: upstream?.hostBridge ?? hostBridgeOf(f, bridges),
     acs: config?.acs ?? ('unknown' satisfies AcsControl),
     bars: readBars(f),

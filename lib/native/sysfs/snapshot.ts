@@ -25,6 +25,14 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
       hint: 'A machine is described by its PCI functions. If it has any, look where /sys is whole; of a captured tree, capture /sys/bus/pci and /sys/devices too.',
     });
   }
+  const lost = topology.functions.filter(({ wayUp }) => wayUp === 'unknown');
+  if (lost.length > 0) {
+    const which = list(lost.map(({ bdf }) => bdf));
+    throw new P2pdmaError('ERR_MACHINE_INVALID', `what is above ${which} is not known`, {
+      path: sysfs.root,
+      hint: 'A description would have to make it up. Capture all PCI functions: /sys whole, or all of `sudo lspci -xxxx`.',
+    });
+  }
   const bridges = new Set<PciDev | null>(topology.functions.map((dev) => dev.upstream));
   const drives = new Map<PciDev, SysfsController>();
   const left: string[] = [];
@@ -33,6 +41,8 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
     else
       left.push(`${controller.name} (${controller.pdev === null ? 'no PCI function' : controller.pdev.bdf})`);
   }
+  if (topology.peerMemory === 'unknown')
+    left.push('peer memory and sizes of BARs (not shown by what was read)');
   const unusable = unusableBars(topology.functions, drives);
   for (const [{ index, size }, { bdf, why }] of unusable) {
     left.push(`BAR ${index} of ${bdf} (${size} bytes, ${why})`);
@@ -228,6 +238,9 @@ function describeP2pmem({ size, available, published }: NonNullable<PciDev['p2pm
 const MIN_REGISTERS = 0x2000;
 const PAGE_SIZE = 4096;
 
+/** Whose name is not known goes by its address. */
+const NAME = /^nvme\d{1,4}$/;
+
 function describeDrive(
   drive: SysfsController,
   bars: readonly PciBar[],
@@ -240,7 +253,7 @@ function describeDrive(
   const hardware = drive.namespaces.map((ns) => ns.maxHwTransfer).filter((bytes) => bytes !== null);
   const mdts = Math.min(...hardware);
   return {
-    name: drive.name,
+    ...(NAME.test(drive.name) ? { name: drive.name } : {}),
     ...(drive.model === null ? {} : { model: drive.model.slice(0, 40) }),
     ...(options.withSerials && drive.serial !== null ? { serial: drive.serial.slice(0, 20) } : {}),
     ...(mdts >= PAGE_SIZE && Number.isFinite(mdts) ? { mdts: 2 ** Math.floor(Math.log2(mdts)) } : {}),

@@ -34,6 +34,34 @@ export interface Unknown {
   readonly why: string;
 }
 
+/** What an entry of a directory is. */
+export type EntryKind = 'file' | 'directory' | 'link' | 'other';
+
+export interface Entry {
+  readonly name: string;
+  readonly kind: EntryKind;
+}
+
+/**
+ * Where the files are: on this machine's disk, or in memory, out of something that was sent. Paths are components from
+ * the root, free of symlinks. What cannot be done throws an error with an errno's name as `code`.
+ */
+export interface Files {
+  /** What it is called in messages. */
+  readonly root: string;
+  /** It is this very machine. */
+  readonly live: boolean;
+  /** Whoever made it copied what the kernel shows of peer memory, so that what is not there does not exist. */
+  readonly peerMemory: boolean;
+  /** Undefined: there is no such thing. A link is not followed. */
+  kindOf(path: readonly string[]): EntryKind | undefined;
+  entries(path: readonly string[]): Entry[];
+  linkTarget(path: readonly string[]): string;
+  /** At most `maxBytes` of a regular file. */
+  read(path: readonly string[], maxBytes: number): Buffer;
+  size(path: readonly string[]): number;
+}
+
 /** How an attribute is read. */
 export interface ReadOptions {
   /** Its absence is ordinary and not worth a word in `unknowns`. */
@@ -46,22 +74,33 @@ export interface NumberOptions extends ReadOptions {
 }
 
 export class SysfsTree {
-  /** Absolute, without symlinks. */
-  readonly root: string;
-  /** It is this very machine, not a captured tree. */
-  readonly live: boolean;
+  readonly files: Files;
   readonly unknowns: Unknown[] = [];
   readonly #noted = new Set<string>();
 
-  constructor(root: string) {
-    let real = root;
-    try {
-      real = realpathSync(root);
-    } catch (error) {
-      this.note(root, reasonOf(error));
+  /** @param where A directory of this machine, or files that are already at hand. */
+  constructor(where: string | Files) {
+    if (typeof where !== 'string') {
+      this.files = where;
+      return;
     }
-    this.root = real;
-    this.live = process.platform === 'linux' && real === parse(real).root;
+    let real = where;
+    try {
+      real = realpathSync(where);
+    } catch (error) {
+      this.note(where, reasonOf(error));
+    }
+    this.files = new DiskFiles(real);
+  }
+
+  /** Absolute, without symlinks; of files in memory what they are called. */
+  get root(): string {
+    return this.files.root;
+  }
+
+  /** It is this very machine, not a captured tree. */
+  get live(): boolean {
+    return this.files.live;
   }
 
   /** Say once that `file` could not be read or understood. */
@@ -85,7 +124,7 @@ export class SysfsTree {
     return textOf(this.bytes(path, maxBytes, options));
   }
 
-  /** Where on this machine's disk components below the root are. */
+  /** Where on this machine's disk components below the root are; only of one that is there. */
   onDisk(components: readonly string[]): string {
     return join(this.root, ...components);
   }
@@ -111,27 +150,23 @@ export class SysfsDir {
 
   /** Entry names, sorted; empty when it cannot be listed. */
   names(): string[] {
-    try {
-      return readdirSync(this.tree.onDisk(this.real)).sort();
-    } catch (error) {
-      this.tree.note(this.shown, reasonOf(error));
-      return [];
-    }
+    return this.#entries(() => true);
   }
 
   /** Names of the entries that are directories themselves, not links to one. */
   directoryNames(): string[] {
-    return this.#entries((entry) => entry.isDirectory());
+    return this.#entries(({ kind }) => kind === 'directory');
   }
 
   /** Names of the entries that are directories or links (to one, in sysfs). */
   subdirectoryNames(): string[] {
-    return this.#entries((entry) => entry.isDirectory() || entry.isSymbolicLink());
+    return this.#entries(({ kind }) => kind === 'directory' || kind === 'link');
   }
 
-  #entries(which: (entry: Dirent) => boolean): string[] {
+  #entries(which: (entry: Entry) => boolean): string[] {
     try {
-      return readdirSync(this.tree.onDisk(this.real), { withFileTypes: true })
+      return this.tree.files
+        .entries(this.real)
         .filter(which)
         .map((entry) => entry.name)
         .sort();
@@ -162,7 +197,8 @@ export class SysfsDir {
   linkName(name: string): string | null {
     try {
       return (
-        readlinkSync(this.tree.onDisk([...this.real, name]))
+        this.tree.files
+          .linkTarget([...this.real, name])
           .split('/')
           .at(-1) || null
       );
@@ -173,12 +209,12 @@ export class SysfsDir {
 
   /** At most `maxBytes` of a regular file. */
   bytes(name: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): Buffer | null {
-    return this.#open(name, options, (fd) => readUpTo(fd, maxBytes));
+    return this.#ask(name, options, (path) => this.tree.files.read(path, maxBytes));
   }
 
   /** What stat says a file's size is; sysfs gives a binary attribute's full size, whoever may read it. */
   statSize(name: string): number | null {
-    return this.#open(name, { optional: true }, (fd) => fstatSync(fd).size);
+    return this.#ask(name, { optional: true }, (path) => this.tree.files.size(path));
   }
 
   /** A text attribute, trimmed. */
@@ -213,7 +249,7 @@ export class SysfsDir {
     this.tree.note(`${this.shown}/${name}`, `${what}: ${quote(text)}`);
   }
 
-  #open<T>(name: string, options: ReadOptions, use: (fd: number) => T): T | null {
+  #ask<T>(name: string, options: ReadOptions, use: (path: readonly string[]) => T): T | null {
     const shown = `${this.shown}/${name}`;
     const found = resolve(this.tree, this.real, name);
     if (typeof found === 'string') {
@@ -221,25 +257,19 @@ export class SysfsDir {
       return null;
     }
     if (found.kind !== 'file') {
-      this.tree.note(shown, 'not a regular file');
+      this.tree.note(shown, NO_FILE);
       return null;
     }
-    let fd = -1;
     try {
-      fd = openSync(this.tree.onDisk(found.real), OPEN_FLAGS);
-      if (fstatSync(fd).isFile()) return use(fd);
-      this.tree.note(shown, 'not a regular file');
+      return use(found.real);
     } catch (error) {
       const why = reasonOf(error);
       if (!options.optional || why !== MISSING) this.tree.note(shown, why);
-    } finally {
-      if (fd >= 0) closeSync(fd);
     }
     return null;
   }
 }
 
-const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 const MISSING = 'missing';
 
 interface Resolved {
@@ -289,22 +319,79 @@ class PathWalk {
 
   #into(name: string): string | null {
     this.real.push(name);
-    const stat = lstatSync(this.#tree.onDisk(this.real), { throwIfNoEntry: false });
-    if (stat === undefined) return MISSING;
-    if (stat.isSymbolicLink()) return this.#follow();
-    this.kind = stat.isDirectory() ? 'directory' : stat.isFile() ? 'file' : 'other';
+    const kind = this.#tree.files.kindOf(this.real);
+    if (kind === undefined) return MISSING;
+    if (kind === 'link') return this.#follow();
+    this.kind = kind;
     return null;
   }
 
   #follow(): string | null {
     if (++this.#links > MAX_LINKS) return 'too many symlinks';
-    const target = readlinkSync(this.#tree.onDisk(this.real));
+    const target = this.#tree.files.linkTarget(this.real);
     if (target.startsWith('/')) this.real.length = 0;
     else this.real.pop();
     this.#ahead.push(...target.split('/').reverse());
     this.kind = 'directory';
     return null;
   }
+}
+
+const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+
+class DiskFiles implements Files {
+  readonly root: string;
+  readonly live: boolean;
+  readonly peerMemory = true;
+
+  constructor(root: string) {
+    this.root = root;
+    this.live = process.platform === 'linux' && root === parse(root).root;
+  }
+
+  kindOf(path: readonly string[]): EntryKind | undefined {
+    const stat = lstatSync(this.#at(path), { throwIfNoEntry: false });
+    return stat === undefined ? undefined : kindOfEntry(stat);
+  }
+
+  entries(path: readonly string[]): Entry[] {
+    const entries = readdirSync(this.#at(path), { withFileTypes: true });
+    return entries.map((entry) => ({ name: entry.name, kind: kindOfEntry(entry) }));
+  }
+
+  linkTarget(path: readonly string[]): string {
+    return readlinkSync(this.#at(path));
+  }
+
+  read(path: readonly string[], maxBytes: number): Buffer {
+    return this.#open(path, (fd) => readUpTo(fd, maxBytes));
+  }
+
+  size(path: readonly string[]): number {
+    return this.#open(path, (fd) => fstatSync(fd).size);
+  }
+
+  #at(path: readonly string[]): string {
+    return join(this.root, ...path);
+  }
+
+  #open<T>(path: readonly string[], use: (fd: number) => T): T {
+    const fd = openSync(this.#at(path), OPEN_FLAGS);
+    try {
+      if (fstatSync(fd).isFile()) return use(fd);
+      throw Object.assign(new Error(NO_FILE), { code: NO_FILE });
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+/** What took the place of a file since it was looked at. */
+const NO_FILE = 'not a regular file';
+
+function kindOfEntry(of: Pick<Dirent, 'isDirectory' | 'isFile' | 'isSymbolicLink'>): EntryKind {
+  if (of.isSymbolicLink()) return 'link';
+  return of.isDirectory() ? 'directory' : of.isFile() ? 'file' : 'other';
 }
 
 /** Reading is synchronous, so one scratch page run serves all. */

@@ -1,0 +1,101 @@
+/**
+ * Files in memory, in the place of a directory with somebody's sys/ and proc/: made of an archive, or of a text, as the
+ * kernel would show the same facts. Read through SysfsTree only, which follows links inside it and nowhere else.
+ */
+import type { Entry, EntryKind, Files } from '../native/sysfs/tree.js';
+
+type Folder = Map<string, Node>;
+type Node = Folder | Buffer | { readonly target: string };
+
+/** Components of a path that are more than this are nobody's sysfs. */
+const MAX_DEPTH = 64;
+
+export class MemoryFiles implements Files {
+  readonly root: string;
+  readonly live = false;
+  peerMemory = true;
+  readonly #top: Folder = new Map();
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  /** False: something else is there already; the first stays. */
+  put(path: readonly string[], content: Buffer | string): boolean {
+    return this.#add(path, typeof content === 'string' ? Buffer.from(content) : content);
+  }
+
+  link(path: readonly string[], target: string): boolean {
+    return this.#add(path, { target });
+  }
+
+  folder(path: readonly string[]): boolean {
+    return this.#folderAt(path) !== null;
+  }
+
+  kindOf(path: readonly string[]): EntryKind | undefined {
+    const node = this.#nodeAt(path);
+    return node === undefined ? undefined : kindOfNode(node);
+  }
+
+  entries(path: readonly string[]): Entry[] {
+    const node = this.#nodeAt(path);
+    if (!(node instanceof Map)) throw failure(node === undefined ? 'ENOENT' : 'ENOTDIR');
+    return [...node].map(([name, below]) => ({ name, kind: kindOfNode(below) }));
+  }
+
+  linkTarget(path: readonly string[]): string {
+    const node = this.#nodeAt(path);
+    if (node === undefined) throw failure('ENOENT');
+    if (node instanceof Map || Buffer.isBuffer(node)) throw failure('EINVAL');
+    return node.target;
+  }
+
+  read(path: readonly string[], maxBytes: number): Buffer {
+    return this.#file(path).subarray(0, maxBytes);
+  }
+
+  size(path: readonly string[]): number {
+    return this.#file(path).length;
+  }
+
+  #file(path: readonly string[]): Buffer {
+    const node = this.#nodeAt(path);
+    if (Buffer.isBuffer(node)) return node;
+    throw failure(node === undefined ? 'ENOENT' : 'EISDIR');
+  }
+
+  #nodeAt(path: readonly string[]): Node | undefined {
+    let node: Node | undefined = this.#top;
+    for (const name of path) node = node instanceof Map ? node.get(name) : undefined;
+    return node;
+  }
+
+  #add(path: readonly string[], node: Node): boolean {
+    const name = path.at(-1);
+    const above = this.#folderAt(path.slice(0, -1));
+    if (name === undefined || above === null || above.has(name)) return false;
+    above.set(name, node);
+    return true;
+  }
+
+  #folderAt(path: readonly string[]): Folder | null {
+    if (path.length > MAX_DEPTH) return null;
+    let folder = this.#top;
+    for (const name of path) {
+      const below: Node = folder.get(name) ?? new Map();
+      if (!(below instanceof Map)) return null;
+      folder.set(name, below);
+      folder = below;
+    }
+    return folder;
+  }
+}
+
+function kindOfNode(node: Node): EntryKind {
+  return node instanceof Map ? 'directory' : Buffer.isBuffer(node) ? 'file' : 'link';
+}
+
+function failure(code: string): Error {
+  return Object.assign(new Error(code), { code });
+}

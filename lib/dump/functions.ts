@@ -1,0 +1,32 @@
+/** PCI functions that are known without their directories in /sys, as the directories that the kernel would show. */
+import { hex } from '../base/words.js';
+import type { FunctionFacts, Gathered } from './sent.js';
+
+const FUNCTIONS = ['sys', 'bus', 'pci', 'devices'];
+const GROUPS = ['sys', 'kernel', 'iommu_groups'];
+
+/** Where a function's attributes are. */
+export function directoryOf(bdf: string): string[] {
+  return [...FUNCTIONS, bdf];
+}
+
+export function putFunctions({ files, functions }: Gathered): void {
+  for (const facts of functions.values()) putFunction(files, facts);
+}
+
+function putFunction(files: Gathered['files'], { bdf, config, resource, ...rest }: FunctionFacts): void {
+  const at = directoryOf(bdf);
+  const attribute = (name: string, value: string | Buffer): void => {
+    files.put([...at, name], value);
+  };
+  files.folder(at);
+  attribute('config', config);
+  if (config.length >= 64) {
+    attribute('vendor', `0x${hex(config.readUInt16LE(0), 4)}\n`);
+    attribute('device', `0x${hex(config.readUInt16LE(2), 4)}\n`);
+    attribute('class', `0x${hex(config.readUIntLE(9, 3), 6)}\n`);
+  }
+  if (resource !== null) attribute('resource', resource);
+  if (rest.numaNode !== null) attribute('numa_node', `${rest.numaNode}\n`);
+  if (rest.iommuGroup !== null) files.folder([...GROUPS, `${rest.iommuGroup}`, 'devices', bdf]);
+}

@@ -1,0 +1,109 @@
+/** What was named: files, folders, bytes. Read up to a bound, and no further. */
+import { type FileHandle, open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { optionError } from '../base/arguments.js';
+import { hostError, P2pdmaError } from '../base/errors.js';
+import { size } from '../base/words.js';
+import type { Sent } from './sent.js';
+
+export type Input = string | URL | Uint8Array;
+
+/** A whole tree of /sys, packed, has a few MiB; a sosreport some hundred. */
+const MOST_BYTES = 1024 * 2 ** 20;
+/** Files in a folder that is no captured tree. */
+const MOST_FILES = 20_000;
+const MOST_DEPTH = 12;
+
+export interface Looked {
+  /** What all of it is called. */
+  readonly name: string;
+  readonly sent: Sent[];
+  /** The folder that holds sys/ and proc/ themselves; null: there is none. */
+  readonly tree: string | null;
+}
+
+/** @throws P2pdmaError ENOENT, EACCES, …; ERR_INVALID_ARG_VALUE: it is more than one would send */
+export async function lookAt(inputs: readonly Input[]): Promise<Looked> {
+  const looked = { name: nameOf(inputs[0]), sent: [] as Sent[], tree: null as string | null };
+  const room = { bytes: MOST_BYTES, files: MOST_FILES };
+  for (const input of inputs) {
+    if (typeof input !== 'string' && !(input instanceof URL)) {
+      looked.sent.push({ name: nameOf(input), bytes: Buffer.from(input) });
+      continue;
+    }
+    const path = nameOf(input);
+    const tree = await readPath(path, looked.sent, room);
+    looked.tree ??= tree;
+  }
+  return looked;
+}
+
+function nameOf(input: Input | undefined): string {
+  if (input instanceof URL) return fileURLToPath(input);
+  return typeof input === 'string' ? input : 'the bytes given';
+}
+
+interface Room {
+  bytes: number;
+  files: number;
+}
+
+async function readPath(path: string, into: Sent[], room: Room): Promise<string | null> {
+  const names = await directoryNames(path);
+  if (names === null) {
+    into.push({ name: path, bytes: await readWhole(path, room) });
+    return null;
+  }
+  if (names.includes('sys')) return path;
+  await walk(path, '', into, room);
+  return null;
+}
+
+/** Null: it is no folder. */
+async function directoryNames(path: string): Promise<string[] | null> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return null;
+    throw hostError(error as Error, 'open', path);
+  }
+}
+
+/** Files of a folder under their paths in it; links are not followed. */
+async function walk(top: string, below: string, into: Sent[], room: Room): Promise<void> {
+  if (below.split('/').length > MOST_DEPTH) return;
+  const entries = await readdir(join(top, below), { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const name = below === '' ? entry.name : `${below}/${entry.name}`;
+    if (entry.isDirectory()) await walk(top, name, into, room);
+    else if (entry.isFile() && room.files-- > 0) {
+      into.push({ name, bytes: await readWhole(join(top, name), room) });
+    }
+  }
+}
+
+async function readWhole(path: string, room: Room): Promise<Buffer> {
+  let file: FileHandle | null = null;
+  try {
+    file = await open(path, 'r');
+    const chunks: Buffer[] = [];
+    for await (const chunk of file.createReadStream({ autoClose: false })) {
+      room.bytes -= (chunk as Buffer).length;
+      if (room.bytes < 0) throw tooMuch(path);
+      chunks.push(chunk as Buffer);
+    }
+    return Buffer.concat(chunks);
+  } catch (error) {
+    throw error instanceof P2pdmaError ? error : hostError(error as Error, 'read', path);
+  } finally {
+    await file?.close();
+  }
+}
+
+function tooMuch(path: string): Error {
+  return optionError('ERR_INVALID_ARG_VALUE', 'from', `'${path}' is more than ${size(MOST_BYTES)}`, {
+    path,
+    hint: 'Send /sys and /proc, or the text of lspci, alone.',
+  });
+}

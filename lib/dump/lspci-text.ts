@@ -1,0 +1,57 @@
+/** Texts of lspci: bytes of -x, words of -v, or both, as facts of functions. */
+import { list } from '../base/words.js';
+import { type LspciFunction, looksLikeLspci, parseLspci } from './lspci.js';
+import type { FunctionFacts, Gathered, Reader, Sent } from './sent.js';
+
+const STANDARD = 64;
+const CONVENTIONAL = 256;
+const EXPRESS = 4096;
+
+export const lspciText: Reader = {
+  fits: ({ bytes }) => looksLikeLspci(bytes.toString('latin1', 0, 256 * 1024)),
+  read: readLspci,
+};
+
+function readLspci({ bytes }: Sent, into: Gathered): void {
+  const functions = parseLspci(bytes.toString('utf8'));
+  const asRoot = functions.some((fn) => fn.bytes.length === EXPRESS);
+  for (const [index, fn] of functions.entries()) {
+    const last = index === functions.length - 1;
+    into.functions.set(fn.bdf, fromBytes(fn, asRoot && !last));
+  }
+  into.recognised(kindOf(functions));
+  account(functions, into);
+}
+
+function fromBytes({ bdf, bytes }: LspciFunction, wholeIfShort: boolean): FunctionFacts {
+  return {
+    bdf,
+    config: wholeIfShort && bytes.length === CONVENTIONAL ? withoutExtended(bytes) : bytes,
+    resource: null,
+    iommuGroup: null,
+    numaNode: null,
+  };
+}
+
+/** Whoever saw 4096 bytes of others would have seen more of it too: there is no extended space, and the kernel sees no ACS. */
+function withoutExtended(bytes: Buffer): Buffer {
+  return Buffer.concat([bytes, Buffer.alloc(EXPRESS - bytes.length)]);
+}
+
+function kindOf(functions: readonly LspciFunction[]): string {
+  const most = Math.max(0, ...functions.map(({ bytes }) => bytes.length));
+  const how = most >= EXPRESS ? '-xxxx' : most >= CONVENTIONAL ? '-xxx' : most >= STANDARD ? '-x' : '';
+  return `lspci ${how}`.trimEnd().concat(`, ${functions.length} functions`);
+}
+
+/** What such a text cannot tell. */
+function account(functions: readonly LspciFunction[], into: Gathered): void {
+  const short = functions.filter(({ bytes }) => bytes.length > 0 && bytes.length < CONVENTIONAL);
+  if (short.length === functions.length && short.length > 0) {
+    into.notKnown('ACS and PCIe port types', 'only root sees more than 64 bytes: sudo lspci -xxxx');
+  } else if (functions.every(({ bytes }) => bytes.length <= CONVENTIONAL)) {
+    into.notKnown('ACS', 'it lies beyond byte 256: sudo lspci -xxxx');
+  } else if (short.length > 0) {
+    into.notKnown(`ACS of ${list(short.map(({ bdf }) => bdf))}`, 'their bytes are cut');
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * A machine by what somebody sent of it. Each kind of thing has a reader that turns it into the files which the kernel of
+ * that machine would show, in memory; then the one reader of sysfs reads those, and knows what it knows by them.
+ */
+import type { DescribeOptions } from '../backend/system-options.js';
+import { optionError } from '../base/arguments.js';
+import type { P2pdmaError } from '../base/errors.js';
+import { CapturedBackend } from '../native/backend.js';
+import { readSysfs } from '../native/sysfs/machine.js';
+import { processorOf } from './cpu.js';
+import { putFunctions } from './functions.js';
+import { type Input, lookAt } from './input.js';
+import { lspciText } from './lspci-text.js';
+import { Gathered, type Reader, type Sent } from './sent.js';
+
+/** In this order: the first that fits reads it. */
+const READERS: readonly Reader[] = [lspciText];
+
+/**
+ * Read what was sent. Nothing is unpacked to disk, and nothing but what was named is opened.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE: none of it says anything of a machine
+ */
+export async function openSent(inputs: readonly Input[], options: DescribeOptions): Promise<CapturedBackend> {
+  const cpu = options.cpu === undefined ? null : processorOf(options.cpu);
+  const { name, sent, tree } = await lookAt(inputs);
+  if (tree !== null) return openTree(tree, options);
+  const gathered = new Gathered(name);
+  const { files } = gathered;
+  if (cpu !== null) files.put(['proc', 'cpuinfo'], cpu);
+  for (const one of sent) readOne(one, gathered);
+  if (gathered.nothing) throw unknownInput(name);
+  if (gathered.functions.size > 0) files.peerMemory = false;
+  putFunctions(gathered);
+  accountForRest(gathered, options);
+  return new CapturedBackend(readSysfs(files, options.kernel), gathered.evidence());
+}
+
+/** A folder that holds sys/ and proc/: what it is to say is already there. */
+function openTree(tree: string, options: DescribeOptions): CapturedBackend {
+  if (options.cpu !== undefined) {
+    throw optionError('ERR_INVALID_ARG_VALUE', 'cpu', `'${tree}' says itself which processor it has`, {
+      received: options.cpu,
+      hint: 'Drop it.',
+    });
+  }
+  const recognised = ['a folder with sys/ and proc/'];
+  return new CapturedBackend(readSysfs(tree, options.kernel), {
+    recognised,
+    notKnown: [],
+    disagreements: [],
+  });
+}
+
+function readOne(sent: Sent, into: Gathered): void {
+  READERS.find((reader) => reader.fits(sent))?.read(sent, into);
+}
+
+function unknownInput(name: string): P2pdmaError {
+  return optionError(
+    'ERR_INVALID_ARG_VALUE',
+    'from',
+    `nothing in '${name}' says anything of a machine’s PCI functions`,
+    {
+      path: name,
+      hint: 'Send the output of `sudo lspci -xxxx` or `sudo lspci -vvvnn`, or an archive of /sys and /proc.',
+    },
+  );
+}
+
+/** What no file tells, whatever was sent. */
+function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
+  const { files } = gathered;
+  if (files.kindOf(['proc', 'cpuinfo']) === undefined) {
+    gathered.notKnown('the processor', 'give it (cpu), or /proc/cpuinfo beside');
+  }
+  const release = files.kindOf(['proc', 'sys', 'kernel', 'osrelease']) ?? files.kindOf(['proc', 'version']);
+  if (kernel === undefined && release === undefined) {
+    gathered.notKnown('the kernel', 'give its release (kernel), or the output of uname -a beside');
+  }
+  if (!files.peerMemory) {
+    gathered.notKnown('peer memory (CMBs)', 'lspci does not show it: /sys/bus/pci/devices/*/p2pmem does');
+    gathered.notKnown('the IOMMU’s mode', 'lspci does not show it: /sys/kernel/iommu_groups does');
+  }
+}

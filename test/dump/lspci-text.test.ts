@@ -1,0 +1,135 @@
+/** What `lspci -x…` shows of a machine, and what can be known of the machine by it. */
+import t from 'tap';
+import { describeMachine, MACHINE_PRESETS, openSystem, type System } from '../../lib/index.js';
+import { type DumpOptions, hexDump } from '../helpers/lspci-dump.js';
+
+/** The verdict of every two drives, in all that was decided, without what only /sys tells. */
+function verdicts(system: System): unknown[] {
+  const drives = [...new Set(system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []))].sort();
+  return drives.flatMap((provider) =>
+    system
+      .explain(provider, drives)
+      .clients.map(({ asked: _, name: _name, hops, refusal: _r, ...verdict }) => ({
+        provider,
+        ...verdict,
+        hops: hops.map(({ name: _hop, ...hop }) => hop),
+      })),
+  );
+}
+
+async function throughText(
+  preset: string,
+  options: DumpOptions = {},
+): Promise<[before: System, after: System]> {
+  const before = await openSystem({ machine: preset });
+  const { vendor, family } = before.topology.cpu;
+  const cpu = vendor === null ? null : `${vendor}${family === null ? '' : `:${family}`}`;
+  const text = Buffer.from(hexDump(before.topology, options));
+  const after = await describeMachine(text, {
+    kernel: before.topology.kernel!.text,
+    ...(cpu === null ? {} : { cpu }),
+  });
+  return [before, after];
+}
+
+t.test('each preset through the text of lspci -xxxx and back: equal verdicts', async (t) => {
+  for (const preset of MACHINE_PRESETS) {
+    for (const domains of [false, true]) {
+      const [before, after] = await throughText(preset, domains ? { domains } : {});
+      t.strictSame(verdicts(after), verdicts(before), `${preset}${domains ? ', with domains' : ''}`);
+      t.ok(verdicts(before).length > 0, `${preset} has drives`);
+      await Promise.all([before.close(), after.close()]);
+    }
+  }
+});
+
+t.test(
+  'with less of configuration space no verdict says more than before, and none says other',
+  async (t) => {
+    for (const preset of MACHINE_PRESETS) {
+      for (const bytes of [64, 256] as const) {
+        const [before, after] = await throughText(preset, { bytes });
+        const known = new Map(verdictsByPair(before));
+        for (const [pair, now] of verdictsByPair(after)) {
+          const sure = now.acsKnown && now.mapType !== 'UNKNOWN';
+          if (sure) t.equal(now.mapType, known.get(pair)!.mapType, `${preset}, ${bytes} bytes, ${pair}`);
+        }
+        await Promise.all([before.close(), after.close()]);
+      }
+    }
+  },
+);
+
+function verdictsByPair(system: System) {
+  const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
+  return drives.flatMap((provider) =>
+    system
+      .explain(provider, drives)
+      .clients.map((verdict) => [`${verdict.bdf} to ${provider}`, verdict] as const),
+  );
+}
+
+t.test('a text that lost a function gives no verdict that hangs on it', async (t) => {
+  for (const preset of MACHINE_PRESETS) {
+    const whole = await openSystem({ machine: preset });
+    const known = new Map(verdictsByPair(whole));
+    for (const { bdf } of whole.topology.functions) {
+      const [before, after] = await throughText(preset, { without: [bdf] });
+      for (const [pair, now] of verdictsByPair(after)) {
+        const sure = now.acsKnown && now.mapType !== 'UNKNOWN' && now.mapType !== 'NOT_SUPPORTED';
+        if (sure) t.equal(now.mapType, known.get(pair)!.mapType, `${preset} without ${bdf}: ${pair}`);
+      }
+      await Promise.all([before.close(), after.close()]);
+    }
+    await whole.close();
+  }
+});
+
+t.test('what lspci does not show is said, and asked for', async (t) => {
+  const before = await openSystem({ machine: 'switch' });
+  const after = await describeMachine(Buffer.from(hexDump(before.topology)));
+  t.match(after.evidence, {
+    recognised: [/^lspci -xxxx, \d+ functions$/],
+    notKnown: [
+      { what: 'the processor', why: /cpu/ },
+      { what: 'the kernel', why: /kernel/ },
+      { what: /peer memory/ },
+      { what: /IOMMU/ },
+    ],
+  });
+  t.equal(after.topology.peerMemory, 'unknown');
+  t.match(after.explainAll()[0]?.notes, [{ kind: 'p2pmem-unknown' }]);
+  t.match(
+    after.controllers.map(({ name, cmb }) => [name, cmb]),
+    before.controllers.map(({ pdev }) => [pdev!.bdf, null]),
+    'drives whose names are not known go by their addresses',
+  );
+  await Promise.all([before.close(), after.close()]);
+});
+
+t.test('quoted, with carriage returns, cut in the middle', async (t) => {
+  const before = await openSystem({ machine: 'acs' });
+  const text = hexDump(before.topology);
+  const whole = await describeMachine(Buffer.from(text));
+  const quoted = `On Monday somebody wrote:\r\n${text.replaceAll(/^/gm, '> ').replaceAll('\n', '\r\n')}`;
+  const mailed = await describeMachine(Buffer.from(quoted));
+  t.strictSame(verdicts(mailed), verdicts(whole));
+  // The bytes of the ports' ACS got lost: whether they redirect is not known.
+  const holes = await describeMachine(Buffer.from(text.replaceAll(/^140: .*\n/gm, '')));
+  t.ok(holes.explainAll().some(({ clients }) => clients.some(({ acsKnown }) => !acsKnown)));
+  for (const system of [before, whole, mailed, holes]) await system.close();
+});
+
+t.test('what says nothing of a machine is refused', async (t) => {
+  for (const text of ['', 'hello', '\0'.repeat(4096), '00:01.0 is where I live']) {
+    await t.rejects(
+      describeMachine(Buffer.from(text)),
+      { code: 'ERR_INVALID_ARG_VALUE' },
+      JSON.stringify(text.slice(0, 30)),
+    );
+  }
+  await t.rejects(describeMachine('/no/such/file'), { code: 'ENOENT' });
+  await t.rejects(describeMachine([]), { code: 'ERR_INVALID_ARG_VALUE' });
+  await t.rejects(describeMachine(5 as never), { code: 'ERR_INVALID_ARG_TYPE' });
+  await t.rejects(describeMachine(Buffer.from(''), { cpu: 'a toaster' }), { code: 'ERR_INVALID_ARG_VALUE' });
+});

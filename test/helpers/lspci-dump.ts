@@ -1,0 +1,65 @@
+/** The text that `lspci -xxxx` prints of a machine, and the machines that tests make such texts of. */
+import type { PciDev, Topology } from '../../lib/index.js';
+import { configSpace, type TreeFunction } from '../fixtures/sysfs-tree.js';
+
+export interface DumpOptions {
+  /** How much of configuration space whoever ran it saw. */
+  readonly bytes?: 64 | 256 | 4096;
+  /** `-D`, or a machine with several domains. */
+  readonly domains?: boolean;
+  /** Functions that got lost on the way. */
+  readonly without?: readonly string[];
+}
+
+export function hexDump(topology: Topology, options: DumpOptions = {}): string {
+  const { bytes = 4096, without = [] } = options;
+  const all = topology.functions.map(treeFunction);
+  const domains = options.domains ?? topology.functions.some(({ bdf }) => !bdf.startsWith('0000:'));
+  const kept = topology.functions.filter(({ bdf }) => !without.includes(bdf));
+  return kept
+    .map((dev) => {
+      const config = configSpace(treeFunction(dev), all).subarray(0, dev.acs === 'unknown' ? 256 : bytes);
+      return `${headOf(dev, domains)}\n${hexLines(config)}\n`;
+    })
+    .join('\n');
+}
+
+function headOf({ bdf, class: of, vendor, device }: PciDev, domains: boolean): string {
+  const address = domains ? bdf : bdf.replace(/^0000:/, '');
+  const hex = (value: number): string => value.toString(16).padStart(4, '0');
+  return `${address} ${hex(of >> 8)}: ${hex(vendor)}:${hex(device)}`;
+}
+
+function hexLines(config: Buffer): string {
+  const lines: string[] = [];
+  for (let at = 0; at < config.length; at += 16) {
+    const row = [...config.subarray(at, at + 16)].map((byte) => byte.toString(16).padStart(2, '0'));
+    lines.push(`${at.toString(16).padStart(2, '0')}: ${row.join(' ')}`);
+  }
+  return lines.join('\n');
+}
+
+export function treeFunction(dev: PciDev): TreeFunction {
+  return {
+    bdf: dev.bdf,
+    upstream: dev.upstream?.bdf ?? null,
+    type: dev.portType === 'unknown' ? 'endpoint' : dev.portType,
+    vendor: dev.vendor,
+    device: dev.device,
+    class: dev.class,
+    ...(typeof dev.acs === 'number' ? { acs: dev.acs } : {}),
+    bars: dev.bars.flatMap((bar) =>
+      bar === null || bar.kind === 'io'
+        ? []
+        : [
+            {
+              index: bar.index,
+              address: bar.cpuAddress,
+              busAddress: bar.busAddress,
+              size: bar.size,
+              prefetchable: bar.prefetchable,
+            },
+          ],
+    ),
+  };
+}
