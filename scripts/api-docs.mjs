@@ -30,7 +30,10 @@ const CHAPTERS = {
     ...['Target', 'TargetOptions', 'QueueLimits', 'Allocation'],
     ...['PassthroughCommand', 'PassthroughResult'],
   ],
-  'The machine': [...['Topology', 'PciDev', 'HostBridge'], ...['Controller', 'Place', 'SnapshotOptions']],
+  'The machine': [
+    ...['Topology', 'PciDev', 'HostBridge'],
+    ...['Controller', 'Place', 'SnapshotOptions', 'describeMachine', 'Evidence'],
+  ],
   'Verdicts: explain and doctor': [
     ...['Explanation', 'ClientVerdict', 'Hop', 'Unreachable'],
     ...['hostBridgeVerdict', 'HostBridgeVerdict', 'KERNEL_RELEASES'],

@@ -156,7 +156,7 @@ interface View {
 /** `nvme0 0000:03:00.0`, or the address alone. */
 function nameOf({ system }: View, bdf: string): string {
   const controller = system.controllers.find(({ pdev }) => pdev?.bdf === bdf);
-  return controller === undefined ? bdf : `${printable(controller.name)} ${bdf}`;
+  return controller === undefined || controller.name === bdf ? bdf : `${printable(controller.name)} ${bdf}`;
 }
 
 function paint(colour: Colours, client: ClientVerdict): (text: string) => string {

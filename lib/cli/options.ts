@@ -205,7 +205,9 @@ async function open(
   says: Says = json ? 'data' : 'text',
 ): Promise<System> {
   if (from !== undefined) {
-    const sent = await resolving(() => describeMachine(from, { kernel, cpu } as Parameters<typeof describeMachine>[1]));
+    const sent = await resolving(() =>
+      describeMachine(from, { kernel, cpu } as Parameters<typeof describeMachine>[1]),
+    );
     speaksFor(sent, says);
     return sent;
   }

@@ -86,8 +86,10 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
   return examineAll(whose);
 }
 
+type Given = Pick<DiagnoseOptions, 'root' | 'machine' | 'from' | 'cpu' | 'kernel'>;
+
 /** @throws P2pdmaError ERR_INVALID_ARG_VALUE: two machines are named, or none can be told */
-async function sentWhose({ root, machine, from, cpu, kernel }: DiagnoseOptions): Promise<Whose> {
+async function sentWhose({ root, machine, from, cpu, kernel }: Given): Promise<Whose> {
   if (root !== undefined || machine !== undefined) {
     throw new P2pdmaError(
       'ERR_INVALID_ARG_VALUE',

@@ -43,7 +43,7 @@ export function checkDrives({ machine, states }: MachineFacts): Finding[] {
 }
 
 function label({ name, pdev }: Controller): string {
-  return pdev === null ? name : `${name} ${pdev.bdf}`;
+  return pdev === null || pdev.bdf === name ? name : `${name} ${pdev.bdf}`;
 }
 
 /** Half a chunk of the default size for each of two slots: with less, streams crawl. */
