@@ -26,7 +26,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
     });
   }
   const lost = topology.functions.filter(({ wayUp }) => wayUp === 'unknown');
-  if (lost.length > 0) {
+  if (lost.length > 0 && topology.peerMemory === 'unknown') {
     const which = list(lost.map(({ bdf }) => bdf));
     throw new P2pdmaError('ERR_MACHINE_INVALID', `what is above ${which} is not known`, {
       path: sysfs.root,
@@ -41,6 +41,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
     else
       left.push(`${controller.name} (${controller.pdev === null ? 'no PCI function' : controller.pdev.bdf})`);
   }
+  for (const { bdf } of lost) left.push(`a bridge above ${bdf}, which was not there`);
   if (topology.peerMemory === 'unknown')
     left.push('peer memory and sizes of BARs (not shown by what was read)');
   const unusable = unusableBars(topology.functions, drives);
