@@ -62,7 +62,7 @@ function unknownInput(name: string): P2pdmaError {
     `nothing in '${name}' says anything of a machine’s PCI functions`,
     {
       path: name,
-      hint: 'Send the output of `sudo lspci -xxxx` or `sudo lspci -vvvnn`, or an archive of /sys and /proc.',
+      hint: 'Send the output of `sudo lspci -xxxx`, or a folder that holds copies of /sys and /proc.',
     },
   );
 }
