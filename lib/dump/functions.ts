@@ -1,5 +1,5 @@
 /** PCI functions that are known without their directories in /sys, as the directories that the kernel would show. */
-import { hex } from '../base/words.js';
+import { hexNumber } from '../base/words.js';
 import type { FunctionFacts, Gathered } from './sent.js';
 
 const FUNCTIONS = ['sys', 'bus', 'pci', 'devices'];
@@ -22,9 +22,9 @@ function putFunction(files: Gathered['files'], { bdf, config, resource, ...rest 
   files.folder(at);
   attribute('config', config);
   if (config.length >= 64) {
-    attribute('vendor', `0x${hex(config.readUInt16LE(0), 4)}\n`);
-    attribute('device', `0x${hex(config.readUInt16LE(2), 4)}\n`);
-    attribute('class', `0x${hex(config.readUIntLE(9, 3), 6)}\n`);
+    attribute('vendor', `${hexNumber(config.readUInt16LE(0), 4)}\n`);
+    attribute('device', `${hexNumber(config.readUInt16LE(2), 4)}\n`);
+    attribute('class', `${hexNumber(config.readUIntLE(9, 3), 6)}\n`);
   }
   if (resource !== null) attribute('resource', resource);
   if (rest.numaNode !== null) attribute('numa_node', `${rest.numaNode}\n`);

@@ -337,9 +337,7 @@ function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: Dis
         'in its host bridges.'
       );
     case 'host-bridge-listed':
-      return (
-        `${detour(pair, walk)}, and ${hostBridgeNames(walk)} ` + 'on the kernel’s host bridge allow-list.'
-      );
+      return `${detour(pair, walk)}, and ${hostBridgeNames(walk)} on the kernel’s host bridge allow-list.`;
     case 'cpu-unknown':
       return (
         `${detour(pair, walk)}, and whether a host bridge passes it on is not known: an AMD Zen would, and the CPU ` +

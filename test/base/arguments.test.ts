@@ -53,6 +53,13 @@ const functions: Row[] = [
   ...rows('diagnose', /options/, [...NO_OPTIONS, '/'], (v) => p2p.diagnose(v)),
   ...rows('diagnose root', /option root/, [5, null], (v) => p2p.diagnose({ root: v })),
   ...rows('diagnose machine', /option machine/, [5, null], (v) => p2p.diagnose({ machine: v })),
+  ...rows('describeMachine', /describeMachine: input/, [5, null, undefined, {}, [5]], (v) =>
+    p2p.describeMachine(v),
+  ),
+  ...rows('describeMachine options', /options/, NO_OPTIONS, (v) => p2p.describeMachine(Buffer.alloc(0), v)),
+  ...rows('describeMachine cpu', /option cpu/, [5, null], (v) =>
+    p2p.describeMachine(Buffer.alloc(0), { cpu: v }),
+  ),
   ...rows('hostBridgeVerdict host', /hostBridgeVerdict: host/, [undefined, null, 'x', 5], (v) =>
     p2p.hostBridgeVerdict(v, system.topology.hostBridges[0]!),
   ),
