@@ -420,31 +420,7 @@ for (const available of [0, 4096, CHUNK - 4096]) {
   });
 }
 
-faulty(
-  'pool with room for exactly one chunk: peer-to-peer, with one slot',
-  exhausted(CHUNK),
-  async (t, rig) => {
-    const { system, source } = rig;
-    await fill(rig);
-    const receipt = await system.pipeline('nvme0n1', 'nvme1n1', {
-      end: SIZE - 1,
-      highWaterMark: CHUNK,
-      requireP2p: true,
-      verify: true,
-    });
-    t.match(receipt, { transport: 'p2p-bus', verified: true, path: { hostDram: 0 } });
-    t.ok((await peek(system, 'nvme1n1', 0, SIZE)).equals(source));
-    // Parts of blocks at both ends have their pages still.
-    const odd = await system.pipeline('nvme0n1', 'nvme1n1', {
-      ...{ start: 512, end: SIZE - 100, destinationStart: 1024, highWaterMark: CHUNK, requireP2p: true },
-    });
-    t.match(odd, { transport: 'p2p-bus', path: { hostDram: 0 } });
-    const written = await peek(system, 'nvme1n1', 1024, SIZE - 100 - 512 + 1);
-    t.ok(written.equals(source.subarray(512, SIZE - 99)));
-  },
-);
-
-faulty('pool nearly exhausted: fewer slots, still peer-to-peer', exhausted(4 * CHUNK), async (t, rig) => {
+async function staysPeerToPeer(t: Test, rig: Rig): Promise<void> {
   const { system, source } = rig;
   await fill(rig);
   const receipt = await system.pipeline('nvme0n1', 'nvme1n1', {
@@ -455,7 +431,29 @@ faulty('pool nearly exhausted: fewer slots, still peer-to-peer', exhausted(4 * C
   });
   t.match(receipt, { transport: 'p2p-bus', verified: true, path: { hostDram: 0 } });
   t.ok((await peek(system, 'nvme1n1', 0, SIZE)).equals(source));
-});
+}
+
+faulty(
+  'pool with room for exactly one chunk: peer-to-peer, with one slot',
+  exhausted(CHUNK),
+  async (t, rig) => {
+    const { system, source } = rig;
+    await staysPeerToPeer(t, rig);
+    // Parts of blocks at both ends have their pages still.
+    const odd = await system.pipeline('nvme0n1', 'nvme1n1', {
+      ...{ start: 512, end: SIZE - 100, destinationStart: 1024, highWaterMark: CHUNK, requireP2p: true },
+    });
+    t.match(odd, { transport: 'p2p-bus', path: { hostDram: 0 } });
+    const written = await peek(system, 'nvme1n1', 1024, SIZE - 100 - 512 + 1);
+    t.ok(written.equals(source.subarray(512, SIZE - 99)));
+  },
+);
+
+faulty(
+  'pool nearly exhausted: fewer slots, still peer-to-peer',
+  exhausted(4 * CHUNK),
+  async (t, rig) => await staysPeerToPeer(t, rig),
+);
 
 faulty('two copies share a pool: the second falls back while the first has it', [], async (t, rig) => {
   const { system, source } = rig;

@@ -78,6 +78,18 @@ function underOneSwitch({ host = UNLISTED, acs = 'none', cmb = { size: '16MiB' }
   ];
 }
 
+/** Two drives with a CMB, and two more endpoints, under one switch: 03:00.0 to 06:00.0. */
+function fourBelowOneSwitch(...more: readonly FunctionInput[]) {
+  return [
+    UNLISTED,
+    rootPort('00:01.0'),
+    ...pciSwitch('00:01.0', '01:00.0', ['02:00.0', '02:01.0', '02:02.0', '02:03.0']),
+    drive('03:00.0', '02:00.0'),
+    drive('04:00.0', '02:01.0'),
+    ...more,
+  ];
+}
+
 /** Two drives, each on a root port of its own: 01:00.0 and 02:00.0. */
 function onRootPorts(host: FunctionInput) {
   return [
@@ -216,15 +228,7 @@ const table = {
     description: 'Four drives under one switch, two with a CMB: one to read from and three to write to.',
     cpu: INTEL,
     hostBridges: NO_PEERS,
-    functions: [
-      UNLISTED,
-      rootPort('00:01.0'),
-      ...pciSwitch('00:01.0', '01:00.0', ['02:00.0', '02:01.0', '02:02.0', '02:03.0']),
-      drive('03:00.0', '02:00.0'),
-      drive('04:00.0', '02:01.0'),
-      drive('05:00.0', '02:02.0', null),
-      drive('06:00.0', '02:03.0', null),
-    ],
+    functions: fourBelowOneSwitch(drive('05:00.0', '02:02.0', null), drive('06:00.0', '02:03.0', null)),
   },
   mirror: {
     description:
@@ -240,15 +244,7 @@ const table = {
       'As switch, with a third drive of two ports: its namespace is an NVMe multipath head with two paths.',
     cpu: INTEL,
     hostBridges: NO_PEERS,
-    functions: [
-      UNLISTED,
-      rootPort('00:01.0'),
-      ...pciSwitch('00:01.0', '01:00.0', ['02:00.0', '02:01.0', '02:02.0', '02:03.0']),
-      drive('03:00.0', '02:00.0'),
-      drive('04:00.0', '02:01.0'),
-      port('05:00.0', '02:02.0'),
-      port('06:00.0', '02:03.0'),
-    ],
+    functions: fourBelowOneSwitch(port('05:00.0', '02:02.0'), port('06:00.0', '02:03.0')),
     subsystems: [{ controllers: ['nvme2', 'nvme3'] }],
   },
 } as const satisfies Record<string, Row>;

@@ -17,6 +17,14 @@ export function checkStacks(machine: Machine): void {
   checkArrays(machine);
 }
 
+/** A name that nobody of its kind has yet. */
+function claimName(taken: Set<string>, name: string, where: string): void {
+  if (taken.has(name)) {
+    throw invalid(`${where}.name`, `there are two of the name ${name}`, 'Rename one of them.');
+  }
+  taken.add(name);
+}
+
 function checkSubsystems(machine: Machine): void {
   const controllers = new Map(
     machine.functions.flatMap(({ nvme }) => (nvme === null ? [] : [[nvme.name, nvme]])),
@@ -25,10 +33,7 @@ function checkSubsystems(machine: Machine): void {
   const owner = new Map<string, string>();
   machine.subsystems.forEach((subsystem, i) => {
     const where = `subsystems[${i}]`;
-    if (names.has(subsystem.name)) {
-      throw invalid(`${where}.name`, `there are two of the name ${subsystem.name}`, 'Rename one of them.');
-    }
-    names.add(subsystem.name);
+    claimName(names, subsystem.name, where);
     const alike = new Map<number, string>();
     for (const name of subsystem.controllers) {
       const nvme = controllers.get(name);
@@ -118,10 +123,7 @@ function checkArrays(machine: Machine): void {
   const used = new Map<string, string>();
   machine.arrays.forEach((array, i) => {
     const where = `arrays[${i}]`;
-    if (names.has(array.name)) {
-      throw invalid(`${where}.name`, `there are two of the name ${array.name}`, 'Rename one of them.');
-    }
-    names.add(array.name);
+    claimName(names, array.name, where);
     checkShape(array, where);
     for (const member of array.members) {
       const size = sizes.get(member);

@@ -54,6 +54,16 @@ interface Row {
 const SWITCH = { nvme0: '0000:03:00.0', nvme1: '0000:04:00.0' };
 const PORTS = { nvme0: '0000:01:00.0', nvme1: '0000:02:00.0' };
 const PUBLISHED = { nvme0: 'published', nvme1: 'published' } as const;
+/** Four controllers under one switch, of which two have memory. */
+const FOUR = {
+  drives: {
+    nvme0: '0000:03:00.0',
+    nvme1: '0000:04:00.0',
+    nvme2: '0000:05:00.0',
+    nvme3: '0000:06:00.0',
+  },
+  memory: { nvme0: 'published', nvme1: 'published', nvme2: 'none', nvme3: 'none' },
+} as const;
 const PORT = '0000:00:01.0';
 
 const ASKED = /host memory was asked for \(provider none\)/;
@@ -296,13 +306,7 @@ const TABLE: Readonly<Record<string, Row>> = {
 
   // nvme2 and nvme3 have no CMB.
   'four-drives': {
-    drives: {
-      nvme0: '0000:03:00.0',
-      nvme1: '0000:04:00.0',
-      nvme2: '0000:05:00.0',
-      nvme3: '0000:06:00.0',
-    },
-    memory: { nvme0: 'published', nvme1: 'published', nvme2: 'none', nvme3: 'none' },
+    ...FOUR,
     pairs: [
       near('nvme0', 'nvme1', 4),
       near('nvme0', 'nvme2', 4),
@@ -353,13 +357,7 @@ const TABLE: Readonly<Record<string, Row>> = {
 
   // nvme2n1 is a head, with nvme2 and nvme3 for paths.
   multipath: {
-    drives: {
-      nvme0: '0000:03:00.0',
-      nvme1: '0000:04:00.0',
-      nvme2: '0000:05:00.0',
-      nvme3: '0000:06:00.0',
-    },
-    memory: { nvme0: 'published', nvme1: 'published', nvme2: 'none', nvme3: 'none' },
+    ...FOUR,
     pairs: [near('nvme0', 'nvme1', 4), near('nvme0', 'nvme2', 4), near('nvme0', 'nvme3', 4)],
     copies: [
       bus('nvme0', 'nvme1', 'auto', 'source'),
