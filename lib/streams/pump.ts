@@ -132,7 +132,8 @@ export class Pump {
     const reason = provider === null ? null : this.#refusal(error, provider);
     if (reason === null || (end !== null && this.#required())) {
       if (end === null) this.#fail(error);
-      else this.#endFailed(end, reason === null ? error : p2pRequired(error.path!, error.message));
+      else if (provider === null || !this.#isRefused(error, provider)) this.#endFailed(end, error);
+      else this.#endFailed(end, p2pRequired(error.path!, error.message));
       return end !== null;
     }
     try {
@@ -346,14 +347,17 @@ export class Pump {
     return true;
   }
 
+  /** Did the kernel refuse this memory because it is a peer's? Reads and writes are of whole blocks, in slots that begin at pages. */
+  #isRefused({ errno }: P2pdmaError, provider: PciDev): boolean {
+    const { release } = this.#reader.context.backend;
+    return errno !== undefined && isPeerRefusal(errno, { provider, aligned: true, release });
+  }
+
   /** In words, why this memory of a peer's cannot be used; null: that is not what failed. */
   #refusal(error: Error, provider: PciDev): string | null {
     if (!(error instanceof P2pdmaError) || error.errno === undefined) return null;
     const path = error.path ?? this.#reader.target.path;
-    const { release } = this.#reader.context.backend;
-    // Reads are of whole blocks into slots, which begin at pages.
-    const refused = isPeerRefusal(error.errno, { provider, aligned: true, release });
-    if (refused) return refusalWords(path, error.errno, provider);
+    if (this.#isRefused(error, provider)) return refusalWords(path, error.errno, provider);
     // So ends what was under way with memory whose drive was removed; if it was the drive's own error, it comes again.
     const lost = error.code === 'EFAULT' || error.code === 'EIO';
     return lost ? `${path}: a transfer with CMB memory of ${provider.bdf} failed (${error.code})` : null;
