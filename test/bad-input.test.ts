@@ -527,7 +527,7 @@ const badMachines: [name: string, spoil: Spoil, message: RegExp][] = [
   [
     'duplicate BDFs',
     (m) => m.functions.push(drive('03:00.0', '02:01.0')),
-    /functions\[6\]\.bdf: 0000:03:00\.0 is there twice/,
+    /functions\[6\]\.bdf: 0000:03:00\.0 is described twice/,
   ],
   [
     'BARs that overlap',
@@ -550,7 +550,7 @@ const badMachines: [name: string, spoil: Spoil, message: RegExp][] = [
   [
     'a namespace that is not whole blocks',
     (m) => m.functions.push(drive('05:00.0', '02:01.0', { namespaces: [{ nsid: 1, size: 1000 }] })),
-    /namespaces\[0\]\.size: 1000 is no multiple of the block size 512|bus/,
+    /namespaces\[0\]\.size: 1000 is not a multiple of the block size 512|bus/,
   ],
   [
     'a fraction of a byte',
@@ -617,7 +617,7 @@ t.test('what node:fs takes and a stream here does not: the hint says what takes 
     [
       () => system.createWriteStream('nvme1n1', { flags: 'a' } as never),
       'ERR_INVALID_ARG_VALUE',
-      /no appending.*'r\+'/,
+      /Appending is not supported.*'r\+'/,
     ],
     [
       () => system.createWriteStream('nvme1n1', { flags: 'constructor' } as never),

@@ -93,7 +93,7 @@ function draw({ what, findings, unchecked, verdict }: Diagnosis, colour: Colours
     colour.bold(`p2pdma doctor: ${printable(what)}`),
     '',
     ...lines,
-    ...(left === '' ? [] : wrap(`not looked at: ${left}`, width).map(colour.dim)),
+    ...(left === '' ? [] : wrap(`not checked: ${left}`, width).map(colour.dim)),
     '',
     conclusion(findings, verdict, colour),
   ];

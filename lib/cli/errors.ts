@@ -8,7 +8,7 @@ import { colours, printable } from './format.js';
 import { dashed } from './option-table.js';
 import { ownJson, reminder } from './whose.js';
 
-/** 1: it failed while it was done. 2: the line was wrong, or what it names will not do, and nothing was started. */
+/** 1: it failed while running. 2: usage error, or what is named cannot be used; nothing was started. */
 export const FAILED = 1;
 export const MISUSED = 2;
 

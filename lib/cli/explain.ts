@@ -64,7 +64,7 @@ function assertTriable({ try: asks, root, from, machine, kernel }: ExplainOption
   if (!asks) return;
   const why =
     root !== undefined || from !== undefined
-      ? 'a captured tree has no kernel that could be asked'
+      ? 'a captured tree has no running kernel to ask'
       : kernel === 'all' || kernel === 'proposed'
         ? `--kernel ${kernel} computes what others would say`
         : kernel !== undefined && machine === undefined
@@ -73,7 +73,7 @@ function assertTriable({ try: asks, root, from, machine, kernel }: ExplainOption
   if (why === null) return;
   throw new CommandError(
     'ERR_INVALID_ARG_VALUE',
-    `--try asks the kernel, and ${why}`,
+    `--try asks the kernel, but ${why}`,
     'Drop one of them; or try it on that machine, or on an emulated one (--machine).',
   );
 }
@@ -92,8 +92,8 @@ const MANUAL: Manual = {
   ],
   exitCodes: [
     ['0', 'there is an answer, whatever it is (doctor has exit codes that judge)'],
-    ['1', 'the machine could not be looked at'],
-    ['2', 'something was named that is not there'],
+    ['1', 'the machine could not be inspected'],
+    ['2', 'usage error, or a name that does not exist'],
   ],
   environment: LOOKS,
   examples: [
@@ -441,8 +441,8 @@ function fabrics(system: System): string[] {
     .filter(hasCard)
     .map(({ name, transport }) => `${printable(name)} (${printable(transport)})`);
   const byName =
-    near.length === 0 ? [] : ['', `left out, a card does their DMA; ask by name: ${near.join(', ')}`];
+    near.length === 0 ? [] : ['', `left out, because a card does their DMA; ask by name: ${near.join(', ')}`];
   if (far.length === 0) return byName;
   const names = far.map(({ name, transport }) => `${printable(name)} (${printable(transport)})`).join(', ');
-  return [...byName, '', `left out, no PCI function here does their DMA: ${names}`];
+  return [...byName, '', `left out, because no PCI function here does their DMA: ${names}`];
 }

@@ -118,9 +118,7 @@ function drawOthers(
 ): string[] {
   if (others.length === 0) return [];
   const lines = others.flatMap(({ bdf, what, size, available, published }) => {
-    const use = published
-      ? `${bytes(available)} free`
-      : 'not published: its driver keeps it to itself, and nothing is taken of it';
+    const use = published ? `${bytes(available)} free` : 'not published: only its own driver uses it';
     return wrap(`${bdf}  ${what}, ${bytes(size)}, ${use}`, width, '   ');
   });
   return ['', colour.dim('other functions with peer memory:'), ...lines];

@@ -82,9 +82,9 @@ export const size = z.string().transform((text, { addIssue }): number => {
   const value = Number(digits) * 1024 ** power;
   if (suffix?.toLowerCase() === 'b') {
     const decimal = Number(digits) * 1000 ** power;
-    return refuse(`That is two sizes: say ${digits}${unit.toUpperCase()}iB (${value}) or ${decimal}.`);
+    return refuse(`This unit is ambiguous: write ${digits}${unit.toUpperCase()}iB (${value}) or ${decimal}.`);
   }
-  return Number.isSafeInteger(value) ? value : refuse('That is beyond 2^53.');
+  return Number.isSafeInteger(value) ? value : refuse('It must be less than 2^53.');
 });
 
 export const count = z
@@ -134,13 +134,22 @@ function checkMachine({ backend, machine, root, from, cpu }: MachineOptions): vo
   const contradictions: readonly (readonly [boolean, string])[] = [
     [from !== undefined && machine !== undefined, '--from and --machine name two machines'],
     [from !== undefined && root !== undefined, '--from and --root name two machines'],
-    [from !== undefined && backend === 'emulator', "--from is looked at, and --backend is 'emulator'"],
-    [from === undefined && cpu !== undefined, '--cpu is of a machine that --from names, and there is none'],
+    [
+      from !== undefined && backend === 'emulator',
+      "--from needs the native backend, but --backend is 'emulator'",
+    ],
+    [
+      from === undefined && cpu !== undefined,
+      '--cpu describes the machine of --from, and --from is not given',
+    ],
     [machine !== undefined && root !== undefined, '--machine and --root name two machines'],
-    [machine !== undefined && backend === 'native', "--machine is emulated, and --backend is 'native'"],
+    [
+      machine !== undefined && backend === 'native',
+      "--machine needs the emulator, but --backend is 'native'",
+    ],
     [
       root !== undefined && backend === 'emulator',
-      "--root is looked at natively, and --backend is 'emulator'",
+      "--root needs the native backend, but --backend is 'emulator'",
     ],
   ];
   const both = contradictions.find(([holds]) => holds)?.[1];

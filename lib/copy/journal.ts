@@ -157,11 +157,11 @@ export class Journal {
       fail(error, 'open', this.path),
     );
     try {
-      if (release === null) throw inUse(this.path, 'another copy that is going on with it');
+      if (release === null) throw inUse(this.path, 'another copy that is resuming from it');
       // What was read before the claim may be old.
       const now = await Journal.read(this.path);
       if (now?.header.id !== this.header.id || now.#lines !== this.#lines) {
-        throw inUse(this.path, 'another copy, which went on with it meanwhile');
+        throw inUse(this.path, 'another copy, which resumed from it in the meantime');
       }
       this.#file = await open(this.path, 'a');
       await this.#file.truncate(this.#length);
@@ -227,11 +227,13 @@ function parse(path: string, bytes: Buffer): Parsed {
     const old = /^p2pdma-journal (\S+) /.exec(first);
     throw damaged(
       path,
-      old === null ? 'its first line is cut off' : `its version is ${old[1]}, and 1 is known`,
+      old === null
+        ? 'its first line is cut off'
+        : `its version is ${old[1]}, but only version 1 is supported`,
     );
   }
   const head = firstEnd < 0 ? null : readLine(first.slice(MAGIC.length - 1), header, null, 1);
-  if (head === null) throw damaged(path, 'line 1 does not fit its checksum');
+  if (head === null) throw damaged(path, 'line 1 does not match its checksum');
   const marks: number[] = [];
   let session: Owner | null = null;
   let at = firstEnd + 1;
@@ -242,7 +244,7 @@ function parse(path: string, bytes: Buffer): Parsed {
     const last = lineEnd < 0 || bytes.indexOf('\n', lineEnd + 1) < 0;
     if (lineEnd < 0 || (last && bytes.subarray(at, lineEnd).includes(0))) break;
     const entry = readLine(bytes.toString('utf8', at, lineEnd), record, head.id, lines);
-    if (entry === null) throw damaged(path, `line ${lines + 1} does not fit its checksum`);
+    if (entry === null) throw damaged(path, `line ${lines + 1} does not match its checksum`);
     if ('pid' in entry) session = entry;
     else {
       if (entry.done > head.bytes) throw damaged(path, `line ${lines + 1} is beyond the end of the copy`);
@@ -292,7 +294,7 @@ function noJournal(path: string, why: string): P2pdmaError {
 function inUse(path: string, by: string): P2pdmaError {
   return new P2pdmaError('EBUSY', `the journal '${path}' is in use by ${by}`, {
     path,
-    hint: 'Wait for that copy, or stop it. A copy of something else wants a journal of its own.',
+    hint: 'Wait for that copy to end, or stop it. A different copy needs a journal of its own.',
   });
 }
 
@@ -338,7 +340,7 @@ function fail(error: unknown, syscall: string, path: string): never {
   if (error instanceof P2pdmaError) throw error;
   throw hostError(error as NodeJS.ErrnoException, syscall, path, {
     because: 'it was to be the journal',
-    hint: 'Name a file that can be made and written; better not on a drive that is being copied to.',
+    hint: 'Name a file that can be created and written, preferably not on a drive that is being copied to.',
   });
 }
 

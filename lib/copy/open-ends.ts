@@ -74,7 +74,7 @@ export class OpenEnd {
     }
     throw new P2pdmaError(
       'ERR_JOURNAL_MISMATCH',
-      `'${path}' is another file by now than when the copy began, or went on`,
+      `'${path}' is no longer the file that it was when the copy began or resumed`,
       { path },
     );
   }

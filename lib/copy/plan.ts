@@ -278,7 +278,7 @@ async function heldBy(context: StreamContext, target: BlockTarget): Promise<Held
   } catch (error) {
     if (!(error instanceof P2pdmaError) || !UNREADABLE.has(error.code)) throw error;
     const hint: Sentence = (option) =>
-      `What it holds cannot be told. Writing may be the cure: pass ${option('force')} if it may be overwritten.`;
+      `What it holds cannot be determined. Writing to it may repair it: pass ${option('force')} if it may be overwritten.`;
     return {
       holds: [],
       unread: P2pdmaError.withHint(error, hint),
@@ -312,7 +312,7 @@ async function mayCreate({ context, path }: PathEnd): Promise<P2pdmaError | null
   const there = await stat(folder).catch(() => null);
   if (there === null) {
     return errnoError(-ENOENT, 'create', path, {
-      hint: `Make the directory '${folder}' first; of devices, \`p2pdma list\` shows those there are.`,
+      hint: `Create the directory '${folder}' first; for devices, \`p2pdma list\` shows those that exist.`,
     });
   }
   return access(folder, constants.W_OK | constants.X_OK).then(

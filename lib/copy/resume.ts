@@ -78,7 +78,7 @@ async function prepare(asked: PathRequest, path: string) {
 function assertLasting({ context: { backend }, destinations }: PathRequest): void {
   for (const { path, now } of destinations) {
     if (!now.endsWithProcess) continue;
-    const what = `'${path}' of the emulated machine '${backend.machine}' ends with this process, so there would be nothing to go on with`;
+    const what = `'${path}' of the emulated machine '${backend.machine}' exists only in this process, so the copy could not be resumed`;
     throw optionError('ERR_INVALID_ARG_VALUE', 'journal', what, {
       path,
       hint: `Copy to a file, or keep the namespace in one: "store": "file", "file": "NAME" in the machine's JSON. Without a journal it can be copied as it is.`,
@@ -226,7 +226,7 @@ class ResumableCopy {
         `the journal '${path}' does not fit: a destination does not hold what was copied to it (${head.message})`,
         {
           path,
-          hint: 'Source or destination was used for something else since. To copy from the beginning, remove the journal.',
+          hint: 'The source or destination has been used for something else since. To copy from the beginning, remove the journal.',
         },
       );
     }
@@ -383,7 +383,7 @@ function otherEnd(which: string, then: JournalEnd, now: JournalEnd): string | nu
       return `'${then.path}' had ${size} bytes, and has ${now.device.size}: it is another device`;
     }
     if (identity !== now.device.identity) {
-      return `'${then.path}' was ${identity ?? 'a device without a name of its own'}, and is ${now.device.identity ?? 'one without'}`;
+      return `'${then.path}' was ${identity ?? 'a device without a stable identifier'}, and is ${now.device.identity ?? 'one without'}`;
     }
     if (boot !== now.device.boot) {
       return `'${then.path}' has no stable identifier, and after a reboot its name may be another device's`;
@@ -391,7 +391,7 @@ function otherEnd(which: string, then: JournalEnd, now: JournalEnd): string | nu
   }
   // A destination that the copy was to make had no inode when the journal began.
   if (then.file !== null && then.file.inode !== now.file?.inode) {
-    return `'${then.path}' is another file than then (inode ${then.file.inode}, now ${now.file?.inode ?? 'none'})`;
+    return `'${then.path}' is a different file than when the journal began (inode ${then.file.inode} then, ${now.file?.inode ?? 'none'} now)`;
   }
   return null;
 }

@@ -162,10 +162,10 @@ function assertWhole(source: Readable, expected: number): void {
   const { path, start, bytesRead } = source;
   throw new P2pdmaError(
     'ERR_SHORT_TRANSFER',
-    `read '${path}': it ended at byte ${start + bytesRead}, where ${start + expected} bytes were when the copy began`,
+    `read '${path}': it ended at byte ${start + bytesRead}, but it had ${start + expected} bytes when the copy began`,
     {
       ...{ path, syscall: 'read', offset: start + bytesRead },
-      hint: 'The source was cut short while it was copied; what had been read before is written. Copy it again when nobody changes it.',
+      hint: 'The source was truncated during the copy; what had been read before that is written. Copy it again when nothing else changes it.',
     },
   );
 }

@@ -61,7 +61,7 @@ export class EmulatorMemory implements MemoryBackend {
     // As natively: the kernel gives it to whoever asks, and it is nobody's to give.
     if (!isNvme(provider) && p2pdmaOf(provider)?.published === false) {
       throw errnoError(-ENODEV, 'mmap', path, {
-        hint: `Nobody is to take memory of ${provider.bdf}: ${whyNotPublished(provider)}.`,
+        hint: `Nothing else may use the memory of ${provider.bdf}: ${whyNotPublished(provider)}.`,
       });
     }
     const mapping = tracedAs(this.#origin, () =>

@@ -48,7 +48,7 @@ function none(why: string): Trial {
 async function tryPair(backend: Backend, provider: PciDev, verdict: ClientVerdict): Promise<Trial> {
   if (provider.p2pmem === null) return none(`${provider.bdf} has no p2pmem`);
   if (!provider.p2pmem.published) {
-    return none(`nobody is to take memory of ${provider.bdf}: ${whyNotPublished(provider)}`);
+    return none(`nothing else may use the memory of ${provider.bdf}: ${whyNotPublished(provider)}`);
   }
   const what = readable(backend, verdict);
   if ('why' in what) return none(what.why);

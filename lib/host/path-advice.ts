@@ -5,7 +5,7 @@ import { EINVAL } from '../base/errno.js';
 import { errnoError, hostError, type P2pdmaError } from '../base/errors.js';
 
 const STREAMS =
-  'For a pipe or a device of characters use a p2pdma stream at one end and a Node stream at the other: examples/gzip-backup.ts.';
+  'For a pipe or a character device, use a p2pdma stream at one end and a Node stream at the other: examples/gzip-backup.ts.';
 
 /** Filesystems whose files say no size and are made when they are read. */
 const MADE_WHEN_READ = new Set([

@@ -77,7 +77,7 @@ const WORDS = {
   ENOENT: 'there is no such file',
   EACCES: 'permission denied',
   EISDIR: 'that is a directory, not a JSON file',
-  ENOTDIR: 'the path leads through what is no directory',
+  ENOTDIR: 'a component of the path is not a directory',
   ELOOP: 'too many symbolic links',
   ENAMETOOLONG: 'name too long',
 };

@@ -24,7 +24,7 @@ export function checkLinks(draft: MachineDraft): void {
   if (!Number.isInteger(Math.log2(draft.memremapAlign))) {
     throw invalid(
       'memremapAlign',
-      `${draft.memremapAlign} is no power of two`,
+      `${draft.memremapAlign} is not a power of two`,
       'It is 2 MiB, unless you know better.',
     );
   }
@@ -47,7 +47,11 @@ export function checkLinks(draft: MachineDraft): void {
   const byBdf = new Map<string, Link>();
   draft.functions.forEach((fn, i) => {
     if (byBdf.has(fn.bdf)) {
-      throw invalid(`functions[${i}].bdf`, `${fn.bdf} is there twice`, 'Give each function its own address.');
+      throw invalid(
+        `functions[${i}].bdf`,
+        `${fn.bdf} is described twice`,
+        'Give each function its own address.',
+      );
     }
     byBdf.set(fn.bdf, fn);
   });
@@ -136,7 +140,7 @@ function checkKind(fn: Link, above: Link, where: string): void {
   if (!isBridge(above)) {
     throw invalid(
       where,
-      `${above.bdf} is no bridge (${above.type})`,
+      `${above.bdf} is not a bridge (${above.type})`,
       `Put ${fn.bdf} below a port or bridge.`,
     );
   }
@@ -199,7 +203,7 @@ function checkBar(fn: MachineFunction, bar: MachineFunction['bars'][number], whe
   if (2 ** Math.round(Math.log2(bar.size)) !== bar.size) {
     throw invalid(
       where,
-      `size ${bar.size} of ${fn.bdf} is no power of two`,
+      `size ${bar.size} of ${fn.bdf} is not a power of two`,
       'Sizes of BARs are powers of two.',
     );
   }
@@ -219,7 +223,7 @@ function checkP2pmem(fn: MachineFunction, where: string): void {
     throw invalid(
       `${where}.p2pmem.available`,
       `${mem.available} of ${mem.size} bytes`,
-      'Not more can be free than there is.',
+      'No more can be free than exists.',
     );
   }
   if (mem.bar === null) return;
@@ -247,7 +251,7 @@ function checkNvme(fn: MachineFunction, where: string): void {
     );
   }
   if (!Number.isInteger(Math.log2(nvme.mdts / 4096))) {
-    throw invalid(`${where}.nvme.mdts`, `${nvme.mdts} is no power of two times 4096`, 'Use 4096, 8192, …');
+    throw invalid(`${where}.nvme.mdts`, `${nvme.mdts} is not a power of two times 4096`, 'Use 4096, 8192, …');
   }
   const cmb = nvme.cmb;
   if (cmb !== null) {
@@ -263,7 +267,7 @@ function checkNvme(fn: MachineFunction, where: string): void {
     if (cmb.size % 4096 !== 0 || cmb.offset % 4096 !== 0) {
       throw invalid(
         at,
-        `size ${cmb.size} or offset ${cmb.offset} is no multiple of 4096`,
+        `size ${cmb.size} or offset ${cmb.offset} is not a multiple of 4096`,
         'Use whole pages.',
       );
     }
@@ -284,7 +288,7 @@ function checkNvme(fn: MachineFunction, where: string): void {
     if (ns.size % ns.blockSize !== 0) {
       throw invalid(
         `${at}.size`,
-        `${ns.size} is no multiple of the block size ${ns.blockSize}`,
+        `${ns.size} is not a multiple of the block size ${ns.blockSize}`,
         'Use whole blocks.',
       );
     }

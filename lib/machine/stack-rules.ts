@@ -80,7 +80,7 @@ function checkPartitions({ name, namespace }: MachineDisk): void {
   for (const partition of partitions.toSorted((a, b) => a.start - b.start)) {
     const part = partitionName(name, partition.number);
     if (numbers.has(partition.number))
-      throw invalid(where, `${part} is there twice`, 'Number them differently.');
+      throw invalid(where, `${part} is described twice`, 'Number them differently.');
     numbers.add(partition.number);
     if (partition.start % blockSize !== 0 || partition.size % blockSize !== 0) {
       throw invalid(
@@ -161,9 +161,9 @@ function checkShape(array: MachineArray, where: string): void {
     );
   }
   if (new Set(members).size < members.length) {
-    throw invalid(`${where}.members`, 'one of them is there twice', 'Use each part of a drive once.');
+    throw invalid(`${where}.members`, 'one of them is described twice', 'Use each part of a drive once.');
   }
   if (!Number.isInteger(Math.log2(chunk / 4096))) {
-    throw invalid(`${where}.chunk`, `${chunk} is no power of two times 4096`, 'Use 4096, 8192, …');
+    throw invalid(`${where}.chunk`, `${chunk} is not a power of two times 4096`, 'Use 4096, 8192, …');
   }
 }

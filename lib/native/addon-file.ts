@@ -18,7 +18,7 @@ export function loadAddonFile(): unknown {
   if (process.platform !== 'linux') {
     throw new P2pdmaError(
       'ERR_BACKEND_UNAVAILABLE',
-      `the native backend needs Linux, this is ${process.platform}`,
+      `the native backend needs Linux, but this is ${process.platform}`,
       {
         hint: TRY_IT,
       },
@@ -88,7 +88,7 @@ export function unavailable(why: string, options: { hint: string; cause?: unknow
 
 function bundled(here: string): P2pdmaError {
   return unavailable(
-    `'${here}' is no part of the package ${PACKAGE}: a bundler took the code and left the addon out`,
+    `'${here}' is not inside the package ${PACKAGE}: a bundler took the code and left the addon out`,
     {
       hint:
         `Mark the package external, and ship node_modules/${PACKAGE} with the bundle: esbuild --external:${PACKAGE}, ` +
@@ -111,7 +111,7 @@ function disabled(cause: unknown): P2pdmaError {
 /** Not `npm rebuild`: where install scripts are blocked it says that it rebuilt, and there is none to run. */
 export function buildIt(root = packageRoot()): string {
   const script = relative(process.cwd(), join(root, 'scripts/build-addon.cjs'));
-  return `Build it here: node ${script} (it takes a C++ compiler, and nothing is downloaded).`;
+  return `Build it here: node ${script} (this needs a C++ compiler; nothing is downloaded).`;
 }
 
 function firstLine(error: unknown): string {

@@ -74,7 +74,7 @@ export async function openNative(options: NativeOptions = {}): Promise<NativeBac
 function noOtherKernel(kernel: string): P2pdmaError {
   return new P2pdmaError(
     'ERR_INVALID_ARG_VALUE',
-    `option kernel: the I/O here is done by the kernel that runs, whatever another would do (received '${kernel}')`,
+    `option kernel: I/O here is done by the running kernel, not by the one that is named (received '${kernel}')`,
     { hint: 'Ask with inspect: true, or drop kernel.' },
   );
 }
@@ -82,7 +82,7 @@ function noOtherKernel(kernel: string): P2pdmaError {
 function noSysfs(): P2pdmaError {
   return new P2pdmaError(
     'ERR_BACKEND_UNAVAILABLE',
-    `this is ${process.platform}: there is no sysfs of a Linux to look at`,
+    `this is ${process.platform}, which has no Linux sysfs to look at`,
     {
       hint: (option) =>
         `To try it here, emulate a machine: ${option('machine', "'switch'")}. A captured tree is looked at with option ${option('root')}.`,
@@ -135,7 +135,7 @@ export class NativeBackend implements Backend {
     const passthrough = options.engine === 'passthrough';
     if (passthrough && info?.kind !== 'namespace') {
       throw errnoError(-ENOTTY, 'open', path, {
-        what: `the engine 'passthrough' speaks NVMe, and this is no NVMe namespace`,
+        what: `the engine 'passthrough' needs an NVMe namespace, and this is not one`,
         option: 'engine',
         received: 'passthrough',
       });
@@ -286,7 +286,7 @@ export class CapturedBackend implements Backend {
     if (this.sysfs.live) {
       throw new P2pdmaError(
         'ERR_BACKEND_UNAVAILABLE',
-        `this machine was opened to be looked at only (${what})`,
+        `this machine was opened for inspection only (${what})`,
         {
           hint: 'Open it without inspect.',
         },

@@ -108,7 +108,7 @@ export class NativeMemory implements MemoryBackend {
     // The kernel gives unpublished memory to whoever asks, but transfers with it fail.
     if (this.#sysfs.p2pmem(provider)?.published === false) {
       throw errnoError(-ENODEV, 'mmap', door, {
-        hint: `Nobody is to take memory of ${provider.bdf}, which is not published: ${whyNotPublished(provider)}.`,
+        hint: `Nothing else may use the memory of ${provider.bdf}: ${whyNotPublished(provider)}.`,
       });
     }
     const length = Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;

@@ -136,7 +136,7 @@ function isSameFile(addon: Addon, fd: number, other: number): boolean {
 }
 
 function fileHint(errno: number, path: string, options: OpenOptions): string | null {
-  if (errno === -ENOENT && options.write && !options.create) return 'Pass create to make the file.';
+  if (errno === -ENOENT && options.write && !options.create) return 'Pass create to create the file.';
   if (errno === -ENXIO) return 'Name a block device, a namespace or a regular file.';
   return accessHint(errno, path);
 }
@@ -158,7 +158,7 @@ function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Open
     const why = info?.kind === 'namespace' ? whyEmpty(metadataBytes) : ': it has no medium';
     const cure =
       metadataBytes === 0 ? '' : ' `nvme format --lbaf=…` gives a namespace another format, and erases it.';
-    throw nativeError(-ENXIO, 'open', path, `It says size 0${why}.${cure}`);
+    throw nativeError(-ENXIO, 'open', path, `It reports size 0${why}.${cure}`);
   }
   const limits: QueueLimits = {
     logicalBlockSize: facts.logicalBlockSize,

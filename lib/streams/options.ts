@@ -238,7 +238,7 @@ export function objectOptions<T extends object>(value: T | null | undefined): T 
   if (typeof value !== 'object' && value !== undefined) {
     throw new P2pdmaError('ERR_INVALID_ARG_TYPE', `options must be an object (received ${shown(value)})`, {
       ...{ received: value, demand: 'an object' },
-      ...(typeof value === 'string' ? { hint: 'Only streams take an encoding in this place.' } : {}),
+      ...(typeof value === 'string' ? { hint: 'Only streams accept an encoding here.' } : {}),
     });
   }
   const all: Record<string, unknown> = {};
@@ -269,15 +269,15 @@ export function assertInOrder({ start, end }: Pick<ReadSettings, 'start' | 'end'
 /** Options of node:fs that are none here, and what takes their place. */
 const ELSEWHERE = new Map([
   ['fd', 'Pass a path, or a target from system.target().'],
-  ['fs', 'I/O goes to the device itself: there is no fs to put in its place.'],
-  ['mode', 'A new file gets 0o666 less the umask; change it with fs.chmod.'],
+  ['fs', 'I/O goes to the device itself, so fs cannot be replaced.'],
+  ['mode', 'A new file gets 0o666 minus the umask; change it with fs.chmod.'],
 ]);
 
 /** Flags of node:fs that are none here. */
 const FLAGS = new Map([
-  ['a', "There is no appending; 'r+' with start at the file's size does it."],
-  ['a+', "There is no appending; 'r+' with start at the file's size does it."],
-  ['w+', "A writer does not read: 'w'."],
+  ['a', "Appending is not supported; use 'r+' with start at the file's size."],
+  ['a+', "Appending is not supported; use 'r+' with start at the file's size."],
+  ['w+', "A writer does not read; use 'w'."],
 ]);
 
 function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2pdmaError {

@@ -318,7 +318,7 @@ export class Target {
     const block = this.logicalBlockSize;
     if (position % block !== 0 || length % block !== 0) {
       return errnoError(-EINVAL, op, this.path, {
-        hint: `Position (${position}) and length (${length}) must be multiples of the block size, ${block}; streams take any.`,
+        hint: `Position (${position}) and length (${length}) must be multiples of the block size, ${block}; streams accept any.`,
       });
     }
     if (op.startsWith('write') && this.kind !== 'file' && position + length > this.size) {

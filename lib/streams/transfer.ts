@@ -150,7 +150,7 @@ export function atFirstMissing(error: Error, target: BlockTarget, offset: number
 }
 
 /** Linux lets a removed drive look like one that has come to its end. */
-const GONE = 'A device that was removed answers like this: is it still there?';
+const GONE = 'A removed device answers like this: check that it is still there.';
 
 function hintFor(
   errno: number,
@@ -164,7 +164,7 @@ function hintFor(
   // Whoever submits keeps within the size, so it is the size that changed.
   if (errno === -ENOSPC && kind !== 'file') return GONE;
   if (errno === -EFAULT)
-    return 'The memory is not mapped any more: was the drive removed whose CMB it is, or does the chunk belong to another system?';
+    return 'The memory is no longer mapped: the drive whose CMB it is was removed, or the chunk belongs to another system.';
   return undefined;
 }
 

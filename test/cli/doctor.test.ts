@@ -101,7 +101,7 @@ t.test('explain: all providers and drives', async (t) => {
   t.match(asIf, /no function has p2pmem; answered as if every drive had\n\nprovider +nvme0 +nvme1\nnvme0/);
   const both = p2pdma('explain', '--root', captured(t, acs)).stdout;
   t.match(both, /all of them|disable_acs_redir=0000:02:00\.0;0000:02:01\.0/);
-  t.match(both, /left out, no PCI function here does their DMA: nvme3 \(tcp\)/);
+  t.match(both, /left out, because no PCI function here does their DMA: nvme3 \(tcp\)/);
   const wide = { COLUMNS: '40' };
   t.match(
     run(['explain', '--machine', 'four-drives'], wide).stdout,
@@ -267,7 +267,7 @@ t.test('only looking never opens, and needs no addon', { skip: process.platform 
   await system.close();
   const here = await openSystem({ inspect: true });
   t.equal(here.backend, 'native');
-  await t.rejects(here.target('/dev/null'), { message: /looked at only/, hint: /inspect/ });
+  await t.rejects(here.target('/dev/null'), { message: /inspection only/, hint: /inspect/ });
   await here.close();
 });
 

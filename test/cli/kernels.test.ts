@@ -116,7 +116,7 @@ t.test(
   async (t) => {
     await t.rejects(openSystem({ backend: 'native', kernel: '7.2' }), {
       code: /ERR_INVALID_ARG_VALUE|ERR_BACKEND_UNAVAILABLE/,
-      message: /option kernel: the I\/O here is done by the kernel that runs/,
+      message: /option kernel: I\/O here is done by the running kernel/,
     });
     const system = await openSystem({ backend: 'native', kernel: '7.2', inspect: true });
     t.equal(system.topology.kernel?.text, '7.2');

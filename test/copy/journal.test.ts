@@ -150,15 +150,18 @@ t.test('damaged anywhere: refused, with the reason', async (t) => {
   };
   await refused('', /is not a journal/);
   await refused('hello\n', /is not a journal/);
-  await refused(lines[0]!.replace('journal 1', 'journal 2'), /its version is 2, and 1 is known/);
+  await refused(
+    lines[0]!.replace('journal 1', 'journal 2'),
+    /its version is 2, but only version 1 is supported/,
+  );
   await refused(`${lines[0]}`, /line 1/);
   await refused(
     `${[lines[0], lines[1], lines[3], lines[4]].join('\n')}\n`,
-    /line 3 does not fit its checksum/,
+    /line 3 does not match its checksum/,
   );
-  await refused(`${[lines[0], lines[2], lines[1]].join('\n')}\n`, /line 2 does not fit its checksum/);
+  await refused(`${[lines[0], lines[2], lines[1]].join('\n')}\n`, /line 2 does not match its checksum/);
   const other = (await written('other', 10, 20)).toString().split('\n');
-  await refused(`${[lines[0], ...other.slice(1)].join('\n')}`, /line 2 does not fit its checksum/);
+  await refused(`${[lines[0], ...other.slice(1)].join('\n')}`, /line 2 does not match its checksum/);
   await t.rejects(Journal.read(folder), { code: 'EISDIR' });
   await t.rejects(Journal.create(file('no/such'), about), { code: 'ENOENT' });
 });
@@ -543,7 +546,7 @@ t.test('a claim that a crash left behind is passed over, and goes', async (t) =>
   await other!.close();
   await t.rejects(
     late!.begin(),
-    { code: 'EBUSY', message: /meanwhile/ },
+    { code: 'EBUSY', message: /in the meantime/ },
     'it was read before the other went on',
   );
   rmSync(file('held-claim'));

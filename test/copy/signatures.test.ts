@@ -346,7 +346,7 @@ t.test(
     const plan = (force: boolean) => planCopy('nvme0n1', 'nvme1n1', { system, end: MIB - 1, force });
     const { problems } = await plan(false);
     t.equal(problems.length, 1);
-    t.match(problems[0], { code: 'ENODATA', hint: /Writing may be the cure: pass force/ });
+    t.match(problems[0], { code: 'ENODATA', hint: /Writing to it may repair it: pass force/ });
     t.same((await plan(true)).problems, []);
     const receipt = await system.pipeline('nvme0n1', 'nvme1n1', { end: MIB - 1, force: true });
     t.equal(receipt.bytes, MIB);

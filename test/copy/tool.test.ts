@@ -70,7 +70,7 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
   t.match(words.stdout, /would copy +3\.00 MiB \(3145805 bytes\): bytes 0 to 3145804 of .*source/);
   t.match(
     words.stdout,
-    /to +.*disk: a file of 4 MiB, which is replaced\nit holds +ext4 'my photos\\x1b\[2J' \(filesystem\)\n +will be asked about on a terminal, refused elsewhere; --force/,
+    /to +.*disk: a file of 4 MiB, which is replaced\nit holds +ext4 'my photos\\x1b\[2J' \(filesystem\)\n +on a terminal you will be asked first; elsewhere it is refused without --force/,
   );
   t.match(words.stdout, /to +.*old: a file of 3 B, which is replaced/);
   t.match(words.stdout, /to +.*new: a new file/);
@@ -96,7 +96,7 @@ t.test('--dry-run: the plan, and nothing written', async (t) => {
     const command = [process.execPath, main, 'copy', ...args].map((word) => `'${word}'`).join(' ');
     const run = spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8' });
     t.equal(run.status, 0, run.stdout);
-    t.match(run.stdout, /will be asked about on a terminal/);
+    t.match(run.stdout, /on a terminal you will be asked first/);
     t.notMatch(run.stdout, /problem/);
   }
   t.same(everything(), before, 'nothing changed');
@@ -136,7 +136,7 @@ t.test('--bytes and --destination-start', async (t) => {
     [2, /ERR_OUT_OF_RANGE: option --bytes: there are not 8388608/, '--bytes', '8MiB'],
     [2, /more than 0/, '--bytes', '0'],
     [2, /ERR_OUT_OF_RANGE: .*start: 3145805 is at the end/, '--start', String(content.length)],
-    [2, /say 1MiB \(1048576\) or 1000000/, '--bytes', '1MB'],
+    [2, /write 1MiB \(1048576\) or 1000000/, '--bytes', '1MB'],
   ] as const) {
     const { status: code, stderr } = part(file('around'), ...args);
     t.equal(code, status, args.join(' '));
@@ -465,7 +465,7 @@ t.test('--resume towards a drive that ends with the process is refused before an
   t.equal(stdout, '');
   t.match(
     stderr,
-    /^emulated machine 'switch': .*\nerror ERR_INVALID_ARG_VALUE: option --resume: 'nvme1n1' .* ends with this process.*\n.*"store": "file".*\n$/,
+    /^emulated machine 'switch': .*\nerror ERR_INVALID_ARG_VALUE: option --resume: 'nvme1n1' .* exists only in this process.*\n.*"store": "file".*\n$/,
   );
   t.equal((await copy(...words, '--dry-run')).status, 2, 'a dry run too');
   const system = await openSystem({ machine: 'switch' });

@@ -34,7 +34,7 @@ t.test('a GPU that keeps its memory to itself: list, topo, explain, doctor', asy
   const list = runCli(['list', '--root', root], { env: { COLUMNS: '80' } }).stdout;
   t.match(
     list,
-    /other functions with peer memory:\n +0000:07:00\.0 +GPU, 8 GiB, not published: its driver keeps it to\s+itself, and\s+nothing is taken/,
+    /other functions with peer memory:\n +0000:07:00\.0 +GPU, 8 GiB, not published: only\s+its own\s+driver\s+uses\s+it/,
   );
   t.same(JSON.parse(p2pdma('list', '--root', root, '--json').stdout).otherProviders, [
     { bdf: GPU, what: 'GPU', ...KEPT },
@@ -48,7 +48,7 @@ t.test('a GPU that keeps its memory to itself: list, topo, explain, doctor', asy
   const { findings, verdict } = await diagnose({ root });
   const said = findings.map(({ fact }) => fact).join('\n');
   t.match(said, /memory to lend, published: nvme0 16 MiB/);
-  t.match(said, /nothing is taken of it: 0000:07:00\.0 \(GPU\) 8 GiB/);
+  t.match(said, /so only their own drivers use it: 0000:07:00\.0 \(GPU\) 8 GiB/);
   t.notMatch(said, /◀─.*0000:07|0000:07:00\.0 ◀─/, 'it makes no pair');
   t.notMatch([list, said].join('\n'), /cannot both be read and written/, 'that is said of CMBs');
   const before = await diagnose({ root: writeSysfsTree(t.testdir({}), twoDrivesBelowASwitch()) });
@@ -63,7 +63,7 @@ t.test('it is never chosen, and never allocated from', async (t) => {
   t.teardown(() => emulated.close());
   t.throws(() => emulated.allocate(GPU, 4096), {
     code: 'ENODEV',
-    hint: /Nobody is to take memory of 0000:07:00\.0: its memory is not published: the driver of this function \(GPU\)/,
+    hint: /Nothing else may use the memory of 0000:07:00\.0: its memory is not published: the driver of this function \(GPU\)/,
   });
   t.equal(emulated.route(['nvme0n1', 'nvme1n1']).provider, '0000:03:00.0');
   const asked = await emulated.pipeline('nvme0n1', 'nvme1n1', { end: 4095, provider: GPU });
@@ -73,7 +73,7 @@ t.test('it is never chosen, and never allocated from', async (t) => {
   });
   t.match((await emulated.explain(GPU, ['nvme1'], { try: true })).clients[0]!.tried, {
     outcome: 'none',
-    did: /nobody is to take memory of 0000:07:00\.0/,
+    did: /nothing else may use the memory of 0000:07:00\.0/,
   });
 });
 

@@ -261,7 +261,7 @@ t.test('a machine that is only looked at cannot be asked', async (t) => {
 t.test('on the command line', async (t) => {
   const root = writeSysfsTree(t.testdir(), twoDrivesBelowASwitch());
   for (const [args, why] of [
-    [['--root', root], /a captured tree has no kernel that could be asked/],
+    [['--root', root], /a captured tree has no running kernel to ask/],
     [['--machine', 'switch', '--kernel', 'all'], /--kernel all computes/],
     [['--kernel', '7.2'], /the kernel that runs here is not Linux 7\.2/],
   ] as const) {

@@ -148,7 +148,7 @@ t.test('a bundle that left the addon out: how to mark the package external', { s
   copyLib(directory);
   const said = open(directory);
   t.equal(said.code, 'ERR_BACKEND_UNAVAILABLE');
-  t.match(said.message, `dist/lib/native/addon-file.js' is no part of the package p2pdma`);
+  t.match(said.message, `dist/lib/native/addon-file.js' is not inside the package p2pdma`);
   t.match(said.hint, /esbuild --external:p2pdma, rollup and webpack externals: \['p2pdma'\], ncc -e p2pdma/);
 });
 

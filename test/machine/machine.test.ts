@@ -182,7 +182,7 @@ t.test('what is wrong is said: where, what, what to do', async (t) => {
       'upstream is no bridge',
       () => machine([drive('00:01.0', null), drive('01:00.0', '00:01.0')]),
       'functions[1].upstream',
-      /no bridge \(endpoint\)/,
+      /not a bridge \(endpoint\)/,
     ],
     [
       'downstream port below a root port',
@@ -283,7 +283,7 @@ t.test('what is wrong is said: where, what, what to do', async (t) => {
       'half a block',
       () => machine([drive('00:02.0', null, { nvme: { namespaces: [{ nsid: 1, size: 1000 }] } })]),
       'functions[0].nvme.namespaces[0].size',
-      /no multiple of the block size 512/,
+      /not a multiple of the block size 512/,
     ],
     [
       'namespace twice',

@@ -228,7 +228,7 @@ t.test('opening', { skip: skipNative }, async (t) => {
       await refused(fifo, {}, { code: 'EINVAL', hint: /regular file/ });
       await refused(fifo, { write: true }, { code: 'EINVAL' });
     }
-    await refused(file, { engine: 'passthrough' }, { code: 'ENOTTY', message: /no NVMe namespace/ });
+    await refused(file, { engine: 'passthrough' }, { code: 'ENOTTY', message: /needs an NVMe namespace/ });
     await refused(file, { write: true, create: true, exclusive: true }, { code: 'EEXIST' });
   });
 

@@ -47,18 +47,20 @@ const COPIED = {
   }),
   destinationStart: row(size.optional(), {
     takes: '<byte>',
-    text: 'where the first goes in every destination; a file that is there is not emptied then',
+    text: 'where the first byte goes in every destination; an existing file is then not truncated',
     offers: [],
   }),
   sparse: row(flag, { text: 'skip holes: do not read them, and leave or punch them in the destinations' }),
 };
 
 const SAFETY = {
-  dryRun: row(flag, { text: 'say what would be copied how, and what would be overwritten; write nothing' }),
+  dryRun: row(flag, {
+    text: 'show what would be copied and how, and what would be overwritten; write nothing',
+  }),
   verify: row(flag, { text: 'read every destination back through host memory, compare, print the digest' }),
   resume: row(z.string().optional(), {
     takes: '<journal>',
-    text: 'keep account in this file; if it is there, go on where that copy was interrupted',
+    text: 'keep a journal in this file; if it exists, resume the copy that it belongs to',
     offers: ['files'],
   }),
   force: row(flag, { text: 'write to a device that is in use; do not ask about what it holds' }),
@@ -82,7 +84,7 @@ const WAY = {
   depth: row(count.optional(), { takes: '<n>', text: inHelp('queueDepth'), offers: DEPTH_OFFERED }),
   bwlimit: row(rate.optional(), {
     takes: '<rate>',
-    text: 'at most so many bytes per second: 50MiB, 1g',
+    text: 'limit to this many bytes per second: 50MiB, 1g',
     offers: [{ words: ['100MiB', '500MiB', '1GiB'] }],
   }),
   engine: row(oneOf(optionHelp.engine.choices as NonNullable<PipelineOptions['engine']>[]), {
@@ -91,7 +93,9 @@ const WAY = {
   }),
 };
 
-const OUTPUT = { quiet: row(flag, { text: 'no progress, no receipt; the exit code tells' }) };
+const OUTPUT = {
+  quiet: row(flag, { text: 'print no progress and no receipt; the exit code says how it went' }),
+};
 
 interface CopyOptions
   extends MachineOptions,
@@ -124,9 +128,9 @@ const MANUAL: Manual = {
     ],
   ],
   exitCodes: [
-    ['0', 'all that was asked for was done'],
-    ['1', 'it was not, or less of it, or not peer to peer as --require-p2p asks'],
-    ['2', 'the words on the line were wrong (no such source, an overlap); nothing done'],
+    ['0', 'everything that was requested was done'],
+    ['1', 'it failed, copied less, or not peer to peer although --require-p2p was given'],
+    ['2', 'usage error (no such source, an overlap, …); nothing was done'],
     ['130', 'stopped by Ctrl-C before all was done (143: by SIGTERM)'],
   ],
   environment: LOOKS,
@@ -299,7 +303,10 @@ export async function copy(
   const interrupt = (name: 'SIGINT' | 'SIGTERM') => {
     if (signal !== null) process.exit(EXIT[name]);
     signal = name;
-    output.say('stopping', 'stopping: what was read is being written and flushed (again: at once)');
+    output.say(
+      'stopping',
+      'stopping: what was read is being written and flushed (press again to stop at once)',
+    );
     stop.abort();
   };
   const show = (receipt: Receipt): void => {

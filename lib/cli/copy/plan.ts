@@ -34,7 +34,10 @@ export function printPlan(
     lines.push(['to', `${printable(end.path)}: ${effect(end, colour)}`]);
     if (end.holds.length > 0) lines.push(['it holds', colour.red(printable(holdings(end.holds)))]);
     if (end.holds.length > 0 && plan.needsForce) {
-      lines.push(['', colour.yellow('will be asked about on a terminal, refused elsewhere; --force')]);
+      lines.push([
+        '',
+        colour.yellow('on a terminal you will be asked first; elsewhere it is refused without --force'),
+      ]);
     }
     if (end.inUse !== null) lines.push(['in use', colour.red(printable(end.inUse))]);
   }

@@ -87,11 +87,7 @@ export function checkMemory({ machine }: MachineFacts): Finding[] {
   }
   if (others.length > 0) {
     found.push(
-      finding(
-        'cmb',
-        'ok',
-        `not published, their drivers keep it to themselves, and nothing is taken of it: ${list(others.map(pool))}`,
-      ),
+      finding('cmb', 'ok', `not published, so only their own drivers use it: ${list(others.map(pool))}`),
     );
   }
   if (published.length === 0 && topology.peerMemory === 'unknown') {
@@ -152,7 +148,8 @@ const remedies: readonly {
   { when: /CONFIG_PCI_P2PDMA/, remedy: 'See CONFIG_PCI_P2PDMA above.' },
   {
     when: /does not support|RDS|WDS/,
-    remedy: 'Nothing: this drive takes no data in its CMB. Use the memory of another.',
+    remedy:
+      'There is nothing to fix: this drive does not support data in its CMB. Use the memory of another drive.',
   },
   {
     when: /multiple of|align/i,

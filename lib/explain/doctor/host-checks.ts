@@ -22,7 +22,7 @@ export function checkKernel({ kernel, machine }: MachineFacts): Finding[] {
   const needed = `userspace peer-to-peer memory came with ${sinceText(USERSPACE)}`;
   const first =
     kernel.version === null
-      ? finding('kernel', 'warning', `which kernel this is cannot be told; ${needed}`)
+      ? finding('kernel', 'warning', `the release of this kernel is not known; ${needed}`)
       : finding(
           'kernel',
           'ok',
@@ -104,7 +104,7 @@ export function checkIommu({ machine, iommuWhy, kind }: MachineFacts): Finding {
         'iommu',
         'problem',
         `the machine’s DMA mapping does not take peer memory${why}`,
-        'Nothing in software: it needs dma-direct or dma-iommu (x86, arm64). Copy through host memory (provider none).',
+        'Software cannot fix this: it needs dma-direct or dma-iommu (x86, arm64). Copy through host memory (provider none).',
       );
     case 'unknown':
       return finding(
@@ -113,7 +113,7 @@ export function checkIommu({ machine, iommuWhy, kind }: MachineFacts): Finding {
         `how DMA addresses are made is not known${why}`,
         kind === 'captured'
           ? 'Capture /sys/kernel/iommu_groups and /sys/class/iommu too.'
-          : 'Look where sysfs is whole: containers may hide /sys/kernel/iommu_groups.',
+          : 'Look where sysfs is complete: containers may hide /sys/kernel/iommu_groups.',
       );
     default:
       return iommu satisfies never;

@@ -248,7 +248,7 @@ function overlayInfo(
   const { layer, mount: on } = there || first;
   const info = fileInfo(context, { mount: on, path: inLayer(layer, mount, path), size }, depth + 1);
   const one = !split && places.every((place) => place.mount!.device === on!.device);
-  const seems = `which layer of overlayfs '${path}' is in is not told; it seems to be ${layer}`;
+  const seems = `the kernel does not say which layer of overlayfs '${path}' is in; it seems to be ${layer}`;
   return {
     ...info,
     unproven: info.unproven ?? (one ? null : seems),

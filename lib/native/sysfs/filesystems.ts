@@ -32,7 +32,7 @@ const EXT4: FileSystemFacts = {
 /** Asked of its layers (overlay.ts), where they can be seen. */
 const OVERLAY: FileSystemFacts = {
   ...clear,
-  noP2p: 'the layers of overlayfs are not to be seen from here, and so not the disk that the file is on',
+  noP2p: 'the layers of overlayfs cannot be seen from here, so the disk that holds the file is not known',
 };
 
 const table: Readonly<Record<string, FileSystemFacts>> = {

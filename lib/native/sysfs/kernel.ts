@@ -107,7 +107,7 @@ function p2pdmaConfig(tree: SysfsTree, release: string | null, hasP2pmem: boolea
       if (text !== null) return { enabled: configSays(text), from: `/${file}` };
     }
   }
-  return { enabled: null, from: 'no kernel configuration to be found, and no function with p2pmem' };
+  return { enabled: null, from: 'no kernel configuration was found, and no function with p2pmem' };
 }
 
 function configSays(text: string): boolean {

@@ -73,14 +73,14 @@ export function overNetwork(
     const soft = cards.length === 0 ? '' : ' (rxe and siw have the CPU move the data)';
     return {
       client: null,
-      refusal: `${name} is reached over rdma, and no RDMA card on PCI is to be seen${soft}`,
+      refusal: `${name} is reached over rdma, and no RDMA card is visible on PCI${soft}`,
     };
   }
   if (functions.length === 1 && cards.length === 1) return { client: card, refusal: null };
   const names = cards.map((one) => one.name).join(', ');
   return {
     client: null,
-    refusal: `${name} is reached over rdma, and sysfs does not tell which of ${names} does its DMA`,
+    refusal: `${name} is reached over rdma, and sysfs does not say which of ${names} does its DMA`,
   };
 }
 

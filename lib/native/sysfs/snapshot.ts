@@ -2,7 +2,7 @@
  * A machine read out of sysfs, as JSON that the emulator can run: `p2pdma snapshot`. It says what the machine is,
  * not whose: no serial numbers unless asked for, no host name, no file names.
  *
- * Real machines have things that a machine description refuses (a BAR whose size is no power of two, a port type
+ * Real machines have things that a machine description refuses (a BAR whose size is not a power of two, a port type
  * that does not fit its place): such a detail is left out, the function stays, and the description says what is missing.
  */
 
@@ -20,9 +20,9 @@ import { describeStacks, type Stacks } from './snapshot-stacks.js';
 export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): unknown {
   const { topology, controllers } = sysfs;
   if (topology.functions.length === 0) {
-    throw new P2pdmaError('ERR_MACHINE_INVALID', `no PCI function is to be seen below '${sysfs.root}'`, {
+    throw new P2pdmaError('ERR_MACHINE_INVALID', `no PCI function is visible below '${sysfs.root}'`, {
       path: sysfs.root,
-      hint: 'A machine is described by its PCI functions. If it has any, look where /sys is whole; of a captured tree, capture /sys/bus/pci and /sys/devices too.',
+      hint: 'A machine is described by its PCI functions. If it has any, look where /sys is complete; of a captured tree, capture /sys/bus/pci and /sys/devices too.',
     });
   }
   const lost = topology.functions.filter(({ wayUp }) => wayUp === 'unknown');

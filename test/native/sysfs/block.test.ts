@@ -170,7 +170,8 @@ t.test('a file on overlayfs is on what its layer is on', async (t) => {
   t.match(at('rw,lowerdir=/low,upperdir=/mnt/xfs/up,workdir=/mnt/xfs/work', 'two'), {
     client: { bdf: '0000:03:00.0' },
     noP2pReason: null,
-    unproven: /^which layer of overlayfs '\/merged\/file' is in is not told; it seems to be \/mnt\/xfs\/up/,
+    unproven:
+      /^the kernel does not say which layer of overlayfs '\/merged\/file' is in; it seems to be \/mnt\/xfs\/up/,
   });
   t.match(at('rw,lowerdir=/mnt/xfs/low,upperdir=/up,workdir=/work', 'three'), {
     noP2pReason: /vda is not an NVMe disk/,
