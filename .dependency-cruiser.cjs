@@ -20,7 +20,7 @@ const arrows = [
   ],
   ['prometheus', ['system', 'streams', 'base']],
   ['index', ['prometheus', 'system', 'explain', 'copy', 'streams', 'kernel', 'backend', 'base']],
-  ['cli', ['index', 'base/nearest', 'base/pci-class', 'base/words', 'base/zod']],
+  ['cli', ['index', 'base/errors', 'base/nearest', 'base/pci-class', 'base/words', 'base/zod']],
 ];
 
 for (const [i, [who, may]] of arrows.entries()) {
@@ -28,6 +28,17 @@ for (const [i, [who, may]] of arrows.entries()) {
   const up = may.find((name) => !below.includes(name.split('/')[0]));
   if (up !== undefined) throw new Error(`${who} may import ${up}, which is not above it in the table`);
 }
+
+// What is loaded when it is first needed. All else of lib/ reaches it by import() only.
+const atNeed = [
+  'native/',
+  'emulator/',
+  'dump/',
+  'machine/(?!preset-table)',
+  'copy/(plan|resume|verify|journal|journal-owner|processes|blkid|signatures|signature-table)[.]',
+  'explain/(try[.]|doctor/.*checks[.])',
+  'cli/(?!(main|program|commands|errors|format|help|whose)[.])',
+].map((part) => `^lib/${part}`);
 
 const inLib = (part) => `^lib/${part}(/|\\.ts$)`;
 
@@ -62,6 +73,12 @@ module.exports = {
       from: { path: inLib(who) },
       to: { path: '^lib/', pathNot: [who, ...may].map(inLib) },
     })),
+    {
+      name: 'loaded-at-need',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: atNeed },
+      to: { path: atNeed, dynamic: false, dependencyTypesNot: ['type-only'] },
+    },
     {
       name: 'public-face-only',
       comment: 'Examples and benchmarks use what a user can import.',

@@ -22,7 +22,7 @@ export { TRACE_CHANNEL, type TraceEvent } from './base/trace.js';
 export type { CopyPlan, PlannedDestination, PlannedEnd } from './copy/plan.js';
 export type { Signature } from './copy/signatures.js';
 export { type Diagnosis, diagnose, type Finding } from './explain/doctor.js';
-export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma.js';
+export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma-distance.js';
 export { KERNEL_RELEASES } from './kernel/releases/table.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
 export { METRICS_CHANNEL, type Metrics, type MetricsEvent } from './streams/metrics.js';

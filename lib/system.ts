@@ -32,9 +32,8 @@ import type { P2pdmaError } from './base/errors.js';
 import type { Sentence } from './base/sentence.js';
 import { TRACE_CHANNEL } from './base/trace.js';
 import { copy } from './copy/copy.js';
-import { type CopyPlan, planCopy as plan } from './copy/plan.js';
+import type { CopyPlan } from './copy/plan.js';
 import type { CopyOptions, PipelineDestination, PipelineSource } from './copy/request.js';
-import { planResumable, resumableCopy } from './copy/resume.js';
 import {
   type ClientVerdict,
   type Explanation,
@@ -44,9 +43,8 @@ import {
   type Unreachable,
 } from './explain/explain.js';
 import { withProposed } from './explain/proposed.js';
-import { tryEach } from './explain/try.js';
 import { assertRelease } from './kernel/releases/rule.js';
-import { PRESET_NAMES } from './machine/presets.js';
+import { PRESET_NAMES } from './machine/preset-table.js';
 import type { Metrics } from './streams/metrics.js';
 import {
   givenOptions,
@@ -242,7 +240,7 @@ export class System {
     const computed = proposed ? withProposed(backend, merged) : merged;
     if (!asks) return computed;
     this.#context.assertOpen();
-    return tryEach(backend, computed);
+    return import('./explain/try.js').then(({ tryEach }) => tryEach(backend, computed));
   }
 
   /** Every provider's verdicts for every NVMe drive; where there is no provider, of every drive as if it were one. */
@@ -470,7 +468,10 @@ export async function pipeline(
   const { system, journal, ...rest } = objectOptions(options);
   if (journal === undefined) return copy(contextOf(system), source, destinations, rest);
   const { from, to } = paths(source, destinations, 'journal');
-  return resumableCopy(contextOf(system), from, to, rest, journalPath(journal));
+  const context = contextOf(system);
+  const path = journalPath(journal);
+  const { resumableCopy } = await import('./copy/resume.js');
+  return resumableCopy(context, from, to, rest, path);
 }
 
 /**
@@ -486,9 +487,14 @@ export async function planCopy(
 ): Promise<CopyPlan> {
   const { system, journal, ...rest } = objectOptions(options);
   const { from, to } = paths(source, destinations, 'planCopy');
-  return journal === undefined
-    ? plan(contextOf(system), from, to, rest)
-    : planResumable(contextOf(system), from, to, rest, journalPath(journal));
+  const context = contextOf(system);
+  if (journal === undefined) {
+    const plan = await import('./copy/plan.js');
+    return plan.planCopy(context, from, to, rest);
+  }
+  const path = journalPath(journal);
+  const { planResumable } = await import('./copy/resume.js');
+  return planResumable(context, from, to, rest, path);
 }
 
 /** Streams and Targets cannot be found again by another process. */

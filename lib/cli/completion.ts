@@ -13,11 +13,8 @@ import { inspectMachine, type MachineOptions } from './options.js';
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof SHELLS)[number];
 
-export function addCompletion(program: Command): void {
-  const command = program
-    .command('completion')
-    .summary('the completion script of a shell')
-    .addArgument(new Argument('<shell>', `which shell: ${SHELLS.join(', ')}`).choices([...SHELLS]));
+export function addCompletion(command: Command): void {
+  command.registeredArguments[0]!.choices([...SHELLS]);
   manual(command, {
     about: [
       'Prints a script that teaches a shell to complete p2pdma: commands, options and their values, presets, and the ' +
@@ -45,16 +42,16 @@ export function addCompletion(program: Command): void {
   command.action((shell: Shell) => {
     process.stdout.write(SCRIPTS[shell]);
   });
-  program
-    .command('__complete', { hidden: true })
-    .argument('<shell>')
-    .argument('[words...]')
-    .action(async (shell: Shell, words: string[]) => {
-      const { line, cut } = shell === 'bash' ? joined(words) : { line: words, cut: 0 };
-      const { candidates, besides } = await complete(program, line);
-      const lines = candidates.map(([value, about = '']) => `${value.slice(cut)}\t${about}`);
-      process.stdout.write([...lines, `:${besides}`, ''].join('\n'));
-    });
+}
+
+/** What the scripts ask. */
+export function addComplete(command: Command): void {
+  command.action(async (shell: Shell, words: string[]) => {
+    const { line, cut } = shell === 'bash' ? joined(words) : { line: words, cut: 0 };
+    const { candidates, besides } = await complete(command.parent!, line);
+    const lines = candidates.map(([value, about = '']) => `${value.slice(cut)}\t${about}`);
+    process.stdout.write([...lines, `:${besides}`, ''].join('\n'));
+  });
 }
 
 /** Bash cuts words at `=` and `:` too, and puts in only what stands behind the last of them. */

@@ -6,11 +6,7 @@ import { LOOKS, manual } from './help.js';
 import { speaksFor } from './whose.js';
 
 /** What `npm start` runs. */
-export function addDemo(program: Command): void {
-  const command = program
-    .command('demo')
-    .summary('stream a real file between two emulated drives, and verify it')
-    .argument('[file]', 'any file (default: the running node binary)');
+export function addDemo(command: Command): void {
   manual(command, {
     about: [
       'Streams a real file from one emulated drive to another through the first drive’s CMB, draws the way that the ' +

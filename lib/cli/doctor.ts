@@ -9,10 +9,7 @@ import { ownJson, speaksFor, tell } from './whose.js';
 /** Exit codes. */
 const CODES = { works: 0, limited: 1, unknown: 1, impossible: 2 } as const;
 
-export function addDoctor(program: Command): void {
-  const command = program
-    .command('doctor')
-    .summary('will peer-to-peer DMA work here, and if not, what is to be done');
+export function addDoctor(command: Command): void {
   manual(command, MANUAL);
   withKernel(withSent(withMachine(command))).action(async (options: MachineOptions) => {
     const { backend, machine, root, kernel, from, cpu, json: asJson } = options;

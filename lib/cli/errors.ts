@@ -3,9 +3,8 @@
  * exit code. The library's names of options become those of the command that runs, the same for both.
  */
 import { type Command, CommanderError } from 'commander';
-import { type ErrorCode, P2pdmaError } from '../index.js';
-import { colours, printable } from './format.js';
-import { dashed } from './option-table.js';
+import { type ErrorCode, P2pdmaError } from '../base/errors.js';
+import { colours, dashed, printable } from './format.js';
 import { ownJson, reminder } from './whose.js';
 
 /** 1: it failed while running. 2: usage error, or what is named cannot be used; nothing was started. */

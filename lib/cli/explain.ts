@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
 import { CommandError, resolving } from './errors.js';
 import { notesOn } from './explain-notes.js';
-import { type Colours, colours, columns, printable, table, visibleLength, wrap } from './format.js';
+import { type Colours, colours, columns, printable, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
 import { flag, type OptionsOf, row, withOptions } from './option-table.js';
@@ -15,6 +15,7 @@ import {
   withSent,
 } from './options.js';
 import { proposed } from './proposed.js';
+import { table } from './table.js';
 import { ownJson, tell } from './whose.js';
 
 const ASKED = {
@@ -23,15 +24,7 @@ const ASKED = {
   }),
 };
 
-export function addExplain(program: Command): void {
-  const command = program
-    .command('explain')
-    .summary('why a provider and its clients can, or cannot, do peer-to-peer DMA')
-    .argument(
-      '[provider]',
-      'whose memory: a PCI address, controller, namespace, block device or file (default: all)',
-    )
-    .argument('[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)');
+export function addExplain(command: Command): void {
   manual(command, MANUAL);
   withOptions(command, 'Options:', ASKED);
   withKernel(

@@ -1,5 +1,4 @@
 import { stripVTControlCharacters } from 'node:util';
-import Table from 'cli-table3';
 import picocolors from 'picocolors';
 import { hex } from '../base/words.js';
 
@@ -76,29 +75,7 @@ export function wrap(
   return lines;
 }
 
-/** Aligned columns without lines. */
-export function table(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  colour: Colours,
-): string {
-  const none = Object.fromEntries(
-    ['top', 'bottom', 'left', 'right'].flatMap((side) => [
-      [side, ''],
-      [`${side}-mid`, ''],
-      [`${side}-left`, ''],
-      [`${side}-right`, ''],
-    ]),
-  );
-  const grid = new Table({
-    head: head.map((title) => colour.bold(title)),
-    chars: { ...none, mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '', middle: '  ' },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  });
-  grid.push(...rows.map((row) => [...row]));
-  return grid
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n');
+/** `requireP2p` → `--require-p2p`. */
+export function dashed(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

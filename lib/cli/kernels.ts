@@ -1,8 +1,9 @@
 /** `explain --kernel all`: the same pairs under the rules of one kernel after another, and from which on each works. */
 import { type ClientVerdict, type Explanation, KERNEL_RELEASES, type System } from '../index.js';
 import { notesOn } from './explain-notes.js';
-import { type Colours, colours, columns, printable, table, wrap } from './format.js';
+import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { inspectMachine, type MachineOptions } from './options.js';
+import { table } from './table.js';
 import { ownJson } from './whose.js';
 
 /** One pair, and its verdict under each of KERNEL_RELEASES. */

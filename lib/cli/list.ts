@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import { classWords } from '../base/pci-class.js';
 import type { Controller, Place, System } from '../index.js';
-import { bytes, type Colours, colours, columns, printable, table, wrap } from './format.js';
+import { bytes, type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine, withSent } from './options.js';
+import { table } from './table.js';
 import { ownJson, tell } from './whose.js';
 
-export function addList(program: Command): void {
-  const command = program.command('list').summary('the NVMe controllers, their namespaces and their CMBs');
+export function addList(command: Command): void {
   manual(command, {
     about: [
       'Lists the NVMe controllers with their PCI addresses, namespaces and CMBs (size, what is free of it, or why it ' +

@@ -11,6 +11,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { didYouMean } from '../base/nearest.js';
 import { z } from '../base/zod.js';
+import { dashed } from './format.js';
 
 /** What a shell may offer in the place of a value. */
 export type Offer =
@@ -92,11 +93,6 @@ export function withOptions(command: Command, group: string, table: Table): Comm
 /** What a line of help says of an option, and of its default. */
 export function orElse(text: string, byDefault: string | number): string {
   return `${text} (default: ${byDefault})`;
-}
-
-/** `requireP2p` → `--require-p2p`. */
-export function dashed(name: string): string {
-  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 function parse(type: z.ZodType, value: string): unknown {

@@ -2,32 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { type Argument, Command, Option } from 'commander';
 import { didYouMean } from '../base/nearest.js';
-import { addBench } from './bench/command.js';
-import { addCompletion } from './completion.js';
-import { addCopy } from './copy/command.js';
-import { addDemo } from './demo.js';
-import { addDoctor } from './doctor.js';
+import { COMMANDS, type CommandRow } from './commands.js';
 import { CommandError, jsonAsked, resolving, speaksOf } from './errors.js';
-import { addExplain } from './explain.js';
-import { printable, setColour } from './format.js';
+import { printable } from './format.js';
 import { LOOKS, manual } from './help.js';
-import { addList } from './list.js';
-import { oneOf, row, withOptions } from './option-table.js';
-import { addSnapshot } from './snapshot.js';
-import { addTopo } from './topo/command.js';
-import { addTrace } from './trace/command.js';
 import { nobodySpeaks } from './whose.js';
 
 const WIDEST = 100;
 
-const COLOUR = {
-  color: row(oneOf(['auto', 'always', 'never']), {
-    takes: '<when>',
-    text: 'colours: auto (on a terminal, without NO_COLOR; the default), always or never',
-  }),
-};
-
-export function buildProgram(): Command {
+/** With these words on the line: of commands that none of them names only the line in the help. Without: all of them. */
+export async function buildProgram(words?: readonly string[]): Promise<Command> {
   nobodySpeaks();
   speaksOf(null);
   const program = new Command('p2pdma')
@@ -68,15 +52,10 @@ export function buildProgram(): Command {
       ['The whole story of one command.', 'p2pdma help copy'],
     ],
   });
-  program.commandsGroup('Looking:');
-  for (const add of [addDoctor, addList, addTopo, addExplain, addSnapshot]) add(program);
-  program.commandsGroup('Doing:');
-  for (const add of [addCopy, addTrace, addBench, addDemo]) add(program);
-  program.commandsGroup('Other:');
-  addCompletion(program);
+  const all = words === undefined || words.includes('__complete');
+  for (const row of COMMANDS) await addCommand(program, row, all || words.includes(row.name));
   addHelp(program);
   for (const command of leaves(program)) {
-    withColour(command);
     if (command.name().startsWith('__')) continue;
     command.hook('preAction', (_this, action) => {
       speaksOf(action);
@@ -84,6 +63,18 @@ export function buildProgram(): Command {
     });
   }
   return program;
+}
+
+async function addCommand(program: Command, row: CommandRow, named: boolean): Promise<void> {
+  const { group, name, summary, args = [], hidden = false, plain = false, load } = row;
+  program.commandsGroup(group);
+  const command = program.command(name, { hidden }).summary(summary);
+  for (const [argument, meaning] of args) command.argument(argument, meaning);
+  if (!named) return;
+  (await load())(command);
+  if (plain) return;
+  const { withColour } = await import('./colour.js');
+  for (const leaf of leaves({ commands: [command] })) withColour(leaf);
 }
 
 /** Commander's own knows no command below a command, and takes one that is not there for none. */
@@ -134,15 +125,8 @@ function term(argument: Argument): string {
 }
 
 /** The commands that do something, and not only hold others. */
-export function leaves({ commands }: Command): Command[] {
+export function leaves({ commands }: Pick<Command, 'commands'>): Command[] {
   return commands.flatMap((command) => (command.commands.length > 0 ? leaves(command) : [command]));
-}
-
-function withColour(command: Command): void {
-  if (command.name().startsWith('__') || command.name() === 'completion') return;
-  withOptions(command, 'Output:', COLOUR).hook('preAction', (_this, action) =>
-    setColour(action.opts().color),
-  );
 }
 
 function packageVersion(): string {

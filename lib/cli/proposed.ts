@@ -1,9 +1,10 @@
 /** `explain --kernel proposed`: what patches that are not merged would say of each pair, beside what the queue for 7.4 says. */
 import type { ClientVerdict, Explanation, System } from '../index.js';
 import { notesOn } from './explain-notes.js';
-import { colours, columns, printable, table, wrap } from './format.js';
+import { colours, columns, printable, wrap } from './format.js';
 import { cell, gather, type PairOverTime, pairName, shade } from './kernels.js';
 import { inspectMachine, type MachineOptions } from './options.js';
+import { table } from './table.js';
 import { ownJson } from './whose.js';
 
 /** They were posted on top of it. */

@@ -21,8 +21,7 @@ const CONTENTS = {
 
 interface SnapshotOptions extends MachineOptions, OptionsOf<typeof CONTENTS> {}
 
-export function addSnapshot(program: Command): void {
-  const command = program.command('snapshot').summary('this machine as JSON, for the emulator');
+export function addSnapshot(command: Command): void {
   manual(command, MANUAL);
   withOptions(command, 'What is in it:', CONTENTS);
   withKernel(withSent(withMachine(command))).action(async (options: SnapshotOptions) => {

@@ -10,7 +10,7 @@ import { closedError, outOfRange } from '../streams/source.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import type { Moment, Report } from './progress.js';
 import { pathAgain, type ReadBack } from './read-back.js';
-import { onlookerOf, PassingDigest, verifyRanges } from './verify.js';
+import type { PassingDigest } from './verify.js';
 
 export interface RunOptions {
   /** Read every destination back through host memory and compare. */
@@ -45,9 +45,9 @@ export async function run(
   if (options.signal?.aborted) abort();
   options.signal?.addEventListener('abort', abort, { once: true });
 
-  const passing = options.verify && !(source instanceof P2pReadStream) ? new PassingDigest() : null;
+  let passing: PassingDigest | null = null;
   try {
-    if (failure === null) await move(source, destinations, passing, options);
+    if (failure === null) passing = await move(source, destinations, options);
   } catch (error) {
     fail(error as Error);
   } finally {
@@ -72,15 +72,15 @@ export async function run(
   return receipt;
 }
 
-/** From the first look at the streams until each of them is through. */
+/** From the first look at the streams until each of them is through; what a foreign source gave is kept for verify. */
 async function move(
   source: Readable,
   destinations: readonly Writable[],
-  passing: PassingDigest | null,
   options: RunOptions,
-): Promise<void> {
+): Promise<PassingDigest | null> {
   // Whoever else listens to it must not set it going before the destinations are there.
   source.pause();
+  const passing = options.verify && !(source instanceof P2pReadStream) ? await newDigest() : null;
   await checkBeforeFirstByte(source, destinations);
   const expected = source instanceof P2pReadStream ? source.length : 0;
   if (passing !== null)
@@ -96,9 +96,15 @@ async function move(
     clearInterval(progress);
     options.stop?.removeEventListener('abort', stop);
   }
-  if (options.stop?.aborted) return;
+  if (options.stop?.aborted) return passing;
   assertWhole(source, expected);
   assertEachHasAll(source, destinations);
+  return passing;
+}
+
+async function newDigest(): Promise<PassingDigest> {
+  const { PassingDigest } = await import('./verify.js');
+  return new PassingDigest();
 }
 
 /** A source that is destroyed without an error ends no destination: without this nobody would be told. */
@@ -291,6 +297,7 @@ async function verify(
     report &&
     ((bytes: number, total: number) =>
       report({ bytes, total, phase: 'verify', transport: null, provider: null, backend, machine }));
+  const { onlookerOf, verifyRanges } = await import('./verify.js');
   const onlooker = onlookerOf(receipt.bytes * destinations.length, stop, compared);
   for (const destination of destinations) {
     if (!(destination instanceof P2pWriteStream)) {

@@ -11,24 +11,8 @@ import { P2pdmaError } from '../base/errors.js';
 import type { Input } from '../dump/input.js';
 import { assertRelease } from '../kernel/releases/rule.js';
 import { parseOptions } from '../streams/options.js';
-import {
-  checkDrives,
-  checkFabrics,
-  checkMemory,
-  checkMultipath,
-  checkPermissions,
-} from './doctor/drive-checks.js';
-import { gatherFacts, HERE, type MachineFacts, type Whose } from './doctor/facts.js';
+import { gatherFacts, HERE, type Whose } from './doctor/facts.js';
 import { type Finding, finding, type Unchecked } from './doctor/finding.js';
-import {
-  checkAddon,
-  checkIommu,
-  checkIoUring,
-  checkKernel,
-  checkLockedMemory,
-} from './doctor/host-checks.js';
-import { checkKernelBugs } from './doctor/kernel-bugs.js';
-import { checkPaths } from './doctor/path-checks.js';
 
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
 
@@ -107,7 +91,10 @@ async function sentWhose({ root, machine, from, cpu, kernel }: Given): Promise<W
 }
 
 async function examineAll(whose: Whose): Promise<Diagnosis> {
-  const facts = await gatherFacts(whose);
+  const [{ examine, unchecked }, facts] = await Promise.all([
+    import('./doctor/checks.js'),
+    gatherFacts(whose),
+  ]);
   try {
     return conclude(facts, examine(facts), unchecked(facts));
   } finally {
@@ -123,44 +110,6 @@ function elsewhere(): Finding {
     'Look at a Linux machine’s captured sys/ and proc/, or at an emulated machine.',
     ['p2pdma doctor --root ./captured', 'p2pdma doctor --machine switch'],
   );
-}
-
-function examine(facts: MachineFacts): Finding[] {
-  return [
-    ...checkKernel(facts),
-    ...checkKernelBugs(facts),
-    ...checkAddon(facts),
-    checkIommu(facts),
-    ...checkDrives(facts),
-    ...checkMemory(facts),
-    ...checkPermissions(facts),
-    ...checkMultipath(facts),
-    ...checkFabrics(facts),
-    ...checkPaths(facts),
-    ...checkIoUring(facts),
-    ...checkLockedMemory(facts),
-  ];
-}
-
-function unchecked({ kind }: MachineFacts): Unchecked[] {
-  switch (kind) {
-    case 'live':
-      return [];
-    case 'captured':
-      return [
-        { check: 'addon', why: 'a captured tree' },
-        { check: 'permissions', why: 'a captured tree' },
-      ];
-    case 'emulated':
-      return [
-        { check: 'addon', why: 'not needed' },
-        { check: 'permissions', why: 'not needed' },
-        { check: 'io_uring', why: 'not used' },
-        { check: 'memlock', why: 'not used' },
-      ];
-    default:
-      return kind satisfies never;
-  }
 }
 
 type Subject = Pick<Diagnosis, 'backend' | 'notice' | 'what' | 'evidence'> & {

@@ -18,7 +18,7 @@ import {
   disableAcsRedir,
   hostBridgeVerdict,
   pciBridgeHasAcsRedir,
-} from '../kernel/pci-p2pdma.js';
+} from '../kernel/pci-p2pdma-distance.js';
 import { legRefusal } from '../kernel/pci-p2pdma-legs.js';
 import { withheldFromPrograms } from '../kernel/releases/table.js';
 

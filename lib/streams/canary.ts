@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto';
 import { P2pdmaError } from '../base/errors.js';
 
 const BYTES = 16;
@@ -15,7 +14,7 @@ export class Canary {
     this.#placed = view.length >= 2 * BYTES;
     if (!this.#placed) return;
     this.#pattern ??= Buffer.alloc(BYTES);
-    randomFillSync(this.#pattern);
+    crypto.getRandomValues(this.#pattern);
     view.set(this.#pattern, 0);
     view.set(this.#pattern, view.length - BYTES);
   }

@@ -11,7 +11,7 @@ import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import { classWords } from '../base/pci-class.js';
 import { type Naming, type Sentence, said } from '../base/sentence.js';
-import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma.js';
+import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma-distance.js';
 import { legRefusal } from '../kernel/pci-p2pdma-legs.js';
 import { type Transport, worse } from './receipt.js';
 

@@ -23,7 +23,7 @@ const env = { ...process.env, PATH: `${join(folder, 'bin')}${delimiter}${process
 
 /** The candidates of a line whose last word is being written, and what of the file system besides. */
 async function complete(...words: string[]): Promise<{ values: string[]; besides: string }> {
-  const { candidates, besides } = await completions(buildProgram(), words);
+  const { candidates, besides } = await completions(await buildProgram(), words);
   return { values: candidates.map(([value]) => value), besides };
 }
 
@@ -75,7 +75,7 @@ t.test('what is on the machine that the line is about', async (t) => {
 });
 
 t.test('every option and argument that takes something is known', async (t) => {
-  for (const command of leaves(buildProgram()) as Command[]) {
+  for (const command of leaves(await buildProgram()) as Command[]) {
     if (command.name().startsWith('__') || command.name() === 'help') continue;
     const taking = [
       ...command.options.filter(({ required, optional }) => required || optional),

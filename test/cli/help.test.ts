@@ -19,7 +19,7 @@ function calls(command: Command, name = ''): { name: string; command: Command }[
   return [{ name, command }, ...below.flatMap((one) => calls(one, `${name} ${one.name()}`.trim()))];
 }
 
-const commands = calls(buildProgram());
+const commands = calls(await buildProgram());
 
 function help(name: string): string {
   const { status, stdout, stderr } = p2pdma(...name.split(' ').filter(Boolean), '--help');

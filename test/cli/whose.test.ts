@@ -38,7 +38,7 @@ const COMMANDS: Record<string, readonly [words: string[], status?: number]> = {
 };
 
 t.test('every command with a machine is here', async (t) => {
-  const all = leaves(buildProgram()).filter(({ options }) =>
+  const all = leaves(await buildProgram()).filter(({ options }) =>
     options.some(({ long }) => long === '--machine'),
   );
   const here = new Set(

@@ -7,6 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
 import t, { type Test } from 'tap';
 import { buildProgram, leaves } from '../../lib/cli/program.js';
 import { ERROR_CODES } from '../../lib/index.js';
@@ -71,7 +72,7 @@ t.test('kernels.md: every rule, bug and distribution', async (t) =>
 
 t.test('presets.md: every machine', async (t) => current(t, 'presets.md', await presetsDocument()));
 
-t.test('options.md: what has two names', async (t) => current(t, 'options.md', optionsDocument()));
+t.test('options.md: what has two names', async (t) => current(t, 'options.md', await optionsDocument()));
 
 t.test('one word for one thing: nothing has a third name', async (t) => {
   const third =
@@ -81,13 +82,13 @@ t.test('one word for one thing: nothing has a third name', async (t) => {
     ...pages
       .filter((name) => name.endsWith('.md'))
       .map((name) => [name, readFileSync(join(root, name), 'utf8')] as const),
-    ...leaves(buildProgram()).map((command) => [`help ${command.name()}`, helpOf(command)] as const),
+    ...leaves(await buildProgram()).map((command) => [`help ${command.name()}`, helpOf(command)] as const),
   ];
   t.ok('the Rate-limited I/O depth'.match(third)?.length === 2, 'they are found');
   for (const [name, text] of texts) t.strictSame(text.match(third) ?? [], [], name);
 });
 
-function helpOf(command: ReturnType<typeof buildProgram>): string {
+function helpOf(command: Command): string {
   let text = '';
   command.configureOutput({
     writeOut: (more) => {

@@ -10,15 +10,16 @@ function nameOf(command: Command): string {
 }
 
 /** `` `--chunk` (`copy`, `trace copy`) ``: the commands that call this option of the library so. */
-function whose(option: string, flag: string): string {
-  const commands = leaves(buildProgram()).filter((command) => flagOf(command, option) === flag);
+function whose(all: readonly Command[], option: string, flag: string): string {
+  const commands = all.filter((command) => flagOf(command, option) === flag);
   if (commands.length === 0) throw new Error(`${flag}: no command has it`);
   return `\`${flag}\` (${commands.map((command) => `\`${nameOf(command)}\``).join(', ')})`;
 }
 
-export function optionsDocument(): string {
+export async function optionsDocument(): Promise<string> {
+  const all = leaves(await buildProgram());
   const rows = Object.entries(ALIASES).map(
-    ([option, flags]) => `| \`${option}\` | ${flags.map((flag) => whose(option, flag)).join(', ')} |`,
+    ([option, flags]) => `| \`${option}\` | ${flags.map((flag) => whose(all, option, flag)).join(', ')} |`,
   );
   return [
     '# Options in code and on the command line',

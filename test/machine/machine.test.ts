@@ -8,7 +8,8 @@ import {
   parseMachine,
   parseMachineText,
 } from '../../lib/machine/machine.js';
-import { PRESET_NAMES, presetDescription, presets } from '../../lib/machine/presets.js';
+import { PRESET_NAMES, presetDescription } from '../../lib/machine/preset-table.js';
+import { presets } from '../../lib/machine/presets.js';
 import { fc } from '../helpers/random.js';
 
 type Fn = MachineInput['functions'][number];

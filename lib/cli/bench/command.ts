@@ -13,7 +13,7 @@ import {
 } from '../../index.js';
 import { refuseHeld } from '../copy/held.js';
 import { CommandError, resolving } from '../errors.js';
-import { bytes, type Colours, colours, printable, table } from '../format.js';
+import { bytes, type Colours, colours, printable } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { flag, type OptionsOf, row, withOptions } from '../option-table.js';
 import {
@@ -28,6 +28,7 @@ import {
   size,
   withMachine,
 } from '../options.js';
+import { table } from '../table.js';
 import { ownJson, reminder, tell } from '../whose.js';
 import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } from './run.js';
 import { benchSvg, words } from './svg.js';
@@ -106,14 +107,7 @@ const MANUAL: Manual = {
   ],
 };
 
-export function addBench(program: Command): void {
-  const command = program
-    .command('bench')
-    .summary('measure peer to peer beside host memory: speed and CPU time')
-    .argument(
-      '<device...>',
-      'namespaces, devices or files; with --write the first is copied over the others',
-    );
+export function addBench(command: Command): void {
   manual(command, MANUAL);
   withOptions(command, 'What is measured:', MEASURED);
   withOptions(command, 'Safety:', SAFETY);

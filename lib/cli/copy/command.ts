@@ -161,12 +161,7 @@ const MANUAL: Manual = {
   ],
 };
 
-export function addCopy(program: Command): void {
-  const command = program
-    .command('copy')
-    .summary('copy a namespace, device or file to one or several others')
-    .argument('<src>', 'namespace (nvme0n1), block device or file')
-    .argument('<dst...>', 'one or several likewise; the source is read once for all of them');
+export function addCopy(command: Command): void {
   manual(command, MANUAL);
   withOptions(command, 'What is copied:', COPIED);
   withOptions(command, 'Safety:', SAFETY);

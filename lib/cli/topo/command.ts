@@ -57,10 +57,7 @@ const MANUAL: Manual = {
   ],
 };
 
-export function addTopo(program: Command): void {
-  const command = program
-    .command('topo')
-    .summary('the PCI tree: host bridges, ports, switches, drives, CMBs');
+export function addTopo(command: Command): void {
   manual(command, MANUAL);
   withOptions(command, 'What is drawn:', DRAWN);
   withKernel(withSent(withMachine(command))).action(async (options: TopoOptions) => {

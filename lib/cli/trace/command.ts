@@ -81,8 +81,8 @@ const MANUAL: Manual = {
   ],
 };
 
-export function addTrace(program: Command): void {
-  const trace = program.command('trace').helpCommand(false).summary('watch requests go through the layers');
+export function addTrace(trace: Command): void {
+  trace.helpCommand(false);
   manual(trace, {
     about: ['Shows what each layer did with a request. `p2pdma trace copy --help` says more.'],
     examples: [['One chunk of 64 KiB.', 'p2pdma trace copy nvme0n1 nvme1n1 --machine switch']],

@@ -5,7 +5,8 @@ import { TRACE_CHANNEL, type TraceEvent } from '../../../lib/base/trace.js';
 import { DeviceMemory } from '../../../lib/emulator/bus/device-memory.js';
 import { buildFabric, type DmaWindow, type Fabric, PciFault } from '../../../lib/emulator/bus/fabric.js';
 import { type MachineInput, parseMachine } from '../../../lib/machine/machine.js';
-import { PRESET_NAMES, type PresetName, presets } from '../../../lib/machine/presets.js';
+import { PRESET_NAMES, type PresetName } from '../../../lib/machine/preset-table.js';
+import { presets } from '../../../lib/machine/presets.js';
 
 /** A fabric as controllers leave it: the CMBs answer. */
 function boot(machine: Parameters<typeof parseMachine>[0]): Fabric {

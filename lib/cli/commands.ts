@@ -1,0 +1,109 @@
+/**
+ * The commands, in the order of the help. What a line of help says of a command is here; the rest of it, and all that it
+ * needs, is loaded when a word of the line names it (program.ts). So no other module of lib/cli that every line loads may
+ * import a command's, nor the library itself.
+ */
+import type { Command } from 'commander';
+
+export interface CommandRow {
+  readonly group: 'Looking:' | 'Doing:' | 'Other:';
+  readonly name: string;
+  readonly summary: string;
+  readonly args?: readonly (readonly [term: string, meaning: string])[];
+  /** Asked by the shells only: it is in no help, and needs to know all other commands. */
+  readonly hidden?: true;
+  /** It writes in one colour. */
+  readonly plain?: true;
+  /** Gives it its options, its manual and what it does. */
+  readonly load: () => Promise<(command: Command) => void>;
+}
+
+export const COMMANDS: readonly CommandRow[] = [
+  {
+    group: 'Looking:',
+    name: 'doctor',
+    summary: 'will peer-to-peer DMA work here, and if not, what is to be done',
+    load: async () => (await import('./doctor.js')).addDoctor,
+  },
+  {
+    group: 'Looking:',
+    name: 'list',
+    summary: 'the NVMe controllers, their namespaces and their CMBs',
+    load: async () => (await import('./list.js')).addList,
+  },
+  {
+    group: 'Looking:',
+    name: 'topo',
+    summary: 'the PCI tree: host bridges, ports, switches, drives, CMBs',
+    load: async () => (await import('./topo/command.js')).addTopo,
+  },
+  {
+    group: 'Looking:',
+    name: 'explain',
+    summary: 'why a provider and its clients can, or cannot, do peer-to-peer DMA',
+    args: [
+      [
+        '[provider]',
+        'whose memory: a PCI address, controller, namespace, block device or file (default: all)',
+      ],
+      ['[client...]', 'who does DMA to it, named likewise (default: every NVMe drive)'],
+    ],
+    load: async () => (await import('./explain.js')).addExplain,
+  },
+  {
+    group: 'Looking:',
+    name: 'snapshot',
+    summary: 'this machine as JSON, for the emulator',
+    load: async () => (await import('./snapshot.js')).addSnapshot,
+  },
+  {
+    group: 'Doing:',
+    name: 'copy',
+    summary: 'copy a namespace, device or file to one or several others',
+    args: [
+      ['<src>', 'namespace (nvme0n1), block device or file'],
+      ['<dst...>', 'one or several likewise; the source is read once for all of them'],
+    ],
+    load: async () => (await import('./copy/command.js')).addCopy,
+  },
+  {
+    group: 'Doing:',
+    name: 'trace',
+    summary: 'watch requests go through the layers',
+    load: async () => (await import('./trace/command.js')).addTrace,
+  },
+  {
+    group: 'Doing:',
+    name: 'bench',
+    summary: 'measure peer to peer beside host memory: speed and CPU time',
+    args: [['<device...>', 'namespaces, devices or files; with --write the first is copied over the others']],
+    load: async () => (await import('./bench/command.js')).addBench,
+  },
+  {
+    group: 'Doing:',
+    name: 'demo',
+    summary: 'stream a real file between two emulated drives, and verify it',
+    args: [['[file]', 'any file (default: the running node binary)']],
+    load: async () => (await import('./demo.js')).addDemo,
+  },
+  {
+    group: 'Other:',
+    name: 'completion',
+    summary: 'the completion script of a shell',
+    args: [['<shell>', 'which shell: bash, zsh, fish']],
+    plain: true,
+    load: async () => (await import('./completion.js')).addCompletion,
+  },
+  {
+    group: 'Other:',
+    name: '__complete',
+    summary: '',
+    args: [
+      ['<shell>', ''],
+      ['[words...]', ''],
+    ],
+    hidden: true,
+    plain: true,
+    load: async () => (await import('./completion.js')).addComplete,
+  },
+];

@@ -1,0 +1,100 @@
+/** What is loaded at the start: files that are named here and must not be, not times. */
+import { spawnSync } from 'node:child_process';
+import t from 'tap';
+import { main } from './helpers/cli.js';
+
+const index = new URL('../lib/index.js', import.meta.url).href;
+
+/** Of a process: each module's address goes to stderr, whether it was imported or required. */
+const WATCH = `data:text/javascript,${encodeURIComponent(`
+  import { createRequire, register } from 'node:module';
+  import { writeSync } from 'node:fs';
+  register('data:text/javascript,' + encodeURIComponent(\`
+    import { writeSync } from 'node:fs';
+    export async function load(url, context, next) {
+      writeSync(2, '\\\\nloaded ' + url + '\\\\n');
+      return next(url, context);
+    }\`));
+  const { cache } = createRequire('file:///');
+  process.on('exit', () => {
+    for (const path of Object.keys(cache)) writeSync(2, '\\nloaded ' + path + '\\n');
+  });
+`)}`;
+
+/** The modules of lib/ by their path in it, packages by their names. */
+function loaded(...args: string[]): string[] {
+  const { status, stderr } = spawnSync(process.execPath, ['--import', WATCH, ...args], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${args.join(' ')}: ${status}\n${stderr}`);
+  const names = [...stderr.matchAll(/^loaded .*\/(?:node_modules\/(.+)|dist\/lib\/(.+)\.js)$/gm)].map(
+    ([, inPackage, own]) => own ?? inPackage!.split('/')[0]!,
+  );
+  return [...new Set(names)].sort();
+}
+
+function imported(code: string): string[] {
+  return loaded('--input-type=module', '--eval', `import * as p2pdma from '${index}'; ${code}`);
+}
+
+const PARTS =
+  /^(native|emulator|dump|explain\/(try|doctor\/.*checks)|copy\/(plan|resume|verify|journal)|cli|cli-)/;
+
+t.test('import: streams and what decides about routes', async (t) => {
+  const names = imported('');
+  t.ok(names.includes('streams/read-stream'), 'the watch sees something');
+  t.same(
+    names.filter((name) => PARTS.test(name)),
+    [],
+  );
+  t.same(
+    names.filter((name) => name.startsWith('machine/')),
+    ['machine/preset-table'],
+  );
+});
+
+t.test('a stream loads this machine; a named machine, its own backend', async (t) => {
+  const late = (code: string) =>
+    new Set(imported(code).flatMap((name) => PARTS.exec(name)?.[1] ?? [])) as Set<string>;
+  t.same([...late(`p2pdma.createReadStream('/nowhere').on('error', () => {}).destroy();`)].sort(), [
+    'native',
+  ]);
+  t.same([...late(`await (await p2pdma.openSystem({ machine: 'switch' })).close();`)].sort(), ['emulator']);
+  t.same(
+    [
+      ...late(
+        `await (await p2pdma.openSystem({ inspect: true, root: '/nowhere' }).catch(() => {}))?.close();`,
+      ),
+    ].sort(),
+    ['native'],
+  );
+});
+
+t.test('--version and --help: no command, not the library', async (t) => {
+  for (const args of [['--version'], ['--help']]) {
+    const names = loaded(main, ...args);
+    t.ok(names.includes('cli/program'), 'the watch sees something');
+    t.same(
+      names.filter((name) => !/^(cli\/[a-z]+|base\/.+|commander|picocolors)$/.test(name)),
+      [],
+    );
+    const commands = ['cli/list', 'cli/doctor', 'cli/explain', 'cli/snapshot', 'cli/demo', 'cli/completion'];
+    t.same(
+      names.filter((name) => commands.includes(name) || name === 'base/zod'),
+      [],
+      args.join(' '),
+    );
+  }
+});
+
+t.test('list: no other command, and only its machine', async (t) => {
+  const names = loaded(main, 'list', '--machine', 'switch');
+  t.ok(names.includes('cli/list'));
+  t.ok(names.includes('emulator/boot'));
+  t.same(
+    names.filter((name) =>
+      /^(native|copy\/(plan|resume)|explain\/(try|doctor\/.*checks)|cli-progress|cli\/(topo|copy|trace|bench|doctor|explain|snapshot|demo|completion))/.test(
+        name,
+      ),
+    ),
+    [],
+  );
+});
