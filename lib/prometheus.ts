@@ -8,13 +8,13 @@ import type { Metrics } from './streams/metrics.js';
 import { parseOptions } from './streams/options.js';
 import { System } from './system.js';
 
-/** As much of prom-client as is used here. */
+/** The part of prom-client that is used here. */
 export interface PromClient<Registry = unknown> {
-  /** Its class of that name. */
+  /** Its class of the same name. */
   readonly Counter: new (
     options: PromMetricOptions<Registry>,
   ) => unknown;
-  /** Its class of that name. */
+  /** Its class of the same name. */
   readonly Gauge: new (
     options: PromMetricOptions<Registry>,
   ) => unknown;

@@ -65,9 +65,9 @@ import { P2pWriteStream } from './streams/write-stream.js';
 
 export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
 
-/** What a receipt will say of the way, known beforehand. */
+/** The route, known beforehand: what the receipt will say about it. */
 export interface RouteChoice extends Origin, Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
-  /** Who does each one's DMA; null: no PCI function. */
+  /** For each of them, the PCI function that does its DMA; null: none does. */
   readonly clients: readonly (string | null)[];
 }
 
@@ -77,14 +77,14 @@ export interface Allocation {
   readonly buffer: Buffer;
   /** PCI address of the provider; null: host memory. */
   readonly provider: string | null;
-  /** Give it back. Later use of the buffer throws. Wait for I/O on it first. */
+  /** Return the memory. Wait for I/O on it first; using the buffer afterwards throws. */
   free(): void;
   /** As `free()`. */
   [Symbol.dispose](): void;
 }
 
 /**
- * What a copy takes: most options of a reader and a writer, and its own. `memory: 'host'` with `requireP2p: true` does not
+ * The options of a copy: most options of a reader and of a writer, and some of its own. `memory: 'host'` with `requireP2p: true` does not
  * type-check.
  * @interface
  */
@@ -120,13 +120,13 @@ export class System {
     return this.#context.backend.machine;
   }
   /**
-   * What every text about an emulated machine should begin with, as the command’s do: that it is one, and how long its
-   * drives last. A real one: null.
+   * The line that every text about an emulated machine should begin with, as the command’s do: that it is emulated, and
+   * how long its drives last. For a real machine: null.
    */
   get notice(): string | null {
     return this.#context.backend.notice;
   }
-  /** Of a machine that `describeMachine()` gave: what was recognised, and what cannot be known by it. Else null. */
+  /** For a machine from `describeMachine()`: what was recognised, and what is therefore not known. Otherwise null. */
   get evidence(): Evidence | null {
     return this.#context.backend.evidence ?? null;
   }
@@ -182,8 +182,8 @@ export class System {
   }
 
   /**
-   * How a copy between these (the source first) would go, as the streams decide it before their first byte. Names are
-   * looked at, not opened.
+   * The route that a copy between these (the source first) would take, as the streams decide it before their first byte.
+   * Names are resolved but not opened.
    */
   route(targets: readonly (Target | string)[]): RouteChoice {
     assertEach('route', 'targets', targets, {
@@ -205,14 +205,14 @@ export class System {
   }
 
   /**
-   * The kernel's verdict for a provider and its clients, computed here, before any I/O. Any two PCI functions may be
-   * asked about, by address, controller, namespace, block device or file; one that has no p2pmem is answered as if it
-   * had, and `notes` say so.
+   * The kernel's verdict for a provider and its clients, computed here, before any I/O. Any two PCI functions can be named,
+   * by address, controller, namespace, block device or file. For a provider without p2pmem the answer is what it would be
+   * with p2pmem, and `notes` say so.
    *
-   * With `try` the kernel is asked too, which settles what cannot be told: of each pair one block is read into the
-   * provider's memory. Nothing is written to a drive, and no more is taken of the pool than that block needs. With
-   * `proposed` each verdict says besides what patches that are not merged would make of it.
-   * @throws P2pdmaError ERR_INVALID_ARG_VALUE; with `try` ERR_BACKEND_UNAVAILABLE: the machine is only looked at
+   * With `try` the kernel is asked too, which settles what no rule can say: for each pair one block is read into the
+   * provider's memory. Nothing is written to a drive, and no more of the pool is taken than that block needs. With
+   * `proposed` each verdict also says what patches that are not merged yet would change.
+   * @throws P2pdmaError ERR_INVALID_ARG_VALUE; with `try` ERR_BACKEND_UNAVAILABLE: the machine was opened for inspection only
    */
   explain(
     provider: string,
@@ -243,12 +243,12 @@ export class System {
     return import('./explain/try.js').then(({ tryEach }) => tryEach(backend, computed));
   }
 
-  /** Every provider's verdicts for every NVMe drive; where there is no provider, of every drive as if it were one. */
+  /** The verdicts of every provider for every NVMe drive. Without any provider: of every drive, as if it were one. */
   explainAll(): Explanation[] {
     return explainAll(this.#context.backend);
   }
 
-  /** What lies under a namespace, block device or file, without opening it; null: there is no such thing. */
+  /** What is below a namespace, block device or file, without opening it; null: it does not exist. */
   locate(nameOrPath: string): Place | null {
     assertName('locate', 'nameOrPath', nameOrPath);
     return this.#context.backend.inspect(nameOrPath).place;
@@ -275,7 +275,7 @@ export class System {
   }
 
   /**
-   * A Readable of objects (TraceEvent), one per layer crossing, until it is destroyed. Process-wide: with several systems
+   * A Readable of objects (TraceEvent), one for each crossing from a layer to the next, until it is destroyed. Process-wide: with several systems
    * open it shows all of them. When its reader does not keep up, the oldest events are dropped.
    */
   trace(): Readable {
@@ -283,7 +283,7 @@ export class System {
   }
 
   /**
-   * What this system did and is doing: bytes by path, requests in flight, pools, errors by code. Whenever a stream or
+   * What this system has done and is doing: bytes by path, requests in flight, pools, errors by code. Whenever a stream or
    * target closes, the same goes out on the diagnostics channel `p2pdma:metrics`.
    */
   metrics(): Metrics {
@@ -387,10 +387,10 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
 }
 
 /**
- * A machine by what was sent of it, to be looked at and explained like any other: the text of `lspci -xxxx`, a folder with
- * sys/ and proc/. Paths, URLs and bytes; of several each adds what it tells. `evidence` says what was recognised and what
- * therefore is not known; what is not known stays so in every verdict.
- * @throws P2pdmaError ERR_INVALID_ARG_VALUE: it says nothing of a machine; ENOENT, EACCES
+ * A machine described by what somebody sent of it, to be examined and explained like any other: the text of `lspci -xxxx`, a
+ * folder with sys/ and proc/. Inputs are paths, URLs or bytes; of several, each adds what it contains. `evidence` says what was
+ * recognised and what is therefore not known; what is not known stays so in every verdict.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE: nothing in it describes a machine; ENOENT, EACCES
  */
 export async function describeMachine(
   input: string | URL | Uint8Array | readonly (string | URL | Uint8Array)[],
@@ -416,7 +416,7 @@ async function openEmulated(spec: string | object, kernel: string | undefined): 
   return openEmulator({ machine: kernel === undefined ? machine : { ...machine, kernel } });
 }
 
-/** The machines that come with the package, by name. */
+/** The names of the built-in machines. */
 export const MACHINE_PRESETS: readonly string[] = PRESET_NAMES;
 
 let shared: Promise<System> | null = null;

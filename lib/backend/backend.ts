@@ -14,7 +14,7 @@ import type { Bdf, PciDev, Topology } from './topology.js';
 export const PAGE_SIZE = 4096;
 
 /**
- * Bytes by the way they went.
+ * Bytes by the route that they took.
  *
  *     drive A ──internal──▶ A's CMB ──peerBus──▶ drive B        copying N bytes A→B through A's CMB:
  *                                                               internal N, peerBus N, the rest 0
@@ -103,7 +103,7 @@ export interface IoRequest {
   done(io: IoRequest): void;
 }
 
-/** An NVMe command for the passthrough door (NVME_IOCTL_IO64_CMD / ADMIN64_CMD). */
+/** An NVMe command for passthrough (NVME_IOCTL_IO64_CMD, NVME_IOCTL_ADMIN64_CMD). */
 export interface PassthroughCommand {
   /** To the admin queue instead of the namespace’s. Default false. */
   readonly admin?: boolean;
@@ -139,7 +139,7 @@ export interface PassthroughResult {
   readonly status: number;
   /** Command-specific result (DW0 and DW1 of the completion). */
   readonly result: bigint;
-  /** How its data went. */
+  /** The route of its data. */
   readonly path: PathBytes;
 }
 
@@ -157,7 +157,7 @@ export interface Legs {
 export interface BlockTarget {
   /** As `Target.name`. */
   readonly name: string;
-  /** As it was asked for. */
+  /** As the caller gave it. */
   readonly path: string;
   /** An NVMe namespace as it is, another block device (partition, dm, md, loop), or a file. */
   readonly kind: 'namespace' | 'block' | 'file';
@@ -225,7 +225,7 @@ export interface Controller {
   readonly pdev: PciDev | null;
   /** `'pcie'`, or a fabric's transport: `'tcp'`, `'loop'`, `'rdma'`. */
   readonly transport: string;
-  /** As the drive gives it, or null: not known. */
+  /** As the drive reports it; null: not known. */
   readonly model: string | null;
   /** Its block devices: name (`'nvme0n1'`), namespace id, size and block size in bytes. */
   readonly namespaces: readonly {
@@ -249,7 +249,7 @@ export interface Controller {
   } | null;
 }
 
-/** What is still held after everything was closed. Zero is the only good number. */
+/** What is still held after everything was closed. Anything but zero is a leak. */
 export interface LeakReport {
   /** IOVA ranges still mapped. */
   iovas: number;
@@ -265,7 +265,7 @@ export interface LeakReport {
 
 /** What lies under a name or path, down to the disks. */
 export interface Place {
-  /** What was asked about. */
+  /** What the name or path is. */
   readonly kind: 'namespace' | 'block' | 'file';
   /** Every block device on the way down, top first: a device-mapper device, a partition, a disk. */
   readonly layers: readonly {
@@ -280,13 +280,13 @@ export interface Place {
   readonly clients: readonly PciDev[];
   /** Several of them do it for one target. @internal */
   readonly legs?: Legs | null;
-  /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
+  /** Null when it accepts CMB memory; otherwise what refuses it, in words. */
   readonly noP2pReason: string | null;
   /** Null when success proves where the bytes went. */
   readonly unproven: string | null;
   /** Who mounts or holds it, in words; null: nobody, as far as is known. */
   readonly inUse: string | null;
-  /** Of a zoned device, how it must be written, as a clause; else null. */
+  /** For a zoned device, how it must be written, as a clause; otherwise null. */
   readonly zones?: string | null;
   /** Of a disk. */
   readonly partitions: readonly {
@@ -348,7 +348,7 @@ export interface UnderlyingRange {
   readonly exact: boolean;
 }
 
-/** Whose word it is. It stands in everything that is said: what an emulated machine says must never pass for a real one's. */
+/** Who says so. It is part of every result: an emulated machine's answer must never look like a real one's. */
 export interface Origin {
   /** `'native'`: a real kernel; `'emulator'`: a machine in this process. */
   readonly backend: 'native' | 'emulator';

@@ -1,9 +1,9 @@
-/** What a machine that was read out of something sent can, and cannot, be known by. */
+/** What could, and what could not, be learned about a machine from what was sent. */
 export interface Evidence {
-  /** What was recognised, in words, in the order in which it was given: `'lspci -xxxx, 12 functions'`. */
+  /** What was recognised, in words, in the order given: `'lspci -xxxx, 12 functions'`. */
   readonly recognised: readonly string[];
-  /** What therefore is not known, and what would tell it. */
+  /** What is therefore not known, and what would show it. */
   readonly notKnown: readonly { readonly what: string; readonly why: string }[];
-  /** Where what was sent says one thing (the kernel's own log) and the verdict computed here another. */
+  /** Where what was sent (the kernel's own log) contradicts the verdict computed here. */
   readonly disagreements: readonly string[];
 }

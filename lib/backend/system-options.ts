@@ -65,7 +65,7 @@ export const diagnoseOptions = z.strictObject({
     .describe("Where sys/ and proc/ are: a captured tree, or this machine (`'/'`, the default).")
     .optional(),
   machine: machine
-    .describe("An emulated machine instead: a preset's name, a JSON file's path, or its description.")
+    .describe("An emulated machine instead: a preset's name, the path of a JSON file, or a description.")
     .optional(),
   kernel: kernel.describe("Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring?").optional(),
   from: z
@@ -73,14 +73,14 @@ export const diagnoseOptions = z.strictObject({
     .describe('What was sent of another machine instead: see `describeMachine()`.')
     .optional(),
   cpu: cpu
-    .describe("With `from`: the processor, where nothing that was sent tells it, `'amd:0x19'`.")
+    .describe("With `from`: the processor, if nothing that was sent shows it: `'amd:0x19'`.")
     .optional(),
 });
 
 export const describeOptions = z.strictObject({
   cpu: diagnoseOptions.shape.cpu,
   kernel: kernel
-    .describe("Answer as this kernel would, `'6.12'`: also where nothing that was sent tells it.")
+    .describe("Answer as this kernel would, `'6.12'`; also if nothing that was sent shows which kernel runs.")
     .optional(),
 });
 
@@ -95,7 +95,7 @@ export const snapshotOptions = z.strictObject({
     .string()
     .min(1)
     .max(200)
-    .describe("The machine's name; without it `'snapshot'`, of an emulated machine its own.")
+    .describe("The machine's name. Default: `'snapshot'`, or the emulated machine's own name.")
     .optional(),
 });
 
@@ -112,12 +112,12 @@ type OneSystem =
  */
 export type SystemOptions = z.input<typeof systemOptions> & OneSystem;
 /**
- * Which machine to look at; default: this one. `root` with `machine` does not type-check.
+ * Which machine to examine; default: this one. `root` with `machine` does not type-check.
  * @interface
  */
 export type DiagnoseOptions = z.input<typeof diagnoseOptions> &
   ({ machine?: undefined } | { root?: undefined });
 /** What is known besides what was sent. */
 export type DescribeOptions = Pick<z.input<typeof diagnoseOptions>, 'cpu' | 'kernel'>;
-/** What a snapshot has. */
+/** What a snapshot contains. */
 export interface SnapshotOptions extends z.input<typeof snapshotOptions> {}

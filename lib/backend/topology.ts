@@ -68,7 +68,7 @@ export interface HostBridge {
   readonly domain: number;
   /** Number of its root bus. */
   readonly bus: number;
-  /** The first device on the root bus: how the kernel tells which host bridge this is. */
+  /** The first device on the root bus, by which the kernel recognises the host bridge. */
   readonly firstDevice: PciDev | null;
 }
 
@@ -86,16 +86,16 @@ export interface PciDev {
   readonly device: number;
   /** 24-bit class code: 0x010802 is an NVMe controller, 0x060400 a PCI bridge. */
   readonly class: number;
-  /** What it is on the way of a request: its PCIe device/port type, as far as it matters here. */
+  /** Its PCIe device/port type, as far as it matters for a request that passes through it. */
   readonly portType: PciePortType;
   /** The bridge directly above (pci_upstream_bridge()), or null on a root bus. */
   readonly upstream: PciDev | null;
   /** `'unknown'`: some bridge between this function and `upstream` (or its root) was not seen, so nothing follows from them. */
   readonly wayUp?: 'unknown';
-  /** The root it hangs below. */
+  /** The host bridge that it is below. */
   readonly hostBridge: HostBridge;
   /**
-   * Its Access Control Services, which say what it sends up instead of across: the ACS Control register (PCIe extended
+   * Its Access Control Services, which decide what it sends up instead of across: the ACS Control register (PCIe extended
    * capability 0x000d); `'none'`: it has no such capability; `'unknown'`: it could not be read (an unprivileged reader of
    * sysfs sees 64 bytes of configuration space), which is not the same as clear.
    */
@@ -133,7 +133,7 @@ export interface Cpu {
 /** How DMA addresses are made: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). @inline */
 export type IommuMode = 'none' | 'translating' | 'unsupported' | 'unknown';
 
-/** All PCI functions of a machine, and what decides between them. */
+/** All PCI functions of a machine, and what decides which of them can reach each other. */
 export interface Topology {
   /** The processor, as far as the kernel's host bridge allow-list asks about it (cpu_supports_p2pdma()). */
   readonly cpu: Cpu;

@@ -108,7 +108,7 @@ export interface P2pdmaErrorOptions {
   errno?: number | undefined;
   /** What was being done, as in node:fs errors: `'read'`, `'write'`, `'mmap'`, … */
   syscall?: string | undefined;
-  /** What it was done to. */
+  /** The path or name that it concerned. */
   path?: string | undefined;
   /** Where in it, in bytes: the transfer that failed began there, or the first byte that differs is there. */
   offset?: number | undefined;
@@ -146,32 +146,32 @@ const AS_IN_NODE = {
 export class P2pdmaError extends Error {
   /** `'P2pdmaError'`; of bad arguments `'TypeError'` or `'RangeError'`, of an abort `'AbortError'`: Node's names. */
   declare readonly name: 'P2pdmaError' | 'TypeError' | 'RangeError' | 'AbortError';
-  /** What went wrong, by a name that does not change. */
+  /** What went wrong, as a name that does not change. */
   readonly code: ErrorCode;
   /** The negative Linux errno, where the kernel (or the emulated one) gave one. */
   declare readonly errno?: number;
   /** What was being done: `'read'`, `'write'`, `'mmap'`, `'open'` … */
   declare readonly syscall?: string;
-  /** What it was done to. */
+  /** The path or name that it concerned. */
   declare readonly path?: string;
-  /** Where in it, in bytes: the failed transfer began there, or the first difference is there. */
+  /** Offset in `path`, in bytes: where the failed transfer began, or where the first difference is. */
   declare readonly offset?: number;
-  /** Which option was not taken, by its name in the library: `'highWaterMark'`. */
+  /** The option that was rejected, by its name in the library: `'highWaterMark'`. */
   declare readonly option?: string;
-  /** What came in its place. */
+  /** The value that was given. */
   declare readonly received?: unknown;
-  /** What it must be, in words: `'a whole number'`. */
+  /** What it has to be, in words: `'a whole number'`. */
   declare readonly demand?: string;
   /** What to do next. */
   readonly hint: string;
-  /** Code, message, hint and facts; without `received`, which may be what JSON has no words for. */
+  /** Code, message, hint and facts; without `received`, which JSON may not be able to represent. */
   declare readonly toJSON: () => Record<string, unknown>;
   readonly #message: Sentence;
   readonly #begins: string | undefined;
   /** Only this constructor makes it: the mark of a P2pdmaError, whatever its prototype. */
   readonly #hint: Sentence;
 
-  /** For a test of what handles such an error. */
+  /** For tests of code that handles such an error. */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions);
   /** @internal */
   constructor(code: ErrorCode, message: Sentence, options?: P2pdmaErrorOptions);

@@ -9,7 +9,7 @@ import { channel } from 'node:diagnostics_channel';
  * `event` what it did, in the kernel's word where it has one.
  */
 export interface TraceEvent {
-  /** The module that says it. */
+  /** The module that published it. */
   readonly layer: string;
   /** What it did. */
   readonly event: string;
@@ -19,7 +19,7 @@ export interface TraceEvent {
   readonly backend: 'native' | 'emulator' | null;
   /** The emulated machine’s name; null: a real one, or not known. */
   readonly machine: string | null;
-  /** What it was done to: numbers, names, addresses, as that layer has them. */
+  /** Further fields: numbers, names, addresses, as the layer has them. */
   readonly [field: string]: unknown;
 }
 

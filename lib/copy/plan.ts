@@ -27,19 +27,19 @@ import { SPOT } from './signature-table.js';
 import { findSignatures, LOOK, type Signature, spotsOf } from './signatures.js';
 import { whyNotZones } from './zones.js';
 
-/** One end of a planned copy, as it is now. */
+/** One end of a planned copy, in its present state. */
 export interface PlannedEnd {
   /** `'nvme0n1'`, or a file's base name. */
   readonly name: string;
-  /** As it was asked for. */
+  /** As the caller gave it. */
   readonly path: string;
   /** An NVMe namespace as it is, another block device, or a file. */
   readonly kind: 'namespace' | 'block' | 'file';
-  /** In bytes, now; 0 of what cannot be opened and does not say. */
+  /** In bytes, at present; 0 if it cannot be opened and reports no size. */
   readonly size: number;
   /** PCI function that does its DMA, or null. */
   readonly client: Bdf | null;
-  /** What a device keeps when its name changes; null: nothing is known, or it is a file. */
+  /** The identifier that a device keeps when its name changes; null: none is known, or it is a file. */
   readonly identity: string | null;
 }
 
@@ -51,7 +51,7 @@ export interface PlannedDestination extends PlannedEnd {
   readonly from: number;
   /** Last byte to be written. */
   readonly to: number;
-  /** What is there now, by its signatures. */
+  /** What it holds at present, by its signatures. */
   readonly holds: readonly Signature[];
   /** Who mounts or holds it, or null. */
   readonly inUse: string | null;
@@ -61,7 +61,7 @@ export interface PlannedDestination extends PlannedEnd {
 export interface CopyPlan extends Origin {
   /** What would be read. */
   readonly source: PlannedEnd;
-  /** What would be written, in the order asked. */
+  /** What would be written, in the order given. */
   readonly destinations: readonly PlannedDestination[];
   /** First byte of the source. */
   readonly start: number;
@@ -83,9 +83,9 @@ export interface CopyPlan extends Origin {
   readonly queueDepth: number;
   /** The destinations would be read back and compared. */
   readonly verify: boolean;
-  /** The journal that the copy would go on with, and the bytes it has done; null: it would begin. */
+  /** The journal from which the copy would resume, and the bytes that are done; null: it would start from the beginning. */
   readonly resume: { readonly journal: string; readonly done: number } | null;
-  /** What would stop this copy, as the errors that it would end with; empty: nothing that is known now. */
+  /** What would stop this copy, as the errors that it would end with; empty: nothing is known that would. */
   readonly problems: readonly P2pdmaError[];
 }
 

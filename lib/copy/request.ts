@@ -26,7 +26,7 @@ export type PipelineDestination = string | URL | Target | P2pWriteStream | Writa
 /** A path that is an end of a copy, on its machine, as it was when the copy was asked for. */
 export class PathEnd {
   readonly context: StreamContext;
-  /** As it was asked for. */
+  /** As the caller gave it. */
   readonly path: string;
   readonly now: End;
 

@@ -9,11 +9,11 @@ import { type Look, type Row, SIGNATURES, type SignatureKind, SPOT, SPOTS, same 
 
 export type { SignatureKind } from './signature-table.js';
 
-/** Something that a disk or an image holds, told by its signature: a copy would destroy it. */
+/** Something that a disk or an image holds, recognised by its signature; a copy would destroy it. */
 export interface Signature {
   /** `'ext4'`, `'GPT'`, `'LUKS2'`. */
   readonly name: string;
-  /** What sort of thing it is. */
+  /** Its kind. */
   readonly kind: SignatureKind;
   /** Byte offset of the magic in the target. */
   readonly offset: number;

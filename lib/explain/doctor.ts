@@ -23,27 +23,27 @@ export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/fi
  */
 export type DoctorVerdict = 'works' | 'limited' | 'unknown' | 'impossible';
 
-/** What `diagnose()` found: one finding per line of `p2pdma doctor`. */
+/** What `diagnose()` found: one finding for each entry of `p2pdma doctor`. */
 export interface Diagnosis extends Origin {
   /** As of a System. */
   readonly notice: string | null;
-  /** What was looked at, in words. */
+  /** What was examined, in words. */
   readonly what: string;
-  /** In the order of the screen. */
+  /** In the order in which `doctor` prints them. */
   readonly findings: readonly Finding[];
-  /** What cannot be looked at in a machine of this kind, and why not, in words. */
+  /** What cannot be checked on a machine of this kind, and why not, in words. */
   readonly unchecked: readonly Unchecked[];
   /**
-   * The worst of the findings: nothing to fix; works, with the warnings' limits; what was sent does not tell; not until the
-   * problems are mended.
+   * The worst of the findings. `works`: nothing to fix; `limited`: it works, within the limits that the warnings name;
+   * `unknown`: what was sent does not show it; `impossible`: not until the problems are fixed.
    */
   readonly verdict: DoctorVerdict;
-  /** Of `from`: what was recognised, and what cannot be known by it. Else null. */
+  /** With `from`: what was recognised, and what is therefore not known. Otherwise null. */
   readonly evidence: Evidence | null;
 }
 
 /**
- * Look, and judge. Nothing is opened for writing, no I/O is done.
+ * Examine a machine and judge it. Nothing is opened for writing, and no I/O is done.
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE (no tree at root), ERR_MACHINE_INVALID
  */
 export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis> {

@@ -26,29 +26,29 @@ import { withheldFromPrograms } from '../kernel/releases/table.js';
 export interface Hop {
   /** PCI address; of a host bridge its root bus, `'0000:00'`. */
   readonly at: string;
-  /** What sits there: what kind of PCIe port, or a host bridge. */
+  /** What is there: the type of PCIe port, or a host bridge. */
   readonly kind: PciePortType | 'host-bridge';
   /** The controller's name, if it is one. */
   readonly name: string | null;
-  /** What it is to this request. `turn`: the common bridge, where it turns from up to down. */
+  /** Its part in this request. `turn`: the common bridge, where it turns from up to down. */
   readonly role: 'client' | 'up' | 'turn' | 'host-bridge' | 'down' | 'provider';
-  /** Does it send peer traffic up (ACS P2P redirection)? `none`: it cannot; of a host bridge `none`. */
+  /** Whether it sends peer traffic up (ACS P2P redirection). `none`: it cannot; of a host bridge `none`. */
   readonly acs: 'redirects' | 'clear' | 'none' | 'unknown';
-  /** Of a host bridge: does it pass this on, and why; null: that is not known. */
+  /** For a host bridge: whether it forwards the request; null: not known. */
   readonly passes: boolean | null;
-  /** More to know of it, in words, or null. */
+  /** Anything else to know about it, in words, or null. */
   readonly note: string | null;
 }
 
 /** One client's verdict against a provider: the answer to "why is this pair (not) peer-to-peer?". */
 export interface ClientVerdict {
-  /** As it was asked: a name, an address, a path. */
+  /** As the caller named it: a name, an address, a path. */
   asked: string;
   /** PCI address. */
   bdf: string;
   /** The controller's name, or null. */
   name: string | null;
-  /** Hops, as pci_p2pdma_distance() counts them; −1 if not supported, or if that is not known. */
+  /** Hops, as pci_p2pdma_distance() counts them; −1 if the pair is not supported, or if that is not known. */
   distance: number;
   /**
    * The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. UNKNOWN: the CPU decides, and
@@ -62,25 +62,25 @@ export interface ClientVerdict {
    * if they are clear, and `reason` says so; with another they change nothing but the list of `acs`.
    */
   acsKnown: boolean;
-  /** What decided; `trial`: what the kernel answered when it was tried, which is not what could be told without. */
+  /** The rule that decided; `trial`: what the kernel answered when it was tried, where no rule could say. */
   rule: DistanceRule | 'trial';
-  /** What decided, in words. */
+  /** The reason for the verdict, in words. */
   reason: string;
   /** What would help, and what it costs; or null. */
   remedy: string | null;
-  /** The kernel parameter that the remedy names, ready to paste (quote it: it may hold semicolons); or null. */
+  /** The kernel parameter that the remedy names, ready to paste (quote it: it may contain semicolons); or null. */
   kernelParameter: string | null;
   /** Block devices between what was asked and its disks, top first. */
   stack: string[];
-  /** What of the block stack refuses peer-to-peer memory whatever the way, in words; or null. */
+  /** What in the block stack refuses peer-to-peer memory whatever the route, in words; or null. */
   refusal: string | null;
   /** Null when success proves where the bytes went. */
   unproven: string | null;
-  /** Of a zoned device, how it must be written, as a clause; else null. A copy to it is refused. */
+  /** For a zoned device, how it must be written, as a clause; otherwise null. A copy to it is refused. */
   zones: string | null;
   /** From the client to the provider's memory. */
   hops: Hop[];
-  /** What came of asking the kernel itself (`try`); null: it was not asked. */
+  /** The result of asking the kernel itself (`try`); null: it was not asked. */
   tried: {
     /**
      * `works`: taken, and the right bytes arrived. `refused`: this pair is. `queue`: the block queue takes no peer memory,
@@ -106,9 +106,9 @@ export interface ClientVerdict {
   };
 }
 
-/** Something asked about that no PCI function here does DMA for: it cannot be a client at all. */
+/** Something that was named and for which no PCI function here does DMA: it cannot be a client at all. */
 export interface Unreachable {
-  /** As it was asked. */
+  /** As the caller named it. */
   asked: string;
   /** Why nothing here does its DMA, in words. */
   reason: string;
@@ -137,14 +137,14 @@ export interface Explanation {
   /** Sum over the clients; −1 if any is not supported, or not known. */
   distance: number;
   /**
-   * What to know before using the answer: what it is about, and the same in words. `no-p2pmem`: the provider has none, and
+   * What to know before using the answer: its kind, and the same in words. `no-p2pmem`: the provider has none, and
    * the answer is as if it had; `p2pmem-unknown`: whether it has is not known; `unpublished`: streams will not choose it; `no-peer-mapping`: the machine's DMA operations
    * map no peer memory.
    */
   notes: ExplanationNote[];
   /** One for each PCI function that does DMA for what was asked about. */
   clients: ClientVerdict[];
-  /** Only there if something is in it: what was asked about and has no PCI function. */
+  /** Present only if not empty: what was named and has no PCI function. */
   unreachable?: Unreachable[];
 }
 

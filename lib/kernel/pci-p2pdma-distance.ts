@@ -164,9 +164,9 @@ function listing({ kernel = MODEL }: RulingHost, dev: PciDev): Listing {
   return listingOf(dev, kernel);
 }
 
-/** What a host bridge is good for, whoever asks. */
+/** What one host bridge forwards, whatever the pair. */
 export interface HostBridgeVerdict {
-  /** Peer traffic passes: also to another host bridge that is listed so, only below this one, not at all; or who knows. */
+  /** Where peer traffic passes: also to other host bridges that are listed so, only below this one, nowhere; or not known. */
   readonly passes: 'everywhere' | 'same-host-bridge' | 'no' | 'unknown';
   /** What decided. */
   readonly rule: Extract<
@@ -178,13 +178,13 @@ export interface HostBridgeVerdict {
     | 'host-bridge-not-listed'
     | 'host-bridge-unidentified'
   >;
-  /** The function that tells which host bridge it is (pci_host_bridge_dev()), or null: none does. */
+  /** The function that identifies the host bridge (pci_host_bridge_dev()); null: none does. */
   readonly device: PciDev | null;
   /** Why. */
   readonly why: string;
 }
 
-/** The allow-list's word on one host bridge, without a pair of devices. */
+/** What the host bridge allow-list says of one host bridge, without a pair of devices. */
 export function hostBridgeVerdict(
   host: Pick<Topology, 'cpu' | 'kernel'>,
   bridge: HostBridge,

@@ -84,7 +84,7 @@ export function parseMachineText(text: string, file = 'the machine description')
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    const { code, message, hint } = invalid(file, `not JSON: ${(cause as Error).message}`, 'Mend the JSON.');
+    const { code, message, hint } = invalid(file, `not JSON: ${(cause as Error).message}`, 'Fix the JSON.');
     throw new P2pdmaError(code, message, { hint, path: file, cause });
   }
   try {
@@ -123,7 +123,7 @@ function schemaError(issues: readonly z.core.$ZodIssue[]): P2pdmaError {
   const said = found.slice(0, MOST).map(({ where, what }) => `${where}: ${what}`);
   const more = found.length > MOST ? `; and ${found.length - MOST} more` : '';
   return new P2pdmaError('ERR_MACHINE_INVALID', `${found.length} problems: ${said.join('; ')}${more}`, {
-    hint: `Mend them; ${WHAT_IT_IS}`,
+    hint: `Fix them; ${WHAT_IT_IS}`,
   });
 }
 

@@ -139,13 +139,14 @@ export const presetTable = {
     functions: [UNLISTED, rootPort('00:01.0'), drive('01:00.0', '00:01.0'), drive('01:00.1', '00:01.0')],
   },
   'root-ports': {
-    description: 'Each drive on a root port of its own, host bridge not on the list: not supported.',
+    description: 'Each drive on a root port of its own, host bridge not on the allow-list: not supported.',
     cpu: INTEL,
     hostBridges: NO_PEERS,
     functions: onRootPorts(UNLISTED),
   },
   'root-ports-listed': {
-    description: 'Each drive on a root port of its own, host bridge on the list: through the host bridge.',
+    description:
+      'Each drive on a root port of its own, host bridge on the allow-list: through the host bridge.',
     cpu: INTEL,
     hostBridges: PEERS,
     functions: onRootPorts(LISTED),
@@ -157,13 +158,14 @@ export const presetTable = {
     functions: onRootPorts(AMD),
   },
   acs: {
-    description: 'One switch whose ports redirect (ACS), host bridge not on the list: not supported.',
+    description: 'One switch whose ports redirect (ACS), host bridge not on the allow-list: not supported.',
     cpu: INTEL,
     hostBridges: NO_PEERS,
     functions: underOneSwitch({ acs: ACS_REDIRECT }),
   },
   'acs-listed': {
-    description: 'One switch whose ports redirect (ACS), host bridge on the list: through the host bridge.',
+    description:
+      'One switch whose ports redirect (ACS), host bridge on the allow-list: through the host bridge.',
     cpu: INTEL,
     hostBridges: PEERS,
     functions: underOneSwitch({ host: LISTED, acs: ACS_REDIRECT }),

@@ -11,7 +11,7 @@ import { retirePool, type SlotPool } from './slot-pool.js';
 
 /** The stream that is fed. */
 export interface Fed extends ReaderParts {
-  /** As it was asked for. */
+  /** As the caller gave it. */
   readonly name: string;
   /** It asked for a chunk that it has not been given. */
   wants(): boolean;

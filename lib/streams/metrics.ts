@@ -36,19 +36,19 @@ export interface P2pmemUse {
   readonly available: number;
 }
 
-/** Numbers since the system was opened, unless they say "now". */
+/** Numbers since the system was opened, except those that say “now”. */
 export interface Metrics extends Origin {
   /** Delivered by readers and `Target.read`; accepted by writers and `Target.write`. */
   readonly bytes: { read: number; write: number };
   /** Requests that ended. */
   readonly transfers: { read: number; write: number };
-  /** Bytes by the way they went. */
+  /** Bytes by the route that they took. */
   readonly path: PathBytes;
   /** Streams by the transport they had in the end. */
   readonly transports: Record<Receipt['transport'], number>;
   /** Failures by code; each error counts once, however many streams it ended. */
   readonly errors: Record<string, number>;
-  /** Requests on their way now. */
+  /** Requests in flight now. */
   inFlight: number;
   /** Open now. */
   readonly open: { readers: number; writers: number; targets: number };
@@ -61,13 +61,13 @@ export interface Metrics extends Origin {
   readonly p2pmem: readonly P2pmemUse[];
 }
 
-/** What the channel carries: who closed, and the sums with it. */
+/** What the channel carries: what closed, and the totals at that moment. */
 export interface MetricsEvent extends Origin {
   /** What closed. */
   readonly closed: 'reader' | 'writer' | 'target';
   /** What it was open on. */
   readonly path: string;
-  /** The system's sums, as `system.metrics()` gives them. */
+  /** The system's totals, as `system.metrics()` returns them. */
   readonly metrics: Metrics;
 }
 

@@ -42,7 +42,7 @@ const shared = {
   requireP2p: z.boolean().describe('Fail rather than fall back to host memory.').default(false),
   allowUnproven: z
     .boolean()
-    .describe('With requireP2p: go also where success does not prove the way, as on some filesystems.')
+    .describe('With requireP2p: also use a route that success does not prove, as on some filesystems.')
     .default(false),
   engine: z.enum(ENGINES).describe('Natively: what submits the I/O.').default('auto'),
   autoClose: z.boolean().describe('Close the target when the stream ends or fails.').default(true),
@@ -51,7 +51,9 @@ const shared = {
     .custom<BufferEncoding | '' | null>((value) => !value || Buffer.isEncoding(value as string), {
       error: 'an encoding of text',
     })
-    .describe('Of text: a reader delivers strings, a writer takes strings in it unless told otherwise.')
+    .describe(
+      'For text: a reader delivers strings in it, and a writer encodes strings with it unless a write names another.',
+    )
     .optional(),
   signal: z
     .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' })
@@ -72,7 +74,7 @@ export const readOptions = z.strictObject({
   bandwidth: z
     .union([z.number().positive(), z.instanceof(Pace)])
     .describe(
-      'At most so many bytes per second are read (or a Pace, for several streams together); holes are free.',
+      'Limit on the bytes read per second (or a Pace, shared by several streams); holes do not count.',
     )
     .optional(),
   canary: z
@@ -85,7 +87,7 @@ export const writeOptions = z.strictObject({
   ...shared,
   flags: z
     .enum(['w', 'wx', 'r+'])
-    .describe('Files: truncate, create only, or write into what is there.')
+    .describe('For files: truncate, create only, or write into an existing one.')
     .default('w'),
   flush: z.boolean().describe('Make the data durable before finish.').default(true),
   force: z.boolean().describe('Write to a device that is in use.').default(false),
@@ -98,24 +100,24 @@ export const writeOptions = z.strictObject({
  */
 export type ProgressPhase = 'recheck' | 'copy' | 'verify';
 
-/** How far a copy is: what `onProgress` is called with, and a line of `p2pdma copy --json` on stderr, which has no other keys. */
+/** The progress of a copy: what `onProgress` is called with, and a line of `p2pdma copy --json` on stderr, which has no other keys. */
 export interface Progress {
-  /** What tells it from other lines of the command. */
+  /** Distinguishes it from the other lines that the command prints. */
   readonly type: 'progress';
   /**
    * What is being done. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
    * read back and compared, one after the other.
    */
   readonly phase: ProgressPhase;
-  /** Done of this phase; while it copies, what the slowest destination has written. */
+  /** Bytes done in this phase; during `copy`, what the slowest destination has written. */
   readonly bytes: number;
-  /** How many there will be; null: not known. */
+  /** Bytes in this phase altogether; null: not known. */
   readonly total: number | null;
-  /** Over the last three seconds of this phase. */
+  /** Average over the last three seconds of this phase. */
   readonly bytesPerSecond: number;
-  /** Until this phase is done, if it goes on like this; null: not known. */
+  /** Seconds until this phase is done, at the present rate; null: not known. */
   readonly etaSeconds: number | null;
-  /** The way they go; null: not chosen yet, or compared and not copied. */
+  /** The route of the data; null: not chosen yet, or this phase compares and does not copy. */
   readonly transport: Transport | null;
   /** Whose CMB is used (a PCI address), or null. */
   readonly provider: Bdf | null;
@@ -125,23 +127,25 @@ export interface Progress {
   readonly machine: string | null;
 }
 
-/** Told how far a copy is. */
+/** Called with the progress of a copy. */
 export type OnProgress = (progress: Progress) => void;
 
 /** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */
 export const copyOptions = z.strictObject({
   ...readOptions.omit({ autoClose: true, emitClose: true, encoding: true }).shape,
   ...writeOptions.pick({ flags: true, flush: true, force: true }).shape,
-  destinationStart: offset.describe('First byte to be written in each destination.').default(0),
+  destinationStart: offset.describe('First byte written in each destination.').default(0),
   verify: z.boolean().describe('Read the destinations back through host memory and compare.').default(false),
   stop: z
     .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' })
-    .describe('Ends the copy early but cleanly: what was read is written, flushed and in the receipt.')
+    .describe(
+      'Ends the copy early but cleanly: what was read so far is written, flushed and counted in the receipt.',
+    )
     .optional(),
   onProgress: z
     .custom<OnProgress>((value) => typeof value === 'function', { error: 'a function' })
     .describe(
-      'Called ten times a second with one object: how far the copy is, as `p2pdma copy --json` prints it.',
+      'Called ten times a second with the progress of the copy, as one object: the one that `p2pdma copy --json` prints.',
     )
     .optional(),
 });
@@ -164,13 +168,13 @@ export const targetOptions = z.strictObject({
 type PossibleWay = { memory?: 'auto' | 'cmb' | undefined } | { requireP2p?: false | undefined };
 
 /**
- * What a reader takes. As in `fs.createReadStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
+ * The options of a reader. They mean the same as in `fs.createReadStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
  * not type-check.
  * @interface
  */
 export type ReadStreamOptions = z.input<typeof readOptions> & PossibleWay;
 /**
- * What a writer takes. As in `fs.createWriteStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
+ * The options of a writer. They mean the same as in `fs.createWriteStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
  * not type-check.
  * @interface
  */

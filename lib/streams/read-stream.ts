@@ -37,7 +37,7 @@ import { WatchedReadable } from './watched-readable.js';
 export class P2pReadStream extends WatchedReadable {
   /** For this package's own functions. @internal */
   readonly metered = 'reader';
-  /** As it was asked for. */
+  /** As the caller gave it. */
   readonly path: string;
   /** First byte it reads. */
   readonly start: number;
@@ -116,7 +116,7 @@ export class P2pReadStream extends WatchedReadable {
     return this.#hostChunks ? 'host-memory' : this.#route.transport;
   }
 
-  /** What this stream did so far. Its path counts only its own side: the drive → memory half. */
+  /** What this stream has done so far. Its `path` counts only its own side: the drive → memory half. */
   get receipt(): Receipt {
     const route = this.#route ?? hostRoute('nothing was read yet');
     return endReceipt({

@@ -8,7 +8,7 @@ import type { Bdf } from '../backend/topology.js';
  */
 export type Transport = 'p2p-bus' | 'p2p-host-bridge' | 'host-memory';
 
-/** What one stream or copy did: the answer to "did it really go peer to peer?". */
+/** What one stream or copy did: the answer to “did the data really go peer to peer?”. */
 export interface Receipt {
   /** Bytes of data delivered (not counting padding to whole blocks). */
   bytes: number;
@@ -21,7 +21,7 @@ export interface Receipt {
   /** BDF of the function whose CMB was used, or null. */
   provider: Bdf | null;
   /**
-   * The way the data went: the least direct one, if there were several. `p2p-bus`: straight across a PCIe switch (or inside
+   * The route of the data: the least direct one, if there were several. `p2p-bus`: straight across a PCIe switch (or inside
    * one drive); `p2p-host-bridge`: peer to peer, but up through the root complex; `host-memory`: into host DRAM and out again.
    */
   transport: Transport;
@@ -30,11 +30,11 @@ export interface Receipt {
   /** Null, or why success does not prove the route. */
   unproven: string | null;
   /**
-   * Bytes by the way their DMA went. Copying N bytes A→B through A's CMB: internal N, peerBus N. Of a file whose way success
+   * Bytes by the route of their DMA. Copying N bytes A→B through A's CMB: internal N, peerBus N. Of a file whose way success
    * does not prove they are in `unproven` instead, and `hostDram` is what is known of host DRAM, not all there may be.
    */
   path: PathBytes;
-  /** The destination was read back through host memory and is identical. False: was not asked for. */
+  /** The destination was read back through host memory and is identical. False: verification was not requested. */
   verified: boolean;
   /** `sha256:<hex>` of the verified bytes, or null. */
   digest: string | null;

@@ -49,7 +49,7 @@ class VectoredIo implements IoRequest {
 
 /**
  * An open namespace, block device or file: positioned I/O, vectored I/O, flush, NVMe passthrough, streams.
- * Everything goes with O_DIRECT: offsets and lengths are multiples of `logicalBlockSize`, addresses of
+ * All I/O uses O_DIRECT: offsets and lengths are multiples of `logicalBlockSize`, addresses of
  * `limits.dmaAlignment`. (The streams take any offset and length.)
  */
 export class Target {
@@ -79,7 +79,7 @@ export class Target {
   get name(): string {
     return this.#target.name;
   }
-  /** As it was asked for. */
+  /** As the caller gave it. */
   get path(): string {
     return this.#target.path;
   }

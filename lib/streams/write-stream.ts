@@ -39,7 +39,7 @@ type Done = (error?: Error | null) => void;
 export class P2pWriteStream extends Writable {
   /** For this package's own functions. @internal */
   readonly metered = 'writer';
-  /** As it was asked for. */
+  /** As the caller gave it. */
   readonly path: string;
   /** First byte it writes. */
   readonly start: number;
@@ -116,7 +116,7 @@ export class P2pWriteStream extends Writable {
     return new P2pWriteStream(source, options);
   }
 
-  /** Bytes that are the kernel's, from the start on without a gap. */
+  /** Bytes that the kernel has accepted, from `start` on without a gap. */
   get bytesWritten(): number {
     return this.#tally.written.at - this.start;
   }
@@ -135,7 +135,7 @@ export class P2pWriteStream extends Writable {
     return hostBytes > 0 || onlyParts ? 'host-memory' : this.#route.transport;
   }
 
-  /** What this stream did so far. Its path counts only its own side: the memory → drive half. */
+  /** What this stream has done so far. Its `path` counts only its own side: the memory → drive half. */
   get receipt(): Receipt {
     const route = this.#route ?? hostRoute('nothing was written yet');
     const transport = this.transport ?? 'host-memory';

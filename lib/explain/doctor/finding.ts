@@ -23,17 +23,20 @@ export type FindingCheck =
   | 'io_uring'
   | 'memlock';
 
-/** One thing that was looked at. */
+/** One thing that was checked. */
 export interface Finding {
-  /** What was looked at. */
+  /** What was checked. */
   readonly check: FindingCheck;
-  /** As it should be; peer-to-peer works, with this limit; it cannot be told; no peer-to-peer while it is so. */
+  /**
+   * `ok`: as it should be; `warning`: peer-to-peer works, with this limit; `unknown`: it cannot be determined; `problem`: no
+   * peer-to-peer until it is fixed.
+   */
   readonly level: FindingLevel;
   /** One or two sentences. */
   readonly fact: string;
-  /** What would help and what it costs, or null: nothing needs help, or nothing helps. */
+  /** What would help and what it costs; null: nothing needs to be done, or nothing helps. */
   readonly remedy: string | null;
-  /** Lines for a shell that do what the remedy says; a comment says so where it needs a choice. */
+  /** Shell commands that do what the remedy says; a comment says where one has to choose. */
   readonly commands: readonly string[];
 }
 

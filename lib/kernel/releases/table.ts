@@ -85,7 +85,7 @@ export function refusesPeersWithEinval(release: KernelRelease | null): boolean |
 }
 
 /**
- * The releases from which on a verdict for a pair can be another than before, oldest first: what `explain --kernel all`
+ * The releases since which the verdict for a pair can differ from the one before, oldest first: what `explain --kernel all`
  * compares.
  */
 export const KERNEL_RELEASES: readonly string[] = [

@@ -72,7 +72,7 @@ export interface BlockInfo {
   /** Of a namespace: bytes of metadata with each block (`metadata_bytes`, since 6.8); null: not told. */
   readonly metadataBytes: number | null;
   readonly limits: QueueLimits;
-  /** Null when CMB memory may be given to it; otherwise what refuses, in words. */
+  /** Null when it accepts CMB memory; otherwise what refuses it, in words. */
   readonly noP2pReason: string | null;
   /** The same for NVMe commands, which go to the queue of the namespace's path and not to that of its head. */
   readonly noP2pByCommand: string | null;
