@@ -41,7 +41,9 @@ t.test('the type is the check and has the default', async (t) => {
   });
   t.strictSame(read('--dry-run'), { chunk: 65536, format: 'text', dryRun: true });
   t.throws(() => read('--depth', 'x'), { message: /'x' is invalid\. Expected a whole number\.$/ });
-  t.throws(() => read('--chunk', '1KB'), { message: /That is two sizes: say 1KiB \(1024\) or 1000\.$/ });
+  t.throws(() => read('--chunk', '1KB'), {
+    message: /This unit is ambiguous: write 1KiB \(1024\) or 1000\.$/,
+  });
   t.throws(() => read('--format', 'jsno'), {
     message: /Allowed choices are text, json\. Did you mean 'json'\?$/,
   });
