@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { lockedDevices, lockPlace, lockRange } from '../../lib/streams/range-lock.js';
+import { fc } from '../helpers/random.js';
 
 t.test('whoever changes a part alone is alone, all are served, and nothing is left', async (t) => {
   const lock = fc.record({
@@ -39,4 +39,37 @@ t.test('a lock is on the deepest place that is known exactly', async (t) => {
   const below = { ...disk, on: 'device 9:0', exact: false };
   t.same(lockPlace([part, disk, below], '/dev/part'), { on: 'device 8:0', base: 4096 });
   t.same(lockPlace([], '/dev/part'), { on: '/dev/part', base: 0 });
+});
+
+t.test('whole blocks side by side, a part of one alone', async (t) => {
+  const held: string[] = [];
+  const releases = new Map<string, () => void>();
+  const lock = (name: string, start: number, end: number, exclusive: boolean, on = 'disk') =>
+    lockRange({ on, start, end, exclusive }, (release) => {
+      held.push(name);
+      releases.set(name, release);
+    });
+  lock('whole', 0, 4096, false);
+  lock('beside', 512, 8192, false);
+  lock('part', 512, 1024, true);
+  lock('behind', 0, 1024, false);
+  lock('elsewhere', 16384, 16896, true);
+  lock('other disk', 512, 1024, true, 'other');
+  t.same(held, ['whole', 'beside', 'elsewhere', 'other disk'], 'the part waits, and who comes after it');
+  releases.get('whole')!();
+  t.equal(held.length, 4);
+  releases.get('beside')!();
+  t.equal(held.at(-1), 'part');
+  releases.get('part')!();
+  t.equal(held.at(-1), 'behind');
+  for (const name of ['behind', 'elsewhere', 'other disk']) releases.get(name)!();
+  t.equal(lockedDevices(), 0, 'nothing is kept');
+});
+
+t.test('two names of one device share theirs', async (t) => {
+  const disk = { on: 'device 259:0', name: '/dev/nvme0n1', start: 1048576, length: 4096, exact: true };
+  const partition = { on: 'device 259:1', name: '/dev/nvme0n1p1', start: 0, length: 4096, exact: true };
+  t.same(lockPlace([partition, disk], 'p1'), { on: 'device 259:0', base: 1048576 });
+  t.same(lockPlace([partition, { ...disk, exact: false }], 'p1'), { on: 'device 259:1', base: 0 });
+  t.same(lockPlace([], 'p1'), { on: 'p1', base: 0 });
 });

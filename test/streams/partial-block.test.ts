@@ -1,0 +1,82 @@
+import t from 'tap';
+import type { BlockTarget, IoRequest } from '../../lib/backend/backend.js';
+import { zeroPath } from '../../lib/backend/path-bytes.js';
+import { EIO } from '../../lib/base/errno.js';
+import { mergeIntoBlock } from '../../lib/streams/partial-block.js';
+import { bytesOf } from '../helpers/copies.js';
+import { fc } from '../helpers/random.js';
+
+const BLOCK = 512;
+
+/** A device of four blocks; `fails` says which of its answers is an error. */
+function device(fails?: 'read' | 'write') {
+  const content = bytesOf(4 * BLOCK, 9);
+  const asked: string[] = [];
+  const target = {
+    ...{ kind: 'namespace', path: 'disk', size: content.length, limits: { logicalBlockSize: BLOCK } },
+    submit(io: IoRequest) {
+      const view = io.segments[0]!;
+      asked.push(`${io.op} ${io.offset} ${view.length}`);
+      setImmediate(() => {
+        if (io.op === fails) io.result = -EIO;
+        else {
+          if (io.op === 'read') view.set(content.subarray(io.offset, io.offset + view.length));
+          else content.set(view, io.offset);
+          io.result = view.length;
+          io.path.hostDram = view.length;
+        }
+        io.done(io);
+      });
+    },
+  } as unknown as BlockTarget;
+  return { target, content, asked };
+}
+
+t.test('the part is changed, and no byte beside it', async () => {
+  const place = fc.tuple(fc.nat(3), fc.nat(BLOCK - 1)).chain(([block, within]) =>
+    fc.record({
+      offset: fc.constant(block * BLOCK + within),
+      part: fc.uint8Array({ maxLength: BLOCK - within }),
+    }),
+  );
+  await fc.assert(
+    fc.asyncProperty(place, async ({ offset, part }) => {
+      const { target, content } = device();
+      const right = Buffer.from(content);
+      right.set(part, offset);
+      // What is left in the memory from before must not matter.
+      await mergeIntoBlock(target, part, offset, Buffer.alloc(BLOCK, 0xdb), zeroPath());
+      return content.equals(right);
+    }),
+    {
+      examples: [
+        [{ offset: 0, part: new Uint8Array(1) }],
+        [{ offset: 2 * BLOCK - 1, part: new Uint8Array([7]) }],
+        [{ offset: BLOCK, part: new Uint8Array(BLOCK) }],
+      ],
+    },
+  );
+});
+
+t.test('one block is read, then written; both count', async (t) => {
+  const { target, asked } = device();
+  const path = zeroPath();
+  await mergeIntoBlock(target, new Uint8Array(10), 1030, Buffer.alloc(BLOCK), path);
+  t.same(asked, ['read 1024 512', 'write 1024 512']);
+  t.equal(path.hostDram, 1024);
+});
+
+t.test('what cannot be read is not written over', async (t) => {
+  const { target, content, asked } = device('read');
+  const before = Buffer.from(content);
+  const merging = mergeIntoBlock(target, new Uint8Array(10), 1030, Buffer.alloc(BLOCK), zeroPath());
+  await t.rejects(merging, { code: 'EIO', syscall: 'read', offset: 1024 });
+  t.same(asked, ['read 1024 512']);
+  t.ok(content.equals(before));
+});
+
+t.test('what cannot be written is an error', async (t) => {
+  const { target } = device('write');
+  const merging = mergeIntoBlock(target, new Uint8Array(10), 1030, Buffer.alloc(BLOCK), zeroPath());
+  await t.rejects(merging, { code: 'EIO', syscall: 'write', offset: 1024 });
+});
