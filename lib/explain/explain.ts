@@ -286,8 +286,8 @@ function overFabric({ name, transport }: Controller): string {
 
 // --- the answer ---
 
-const OTHER_LEGS = 'Use a provider that each leg reaches, or copy through host memory (provider none).';
-const HOST_MEMORY = 'Copy through host memory (provider none), or use a drive on this machine’s own PCIe.';
+const OTHER_LEGS = 'Use a provider that each leg reaches, or copy through host memory.';
+const HOST_MEMORY = 'Copy through host memory, or use a drive on this machine’s own PCIe.';
 
 function unreachable(asked: string, reason: string, place: Place | null): Unreachable {
   return { asked, reason, remedy: HOST_MEMORY, stack: stackOf(place) };

@@ -232,4 +232,4 @@ function settle(backend: Backend, provider: PciDev, verdict: ClientVerdict, trie
   };
 }
 
-const ELSEWHERE = 'Put both devices below one PCIe switch, or copy through host memory (provider none).';
+const ELSEWHERE = 'Put both devices below one PCIe switch, or copy through host memory.';

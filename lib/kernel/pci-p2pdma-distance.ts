@@ -447,7 +447,7 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   if (walk.rule === 'host-bridges-differ') {
     return 'Put both devices below one host bridge (slots of the same CPU socket), or below one PCIe switch.';
   }
-  const place = 'Put both devices below one PCIe switch, or copy through host memory (provider none).';
+  const place = 'Put both devices below one PCIe switch, or copy through host memory.';
   const upgrade = walk.rule === 'host-bridge-not-listed' ? upgradeFor(host, walk) : null;
   return upgrade === null ? place : `${upgrade} Or: ${place[0]!.toLowerCase()}${place.slice(1)}`;
 }

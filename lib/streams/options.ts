@@ -42,7 +42,9 @@ const shared = {
   requireP2p: z.boolean().describe('Fail rather than fall back to host memory.').default(false),
   allowUnproven: z
     .boolean()
-    .describe('With requireP2p: also use a route that success does not prove, as on some filesystems.')
+    .describe(
+      'Where peer-to-peer is required, also use a route that success does not prove, as on some filesystems.',
+    )
     .default(false),
   engine: z.enum(ENGINES).describe('Natively: what submits the I/O.').default('auto'),
   autoClose: z.boolean().describe('Close the target when the stream ends or fails.').default(true),
@@ -168,14 +170,14 @@ export const targetOptions = z.strictObject({
 type PossibleWay = { memory?: 'auto' | 'cmb' | undefined } | { requireP2p?: false | undefined };
 
 /**
- * The options of a reader. They mean the same as in `fs.createReadStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
- * not type-check.
+ * The options of a reader. They mean the same as in `fs.createReadStream` where the name is the same.
+ * `memory: 'host'` with `requireP2p: true` does not type-check.
  * @interface
  */
 export type ReadStreamOptions = z.input<typeof readOptions> & PossibleWay;
 /**
- * The options of a writer. They mean the same as in `fs.createWriteStream` where the name is the same. `memory: 'host'` with `requireP2p: true` does
- * not type-check.
+ * The options of a writer. They mean the same as in `fs.createWriteStream` where the name is the same.
+ * `memory: 'host'` with `requireP2p: true` does not type-check.
  * @interface
  */
 export type WriteStreamOptions = z.input<typeof writeOptions> & PossibleWay;

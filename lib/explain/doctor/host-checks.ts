@@ -104,7 +104,7 @@ export function checkIommu({ machine, iommuWhy, kind }: MachineFacts): Finding {
         'iommu',
         'problem',
         `the machine’s DMA mapping does not take peer memory${why}`,
-        'Software cannot fix this: it needs dma-direct or dma-iommu (x86, arm64). Copy through host memory (provider none).',
+        'Software cannot fix this: it needs dma-direct or dma-iommu (x86, arm64). Copy through host memory.',
       );
     case 'unknown':
       return finding(

@@ -195,8 +195,8 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
         hopeless ? 'problem' : 'warning',
         `${many} refused (${client.rule}): ${which}`,
         redirected
-          ? 'See ACS above; or copy through host memory (provider none).'
-          : (client.remedy ?? 'Copy through host memory (provider none).'),
+          ? 'See ACS above; or copy through host memory.'
+          : (client.remedy ?? 'Copy through host memory.'),
       );
     }
     if (client.mapType === 'UNKNOWN') {
@@ -231,7 +231,7 @@ function refusedByDisks(group: readonly Pair[], which: string, hopeless: boolean
     'pairs',
     hopeless ? 'problem' : 'warning',
     `${which}. ${[...why].join('; ')}`,
-    'Copy with these through host memory (provider none), until their disks take peer memory.',
+    'Copy with these through host memory, until their disks take peer memory.',
   );
 }
 
