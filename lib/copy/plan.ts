@@ -78,7 +78,7 @@ export interface CopyPlan extends Origin {
   /** Null, or why success will not prove the way. */
   readonly unproven: string | null;
   /** Chunk size in bytes. */
-  readonly chunk: number;
+  readonly highWaterMark: number;
   /** Transfers that would be in flight. */
   readonly queueDepth: number;
   /** The destinations would be read back and compared. */
@@ -146,8 +146,8 @@ export async function planRequest(request: PathRequest): Promise<CopyPlan> {
     problems.push(p2pRequired(source.path, route.reason));
   }
   const block = seen.blockSize;
-  const chunk = chunkSize(settings.highWaterMark, block, route.provider?.p2pmem?.size);
-  if (route.provider !== null) assertChunkFits(chunk, route.provider);
+  const highWaterMark = chunkSize(settings.highWaterMark, block, route.provider?.p2pmem?.size);
+  if (route.provider !== null) assertChunkFits(highWaterMark, route.provider);
   return {
     ...originOf(context.backend),
     source: { ...end(seen), client: source.now.client?.bdf ?? null, identity: source.now.identity },
@@ -159,7 +159,7 @@ export async function planRequest(request: PathRequest): Promise<CopyPlan> {
     provider: route.provider?.bdf ?? null,
     reason: route.reason,
     unproven: route.unproven,
-    chunk,
+    highWaterMark,
     queueDepth: settings.queueDepth,
     verify: settings.verify,
     resume: null,

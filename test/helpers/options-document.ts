@@ -33,6 +33,7 @@ export async function optionsDocument(): Promise<string> {
     '',
     '`--chunks` takes several sizes, which are measured one after the other. `--bytes` says how many bytes, where `end` and `--end`',
     'say which is the last; `copy` takes either. `--start` of `trace copy` holds for the source and for the destinations.',
+    'A plan uses the names in code, whether `planCopy()` or `copy --dry-run --json` gives it.',
     '',
     'What each option of the library means, and its default, is in the [API reference](api.md): `ReadStreamOptions`,',
     '`WriteStreamOptions`, `PipelineOptions`. What each option of a command means is in `p2pdma help COMMAND`.',

@@ -47,7 +47,7 @@ export function printPlan(
     ['because', printable(plan.reason)],
   );
   if (plan.unproven !== null) lines.push(['unproven', colour.yellow(printable(plan.unproven))]);
-  lines.push(['chunks', `${bytes(plan.chunk)}, ${plan.queueDepth} in flight`]);
+  lines.push(['chunks', `${bytes(plan.highWaterMark)}, ${plan.queueDepth} in flight`]);
   lines.push(['verify', plan.verify ? 'read back through host memory and compared' : 'no']);
   if (plan.resume !== null) {
     lines.push(['resumes', `at byte ${plan.resume.done} of ${count} (${printable(plan.resume.journal)})`]);
