@@ -66,7 +66,13 @@ async function boot(machine: Machine, options: EmulatorOptions): Promise<Emulato
     clock,
     nvme: controllers,
   };
-  const params = { ...nvmeDefaultParams, ioTimeout: machine.ioTimeout * 1000, ...options.params };
+  const { useCmbSqes } = machine;
+  const params = {
+    ...nvmeDefaultParams,
+    ioTimeout: machine.ioTimeout * 1000,
+    useCmbSqes,
+    ...options.params,
+  };
   try {
     return new EmulatorBackend(await bootKernel(machine, fabric, hardware, controllers, params));
   } catch (error) {

@@ -55,6 +55,7 @@ export function layOutBars(draft: MachineDraft, places: ReadonlyMap<string, stri
     iommu: draft.iommu,
     memremapAlign: draft.memremapAlign,
     ioTimeout: draft.ioTimeout,
+    useCmbSqes: draft.useCmbSqes,
     hostBridges: draft.hostBridges,
     functions: functions as MachineFunction[],
     subsystems: draft.subsystems.map((subsystem) => nameSubsystem(subsystem, names)),

@@ -24,6 +24,8 @@ export interface Machine {
   readonly memremapAlign: number;
   /** nvme_core.io_timeout: seconds after which the driver asks an I/O command back; once more, and it resets the drive. */
   readonly ioTimeout: number;
+  /** nvme.use_cmb_sqes: I/O submission queues lie in their drive's CMB where it takes them (CMBSZ.SQS), at its pool's cost. */
+  readonly useCmbSqes: boolean;
   readonly hostBridges: readonly MachineHostBridge[];
   readonly functions: readonly MachineFunction[];
   /** NVMe subsystems whose namespaces are reached through multipath heads; controllers in none have plain disks. */
@@ -357,6 +359,10 @@ export const machineSchema = z.strictObject({
     .max(86_400)
     .default(30)
     .describe('Seconds before the NVMe driver aborts an I/O command, and again before it resets the drive.'),
+  useCmbSqes: z
+    .boolean()
+    .default(true)
+    .describe('I/O submission queues lie in the CMB of their drive where it takes them (nvme.use_cmb_sqes).'),
   hostBridges: z
     .array(
       z.strictObject({

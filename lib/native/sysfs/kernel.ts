@@ -36,6 +36,8 @@ export interface KernelFacts {
   readonly nvmeMultipath: boolean | null;
   /** nvme's `sgl_threshold` parameter, in bytes; 0: no SGLs. */
   readonly sglThreshold: number | null;
+  /** nvme's `use_cmb_sqes` parameter. */
+  readonly useCmbSqes: boolean | null;
   /** What the boot line gave as `pci=disable_acs_redir=`, `'0000:00:01.0;0000:02:00.0'`. */
   readonly disableAcsRedir: string | null;
   readonly commandLine: string | null;
@@ -77,11 +79,17 @@ export function readKernel(tree: SysfsTree, hasP2pmem: boolean, asked?: string):
     running,
     version: parseRelease(release)?.version ?? null,
     p2pdma: p2pdmaConfig(tree, running, hasP2pmem),
-    nvmeMultipath: multipath === null ? null : /^[y1]/i.test(multipath),
+    nvmeMultipath: bool(multipath),
     sglThreshold: threshold === null ? null : parseNumber(threshold),
+    useCmbSqes: bool(tree.text('sys/module/nvme/parameters/use_cmb_sqes', 256, { optional: true })),
     disableAcsRedir: /(?:^|[\s",])(?:pci=)?disable_acs_redir=([^\s",]+)/.exec(commandLine ?? '')?.[1] ?? null,
     commandLine,
   };
+}
+
+/** A module parameter that is on or off: `'Y'`, `'N'`. */
+function bool(parameter: string | null): boolean | null {
+  return parameter === null ? null : /^[y1]/i.test(parameter);
 }
 
 const MAX_CONFIG = 4 * 1024 * 1024;

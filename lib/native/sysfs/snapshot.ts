@@ -57,6 +57,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
     ...(sysfs.kernel.version === null ? {} : { kernel: sysfs.kernel.release }),
     cpu: { vendor: topology.cpu.vendor, family: topology.cpu.family },
     iommu: topology.iommu,
+    ...(sysfs.kernel.useCmbSqes === null ? {} : { useCmbSqes: sysfs.kernel.useCmbSqes }),
     hostBridges: topology.hostBridges.map((bridge) => ({
       domain: bridge.domain,
       bus: bridge.bus,

@@ -65,6 +65,19 @@ t.test('IOMMU: the types of the groups that drives and providers are in', async 
   t.equal(readSysfs(root).iommu.groupTypes.get(99), 'DMA');
 });
 
+t.test('use_cmb_sqes', async (t) => {
+  const root = write(t);
+  t.equal(readSysfs(root).kernel.useCmbSqes, null);
+  mkdirSync(`${root}/sys/module/nvme/parameters`, { recursive: true });
+  for (const [text, want] of [
+    ['Y\n', true],
+    ['N\n', false],
+  ] as const) {
+    writeFileSync(`${root}/sys/module/nvme/parameters/use_cmb_sqes`, text);
+    t.equal(readSysfs(root).kernel.useCmbSqes, want);
+  }
+});
+
 t.test('nvme_core multipath and the boot line', async (t) => {
   const root = write(t);
   t.equal(readSysfs(root).kernel.nvmeMultipath, null);

@@ -1,6 +1,7 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { openSystem } from '../../../lib/index.js';
-import { parseMachine } from '../../../lib/machine/machine.js';
+import { type MachineInput, parseMachine } from '../../../lib/machine/machine.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
 import { snapshotMachine } from '../../../lib/native/sysfs/snapshot.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
@@ -46,6 +47,29 @@ t.test('a captured machine is one the emulator takes', async (t) => {
     );
   }
 });
+
+t.test(
+  'with use_cmb_sqes=N the described drives leave their whole CMB free, as the machine does',
+  async (t) => {
+    const root = writeSysfsTree(t.testdir({}), twoDrivesBelowASwitch());
+    const parameters = `${root}/sys/module/nvme/parameters`;
+    mkdirSync(parameters, { recursive: true });
+    for (const [text, useCmbSqes] of [
+      ['Y\n', true],
+      ['N\n', false],
+    ] as const) {
+      writeFileSync(`${parameters}/use_cmb_sqes`, text);
+      const described = snapshotMachine(readSysfs(root)) as MachineInput;
+      t.match(described, { useCmbSqes });
+      const system = await openSystem({ machine: described });
+      const pool = system.controllers.find(({ name }) => name === 'nvme0')!.pdev!.p2pmem!;
+      t.equal(pool.size, 16 * MIB);
+      t.equal(pool.available === pool.size, !useCmbSqes, `${pool.available} bytes are free`);
+      t.match(system.snapshot(), { useCmbSqes }, 'what the emulator says of itself keeps it');
+      await system.close();
+    }
+  },
+);
 
 t.test('no serial numbers unless asked for', async (t) => {
   const sysfs = read(t);
