@@ -74,6 +74,20 @@ export function executeIo(host: CommandHost, req: NvmeRequest, sqe: DataView, at
   }
 }
 
+/** The blocks that Read, Write, Compare and Write Zeroes name: 64 bits of SLBA, and 16 of NLB, which counts from 0. */
+function blocksOf(sqe: DataView, at: number): { slba: number; blocks: number; cdw12: number } {
+  const slba = sqe.getUint32(at + NVME_SQE_CDW10, true) + sqe.getUint32(at + NVME_SQE_CDW11, true) * TWO_32;
+  const cdw12 = sqe.getUint32(at + NVME_SQE_CDW12, true);
+  return { slba, blocks: (cdw12 & 0xffff) + 1, cdw12 };
+}
+
+/** Does the medium fail at one of these blocks? The drive counts it. */
+function isBad(host: CommandHost, { nsid, lba }: NvmeRequest, blocks: number, writes: boolean): boolean {
+  const bad = host.faults.hitsMedia(nsid, lba, blocks, writes ? 'write' : 'read');
+  if (bad) host.statistics.mediaErrors++;
+  return bad;
+}
+
 function readWrite(
   host: CommandHost,
   store: NamespaceStore,
@@ -83,9 +97,7 @@ function readWrite(
 ): number {
   const reads = req.opcode === nvmeCmdRead;
   const writes = req.opcode === nvmeCmdWrite;
-  const slba = sqe.getUint32(at + NVME_SQE_CDW10, true) + sqe.getUint32(at + NVME_SQE_CDW11, true) * TWO_32;
-  const cdw12 = sqe.getUint32(at + NVME_SQE_CDW12, true);
-  const blocks = (cdw12 & 0xffff) + 1;
+  const { slba, blocks, cdw12 } = blocksOf(sqe, at);
   req.lba = slba;
   const length = blocks * store.blockSize;
   if (length > host.mdts) return refuse(NVME_SC_INVALID_FIELD);
@@ -96,10 +108,7 @@ function readWrite(
     metadataStatus(host, store, sqe, at, direction) ||
     host.walker.walk(sqe, at, length, direction, req.windows);
   if (status !== NVME_SC_SUCCESS) return refuse(status);
-  if (host.faults.hitsMedia(req.nsid, slba, blocks, writes ? 'write' : 'read')) {
-    host.statistics.mediaErrors++;
-    return refuse(writes ? NVME_SC_WRITE_FAULT : NVME_SC_READ_ERROR);
-  }
+  if (isBad(host, req, blocks, writes)) return refuse(writes ? NVME_SC_WRITE_FAULT : NVME_SC_READ_ERROR);
   req.bytes = length;
   const offset = slba * store.blockSize;
   if (reads) return start(req, store.read(offset, length, req));
@@ -131,16 +140,11 @@ function writeZeroes(
   sqe: DataView,
   at: number,
 ): number {
-  const slba = sqe.getUint32(at + NVME_SQE_CDW10, true) + sqe.getUint32(at + NVME_SQE_CDW11, true) * TWO_32;
-  const cdw12 = sqe.getUint32(at + NVME_SQE_CDW12, true);
-  const blocks = (cdw12 & 0xffff) + 1;
+  const { slba, blocks, cdw12 } = blocksOf(sqe, at);
   req.lba = slba;
   if (slba + blocks > store.size / store.blockSize) return refuse(NVME_SC_LBA_RANGE);
   if (store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
-  if (host.faults.hitsMedia(req.nsid, slba, blocks, 'write')) {
-    host.statistics.mediaErrors++;
-    return refuse(NVME_SC_WRITE_FAULT);
-  }
+  if (isBad(host, req, blocks, true)) return refuse(NVME_SC_WRITE_FAULT);
   req.fua = mustPersist(host, store, cdw12);
   return start(req, store.writeZeroes(slba * store.blockSize, blocks * store.blockSize, req));
 }
