@@ -18,4 +18,9 @@ t.test('what went through the page cache, in words', async (t) => {
   ];
   t.equal(words(both), `the first 507 and the last 272 bytes, each less than a block, ${through}`);
   t.equal(words([...both, [600, 100]]), `879 bytes in 3 parts of blocks ${through}`);
+  const twice: [number, number][] = [
+    [5, 7],
+    [5, 7],
+  ];
+  t.equal(words(twice, 5, 12), `14 bytes in 2 parts of blocks ${through}`, 'one part is not first and last');
 });
