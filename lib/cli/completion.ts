@@ -7,6 +7,7 @@ import { Argument, type Command, type Option } from 'commander';
 import { MACHINE_PRESETS, type System } from '../index.js';
 import { bytes, printable } from './format.js';
 import { manual } from './help.js';
+import { choicesOf, wrongValue } from './line.js';
 import { type Offer, TableOption } from './option-table.js';
 import { inspectMachine, type MachineOptions } from './options.js';
 
@@ -14,7 +15,10 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof SHELLS)[number];
 
 export function addCompletion(command: Command): void {
-  command.registeredArguments[0]!.choices([...SHELLS]);
+  command.registeredArguments[0]!.choices(SHELLS).argParser((value) => {
+    if ((SHELLS as readonly string[]).includes(value)) return value;
+    throw wrongValue('<shell>', value, choicesOf(SHELLS, value));
+  });
   manual(command, {
     about: [
       'Prints a script that teaches a shell to complete p2pdma: commands, options and their values, presets, and the ' +

@@ -26,13 +26,18 @@ export class CommandError extends Error {
 /** What was thrown while the line was read and what it names was looked for. */
 const misuses = new WeakSet<object>();
 
+/** The same error: it ends the command with 2. */
+export function misuse<E extends Error>(error: E): E {
+  misuses.add(error);
+  return error;
+}
+
 /** Read the line, or find what it names: what this throws ends the command with 2. */
 export async function resolving<T>(step: () => T | Promise<T>): Promise<T> {
   try {
     return await step();
   } catch (error) {
-    if (error instanceof Error) misuses.add(error);
-    throw error;
+    throw error instanceof Error ? misuse(error) : error;
   }
 }
 
@@ -94,7 +99,7 @@ export function report(error: unknown): number {
     say(inWords(error));
     return misuses.has(error) ? MISUSED : FAILED;
   }
-  if (error instanceof CommanderError) return misused(error);
+  if (error instanceof CommanderError) return helped(error);
   const hint = 'This is a bug in p2pdma; please report it.';
   const { stack, message } = error as Error;
   if (jsonAsked()) say({ code: 'ERR_INTERNAL', message: message ?? String(error), hint });
@@ -107,18 +112,16 @@ export function report(error: unknown): number {
   return FAILED;
 }
 
-/** Commander has said it by now, unless JSON is asked for. */
-function misused({ exitCode, message }: CommanderError): number {
+/** Help, which commander has printed by now; what is wrong with a line is a CommandError (line.ts). */
+function helped({ exitCode }: CommanderError): number {
   if (exitCode === 0) return 0;
-  if (jsonAsked()) {
-    const [what = '', ...more] = message.replace(/^error: /, '').split('\n');
-    const hint = more.join(' ').replace(/^\((.*)\)$/, '$1');
+  // A line without a command.
+  if (jsonAsked())
     say({
       code: 'ERR_INVALID_ARG_VALUE',
-      message: what.startsWith('(') ? 'there is no command on the line' : what,
-      hint: hint === '' ? 'See `p2pdma help`.' : hint,
+      message: 'there is no command on the line',
+      hint: 'See `p2pdma help`.',
     });
-  }
   return MISUSED;
 }
 

@@ -8,10 +8,10 @@
  *     };
  *     withOptions(command, 'Safety:', TABLE).action((options: OptionsOf<typeof TABLE>) => …);
  */
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { didYouMean } from '../base/nearest.js';
+import { type Command, Option } from 'commander';
 import { z } from '../base/zod.js';
 import { dashed } from './format.js';
+import { choicesOf, wrongValue } from './line.js';
 
 /** What a shell may offer in the place of a value. */
 export type Offer =
@@ -56,8 +56,7 @@ export const flag = z.boolean().optional();
 
 /** One of a few words. The first is the default. */
 export function oneOf<const T extends string>(choices: readonly T[]) {
-  const error = ({ input }: { readonly input?: unknown }) =>
-    `Allowed choices are ${choices.join(', ')}. ${didYouMean(String(input), choices)}`.trimEnd();
+  const error = ({ input }: { readonly input?: unknown }) => choicesOf(choices, String(input));
   return z.enum(choices, { error }).default(choices[0]! as never);
 }
 
@@ -79,8 +78,18 @@ export class TableOption extends Option {
     // The words of a variadic option commander gathers itself.
     if (takes === undefined || this.variadic) return;
     if (repeats)
-      this.argParser((value, before: unknown) => [...((before as unknown[]) ?? []), parse(type, value)]);
-    else this.argParser((value) => parse(type, value));
+      this.argParser((value, before: unknown) => [
+        ...((before as unknown[]) ?? []),
+        this.#parse(type, value),
+      ]);
+    else this.argParser((value) => this.#parse(type, value));
+  }
+
+  /** @throws CommandError */
+  #parse(type: z.ZodType, value: string): unknown {
+    const result = type.safeParse(value);
+    if (result.success) return result.data;
+    throw wrongValue(this.long!, value, result.error.issues[0]!.message);
   }
 }
 
@@ -93,10 +102,4 @@ export function withOptions(command: Command, group: string, table: Table): Comm
 /** What a line of help says of an option, and of its default. */
 export function orElse(text: string, byDefault: string | number): string {
   return `${text} (default: ${byDefault})`;
-}
-
-function parse(type: z.ZodType, value: string): unknown {
-  const result = type.safeParse(value);
-  if (result.success) return result.data;
-  throw new InvalidArgumentError(result.error.issues[0]!.message);
 }

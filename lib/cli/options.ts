@@ -10,6 +10,7 @@ import {
   type SystemOptions,
 } from '../index.js';
 import { CommandError, resolving } from './errors.js';
+import { contradiction } from './line.js';
 import { flag, type Offer, type OptionsOf, oneOf, orElse, row, withOptions } from './option-table.js';
 import { type Says, speaksFor } from './whose.js';
 
@@ -35,7 +36,7 @@ const MACHINE = {
 };
 
 const SENT = {
-  from: row(z.string().min(1, 'Expected a file, a folder or -.').optional(), {
+  from: row(z.string().min(1, 'Name a file or a folder, or write - for stdin.').optional(), {
     takes: '<what>',
     text: 'look at another machine by what was sent of it: the text of lspci, a folder; - is stdin; may be given again',
     offers: ['files', 'directories'],
@@ -76,7 +77,7 @@ export const size = z.string().transform((text, { addIssue }): number => {
     return z.NEVER;
   };
   const match = SIZE.exec(text.trim());
-  if (match === null) return refuse('Expected a size such as 4096, 64KiB or 1MiB.');
+  if (match === null) return refuse('Give a size such as 4096, 64KiB or 1MiB.');
   const [, digits, unit = '', suffix] = match;
   const power = POWER[unit.toLowerCase()]!;
   const value = Number(digits) * 1024 ** power;
@@ -84,15 +85,15 @@ export const size = z.string().transform((text, { addIssue }): number => {
     const decimal = Number(digits) * 1000 ** power;
     return refuse(`This unit is ambiguous: write ${digits}${unit.toUpperCase()}iB (${value}) or ${decimal}.`);
   }
-  return Number.isSafeInteger(value) ? value : refuse('It must be less than 2^53.');
+  return Number.isSafeInteger(value) ? value : refuse('Give less than 2^53 bytes.');
 });
 
 export const count = z
   .string()
   .transform(Number)
-  .refine((value) => Number.isSafeInteger(value) && value >= 0, 'Expected a whole number.');
+  .refine((value) => Number.isSafeInteger(value) && value >= 0, 'Give a whole number.');
 
-export const atLeastOne = count.refine((value) => value >= 1, 'Expected 1 or more.');
+export const atLeastOne = count.refine((value) => value >= 1, 'Give a whole number of 1 or more.');
 
 /** What the library says of one of its options, as a line of help. */
 export function purpose(option: keyof typeof optionHelp): string {
@@ -138,10 +139,6 @@ function checkMachine({ backend, machine, root, from, cpu }: MachineOptions): vo
       from !== undefined && backend === 'emulator',
       "--from needs the native backend, but --backend is 'emulator'",
     ],
-    [
-      from === undefined && cpu !== undefined,
-      '--cpu describes the machine of --from, and --from is not given',
-    ],
     [machine !== undefined && root !== undefined, '--machine and --root name two machines'],
     [
       machine !== undefined && backend === 'native',
@@ -153,8 +150,13 @@ function checkMachine({ backend, machine, root, from, cpu }: MachineOptions): vo
     ],
   ];
   const both = contradictions.find(([holds]) => holds)?.[1];
-  if (both === undefined) return;
-  throw new CommandError('ERR_INVALID_ARG_VALUE', both, 'Drop one of them.');
+  if (both !== undefined) throw contradiction(both);
+  if (from !== undefined || cpu === undefined) return;
+  throw new CommandError(
+    'ERR_INVALID_ARG_VALUE',
+    '--cpu describes the machine of --from, which is not given',
+    'Add --from, or drop --cpu.',
+  );
 }
 
 /** Which kernel, for commands that only look. */

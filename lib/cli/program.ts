@@ -1,11 +1,10 @@
 /** The command and its commands. */
 import { readFileSync } from 'node:fs';
-import { type Argument, Command, Option } from 'commander';
-import { didYouMean } from '../base/nearest.js';
+import { type Command, Option } from 'commander';
 import { COMMANDS, type CommandRow } from './commands.js';
-import { CommandError, jsonAsked, resolving, speaksOf } from './errors.js';
-import { printable } from './format.js';
+import { CommandError, resolving, speaksOf } from './errors.js';
 import { LOOKS, manual } from './help.js';
+import { contradiction, LineCommand, noCommand, term } from './line.js';
 import { nobodySpeaks } from './whose.js';
 
 const WIDEST = 100;
@@ -14,19 +13,14 @@ const WIDEST = 100;
 export async function buildProgram(words?: readonly string[]): Promise<Command> {
   nobodySpeaks();
   speaksOf(null);
-  const program = new Command('p2pdma')
+  const program = new LineCommand('p2pdma')
     .optionsGroup('Output:')
     .version(packageVersion(), '-V, --version', 'print the version')
     .addHelpOption(new Option('-h, --help', 'print this help').helpGroup('Output:'))
-    .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({
       getOutHelpWidth: () => Math.min(process.stdout.columns ?? 80, WIDEST),
       getErrHelpWidth: () => Math.min(process.stderr.columns ?? 80, WIDEST),
-      // With --json it is said as JSON, in the end.
-      outputError: (text, write) => {
-        if (!jsonAsked()) write(text.split('\n').map(printable).join('\n'));
-      },
     })
     // Choices and defaults are in the words.
     .configureHelp({
@@ -89,12 +83,7 @@ function addHelp(program: Command): void {
       for (const name of names) {
         const below = command.createHelp().visibleCommands(command);
         const next = below.find((one) => one.name() === name);
-        const meant = didYouMean(
-          name,
-          below.map((one) => one.name()),
-        );
-        if (next === undefined)
-          return command.error(`error: unknown command '${name}'${meant === '' ? '' : `\n(${meant})`}`);
+        if (next === undefined) throw noCommand(command, name);
         command = next;
       }
       command.outputHelp();
@@ -105,11 +94,7 @@ function addHelp(program: Command): void {
 function checkWords(action: Command): void {
   const { provider, requireP2p } = action.opts();
   if (provider === 'none' && requireP2p === true) {
-    throw new CommandError(
-      'ERR_INVALID_ARG_VALUE',
-      '--provider none and --require-p2p contradict each other',
-      'Drop one of them.',
-    );
+    throw contradiction('--provider none and --require-p2p contradict each other');
   }
   if (!action.args.includes('-')) return;
   throw new CommandError(
@@ -117,11 +102,6 @@ function checkWords(action: Command): void {
     "'-' is not supported as stdin or stdout",
     'For a file of this name put ./ before it; for pipes use streams (examples/gzip-backup.ts).',
   );
-}
-
-function term(argument: Argument): string {
-  const name = argument.variadic ? `${argument.name()}...` : argument.name();
-  return argument.required ? `<${name}>` : `[${name}]`;
 }
 
 /** The commands that do something, and not only hold others. */

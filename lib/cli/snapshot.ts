@@ -9,14 +9,11 @@ import { inspectMachine, type MachineOptions, withKernel, withMachine, withSent 
 
 const CONTENTS = {
   withSerials: row(flag, { text: 'keep the drives’ serial numbers (default: they are left out)' }),
-  name: row(
-    z.string().min(1, 'Expected 1 to 200 characters.').max(200, 'Expected 1 to 200 characters.').optional(),
-    {
-      takes: '<name>',
-      text: 'what the machine is called',
-      offers: [],
-    },
-  ),
+  name: row(z.string().min(1, 'Give 1 to 200 characters.').max(200, 'Give 1 to 200 characters.').optional(), {
+    takes: '<name>',
+    text: 'what the machine is called',
+    offers: [],
+  }),
 };
 
 interface SnapshotOptions extends MachineOptions, OptionsOf<typeof CONTENTS> {}

@@ -201,7 +201,7 @@ t.test('mistakes: two lines, an exit code, nothing written', async (t) => {
       '--machine',
       'switch',
     ],
-    [2, /Expected 1 or more/, 'trace', 'copy', 'a', 'b', '--requests', '0'],
+    [2, /Give a whole number of 1 or more/, 'trace', 'copy', 'a', 'b', '--requests', '0'],
     [
       2,
       /^error ERR_OUT_OF_RANGE: .*start.*2147483648.*\n\S.*\n$/,
@@ -235,10 +235,10 @@ t.test('mistakes: two lines, an exit code, nothing written', async (t) => {
       '--machine',
       'switch',
     ],
-    [2, /unknown command 'copi'\n.*copy/, 'copi'],
-    [2, /unknown option '--verfy'\n.*--verify/, 'copy', 'a', 'b', '--verfy'],
-    [2, /Expected a size/, 'copy', 'a', 'b', '--chunk', 'big'],
-    [2, /missing required argument 'dst'/, 'copy', 'a'],
+    [2, /^error ERR_INVALID_ARG_VALUE: p2pdma has no command 'copi'\n.*copy/, 'copi'],
+    [2, /copy has no option '--verfy'\n.*--verify/, 'copy', 'a', 'b', '--verfy'],
+    [2, /Give a size/, 'copy', 'a', 'b', '--chunk', 'big'],
+    [2, /copy needs <dst\.\.\.>\n/, 'copy', 'a'],
   ] as const) {
     const run = p2pdma(...args);
     t.equal(run.status, status, args.join(' '));

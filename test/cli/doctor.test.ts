@@ -341,11 +341,11 @@ t.test('two machines at once are refused', async (t) => {
 });
 
 t.test('misspelt commands and options', async (t) => {
-  t.match(p2pdma('docter'), { status: 2, stderr: /Did you mean doctor\?/ });
-  t.match(p2pdma('snapshoot'), { status: 2, stderr: /Did you mean snapshot\?/ });
-  t.match(p2pdma('doctor', '--rooot', '/'), { status: 2, stderr: /Did you mean --root\?/ });
-  t.match(p2pdma('snapshot', '--with-serial'), { status: 2, stderr: /Did you mean --with-serials\?/ });
-  t.match(p2pdma('explain', '--machne', 'switch'), { status: 2, stderr: /Did you mean --machine\?/ });
+  t.match(p2pdma('docter'), { status: 2, stderr: /Did you mean 'doctor'\?/ });
+  t.match(p2pdma('snapshoot'), { status: 2, stderr: /Did you mean 'snapshot'\?/ });
+  t.match(p2pdma('doctor', '--rooot', '/'), { status: 2, stderr: /Did you mean '--root'\?/ });
+  t.match(p2pdma('snapshot', '--with-serial'), { status: 2, stderr: /Did you mean '--with-serials'\?/ });
+  t.match(p2pdma('explain', '--machne', 'switch'), { status: 2, stderr: /Did you mean '--machine'\?/ });
 });
 
 t.test('a machine file that is huge, deep or no machine is refused quickly', async (t) => {

@@ -101,12 +101,12 @@ t.test('the same words, as text and as JSON, with the same exit code', async (t)
   t.notOk(existsSync(file('q')));
 });
 
-t.test('what commander finds is JSON too', async (t) => {
+t.test('what is wrong with a line is JSON too', async (t) => {
   for (const [message, hint, ...args] of [
-    [/'1XB' is invalid\. Expected a size/, /./, 'copy', 'a', 'q', '--end', '1XB'],
-    [/^unknown option '--verfy'/, /--verify/, 'copy', 'a', 'q', '--verfy'],
-    [/^missing required argument 'dst'/, /./, 'copy', 'a'],
-    [/^unknown command 'copi'/, /copy/, 'copi'],
+    [/^'1XB' is not an allowed value of --end$/, /^Give a size/, 'copy', 'a', 'q', '--end', '1XB'],
+    [/^copy has no option '--verfy'$/, /--verify/, 'copy', 'a', 'q', '--verfy'],
+    [/^copy needs <dst\.\.\.>$/, /^Write: p2pdma copy /, 'copy', 'a'],
+    [/^p2pdma has no command 'copi'$/, /copy/, 'copi'],
   ] as [RegExp, RegExp, ...string[]][]) {
     const { status, stdout, stderr } = p2pdma(...args, '--json');
     t.equal(status, 2, args.join(' '));

@@ -148,9 +148,9 @@ t.test('routes: names that are not there, too few of them', async (t) => {
     [/ERR_INVALID_ARG_VALUE: option --route: needs two names/, '--route', 'nvme0'],
     [/ERR_INVALID_ARG_VALUE: .*nvme9/, '--route', 'nvme0', 'nvme9'],
     [/ERR_INVALID_ARG_VALUE: option --route: there is no 'nvme9n1'/, '--route', 'nvme9n1', 'nvme0n1'],
-    [/argument missing/, '--route'],
-    [/Allowed choices are text, svg, dot, json/, '--format', 'png'],
-    [/cannot be used with option '--json'/, '--format', 'svg', '--json'],
+    [/--route needs a value\nWrite: --route <names\.\.\.>/, '--route'],
+    [/Allowed values: text, svg, dot, json/, '--format', 'png'],
+    [/--format and --json cannot be used together/, '--format', 'svg', '--json'],
   ] as const) {
     const { status, stdout, stderr } = topo('--machine', 'switch', ...args);
     t.equal(status, 2, args.join(' '));

@@ -40,7 +40,7 @@ import { drawRoute } from './route.js';
 const COPIED = {
   start: row(size.optional(), { takes: '<byte>', text: `of the source: ${inHelp('start')}`, offers: [] }),
   end: row(size.optional(), { takes: '<byte>', text: `of the source: ${inHelp('end')}`, offers: [] }),
-  bytes: row(size.refine((value) => value > 0, 'Expected more than 0 bytes.').optional(), {
+  bytes: row(size.refine((value) => value > 0, 'Give more than 0 bytes.').optional(), {
     takes: '<size>',
     text: 'how many, instead of --end',
     offers: BYTES_OFFERED,
@@ -71,7 +71,7 @@ const rate = z
   .string()
   .transform((text) => text.replace(/\/s$/i, ''))
   .pipe(size)
-  .refine((value) => value > 0, 'Expected more than 0 bytes per second.');
+  .refine((value) => value > 0, 'Give more than 0 bytes per second.');
 
 const WAY = {
   ...P2P,
