@@ -20,7 +20,10 @@ const arrows = [
   ],
   ['prometheus', ['system', 'streams', 'base']],
   ['index', ['prometheus', 'system', 'explain', 'copy', 'streams', 'kernel', 'backend', 'base']],
-  ['cli', ['index', 'base/errors', 'base/nearest', 'base/pci-class', 'base/words', 'base/zod']],
+  [
+    'cli',
+    ['index', 'base/errors', 'base/nearest', 'base/pci-class', 'base/sentence', 'base/words', 'base/zod'],
+  ],
 ];
 
 for (const [i, [who, may]] of arrows.entries()) {

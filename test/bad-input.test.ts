@@ -209,7 +209,7 @@ for (const [door, go] of Object.entries(doors)) {
   refused(
     `${door}: requireP2p where there is no way`,
     (rig) => go(rig, 'nvme0n1', 'nvme1n1', { provider: 'none', requireP2p: true, end: MIB }),
-    { code: 'ERR_P2P_REQUIRED', message: /requireP2p.*provider none/ },
+    { code: 'ERR_P2P_REQUIRED', message: /requireP2p.*provider: none/ },
   );
   for (const [option, value, code] of [
     ['start', -1, 'ERR_OUT_OF_RANGE'],

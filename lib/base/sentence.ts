@@ -13,6 +13,13 @@ export type Sentence = string | ((option: Naming) => string);
 /** The names of the library's own tables: `requireP2p`, `provider: none`. */
 export const libraryNames: Naming = (option, value) => (value === undefined ? option : `${option}: ${value}`);
 
-export function said(sentence: Sentence, naming: Naming = libraryNames): string {
+let names = libraryNames;
+
+/** The command has its process to itself: what is said in it from here on carries these names. */
+export function speakWith(naming: Naming): void {
+  names = naming;
+}
+
+export function said(sentence: Sentence, naming: Naming = names): string {
   return typeof sentence === 'string' ? sentence : sentence(naming);
 }

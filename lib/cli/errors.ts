@@ -4,6 +4,7 @@
  */
 import { type Command, CommanderError } from 'commander';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
+import { libraryNames, speakWith } from '../base/sentence.js';
 import { colours, dashed, printable } from './format.js';
 import { ownJson, reminder } from './whose.js';
 
@@ -71,13 +72,15 @@ let running: Command | null = null;
 /** This is the command whose options are spoken of; null: none is known yet. */
 export function speaksOf(command: Command | null): void {
   running = command;
+  speakWith(command === null ? libraryNames : onTheLine);
 }
 
 /** An option of the library as the line has it; what the line cannot say keeps the library's name. */
 function onTheLine(option: string, value?: string): string {
   const name = running === null ? undefined : flagOf(running, option);
   if (name === undefined) return value === undefined ? option : `${option}: ${value}`;
-  return value === undefined ? name : `${name} ${value}`;
+  // Of a string, the words alone: `machine: 'switch'`, `--machine switch`.
+  return value === undefined ? name : `${name} ${value.replace(/^'(.*)'$/, '$1')}`;
 }
 
 /** Code, message and hint, in the words of the line. */

@@ -7,11 +7,13 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { P2pdmaError } from '../base/errors.js';
+import { type Sentence, said } from '../base/sentence.js';
 import { SysfsTree } from './sysfs/tree.js';
 
 const PACKAGE = 'p2pdma';
 const MAX_MAPS = 4 * 1024 * 1024;
-const TRY_IT = "To try it without, emulate a machine: machine: 'switch'.";
+const TRY_IT: Sentence = (option) =>
+  `To try it without, emulate a machine: ${option('machine', "'switch'")}.`;
 
 /** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: why it cannot be loaded, and what to do about it. */
 export function loadAddonFile(): unknown {
@@ -80,9 +82,10 @@ function nameOf(directory: string): unknown {
 }
 
 export function unavailable(why: string, options: { hint: string; cause?: unknown }): P2pdmaError {
+  const hint: Sentence = (option) => `${options.hint} ${said(TRY_IT, option)}`;
   return new P2pdmaError('ERR_BACKEND_UNAVAILABLE', `the native addon could not be loaded: ${why}`, {
     ...options,
-    hint: `${options.hint} ${TRY_IT}`,
+    hint,
   });
 }
 

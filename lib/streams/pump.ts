@@ -96,7 +96,7 @@ export class Pump {
     const shift = misfit(this.#at, ends, target);
     if (route.provider !== null && shift !== null) route = hostRoute(shift);
     route = this.#takePool(route);
-    if (route.provider === null) this.#assertHostAllowed(route.sentence ?? route.reason);
+    if (route.provider === null) this.#assertHostAllowed(route.reason);
     this.#settle(route);
     this.#inBulk = this.#moveInBulk();
     await this.#inBulk;

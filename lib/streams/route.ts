@@ -21,8 +21,6 @@ export interface Route {
   readonly provider: PciDev | null;
   readonly reason: string;
   readonly unproven: string | null;
-  /** The reason again, where it names an option. */
-  readonly sentence?: Sentence;
 }
 
 export interface RouteOptions {
@@ -35,10 +33,7 @@ export interface RouteOptions {
 }
 
 export function hostRoute(reason: Sentence): Route {
-  return {
-    ...{ transport: 'host-memory', provider: null, reason: said(reason), unproven: null },
-    ...(typeof reason === 'string' ? {} : { sentence: reason }),
-  };
+  return { transport: 'host-memory', provider: null, reason: said(reason), unproven: null };
 }
 
 /** The options that demand it, as they are given. */
@@ -78,8 +73,10 @@ export function findFunction(backend: Backend, nameOrBdf: string, option: string
  * copy wants the same answer every time.)
  */
 export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], options: RouteOptions): Route {
-  if (options.provider === 'none') return hostRoute('host memory was asked for (provider none)');
-  if (options.memory === 'host') return hostRoute('host memory was asked for (memory host)');
+  const asked = options.provider === 'none' ? 'provider' : options.memory === 'host' ? 'memory' : null;
+  if (asked !== null) {
+    return hostRoute((option) => `host memory was asked for (${option(asked, options[asked])})`);
+  }
 
   const { topology } = backend;
   const named =

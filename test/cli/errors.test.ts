@@ -249,3 +249,37 @@ t.test(
     t.match(p2pdma('snapshot', ...SWITCH, '--name', 'x'.repeat(201)), { status: 2, stderr: /1 to 200/ });
   },
 );
+
+t.test(
+  'what the library says of its options elsewhere than in errors is said by the command’s too',
+  async (t) => {
+    const none = ['--provider', 'none', ...SWITCH];
+    const reason = 'host memory was asked for (--provider none)';
+    t.equal(JSON.parse(p2pdma('copy', 'a', 'r1', ...none, '--json').stdout).reason, reason);
+    t.match(p2pdma('copy', 'a', 'r2', ...none).stdout, `because        ${reason}\n`);
+    t.equal(JSON.parse(p2pdma('copy', 'a', 'r3', ...none, '--dry-run', '--json').stdout).reason, reason);
+    t.match(p2pdma('trace', 'copy', 'a', 'r4', ...none).stdout, reason);
+  },
+);
+
+t.test('without the addon: what to write on this line', async (t) => {
+  for (const args of [
+    ['copy', 'a', 'q'],
+    ['trace', 'copy', 'a', 'q'],
+    ['bench', 'a'],
+  ]) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['--no-addons', main, ...args], {
+      encoding: 'utf8',
+      cwd: folder,
+    });
+    t.match(
+      stderr,
+      /^error ERR_BACKEND_UNAVAILABLE: .*\n.* To try it without, emulate a machine: --machine switch\.\n$/,
+      args.join(' '),
+    );
+    t.match({ status, stdout }, { status: 1, stdout: '' }, args.join(' '));
+  }
+  const doctor = spawnSync(process.execPath, ['--no-addons', main, 'doctor'], { encoding: 'utf8' });
+  t.match(doctor.stdout, /emulate a machine: --machine switch/);
+  t.notMatch(doctor.stdout, "machine: 'switch'");
+});

@@ -66,7 +66,7 @@ const FOUR = {
 } as const;
 const PORT = '0000:00:01.0';
 
-const ASKED = /host memory was asked for \(provider none\)/;
+const ASKED = /host memory was asked for \(provider: none\)/;
 const NO_MEMORY = /has no peer-to-peer memory/;
 const QUEUE = /IOMMU driver.*cannot map peer-to-peer memory, so the queue of nvme[01] does not take it/;
 const REFUSED = /not on the kernel’s host bridge allow-list/;
