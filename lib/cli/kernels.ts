@@ -83,12 +83,29 @@ function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: st
       width,
     ).map(colour.dim),
     ...notes.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
+    ...doubts([...groups.values()]).flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
     ...(changes ? [] : wrap('Of these pairs none depends on the kernel.', width)),
     ...wrap(
       runs === null ? 'Which kernel runs is not known.' : `This machine has Linux ${printable(runs)}.`,
       width,
     ),
   ];
+}
+
+/** Why a `?` stands in the table: one pair's words for each rule and the columns that it leaves open. */
+function doubts(groups: readonly PairOverTime[][]): string[] {
+  const said = new Map<string, string>();
+  for (const [first] of groups) {
+    const verdicts = first!.verdicts.map((verdict, i) => ({ verdict, release: KERNEL_RELEASES[i]! }));
+    const open = verdicts.filter(({ verdict }) => cell(verdict) === '?');
+    for (const rule of new Set(open.map(({ verdict }) => verdict.rule))) {
+      const those = open.filter(({ verdict }) => verdict.rule === rule);
+      const under = those.map(({ release }) => release.replace(/\.0$/, '')).join(', ');
+      const text = `? (${pairName([first!])}, Linux ${under}): ${those[0]!.verdict.reason}`;
+      if (!said.has(`${rule} ${under}`)) said.set(`${rule} ${under}`, text);
+    }
+  }
+  return [...said.values()];
 }
 
 /** `nvme0 ◀─ nvme1`, and how many others are the same. */

@@ -85,6 +85,18 @@ t.test('one kernel after another', async (t) => {
   );
 });
 
+t.test('what is not known under a kernel is explained below the table', async (t) => {
+  const text = (machine: string) =>
+    runCli(['explain', '--machine', machine, '--kernel', 'all', '--color', 'never'], {
+      env: { COLUMNS: '80' },
+    }).stdout;
+  const said = text('root-ports');
+  t.match(said, /nvme0 ◀─ nvme1, 1 more {2}no {3}no {3}no {5}no {3}no {3}\?\n/);
+  t.match(said.replaceAll(/\s+/g, ' '), /\? \(nvme0 ◀─ nvme1, Linux 7\.4\): .* 9 October 2026/);
+  t.ok(said.split('\n').every((line) => line.length <= 80));
+  t.notMatch(text('switch'), '? (', 'nothing is unknown there');
+});
+
 t.test('topo, doctor and snapshot as another kernel', async (t) => {
   const machine = await accelerated(t, '6.12.117');
   t.match(p2pdma('topo', '--machine', machine).stdout, /not on the allow-list/);
