@@ -20,9 +20,9 @@ import { P2pReadStream } from '../streams/read-stream.js';
 import type { Source } from '../streams/source.js';
 import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
+import { whyNotZones } from '../streams/zones.js';
 import { pathAgain, type ReadBack, readAgain } from './read-back.js';
 import { type CopyOptions, type CopyRequest, PathEnd } from './request.js';
-import { whyNotZones } from './zones.js';
 
 /** A path, opened when it is wanted first. */
 export class OpenEnd {
@@ -46,7 +46,7 @@ export class OpenEnd {
   async #open(): Promise<BlockTarget> {
     const { context, path, now } = this.#end;
     const { write = false, exclusive = false } = this.#options;
-    const zoned = write ? whyNotZones(this.#end) : null;
+    const zoned = write ? whyNotZones(path, now.place?.zones) : null;
     if (zoned !== null) throw zoned;
     // Not waited for: ends are opened in the order in which they were named, which decides where an emulated machine puts them.
     const there = write && existsSync(path);

@@ -20,12 +20,12 @@ import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/rout
 import type { StreamContext } from '../streams/session.js';
 import { assertChunkFits } from '../streams/slot-pool.js';
 import { transfer } from '../streams/transfer.js';
+import { whyNotZones } from '../streams/zones.js';
 import { askBlkid } from './blkid.js';
 import { assertApart } from './overlap.js';
 import { type CopyOptions, makePathRequest, type PathEnd, type PathRequest } from './request.js';
 import { SPOT } from './signature-table.js';
 import { findSignatures, LOOK, type Signature, spotsOf } from './signatures.js';
-import { whyNotZones } from './zones.js';
 
 /** One end of a planned copy, in its present state. */
 export interface PlannedEnd {
@@ -228,7 +228,7 @@ async function planDestination(
   const { holds, unread, ...seen } = there;
   const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
   const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds };
-  const zoned = whyNotZones(to);
+  const zoned = whyNotZones(to.path, to.now.place?.zones);
   const device = seen.kind === 'file' ? null : (zoned ?? whyNotDevice(to, seen, { from, bytes, force }));
   const problem = device ?? (force ? null : unread) ?? (await whyNotWritable(to, seen, flags));
   return { planned, problem, dmaAlignment: seen.dmaAlignment };

@@ -25,6 +25,7 @@ import { slotOf } from './slot-pool.js';
 import { closedError, type Source } from './source.js';
 import { writeChunks } from './write-chunks.js';
 import { WriteTally } from './write-tally.js';
+import { whyNotZones } from './zones.js';
 
 type Done = (error?: Error | null) => void;
 
@@ -171,6 +172,8 @@ export class P2pWriteStream extends Writable {
 
   override _construct(callback: Done): void {
     const adopt = (target: BlockTarget, context: StreamContext) => {
+      const zoned = whyNotZones(this.path, target.zones);
+      if (zoned !== null) throw zoned;
       this.#ranges = new RangeWriter(context, target, this.#tally, this.#options);
       this.#ranges.requireP2p = this.#options.requireP2p;
       this.#ranges.onRefused = (reason) => this[lendingEnd].onRefused?.(reason);

@@ -1,8 +1,9 @@
 /** A zoned device: said before anything is written, and refused with the command that resets zones; none is reset here. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import t from 'tap';
-import { openSystem, pipeline, planCopy } from '../../lib/index.js';
+import { createWriteStream, openSystem, pipeline, planCopy } from '../../lib/index.js';
 import { failedTransfer } from '../../lib/streams/transfer.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
 import { p2pdma } from '../helpers/cli.js';
@@ -56,6 +57,38 @@ t.test('a plan has it as a problem, and a copy is refused before its first byte'
   t.equal(system.metrics().bytes.write, 0);
   await t.resolves(pipeline('nvme1n1', 'nvme0n1', { system, end: 4095 }), 'it can be read');
 });
+
+t.test(
+  'a write stream is refused as a copy is, before its first byte; a Target may write in order',
+  async (t) => {
+    const system = await openSystem({ machine: 'switch' });
+    const { backend } = system.context;
+    const openTarget = backend.openTarget.bind(backend);
+    backend.openTarget = async (name, options) =>
+      Object.defineProperty(await openTarget(name, options), 'zones', {
+        value: name === 'nvme1n1' ? ZONES : null,
+      });
+    const refused = {
+      code: 'EOPNOTSUPP',
+      message: new RegExp(ZONES),
+      hint: /`sudo blkzone reset .*nvme1n1` empties the zones, with all that is in them/,
+    };
+    const written = (stream: Writable) =>
+      new Promise<void>((resolve, reject) => {
+        stream.on('error', reject).on('finish', resolve);
+        stream.end(new Uint8Array(4096));
+      });
+    await t.rejects(written(createWriteStream('nvme1n1', { system })), refused);
+    const target = await system.target('nvme1n1', { write: true });
+    await t.rejects(written(target.createWriteStream()), refused);
+    await t.rejects(pipeline('nvme0n1', target, { system, end: 4095 }), refused);
+    t.equal(system.metrics().bytes.write, 0);
+    t.equal(await target.write(new Uint8Array(4096), 0), 4096);
+    await target.close();
+    await t.resolves(written(createWriteStream('nvme0n1', { system })), 'one that is not zoned is written');
+    await system.close();
+  },
+);
 
 t.test('what a failed write advises', async (t) => {
   const view = new Uint8Array(512);
