@@ -72,12 +72,13 @@ async function directoryNames(path: string): Promise<string[] | null> {
 
 /** Files of a folder under their paths in it; links are not followed. */
 async function walk(top: string, below: string, into: Sent[], room: Room): Promise<void> {
-  if (below.split('/').length > MOST_DEPTH) return;
+  if (below.split('/').length > MOST_DEPTH) throw tooMuch(top, `folders more than ${MOST_DEPTH} deep`);
   const entries = await readdir(join(top, below), { withFileTypes: true });
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const name = below === '' ? entry.name : `${below}/${entry.name}`;
     if (entry.isDirectory()) await walk(top, name, into, room);
-    else if (entry.isFile() && room.files-- > 0) {
+    else if (entry.isFile()) {
+      if (room.files-- === 0) throw tooMuch(top, `more than ${MOST_FILES} files`);
       into.push({ name, bytes: await readWhole(join(top, name), room) });
     }
   }
@@ -90,7 +91,7 @@ async function readWhole(path: string, room: Room): Promise<Buffer> {
     const chunks: Buffer[] = [];
     for await (const chunk of file.createReadStream({ autoClose: false })) {
       room.bytes -= (chunk as Buffer).length;
-      if (room.bytes < 0) throw tooMuch(path);
+      if (room.bytes < 0) throw tooMuch(path, `more than ${size(MOST_BYTES)}`);
       chunks.push(chunk as Buffer);
     }
     return Buffer.concat(chunks);
@@ -101,8 +102,8 @@ async function readWhole(path: string, room: Room): Promise<Buffer> {
   }
 }
 
-function tooMuch(path: string): Error {
-  return optionError('ERR_INVALID_ARG_VALUE', 'from', `'${path}' is more than ${size(MOST_BYTES)}`, {
+function tooMuch(path: string, what: string): Error {
+  return optionError('ERR_INVALID_ARG_VALUE', 'from', `'${path}' holds ${what}, and no more is read`, {
     path,
     hint: 'Send /sys and /proc, or the text of lspci, alone.',
   });

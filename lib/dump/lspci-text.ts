@@ -1,4 +1,9 @@
-/** Texts of lspci: bytes of -x, words of -v, or both, as facts of functions. */
+/**
+ * Texts of lspci with the bytes of -x, as facts of functions. Words alone (-v, -vvv) are recognised and refused: nothing is read
+ * from them yet, and a machine without anything known would look like one without drives.
+ */
+import { optionError } from '../base/arguments.js';
+import type { P2pdmaError } from '../base/errors.js';
 import { list } from '../base/words.js';
 import { type LspciFunction, looksLikeLspci, parseLspci } from './lspci.js';
 import type { FunctionFacts, Gathered, Reader, Sent } from './sent.js';
@@ -12,8 +17,13 @@ export const lspciText: Reader = {
   read: readLspci,
 };
 
-function readLspci({ bytes }: Sent, into: Gathered): void {
+function readLspci({ name, bytes }: Sent, into: Gathered): void {
   const functions = parseLspci(bytes.toString('utf8'));
+  const bare = functions.filter((fn) => fn.bytes.length === 0);
+  if (bare.length === functions.length) throw wordsAlone(name);
+  if (bare.length > 0) {
+    into.notKnown(`what ${list(bare.map(({ bdf }) => bdf))} are`, 'their bytes are missing');
+  }
   const asRoot = functions.some((fn) => fn.bytes.length === EXPRESS);
   for (const [index, fn] of functions.entries()) {
     const last = index === functions.length - 1;
@@ -42,6 +52,15 @@ function kindOf(functions: readonly LspciFunction[]): string {
   const most = Math.max(0, ...functions.map(({ bytes }) => bytes.length));
   const how = most >= EXPRESS ? '-xxxx' : most >= CONVENTIONAL ? '-xxx' : most >= STANDARD ? '-x' : '';
   return `lspci ${how}`.trimEnd().concat(`, ${functions.length} functions`);
+}
+
+function wordsAlone(name: string): P2pdmaError {
+  return optionError(
+    'ERR_INVALID_ARG_VALUE',
+    'from',
+    `'${name}' is the text of lspci without the bytes of configuration space, and its words are not read`,
+    { path: name, hint: 'Send the output of `sudo lspci -xxxx`, which has the bytes.' },
+  );
 }
 
 /** What such a text cannot tell. */

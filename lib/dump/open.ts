@@ -23,7 +23,10 @@ const READERS: readonly Reader[] = [lspciText];
 export async function openSent(inputs: readonly Input[], options: DescribeOptions): Promise<CapturedBackend> {
   const cpu = options.cpu === undefined ? null : processorOf(options.cpu);
   const { name, sent, tree } = await lookAt(inputs);
-  if (tree !== null) return openTree(tree, options);
+  if (tree !== null) {
+    if (inputs.length > 1) throw besideTree(tree);
+    return openTree(tree, options);
+  }
   const gathered = new Gathered(name);
   const { files } = gathered;
   if (cpu !== null) files.put(['proc', 'cpuinfo'], cpu);
@@ -49,6 +52,16 @@ function openTree(tree: string, options: DescribeOptions): CapturedBackend {
     notKnown: [],
     disagreements: [],
   });
+}
+
+/** The kernel's own files are not mixed with what somebody else says of them. */
+function besideTree(tree: string): P2pdmaError {
+  return optionError(
+    'ERR_INVALID_ARG_VALUE',
+    'from',
+    `'${tree}' holds sys/ and proc/, and nothing else is read beside such a folder`,
+    { path: tree, hint: 'Send either the folder or the other files.' },
+  );
 }
 
 function readOne(sent: Sent, into: Gathered): void {

@@ -137,3 +137,19 @@ t.test('what says nothing of a machine is refused', async (t) => {
   await t.rejects(describeMachine(5 as never), { code: 'ERR_INVALID_ARG_TYPE' });
   await t.rejects(describeMachine(Buffer.from(''), { cpu: 'a toaster' }), { code: 'ERR_INVALID_ARG_VALUE' });
 });
+
+t.test('words without bytes: refused, with what to send; a function without them is said', async (t) => {
+  const words =
+    '03:00.0 Non-Volatile memory controller [0108]: A drive [1b36:0010] (prog-if 02)\n\tSubsystem: x\n';
+  await t.rejects(describeMachine(Buffer.from(words)), {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /without the bytes of configuration space/,
+    hint: /lspci -xxxx/,
+  });
+  const before = await openSystem({ machine: 'switch' });
+  const after = await describeMachine(
+    Buffer.from(`${hexDump(before.topology)}\n${words.replace('03:', '77:')}`),
+  );
+  t.match(after.evidence?.notKnown, [{ what: /77:00\.0/, why: /missing/ }]);
+  await Promise.all([before.close(), after.close()]);
+});
