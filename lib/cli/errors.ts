@@ -5,7 +5,7 @@
 import { type Command, CommanderError } from 'commander';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { libraryNames, speakWith } from '../base/sentence.js';
-import { colours, dashed, printable } from './format.js';
+import { colours, columns, dashed, printable, wrap } from './format.js';
 import { ownJson, reminder } from './whose.js';
 
 /** 1: it failed while running. 2: usage error, or what is named cannot be used; nothing was started. */
@@ -128,11 +128,16 @@ function helped({ exitCode }: CommanderError): number {
   return MISUSED;
 }
 
-/** Two lines: what, and what to do; or one of JSON. */
+/** Two lines, which a narrow terminal wraps: what, and what to do; or one of JSON. */
 export function say({ code, message, hint }: Said): void {
-  process.stderr.write(
-    jsonAsked()
-      ? `${ownJson({ type: 'error', code, message, hint })}\n`
-      : `${reminder()}${colours(process.stderr).red('error')} ${code}: ${printable(message)}\n${printable(hint)}\n`,
-  );
+  if (jsonAsked()) {
+    process.stderr.write(`${ownJson({ type: 'error', code, message, hint })}\n`);
+    return;
+  }
+  const width = columns(process.stderr);
+  const lines = [
+    ...wrap(`${code}: ${printable(message)}`, width, `${colours(process.stderr).red('error')} `, ''),
+    ...wrap(printable(hint), width),
+  ];
+  process.stderr.write(`${reminder()}${lines.join('\n')}\n`);
 }

@@ -177,7 +177,7 @@ function cmbText({ cmb, cmbKnown, bdf }: Described): string {
   if (cmb === null) return bdf === null ? '-' : 'none';
   return cmb.published
     ? `${bytes(cmb.size)}, ${bytes(cmb.available)} free`
-    : `${bytes(cmb.size)}, not published: see below`;
+    : `${bytes(cmb.size)}, not published`;
 }
 
 function unpublished(reason: string | null, colour: Colours): string {

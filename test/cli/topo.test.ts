@@ -40,7 +40,7 @@ t.test('text: the route is heavy, so it is seen without colour', async (t) => {
     `\
 emulated machine 'switch': its drives end with this process
 CPU GenuineIntel, family 6, IOMMU none
-host bridge 0000:00  8086:29c0  not on the allow-list: peer traffic does not pass it
+host bridge 0000:00  8086:29c0  not on the allow-list: passes no peer traffic
 ├─ 0000:00:00.0  conventional
 └─ 0000:00:01.0  root-port
    └─ 0000:01:00.0  upstream-port

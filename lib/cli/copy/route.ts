@@ -18,7 +18,7 @@ export function drawRoute(
   const paint = receipt.transport === 'host-memory' ? colour.yellow : colour.green;
   const link = {
     'p2p-bus': '══ PCIe, peer to peer ══▶',
-    'p2p-host-bridge': '══ PCIe, through the host bridge ══▶',
+    'p2p-host-bridge': '══ PCIe, host bridge ══▶',
     'host-memory': '──▶',
   }[receipt.transport];
   const left = `${short(source)} ──▶ `;

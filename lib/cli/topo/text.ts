@@ -88,7 +88,7 @@ function markText({ kind, text }: Mark, colour: Colours): string {
     case 'passes':
       return colour.green(text);
     case 'passes-not':
-      return colour.yellow(`${text}: peer traffic does not pass it`);
+      return colour.yellow(`${text}: passes no peer traffic`);
   }
 }
 
