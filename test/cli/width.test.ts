@@ -26,6 +26,7 @@ const LINES: readonly (readonly string[])[] = [
   ['doctor'],
   ['copy', 'nvme0n1', 'nvme1n1', '--bytes', '1MiB', '--dry-run'],
   ['copy', 'nvme0n1', 'nvme1n1', '--bytes', '1MiB', '--verify'],
+  ['trace', 'copy', 'nvme0n1', 'nvme1n1', '--bytes', '4096'],
   // What they answer to a line that is wrong.
   ['copy', 'nvme0n1', 'nvme1n1', '--chunk', 'big'],
   ['copy', 'nvme0n1', 'nvme9n1', '--bytes', '1MiB'],
