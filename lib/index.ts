@@ -1,7 +1,7 @@
 /**
- * p2pdma: Node streams whose chunks live in an NVMe drive's own memory. Everything a user may import: at most 70 names,
- * each of which an example or the command uses, or a call needs. What is reached through another name (a member's type:
- * `Receipt['transport']`) has none of its own.
+ * p2pdma: Node streams whose chunks live in an NVMe drive's own memory. This module exports everything that a user may
+ * import: at most 70 names. Each of them is used by an example or by the command, or is needed for a call. A type that can
+ * be reached through another name (the type of a member, such as `Receipt['transport']`) is not exported on its own.
  * @module
  */
 export type {

@@ -1,6 +1,6 @@
 /**
- * A system's metrics as Prometheus text, through prom-client, which the caller brings along (an optional peer
- * dependency): so this package works without it, and the numbers land in the caller's own registry.
+ * A system's metrics as Prometheus text, through prom-client. The caller passes prom-client in (it is an optional peer
+ * dependency). So this package works without it, and the numbers are in the caller's own registry.
  */
 import { wrongArgument } from './base/arguments.js';
 import { z } from './base/zod.js';
@@ -10,11 +10,11 @@ import { System } from './system.js';
 
 /** The part of prom-client that is used here. */
 export interface PromClient<Registry = unknown> {
-  /** Its class of the same name. */
+  /** prom-client's class `Counter`. */
   readonly Counter: new (
     options: PromMetricOptions<Registry>,
   ) => unknown;
-  /** Its class of the same name. */
+  /** prom-client's class `Gauge`. */
   readonly Gauge: new (
     options: PromMetricOptions<Registry>,
   ) => unknown;
@@ -28,21 +28,24 @@ interface PromMetricOptions<Registry> {
   collect(this: PromMetric): void;
 }
 
-/** A Counter or a Gauge: both can be set anew at each scrape in this way. */
+/** A Counter or a Gauge: both can be reset and set again at each scrape with these methods. */
 interface PromMetric {
   reset(): void;
   inc(labels: Record<string, string>, value: number): void;
 }
 
-/** Where the metrics go and what they are called. */
+/** Where the metrics are registered and how they are named. */
 export interface PrometheusOptions<Registry = unknown> {
-  /** Where to register; prom-client's default registry if not given. */
+  /** The registries to use. Default: prom-client's default registry. */
   readonly registers?: Registry[];
-  /** Before each name. Default `'p2pdma_'`. */
+  /** The prefix of each metric's name. Default: `'p2pdma_'`. */
   readonly prefix?: string;
 }
 
-/** On every metric: an emulated machine’s numbers are never taken for a real one’s. A real one’s `machine` is empty. */
+/**
+ * Labels of every metric, so that the numbers of an emulated machine are never mistaken for those of a real one. For a real
+ * machine, `machine` is empty.
+ */
 const ORIGIN = ['backend', 'machine'] as const;
 
 type Sample = readonly [labels: Record<string, string>, value: number];
@@ -151,7 +154,7 @@ const prometheusOptions = z.strictObject({
 });
 
 /**
- * Register a system's metrics. They are read when the registry is scraped, not before.
+ * Register a system's metrics. Their values are collected only when the registry is scraped.
  *
  *     import client from 'prom-client';
  *     prometheusMetrics(system, client);

@@ -65,35 +65,35 @@ import { P2pWriteStream } from './streams/write-stream.js';
 
 export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
 
-/** The route, known beforehand: what the receipt will say about it. */
+/** The route of a copy, determined in advance. The receipt of the copy will say the same. */
 export interface RouteChoice extends Origin, Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
-  /** For each of them, the PCI function that does its DMA; null: none does. */
+  /** For each target, the PCI function that does its DMA; null: no function does. */
   readonly clients: readonly (string | null)[];
 }
 
-/** A piece of CMB (or host) memory of the caller's own, to use with Target's reads and writes. */
+/** A piece of CMB (or host) memory that the caller owns, for use with the reads and writes of a Target. */
 export interface Allocation {
   /** A plain Buffer over the memory. */
   readonly buffer: Buffer;
   /** PCI address of the provider; null: host memory. */
   readonly provider: string | null;
-  /** Return the memory. Wait for I/O on it first; using the buffer afterwards throws. */
+  /** Free the memory. First wait for all I/O on it to complete. Using the buffer afterwards throws. */
   free(): void;
-  /** As `free()`. */
+  /** Same as `free()`. */
   [Symbol.dispose](): void;
 }
 
 /**
- * The options of a copy: most options of a reader and of a writer, and some of its own. `memory: 'host'` with `requireP2p: true` does not
- * type-check.
+ * The options of a copy: most options of a reader and of a writer, and some that only a copy has. `memory: 'host'` together
+ * with `requireP2p: true` does not type-check.
  * @interface
  */
 export type PipelineOptions = CopyOptions & {
-  /** The machine to do it on. Default: the shared one. */
+  /** The machine on which to copy. Default: the shared one. */
   system?: System;
   /**
-   * A file that keeps account of what was copied, so that a copy that was interrupted goes on where it was: call it again
-   * with the same arguments. Removed when the copy is complete. Between paths only.
+   * A file that records what has been copied, so that an interrupted copy can be resumed: call it again with the same
+   * arguments. The file is removed when the copy is complete. Only for copies between paths.
    */
   journal?: string;
 };
@@ -111,26 +111,26 @@ export class System {
     return new System(backend);
   }
 
-  /** Whether a real kernel does the DMA. */
+  /** Whether a real kernel does the DMA (`'native'`) or the emulator (`'emulator'`). */
   get backend(): 'native' | 'emulator' {
     return this.#context.backend.name;
   }
-  /** The emulated machine’s name; null: a real one. */
+  /** The name of the emulated machine; null: the machine is real. */
   get machine(): string | null {
     return this.#context.backend.machine;
   }
   /**
-   * The line that every text about an emulated machine should begin with, as the command’s do: that it is emulated, and
-   * how long its drives last. For a real machine: null.
+   * The line with which every text about an emulated machine should begin, as the texts of the command do. It says that the
+   * machine is emulated and how long its drives exist. Null for a real machine.
    */
   get notice(): string | null {
     return this.#context.backend.notice;
   }
-  /** For a machine from `describeMachine()`: what was recognised, and what is therefore not known. Otherwise null. */
+  /** For a machine from `describeMachine()`: what was recognised, and what is unknown as a result. Otherwise null. */
   get evidence(): Evidence | null {
     return this.#context.backend.evidence ?? null;
   }
-  /** PCI functions, bridges above them, host bridges, CPU. */
+  /** The PCI functions, the bridges above them, the host bridges and the CPU. */
   get topology(): Topology {
     return this.#context.backend.topology;
   }
@@ -141,7 +141,7 @@ export class System {
 
   /**
    * Open a namespace (`'nvme0n1'`, `'/dev/nvme0n1'`), block device or file.
-   * @throws P2pdmaError ENOENT, EISDIR, EACCES, EBUSY (in use; `force` overrides), EROFS
+   * @throws P2pdmaError ENOENT, EISDIR, EACCES, EBUSY (in use; `force` overrides this), EROFS
    */
   async target(nameOrPath: string | URL, options: TargetOptions = {}): Promise<Target> {
     this.#context.assertOpen();
@@ -150,12 +150,12 @@ export class System {
     return Target.over(this.#context, await this.#context.openTarget(path, options));
   }
 
-  /** A Readable over a path; see `createReadStream`. */
+  /** Create a Readable over a path; see the function `createReadStream`. */
   createReadStream(path: string | URL, options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
     return createReadStream(path, { ...givenOptions(options), system: this });
   }
 
-  /** A Writable over a path; see `createWriteStream`. */
+  /** Create a Writable over a path; see the function `createWriteStream`. */
   createWriteStream(
     path: string | URL,
     options?: WriteStreamOptions | BufferEncoding | null,
@@ -163,7 +163,7 @@ export class System {
     return createWriteStream(path, { ...givenOptions(options), system: this });
   }
 
-  /** `pipeline()` on this system, whatever `options.system` is. */
+  /** Run `pipeline()` on this system; `options.system` is ignored. */
   async pipeline(
     source: PipelineSource,
     destinations: PipelineDestination | readonly PipelineDestination[],
@@ -172,7 +172,7 @@ export class System {
     return pipeline(source, destinations, { ...objectOptions(options), system: this });
   }
 
-  /** The published provider nearest to all these targets, as the streams would choose it; null if none suits. */
+  /** The published provider nearest to all these targets, as the streams would choose it; null: no provider is suitable. */
   findProvider(targets: readonly Target[]): string | null {
     assertEach('findProvider', 'targets', targets, {
       mustBe: 'Targets',
@@ -182,8 +182,8 @@ export class System {
   }
 
   /**
-   * The route that a copy between these (the source first) would take, as the streams decide it before their first byte.
-   * Names are resolved but not opened.
+   * The route that a copy between these targets (the source first) would take. It is computed as the streams compute it
+   * before they move the first byte. Names are resolved, but nothing is opened.
    */
   route(targets: readonly (Target | string)[]): RouteChoice {
     assertEach('route', 'targets', targets, {
@@ -205,13 +205,13 @@ export class System {
   }
 
   /**
-   * The kernel's verdict for a provider and its clients, computed here, before any I/O. Any two PCI functions can be named,
-   * by address, controller, namespace, block device or file. For a provider without p2pmem the answer is what it would be
+   * Compute the kernel's verdict for a provider and its clients, before any I/O. Any PCI functions can be named: by address,
+   * controller, namespace, block device or file. If the provider has no p2pmem, the verdict is the one that it would get
    * with p2pmem, and `notes` say so.
    *
-   * With `try` the kernel is asked too, which settles what no rule can say: for each pair one block is read into the
-   * provider's memory. Nothing is written to a drive, and no more of the pool is taken than that block needs. With
-   * `proposed` each verdict also says what patches that are not merged yet would change.
+   * With `try` the kernel itself is tested too, because some cases cannot be decided by a rule: for each pair, one block is
+   * read into the provider's memory. Nothing is written to a drive, and only the memory for that block is allocated from the
+   * pool. With `proposed` each verdict also says what would change with kernel patches that are not merged yet.
    * @throws P2pdmaError ERR_INVALID_ARG_VALUE; with `try` ERR_BACKEND_UNAVAILABLE: the machine was opened for inspection only
    */
   explain(
@@ -243,23 +243,23 @@ export class System {
     return import('./explain/try.js').then(({ tryEach }) => tryEach(backend, computed));
   }
 
-  /** The verdicts of every provider for every NVMe drive. Without any provider: of every drive, as if it were one. */
+  /** The verdicts for every provider with every NVMe drive. If there is no provider, every drive is treated as one. */
   explainAll(): Explanation[] {
     return explainAll(this.#context.backend);
   }
 
-  /** What is below a namespace, block device or file, without opening it; null: it does not exist. */
+  /** Find out what is below a namespace, block device or file, without opening it; null: it does not exist. */
   locate(nameOrPath: string): Place | null {
     assertName('locate', 'nameOrPath', nameOrPath);
     return this.#context.backend.inspect(nameOrPath).place;
   }
 
   /**
-   * Memory of a provider's CMB (address or controller name), or of the host (`null`).
+   * Allocate memory from a provider's CMB (given by address or controller name), or from the host (`null`).
    *
-   * CMB memory is for reads and writes with O_DIRECT, and for the CPU. With other calls the kernel (seen on 6.12.117)
-   * answers EFAULT to process_vm_readv and to registering it with io_uring, EREMOTEIO to mlock and vmsplice;
-   * madvise(MADV_DONTNEED) gives its pages back to the pool, and whoever touches them then gets SIGBUS.
+   * CMB memory can be used for reads and writes with O_DIRECT, and by the CPU. Other calls fail (seen on kernel 6.12.117):
+   * process_vm_readv and registration with io_uring return EFAULT; mlock and vmsplice return EREMOTEIO.
+   * madvise(MADV_DONTNEED) returns the pages to the pool, and any later access to them raises SIGBUS.
    * @throws P2pdmaError ENODEV (it has no p2pmem), ENOMEM (its pool is exhausted)
    */
   allocate(provider: string | null, bytes: number): Allocation {
@@ -275,8 +275,9 @@ export class System {
   }
 
   /**
-   * A Readable of objects (TraceEvent), one for each crossing from a layer to the next, until it is destroyed. Process-wide: with several systems
-   * open it shows all of them. When its reader does not keep up, the oldest events are dropped.
+   * A Readable of objects (TraceEvent): one for each crossing from one layer to the next, until the stream is destroyed. It is
+   * process-wide: if several systems are open, it shows the events of all of them. If its consumer does not keep up, the
+   * oldest events are dropped.
    */
   trace(): Readable {
     return traceStream();
@@ -284,13 +285,13 @@ export class System {
 
   /**
    * What this system has done and is doing: bytes by path, requests in flight, pools, errors by code. Whenever a stream or
-   * target closes, the same goes out on the diagnostics channel `p2pdma:metrics`.
+   * target closes, the same numbers are published on the diagnostics channel `p2pdma:metrics`.
    */
   metrics(): Metrics {
     return this.#context.metrics();
   }
 
-  /** This machine as JSON that the emulator can run; without serial numbers unless they are asked for. */
+  /** This machine as JSON that the emulator can run. Serial numbers are left out unless they are requested. */
   snapshot(options: SnapshotOptions = {}): Record<string, unknown> {
     const wanted = parseOptions(snapshotOptions, options);
     return this.#context.backend.snapshot(wanted) as Record<string, unknown>;
@@ -302,14 +303,14 @@ export class System {
   }
 
   /**
-   * End every stream, target and allocation, then the machine. Chunks still on loan are detached. Resolves to what was
-   * still held: all zeros unless something is wrong.
+   * Close every stream, target and allocation, and then the machine. Chunks that are still on loan are detached. Resolves to
+   * a report of what was still held: all its numbers are zero unless something is wrong.
    */
   close(): Promise<LeakReport> {
     return this.#context.close();
   }
 
-  /** As `close()`. */
+  /** Same as `close()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -374,7 +375,7 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
   }
   if (backend === 'emulator' || machine !== undefined)
     return System.over(await openEmulated(machine ?? 'switch', kernel));
-  // Never anything else in its place: whoever named no machine means this one, and what is on its drives.
+  // Never fall back to the emulator: a caller who names no machine means this machine and the data on its drives.
   const { openNative } = await import('./native/backend.js');
   return System.over(
     await openNative({
@@ -387,10 +388,10 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
 }
 
 /**
- * A machine described by what somebody sent of it, to be examined and explained like any other: the text of `lspci -xxxx`, a
- * folder with sys/ and proc/. Inputs are paths, URLs or bytes; of several, each adds what it contains. `evidence` says what was
- * recognised and what is therefore not known; what is not known stays so in every verdict.
- * @throws P2pdmaError ERR_INVALID_ARG_VALUE: nothing in it describes a machine; ENOENT, EACCES
+ * Open a machine that is described by data that somebody sent: the text of `lspci -xxxx`, or a folder with sys/ and proc/. It
+ * can be examined and explained like any other machine. Inputs are paths, URLs or bytes; if there are several, their contents
+ * are combined. `evidence` says what was recognised and what is unknown as a result. Every verdict treats it as unknown.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE: nothing in the input describes a machine; ENOENT, EACCES
  */
 export async function describeMachine(
   input: string | URL | Uint8Array | readonly (string | URL | Uint8Array)[],
@@ -421,7 +422,7 @@ export const MACHINE_PRESETS: readonly string[] = PRESET_NAMES;
 
 let shared: Promise<System> | null = null;
 
-/** The system that `createReadStream(path)` and its sisters use when none is given: opened at first use. */
+/** The system that `createReadStream(path)` and similar functions use if none is given. It is opened on first use. */
 export function defaultSystem(): Promise<System> {
   shared ??= openSystem().catch((error: unknown) => {
     shared = null;
@@ -432,7 +433,8 @@ export function defaultSystem(): Promise<System> {
 
 /**
  * Like `fs.createReadStream`, for namespaces, block devices and files, with O_DIRECT. `start` and `end` (inclusive) may
- * be unaligned. Piped into this package's writers it lends CMB slots; any other consumer gets ordinary Buffers.
+ * be unaligned. If the stream is piped into this package's writers, it lends them CMB slots; any other consumer gets
+ * ordinary Buffers.
  */
 export function createReadStream(
   path: string | URL,
@@ -445,7 +447,7 @@ export function createReadStream(
   );
 }
 
-/** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT; durable at `finish`. */
+/** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT. The data is durable at `finish`. */
 export function createWriteStream(
   path: string | URL,
   options?: (WriteStreamOptions & { system?: System }) | BufferEncoding | null,
@@ -455,10 +457,10 @@ export function createWriteStream(
 }
 
 /**
- * Copy a source into one or several destinations (one read, n writes) and say how the bytes went. Ends may be paths,
- * Targets, this package's streams, or any Node stream.
+ * Copy a source to one or several destinations (one read, n writes) and report the route of the bytes. The source and the
+ * destinations may be paths, Targets, this package's streams, or any Node streams.
  *
- * Resolved means: written, flushed unless `flush: false`, verified if asked.
+ * When the promise resolves, the data is written, flushed (unless `flush: false`), and verified (if requested).
  */
 export async function pipeline(
   source: PipelineSource,
@@ -475,9 +477,9 @@ export async function pipeline(
 }
 
 /**
- * What `pipeline` with these arguments would do: route, memory, what each destination holds and would lose, what would
- * stop it. Nothing is opened for writing. Between paths only.
- * @throws P2pdmaError for what makes it impossible: a source that cannot be read, bad options, overlap, a journal of
+ * What `pipeline` with these arguments would do: its route and memory, what each destination holds and would lose, and what
+ * would prevent the copy. Nothing is opened for writing. Only for copies between paths.
+ * @throws P2pdmaError if the copy is impossible: a source that cannot be read, bad options, overlap, a journal of
  * another copy
  */
 export async function planCopy(
@@ -497,7 +499,7 @@ export async function planCopy(
   return planResumable(context, from, to, rest, path);
 }
 
-/** Streams and Targets cannot be found again by another process. */
+/** Only paths are accepted here, because another process cannot find a stream or a Target again. */
 function paths(
   source: unknown,
   destinations: unknown,
@@ -521,7 +523,7 @@ function journalPath(journal: unknown): string {
   return toPath(journal);
 }
 
-/** The context of this system, or of the shared one. */
+/** The context of this system, or of the shared system if none is given. */
 function contextOf(system: System | undefined): OpenContext {
   if (system !== undefined && !(system instanceof System)) {
     throw wrongType('system', 'a System, from openSystem()', system);

@@ -1,9 +1,9 @@
 import { AsyncResource } from 'node:async_hooks';
 
 /**
- * The async context in which a stream was made: AsyncLocalStorage shows it to all that the stream's events, callbacks and
- * promises run. A completion comes out of an engine that many streams share, in whichever context woke it, so what
- * leads from there to a user's code goes through `run`.
+ * The async context in which a stream was created. AsyncLocalStorage has this context in all code that the stream's events,
+ * callbacks and promises run. Many streams share one I/O engine, so a completion arrives in an arbitrary context. Calls from
+ * there to a user's code must therefore go through `run`.
  */
 export class AsyncScope extends AsyncResource {
   constructor() {
@@ -15,7 +15,7 @@ export class AsyncScope extends AsyncResource {
     return this.runInAsyncScope(fn, undefined, ...args);
   }
 
-  /** `fn`, to be called from anywhere. */
+  /** A version of `fn` that can be called from any context, and runs `fn` in this one. */
   wrap<Args extends unknown[]>(fn: (...args: Args) => void): (...args: Args) => void {
     return (...args) => this.run(fn, ...args);
   }

@@ -9,13 +9,13 @@ import { deferred } from './transfer.js';
 type Done = (error?: Error | null) => void;
 type OurStream = (Readable | Writable) & Metered & { shutdown(): Promise<void> };
 
-/** A stream's hold on its target: from when it is constructed until nothing is in flight and the target is closed. */
+/** Connects a stream to its target, from its construction until nothing is in flight and the target is closed. */
 export class Attachment {
   readonly source: Source;
   readonly #stream: OurStream;
   readonly #opened = deferred<BlockTarget>();
   readonly #settled = deferred();
-  /** The system that it belongs to, once open. */
+  /** The context of the stream's system; null until the stream is open. */
   context: StreamContext | null = null;
   /** Null until it is open. */
   target: BlockTarget | null = null;
@@ -36,7 +36,7 @@ export class Attachment {
     return this.#settled.promise;
   }
 
-  /** The stream's _construct: from byte `start` on. */
+  /** Implements the stream's _construct, for a stream that begins at byte `start`. */
   construct(
     start: number,
     adopt: (target: BlockTarget, context: StreamContext) => void,
@@ -62,13 +62,13 @@ export class Attachment {
       },
       (error: P2pdmaError) => {
         this.#opened.reject(error);
-        // Destroyed before it was open, and the system closed meanwhile: that is no failure.
+        // It is not a failure if the stream was destroyed before it was open, and the system closed in the meantime.
         callback(stream.destroyed && error.code === 'ERR_STREAM_DESTROYED' ? null : error);
       },
     );
   }
 
-  /** The stream's _destroy. `cleanUp` resolves when nothing is in flight any more and the target is closed. */
+  /** Implements the stream's _destroy. `cleanUp` resolves when nothing is in flight any more and the target is closed. */
   end(error: Error | null, cleanUp: () => Promise<void>, callback: Done): void {
     if (error !== null) this.context?.failed(error);
     this.#opened.reject(error ?? closedError(this.#stream.path));
@@ -83,7 +83,7 @@ export class Attachment {
       });
   }
 
-  /** Close the target, if it is the stream's own. */
+  /** Close the target, if it belongs to the stream. */
   async close(): Promise<void> {
     const { owned, kept = false } = this.source;
     if (owned && !kept && this.target !== null) await this.context!.closeTarget(this.target);

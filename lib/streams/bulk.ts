@@ -8,38 +8,38 @@ import type { ReaderParts } from './read-ahead.js';
 import type { Slot, SlotPool } from './slot-pool.js';
 import { failedTransfer } from './transfer.js';
 
-/** How often what was done is looked up while it goes on, in milliseconds. */
+/** Interval at which the progress is read, in milliseconds. */
 const LOOK_MS = 50;
 
-/** What a pump wants moved, and who sees to its figures. */
+/** What a pump wants to have moved, and the accounts that record it. */
 export interface BulkParts extends ReaderParts {
   readonly ends: readonly LendingEnd[];
   readonly pool: SlotPool;
-  /** Bytes: whole blocks of every end. */
+  /** Chunk size in bytes; a multiple of the block size of every end. */
   readonly chunk: number;
   readonly from: number;
   readonly to: number;
-  /** So many more bytes of the source are with every writer. */
+  /** Called when this number of further source bytes was written by every writer. */
   given(bytes: number): void;
 }
 
-/** What ended it early. */
+/** The failure that ended a bulk transfer early. */
 export interface BulkFailure {
-  /** Whose write failed; null: the read. */
+  /** The writer whose write failed; null: the read failed. */
   readonly end: LendingEnd | null;
   readonly error: P2pdmaError;
 }
 
 /**
- * The whole chunks of a pump's range, which the backend moves by itself: no JavaScript runs per chunk. Whatever is not plain
- * stays with the pump, which goes on where this came to: parts of blocks, the end of a file, short transfers, failures.
+ * Lets the backend move the whole chunks of a pump's range by itself: no JavaScript runs per chunk. The pump handles all
+ * special cases (parts of blocks, the end of a file, short transfers, failures), and continues where the bulk ended.
  */
 export class Bulk {
-  /** Resolves when nothing of it is in flight any more: to what failed, or null. */
+  /** Resolves when none of its transfers is in flight any more: to the failure, or null. */
   readonly over: Promise<BulkFailure | null>;
-  /** Bytes that every writer has. */
+  /** Bytes that every writer has written. */
   moved = 0;
-  /** Reads that ended, and reads under way. */
+  /** Reads that ended, and reads in flight. */
   reads = 0;
   inFlight = 0;
   readonly #parts: BulkParts;
@@ -48,14 +48,14 @@ export class Bulk {
   readonly #run: PumpRun;
   readonly #timer: NodeJS.Timeout;
 
-  /** Begin it, or leave everything to the caller: null. */
+  /** Begin a bulk transfer. Null: it is not possible, and the caller has to move everything. */
   static async begin(parts: BulkParts): Promise<Bulk | null> {
     const bytes = wholeBytes(parts);
     if (bytes < 2 * parts.chunk) return null;
     const lent = await Promise.all(parts.ends.map((end) => end.lendRange(bytes)));
     const ranges = lent.filter((range) => range !== null);
     const slots = takeAll(parts.pool);
-    // A slot that somebody still has would be a gap among them.
+    // A slot that is still in use would be a gap in the memory.
     const whole = ranges.length === lent.length && slots.length === parts.pool.slots.length;
     const run = whole ? startRun(parts, ranges, slots) : null;
     if (run !== null) return new Bulk(parts, ranges, slots, run);
@@ -75,7 +75,7 @@ export class Bulk {
     }
     this.#timer = setInterval(() => {
       this.look();
-      // Whoever traces wants to see each transfer.
+      // A trace must show each transfer, so the bulk stops.
       if (tracing()) run.stop();
     }, LOOK_MS).unref();
     this.over = run.over.then((failure) => this.#end(failure));
@@ -85,7 +85,7 @@ export class Bulk {
     this.#run.stop();
   }
 
-  /** Enter what was done meanwhile into everybody's account. */
+  /** Add what was done since the last call to the accounts of the reader and the writers. */
   look(): void {
     const { moved, source, destinations } = this.#run.progress();
     this.moved += moved;
@@ -118,7 +118,7 @@ export class Bulk {
   }
 }
 
-/** How many bytes there are of which no transfer needs looking at; 0: somebody wants to see each. */
+/** How many bytes can be moved without looking at each transfer; 0: each transfer has to be seen, or bulk is impossible. */
 function wholeBytes(parts: BulkParts): number {
   const { context, settings, extents, pace, target, from, to, ends, chunk } = parts;
   if (context.backend.pump === undefined) return 0;
@@ -143,7 +143,7 @@ function startRun(parts: BulkParts, ranges: readonly LentRange[], slots: readonl
   });
 }
 
-/** In the order of their addresses, as a backend wants them. */
+/** Take all free slots, in the order of their addresses, as a backend requires. */
 function takeAll(pool: SlotPool): Slot[] {
   const slots: Slot[] = [];
   for (let slot = pool.take(); slot !== null; slot = pool.take()) slots.push(slot);

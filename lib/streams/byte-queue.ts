@@ -1,4 +1,4 @@
-/** Chunks, as one row of bytes that is taken from its front. */
+/** A list of chunks as one sequence of bytes. Bytes are taken from its front. */
 export class ByteQueue {
   readonly #chunks: readonly Uint8Array[];
   #index = 0;
@@ -14,14 +14,14 @@ export class ByteQueue {
     return this.#length;
   }
 
-  /** The next bytes, at most so many, where they are. */
+  /** Take the next bytes, at most this number, as views without a copy. */
   cut(bytes: number): Uint8Array[] {
     const views: Uint8Array[] = [];
     this.#walk(bytes, (view) => views.push(view));
     return views;
   }
 
-  /** Copy the next bytes into all of `into`. */
+  /** Take the next bytes and copy them into `into`, until it is full. */
   fill(into: Uint8Array): void {
     this.#walk(into.length, (view, at) => into.set(view, at));
   }
@@ -45,7 +45,7 @@ export function lengthOf(chunks: readonly Uint8Array[]): number {
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
 }
 
-/** One view of all of them: a copy, unless there is one only. */
+/** One view of all chunks. It is a copy unless there is only one chunk. */
 export function joined(chunks: readonly Uint8Array[]): Uint8Array {
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }

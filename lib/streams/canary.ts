@@ -3,8 +3,9 @@ import { P2pdmaError } from '../base/errors.js';
 const BYTES = 16;
 
 /**
- * A random pattern at both ends of the memory that a read will fill. Still there after a read that reported success, it shows
- * that the peer write was dropped: the known symptom of a broken route. Costs a few bytes of CPU access to the CMB, not a pass.
+ * A random pattern at both ends of the memory that a read will fill. If it is still there after a read that reported success,
+ * the peer write was dropped: the known symptom of a broken route. The CPU accesses only a few bytes of the CMB for this, not
+ * all of the memory.
  */
 export class Canary {
   #pattern: Buffer | null = null;
@@ -23,7 +24,7 @@ export class Canary {
     this.#placed = false;
   }
 
-  /** The error if the pattern is still there at either end; `offset` is where the view's first byte came from. */
+  /** The error if the pattern is still there at either end. `offset`: the offset in the target of the view's first byte. */
   check(view: Uint8Array, path: string, offset: number): P2pdmaError | null {
     if (!this.#placed || this.#pattern === null) return null;
     const tail = view.length - BYTES;

@@ -5,12 +5,12 @@ import { hostRoute, type Route } from './route.js';
 import type { StreamContext } from './session.js';
 import { assertChunkFits, SlotPool } from './slot-pool.js';
 
-/** A pool for a reader's chunks, and the route that it is good for. */
+/** A pool for a reader's chunks, and the route that this pool allows. */
 export interface ChunkPool {
   readonly route: Route;
-  /** Bytes of one chunk. */
+  /** Size of one chunk in bytes. */
   readonly chunk: number;
-  /** Null: only peer-to-peer would do, and there is none. */
+  /** Null: peer-to-peer is required, and it is not possible. */
   readonly pool: SlotPool | null;
 }
 
@@ -19,19 +19,19 @@ interface Wanted {
   readonly queueDepth: number;
   /** The largest logical block of all ends. */
   readonly block: number;
-  /** How many bytes are to be read, from the beginning of the first one's block, as far as is known. */
+  /** The number of bytes to read, as far as it is known, counted from the start of the block that contains the first one. */
   readonly bytes: number;
-  /** How many writers the chunks are given to. */
+  /** The number of writers that get the chunks. */
   readonly writers: number;
-  /** Peer-to-peer or nothing. */
+  /** Fail rather than use host memory. */
   readonly required: boolean;
 }
 
-/** Get a pool for this route; where its CMB has nothing left, one in host memory, and say so. */
+/** Get a pool for this route. If its CMB has no room left, get a pool in host memory, and state this in the route. */
 export function takeChunkPool(context: StreamContext, route: Route, wanted: Wanted): ChunkPool {
   const { highWaterMark, block, required } = wanted;
   const { provider } = route;
-  // One byte more than is known to be there shows whether a file has grown.
+  // Reading one byte beyond the known end shows whether a file has grown.
   const most = Math.ceil((Math.max(0, wanted.bytes) + 1) / block) * block;
   const largest = chunkSize(highWaterMark, block, provider?.p2pmem?.size);
   if (provider !== null) assertChunkFits(largest, provider);
@@ -55,7 +55,7 @@ export function takeChunkPool(context: StreamContext, route: Route, wanted: Want
   return takeChunkPool(context, hostRoute(`provider ${provider.bdf}: ${why}`), wanted);
 }
 
-/** Where there is room for one chunk and not for what is kept besides, the chunk is by so much shorter. */
+/** If there is room for one chunk but not for the pages that are kept free, make the chunk shorter by what is missing. */
 function fit(
   chunk: number,
   fitting: number,

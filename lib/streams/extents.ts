@@ -1,16 +1,16 @@
 import type { BlockTarget } from '../backend/backend.js';
 
-/** Where a target has data and where holes, asked as a reader comes to them. */
+/** Finds out where a target has data and where it has holes, when a reader reaches them. */
 export class Extents {
   readonly #target: BlockTarget;
-  /** Where the data that is being read ends. */
+  /** The end of the data extent that is being read. */
   dataEnd = 0;
 
   constructor(target: BlockTarget) {
     this.#target = target;
   }
 
-  /** Length of the hole that begins at `next`, up to `end`; 0: data does. */
+  /** The length of the hole that begins at `next`, at most up to `end`; 0: there is data at `next`. */
   holeAt(next: number, end: number): number {
     if (next < this.dataEnd) return 0;
     const data = Math.min(this.#target.seekData(next), end);

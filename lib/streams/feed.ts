@@ -9,15 +9,15 @@ import { isPeerRefusal } from './refusal.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import { retirePool, type SlotPool } from './slot-pool.js';
 
-/** The stream that is fed. */
+/** The stream that a feed serves. */
 export interface Fed extends ReaderParts {
-  /** As the caller gave it. */
+  /** The path as the caller gave it. */
   readonly name: string;
-  /** It asked for a chunk that it has not been given. */
+  /** True if it requested a chunk and has not received one yet. */
   wants(): boolean;
-  /** The next chunk; what follows begins at `position`. */
+  /** Deliver the next chunk. The chunk after it begins at `position`. */
   give(chunk: Buffer, position: number): void;
-  /** Something may have come: `run()` is to be called. */
+  /** Called when a chunk may be ready, so that the stream calls `run()`. */
   go(): void;
   ended(): void;
   failed(error: Error): void;
@@ -31,8 +31,8 @@ export class Feed {
   readonly route: Route;
 
   /**
-   * From byte `from` up to (not including) `end`.
-   * @throws P2pdmaError ERR_P2P_REQUIRED: its consumer cannot have what it insists on
+   * Reads from byte `from` up to (not including) `end`.
+   * @throws P2pdmaError ERR_P2P_REQUIRED: the options demand peer-to-peer, and it is not possible
    */
   constructor(fed: Fed, from: number, end: number) {
     this.#fed = fed;
@@ -65,30 +65,30 @@ export class Feed {
     return this.#ahead.inFlight;
   }
 
-  /** No further read begins. */
+  /** Begin no further read. */
   stop(): void {
     this.#ahead.stop();
   }
 
-  /** Resolves when no read is in flight. */
+  /** Drop what was not delivered. Resolves when no read is in flight. */
   async halt(): Promise<void> {
     await this.#ahead.halt();
   }
 
-  /** A chunk on loan comes back. False: nothing is lent here. */
+  /** A lent chunk is given back. Returns false if this feed does not lend chunks. */
   release(chunk: Uint8Array): boolean {
     this.#pool?.release(chunk);
     return this.#pool !== null;
   }
 
-  /** The memory goes back; chunks on loan too, unless their consumer may keep its last ones. */
+  /** Give the memory back. This includes chunks on loan, unless their consumer may keep its last ones. */
   retire(mayKeep: boolean): void {
     if (this.#pool === null) return;
     retirePool(this.#fed.context, this.#pool);
     if (!mayKeep) this.#pool.revoke();
   }
 
-  /** Hand over what has come to the head, as long as it is wanted, and begin more reads. */
+  /** Deliver the chunks that are ready in order, as long as the stream wants them, and begin more reads. */
   run(): void {
     this.#ahead.fill();
     for (let job = this.#next(); job !== null; job = this.#next()) this.#hand(job);
@@ -125,7 +125,7 @@ export class Feed {
     return { view: bytes === slot.buffer.length ? slot.buffer : slot.buffer.subarray(0, bytes), slot };
   }
 
-  /** What was lent from a peer's memory cannot be had in another. */
+  /** If the kernel refused the peer's memory, say that lending requires it and that host memory cannot replace it. */
   #explain(error: Error): Error {
     const { errno } = error as P2pdmaError;
     const { name, settings, context } = this.#fed;
@@ -136,7 +136,7 @@ export class Feed {
   }
 }
 
-/** Ordinary memory, or, with `memory: 'cmb'`, a pool to lend from. */
+/** Choose the memory: ordinary memory or, with `memory: 'cmb'`, a pool from which chunks are lent. */
 function memoryFor(
   { name, context, target, settings }: Fed,
   from: number,

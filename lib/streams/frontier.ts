@@ -1,12 +1,12 @@
 /**
- * Up to where everything is written. Pieces end in any order; only what has no gap before it counts.
+ * The position up to which everything is written. Pieces end in any order; only bytes without a gap before them count.
  *
  *     start ████████████│▒▒▒▒ in flight ▒▒▒▒│██ ended, and waits for the gap to close
  *                       at
  */
 export class Frontier {
   at: number;
-  /** Ends of the pieces beyond, by where they begin. */
+  /** The pieces after a gap: their start positions, with their end positions. */
   readonly #beyond = new Map<number, number>();
 
   constructor(start: number) {

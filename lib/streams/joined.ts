@@ -5,21 +5,24 @@ import { atFirstMissing } from './transfer.js';
 
 type PipeOptions = { readonly end?: boolean | undefined } | undefined;
 
-/** A writer of ours that a reader was piped to. */
+/** One of this package's writers that a reader was piped to. */
 interface Joined {
   readonly end: LendingEnd;
   readonly options: PipeOptions;
-  /** What listens to it for us. */
+  /** Removes the event listeners. */
   leave(): void;
 }
 
-/** This package's writers that a reader was piped to, while nobody else looks on: what Node's pipe() keeps for others. */
+/**
+ * This package's writers that a reader was piped to, while there is no other consumer. For them, this class does what Node's
+ * pipe() does for other writers.
+ */
 export class JoinedWriters {
   readonly #reader: Readable;
   readonly #left: (end: LendingEnd) => void;
   readonly #joined = new Map<NodeJS.WritableStream, Joined>();
 
-  /** @param left one is gone, while the others stay */
+  /** @param left called when one writer has left, while the others stay */
   constructor(reader: Readable, left: (end: LendingEnd) => void) {
     this.#reader = reader;
     this.#left = left;
@@ -53,7 +56,7 @@ export class JoinedWriters {
     destination.emit('pipe', this.#reader);
   }
 
-  /** It gets nothing more from here. */
+  /** Disconnect this writer: it gets nothing more from the reader. */
   part(destination: NodeJS.WritableStream): void {
     const joined = this.#joined.get(destination);
     if (joined === undefined) return;
@@ -63,7 +66,7 @@ export class JoinedWriters {
     destination.emit('unpipe', this.#reader, { hasUnpiped: false });
   }
 
-  /** It failed, and the others go on. */
+  /** Disconnect and destroy a writer that failed. The others continue. */
   failed(end: LendingEnd, error: Error): void {
     for (const [destination, joined] of this.#joined) {
       if (joined.end !== end) continue;
@@ -75,7 +78,7 @@ export class JoinedWriters {
     }
   }
 
-  /** None is joined any more. @returns who was, and how, for Node's own pipe() */
+  /** Disconnect all writers. @returns these writers with their pipe options, for Node's own pipe() */
   clear(): [NodeJS.WritableStream, PipeOptions][] {
     const all = [...this.#joined];
     this.#joined.clear();
@@ -84,7 +87,7 @@ export class JoinedWriters {
   }
 }
 
-/** Transfers end in any order; where room ran out is where the first byte is missing once all of them have ended. */
+/** Transfers end in any order, so the position where the room ran out is known only when all of them have ended. */
 async function errorOfFull(end: LendingEnd, error: Error): Promise<Error> {
   return atFirstMissing(error, await end.opened(), await end.settled());
 }

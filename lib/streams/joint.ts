@@ -1,22 +1,22 @@
-/** What has been done of a piece: all of it, or the bytes from its front before `error`. */
+/** Called when a piece has ended. `moved`: all its bytes, or those from its start that were moved before `error`. */
 export type Ended = (error: Error | null, moved: number) => void;
 
 /**
- * Several pieces that end as one: with the error of the first that failed, in their order, and the bytes before it. Ends when
- * all that were begun have ended and `close` was called.
+ * Combines several pieces into one. It ends when all pieces that were begun have ended and `close` was called. The result is
+ * the error of the first failed piece (in the order of the pieces), and the number of bytes before it.
  */
 export class Joint {
   #open = 1;
   readonly #parts: { readonly bytes: number; moved: number; error: Error | null }[] = [];
   readonly #ended: Ended;
-  /** One has failed: no other need be begun. */
+  /** A piece has failed, so no other piece needs to begin. */
   failed = false;
 
   constructor(ended: Ended) {
     this.#ended = ended;
   }
 
-  /** The next piece, of `bytes`. @returns to be called when it has ended */
+  /** Add the next piece, of `bytes` bytes. @returns the function to call when it has ended */
   piece(bytes: number): Ended {
     const part = { bytes, moved: 0, error: null as Error | null };
     this.#parts.push(part);

@@ -1,6 +1,6 @@
 /**
- * How a reader learns that its consumer hands slots back: the writer answers to a symbol. (Node's pipe() and
- * pipeline() both call `readable.pipe(writable)`, which is where the reader asks.)
+ * How a reader finds out that its consumer gives slots back: the writer has a property with a special symbol. (Node's pipe()
+ * and pipeline() both call `readable.pipe(writable)`, and there the reader looks for the symbol.)
  */
 import type { BlockTarget } from '../backend/backend.js';
 import type { LentRange } from './lent-range.js';
@@ -14,40 +14,42 @@ export interface LendingEnd {
   /** Resolves when its target is open. */
   opened(): Promise<BlockTarget>;
   blockSize(): number;
-  /** Memory addresses it can do DMA from are multiples of it. */
+  /** Memory addresses for its DMA must be multiples of this. */
   alignment(): number;
-  /** The first byte it will write. */
+  /** Offset of the first byte that it will write. */
   readonly start: number;
-  /** Where it will write what it is given next. */
+  /** The position at which it will write the next bytes that it is given. */
   position(): number;
-  /** What its own options ask of the route. */
+  /** What its own options require of the route. */
   readonly wishes: {
     readonly provider: string;
     readonly memory: 'auto' | 'cmb' | 'host';
     readonly requireP2p: boolean;
     readonly allowUnproven: boolean;
   };
-  /** The route was chosen. `requireP2p`: whoever chose it takes no other, whatever this end's own options say. */
+  /**
+   * Called when the route was chosen. `requireP2p`: the chooser accepts only peer-to-peer, whatever this end's own options say.
+   */
   routed(route: Route, how?: { readonly requireP2p: boolean }): void;
-  /** Set by whoever gives: this end's device refused the memory that it was given, and the CPU had to copy it. */
+  /** Set by the giver. Called when this end's device refused the memory that it was given, and the CPU had to copy the data. */
   onRefused: ((reason: string) => void) | null;
   /**
-   * Write `view` behind what was given (or written) before. `done` is called once, never inside this call: when the
-   * kernel has all its bytes, or with what failed. Until then nobody touches `view`. Several may be in flight.
-   * A failure is the giver's to act upon: the stream is not destroyed by it. `position`: where it went, for `giveAgain`.
+   * Write `view` after what was given (or written) before. `done` is called once, never inside this call: when the kernel has
+   * all its bytes, or with the error. Until then nothing may change `view`. Several calls may be in flight.
+   * The giver must handle a failure: it does not destroy the stream. `position`: where the bytes were written, for `giveAgain`.
    */
   give(view: Uint8Array, done: (error: Error | null, position: number) => void): void;
-  /** Write what failed once more, in its place: the same bytes, from other memory. */
+  /** Retry a failed write at its position: the same bytes, from other memory. */
   giveAgain(view: Uint8Array, position: number, done: Given): void;
   /**
-   * It failed, and gets nothing more: what is not begun is not written. Resolves when nothing of it is in flight any more, to
-   * the first byte that is missing.
+   * Called when this end failed and gets nothing more. Writes that have not begun are dropped. When no write is in flight any
+   * more, resolves to the first byte that is missing.
    */
   settled(): Promise<number>;
-  /** As `give`, for `bytes` zeros of a hole, which are left out or punched where that can be. */
+  /** Same as `give`, for a hole of `bytes` zeros. If possible, the zeros are left out, or a hole is punched. */
   giveHole(bytes: number, done: Given): void;
   /**
-   * Have the next `bytes` bytes, or as many of them as there is room for, written by whoever gets the range; it must end it.
+   * Let the caller write the next `bytes` bytes, or as many of them as fit. The caller gets the range and must end it.
    * Null: this end has to see each chunk.
    */
   lendRange(bytes: number): Promise<LentRange | null>;
@@ -59,13 +61,13 @@ export function lendingEndOf(destination: unknown): LendingEnd | null {
 }
 
 /**
- * What a sparse reader pushes to this package's writers in place of a hole's zeros: a view of this buffer is recognised
- * for what it is, and skipped or punched instead of written.
+ * A sparse reader gives this package's writers views of this buffer in place of a hole's zeros. The writers recognise such a
+ * view and skip it or punch a hole, instead of writing zeros.
  */
 const HOLE = Buffer.alloc(1024 * 1024);
 const HOLE_MEMORY = HOLE.buffer;
 
-/** `length` bytes of hole, or fewer. */
+/** A chunk that stands for `length` bytes of a hole, or for fewer. */
 export function holeChunk(length: number): Buffer {
   return length >= HOLE.length ? HOLE : HOLE.subarray(0, length);
 }

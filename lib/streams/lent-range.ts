@@ -2,23 +2,23 @@ import type { BlockTarget, PumpAccount } from '../backend/backend.js';
 import { addPath } from '../backend/path-bytes.js';
 import type { WriteTally } from './write-tally.js';
 
-/** Whole blocks of a writer's target that a pump writes in the writer's place. What it did is the writer's tally's. */
+/** Whole blocks of a writer's target that a pump writes on behalf of the writer. The writer's tally counts them. */
 export class LentRange {
   readonly target: BlockTarget;
-  /** Where it begins. */
+  /** The offset at which it begins. */
   readonly position: number;
-  /** How long it is. */
+  /** Its length in bytes. */
   readonly bytes: number;
-  /** Set by whoever writes it: somebody else waits, so come to an end. */
+  /** Set by the one that writes the range. Called when another write waits, so that it stops. */
   onStop: (() => void) | null = null;
   readonly #tally: WriteTally;
   readonly #over: (moved: number) => void;
-  /** Bytes of it that are written, from its beginning on without a gap. */
+  /** The number of its bytes that are written, from its start without a gap. */
   #moved = 0;
   #inFlight = 0;
   #stopped = false;
 
-  /** @param over called with how many bytes were written in the end */
+  /** @param over called at the end with the number of bytes that were written */
   constructor(
     { target, position, bytes }: Pick<LentRange, 'target' | 'position' | 'bytes'>,
     tally: WriteTally,
@@ -31,7 +31,7 @@ export class LentRange {
     this.#over = over;
   }
 
-  /** Somebody waits. */
+  /** True if another write waits for this range. */
   get stopped(): boolean {
     return this.#stopped;
   }
@@ -41,7 +41,7 @@ export class LentRange {
     this.onStop?.();
   }
 
-  /** So much more was done, of which `moved` bytes without a gap. `peer`: from a CMB. */
+  /** Record further progress: `account`, and `moved` more bytes without a gap. `peer`: they came from a CMB. */
   did(moved: number, account: PumpAccount, peer: boolean): void {
     const tally = this.#tally;
     tally.written.add(this.position + this.#moved, moved);
@@ -54,7 +54,7 @@ export class LentRange {
     else tally.hostBytes += account.bytes;
   }
 
-  /** Nothing of it is in flight any more. */
+  /** End the range. None of its writes may be in flight any more. */
   end(): void {
     this.#over(this.#moved);
   }

@@ -1,6 +1,6 @@
 /**
- * What a system did and is doing, in numbers. Nothing is counted for it on the way of a transfer beyond what receipts
- * need: streams and targets keep their own sums, which are added up when somebody asks, and kept when they close.
+ * The numbers of what a system did and is doing. During a transfer nothing is counted for them beyond what receipts need:
+ * streams and targets keep their own sums. These are added up when the metrics are requested, and kept when they close.
  *
  *     reader ─┐                          ┌─ system.metrics()
  *     writer ─┼─ meter(into) ── sum ─────┼─ diagnostics channel `p2pdma:metrics`, when one of them closes
@@ -12,60 +12,64 @@ import type { Origin, PathBytes } from '../backend/backend.js';
 import { zeroPath } from '../backend/path-bytes.js';
 import type { Receipt } from './receipt.js';
 
-/** The slots that streams have of one provider's CMB, or of host memory, now. @inline */
+/** The slots that streams currently have in one provider's CMB, or in host memory. @inline */
 export interface PoolUse {
   /** PCI address; null: host memory. */
   readonly provider: string | null;
-  /** Pools, one per stream that has one. */
+  /** The number of pools. Each stream that has a pool has its own. */
   readonly pools: number;
-  /** Mapped for slots. */
+  /** Bytes mapped for slots. */
   readonly bytes: number;
-  /** Chunks that fit in. */
+  /** The number of slots; each holds one chunk. */
   readonly slots: number;
-  /** Of these, filling, waiting, lent or being written. */
+  /** How many of these slots are being filled, waiting, lent or being written. */
   readonly inUse: number;
 }
 
-/** One provider's memory. @inline */
+/** The memory of one provider. @inline */
 export interface P2pmemUse {
   /** PCI address. */
   readonly provider: string;
-  /** Bytes of its CMB that the kernel hands out (`p2pmem/size`). */
+  /** Bytes of its CMB that the kernel can allocate (`p2pmem/size`). */
   readonly size: number;
-  /** Bytes that nobody has now (`p2pmem/available`). */
+  /** Bytes that are free now (`p2pmem/available`). */
   readonly available: number;
 }
 
-/** Numbers since the system was opened, except those that say “now”. */
+/** Numbers since the system was opened, except where “now” is stated. */
 export interface Metrics extends Origin {
-  /** Delivered by readers and `Target.read`; accepted by writers and `Target.write`. */
+  /** Bytes delivered by readers and `Target.read`, and bytes accepted by writers and `Target.write`. */
   readonly bytes: { read: number; write: number };
-  /** Requests that ended. */
+  /** The number of requests that ended. */
   readonly transfers: { read: number; write: number };
-  /** Bytes by the route that they took. */
+  /** Bytes by the route they took. */
   readonly path: PathBytes;
-  /** Streams by the transport they had in the end. */
+  /** The number of streams by the transport they had at the end. */
   readonly transports: Record<Receipt['transport'], number>;
-  /** Failures by code; each error counts once, however many streams it ended. */
+  /** The number of failures by code. Each error counts once, no matter how many streams it ended. */
   readonly errors: Record<string, number>;
-  /** Requests in flight now. */
+  /** The number of requests in flight now. */
   inFlight: number;
-  /** Open now. */
+  /** How many are open now. */
   readonly open: { readers: number; writers: number; targets: number };
   /**
-   * Slot pools now, one row per provider (null: host memory): how many pools (one per stream that has one), the bytes mapped
-   * for them, how many slots (chunks) that makes, and how many of these are filling, waiting, lent or being written.
+   * Slot pools now, one row per provider (null: host memory): the number of pools (each stream that has a pool has its own),
+   * the bytes mapped for them, the number of slots (one chunk each), and how many of these slots are being filled, waiting,
+   * lent or being written.
    */
   readonly pools: readonly PoolUse[];
-  /** Providers now: the bytes of CMB that the kernel hands out (`p2pmem/size`), and how many nobody has (`p2pmem/available`). */
+  /**
+   * Providers now: the bytes of CMB that the kernel can allocate (`p2pmem/size`), and how many of them are free
+   * (`p2pmem/available`).
+   */
   readonly p2pmem: readonly P2pmemUse[];
 }
 
-/** What the channel carries: what closed, and the totals at that moment. */
+/** A message on the channel: what closed, and the totals at that moment. */
 export interface MetricsEvent extends Origin {
   /** What closed. */
   readonly closed: 'reader' | 'writer' | 'target';
-  /** What it was open on. */
+  /** The path on which it was open. */
   readonly path: string;
   /** The system's totals, as `system.metrics()` returns them. */
   readonly metrics: Metrics;
@@ -76,11 +80,11 @@ export const METRICS_CHANNEL = 'p2pdma:metrics';
 
 export const metricsChannel = channel(METRICS_CHANNEL);
 
-/** Streams and targets: they know their own sums. */
+/** A stream or target that keeps its own sums. */
 export interface Metered {
   readonly metered: MetricsEvent['closed'];
   readonly path: string;
-  /** Add what it did so far, and what it has in flight. */
+  /** Add what it has done so far, and what it has in flight. */
   meter(into: Metrics): void;
 }
 

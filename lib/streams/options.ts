@@ -1,6 +1,6 @@
 /**
- * The stream options as one table: it validates, it is the TypeScript type, and its descriptions are what the
- * command's help and the documentation say.
+ * The stream options as one table. It validates the options and defines their TypeScript types, and the command's help and
+ * the documentation use its descriptions.
  */
 
 import type { Origin } from '../backend/backend.js';
@@ -16,7 +16,7 @@ import { z } from '../base/zod.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
 
-/** Default chunk: large enough that per-chunk costs vanish, small enough that two pipes share a 16 MiB CMB. */
+/** Default chunk size: large enough that per-chunk costs are negligible, small enough that two pipes can share a 16 MiB CMB. */
 export const DEFAULT_CHUNK = 512 * 1024;
 export const DEFAULT_DEPTH = 8;
 
@@ -96,43 +96,46 @@ export const writeOptions = z.strictObject({
 });
 
 /**
- * What a copy is at. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
+ * The phase of a copy. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
  * read back and compared, one after the other.
  * @inline
  */
 export type ProgressPhase = 'recheck' | 'copy' | 'verify';
 
-/** The progress of a copy: what `onProgress` is called with, and a line of `p2pdma copy --json` on stderr, which has no other keys. */
+/**
+ * The progress of a copy. `onProgress` is called with it, and `p2pdma copy --json` prints it as a line on stderr, with exactly
+ * these keys.
+ */
 export interface Progress {
   /** Distinguishes it from the other lines that the command prints. */
   readonly type: 'progress';
   /**
-   * What is being done. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
+   * The current phase. `recheck`: with a journal, what was copied before is compared; `copy`; `verify`: the destinations are
    * read back and compared, one after the other.
    */
   readonly phase: ProgressPhase;
-  /** Bytes done in this phase; during `copy`, what the slowest destination has written. */
+  /** Bytes done in this phase; during `copy`, the bytes that the slowest destination has written. */
   readonly bytes: number;
-  /** Bytes in this phase altogether; null: not known. */
+  /** Total number of bytes in this phase; null: unknown. */
   readonly total: number | null;
-  /** Average over the last three seconds of this phase. */
+  /** The average rate over the last three seconds of this phase. */
   readonly bytesPerSecond: number;
-  /** Seconds until this phase is done, at the present rate; null: not known. */
+  /** Seconds until this phase is done, at the current rate; null: unknown. */
   readonly etaSeconds: number | null;
-  /** The route of the data; null: not chosen yet, or this phase compares and does not copy. */
+  /** The route of the data; null: it is not chosen yet, or this phase only compares. */
   readonly transport: Transport | null;
-  /** Whose CMB is used (a PCI address), or null. */
+  /** PCI address of the function whose CMB is used, or null. */
   readonly provider: Bdf | null;
-  /** Whether a real kernel does it; null: no stream is open yet. */
+  /** Whether a real kernel or the emulator does the I/O; null: no stream is open yet. */
   readonly backend: Origin['backend'] | null;
-  /** The emulated machine’s name; null: a real one. */
+  /** The name of the emulated machine; null: the machine is real. */
   readonly machine: string | null;
 }
 
 /** Called with the progress of a copy. */
 export type OnProgress = (progress: Progress) => void;
 
-/** What the copy of a source to destinations takes: both ends' options, as far as they make sense for it. */
+/** The options of a copy: those options of readers and writers that make sense for a copy, and its own. */
 export const copyOptions = z.strictObject({
   ...readOptions.omit({ autoClose: true, emitClose: true, encoding: true }).shape,
   ...writeOptions.pick({ flags: true, flush: true, force: true }).shape,
@@ -166,7 +169,7 @@ export const targetOptions = z.strictObject({
     .optional(),
 });
 
-/** Peer-to-peer cannot be demanded of host memory. */
+/** Excludes `memory: 'host'` together with `requireP2p: true`. */
 type PossibleWay = { memory?: 'auto' | 'cmb' | undefined } | { requireP2p?: false | undefined };
 
 /**
@@ -186,24 +189,24 @@ export type WriteSettings = z.output<typeof writeOptions>;
 
 /** How a target is opened. */
 export interface TargetOptions extends z.input<typeof targetOptions> {}
-/** What the copy of a source to destinations takes. */
+/** The options of a copy from a source to destinations. */
 export type CopyOptions = z.input<typeof copyOptions> & PossibleWay;
 
-/** What the tables say of an option. @inline */
+/** What the option tables say about an option. @inline */
 export interface OptionHelp {
-  /** What it is for. */
+  /** Its description. */
   readonly text: string;
-  /** What it is if it is not given; undefined: nothing in particular. */
+  /** Its default value; undefined: it has none. */
   readonly value: unknown;
-  /** The same in words; empty: none. */
+  /** Its default in words; empty: it has none. */
   readonly byDefault: string;
-  /** All that it can be, if those are a few. */
+  /** All possible values, if there are only a few. */
   readonly choices: readonly string[];
 }
 
 /**
- * What each option means, for help texts and documents: what it is for, its default (undefined: nothing in particular) as a
- * value and in words, and all that it can be, if those are a few.
+ * Help for each option, for help texts and documents: its description, its default as a value (undefined: it has none) and
+ * in words, and all possible values, if there are only a few.
  */
 export const optionHelp: Readonly<Record<keyof ReadStreamOptions | keyof WriteStreamOptions, OptionHelp>> =
   Object.fromEntries(
@@ -212,7 +215,7 @@ export const optionHelp: Readonly<Record<keyof ReadStreamOptions | keyof WriteSt
     ),
   ) as never;
 
-/** What a table says of one of its options. */
+/** What a table says about one of its options. */
 export function helpOf(type: z.ZodType): OptionHelp {
   const value = type instanceof z.ZodDefault ? type.def.defaultValue : undefined;
   const inner =
@@ -226,11 +229,11 @@ export function helpOf(type: z.ZodType): OptionHelp {
   };
 }
 
-/** What stands in the place of options in a public call: none, an encoding, or an object. */
+/** The `options` argument of a public call: nothing, an encoding, or an object. */
 export type StreamArgument<T extends object> = T | BufferEncoding | null | undefined;
 
 /**
- * Options as node:fs takes them: nothing is none, a string is the encoding, and what an object inherits counts.
+ * Read the options as node:fs does: they may be missing, a string is the encoding, and inherited properties count.
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE
  */
 export function givenOptions<T extends object>(value: StreamArgument<T>): T & { encoding?: BufferEncoding } {
@@ -239,7 +242,7 @@ export function givenOptions<T extends object>(value: StreamArgument<T>): T & { 
     : objectOptions(value);
 }
 
-/** The same where there is no encoding. */
+/** Same as `givenOptions`, for calls that do not accept an encoding. */
 export function objectOptions<T extends object>(value: T | null | undefined): T {
   if (typeof value !== 'object' && value !== undefined) {
     throw new P2pdmaError('ERR_INVALID_ARG_TYPE', `options must be an object (received ${shown(value)})`, {
@@ -253,7 +256,7 @@ export function objectOptions<T extends object>(value: T | null | undefined): T 
 }
 
 /**
- * Validate `value` against a table, with Node's error codes: the option and the value are in the message.
+ * Validate `value` against a table. Errors have Node's error codes, and their messages contain the option and the value.
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE, ERR_UNKNOWN_ENCODING
  */
 export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
@@ -272,14 +275,14 @@ export function assertInOrder({ start, end }: Pick<ReadSettings, 'start' | 'end'
   throw optionError('ERR_OUT_OF_RANGE', 'start', what, { received: start, demand: 'end or less' });
 }
 
-/** Options of node:fs that are none here, and what takes their place. */
+/** Options of node:fs that do not exist here, and what to use instead. */
 const ELSEWHERE = new Map([
   ['fd', 'Pass a path, or a target from system.target().'],
   ['fs', 'I/O goes to the device itself, so fs cannot be replaced.'],
   ['mode', 'A new file gets 0o666 minus the umask; change it with fs.chmod.'],
 ]);
 
-/** Flags of node:fs that are none here. */
+/** Flags of node:fs that are not supported here, and what to use instead. */
 const FLAGS = new Map([
   ['a', "Appending is not supported; use 'r+' with start at the file's size."],
   ['a+', "Appending is not supported; use 'r+' with start at the file's size."],
@@ -295,7 +298,7 @@ function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2p
       hint: meant === '' ? undefined : meant,
     });
   }
-  // A union reports the failure of each branch; the first is the ordinary one.
+  // A union reports the failure of each branch. The first branch is the usual one.
   if (issue.code === 'invalid_union' && issue.errors[0]?.[0] !== undefined) {
     return issueError({ ...issue.errors[0][0], path: issue.path, input: issue.input } as z.core.$ZodIssue);
   }
@@ -307,7 +310,7 @@ function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2p
         : 'ERR_INVALID_ARG_VALUE';
   if (name === 'encoding') return noEncoding(issue.input);
   const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
-  // A flag that is near may destroy what was to be kept.
+  // For flags, suggest no similar name: it could be a flag that destroys data which the user wants to keep.
   const meant =
     name === 'flags' || typeof issue.input !== 'string'
       ? FLAGS.get(String(issue.input))
@@ -316,7 +319,7 @@ function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2p
   return wrongOption(name, meant ? { ...facts, hint: meant } : facts);
 }
 
-/** In the codes of node:fs, where 'buffer' passes a first check and fails a second. */
+/** The error for an unknown encoding, with the codes of node:fs, where 'buffer' passes the first check and fails the second. */
 function noEncoding(value: unknown): P2pdmaError {
   const code = value === 'buffer' ? 'ERR_UNKNOWN_ENCODING' : 'ERR_INVALID_ARG_VALUE';
   return optionError(code, 'encoding', `there is no encoding ${shown(value)}`, {
@@ -330,8 +333,8 @@ function isFraction(value: unknown): boolean {
 }
 
 /**
- * Chunk size for a pool in a CMB of `available` bytes: the caller's, or the default cut down so that a full
- * pool takes no more than half of what is there.
+ * The chunk size for a pool in a CMB of `available` bytes: the caller's size, or the default, reduced so that a full
+ * pool takes no more than half of the available memory.
  */
 export function chunkSize(highWaterMark: number | undefined, blockSize: number, available?: number): number {
   const wanted = highWaterMark ?? DEFAULT_CHUNK;

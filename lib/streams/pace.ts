@@ -1,10 +1,13 @@
 import { wrongArgument } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 
-/** How much lateness is made up for: timers come late, and what a slow drive left unused is not saved up for a burst. */
+/** The most lateness that is compensated. Timers fire late, but time that a slow drive did not use must not cause a burst. */
 const SLACK_MS = 100;
 
-/** A limit in bytes per second, for one stream or for several together: each transfer pushes the moment at which the next may begin. */
+/**
+ * A limit in bytes per second, for one stream or for several together. Each transfer postpones the time at which the next one
+ * may begin.
+ */
 export class Pace {
   readonly #bytesPerMs: number;
   #due = 0;
@@ -22,17 +25,17 @@ export class Pace {
     this.#bytesPerMs = bytesPerSecond / 1000;
   }
 
-  /** What an option says: a limit of its own, one that several share, or none. @internal */
+  /** The Pace that an option gives: a new one for a number, a shared one, or none. @internal */
   static of(bandwidth: number | Pace | undefined): Pace | null {
     return typeof bandwidth === 'number' ? new Pace(bandwidth) : (bandwidth ?? null);
   }
 
-  /** Milliseconds until the next transfer may begin; 0: now. @internal */
+  /** Milliseconds until the next transfer may begin; 0: it may begin now. @internal */
   delay(now: number): number {
     return Math.max(0, this.#due - now);
   }
 
-  /** A transfer of so many bytes begins. @internal */
+  /** Record that a transfer of this number of bytes begins. @internal */
   spend(bytes: number, now: number): void {
     this.#due = Math.max(this.#due, now - SLACK_MS) + bytes / this.#bytesPerMs;
   }

@@ -1,11 +1,11 @@
 /**
- * A part of a block of a device: the block is read, changed and written back, while nobody else in this process writes
- * to it. (Files have a better way: the page cache writes any bytes.)
+ * Writes a part of a device's block: the block is read, changed and written back, while nothing else in this process writes
+ * to it. (For files there is a better method: the page cache accepts any byte range.)
  */
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
 import { transfer } from './transfer.js';
 
-/** `part` lies within the block that `offset` lies in; `block` is memory for it, which the drive can reach. */
+/** `part` fits in the block that contains `offset`. `block` is memory for this block, which the drive can reach. */
 export async function mergeIntoBlock(
   target: BlockTarget,
   part: Uint8Array,

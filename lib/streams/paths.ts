@@ -6,7 +6,7 @@ import type { WriteStreamOptions } from './options.js';
 import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
 
-/** The system that a path belongs to; it may have to be opened first. */
+/** Gets the context of the system in which a path is opened. The system may have to be opened first. */
 export type OpenContext = () => Promise<StreamContext>;
 
 export function isPath(value: unknown): value is string | URL {
@@ -35,7 +35,7 @@ export function toPath(path: string | URL): string {
   return path;
 }
 
-/** What a stream over a path opens, when it is constructed. */
+/** The source of a stream over a path. It is opened when the stream is constructed. */
 export function pathSource(context: OpenContext, path: string, options: OpenOptions): Source {
   return { path, owned: true, open: () => openPath(context, path, options) };
 }

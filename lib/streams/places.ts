@@ -1,14 +1,15 @@
-/** A range that was lent: it can be asked to come to an end. */
+/** A range that was lent. It can be requested to stop. */
 interface Lent {
   stop(): void;
 }
 
 /**
- * Where a writer's bytes go: each behind those that came before. A range that is lent has its place until it is over, which
- * may be earlier than was thought; whoever comes meanwhile has it stopped, waits, and is placed behind what was written of it.
+ * Positions for a writer's bytes: each write is placed after the previous ones. A lent range keeps its place until it ends,
+ * possibly before all of it is written. If another write comes in the meantime, it requests the range to stop, waits, and is
+ * placed after the bytes of the range that were written.
  */
 export class Places {
-  /** Where the next byte goes. */
+  /** The position of the next byte. */
   next: number;
   #lent: Lent | null = null;
   #waiting: (() => void)[] = [];
@@ -17,7 +18,7 @@ export class Places {
     this.next = start;
   }
 
-  /** Call `placed` with where the next `bytes` bytes go, perhaps at once. */
+  /** Call `placed` with the position for the next `bytes` bytes, possibly at once. */
   take(bytes: number, placed: (position: number) => void): void {
     if (this.#lent === null) {
       const position = this.next;
@@ -28,21 +29,21 @@ export class Places {
     this.stop();
   }
 
-  /** From here on up to `giveBack` nobody else is placed. False: somebody else has a range already. */
+  /** Lend a range. No other write is placed until `giveBack`. False: another range is lent already. */
   lend(range: Lent): boolean {
     if (this.#lent !== null) return false;
     this.#lent = range;
     return true;
   }
 
-  /** Of the range that was lent `bytes` bytes were written. */
+  /** End the lent range, of which `bytes` bytes were written. */
   giveBack(bytes: number): void {
     this.#lent = null;
     this.next += bytes;
     for (const go of this.#waiting.splice(0)) go();
   }
 
-  /** Somebody waits: what is lent comes to an end. */
+  /** Request the lent range, if there is one, to stop, because another caller waits. */
   stop(): void {
     this.#lent?.stop();
   }

@@ -1,13 +1,13 @@
 /**
- * `P2PDMA_POISON=1`: memory that a read is to fill is filled with 0xdb first, so that a byte which nobody read shows
- * wherever it turns up. For tests: the CPU writes each chunk once more.
+ * With `P2PDMA_POISON=1`, memory for a read is first filled with 0xdb, so that bytes which were never read can be recognised
+ * anywhere. Only for tests, because the CPU then writes each chunk one extra time.
  */
 const POISONED = process.env.P2PDMA_POISON === '1';
 
-/** What poisoned memory holds until something was read into it. */
+/** The value of each byte of poisoned memory until data was read into it. */
 export const POISON = 0xdb;
 
-/** The same view. */
+/** Poison the view, if that is switched on. Returns the same view. */
 export function poisoned<View extends Uint8Array>(view: View): View {
   return POISONED ? view.fill(POISON) : view;
 }

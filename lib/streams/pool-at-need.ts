@@ -1,15 +1,15 @@
 import type { Slot, SlotPool } from './slot-pool.js';
 
-/** A pool that is there only while somebody has a slot of it. */
+/** A pool that exists only while at least one of its slots is in use. */
 export class PoolAtNeed {
   #pool: SlotPool | null = null;
   #users = 0;
   readonly #waiting: ((slot: Slot) => void)[] = [];
 
   /**
-   * Call `ready` with a slot, perhaps at once. `make` is called if there is no pool now; what it makes may be smaller than is
-   * wanted.
-   * @throws P2pdmaError what `make` throws
+   * Call `ready` with a slot, possibly at once. `make` is called if there is no pool now; the pool that it makes may be smaller
+   * than requested.
+   * @throws P2pdmaError the error that `make` throws
    */
   take(make: () => SlotPool, ready: (slot: Slot) => void): void {
     this.#pool ??= make();

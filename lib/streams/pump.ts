@@ -1,12 +1,12 @@
 /**
- * The way between our own ends: a reader's target and its writers, with nobody else looking on.
+ * Moves data directly from a reader's target to this package's writers, while there is no other consumer.
  *
- *     source ──read──▶ slot ──give──▶ writer 1        a slot is entered once for each writer (hold), and free again
- *                        └────give──▶ writer 2        when each has said that its bytes are the kernel's (unhold)
+ *     source ──read──▶ slot ──give──▶ writer 1        each writer holds the slot once (hold); the slot is free again
+ *                        └────give──▶ writer 2        when the kernel has every writer's bytes (unhold)
  *
- * The pump owns its slots from a read's start to the last write's completion. No slot passes through a stream's buffer, so
- * no state of the runtime's streams has a part in when memory is used again. It stops at a chunk's boundary, and says at
- * which, the moment anybody else wants to see the data.
+ * The pump owns its slots from the start of a read to the completion of the last write. No slot passes through a stream's
+ * buffer, so the state of Node's streams does not affect when memory is reused. As soon as another consumer wants to see the
+ * data, the pump stops at a chunk boundary and reports where it stopped.
  */
 
 import type { BlockTarget } from '../backend/backend.js';
@@ -26,43 +26,43 @@ import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import { retirePool, type Slot, type SlotPool } from './slot-pool.js';
 import { transfer } from './transfer.js';
 
-/** What the pump needs of the reader that it works for. */
+/** What the pump needs from the reader for which it works. */
 export interface PumpedReader extends ReaderParts {
-  /** So many bytes were given to the writers. */
+  /** Called when this number of bytes was given to the writers. */
   given(bytes: number): void;
-  /** The way was chosen, or had to change. */
+  /** Called when the route was chosen or had to change. */
   routed(route: Route): void;
-  /** All of it is the kernel's. */
+  /** Called when the kernel has accepted all the data. */
   ended(): void;
-  /** The reader cannot go on. */
+  /** Called when the reader cannot continue. */
   failed(error: Error): void;
-  /** This writer's target failed. */
+  /** Called when the target of this writer failed. */
   endFailed(end: LendingEnd, error: Error): void;
 }
 
 export class Pump {
   readonly #reader: PumpedReader;
   readonly #ends: Set<LendingEnd>;
-  /** The first byte that the bulk did not move. */
+  /** The first byte that the bulk transfer did not move. */
   #at: number;
   #to: number;
   #route: Route | null = null;
   #pool: SlotPool | null = null;
   #chunk = 0;
-  /** What the backend moves by itself, and until when. */
+  /** The bulk transfer that the backend runs by itself, and a promise for its end. */
   #bulk: Bulk | null = null;
   #inBulk: Promise<void> = Promise.resolve();
   #bulkReads = 0;
-  /** What is left after that. */
+  /** Reads what is left after the bulk transfer. */
   #ahead: ReadAhead | null = null;
-  /** Given and not yet the kernel's. */
+  /** Writes that were given to writers and have not ended. */
   #writing = 0;
   #turning = false;
   #halted = false;
   #stopped = false;
   #over = false;
 
-  /** From byte `from` up to `to` of the reader's target, to these writers; it begins with `start()`. */
+  /** Moves the bytes from `from` up to `to` of the reader's target to these writers. Nothing begins before `start()`. */
   constructor(reader: PumpedReader, ends: Iterable<LendingEnd>, from: number, to: number) {
     this.#reader = reader;
     this.#ends = new Set(ends);
@@ -80,7 +80,7 @@ export class Pump {
     return this.#bulkReads + (this.#bulk?.reads ?? 0) + (this.#ahead?.reads ?? 0);
   }
 
-  /** Choose the route, with all drives known, get the memory for it, and go. */
+  /** Choose the route when all drives are known, allocate the memory for it, and begin. */
   async start(): Promise<void> {
     const { target, settings, context } = this.#reader;
     const destinations = await this.#opened();
@@ -105,7 +105,7 @@ export class Pump {
     this.#turn();
   }
 
-  /** Leave what is plain to the backend: again after a failure that allows it, with what is left. */
+  /** Let the backend move the simple part. After a failure that allows it, begin again with what is left. */
   async #moveInBulk(): Promise<void> {
     for (let again = true; again && !this.#over && this.#ends.size > 0; ) {
       const ends = [...this.#ends];
@@ -126,7 +126,7 @@ export class Pump {
     }
   }
 
-  /** A transfer of the bulk failed: true, if the rest can go on in bulk. */
+  /** Handle a failed transfer of the bulk. Returns true if the rest can continue in bulk. */
   #isCured({ end, error }: BulkFailure): boolean {
     const provider = this.#route!.provider;
     const reason = provider === null ? null : this.#refusal(error, provider);
@@ -146,7 +146,7 @@ export class Pump {
     }
   }
 
-  /** The writers' targets; a writer whose target does not open is its own affair. */
+  /** The writers' targets. A writer whose target cannot be opened is dropped here; it reports its error itself. */
   async #opened(): Promise<BlockTarget[]> {
     const all = await Promise.all(
       [...this.#ends].map((end) =>
@@ -175,7 +175,7 @@ export class Pump {
   #piece(bytes: number): Piece | null {
     const slot = this.#pool!.take();
     if (slot === null) return null;
-    // No transfer can be begun with memory that is gone: `take()` finds it lost, in its turn.
+    // No transfer can begin with memory that is gone: `ReadAhead.take()` detects the loss when it reaches the chunk.
     const whole = bytes === slot.buffer.length || slot.isGone;
     return { slot, view: whole ? slot.buffer : slot.buffer.subarray(0, bytes) };
   }
@@ -208,7 +208,7 @@ export class Pump {
     });
   }
 
-  /** Get memory for the chunks; the route that it is good for. */
+  /** Allocate memory for the chunks. Returns the route that this memory allows. */
   #takePool(wanted: Route): Route {
     const { context, target, settings } = this.#reader;
     const { highWaterMark, queueDepth } = settings;
@@ -228,15 +228,15 @@ export class Pump {
     return route;
   }
 
-  /** A device refused CMB memory after all, or the CMB is gone: on in host memory from here. */
+  /** A device refused CMB memory in spite of the verdict, or the CMB is gone: continue in host memory from here. */
   #fallBack(reason: string): void {
     retirePool(this.#reader.context, this.#pool!);
     this.#settle(this.#takePool(hostRoute(reason)));
   }
 
-  /** Give what has come to the head, and begin more reads. */
+  /** Give the writers the chunks that are ready in order, and begin more reads. */
   #turn(): void {
-    // Whoever gives a slot back inside this turn is served by it.
+    // If a slot is given back during this turn, this turn also handles it.
     if (this.#turning || this.#over || this.#ahead === null) return;
     this.#turning = true;
     const ahead = this.#ahead;
@@ -255,7 +255,7 @@ export class Pump {
     }
   }
 
-  /** Holes come faster than anything is written: not more of them at a time than of data. */
+  /** Holes arrive faster than anything is written, so the number of chunks being written is limited for them too. */
   #next(ahead: ReadAhead): ReadJob | null {
     const most = 2 * this.#reader.settings.queueDepth * this.#ends.size;
     return this.#writing < most ? ahead.take() : null;
@@ -295,14 +295,14 @@ export class Pump {
     else end.give(asBuffer(bytes), done);
   }
 
-  /** Why a write found its memory gone, where host memory may take its place; null: it failed for another reason. */
+  /** Why the memory of a write was gone, if host memory may replace it; null: the write failed for another reason. */
   #gone(error: Error, { pool }: Slot): string | null {
     const { provider } = pool;
     if (provider === null || this.#required()) return null;
     return this.#refusal(error, provider);
   }
 
-  /** The CMB went away with a chunk in it: read the chunk once more, into host memory, and write it in its place. */
+  /** The CMB was removed with a chunk in it: read the chunk again into host memory, and write it at the same position. */
   async #giveAgain(
     end: LendingEnd,
     { offset, length }: { readonly offset: number; readonly length: number },
@@ -327,7 +327,7 @@ export class Pump {
     }
   }
 
-  /** Once for each read: what a peer's memory was refused for is asked again in host memory, where that is allowed. */
+  /** Retry a read in host memory, if that is allowed, because the kernel refused the peer's memory. At most once per read. */
   #retries(job: ReadJob, error: Error): boolean {
     const { slot } = job;
     const { provider } = slot?.pool ?? {};
@@ -347,18 +347,21 @@ export class Pump {
     return true;
   }
 
-  /** Did the kernel refuse this memory because it is a peer's? Reads and writes are of whole blocks, in slots that begin at pages. */
+  /**
+   * Did the kernel refuse this memory because it is a peer's? All reads and writes here are of whole blocks, in slots that
+   * begin at page boundaries, so they are aligned.
+   */
   #isRefused({ errno }: P2pdmaError, provider: PciDev): boolean {
     const { release } = this.#reader.context.backend;
     return errno !== undefined && isPeerRefusal(errno, { provider, aligned: true, release });
   }
 
-  /** In words, why this memory of a peer's cannot be used; null: that is not what failed. */
+  /** Why this peer memory cannot be used, in words; null: the transfer failed for another reason. */
   #refusal(error: Error, provider: PciDev): string | null {
     if (!(error instanceof P2pdmaError) || error.errno === undefined) return null;
     const path = error.path ?? this.#reader.target.path;
     if (this.#isRefused(error, provider)) return refusalWords(path, error.errno, provider);
-    // So ends what was under way with memory whose drive was removed; if it was the drive's own error, it comes again.
+    // Transfers in flight end like this if the memory's drive was removed. An error of the target itself will occur again.
     const lost = error.code === 'EFAULT' || error.code === 'EIO';
     return lost ? `${path}: a transfer with CMB memory of ${provider.bdf} failed (${error.code})` : null;
   }
@@ -373,15 +376,15 @@ export class Pump {
     this.#reader.failed(error);
   }
 
-  /** This writer gets nothing more. */
+  /** Give nothing more to this writer. */
   remove(end: LendingEnd): void {
     this.#ends.delete(end);
     end.onRefused = null;
-    // It comes to an end for all, and goes on without this one.
+    // The bulk transfer stops for all writers, and begins again without this one.
     this.#bulk?.stop();
   }
 
-  /** Nothing more is begun; slots that are being written come back by themselves. */
+  /** Begin nothing more. The slots that are being written are returned when their writes end. */
   #close(): void {
     if (this.#over) return;
     this.#over = true;
@@ -389,24 +392,24 @@ export class Pump {
     if (this.#pool !== null) retirePool(this.#reader.context, this.#pool);
   }
 
-  /** No further read begins; what was read, or is being read, is written. */
+  /** Begin no further read. Data that was read, or is being read, is still written. */
   stop(): void {
     this.#stopped = true;
     if (this.#ahead !== null) this.#ahead.stop();
     else if (this.#bulk !== null) this.#bulk.stop();
-    // Before the first read there is nothing to read any more.
+    // No read has begun yet, so nothing is left to read.
     else this.#to = this.#at;
     this.#turn();
   }
 
   /**
-   * Stop at a chunk's boundary. Resolves, when no read is in flight any more, to the first byte that was not given; what
-   * was given is on its way.
+   * Stop at a chunk boundary. When no read is in flight any more, resolves to the first byte that was not given to the
+   * writers. The writes of the bytes before it may still be in flight.
    */
   async halt(): Promise<number> {
     this.#halted = true;
     this.#close();
-    // At once: what was read already is let go before anybody takes it.
+    // Call this without waiting first: chunks that were already read must be dropped before anything takes them.
     if (this.#ahead !== null) return await this.#ahead.halt();
     this.#bulk?.stop();
     await this.#inBulk;
@@ -415,8 +418,8 @@ export class Pump {
 }
 
 /**
- * Why source and destination offsets cannot share chunks, or null: a chunk's bytes land at the same distance
- * from a block start on both sides only up to the memory alignment that the drives need.
+ * Why the source and the destinations cannot share chunks, or null if they can. The difference between the source offset and
+ * each destination offset must be a multiple of the memory alignment that the drives need.
  */
 function misfit(start: number, ends: readonly LendingEnd[], target: BlockTarget): string | null {
   for (const end of ends) {

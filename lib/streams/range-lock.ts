@@ -1,12 +1,12 @@
 /**
- * Locks on ranges of devices, within this process. Whoever changes a part of a block reads the block and writes it back, and
- * nobody else may write to it in between:
+ * Locks on ranges of devices, within this process. To change a part of a block, the block is read, changed and written back,
+ * and no other write to it may happen in between:
  *
- *     whole blocks ── shared ────▶ side by side, whatever they overlap
- *     part of one  ── exclusive ─▶ waits for all that overlap it, and they for it
+ *     whole blocks  ── shared ────▶ run in parallel, even if they overlap
+ *     part of block ── exclusive ─▶ waits for all locks that overlap it, and they wait for it
  *
- * Served in the order of their coming, so that nobody waits for ever. Keyed by what the bytes lie on: two names of one
- * device share a lock.
+ * Locks are granted in the order of the requests, so no request waits forever. The key is the device on which the bytes
+ * are stored: two names of one device share a lock.
  */
 import type { UnderlyingRange } from '../backend/backend.js';
 
@@ -17,12 +17,12 @@ interface Lock {
   readonly granted: (release: () => void) => void;
 }
 
-/** A range of bytes of what `on` names, to be changed by somebody alone, or beside others. */
+/** A range of bytes of the device that `on` names, for an exclusive or a shared lock. */
 export type Range = Omit<Lock, 'granted'> & { readonly on: string };
 
 const devices = new Map<string, { held: Lock[]; waiting: Lock[] }>();
 
-/** Where a target's byte 0 lies for its locks: as deep as it is known exactly. */
+/** Where a target's byte 0 is for its locks: on the lowest device for which this is known exactly. */
 export function lockPlace(
   underlying: readonly UnderlyingRange[],
   path: string,
@@ -31,7 +31,7 @@ export function lockPlace(
   return exact === undefined ? { on: path, base: 0 } : { on: exact.on, base: exact.start };
 }
 
-/** Call `granted` once the range is held, perhaps at once, with what lets go of it. */
+/** Call `granted` once the range is locked, possibly at once. Its argument is the function that releases the lock. */
 export function lockRange({ on, ...range }: Range, granted: Lock['granted']): void {
   const device = devices.get(on) ?? { held: [], waiting: [] };
   devices.set(on, device);
@@ -39,7 +39,7 @@ export function lockRange({ on, ...range }: Range, granted: Lock['granted']): vo
   grant(on);
 }
 
-/** How many devices have locks now. */
+/** The number of devices that have locks now. */
 export function lockedDevices(): number {
   return devices.size;
 }

@@ -1,12 +1,12 @@
 /**
- * Writes any range of a target, to the byte:
+ * Writes any range of a target with byte precision:
  *
- *     offset ──▶ │ part of a block │  whole blocks, from where they are  │ part of a block │
+ *     offset ──▶ │ part of a block │  whole blocks, without a copy       │ part of a block │
  *     file            page cache             direct                          page cache
  *     device       read, changed and         direct                       read, changed and
  *                written, under a lock                                   written, under a lock
  *
- * Several ranges may be under way. What was done is in the tally; a range that ended is the kernel's.
+ * Several ranges may be in flight. The tally records what was done. When a range has ended, the kernel has its bytes.
  */
 
 import { type BlockTarget, PAGE_SIZE } from '../backend/backend.js';
@@ -34,11 +34,12 @@ import { Turns } from './turns.js';
 import type { WriteTally } from './write-tally.js';
 
 /**
- * Chunks that nobody lent, of fewer bytes than this together, go to a file through the page cache, from where they are. Measured
- * beside O_DIRECT from a copy, on a file of ext4 with a flush at the end: below 1 MiB the page cache took less time and CPU.
+ * Chunks in ordinary memory that together have fewer bytes than this are written to a file through the page cache, without
+ * a copy here. This was compared with O_DIRECT from a copy, on an ext4 file with a flush at the end: below 1 MiB the page
+ * cache took less time and CPU.
  */
 const SMALL = 1024 * 1024;
-/** More chunks than this are copied together sooner than handed over one by one. */
+/** If there are more chunks than this, they are copied into one buffer instead of being passed one by one. */
 const MOST_VIEWS = 64;
 
 export interface RangeWriterOptions {
@@ -48,9 +49,9 @@ export interface RangeWriterOptions {
 
 export class RangeWriter {
   readonly target: BlockTarget;
-  /** No transfer goes through host memory for want of a better. */
+  /** If true, no transfer falls back to host memory. */
   requireP2p = false;
-  /** Told when the device refused the memory that it was given, and the CPU copied it. */
+  /** Called when the device refused the memory that it was given, and the CPU copied the data. */
   onRefused: ((reason: string) => void) | null = null;
   readonly #context: StreamContext;
   readonly #tally: WriteTally;
@@ -60,7 +61,7 @@ export class RangeWriter {
   readonly #stages = new Map<PciDev | null, PoolAtNeed>();
   readonly #edges = new Map<PciDev | null, PoolAtNeed>();
   readonly #spare: Transfer[] = [];
-  /** The target cannot punch holes: zeros are written. */
+  /** The target cannot punch holes, so zeros are written. */
   #noHoles = false;
   #stopped = false;
 
@@ -72,12 +73,12 @@ export class RangeWriter {
     this.#place = target.kind === 'file' ? { on: '', base: 0 } : lockPlace(target.ranges, target.path);
   }
 
-  /** Begin no other transfer. */
+  /** Begin no further transfer. */
   stop(): void {
     this.#stopped = true;
   }
 
-  /** Write `view`, which stays as it is until `ended`: from where it is, if a drive can reach it there. */
+  /** Write `view`, which must not change before `ended`. It is written without a copy if a drive can reach its memory. */
   write(view: Uint8Array, offset: number, ended: Ended): void {
     const { logicalBlockSize: block, dmaAlignment } = this.target.limits;
     const bytes = this.#room(view.length, offset);
@@ -94,7 +95,10 @@ export class RangeWriter {
     joint.close();
   }
 
-  /** Let somebody write the next `bytes` bytes in this writer's place, if they are whole blocks, once nothing is in the way. */
+  /**
+   * Let a pump write the next `bytes` bytes on behalf of this writer, if they are whole blocks. It gets the range once no
+   * other write is in the way.
+   */
   lend(bytes: number, places: Places, lent: (range: LentRange) => void, ended: Ended): void {
     const { target } = this;
     const { logicalBlockSize: block } = target.limits;
@@ -116,8 +120,8 @@ export class RangeWriter {
   }
 
   /**
-   * Write chunks that lie anywhere: what is small through the page cache, the rest from memory that a drive can reach, of
-   * `provider` or the host's.
+   * Write chunks that may be in any memory. Small amounts go through the page cache. The rest is copied into memory that a
+   * drive can reach (of `provider`, or of the host) and written from there.
    */
   gather(chunks: readonly Uint8Array[], offset: number, provider: PciDev | null, ended: Ended): void {
     const total = lengthOf(chunks);
@@ -130,7 +134,7 @@ export class RangeWriter {
       this.#tally.hostBytes += bytes;
       this.#cached(queue.cut(bytes), offset, joint.piece(bytes));
     } else if (bytes > 0) {
-      // Neighbours in a page of the page cache had better not be written both ways.
+      // Bytes in the same page of the page cache should not be written both directly and through the cache.
       const unit = Math.max(limits.logicalBlockSize, kind === 'file' && provider === null ? PAGE_SIZE : 1);
       const head = Math.min(bytes, toNext(offset, unit));
       const body = bytes - head - ((bytes - head) % unit);
@@ -141,7 +145,7 @@ export class RangeWriter {
     joint.close();
   }
 
-  /** Zeros, which need not be written where a hole reads as such. `fresh`: the file has nothing there yet. */
+  /** Write zeros. Where a hole can take their place, they are not written. `fresh`: the file has no data there yet. */
   hole(bytes: number, offset: number, fresh: boolean, ended: Ended): void {
     const { kind, limits, size } = this.target;
     if (kind === 'file' && (fresh || offset >= size)) {
@@ -180,12 +184,12 @@ export class RangeWriter {
     });
   }
 
-  /** How many of these bytes there is room for. */
+  /** How many of these bytes fit into the target. */
   #room(bytes: number, offset: number): number {
     return this.target.kind === 'file' ? bytes : Math.max(0, Math.min(bytes, this.target.size - offset));
   }
 
-  /** `ended`, for bytes of which only a part finds room. */
+  /** `ended`, extended by an ENOSPC error if only a part of the bytes fits. */
   #full(bytes: number, offset: number, ended: Ended): Ended {
     if (this.#room(bytes, offset) === bytes) return ended;
     const { path, size } = this.target;
@@ -193,7 +197,7 @@ export class RangeWriter {
     return (error, moved) => ended(error ?? errnoError(-ENOSPC, 'write', path, { hint }), moved);
   }
 
-  /** Copy into memory that a drive can reach, and write from there, several pieces side by side. */
+  /** Copy into memory that a drive can reach, and write from there. Several pieces are written in parallel. */
   #stage(queue: ByteQueue, offset: number, provider: PciDev | null, ended: Ended): void {
     const joint = new Joint(ended);
     const pool = atNeed(this.#stages, provider);
@@ -233,7 +237,7 @@ export class RangeWriter {
     return new SlotPool(this.#context, provider, chunk, Math.max(1, Math.min(count, fitting)));
   }
 
-  /** Whole blocks in memory that a drive can reach. */
+  /** Write whole blocks from memory that a drive can reach. */
   #whole(view: Uint8Array, offset: number, ended: Ended): void {
     this.#admit('direct', view.length, offset, (over) => {
       const last: Ended = (error, moved) => {
@@ -243,13 +247,13 @@ export class RangeWriter {
       this.#submit([view], offset, false, (error, moved) => {
         if (!this.#isRefusal(error, view, offset)) return last(error, moved);
         if (this.requireP2p) return last(p2pRequired(this.target.path, error.message), moved);
-        // Once: what is refused from host memory has another reason.
+        // Only one retry: if host memory is refused too, there is another reason.
         this.#submit([this.#bounce(view, error)], offset, false, last);
       });
     });
   }
 
-  /** The device refused this memory: the CPU copies it, and whoever gave it is told. */
+  /** The device refused this memory: the CPU copies it to host memory, and the giver is notified. */
   #bounce(view: Uint8Array, error: P2pdmaError): Uint8Array {
     const copy = this.#context.backend.memory.allocBuffer(view.length);
     copy.set(view);
@@ -271,7 +275,7 @@ export class RangeWriter {
     this.onRefused?.(reason);
   }
 
-  /** Part of a block, or of a page of a file. */
+  /** Write a part of a block, or of a page of a file. */
   #part(view: Uint8Array, offset: number, joint: Joint): void {
     if (view.length === 0) return;
     const ended = joint.piece(view.length);
@@ -280,7 +284,7 @@ export class RangeWriter {
     this.#cached([view], offset, ended);
   }
 
-  /** From where it is: the page cache takes any bytes. */
+  /** Write through the page cache. It accepts any byte range, so no copy is needed here. */
   #cached(views: readonly Uint8Array[], offset: number, ended: Ended): void {
     this.#admit('cached', lengthOf(views), offset, (over) => {
       this.#submit(together(views), offset, true, (error, moved) => {
@@ -290,7 +294,7 @@ export class RangeWriter {
     });
   }
 
-  /** Call `start` when nothing is in the way. */
+  /** Call `start` when no conflicting write is in flight. */
   #admit(kind: 'direct' | 'cached', bytes: number, offset: number, start: (over: () => void) => void): void {
     if (this.target.kind === 'file') this.#turns.run(kind, () => start(() => this.#turns.over()));
     else lockRange(this.#range(offset, bytes, false), start);
@@ -338,7 +342,7 @@ export class RangeWriter {
     });
   }
 
-  /** By a block's worth of the same memory that the part is in: what is peer to peer stays it. */
+  /** Merge through one block of the same kind of memory that the part is in, so that peer-to-peer data stays peer-to-peer. */
   async #mergeThrough(provider: PciDev | null, part: Uint8Array, offset: number): Promise<void> {
     if (this.#stopped) throw closedError(this.target.path);
     const tally = this.#tally;
@@ -391,7 +395,7 @@ function providerOf(view: Uint8Array): PciDev | null {
   return pgmapOf(view)?.provider ?? null;
 }
 
-/** Few enough for one call: small ones are copied into one. */
+/** Few enough views for one call. If there are too many, they are copied into one buffer. */
 function together(views: readonly Uint8Array[]): readonly Uint8Array[] {
   return views.length <= MOST_VIEWS ? views : [Buffer.concat(views)];
 }

@@ -1,13 +1,13 @@
 /**
- * Reading ahead of whoever takes the chunks: up to `depth` transfers in flight, chunks handed out in the order of their
- * offsets, and only what the transfers brought.
+ * Reads ahead of the consumer of the chunks. Up to `depth` transfers are in flight. Chunks are handed out in the order of
+ * their offsets, and contain only bytes that the transfers have read.
  *
  *     position            next                      end
  *        │ done │ in flight │ in flight │  not begun  │
  *        └ take()
  *
- * A device ends where its size says. A file ends where a read brings nothing more, whatever its size was at opening: one
- * that was cut short ends early, one that grew is read on unless an end was asked for.
+ * A device ends where its size says. A file ends where a read returns nothing more, whatever its size was when it was
+ * opened: a file that was truncated ends early, and a file that has grown is read further unless an end was requested.
  */
 
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
@@ -24,7 +24,7 @@ import { ReadJob } from './read-job.js';
 import type { StreamContext } from './session.js';
 import type { Slot } from './slot-pool.js';
 
-/** What a reader is made of, for those who read for it. */
+/** The parts of a reader, for the classes that read on its behalf. */
 export interface ReaderParts {
   readonly context: StreamContext;
   readonly target: BlockTarget;
@@ -32,18 +32,18 @@ export interface ReaderParts {
   readonly scope: AsyncScope;
   readonly extents: Extents | null;
   readonly pace: Pace | null;
-  /** Where the bytes of its reads are booked. */
+  /** The account to which the bytes of its reads are added. */
   readonly path: PathBytes;
 }
 
 /** Memory for one read. */
 export interface Piece {
   readonly view: Uint8Array;
-  /** Null: ordinary memory, which whoever gets it may keep. */
+  /** Null: ordinary memory, which the consumer may keep. */
   readonly slot: Slot | null;
 }
 
-/** Whose reading it is. */
+/** What the reading needs from its owner. */
 export interface Reading {
   readonly target: BlockTarget;
   readonly depth: number;
@@ -51,21 +51,21 @@ export interface Reading {
   readonly extents: Extents | null;
   readonly pace: Pace | null;
   readonly scope: AsyncScope;
-  /** Where the bytes of its reads are booked. */
+  /** The account to which the bytes of its reads are added. */
   readonly path: PathBytes;
-  /** Largest chunk, in bytes: whole blocks. */
+  /** Size of the largest chunk in bytes; a multiple of the block size. */
   chunk(): number;
-  /** Memory for so many bytes; null: none now, and `go()` comes when there is some. */
+  /** Memory for this number of bytes; null: none is free now, and `go()` is called when there is some. */
   memory(bytes: number): Piece | null;
-  /** Something may have come to the head, or there is room for more. */
+  /** Called when the next chunk may be ready, or when there is room for more reads. */
   go(): void;
-  /** A read failed. True: it was begun again, with `again()`. */
+  /** Called when a read failed. Returns true if the read was begun again with `again()`. */
   retries(job: ReadJob, error: Error): boolean;
 }
 
-/** Asked for where a file is said to end, to see whether it does. */
+/** Bytes to request at the known end of a file, to check whether it really ends there. */
 const PROBE = 4096;
-/** Asked for of a file that says it is empty. */
+/** Bytes to request from a file whose size is 0. */
 const FIRST_LOOK = 64 * 1024;
 
 export class ReadAhead {
@@ -77,15 +77,15 @@ export class ReadAhead {
   #position: number;
   #next: number;
   #end: number;
-  /** Where the file was seen to end. */
+  /** The known end of the file. */
   #known: number;
-  /** It gave bytes beyond its own size: only reading tells where it ends, so one read at a time. */
+  /** The file returned bytes beyond its size. Only reading shows where it ends, so only one read is in flight at a time. */
   #sizeless = false;
   readonly #under = new InFlight();
   #reads = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** From byte `from` up to (not including) `end`; of a file up to where it ends. */
+  /** Reads from byte `from` up to (not including) `end`; of a file, at most up to its end. */
   constructor(reading: Reading, from: number, end: number) {
     const { target } = reading;
     this.#reading = reading;
@@ -97,7 +97,7 @@ export class ReadAhead {
     this.#end = this.#isFile ? end : Math.min(end, this.#known);
   }
 
-  /** Bytes up to here were taken. */
+  /** All bytes before this offset were taken. */
   get position(): number {
     return this.#position;
   }
@@ -109,12 +109,12 @@ export class ReadAhead {
   get reads(): number {
     return this.#reads;
   }
-  /** Everything was taken, and there is no more. */
+  /** True if everything was taken and nothing more will be read. */
   get ended(): boolean {
     return this.#jobs.length === 0 && this.#next >= this.#end;
   }
 
-  /** Begin as many reads as fit. */
+  /** Begin as many reads as `depth`, the memory and the pace allow. */
   fill(): void {
     const { depth, pace, extents } = this.#reading;
     while (this.#next < this.#end && this.#jobs.length < depth && this.#mayReadOn()) {
@@ -128,7 +128,7 @@ export class ReadAhead {
     }
   }
 
-  /** Behind the size that is known there is at most one read, at the head. */
+  /** Beyond the known size of a file there is at most one read, and it is the first in the queue. */
   #mayReadOn(): boolean {
     if (!this.#isFile || this.#jobs.length === 0) return true;
     return !this.#sizeless && this.#next <= this.#known;
@@ -147,7 +147,7 @@ export class ReadAhead {
     job.offset = offset;
     job.length = length;
     job.from = this.#next - offset;
-    // A file that has grown meanwhile fills its last block further than was known.
+    // A file that has grown in the meantime fills more of its last block than the known size says.
     job.to = Math.min(length, (this.#isFile ? this.#end : behind) - offset);
     job.hole = false;
     job.finished = false;
@@ -160,14 +160,14 @@ export class ReadAhead {
     return true;
   }
 
-  /** How far a read at `next` asks: one byte beyond the known end, so that it sees whether there is more. */
+  /** How far a read at `next` reaches: one byte beyond the known end, so that it detects whether there is more. */
   #reach(): number {
     if (this.#sizeless) return this.#next + this.#reading.chunk();
     if (this.#next < this.#known) return this.#known + 1;
     return this.#next + (this.#known === 0 ? FIRST_LOOK : PROBE);
   }
 
-  /** True: the next read is not due yet; `go()` comes when it is. */
+  /** True: the next read is not due yet; `go()` is called when it is. */
   #mustWait(pace: Pace): boolean {
     const delay = pace.delay(performance.now());
     if (delay === 0) return false;
@@ -178,7 +178,7 @@ export class ReadAhead {
     return true;
   }
 
-  /** A job that is done: a hole has nothing to read. */
+  /** Add a job that is finished at once, because in a hole there is nothing to read. */
   #skip(hole: number): void {
     const job = this.#spare.pop() ?? new ReadJob();
     job.view = holeChunk(hole);
@@ -193,7 +193,7 @@ export class ReadAhead {
     this.#jobs.push(job);
   }
 
-  /** Read it into this memory; also what was refused in other memory. */
+  /** Read the job into this memory. Also used to retry a read for which the kernel refused other memory. */
   again(job: ReadJob, { view, slot }: Piece): void {
     const { target, canary, scope } = this.#reading;
     job.view = view;
@@ -210,7 +210,7 @@ export class ReadAhead {
     const { transfer } = job;
     this.#reads++;
     addPath(this.#reading.path, transfer.path);
-    // What is begun again was entered again.
+    // If the read was begun again, it was also counted again in `#under`.
     const retried = !job.dropped && transfer.error !== null && this.#reading.retries(job, transfer.error);
     this.#under.leave();
     if (retried) return;
@@ -227,7 +227,7 @@ export class ReadAhead {
     }
   };
 
-  /** The next chunk, if it is there. What it brings is in `bytes`; give the job back with `put()`. */
+  /** The next chunk, if it is ready. Its data is in `bytes`; give the job back with `put()`. */
   take(): ReadJob | null {
     const job = this.#jobs[0];
     if (job === undefined || !job.finished || this.#isLost(job)) return null;
@@ -245,7 +245,7 @@ export class ReadAhead {
     return null;
   }
 
-  /** What was read into memory that is gone by now is read again, or was not read. */
+  /** True: the data was in memory that is gone now, and is read again. If that is impossible, the job gets an error. */
   #isLost(job: ReadJob): boolean {
     if (job.error !== null || job.slot === null || !job.slot.isGone) return false;
     const error = errnoError(-EFAULT, 'read', this.#reading.target.path, { offset: job.offset });
@@ -256,10 +256,10 @@ export class ReadAhead {
     return false;
   }
 
-  /** What this chunk says of the file's length. */
+  /** Learn from this chunk how long the file is. */
   #look(job: ReadJob): void {
     if (job.moved < job.to) {
-      // The transfer has made sure that nothing follows.
+      // The transfer has checked that nothing follows.
       this.#forget();
       this.#end = this.#next = this.#position;
       return;
@@ -270,13 +270,13 @@ export class ReadAhead {
     this.#known = Math.max(size, this.#position);
   }
 
-  /** The caller is through with the job that `take()` gave. */
+  /** The caller has finished with the job that it got from `take()`. */
   put(job: ReadJob): void {
     job.slot = null;
     this.#spare.push(job);
   }
 
-  /** No further read begins; what was begun is still handed out. */
+  /** Begin no further read. Reads that have begun are still handed out. */
   stop(): void {
     this.#end = Math.min(this.#end, this.#next);
   }
@@ -288,7 +288,7 @@ export class ReadAhead {
     }
   }
 
-  /** Let go of all that was not taken. Resolves, when no read is in flight any more, to where reading is to go on. */
+  /** Drop everything that was not taken. When no read is in flight any more, resolves to where reading has to continue. */
   async halt(): Promise<number> {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#forget();

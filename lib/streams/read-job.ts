@@ -2,7 +2,7 @@ import { Canary } from './canary.js';
 import type { Slot } from './slot-pool.js';
 import { Transfer } from './transfer.js';
 
-/** One read in flight, or done and waiting for its turn. Reused. */
+/** One read, in flight or finished and waiting for its turn. The objects are reused. */
 export class ReadJob {
   readonly transfer = new Transfer();
   readonly canary = new Canary();
@@ -10,27 +10,27 @@ export class ReadJob {
   /** The memory it fills. */
   view: Uint8Array = Buffer.alloc(0);
   offset = 0;
-  /** What the read asks for: whole blocks. A view whose memory is gone has no length any more. */
+  /** The length of the read: whole blocks. It is kept here because a view whose memory is gone has length 0. */
   length = 0;
-  /** The part of the view that was asked for. */
+  /** The part of the view that was requested: from `from` up to `to`. */
   from = 0;
   to = 0;
-  /** Bytes that the read brought; what lies behind them in the view was never read. */
+  /** The number of bytes that were read. The view's bytes after them were never read. */
   moved = 0;
   /** Nothing was read: the target has a hole here. */
   hole = false;
   finished = false;
   error: Error | null = null;
-  /** Nobody wants it any more: what it brings is let go. */
+  /** The read is not wanted any more: its data is dropped. */
   dropped = false;
 
-  /** What it brought of what was asked for. */
+  /** The requested bytes that were actually read. */
   get bytes(): Uint8Array {
     const to = Math.max(this.from, Math.min(this.to, this.moved));
     return this.from === 0 && to === this.view.length ? this.view : this.view.subarray(this.from, to);
   }
 
-  /** Nobody will see what it read: its slot is free, unless somebody holds it. */
+  /** Drop the data that it read. Its slot becomes free, unless a writer holds it. */
   drop(): void {
     const { slot } = this;
     if (slot === null) return;

@@ -27,19 +27,19 @@ import type { Source } from './source.js';
 import { WatchedReadable } from './watched-readable.js';
 
 /**
- * A Readable over a namespace, block device or file. It keeps `queueDepth` reads in flight and hands on, in order, what
- * they brought. To whom, decides how:
+ * A Readable over a namespace, block device or file. It keeps `queueDepth` reads in flight and delivers their data in order.
+ * How the data is delivered depends on the consumer:
  *
- *     only this package's writers   a pump moves slots (of CMB memory where that can be had); nothing passes through here
- *     anybody else                  ordinary Buffers that may be kept
+ *     only this package's writers   a pump moves slots (of CMB memory if possible); nothing passes through this stream
+ *     any other consumer            ordinary Buffers, which the consumer may keep
  *     memory: 'cmb'                 slots of CMB memory on loan, one by one, until `release(chunk)`
  */
 export class P2pReadStream extends WatchedReadable {
   /** For this package's own functions. @internal */
   readonly metered = 'reader';
-  /** As the caller gave it. */
+  /** The path as the caller gave it. */
   readonly path: string;
-  /** First byte it reads. */
+  /** Offset of the first byte that it reads. */
   readonly start: number;
   /** Bytes pushed so far, or given to this package's writers. */
   bytesRead = 0;
@@ -50,22 +50,22 @@ export class P2pReadStream extends WatchedReadable {
   #route: Route | null = null;
   #extents: Extents | null = null;
   #pace: Pace | null;
-  /** Next byte to be handed on, and the first that is not wanted. */
+  /** Offset of the next byte to deliver, and (`#end`) of the first byte that is not requested. */
   #position = 0;
   #end = 0;
   #stopped = false;
-  /** This package's writers that were piped to, while nobody else looks on. */
+  /** This package's writers that the stream is piped to, while there is no other consumer. */
   readonly #joined = new JoinedWriters(this, (end) => {
     this.#pump?.remove(end);
     if (this.#joined.size > 0) return;
     this.#halt();
     this.pause();
   });
-  /** Somebody wants to see the data: from now on it passes through this stream's buffer. */
+  /** Another consumer wants to see the data: from then on it passes through this stream's buffer. */
   #seen = false;
   #demand = false;
   #pump: Pump | null = null;
-  /** The pump is coming to a stop. */
+  /** Resolves when the pump has stopped; null: no pump is stopping. */
   #halting: Promise<void> | null = null;
   #feed: Feed | null = null;
   #reads = 0;
@@ -79,7 +79,7 @@ export class P2pReadStream extends WatchedReadable {
     assertInOrder(settings);
     const lends = settings.memory === 'cmb';
     super({
-      // A chunk on loan must never be joined with its neighbour: it could not be given back.
+      // A lent chunk must never be merged with another one, because then it could not be given back.
       objectMode: lends,
       highWaterMark: lends ? 1 : (settings.highWaterMark ?? chunkSize(undefined, 1)),
       ...{ autoDestroy: settings.autoClose, emitClose: settings.emitClose },
@@ -104,7 +104,7 @@ export class P2pReadStream extends WatchedReadable {
     return this.attachment.target === null;
   }
 
-  /** Bytes it will deliver in all, as far as its target's size tells now; 0 until it is open. */
+  /** The total number of bytes it will deliver, according to the target's present size; 0 until the target is open. */
   get length(): number {
     const { target } = this.attachment;
     return target === null ? 0 : Math.max(0, Math.min(this.#end, target.size) - this.start);
@@ -116,7 +116,7 @@ export class P2pReadStream extends WatchedReadable {
     return this.#hostChunks ? 'host-memory' : this.#route.transport;
   }
 
-  /** What this stream has done so far. Its `path` counts only its own side: the drive → memory half. */
+  /** What this stream has done so far. Its `path` counts only the reader's half of the route: drive → memory. */
   get receipt(): Receipt {
     const route = this.#route ?? hostRoute('nothing was read yet');
     return endReceipt({
@@ -141,7 +141,7 @@ export class P2pReadStream extends WatchedReadable {
 
   /**
    * Hand back a chunk that was lent (`memory: 'cmb'`). Its memory will be overwritten by a later read.
-   * @throws P2pdmaError ERR_NOT_LENT for anything else, or a second time
+   * @throws P2pdmaError ERR_NOT_LENT if the chunk was not lent, or was already released
    */
   release(chunk: Uint8Array): void {
     if (!(chunk instanceof Uint8Array)) throw wrongArgument('release', 'chunk', 'a lent Buffer', chunk);
@@ -149,7 +149,7 @@ export class P2pReadStream extends WatchedReadable {
     throw new P2pdmaError('ERR_NOT_LENT', 'release(): this stream lent nothing');
   }
 
-  /** End early: no further read begins; what was read, or is being read, is delivered, and then the stream ends. */
+  /** End early: no further read begins. Data that was read, or is being read, is delivered, and then the stream ends. */
   stop(): void {
     this.#stopped = true;
     if (this.#pump !== null) this.#pump.stop();
@@ -158,15 +158,15 @@ export class P2pReadStream extends WatchedReadable {
     this.#go();
   }
 
-  // --- who wants the data ---
+  // --- consumers of the data ---
 
-  /** As in Node. Between this and this package's writers nothing passes through the streams' buffers. */
+  /** As in Node. Data for this package's writers does not pass through the buffers of the streams. */
   override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean | undefined }): T {
     const end = lendingEndOf(destination);
     if (end === null || this.#feed !== null) this.seen();
     if (end === null || this.#seen) return super.pipe(destination, options);
     this.#joined.join(destination, end, options);
-    // Whoever else joins before the first read is taken along.
+    // A running pump is restarted, so that it also serves the writer that has just joined.
     this.#halt();
     this.resume();
     return destination;
@@ -179,7 +179,7 @@ export class P2pReadStream extends WatchedReadable {
     return destination === undefined || leaving.length === 0 ? super.unpipe() : super.unpipe(destination);
   }
 
-  /** Somebody who is none of ours wants to see the data: from here on it takes Node's way, to all. @internal */
+  /** A foreign consumer wants to see the data: from here on all consumers get it through Node's buffer. @internal */
   protected override seen(): void {
     if (this.#seen) return;
     this.#seen = true;
@@ -221,7 +221,7 @@ export class P2pReadStream extends WatchedReadable {
     this.#go();
   }
 
-  /** Let whatever is due begin: the pump, if only writers of ours wait; else what `_read` asked for. */
+  /** Start what is due: the pump if the only consumers are this package's writers, otherwise what `_read` requested. */
   #go(): void {
     this.#scope.run(this.#dueNow);
   }
@@ -235,7 +235,7 @@ export class P2pReadStream extends WatchedReadable {
     } else if (this.#demand) this.#startFeeding();
   };
 
-  /** What whoever reads for this stream works with. */
+  /** The parts that a pump or a feed of this stream needs. */
   #reading() {
     return {
       ...{ context: this.attachment.context!, target: this.attachment.target! },
@@ -266,12 +266,12 @@ export class P2pReadStream extends WatchedReadable {
   }
 
   #routed(route: Route): void {
-    // What was pumped through a CMB before is not undone; that not all of it was is said.
+    // Some data already went through a CMB, but not all of it will, so the transport is reported as host memory.
     if (this.#route?.provider != null && route.provider === null) this.#hostChunks ||= this.bytesRead > 0;
     this.#route = route;
   }
 
-  /** The pump stops at a chunk's boundary; then whoever is due goes on there. */
+  /** Stop the pump at a chunk boundary. What is due then continues from there. */
   #halt(): void {
     const pump = this.#pump;
     if (pump === null) return;
@@ -310,7 +310,7 @@ export class P2pReadStream extends WatchedReadable {
   #give(chunk: Buffer, position: number): void {
     this.#position = position;
     this.bytesRead += chunk.length;
-    // A consumer may call read(), and so _read(), while it is handed this chunk: that demand stands.
+    // A consumer may call read(), and thereby _read(), while it gets this chunk. That demand must not be lost.
     this.#demand = false;
     if (this.push(chunk)) this.#demand = true;
   }
@@ -332,18 +332,18 @@ export class P2pReadStream extends WatchedReadable {
   async #cleanUp(): Promise<void> {
     await this.#halting;
     await this.#feed?.halt();
-    // A consumer that got everything may keep its last chunks for as long as it likes; one that was cut off may not.
+    // A consumer that got everything may keep its last chunks as long as it needs. If the stream ended early, it may not.
     this.#feed?.retire(this.readableEnded && !this.attachment.context!.closed);
     await this.attachment.close();
   }
 
-  /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
+  /** Destroy it now. Resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
   shutdown(): Promise<void> {
     if (!this.destroyed) this.destroy();
     return this.attachment.settled();
   }
 
-  /** Destroys it, and waits until nothing is in flight. */
+  /** Destroys the stream, and waits until nothing is in flight. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown();
   }

@@ -1,9 +1,9 @@
 /**
- * What a failed transfer was: the kernel refusing a peer's memory, which host memory cures, or an error of the drive.
+ * Decides why a transfer failed: the kernel refused a peer's memory (host memory then works), or the drive had an error.
  *
  *     memory      errno                       it is                              what follows
- *     a peer's    EREMOTEIO                   a refusal: queue or pair           once more, through host memory
- *     a peer's    EINVAL, aligned, ≥ 6.17     a refusal: pair                    once more, through host memory
+ *     a peer's    EREMOTEIO                   a refusal: queue or pair           retried through host memory
+ *     a peer's    EINVAL, aligned, ≥ 6.17     a refusal: pair                    retried through host memory
  *     a peer's    any other                   an error                           none
  *     host        EREMOTEIO                   the drive’s own target error       none: it is an error, not retried
  *     host        any other                   an error                           none
@@ -15,45 +15,45 @@ import { type ErrorCode, errnoError, P2pdmaError, type P2pdmaErrorOptions } from
 import { pgmapOf } from '../kernel/memremap.js';
 import { refusesPeersWithEinval } from '../kernel/releases/table.js';
 
-/** A transfer as it was asked for. */
+/** A transfer as it was requested. */
 export interface Attempt {
-  /** Whose memory its data was in: a function, or null for host memory. */
+  /** The function whose memory held its data, or null for host memory. */
   readonly provider: { readonly bdf: string } | null;
-  /** Address, offset and length were what the queue takes, so that EINVAL is no word on them. See isAligned(). */
+  /** True if the queue accepts the address, offset and length, so that they cannot be the cause of EINVAL. See isAligned(). */
   readonly aligned: boolean;
-  /** The kernel's (`backend.release`), or null: not known, and then EINVAL may be its word of refusal. */
+  /** The kernel's release (`backend.release`); null: unknown, and EINVAL may then mean a refusal. */
   readonly release?: string | null | undefined;
 }
 
-/** Did the kernel refuse this memory because it is a peer's? `errno` of either sign. */
+/** Did the kernel refuse this memory because it is a peer's? `errno` may have either sign. */
 export function isPeerRefusal(errno: number, { provider, aligned, release = null }: Attempt): boolean {
   if (provider === null) return false;
   const positive = Math.abs(errno);
-  // Newer kernels too: a queue that takes no peer memory at all refuses the pin.
+  // In newer kernels too: pinning the pages fails with EREMOTEIO if the queue accepts no peer memory at all.
   if (positive === EREMOTEIO) return true;
   return positive === EINVAL && aligned && refusesPeersWithEinval(parseRelease(release)) !== false;
 }
 
 const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'] satisfies ErrorCode[]);
 
-/** There was no room for what was to be written. */
+/** True if the error means that there was no room for the data. */
 export function isFull(error: Error): boolean {
   return error instanceof P2pdmaError && FULL.has(error.code);
 }
 
-/** For a receipt's reason and for ERR_P2P_REQUIRED: `'/dev/nvme1n1: the kernel refused CMB memory of 0000:03:00.0 (EINVAL)'`. */
+/** The reason in receipts and ERR_P2P_REQUIRED: `'/dev/nvme1n1: the kernel refused CMB memory of 0000:03:00.0 (EINVAL)'`. */
 export function refusalWords(path: string, errno: number, provider: { readonly bdf: string } | null): string {
   const whose = provider === null ? '' : ` of ${provider.bdf}`;
   return `${path}: the kernel refused CMB memory${whose} (${errnoName(errno)})`;
 }
 
-/** Is a peer's memory what the queue takes: whole blocks, at addresses that it can be programmed with? */
+/** Does the queue accept this memory of a peer: whole blocks, at addresses with the DMA alignment that it requires? */
 export function isAligned(
   { logicalBlockSize, dmaAlignment }: BlockTarget['limits'],
   offset: number,
   view: Uint8Array,
 ): boolean {
-  // A peer's memory is mapped from the beginning of a page, so an offset in it is an address's low bits.
+  // A peer's memory is mapped from the start of a page, so an offset in it has the same low bits as the address.
   return (
     offset % logicalBlockSize === 0 &&
     view.byteLength % logicalBlockSize === 0 &&
@@ -61,14 +61,14 @@ export function isAligned(
   );
 }
 
-/** The function whose memory a view lies in, or null: host memory. */
+/** The function whose memory contains the view; null: host memory. */
 export function providerOf(view: Uint8Array): { readonly bdf: string } | null {
   return pgmapOf(view)?.provider ?? null;
 }
 
 /**
- * The error for a transfer that failed: of EREMOTEIO it says whose it was. From host memory it is the drive that
- * ended the command with a target error, and peer-to-peer has nothing to do with it.
+ * The error for a transfer that failed. For EREMOTEIO it says where the error comes from: if the memory was host memory, the
+ * drive itself ended the command with a target error, and peer-to-peer is not the cause.
  */
 export function transferError(
   errno: number,

@@ -1,7 +1,7 @@
 /**
- * Which memory a transfer uses, decided before its first byte: every published provider (or the one asked for)
- * is tried against all the drives that will do DMA, the nearest wins, and what is said of the choice
- * is what the receipt will say.
+ * Decides which memory a transfer uses, before its first byte. Every published provider (or the requested one) is checked
+ * against all the drives that will do DMA, and the nearest provider is chosen. The receipt later reports the same route and
+ * the same reason.
  */
 import type { Backend, BlockTarget } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
@@ -27,7 +27,7 @@ export interface RouteOptions {
   /** `'auto'`, `'none'`, a BDF or a controller's name. */
   readonly provider?: string | undefined;
   readonly memory?: 'auto' | 'cmb' | 'host' | undefined;
-  /** What is not proven to be direct is taken only with `allowUnproven`. */
+  /** A route that is not proven to be direct is used only with `allowUnproven`. */
   readonly requireP2p?: boolean | undefined;
   readonly allowUnproven?: boolean | undefined;
 }
@@ -36,13 +36,13 @@ export function hostRoute(reason: Sentence): Route {
   return { transport: 'host-memory', provider: null, reason: said(reason), unproven: null };
 }
 
-/** The options that demand it, as they are given. */
+/** The options that demand peer-to-peer, and how each is written. */
 const DEMANDS = {
   requireP2p: { option: 'requireP2p', given: (name) => name('requireP2p') },
   'memory: cmb': { option: 'memory', given: (name) => name('memory', 'cmb') },
 } as const satisfies Record<string, { option: string; given: (name: Naming) => string }>;
 
-/** The error when peer-to-peer was demanded and cannot be had. */
+/** The error if peer-to-peer was demanded and is not possible. */
 export function p2pRequired(
   path: string,
   reason: Sentence,
@@ -54,7 +54,7 @@ export function p2pRequired(
   return new P2pdmaError('ERR_P2P_REQUIRED', message, { path, option });
 }
 
-/** The function that a provider like `'nvme0'` or `'0000:03:00.0'` names; given as this option, or as an argument. */
+/** Find the PCI function of a provider named like `'nvme0'` or `'0000:03:00.0'`. `option`: the option with the name, if any. */
 export function findFunction(backend: Backend, nameOrBdf: string, option: string | null = null): PciDev {
   const controller = findController(backend.controllers, nameOrBdf);
   const found = controller === null ? backend.topology.find(nameOrBdf) : controller.pdev;
@@ -68,9 +68,9 @@ export function findFunction(backend: Backend, nameOrBdf: string, option: string
 }
 
 /**
- * Choose for these targets: sources first, so that among equally near providers the source's own CMB is taken.
- * (The kernel's pci_p2pmem_find_many() breaks ties at random to spread load over many orchestrators; one
- * copy wants the same answer every time.)
+ * Choose the route for these targets. Sources come first, so that among equally near providers the source's own CMB is used.
+ * (The kernel's pci_p2pmem_find_many() breaks ties at random to spread load over many orchestrators; a single
+ * copy needs the same answer every time.)
  */
 export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], options: RouteOptions): Route {
   const asked = options.provider === 'none' ? 'provider' : options.memory === 'host' ? 'memory' : null;
@@ -106,7 +106,7 @@ export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], o
 
 type RouteTarget = Pick<BlockTarget, 'name' | 'client' | 'legs' | 'noP2pReason' | 'unproven'>;
 
-/** Every function that does DMA for these targets, each once. */
+/** Every function that does DMA for these targets, without duplicates. */
 function clientsOf(targets: readonly RouteTarget[]): PciDev[] {
   return [...new Set(targets.flatMap(({ client, legs }) => legs?.clients ?? client ?? []))];
 }
@@ -151,7 +151,7 @@ interface Lender {
   readonly distance: number;
 }
 
-/** Of equally near candidates the first; `refusal`: why the first of those is out that are. */
+/** The nearest candidate; of equally near ones, the first. `refusal`: why the first unsuitable candidate was rejected. */
 function nearestOf(
   topology: Topology,
   candidates: readonly PciDev[],
@@ -177,7 +177,7 @@ function nearestOf(
   return { best, refusal };
 }
 
-/** Clients that are providers themselves come first, in the clients' order. */
+/** The providers in order of preference: first those that are clients themselves, in the order of the clients. */
 function nearestFirst(published: readonly PciDev[], clients: readonly PciDev[]): PciDev[] {
   const own = clients.filter((client) => published.includes(client));
   return [...own, ...published.filter((f) => !own.includes(f))];

@@ -16,13 +16,13 @@ import {
   type PoolUse,
 } from './metrics.js';
 
-/** Anything a system has to end before its machine can be put away. */
+/** Anything that a system has to shut down before its backend can be closed. */
 interface Closable {
-  /** Stop now, waiting for what is in flight. Must not reject. */
+  /** Stop now, and wait for what is in flight. Must not reject. */
   shutdown(): Promise<void>;
 }
 
-/** What metrics want to know of a slot pool. */
+/** What the metrics need to know about a slot pool. */
 interface Pool {
   readonly provider: { readonly bdf: string } | null;
   readonly bytes: number;
@@ -32,18 +32,18 @@ interface Pool {
 
 /**
  * What every stream, target and allocation of one System shares: the backend, and the list of what is
- * still open, so that closing the system ends all of it in a safe order.
+ * still open, so that closing the system closes everything in a safe order.
  */
 export class StreamContext {
   readonly backend: Backend;
   #open = new Set<Closable>();
   #targets = new Map<BlockTarget, Closable>();
   #closing: Promise<LeakReport> | null = null;
-  /** Mappings not yet given back. */
+  /** The number of mappings that are not unmapped yet. */
   mappings = 0;
-  /** Pools not yet given back. */
+  /** The pools that are not unmapped yet. */
   readonly pools = new Set<Pool>();
-  /** Of all that is closed. */
+  /** The totals of everything that is closed. */
   #totals: Metrics;
   #counted = new WeakSet<object>();
 
@@ -77,7 +77,7 @@ export class StreamContext {
     });
   }
 
-  /** Something failed: counted by its code, once. */
+  /** Count an error by its code. Each error object is counted once. */
   failed(error: unknown): void {
     if (typeof error !== 'object' || error === null || this.#counted.has(error)) return;
     this.#counted.add(error);
@@ -110,7 +110,7 @@ export class StreamContext {
     if (this.closed) throw new P2pdmaError('ERR_STREAM_DESTROYED', 'the system is closed');
   }
 
-  /** The backend's openTarget(), for whatever closing the system must end or wait for. Give it to `closeTarget`. */
+  /** The backend's openTarget(), so that closing the system also closes the target. Close the target with `closeTarget`. */
   async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
     this.assertOpen();
     const opening = this.backend.openTarget(nameOrPath, options);
@@ -141,8 +141,8 @@ export class StreamContext {
   }
 
   /**
-   * End everything, newest first (streams stand on targets, targets on the machine), then the backend.
-   * What is lent to a consumer is detached: its use throws from then on.
+   * Shut down everything, newest first (streams depend on targets, and targets on the machine), and then the backend.
+   * Chunks that are lent to a consumer are detached: using them throws from then on.
    */
   close(): Promise<LeakReport> {
     this.#closing ??= (async () => {

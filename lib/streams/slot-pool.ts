@@ -1,6 +1,6 @@
 /**
- * A CMB is small (16 MB is common), so chunks are slots of a pool. Who may overwrite a slot is decided by the account
- * kept here and by nothing else: whoever is given a slot is entered, and gives it back himself.
+ * A CMB is small (16 MB is common), so chunks are slots of a pool. Only the account kept here decides when a slot may be
+ * overwritten: every user of a slot is counted here, and must give the slot back.
  *
  *     take()          hold(), once for each writer        unhold() by each, when its DMA is done
  *     FREE ─▶ filling ─────────────────────▶ held ───────────────────────────────────────▶ FREE
@@ -18,14 +18,14 @@ import type { StreamContext } from './session.js';
 export class Slot {
   readonly pool: SlotPool;
   readonly buffer: Buffer;
-  /** A DMA into it is in flight, or its data was not handed on yet. */
+  /** A DMA into it is in flight, or its data was not delivered yet. */
   filling = false;
-  /** A consumer has it and must release() it. */
+  /** It is lent to a consumer, which must release() it. */
   lent = false;
-  /** Writers that accepted it and have not finished with it. */
+  /** The number of writers that accepted it and have not finished with it. */
   holds = 0;
 
-  /** Its drive was removed, and with it the memory. */
+  /** True if its drive was removed, and the memory with it. */
   get isGone(): boolean {
     return this.buffer.length === 0;
   }
@@ -45,7 +45,7 @@ export class Slot {
     this.settle();
   }
 
-  /** Hand it back to the pool if nothing needs it any more. */
+  /** Give it back to the pool if nothing needs it any more. */
   settle(): void {
     if (this.holds === 0 && !this.filling && !this.lent) this.pool.giveBack(this);
   }
@@ -61,7 +61,7 @@ export function assertChunkFits(chunk: number, { bdf, p2pmem }: PciDev): void {
 
 const pools = new WeakMap<ArrayBufferLike, SlotPool>();
 
-/** The slot that a chunk, a subarray of it or a Buffer over it lies in; null for other memory. */
+/** The slot that contains a chunk, a subarray of a chunk, or a Buffer over it; null for other memory. */
 export function slotOf(chunk: Uint8Array): Slot | null {
   const pool = pools.get(chunk.buffer);
   return pool === undefined ? null : pool.slotAt(chunk.byteOffset);
@@ -70,7 +70,7 @@ export function slotOf(chunk: Uint8Array): Slot | null {
 export class SlotPool {
   readonly slotBytes: number;
   readonly slots: readonly Slot[];
-  /** Called when a slot became free. */
+  /** Called when a slot has become free. */
   onFree: (() => void) | null = null;
   #context: StreamContext;
   #mapping: Mapping;
@@ -103,7 +103,7 @@ export class SlotPool {
     return this.#mapping.provider;
   }
 
-  /** Of memory, mapped. */
+  /** The size of the mapped memory. */
   get bytes(): number {
     return this.#mapping.bytes;
   }
@@ -135,7 +135,7 @@ export class SlotPool {
     else this.onFree?.();
   }
 
-  /** `release(chunk)` of a forced lending. */
+  /** Implements `release(chunk)` for chunks lent with `memory: 'cmb'`. */
   release(chunk: Uint8Array): void {
     const slot = slotOf(chunk);
     if (slot === null || slot.pool !== this || !slot.lent) {
@@ -145,7 +145,7 @@ export class SlotPool {
     slot.settle();
   }
 
-  /** No more reads into it. Resolves when every slot came back and the memory is unmapped. */
+  /** Allow no more reads into it. Resolves when every slot was given back and the memory is unmapped. */
   close(): Promise<void> {
     this.#closing = true;
     this.onFree = null;
@@ -157,8 +157,8 @@ export class SlotPool {
   }
 
   /**
-   * Close without waiting for consumers: what they still have on loan is detached, and using it throws. DMA in
-   * flight is waited for.
+   * Close without waiting for consumers: chunks that they still have on loan are detached, and using them throws. DMA in
+   * flight is still awaited.
    */
   revoke(): Promise<void> {
     const closed = this.close();
@@ -180,7 +180,7 @@ export class SlotPool {
   }
 }
 
-/** No more of it; closing the system waits for what is still in use, and revokes what is on loan. */
+/** Close the pool. If the system closes first, it waits for the slots in use and revokes those on loan. */
 export function retirePool(context: StreamContext, pool: SlotPool): void {
   const closing = { shutdown: () => pool.revoke() };
   if (!context.closed) context.add(closing);

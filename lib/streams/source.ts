@@ -3,16 +3,16 @@ import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { StreamContext } from './session.js';
 
-/** How a stream gets its target: opened when the stream is constructed. */
+/** How a stream gets its target. It is opened when the stream is constructed. */
 export interface Source {
-  /** What `stream.path` says, before it is open. */
+  /** The value of `stream.path`. It is known before the target is open. */
   readonly path: string;
   open(): Promise<{ context: StreamContext; target: BlockTarget }>;
-  /** False: somebody else's target, which the stream must leave open. */
+  /** False: the target belongs to someone else, and the stream must leave it open. */
   readonly owned: boolean;
-  /** True: it stays open all the same, until whoever opened it closes it. */
+  /** True: an owned target nevertheless stays open, until the code that opened it closes it. */
   readonly kept?: boolean;
-  /** Writers: called once, before the first byte or the end. */
+  /** Only for writers: called once, before the first byte or the end. */
   begin?(target: BlockTarget): Promise<void>;
 }
 

@@ -21,7 +21,7 @@ import type { Source } from './source.js';
 import { type Move, Transfer } from './transfer.js';
 import { P2pWriteStream } from './write-stream.js';
 
-/** One I/O of several segments, as the backend takes it. */
+/** One I/O request with several segments, in the form that the backend accepts. */
 class VectoredIo implements IoRequest {
   readonly op: 'read' | 'write';
   readonly offset: number;
@@ -49,8 +49,8 @@ class VectoredIo implements IoRequest {
 
 /**
  * An open namespace, block device or file: positioned I/O, vectored I/O, flush, NVMe passthrough, streams.
- * All I/O uses O_DIRECT: offsets and lengths are multiples of `logicalBlockSize`, addresses of
- * `limits.dmaAlignment`. (The streams take any offset and length.)
+ * All I/O uses O_DIRECT: offsets and lengths must be multiples of `logicalBlockSize`, and memory addresses must be multiples
+ * of `limits.dmaAlignment`. (The streams accept any offset and length.)
  */
 export class Target {
   /** For this package's own functions. @internal */
@@ -75,35 +75,35 @@ export class Target {
     return new Target(context, target);
   }
 
-  /** `'nvme0n1'`, or a file's base name. */
+  /** A name such as `'nvme0n1'`, or the base name of a file. */
   get name(): string {
     return this.#target.name;
   }
-  /** As the caller gave it. */
+  /** The path as the caller gave it. */
   get path(): string {
     return this.#target.path;
   }
-  /** An NVMe namespace as it is, another block device, or a file. */
+  /** Whether it is a whole NVMe namespace, another block device, or a file. */
   get kind(): 'namespace' | 'block' | 'file' {
     return this.#target.kind;
   }
-  /** In bytes; exact, also for files. */
+  /** The size in bytes. It is exact for files too. */
   get size(): number {
     return this.#target.size;
   }
-  /** In bytes: offsets and lengths of `read` and `write` are multiples of it. */
+  /** The block size in bytes. Offsets and lengths of `read` and `write` must be multiples of it. */
   get logicalBlockSize(): number {
     return this.#target.limits.logicalBlockSize;
   }
-  /** What its queue accepts. */
+  /** The limits of its block queue. */
   get limits(): QueueLimits {
     return this.#target.limits;
   }
-  /** PCI address of the function that does the DMA, or null. */
+  /** PCI address of the function that does the DMA; null: no function does it alone. */
   get client(): string | null {
     return this.#target.client?.bdf ?? null;
   }
-  /** Null, or why CMB memory cannot be used with this target. */
+  /** Why CMB memory cannot be used with this target; null: it can be used. */
   get noP2pReason(): string | null {
     return this.#target.noP2pReason;
   }
@@ -117,8 +117,8 @@ export class Target {
   }
 
   /**
-   * Read `view.length` bytes at `position` into `view` (CMB or host memory). Resolves to the bytes read: fewer only at
-   * the end of the target.
+   * Read `view.length` bytes at `position` into `view` (CMB or host memory). Resolves to the number of bytes read, which is
+   * smaller than `view.length` only at the end of the target.
    * @throws P2pdmaError EINVAL (misaligned), EREMOTEIO (this memory cannot be used here), EIO, …
    */
   read(view: Uint8Array, position: number): Promise<number> {
@@ -133,7 +133,7 @@ export class Target {
   }
 
   /**
-   * Write `view` at `position`. Resolves to its length, never less. Not durable before `flush()`.
+   * Write `view` at `position`. Resolves to its length, never to less. The data is not durable before `flush()`.
    * @throws P2pdmaError EINVAL, EBADF (not open for writing), ENOSPC (beyond the end), EREMOTEIO, EIO, …
    */
   write(view: Uint8Array, position: number): Promise<number> {
@@ -147,8 +147,8 @@ export class Target {
   }
 
   /**
-   * Read into several pieces of memory, CMB and host mixed, in one I/O; in several where the drive owns
-   * the CMB and so would refuse the mixture (NVMe: Invalid Use of Controller Memory Buffer).
+   * Read into several pieces of memory with one I/O request. CMB and host memory may be mixed. If the drive owns the CMB, it
+   * would refuse such a mixture (NVMe: Invalid Use of Controller Memory Buffer), so the request is split into several.
    */
   readv(views: readonly Uint8Array[], position: number): Promise<number> {
     return this.#vectored('read', views, position);
@@ -159,17 +159,17 @@ export class Target {
     return this.#vectored('write', views, position);
   }
 
-  /** Make everything written durable. */
+  /** Make everything that was written durable. */
   async flush(): Promise<void> {
     this.#assertOpen();
     await this.#target.flush();
   }
 
   /**
-   * Send an NVMe command; the drive's status comes back as a number, not as an error. Memory that a command needs and does
-   * not have would be address 0 to the drive, so such a command is not sent.
+   * Send an NVMe command. The drive's status is returned as a number, not as an error. If a command needs memory and was
+   * given none, the drive would use address 0, so such a command is not sent.
    * @throws P2pdmaError ERR_INVALID_ARG_VALUE (less memory than the command moves), EOPNOTSUPP (it moves blocks that have
-   * metadata, which is not carried), ENOTTY
+   * metadata, which is not supported), ENOTTY
    */
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     this.#assertOpen();
@@ -182,17 +182,17 @@ export class Target {
     }
   }
 
-  /** A Readable over this target; the target stays open when it ends. */
+  /** Create a Readable over this target. The target stays open when the stream ends. */
   createReadStream(options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
     return P2pReadStream.over(this.#source(), options);
   }
 
-  /** A Writable over this target; the target stays open when it ends. */
+  /** Create a Writable over this target. The target stays open when the stream ends. */
   createWriteStream(options?: WriteStreamOptions | BufferEncoding | null): P2pWriteStream {
     return P2pWriteStream.over(this.#source(), options);
   }
 
-  /** Resolves when nothing is in flight and it is closed. Idempotent. */
+  /** Close the target. Resolves when nothing is in flight and it is closed. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
       await this.#inFlight.idle();
@@ -207,7 +207,7 @@ export class Target {
     return this.close();
   }
 
-  /** As `close()`. */
+  /** Same as `close()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -329,7 +329,7 @@ export class Target {
     return null;
   }
 
-  /** The address is known for mapped memory only; for other memory the kernel answers. */
+  /** Check the alignment of the address. It is known only for mapped memory; other memory is checked by the kernel. */
   #checkAddress(op: 'read' | 'write', view: Uint8Array): P2pdmaError | null {
     const { dmaAlignment } = this.#target.limits;
     if (view.byteOffset % dmaAlignment === 0 || vmaOf(view) === null) return null;

@@ -8,44 +8,44 @@ import { providerOf, transferError } from './refusal.js';
 /** What a transfer moves. */
 export interface Move {
   readonly op: 'read' | 'write';
-  /** Of an aligned address and length. */
+  /** The memory. Its address and length are aligned. */
   readonly view: Uint8Array;
   readonly offset: number;
-  /** Bytes that must move at least: fewer than the view has only where a file may end inside it. Default: all. */
+  /** The minimum number of bytes to move. Smaller than the view only if a target may end inside it. Default: all. */
   readonly expect?: number;
 }
 
 /**
- * One transfer that ends in all of its bytes or in an error, never in a part: short counts are continued, and a
- * count of zero inside a device is an error, because that is how a removed drive answers. Only a read of a file may end
- * early, and `moved` says where: a file has the length that the kernel finds at that moment, not the one that it had
- * when it was opened.
+ * One transfer that moves all of its bytes or ends with an error, never with only a part of them. After a short count it
+ * continues. A count of zero inside a device is an error, because a removed drive answers like this. Only a read of a file
+ * may end early, and `moved` says where: the length of a file is the one that the kernel finds at that moment, not the one
+ * that it had when it was opened.
  * Reusable: one object serves many transfers, one after the other.
  */
 export class Transfer implements IoRequest {
   op: 'read' | 'write' = 'read';
   offset = 0;
   segments: readonly Uint8Array[] = [];
-  /** Not direct: see IoRequest. To be set before `start`. */
+  /** The I/O is not direct: see IoRequest. Set this before `start`. */
   buffered = false;
-  /** Of a buffered write: what follows the view in the same transfer. To be set before `start`. */
+  /** For a buffered write: the memory that follows the view in the same transfer. Set this before `start`. */
   more: readonly Uint8Array[] = [];
   result = 0;
   readonly path: PathBytes = zeroPath();
-  /** Bytes moved in the end; never more than the view has. */
+  /** The number of bytes moved; never more than the memory has. */
   moved = 0;
   error: P2pdmaError | null = null;
   #target: BlockTarget | null = null;
   #single: Uint8Array[] = [new Uint8Array(0)];
   #view: Uint8Array | null = null;
-  /** Where the view's first byte lies in the target. */
+  /** The offset in the target of the view's first byte. */
   #start = 0;
   #expect = 0;
-  /** How the bytes of the counts before went: a backend speaks of one request. */
+  /** The path bytes of the earlier requests of this transfer, because a backend reports only one request. */
   #before = zeroPath();
   #finished: ((transfer: this) => void) | null = null;
 
-  /** `finished` runs once, never inside this call. */
+  /** Start the transfer. `finished` is called once, and never inside this call. */
   start(target: BlockTarget, move: Move, finished: (transfer: this) => void): void {
     const { op, view, offset, expect = view.length } = move;
     this.op = op;
@@ -76,9 +76,10 @@ export class Transfer implements IoRequest {
   }
 
   /**
-   * A file ends where a read brings nothing more. After a count that ends inside a block, direct I/O has to begin with
-   * that block once more; the kernel's size spares that where it agrees. A file that was cut short meanwhile ends where this
-   * second look says: it was read over what had come before, with what follows the file's end in its last block.
+   * A file ends where a read returns nothing more. After a count that ends inside a block, direct I/O has to begin with that
+   * block again. This is not necessary if the position equals the file size that the kernel reports. If the file was
+   * truncated in the meantime, it ends where this second read says: that read overwrote the earlier data with what follows
+   * the file's end in its last block.
    */
   #readOn(): void {
     const target = this.#target!;
@@ -138,7 +139,7 @@ export function failedTransfer(
   return transferError(errno, op, target.path, providerOf(view), { offset, hint });
 }
 
-/** An error of a target that is full, of transfers side by side: for the first byte that none of them wrote. */
+/** When parallel writes fill a target, their error must name the first byte that none of them wrote: correct its offset. */
 export function atFirstMissing(error: Error, target: BlockTarget, offset: number): Error {
   if (!(error instanceof P2pdmaError) || error.errno === undefined || error.offset === offset) return error;
   const { errno, cause } = error;
@@ -149,7 +150,7 @@ export function atFirstMissing(error: Error, target: BlockTarget, offset: number
   });
 }
 
-/** Linux lets a removed drive look like one that has come to its end. */
+/** On Linux, a removed drive looks like one whose end was reached. */
 const GONE = 'A removed device answers like this: check that it is still there.';
 
 function hintFor(
@@ -161,14 +162,14 @@ function hintFor(
   if (errno === -ENODATA && op === 'write')
     return 'The drive could not store these blocks: see its health log; write elsewhere, or replace it.';
   if (errno === -EIO) return `The drive could not ${op} these blocks: check its health and the kernel log.`;
-  // Whoever submits keeps within the size, so it is the size that changed.
+  // All requests stay within the known size, so the size must have changed.
   if (errno === -ENOSPC && kind !== 'file') return GONE;
   if (errno === -EFAULT)
     return 'The memory is no longer mapped: the drive whose CMB it is was removed, or the chunk belongs to another system.';
   return undefined;
 }
 
-/** `Transfer` as a promise, for what is not on the hot path. Resolves to the bytes moved. */
+/** `Transfer` as a promise, for code outside the hot path. Resolves to the number of bytes moved. */
 export function transfer(target: BlockTarget, move: Move, path?: PathBytes): Promise<number> {
   return new Promise((resolve, reject) => {
     new Transfer().start(target, move, (done) => {
@@ -185,7 +186,7 @@ export interface Deferred<T> {
   reject(error: Error): void;
 }
 
-/** A promise with its handles outside (Promise.withResolvers, which Node 20 lacks). */
+/** A promise with its resolve and reject functions (like Promise.withResolvers, which Node 20 does not have). */
 export function deferred<T = void>(): Deferred<T> {
   let resolve!: (value: T) => void;
   let reject!: (error: Error) => void;

@@ -1,16 +1,17 @@
 /**
- * Work of one kind runs side by side, and that of another kind waits until it is over, in the order in which all of it came.
+ * Tasks of one kind run in parallel. Tasks of another kind wait until these are done. All tasks start in the order in which
+ * they came.
  *
- * A file's direct and buffered writes take turns: a direct write ends with the page cache being dropped over its range, and
- * where a buffered write has made the same page dirty meanwhile, the kernel reports EIO at the next fsync, for data that are
- * sound.
+ * A file's direct and buffered writes take turns: at the end of a direct write the kernel drops the page cache of its range.
+ * If a buffered write has made the same page dirty in the meantime, the kernel reports EIO at the next fsync, although the
+ * data is correct.
  */
 export class Turns<Kind> {
   #kind: Kind | null = null;
   #running = 0;
   readonly #waiting: { readonly kind: Kind; readonly start: () => void }[] = [];
 
-  /** Call `start` when it is its turn, perhaps at once. Whoever has started calls `over` once. */
+  /** Call `start` when it is its turn, possibly at once. Each task that was started must call `over` once. */
   run(kind: Kind, start: () => void): void {
     if (this.#waiting.length > 0 || (this.#running > 0 && this.#kind !== kind)) {
       this.#waiting.push({ kind, start });

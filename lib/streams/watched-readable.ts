@@ -1,13 +1,13 @@
 import { Readable } from 'node:stream';
 
 /**
- * A Readable that learns when somebody wants to see its data: before the listener is added, whichever way it comes.
+ * A Readable that is notified when a consumer wants to see its data: before the listener is added, by whichever method.
  */
 export abstract class WatchedReadable extends Readable {
-  /** Somebody listens for data, or wants it as text. May be called more than once. @internal */
+  /** Called when a consumer listens for data, or wants it as text. May be called more than once. @internal */
   protected abstract seen(): void;
 
-  /** As in Node. Whoever listens for data gets ordinary Buffers that it may keep. */
+  /** As in Node. A consumer that listens for data gets ordinary Buffers, which it may keep. */
   override on(event: 'data', listener: (chunk: Buffer) => void): this;
   override on(event: 'error', listener: (error: Error) => void): this;
   override on(event: 'open', listener: (name: string) => void): this;
@@ -18,7 +18,7 @@ export abstract class WatchedReadable extends Readable {
     return super.on(event, listener as (...args: unknown[]) => void);
   }
 
-  /** As `on`. */
+  /** Same as `on`. */
   override addListener(event: 'data', listener: (chunk: Buffer) => void): this;
   override addListener(event: 'error', listener: (error: Error) => void): this;
   // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
@@ -27,7 +27,7 @@ export abstract class WatchedReadable extends Readable {
     return this.on(event, listener as () => void);
   }
 
-  /** As `on`, before the listeners that are there. */
+  /** Same as `on`, but the listener is added before the existing ones. */
   override prependListener(event: 'data', listener: (chunk: Buffer) => void): this;
   override prependListener(event: 'error', listener: (error: Error) => void): this;
   // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
@@ -37,14 +37,14 @@ export abstract class WatchedReadable extends Readable {
     return super.prependListener(event, listener as (...args: unknown[]) => void);
   }
 
-  /** As in Node: what is piped on is then the text. */
+  /** As in Node. From then on, the text is what is piped to destinations. */
   override setEncoding(encoding: BufferEncoding): this {
     this.seen();
     return super.setEncoding(encoding);
   }
 }
 
-// No private method: Readable's own constructor may call on().
+// This is not a private method because Readable's own constructor may call on().
 function showsData(event: string | symbol): boolean {
   return event === 'data' || event === 'readable';
 }

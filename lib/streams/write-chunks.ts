@@ -5,18 +5,18 @@ import { type Ended, Joint } from './joint.js';
 import { isHole } from './lending.js';
 import type { RangeWriter } from './range-writer.js';
 
-/** Where chunks go, and through what. */
+/** The position and the memory for the chunks. */
 interface Way {
   readonly position: number;
-  /** Whose CMB what lies anywhere is copied into first; null: host memory. */
+  /** The provider into whose CMB chunks in ordinary memory are copied first; null: host memory. */
   readonly provider: PciDev | null;
-  /** The file has nothing there yet: a hole is one by itself. */
+  /** The file has no data there yet, so a hole exists without any action. */
   readonly fresh: boolean;
 }
 
 /**
- * Write what a stream was given, each chunk as it is: a hole is left out or punched, what a drive can reach is written
- * from where it is, and neighbours that lie anywhere are gathered.
+ * Write the chunks that a stream was given, each according to its kind: a hole is left out or punched, memory that a drive
+ * can reach is written without a copy, and adjacent chunks in ordinary memory are gathered.
  */
 export function writeChunks(
   ranges: RangeWriter,

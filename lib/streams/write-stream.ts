@@ -30,8 +30,8 @@ import { whyNotZones } from './zones.js';
 type Done = (error?: Error | null) => void;
 
 /**
- * A Writable over a namespace, block device or file. A write's callback comes when its bytes are the kernel's: others see
- * them, and no end of this process takes them back.
+ * A Writable over a namespace, block device or file. The callback of a write is called when the kernel has its bytes: other
+ * processes see them, and they stay written even if this process ends.
  *
  *     write(chunk) ─▶ _write, _writev ─┐
  *                                      ├─▶ one position, in the order of the calls ─▶ RangeWriter ─▶ target
@@ -40,9 +40,9 @@ type Done = (error?: Error | null) => void;
 export class P2pWriteStream extends Writable {
   /** For this package's own functions. @internal */
   readonly metered = 'writer';
-  /** As the caller gave it. */
+  /** The path as the caller gave it. */
   readonly path: string;
-  /** First byte it writes. */
+  /** Offset of the first byte that it writes. */
   readonly start: number;
   /** @internal */
   readonly [lendingEnd]: LendingEnd;
@@ -58,7 +58,7 @@ export class P2pWriteStream extends Writable {
   readonly #under = new InFlight();
   #began = 0;
   #ended = 0;
-  /** The source's `begin`: null until the first byte (or the end) comes. */
+  /** The promise of the source's `begin`; null until the first byte (or the end) arrives. */
   #begun: Promise<void> | null = null;
   #ready = false;
 
@@ -117,7 +117,7 @@ export class P2pWriteStream extends Writable {
     return new P2pWriteStream(source, options);
   }
 
-  /** Bytes that the kernel has accepted, from `start` on without a gap. */
+  /** The number of bytes that the kernel has accepted, counted from `start` without a gap. */
   get bytesWritten(): number {
     return this.#tally.written.at - this.start;
   }
@@ -131,12 +131,12 @@ export class P2pWriteStream extends Writable {
   get transport(): Transport | null {
     if (this.#route === null) return null;
     const { hostBytes, peerBytes, raggedBytes } = this.#tally;
-    // A part of a block has no other way; that is a matter of its own only where there is nothing else.
+    // A part of a block can only go through host memory. It decides the transport only if nothing else was written.
     const onlyParts = raggedBytes > 0 && peerBytes === 0;
     return hostBytes > 0 || onlyParts ? 'host-memory' : this.#route.transport;
   }
 
-  /** What this stream has done so far. Its `path` counts only its own side: the memory → drive half. */
+  /** What this stream has done so far. Its `path` counts only the writer's half of the route: memory → drive. */
   get receipt(): Receipt {
     const route = this.#route ?? hostRoute('nothing was written yet');
     const transport = this.transport ?? 'host-memory';
@@ -155,7 +155,7 @@ export class P2pWriteStream extends Writable {
     return [why, this.aside].filter((words) => words !== null).join('; ');
   }
 
-  /** What could not go the way of the rest, and was not meant to, in words; null: all did. @internal */
+  /** Which bytes could not take the same route as the rest, as expected, in words; null: there are none. @internal */
   get aside(): string | null {
     if (this.#route === null || this.#route.provider === null) return null;
     return this.#tally.raggedWords(this.start, this.#places.next);
@@ -192,12 +192,12 @@ export class P2pWriteStream extends Writable {
     );
   }
 
-  /** Node's writes: `callback` once all of them are the kernel's, or with what failed. */
+  /** Writes that come from Node. `callback` is called when the kernel has all the bytes, or with the error. */
   #accept(chunks: readonly Buffer[], callback: Done): void {
     const slots = chunks.map(slotOf).filter((slot) => slot !== null);
     const refused = this.#route === null ? this.#chooseOwnRoute() : null;
     if (refused !== null) return callback(refused);
-    // Memory on loan that its consumer releases too early is not filled anew under a write.
+    // Hold the slots, so that lent memory is not refilled during a write, even if its consumer releases it too early.
     for (const slot of slots) slot.hold();
     const over: Given = (error) => {
       for (const slot of slots) slot.unhold();
@@ -213,13 +213,16 @@ export class P2pWriteStream extends Writable {
     writeChunks(this.#ranges!, chunks, { position, provider, fresh: this.#isFresh() }, ended);
   }
 
-  /** The next `bytes` bytes are spoken for: call `placed` with where they go. */
+  /** Reserve the next `bytes` bytes of the target, and call `placed` with their position. */
   #place(bytes: number, placed: (position: number) => void): void {
     this.#began ||= performance.now();
     this.#places.take(bytes, placed);
   }
 
-  /** Begin a range, once something may be written; `done` in the stream's own context, and never inside this call. */
+  /**
+   * Begin a range as soon as writing is allowed. `done` is called in the stream's own async context, and never inside this
+   * call.
+   */
   #give(start: (ended: Ended) => void, done: Given): void {
     this.#under.enter();
     let inside = true;
@@ -240,7 +243,7 @@ export class P2pWriteStream extends Writable {
     inside = false;
   }
 
-  /** The first byte (or the end) has come: what a failure before it must not have done is done now. */
+  /** The first byte (or the end) has arrived: now do what must not be done if the source fails before it. */
   #begin(): Promise<void> {
     this.#begun ??= (async () => {
       await this.attachment.source.begin?.(this.attachment.target!);
@@ -249,7 +252,7 @@ export class P2pWriteStream extends Writable {
     return this.#begun;
   }
 
-  /** Not given by a pump that chose already. Returns what forbids it. */
+  /** Choose the route when no pump has chosen one. Returns the error if the options do not allow the route. */
   #chooseOwnRoute(): Error | null {
     const { memory, requireP2p } = this.#options;
     try {
@@ -266,7 +269,7 @@ export class P2pWriteStream extends Writable {
     }
   }
 
-  /** It is a file that began empty: what was not written is a hole. */
+  /** True if the target is a file that was empty at the start: ranges that were not written are holes. */
   #isFresh(): boolean {
     return this.attachment.source.owned && this.#options.flags !== 'r+';
   }
@@ -287,7 +290,7 @@ export class P2pWriteStream extends Writable {
     this.#ended = performance.now();
   }
 
-  /** A hole at the end is only a length. */
+  /** If the data ends in a hole, only the length of the file has to be set. */
   async #setLength(): Promise<void> {
     const target = this.attachment.target!;
     const end = this.#tally.written.at;
@@ -299,7 +302,7 @@ export class P2pWriteStream extends Writable {
     return this.#under.idle();
   }
 
-  /** End it, and close what it writes to; `callback` when that is done. As in Node. */
+  /** End the stream and close its target, as in Node. `callback` is called when that is done. */
   close(callback?: (error?: Error | null) => void): void {
     if (callback !== undefined) {
       if (this.closed) process.nextTick(callback);
@@ -322,13 +325,13 @@ export class P2pWriteStream extends Writable {
     await this.attachment.close();
   }
 
-  /** End it now; resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
+  /** Destroy it now. Resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
   shutdown(): Promise<void> {
     if (!this.destroyed) this.destroy();
     return this.attachment.settled();
   }
 
-  /** Destroys it unless it is finished, and waits until nothing is in flight. */
+  /** Destroys the stream unless it is finished, and waits until nothing is in flight. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown();
   }

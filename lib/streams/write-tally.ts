@@ -2,22 +2,22 @@ import type { PathBytes } from '../backend/backend.js';
 import { zeroPath } from '../backend/path-bytes.js';
 import { Frontier } from './frontier.js';
 
-/** What a writer's transfers add up to, for its receipt and metrics. */
+/** The sums of a writer's transfers, for its receipt and metrics. */
 export class WriteTally {
   readonly path: PathBytes = zeroPath();
-  /** Up to where everything is the kernel's. */
+  /** The position up to which the kernel has accepted everything. */
   readonly written: Frontier;
-  /** Transfers that ended. */
+  /** The number of transfers that ended. */
   writes = 0;
-  /** Transfers on their way. */
+  /** The number of transfers in flight. */
   inFlight = 0;
   /** Bytes that were written from a CMB. */
   peerBytes = 0;
   /** Bytes that were written from host memory, other than `ragged`. */
   hostBytes = 0;
-  /** Why the CPU had to copy what was in a CMB. */
+  /** Why the CPU had to copy data out of a CMB. */
   refusal: string | null = null;
-  /** Parts of a file's blocks, which no direct transfer can write. */
+  /** Parts of a file's blocks, which cannot be written by direct transfers. */
   readonly #ragged: { offset: number; bytes: number }[] = [];
   #raggedPieces = 0;
   #raggedBytes = 0;
@@ -33,11 +33,11 @@ export class WriteTally {
   ragged(offset: number, bytes: number): void {
     this.#raggedBytes += bytes;
     this.#raggedPieces++;
-    // Two are enough for words.
+    // `raggedWords` needs only two.
     if (this.#ragged.length < 2) this.#ragged.push({ offset, bytes });
   }
 
-  /** What went through the page cache, in words, of a range that ended at `end`; null: nothing did. */
+  /** Which bytes of the range from `start` to `end` went through the page cache, in words; null: none. */
   raggedWords(start: number, end: number): string | null {
     if (this.#raggedPieces === 0) return null;
     if (this.#raggedPieces === 1 && this.#raggedBytes === end - start) {

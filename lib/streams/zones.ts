@@ -2,8 +2,9 @@ import { EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, type P2pdmaError } from '../base/errors.js';
 
 /**
- * A copy and a write stream have several writes in flight, which arrive in any order; a zone takes them only in order, from
- * its write pointer on. Nothing is reset here: that is its owner's to do. `zones`: how the device is to be written, or null.
+ * The error for a copy or write stream to a zoned device, or null. Copies and write streams have several writes in flight,
+ * which arrive in any order, but a zone accepts writes only in order, from its write pointer. No zone is reset here: the
+ * owner of the device has to do that. `zones`: how the device must be written, or null.
  */
 export function whyNotZones(path: string, zones: string | null = null): P2pdmaError | null {
   if (zones === null) return null;
