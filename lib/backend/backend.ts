@@ -1,7 +1,7 @@
 /**
- * The seam between the streams and whatever does the DMA: the real kernel (native) or ours over
- * emulated hardware (emulator). Four small tables (topology, memory, target, passthrough) and
- * the object that carries them. Everything here is about *one process's* use of a machine.
+ * The interface between the streams and the part that does the DMA: the real kernel (native), or this package's own kernel on
+ * emulated hardware (emulator). It consists of four small tables (topology, memory, target, passthrough) and the object that
+ * carries them. Everything here is about *one process's* use of a machine.
  */
 
 import { didYouMean } from '../base/nearest.js';
@@ -14,7 +14,7 @@ import type { Bdf, PciDev, Topology } from './topology.js';
 export const PAGE_SIZE = 4096;
 
 /**
- * Bytes by the route that they took.
+ * Numbers of bytes, by the route that they took.
  *
  *     drive A ──internal──▶ A's CMB ──peerBus──▶ drive B        copying N bytes A→B through A's CMB:
  *                                                               internal N, peerBus N, the rest 0
@@ -29,25 +29,25 @@ export interface PathBytes {
   /** Into or out of host DRAM, as far as is known. */
   hostDram: number;
   /**
-   * Given to a target as a peer's memory, and nothing proves that it went directly: the kernel may have moved it through host
-   * DRAM. Absent: none. Why is in the receipt's `unproven`.
+   * Bytes that a target moved with a peer's memory, without proof that they went directly: the kernel may have bounced them
+   * through host DRAM. Absent: none. The reason is in the receipt's `unproven`.
    */
   unproven?: number;
 }
 
-/** The ways that are known. */
+/** The routes that are known. */
 export type KnownWay = Exclude<keyof PathBytes, 'unproven'>;
 
 /** A piece of mmapped memory. */
 export interface Mapping {
-  /** Exactly `bytes` long. memremap's `pgmapOf()` recognises it and every view of it. */
+  /** Exactly `bytes` long. memremap's `pgmapOf()` recognises the buffer and every view of it. */
   readonly buffer: ArrayBuffer;
   readonly bytes: number;
   /** The function whose CMB this is, or null for host memory. */
   readonly provider: PciDev | null;
   /**
-   * Detach the buffer (any later use of a view throws) and give the memory back. Idempotent.
-   * Must not be called while an I/O uses it; the slot pool sees to that.
+   * Detach the buffer (any later use of a view throws) and free the memory. Idempotent.
+   * Must not be called while an I/O uses the memory; the slot pool ensures this.
    */
   munmap(): void;
 }
@@ -58,46 +58,46 @@ export interface MemoryBackend {
    * @throws P2pdmaError ENODEV (no p2pmem), ENOMEM (pool exhausted), EACCES
    */
   mmapP2pmem(provider: PciDev, bytes: number): Mapping;
-  /** Page-aligned host memory fit for O_DIRECT. */
+  /** Page-aligned host memory, suitable for O_DIRECT. */
   allocHost(bytes: number): Mapping;
-  /** Ordinary garbage-collected memory, at an address fit for O_DIRECT, that a consumer may keep for ever. */
+  /** Ordinary garbage-collected memory, aligned for O_DIRECT, that a consumer may keep forever. */
   allocBuffer(bytes: number): Uint8Array;
-  /** Bytes free in the provider's pool now (`p2pmem/available`). */
+  /** Bytes that are free in the provider's pool now (`p2pmem/available`). */
   available(provider: PciDev): number;
 }
 
 /** What a block queue accepts. Sizes in bytes. */
 export interface QueueLimits {
-  /** Offset and length of every transfer are multiples of it: 512 or 4096. */
+  /** Offset and length of every transfer must be multiples of this: 512 or 4096. */
   readonly logicalBlockSize: number;
-  /** Memory addresses are multiples of it (`queue/dma_alignment` + 1): 4 on NVMe. */
+  /** Memory addresses must be multiples of this (`queue/dma_alignment` + 1): 4 on NVMe. */
   readonly dmaAlignment: number;
-  /** Largest single request (`queue/max_sectors_kb`): longer ones are split. */
+  /** Size of the largest single request (`queue/max_sectors_kb`); longer ones are split. */
   readonly maxTransfer: number;
-  /** Most separate pieces of memory in one request (`queue/max_segments`). */
+  /** Maximum number of separate pieces of memory in one request (`queue/max_segments`). */
   readonly maxSegments: number;
-  /** The queue takes P2P memory (BLK_FEAT_PCI_P2PDMA). */
+  /** The queue accepts P2P memory (BLK_FEAT_PCI_P2PDMA). */
   readonly pciP2pdma: boolean;
 }
 
 /**
- * One transfer, as preadv2/pwritev2 with O_DIRECT would do it. The caller owns the object, may reuse
- * it after `done`, and must leave it and its memory alone before.
+ * One transfer, as preadv2/pwritev2 with O_DIRECT would do it. The caller owns the object and may reuse it after `done`. Before
+ * that, the caller must not change it or its memory.
  */
 export interface IoRequest {
   op: 'read' | 'write';
   /** Byte offset in the target. */
   offset: number;
-  /** Memory, in order. CMB and host memory may be mixed (a CMB's owner answers that with EIO). */
+  /** Memory, in order. CMB and host memory may be mixed (if the CMB is the drive's own, the result is EIO). */
   segments: readonly Uint8Array[];
   /**
-   * The kernel's ordinary way, without O_DIRECT: any offset, length and address, and a file gets exactly the length that
-   * was written. The page cache and direct transfers agree on every byte. Files only: EOPNOTSUPP for others.
+   * Buffered I/O, without O_DIRECT: any offset, length and address is accepted, and a file gets exactly the length that was
+   * written. The page cache and direct transfers agree on every byte. Files only; other targets answer EOPNOTSUPP.
    */
   readonly buffered?: boolean;
-  /** Set by the backend: bytes moved, or a negative errno. A short count is possible and is not an error here. */
+  /** Set by the backend: the number of bytes moved, or a negative errno. A short count is possible and is not an error here. */
   result: number;
-  /** Set by the backend: how the bytes went. Natively this is derived from the map type. */
+  /** Set by the backend: the route of the bytes. The native backend derives it from the map type. */
   readonly path: PathBytes;
   /** Called exactly once, never inside `submit`. */
   done(io: IoRequest): void;
@@ -105,11 +105,11 @@ export interface IoRequest {
 
 /** An NVMe command for passthrough (NVME_IOCTL_IO64_CMD, NVME_IOCTL_ADMIN64_CMD). */
 export interface PassthroughCommand {
-  /** To the admin queue instead of the namespace’s. Default false. */
+  /** Send it to the admin queue instead of the namespace’s queue. Default: false. */
   readonly admin?: boolean;
-  /** Its low two bits say which way data goes: 1 to the drive, 2 from it (NVMe Base, Opcode). */
+  /** Its low two bits give the direction of the data: 1 to the drive, 2 from the drive (NVMe Base, Opcode). */
   readonly opcode: number;
-  /** Namespace id; default: the target’s own, or 0 on the admin queue. */
+  /** Namespace id; default: the target’s own, or 0 for the admin queue. */
   readonly nsid?: number;
   /** Command dword 2; default 0. */
   readonly cdw2?: number;
@@ -127,13 +127,13 @@ export interface PassthroughCommand {
   readonly cdw14?: number;
   /** Command dword 15; default 0. */
   readonly cdw15?: number;
-  /** Data memory, read or written by the drive depending on the opcode's low two bits. */
+  /** Data memory, which the drive reads or writes, depending on the opcode's low two bits. */
   readonly data?: Uint8Array;
-  /** In milliseconds; default: the driver’s. */
+  /** Timeout in milliseconds; default: the driver’s. */
   readonly timeoutMs?: number;
 }
 
-/** What the drive answered. */
+/** The drive's answer. */
 export interface PassthroughResult {
   /** NVMe status: code type << 8 | code; 0 is success. */
   readonly status: number;
@@ -143,56 +143,61 @@ export interface PassthroughResult {
   readonly path: PathBytes;
 }
 
-/** Several PCI functions may do a target's DMA: the members of an array, the paths of a multipath head. */
+/**
+ * The PCI functions that do a target's DMA, if there are several: the members of an array, or the paths of a multipath head.
+ */
 export interface Legs {
-  /** What has them: `'md0 (raid1)'`. */
+  /** The device that they belong to: `'md0 (raid1)'`. */
   readonly of: string;
-  /** Each block is written to several of them, and what one of them refuses nobody hears of: see releases/bugs.ts. */
+  /** Each block is written to several of them, and an error of only one of them is not reported: see releases/bugs.ts. */
   readonly mirror: boolean;
-  /** Each of them must be able to reach the memory. */
+  /** The PCI functions, each of which must be able to reach the memory. */
   readonly clients: readonly PciDev[];
 }
 
 /** An open namespace, block device or file. */
 export interface BlockTarget {
-  /** As `Target.name`. */
+  /** Same as `Target.name`. */
   readonly name: string;
-  /** As the caller gave it. */
+  /** The path as the caller gave it. */
   readonly path: string;
-  /** An NVMe namespace as it is, another block device (partition, dm, md, loop), or a file. */
+  /** An NVMe namespace, another block device (partition, dm, md, loop), or a file. */
   readonly kind: 'namespace' | 'block' | 'file';
-  /** The PCI function that does the DMA (the P2PDMA client), or null: none, or not one alone. */
+  /** The PCI function that does the DMA (the P2PDMA client); null: there is none, or there are several. */
   readonly client: PciDev | null;
-  /** Absent: `client` alone does. @internal */
+  /** Absent or null: no PCI functions other than `client` do its DMA. @internal */
   readonly legs?: Legs | null;
-  /** Exact size in bytes; for a file its length now. */
+  /** Exact size in bytes; for a file, its current length. */
   readonly size: number;
-  /** What its queue accepts. */
+  /** The limits of its queue. */
   readonly limits: QueueLimits;
-  /** Null when CMB memory may be given to this target; otherwise why not, in words. */
+  /** Null if this target accepts CMB memory; otherwise the reason why it does not, in words. */
   readonly noP2pReason: string | null;
-  /** Null when each success proves where the bytes went; otherwise why a receipt must say `unproven`. */
+  /** Null if each success proves which route the bytes took; otherwise the reason why a receipt must say `unproven`. */
   readonly unproven: string | null;
-  /** As of Place. */
+  /** See Place. */
   readonly zones?: string | null;
-  /** As of End. @internal */
+  /** See End. @internal */
   readonly ranges: readonly UnderlyingRange[];
-  /** False: it may be written, and this process may not read it. @internal */
+  /** False: this process may write it but not read it. @internal */
   readonly readable: boolean;
-  /** Queue one transfer. Transfers of one event-loop turn go down together. @internal */
+  /** Queue one transfer. Transfers of one event-loop turn are submitted together. @internal */
   submit(io: IoRequest): void;
-  /** Make everything written durable. */
+  /** Make everything that was written durable. */
   flush(): Promise<void>;
-  /** Set a file's exact length; block targets refuse with EINVAL. */
+  /** Set a file's exact length; block targets reject with EINVAL. */
   truncate(size: number): Promise<void>;
-  /** The first byte at or after `offset` that is not in a hole; `size` if there is none. Where holes are not known, all is data. */
+  /**
+   * The first byte at or after `offset` that is not in a hole; `size` if there is none. Where holes are not known, everything
+   * counts as data.
+   */
   seekData(offset: number): number;
   /** The first byte at or after `offset` that is in a hole; `size` if there is none. */
   seekHole(offset: number): number;
-  /** Make `[offset, offset + length)` a hole that reads as zeros; EOPNOTSUPP where there are none. */
+  /** Make `[offset, offset + length)` a hole that reads as zeros; EOPNOTSUPP if the target does not support holes. */
   punchHole(offset: number, length: number): Promise<void>;
   /**
-   * Send an NVMe command (drivers/nvme/host/ioctl.c); its status is in the result. ENOTTY: not an NVMe namespace.
+   * Send an NVMe command (drivers/nvme/host/ioctl.c); its status is in the result. ENOTTY: the target is not an NVMe namespace.
    */
   passthrough(command: PassthroughCommand): Promise<PassthroughResult>;
   /** Resolves when nothing is in flight any more and the target is closed. Idempotent. */
@@ -201,7 +206,7 @@ export interface BlockTarget {
 
 export interface OpenOptions {
   readonly write?: boolean | undefined;
-  /** Write to a device that is mounted or otherwise held. */
+  /** Allow writing to a device that is mounted or otherwise in use. */
   readonly force?: boolean | undefined;
   /** Files only: create it if missing. */
   readonly create?: boolean | undefined;
@@ -209,11 +214,11 @@ export interface OpenOptions {
   readonly exclusive?: boolean | undefined;
   /** Files only: start at length 0. */
   readonly truncate?: boolean | undefined;
-  /** Natively: which engine does the I/O. */
+  /** Native only: which engine does the I/O. */
   readonly engine?: Engine | undefined;
-  /** Emulator: which controller (name or BDF) a file is put on; default: see openSystem. */
+  /** Emulator only: on which controller (name or BDF) a file is placed; default: see openSystem. */
   readonly controller?: string | undefined;
-  /** What `inspect` said of it: what cannot have changed since is not found out again. */
+  /** The result of `inspect` for it. Facts in it that cannot have changed since are not looked up again. */
   readonly end?: End | undefined;
 }
 
@@ -221,15 +226,15 @@ export interface OpenOptions {
 export interface Controller {
   /** `'nvme0'`. */
   readonly name: string;
-  /** Its PCI function; null where it is reached over a network. */
+  /** Its PCI function; null if it is reached over a network. */
   readonly pdev: PciDev | null;
   /** `'pcie'`, or a fabric's transport: `'tcp'`, `'loop'`, `'rdma'`. */
   readonly transport: string;
-  /** As the drive reports it; null: not known. */
+  /** The model that the drive reports; null: not known. */
   readonly model: string | null;
   /** Its block devices: name (`'nvme0n1'`), namespace id, size and block size in bytes. */
   readonly namespaces: readonly {
-    /** `'nvme0n1'`: the disk in /dev. */
+    /** The disk's name in /dev: `'nvme0n1'`. */
     readonly name: string;
     /** Namespace id, from 1. */
     readonly nsid: number;
@@ -242,53 +247,53 @@ export interface Controller {
   readonly cmb: {
     /** In bytes. */
     readonly size: number;
-    /** Commands may both read and write it (RDS and WDS in CMBSZ), so it may be chosen as a provider. */
+    /** Commands can both read and write it (RDS and WDS in CMBSZ), so it may be chosen as a provider. */
     readonly published: boolean;
-    /** Null, or why the kernel cannot use it, in words. */
+    /** Null, or the reason why the kernel cannot use it, in words. */
     readonly unusable: string | null;
   } | null;
 }
 
-/** What is still held after everything was closed. Anything but zero is a leak. */
+/** What is still held after everything was closed. A number other than zero is a leak. */
 export interface LeakReport {
   /** IOVA ranges still mapped. */
   iovas: number;
   /** Pages still pinned. */
   pages: number;
-  /** Slots not handed back, and bytes of CMB not returned to a pool. */
+  /** Slots that were not released, and bytes of CMB that were not returned to a pool. */
   slots: number;
   /** Requests that never completed. */
   requests: number;
-  /** Natively: file descriptors, mappings, rings still open. */
+  /** Native only: file descriptors, mappings and rings that are still open. */
   handles: number;
 }
 
-/** What lies under a name or path, down to the disks. */
+/** The storage stack under a name or path, down to the disks. */
 export interface Place {
-  /** What the name or path is. */
+  /** The kind of thing that the name or path refers to. */
   readonly kind: 'namespace' | 'block' | 'file';
-  /** Every block device on the way down, top first: a device-mapper device, a partition, a disk. */
+  /** Every block device of the stack, from the top down: a device-mapper device, a partition, a disk. */
   readonly layers: readonly {
-    /** As in /dev: `'dm-0'`, `'nvme0n1p1'`. */
+    /** Its name in /dev: `'dm-0'`, `'nvme0n1p1'`. */
     readonly name: string;
-    /** What it is. */
+    /** The kind of layer. */
     readonly kind: 'partition' | 'device-mapper' | 'md' | 'stacked' | 'loop' | 'multipath-head' | 'disk';
-    /** Of an md array, if it is known: `'raid1'`. */
+    /** The RAID level of an md array, if known: `'raid1'`. */
     readonly level?: string;
   }[];
   /** The PCI functions that do the disks' DMA. */
   readonly clients: readonly PciDev[];
-  /** Several of them do it for one target. @internal */
+  /** Set if several of them do the DMA of one target. @internal */
   readonly legs?: Legs | null;
-  /** Null when it accepts CMB memory; otherwise what refuses it, in words. */
+  /** Null if it accepts CMB memory; otherwise what refuses it, in words. */
   readonly noP2pReason: string | null;
-  /** Null when success proves where the bytes went. */
+  /** Null if success proves which route the bytes took. */
   readonly unproven: string | null;
   /** Who mounts or holds it, in words; null: nobody, as far as is known. */
   readonly inUse: string | null;
-  /** For a zoned device, how it must be written, as a clause; otherwise null. */
+  /** For a zoned device, a clause that says how it must be written; otherwise null. */
   readonly zones?: string | null;
-  /** Of a disk. */
+  /** The partitions of a disk. */
   readonly partitions: readonly {
     /** `'nvme0n1p1'`. */
     readonly name: string;
@@ -300,59 +305,62 @@ export interface Place {
 }
 
 /**
- * What a name or path is, and what opening it would give, looked at and not opened: found out once, and handed to all that
- * is done with it. A file need not exist yet.
+ * What a name or path refers to, and what opening it would give. It is inspected without being opened: once, and the result is
+ * passed to every later step. A file need not exist yet.
  */
 export interface End {
-  /** As of the target that it would be. */
+  /** The path that the target would have. */
   readonly path: string;
   readonly kind: BlockTarget['kind'];
-  /** In bytes; null: nothing is there, or it does not say. */
+  /** In bytes; null: nothing is there, or its size is not known. */
   readonly size: number | null;
-  /** The PCI function that would do its DMA, if it is one alone. */
+  /** The PCI function that would do its DMA, if there is exactly one. */
   readonly client: PciDev | null;
   readonly legs?: Legs | null;
   readonly noP2pReason: string | null;
-  /** The same where NVMe commands do the I/O (engine 'passthrough'); absent: as `noP2pReason`. */
+  /** The same if NVMe commands do the I/O (engine 'passthrough'); absent: the same as `noP2pReason`. */
   readonly noP2pByCommand?: string | null;
   readonly unproven: string | null;
   /** Who mounts or holds it, in words; null: nobody, as far as is known. */
   readonly inUse: string | null;
   readonly readOnly: boolean;
-  /** What a device keeps when it gets another name (a WWN, a UUID); null: it has none, or is a file. */
+  /** An identity that a device keeps when its name changes (a WWN, a UUID); null: it has none, or it is a file. */
   readonly identity: string | null;
-  /** What is written there is gone when this process ends: an emulated drive that is not kept in a file. */
+  /** Data written there is lost when this process ends: an emulated drive that is not kept in a file. */
   readonly endsWithProcess: boolean;
-  /** The target itself, then what its bytes lie on, as far as is known. */
+  /** The target itself, then the devices or files that hold its bytes, as far as known. */
   readonly ranges: readonly UnderlyingRange[];
-  /** What lies under it; null: there is no such thing. */
+  /** The storage stack under it; null: there is no such device or file. */
   readonly place: Place | null;
 }
 
-/** As what an end is looked at; default: as a source. */
+/** In which role an end is inspected; default: as a source. */
 export interface InspectOptions {
   readonly write?: boolean;
-  /** Destinations before it that are files. */
+  /** The number of earlier destinations that are files. */
   readonly earlier?: number;
 }
 
-/** Where bytes of a target lie, as bytes of what is under it: two targets that share some overlap. */
+/**
+ * Where a target's bytes lie, as a range of the underlying device or file. If two targets have such ranges in common, they
+ * overlap.
+ */
 export interface UnderlyingRange {
-  /** The same for all names of one file or device. */
+  /** A key that is the same for all names of one file or device. */
   readonly on: string;
-  /** For people: `'/dev/nvme0n1'`. */
+  /** The name to show to people: `'/dev/nvme0n1'`. */
   readonly name: string;
   readonly start: number;
   readonly length: number;
-  /** Byte n of the target is byte `start` + n; otherwise all that is known is that its bytes are somewhere in there. */
+  /** True: byte n of the target is byte `start` + n. False: it is only known that its bytes are somewhere in this range. */
   readonly exact: boolean;
 }
 
-/** Who says so. It is part of every result: an emulated machine's answer must never look like a real one's. */
+/** Where a result comes from. This is part of every result: an emulated machine's answer must never look like a real one's. */
 export interface Origin {
   /** `'native'`: a real kernel; `'emulator'`: a machine in this process. */
   readonly backend: 'native' | 'emulator';
-  /** The emulated machine's name; null: a real one. */
+  /** The emulated machine's name; null: the machine is real. */
   readonly machine: string | null;
 }
 
@@ -360,76 +368,87 @@ export function originOf({ name, machine }: Pick<Backend, 'name' | 'machine'>): 
   return { backend: name, machine };
 }
 
-/** Chunks of a range, from one target to others, that a backend is asked to move by itself. */
+/** A request to a backend to move the chunks of a range from one target to others by itself. */
 export interface PumpRequest {
   readonly source: PumpEnd;
   readonly destinations: readonly PumpEnd[];
-  /** Bytes to move: whole blocks of every end. */
+  /** Number of bytes to move: a whole number of blocks of every end. */
   readonly length: number;
-  /** Bytes of one transfer: whole blocks of every end. */
+  /** Number of bytes in one transfer: a whole number of blocks of every end. */
   readonly chunk: number;
-  /** Reads in flight at most. */
+  /** Maximum number of reads in flight. */
   readonly depth: number;
-  /** Memory of one mapping, a chunk or more each, at equal distances. Nobody else touches it until the run is over. */
+  /**
+   * Pieces of one mapping, each at least a chunk long, at equal distances. Nothing else may touch this memory until the run is
+   * over.
+   */
   readonly slots: readonly Uint8Array[];
 }
 
 /** One end of a pump's range. */
 export interface PumpEnd {
   readonly target: BlockTarget;
-  /** Where in the target the range begins, in bytes. */
+  /** Offset in the target at which the range begins, in bytes. */
   readonly offset: number;
 }
 
-/** What a pump did at one end since it was last asked. */
+/** What a pump did at one end since the last call. */
 export interface PumpAccount {
-  /** Transfers that ended. */
+  /** Number of transfers that ended. */
   readonly transfers: number;
-  /** Bytes that they moved, and by which way. */
+  /** Bytes that they moved, by route. */
   readonly bytes: number;
   readonly path: PathBytes;
-  /** Transfers that are under way now. */
+  /** Number of transfers that are in flight now. */
   readonly inFlight: number;
 }
 
-/** What a pump did since it was last asked. */
+/** What a pump did since the last call. */
 export interface PumpProgress {
-  /** Bytes more that every destination has, from the beginning on without a gap. */
+  /** Additional bytes that every destination now has, counted from the beginning without a gap. */
   readonly moved: number;
   readonly source: PumpAccount;
   /** In the order of the request. */
   readonly destinations: readonly PumpAccount[];
 }
 
-/** A range on its way. */
+/** A running transfer of a range. */
 export interface PumpRun {
   /** What was done since the last call. */
   progress(): PumpProgress;
-  /** Begin no further read; what was read is written. */
+  /** Start no further reads; chunks that were already read are still written. */
   stop(): void;
-  /** Resolves when nothing is in flight any more: to what ended it early, or null: everything moved, or it was stopped. */
+  /**
+   * Resolves when nothing is in flight any more. The value is the failure that ended it early, or null: everything was moved,
+   * or it was stopped.
+   */
   readonly over: Promise<PumpFailure | null>;
 }
 
 /** A transfer of a pump that did not move its chunk in full. */
 export interface PumpFailure {
-  /** The destination that was written, or null: the source was read. */
+  /** Index of the destination that was being written, or null: the source was being read. */
   readonly destination: number | null;
-  /** Of its chunk, from the beginning of the range. */
+  /** Offset of its chunk from the beginning of the range. */
   readonly at: number;
-  /** Fewer bytes than its chunk has, or a negative errno. */
+  /** A byte count smaller than the chunk, or a negative errno. */
   readonly result: number;
 }
 
 export interface Backend {
   readonly name: 'native' | 'emulator';
-  /** As of Origin. */
+  /** See Origin. */
   readonly machine: string | null;
-  /** What every text of an emulated machine begins with: that it is one, and how long its drives last. A real one: null. */
+  /**
+   * The notice that begins every text about an emulated machine: that it is emulated, and how long its drives last. Null: the
+   * machine is real.
+   */
   readonly notice: string | null;
-  /** Of a machine that is known by what was sent: what that was, and what it cannot tell. */
+  /** For a machine that is only known from what somebody sent: what that was, and what it cannot show. */
   readonly evidence?: Evidence | null;
-  /** The kernel's release as uname gives it, `'6.12.117'`; of an emulated machine the one described. Null: not known. */
+  /**
+   * The kernel's release as uname gives it, `'6.12.117'`; for an emulated machine, the one in its description. Null: not known.
+   */
   readonly release: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
@@ -439,17 +458,17 @@ export interface Backend {
   /** The machine as JSON that the emulator can run (see the machine schema). */
   snapshot(options?: SnapshotOptions): unknown;
   /**
-   * Move whole chunks between targets of this backend without a call per chunk. It does no more than the plain case: at the
-   * first transfer that does not move its chunk in full it comes to an end and says so. Null: it declines, and each
-   * transfer is to be submitted to the targets; so it is where a backend has no pump.
+   * Move whole chunks between targets of this backend without a call per chunk. Only the simple case is handled: at the first
+   * transfer that does not move its full chunk, the pump ends and reports that. Null: the backend declines, and each transfer
+   * must be submitted to the targets, just as when a backend has no pump.
    */
   readonly pump?: (request: PumpRequest) => PumpRun | null;
-  /** What there is to know of a name or path without opening it. */
+  /** What can be found out about a name or path without opening it. */
   inspect(nameOrPath: string, options?: InspectOptions): End;
   close(): Promise<LeakReport>;
 }
 
-/** The hint of an error about a namespace that is not there. */
+/** The hint for an error about a namespace that does not exist. */
 export function knownNamespaces(controllers: readonly Controller[], asked: string): string {
   const names = controllers.flatMap(({ namespaces }) => namespaces.map(({ name }) => name));
   const name = bareName(asked);
@@ -459,7 +478,7 @@ export function knownNamespaces(controllers: readonly Controller[], asked: strin
   return `${is} \`p2pdma list\` shows the namespaces there are.`.trimStart();
 }
 
-/** Who may have been meant, and who there is: the hint of an error about a name that is not there. */
+/** The hint for an error about a controller that does not exist: similar names, and the ones that exist. */
 export function knownControllers(controllers: readonly Controller[], asked: string): string {
   const names = controllers.map(({ name }) => name);
   const others = controllers.flatMap(({ pdev, namespaces }) => [

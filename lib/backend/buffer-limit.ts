@@ -1,10 +1,13 @@
-/** What one ArrayBuffer of this runtime can be: beyond it V8 ends the process, or says so as a bare RangeError. */
+/** The maximum length of an ArrayBuffer in this runtime. Beyond it, V8 ends the process or throws a bare RangeError. */
 import { constants } from 'node:buffer';
 import { ENOMEM } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { size } from '../base/words.js';
 
-/** `path`: what would be mapped. @throws P2pdmaError ENOMEM: no buffer can be `bytes` long here. */
+/**
+ * `path`: the file that would be mapped.
+ * @throws P2pdmaError ENOMEM: no buffer can be `bytes` long here.
+ */
 export function assertBufferLength(bytes: number, path: string): void {
   if (bytes <= constants.MAX_LENGTH) return;
   throw errnoError(-ENOMEM, 'mmap', path, {

@@ -1,9 +1,9 @@
 /**
- * What a driver sees of a machine: registers, physical memory, an IOMMU, interrupts. The kernel
- * modules are written against these; the emulator implements them. Nothing above kernel/ uses them.
+ * What a driver sees of a machine: registers, physical memory, an IOMMU, interrupts. The kernel modules are written against
+ * these interfaces; the emulator implements them. Nothing above kernel/ uses them.
  *
- * Addresses are JS numbers (exact up to 2^53): `phys` is a CPU physical address, `bus` what travels
- * in a TLP. All callbacks run on the event loop, never inside the call that caused them.
+ * Addresses are JS numbers (exact up to 2^53): `phys` is a CPU physical address, `bus` the address in a TLP. All callbacks run
+ * on the event loop, never inside the call that caused them.
  */
 import type { PathBytes } from './backend.js';
 import type { PciDev } from './topology.js';
@@ -11,7 +11,10 @@ import type { PciDev } from './topology.js';
 export const PAGE_SHIFT = 12;
 export { PAGE_SIZE } from './backend.js';
 
-/** A BAR's registers, little-endian. 64-bit ones as two halves, as NVMe allows. Reads of a removed device give all ones. */
+/**
+ * A BAR's registers, little-endian. 64-bit registers are accessed as two halves, as NVMe allows. Reads of a removed device
+ * return all ones.
+ */
 export interface Mmio {
   read32(offset: number): number;
   write32(offset: number, value: number): void;
@@ -23,13 +26,13 @@ export interface HostMemory {
   allocPages(bytes: number): { readonly phys: number; readonly bytes: Uint8Array };
   freePages(phys: number): void;
   /**
-   * Give a view of ordinary JS memory a physical address for as long as it is pinned, so that a device can
-   * reach it. Pins of one ArrayBuffer nest; offsets inside it are kept (byteOffset & 4095 is the page offset).
-   * Access after the last unpin faults, as it should.
+   * Give a view of ordinary JS memory a physical address for as long as it is pinned, so that a device can reach it. Pins of
+   * one ArrayBuffer nest, and offsets inside it are kept (byteOffset & 4095 is the page offset). Access after the last unpin
+   * faults, as it should.
    */
   pin(view: Uint8Array): number;
   unpin(phys: number): void;
-  /** Pages pinned or allocated now. */
+  /** Numbers of pages that are pinned or allocated now. */
   readonly pages: { readonly pinned: number; readonly allocated: number };
 }
 
@@ -40,31 +43,31 @@ export interface IommuHardware {
   unmap(dev: PciDev, iova: number, length: number): void;
 }
 
-/** A protocol analyser on the bus: which way the data of one NVMe command went. */
+/** A protocol analyser on the bus: shows which route the data of one NVMe command took. */
 export interface BusMonitor {
-  /** Add the bytes that command `cid` of queue `qid` of this function moved to `into`, and forget them. */
+  /** Add to `into` the bytes that command `cid` of this function's queue `qid` moved, and forget them. */
   take(dev: PciDev, qid: number, cid: number, into: PathBytes): void;
 }
 
-/** One NVMe controller as its driver meets it. */
+/** One NVMe controller as its driver sees it. */
 export interface NvmeHardware {
   readonly pdev: PciDev;
   /** BAR 0. */
   readonly regs: Mmio;
-  /** False once the device was removed (surprise or sysfs). */
+  /** False after the device was removed (surprise removal or sysfs). */
   readonly present: boolean;
   /** MSI-X: `handler` runs once per wake-up, however many completions there are. */
   onInterrupt(vector: number, handler: () => void): void;
   /** Called when the device disappears. */
   onRemove(handler: () => void): void;
   /**
-   * The CMB's memory, for its mmap: a fresh ArrayBuffer of `length` bytes that *is* the device memory
-   * at `offset` of BAR `bar` until it is given back (then it is detached). Contents carry over both ways.
+   * The CMB's memory, for its mmap: a new ArrayBuffer of `length` bytes that *is* the device memory at `offset` of BAR `bar`
+   * until it is unmapped (then it is detached). Contents are preserved in both directions.
    */
   mapBar(bar: number, offset: number, length: number): { readonly buffer: ArrayBuffer; unmap(): void };
 }
 
-/** Time, injected: tests run years in a millisecond. Times in ms. */
+/** The source of time, injected so that tests can run years in a millisecond. Times are in ms. */
 export interface Clock {
   now(): number;
   /** Run `fn` on a later turn of the event loop. */

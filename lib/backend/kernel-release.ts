@@ -2,15 +2,15 @@
  * A kernel's release as uname gives it, parsed once:
  *
  *     6.12.117+deb12-amd64        Debian's 6.12.117
- *     5.14.0-503.11.1.el9_5       Red Hat's 5.14, with much of newer kernels in it
- *     7.0.0-rc3, 7.1-rc2          third candidate of 7.0, second of 7.1
- *     6.12                        no patch level: the series as its newest patch level has it
+ *     5.14.0-503.11.1.el9_5       Red Hat's 5.14, with many backports from newer kernels
+ *     7.0.0-rc3, 7.1-rc2          third release candidate of 7.0, second of 7.1
+ *     6.12                        no patch level: taken as the newest patch level of the series
  *
- * What a distribution carried over from newer kernels no number tells; the suffix at least tells whose kernel it is.
+ * No number tells what a distribution backported from newer kernels; the suffix at least tells whose kernel it is.
  */
 export type KernelVersion = readonly [major: number, minor: number, patch: number];
 
-/** Whose kernels can be told by their suffix. @inline */
+/** The vendors whose kernels can be recognised by their suffix. @inline */
 export type KernelVendor =
   | 'Alibaba Cloud Linux'
   | 'Amazon Linux'
@@ -32,21 +32,21 @@ export type KernelVendor =
   | 'Ubuntu'
   | 'XanMod';
 
-/** What a kernel's release says of it. @inline */
+/** The facts that a kernel's release string contains. @inline */
 export interface KernelRelease {
-  /** As uname gives it: `'6.8.0-52-generic'`. */
+  /** The release as uname gives it: `'6.8.0-52-generic'`. */
   readonly text: string;
-  /** Its numbers; without a patch level the last is 0. */
+  /** Its numbers; without a patch level, the last one is 0. */
   readonly version: readonly [major: number, minor: number, patch: number];
-  /** It has no patch level: a series, as its newest patch level has it. */
+  /** It has no patch level: it stands for the newest patch level of its series. */
   readonly series: boolean;
-  /** Of a release candidate its number (`-rc3`: 3); null: it is none. */
+  /** The number of a release candidate (`-rc3`: 3); null: it is not a release candidate. */
   readonly candidate: number | null;
-  /** Whose kernel it is, by its suffix; null: kernel.org’s, or nobody’s who is known here. */
+  /** Whose kernel it is, according to its suffix; null: kernel.org’s, or that of an unknown vendor. */
   readonly vendor: KernelVendor | null;
 }
 
-/** The first that fits counts: UEK has Red Hat's suffix in its own, and NVIDIA's kernels are built as Ubuntu's are. */
+/** The first match counts: UEK's suffix contains Red Hat's, and NVIDIA's kernels are built like Ubuntu's. */
 const SUFFIXES: readonly (readonly [RegExp, KernelVendor])[] = [
   [/el\d+uek|\buek\b/, 'Oracle UEK'],
   [/[.-]el\d+/, 'Red Hat Enterprise Linux'],
@@ -69,7 +69,7 @@ const SUFFIXES: readonly (readonly [RegExp, KernelVendor])[] = [
   [/[+~-]deb\d+|-(amd64|arm64|686)(-unsigned)?$/, 'Debian'],
 ];
 
-/** Null: not a release, so nothing is known of it. */
+/** Null: it is not a release, so nothing is known about it. */
 export function parseRelease(release: string | null | undefined): KernelRelease | null {
   const text = release?.trim() ?? '';
   const match = /^(\d{1,4})\.(\d{1,4})(?:\.(\d{1,5}))?(?:-rc(\d{1,2}))?/.exec(text);

@@ -1,6 +1,6 @@
 /**
- * NVMe by the numbers: what a controller and its driver must agree on (NVM Express Base Specification 1.4
- * and the NVM command set). Constants only, with the kernel's spelling (include/linux/nvme.h) where it has one.
+ * The constants of NVMe on which a controller and its driver must agree (NVM Express Base Specification 1.4
+ * and the NVM command set). They have the kernel's names (include/linux/nvme.h) where it has one.
  *
  *     SQE, 64 bytes                               CQE, 16 bytes
  *      0  opcode │ flags (FUSE, PSDT) │ cid       0  result, low half
@@ -42,7 +42,7 @@ export const NVME_CAP_HI_DSTRD_MASK = 0xf;
 export const NVME_CAP_HI_CSS_NVM = 1 << 5;
 export const NVME_CAP_HI_MPSMIN_SHIFT = 16;
 export const NVME_CAP_HI_MPSMAX_SHIFT = 20;
-/** CAP.CMBS: the CMB is there, but shown in CMBLOC/CMBSZ only after CMBMSC.CRE was set. */
+/** CAP.CMBS: there is a CMB, but CMBLOC/CMBSZ show it only after CMBMSC.CRE was set. */
 export const NVME_CAP_HI_CMBS = 1 << 25;
 
 // CC
@@ -69,10 +69,10 @@ export const NVME_CSTS_SHST_CMPLT = 2 << 2;
 
 // CMBLOC
 export const NVME_CMBLOC_BIR_MASK = 0x7;
-/** Data pointers of one command may lie partly in the CMB, partly outside (PRP lists and SGLs, not the data). */
+/** The data pointers of one command (PRP lists and SGLs, not the data) may lie partly in the CMB and partly outside it. */
 export const NVME_CMBLOC_CDPMLS = 1 << 5;
 export const NVME_CMBLOC_CDPCILS = 1 << 6;
-/** Data of one command may lie partly in the CMB, partly outside. Clear here, as in drives seen so far. */
+/** The data of one command may lie partly in the CMB and partly outside it. Clear here, as in drives seen so far. */
 export const NVME_CMBLOC_CDMMMS = 1 << 7;
 /** Offset of the CMB in its BAR, in CMBSZ.SZU units. */
 export const NVME_CMBLOC_OFST_SHIFT = 12;
@@ -81,23 +81,23 @@ export const NVME_CMBLOC_OFST_SHIFT = 12;
 export const NVME_CMBSZ_SQS = 1 << 0;
 export const NVME_CMBSZ_CQS = 1 << 1;
 export const NVME_CMBSZ_LISTS = 1 << 2;
-/** Data of commands that send data to the host (Read) may lie in the CMB. */
+/** The data of commands that send data to the host (Read) may lie in the CMB. */
 export const NVME_CMBSZ_RDS = 1 << 3;
-/** Data of commands that take data from the host (Write) may lie in the CMB. */
+/** The data of commands that take data from the host (Write) may lie in the CMB. */
 export const NVME_CMBSZ_WDS = 1 << 4;
 export const NVME_CMBSZ_SZU_SHIFT = 8;
 export const NVME_CMBSZ_SZU_MASK = 0xf;
 export const NVME_CMBSZ_SZ_SHIFT = 12;
 
-/** Bytes in one unit of CMBSZ.SZU: 4 KiB × 16^SZU. */
+/** Size of one unit of CMBSZ.SZU in bytes: 4 KiB × 16^SZU. */
 export function cmbSizeUnit(szu: number): number {
   return 4096 * 16 ** szu;
 }
 
-// CMBMSC, low half; bits 63:12 are the controller's own idea of the CMB's bus address (CBA).
+// CMBMSC, low half; bits 63:12 are the CMB's bus address from the controller's point of view (CBA).
 /** Capabilities registers enabled: CMBLOC and CMBSZ show the CMB. */
 export const NVME_CMBMSC_CRE = 1 << 0;
-/** Controller memory space enabled: the controller takes addresses from CBA on for its CMB. */
+/** Controller memory space enabled: the controller treats addresses from CBA on as its CMB. */
 export const NVME_CMBMSC_CMSE = 1 << 1;
 export const NVME_CMBSTS_CBAI = 1 << 0;
 
@@ -113,7 +113,7 @@ export const NVME_SQE_CDW3 = 12;
 export const NVME_SQE_MPTR = 16;
 export const NVME_SQE_PRP1 = 24;
 export const NVME_SQE_PRP2 = 32;
-/** One SGL descriptor, in the place of the two PRPs. */
+/** One SGL descriptor, in place of the two PRPs. */
 export const NVME_SQE_SGL = 24;
 export const NVME_SQE_CDW10 = 40;
 export const NVME_SQE_CDW11 = 44;
@@ -180,7 +180,7 @@ export const NVME_CQ_IRQ_ENABLED = 1 << 1;
 // Read and Write: CDW12, high half.
 export const NVME_RW_LR = 0x80000000;
 export const NVME_RW_FUA = 1 << 30;
-/** The drive makes the protection information of a write, and checks and takes away that of a read. */
+/** The drive generates the protection information on a write, and checks and strips it on a read. */
 export const NVME_RW_PRINFO_PRACT = 1 << 29;
 
 // Dataset Management.
@@ -191,7 +191,7 @@ export const NVME_DSM_MAX_RANGES = 256;
 // Write Zeroes: CDW12.
 export const NVME_WZ_DEAC = 1 << 25;
 
-// Identify: CNS values and the field offsets that matter to a driver.
+// Identify: CNS values, and offsets of the fields that a driver needs.
 export const NVME_IDENTIFY_BYTES = 4096;
 export const NVME_ID_CNS_NS = 0x00;
 export const NVME_ID_CNS_CTRL = 0x01;
@@ -234,7 +234,7 @@ export const NVME_CTRL_SGLS_SUPPORTED = 0x1;
 /** An SGL may describe more than the command moves. */
 export const NVME_CTRL_SGLS_OVERSIZE = 1 << 18;
 
-/** Blocks in the namespace, 8 bytes; then capacity and use. */
+/** Number of blocks in the namespace, 8 bytes; then capacity and utilization. */
 export const NVME_ID_NS_NSZE = 0;
 export const NVME_ID_NS_NCAP = 8;
 export const NVME_ID_NS_NUSE = 16;
@@ -279,7 +279,7 @@ export const NVME_AER_NOTICE = 2;
 export const NVME_AER_ERROR_INVALID_DB_REG = 0x00;
 export const NVME_AER_ERROR_INVALID_DB_VALUE = 0x01;
 export const NVME_AER_NOTICE_NS_CHANGED = 0x00;
-/** Feature 0x0b, bit 8: tell when namespaces come and go. */
+/** Feature 0x0b, bit 8: report when namespaces appear or disappear. */
 export const NVME_AEN_CFG_NS_ATTR = 1 << 8;
 
 // Status: code type << 8 | code. A completion carries it above the phase bit, with DNR as bit 14.
@@ -301,7 +301,10 @@ export const NVME_SC_SGL_INVALID_COUNT = 0x00e;
 export const NVME_SC_SGL_INVALID_DATA = 0x00f;
 export const NVME_SC_SGL_INVALID_METADATA = 0x010;
 export const NVME_SC_SGL_INVALID_TYPE = 0x011;
-/** A command that may not use the CMB this way: data partly in the owner's CMB and partly outside, or a use CMBSZ does not offer. */
+/**
+ * The command must not use the CMB in this way: its data is partly in the drive's own CMB and partly outside it, or CMBSZ does
+ * not allow this use.
+ */
 export const NVME_SC_CMB_INVALID_USE = 0x012;
 export const NVME_SC_PRP_INVALID_OFFSET = 0x013;
 export const NVME_SC_NS_WRITE_PROTECTED = 0x020;
@@ -322,7 +325,7 @@ export const NVME_SC_READ_ONLY = 0x182;
 export const NVME_SC_WRITE_FAULT = 0x280;
 export const NVME_SC_READ_ERROR = 0x281;
 export const NVME_SC_COMPARE_FAILED = 0x285;
-/** The driver's own: the host gave the command up (controller reset or removed). Never on the wire. */
+/** Defined by the driver: the host aborted the command (controller reset or removed). The controller never sends it. */
 export const NVME_SC_HOST_ABORTED_CMD = 0x371;
 /** Type and code of a status, without CRD, More and DNR. */
 export const NVME_SC_MASK = 0x7ff;
@@ -373,7 +376,7 @@ const statusText = new Map<number, string>([
   [NVME_SC_HOST_ABORTED_CMD, 'Host Aborted Command'],
 ]);
 
-/** A status in words, `'Invalid Use of Controller Memory Buffer (sct 0x0 / sc 0x12)'`, as the kernel's log has it. */
+/** A status in words, as in the kernel's log: `'Invalid Use of Controller Memory Buffer (sct 0x0 / sc 0x12)'`. */
 export function nvmeStatusText(status: number): string {
   const bare = status & NVME_SC_MASK;
   const code = `sct ${hexNumber(bare >> 8)} / sc ${hexNumber(bare & 0xff)}`;

@@ -1,4 +1,4 @@
-/** Bytes by the way they went, counted. */
+/** Counters of bytes, by the route that they took. */
 import type { PathBytes } from './backend.js';
 
 export function zeroPath(): PathBytes {

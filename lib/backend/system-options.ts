@@ -1,6 +1,6 @@
 /**
- * The options of a machine as a whole, as tables: each is the type, the check, the default and what the documentation
- * says. The options of streams and copies are in streams/options.ts.
+ * The options of a machine as a whole, as tables. Each row holds an option's type, check, default and documentation text. The
+ * options of streams and copies are in streams/options.ts.
  */
 import { z } from '../base/zod.js';
 
@@ -99,15 +99,15 @@ export const snapshotOptions = z.strictObject({
     .optional(),
 });
 
-/** A tree is read natively, a machine is emulated, and there is one of them. */
+/** A tree is read by the native backend, a machine is emulated, and only one of them can be given. */
 type OneSystem =
   | { machine?: undefined; root?: undefined }
   | { machine?: undefined; backend?: 'auto' | 'native' | undefined }
   | { root?: undefined; backend?: 'auto' | 'emulator' | undefined };
 
 /**
- * Which machine to open; default: this one. Of `machine`, `root` and `backend` what names two machines does not type-check:
- * `root` with `machine` or with `backend: 'emulator'`, `machine` with `backend: 'native'`.
+ * Which machine to open; default: this one. Combinations of `machine`, `root` and `backend` that name two machines do not
+ * type-check: `root` with `machine` or with `backend: 'emulator'`, and `machine` with `backend: 'native'`.
  * @interface
  */
 export type SystemOptions = z.input<typeof systemOptions> & OneSystem;
@@ -117,7 +117,7 @@ export type SystemOptions = z.input<typeof systemOptions> & OneSystem;
  */
 export type DiagnoseOptions = z.input<typeof diagnoseOptions> &
   ({ machine?: undefined } | { root?: undefined });
-/** What is known besides what was sent. */
+/** Facts that are known in addition to what was sent. */
 export type DescribeOptions = Pick<z.input<typeof diagnoseOptions>, 'cpu' | 'kernel'>;
 /** What a snapshot contains. */
 export interface SnapshotOptions extends z.input<typeof snapshotOptions> {}

@@ -20,7 +20,7 @@ import type { KernelRelease } from './kernel-release.js';
 /** A PCI address, `dddd:bb:dd.f`, lower-case hex: `'0000:03:00.0'`. @inline */
 export type Bdf = string;
 
-/** PCIe device/port type (PCIe Base Spec, PCI Express Capabilities register), as far as it matters here. @inline */
+/** PCIe device/port type (PCIe Base Spec, PCI Express Capabilities register), as far as it is relevant here. @inline */
 export type PciePortType =
   | 'endpoint'
   | 'root-complex-endpoint'
@@ -32,9 +32,9 @@ export type PciePortType =
   | 'unknown';
 
 /**
- * The ACS Control register of a function (PCIe extended capability 0x000d), or
- * `'none'`: it has no ACS capability; `'unknown'`: its extended configuration space could not
- * be read (an unprivileged reader of sysfs sees 64 bytes), which is not the same as clear.
+ * The ACS Control register of a function (PCIe extended capability 0x000d).
+ * `'none'`: it has no ACS capability. `'unknown'`: its extended configuration space could not be read (an unprivileged reader
+ * of sysfs sees 64 bytes), which is not the same as clear.
  * @inline
  */
 export type AcsControl = number | 'none' | 'unknown';
@@ -54,11 +54,11 @@ export interface PciBar {
   readonly kind: 'memory' | 'io';
   /** The address the CPU uses (what `resource` in sysfs shows). */
   readonly cpuAddress: number;
-  /** The address that travels in a TLP on the bus. Differs from the CPU's where the host bridge translates. */
+  /** The address used in TLPs on the bus. It differs from the CPU's address if the host bridge translates. */
   readonly busAddress: number;
   /** In bytes. */
   readonly size: number;
-  /** Reading has no side effect (PCI Local Bus, Base Address Registers). */
+  /** Reads have no side effects (PCI Local Bus, Base Address Registers). */
   readonly prefetchable: boolean;
 }
 
@@ -66,7 +66,7 @@ export interface PciBar {
 export interface HostBridge {
   /** PCI domain (segment). */
   readonly domain: number;
-  /** Number of its root bus. */
+  /** The number of its root bus. */
   readonly bus: number;
   /** The first device on the root bus, by which the kernel recognises the host bridge. */
   readonly firstDevice: PciDev | null;
@@ -76,7 +76,7 @@ export interface HostBridge {
 export interface PciDev {
   /** Its address. */
   readonly bdf: Bdf;
-  /** `domain << 16 | bus << 8 | devfn`: key of the kernel's map-type cache. */
+  /** `domain << 16 | bus << 8 | devfn`: the key of the kernel's map-type cache. */
   readonly id: number;
   /** `device << 3 | function`. */
   readonly devfn: number;
@@ -86,39 +86,39 @@ export interface PciDev {
   readonly device: number;
   /** 24-bit class code: 0x010802 is an NVMe controller, 0x060400 a PCI bridge. */
   readonly class: number;
-  /** Its PCIe device/port type, as far as it matters for a request that passes through it. */
+  /** Its PCIe device/port type, as far as it is relevant for a request that passes through it. */
   readonly portType: PciePortType;
   /** The bridge directly above (pci_upstream_bridge()), or null on a root bus. */
   readonly upstream: PciDev | null;
-  /** `'unknown'`: some bridge between this function and `upstream` (or its root) was not seen, so nothing follows from them. */
+  /** `'unknown'`: a bridge between this function and `upstream` (or its root bus) was not seen, so they prove nothing. */
   readonly wayUp?: 'unknown';
-  /** The host bridge that it is below. */
+  /** The host bridge above it. */
   readonly hostBridge: HostBridge;
   /**
-   * Its Access Control Services, which decide what it sends up instead of across: the ACS Control register (PCIe extended
-   * capability 0x000d); `'none'`: it has no such capability; `'unknown'`: it could not be read (an unprivileged reader of
-   * sysfs sees 64 bytes of configuration space), which is not the same as clear.
+   * Its Access Control Services, which decide what it sends upstream instead of directly to a peer: the ACS Control register
+   * (PCIe extended capability 0x000d). `'none'`: it has no such capability. `'unknown'`: it could not be read (an unprivileged
+   * reader of sysfs sees 64 bytes of configuration space), which is not the same as clear.
    */
   readonly acs: AcsControl;
   /**
-   * Indexed by BAR number; null where there is none. `cpuAddress` is the address that the CPU uses (`resource` in sysfs),
-   * `busAddress` the one that travels on the bus, which differs where the host bridge translates; `size` is in bytes;
-   * `prefetchable`: reading has no side effect.
+   * Indexed by BAR number; null: there is no such BAR. `cpuAddress` is the address that the CPU uses (`resource` in sysfs).
+   * `busAddress` is the address used on the bus, which differs if the host bridge translates. `size` is in bytes.
+   * `prefetchable`: reads have no side effects.
    */
   readonly bars: readonly (PciBar | null)[];
   /** The NUMA node it is attached to, or null. */
   readonly numaNode: number | null;
-  /** Functions of one group are not isolated from each other; null: no IOMMU, or not known. */
+  /** Its IOMMU group. Functions of one group are not isolated from each other; null: no IOMMU, or not known. */
   readonly iommuGroup: number | null;
   /**
-   * What this topology knows of the function's peer memory: null if it has none.
-   * `published` means orchestrators may choose it (a CMB that allows both reads and writes of data).
+   * What this topology knows about the function's peer memory; null: it has none.
+   * `published` means that orchestrators may choose it (a CMB that allows both reads and writes of data).
    */
   readonly p2pmem: { readonly size: number; readonly available: number; readonly published: boolean } | null;
 }
 
 /**
- * What the kernel's host bridge allow-list asks about the processor (drivers/pci/p2pdma.c cpu_supports_p2pdma()).
+ * What the kernel's host bridge allow-list checks about the processor (drivers/pci/p2pdma.c cpu_supports_p2pdma()).
  * @inline
  */
 export interface Cpu {
@@ -126,29 +126,31 @@ export interface Cpu {
   readonly vendor: string | null;
   /** Display family: 0x17 is the first Zen; null if unknown. */
   readonly family: number | null;
-  /** False: it could not be read (a captured tree without /proc/cpuinfo), so that nothing follows from what is null. */
+  /** False: it could not be read (a captured tree without /proc/cpuinfo), so null fields prove nothing. */
   readonly known?: false;
 }
 
-/** How DMA addresses are made: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). @inline */
+/**
+ * How DMA addresses are generated: `none` (dma-direct), `translating` (dma-iommu), `unsupported` (other dma_map_ops). @inline
+ */
 export type IommuMode = 'none' | 'translating' | 'unsupported' | 'unknown';
 
-/** All PCI functions of a machine, and what decides which of them can reach each other. */
+/** All PCI functions of a machine, and the facts that decide which of them can reach each other. */
 export interface Topology {
-  /** The processor, as far as the kernel's host bridge allow-list asks about it (cpu_supports_p2pdma()). */
+  /** The processor, as far as the kernel's host bridge allow-list checks it (cpu_supports_p2pdma()). */
   readonly cpu: Cpu;
   /**
-   * The kernel whose rules hold; null: which it is is not known. `text` is its release as uname gives it
-   * (`'6.8.0-52-generic'`), `version` its numbers; `series`: it has no patch level, and is taken for its newest; `candidate` is
-   * 3 of an `-rc3`; `vendor` is whose it is, by its suffix, null: kernel.org’s, or nobody’s who is known here.
+   * The kernel whose rules apply; null: not known. `text` is its release as uname gives it (`'6.8.0-52-generic'`), `version`
+   * its numbers. `series`: it has no patch level and is taken as the newest of its series. `candidate` is 3 for an `-rc3`.
+   * `vendor` is whose kernel it is, according to its suffix; null: kernel.org’s, or that of an unknown vendor.
    */
   readonly kernel: KernelRelease | null;
   /**
-   * Whether an IOMMU is between drives and memory: none (dma-direct), a translating one (dma-iommu), or DMA operations of
-   * another kind, which map no peer memory.
+   * Whether there is an IOMMU between drives and memory: none (dma-direct), a translating one (dma-iommu), or DMA operations of
+   * another kind, which do not map peer memory.
    */
   readonly iommu: IommuMode;
-  /** `'unknown'`: a `p2pmem` or CMB that is null may well exist; what was read does not show them. */
+  /** `'unknown'`: a `p2pmem` or CMB that is null may still exist, because the files that were read do not show them. */
   readonly peerMemory?: 'unknown';
   /** One for each root bus. */
   readonly hostBridges: readonly HostBridge[];
@@ -156,6 +158,6 @@ export interface Topology {
   readonly functions: readonly PciDev[];
   /** A function by BDF; a missing domain means 0000 (`'03:00.0'`). */
   find(bdf: Bdf): PciDev | null;
-  /** Attributes that could not be read, by file name, with why. Empty in the emulator. */
+  /** Attributes that could not be read: the file name and the reason. Empty in the emulator. */
   readonly unknowns: readonly { readonly file: string; readonly why: string }[];
 }

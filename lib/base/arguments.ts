@@ -1,6 +1,6 @@
 /**
- * What the public functions say of an argument that they do not take, in Node's codes: the function, the argument, what
- * it must be, and what came instead.
+ * Errors of the public functions for an argument that they do not accept, with Node's codes. A message names the function, the
+ * argument, what it must be, and what was received instead.
  */
 import { inspect } from 'node:util';
 import { type ErrorCode, P2pdmaError, type P2pdmaErrorOptions } from './errors.js';
@@ -8,7 +8,7 @@ import { type Sentence, said } from './sentence.js';
 
 const SHOWN = 60;
 
-/** A value as a message quotes it. */
+/** A value as it is quoted in a message. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value}'`;
   const text = inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
@@ -24,7 +24,7 @@ export function wrongArgument(call: string, name: string, mustBe: string, value:
   );
 }
 
-/** `option queueDepth: must be 1 or more (received 0)`, with these as its facts. */
+/** `option queueDepth: must be 1 or more (received 0)`, with the same facts as properties. */
 export function wrongOption(
   option: string,
   { code, demand, received, hint }: { code: ErrorCode; demand: string; received: unknown; hint?: Sentence },
@@ -65,7 +65,7 @@ export function assertEach(
   if (wrong >= 0) throw wrongArgument(call, `${name}[${wrong}]`, `one of ${mustBe}`, value[wrong]);
 }
 
-/** @throws P2pdmaError ERR_INVALID_ARG_TYPE (no number), ERR_OUT_OF_RANGE (outside, or not whole) */
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE (not a number), ERR_OUT_OF_RANGE (out of range, or not an integer) */
 export function assertWhole(call: string, name: string, value: unknown, ...range: WholeRange): void {
   const wrong = wrongWhole(call, name, value, ...range);
   if (wrong !== null) throw wrong;
@@ -73,7 +73,7 @@ export function assertWhole(call: string, name: string, value: unknown, ...range
 
 type WholeRange = readonly [least: number, most?: number];
 
-/** As `assertWhole`, for those who reject with it. */
+/** Same as `assertWhole`, for callers that reject with the error. */
 export function wrongWhole(
   call: string,
   name: string,

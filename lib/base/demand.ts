@@ -1,4 +1,7 @@
-/** What a value must be, in words that follow "must be"; zod's own never come out. A table's `error` may say it better. */
+/**
+ * What a value must be, in words that follow "must be"; zod's own messages are never shown. A table's `error` may state it
+ * better.
+ */
 import type { z } from './zod.js';
 
 type Issue = z.core.$ZodRawIssue;
@@ -14,7 +17,7 @@ const TYPES: Readonly<Record<string, string>> = {
   array: 'an array',
 };
 
-/** For zod's `error` of a parse: each issue's message is the demand. */
+/** For zod's `error` option of a parse: the demand becomes each issue's message. */
 export function demandOf(issue: Issue): string {
   switch (issue.code) {
     case 'invalid_type':

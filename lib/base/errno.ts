@@ -1,7 +1,7 @@
 /**
  * Linux error numbers (include/uapi/asm-generic/errno*.h), one row each: the number, the first words of a message, what it
- * means and what helps. Fixed here, not taken from `os.constants`, because the emulator gives Linux's answers on any
- * platform.
+ * means, and what helps. They are fixed here and not taken from `os.constants`, because the emulator returns Linux's errors on
+ * every platform.
  */
 import type { Sentence } from './sentence.js';
 
@@ -21,7 +21,7 @@ const keyNeeded = {
   remedy: 'Add the key (`fscryptctl`, `keyctl`), then open the file again.',
 };
 
-/** All that a filesystem, a block device or this package's own calls end with. */
+/** All errors that a filesystem, a block device or this package's own calls can return. */
 export const ERRNO_ROWS = {
   EPERM: {
     errno: 1,
@@ -379,7 +379,7 @@ const names = Object.keys(ERRNO_ROWS) as ErrnoName[];
 
 type Numbers = { readonly [Name in ErrnoName]: (typeof ERRNO_ROWS)[Name]['errno'] };
 
-/** The numbers that this package's own code speaks of. */
+/** The numbers that this package's own code uses. */
 export const {
   EACCES,
   EAGAIN,
@@ -417,8 +417,8 @@ export function knownErrno(errno: number): ErrnoName | null {
 }
 
 /**
- * The Linux error number (positive) of what the host's node:fs failed with. By its code: Deno's errors of writing have no
- * number, and other systems have other numbers.
+ * The (positive) Linux error number of an error from the host's node:fs. It is found by the error's code: Deno's write errors
+ * have no number, and other systems use other numbers.
  */
 export function errnoOf({ code, errno }: NodeJS.ErrnoException): number {
   const named = code !== undefined && Object.hasOwn(ERRNO_ROWS, code);

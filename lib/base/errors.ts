@@ -3,7 +3,7 @@ import { type Naming, type Sentence, said } from './sentence.js';
 
 /** What an error code means, and what to do about it in general. @inline */
 export interface ErrorAdvice {
-  /** Why a call ends with it. */
+  /** Why a call fails with it. */
   readonly cause: string;
   /** What helps; an error's own `hint` may say it more precisely. */
   readonly remedy: string;
@@ -14,7 +14,7 @@ interface CodeRow {
   readonly remedy: Sentence;
 }
 
-/** Bad arguments: Node's own codes, so that code written for node:fs keeps working. */
+/** Bad arguments use Node's own codes, so that code written for node:fs keeps working. */
 const ARGUMENT_ROWS = {
   ERR_INVALID_ARG_TYPE: {
     cause: 'An argument or option has the wrong type.',
@@ -92,9 +92,9 @@ const OUR_ROWS = {
 const ROWS = { ...ARGUMENT_ROWS, ...ERRNO_ROWS, ...OUR_ROWS } as const satisfies Record<string, CodeRow>;
 
 /**
- * Every code a P2pdmaError can carry, with its cause and remedy: why a call ends with it, and what helps (an error's own
- * `hint` may say that more precisely). A closed set: callers may switch over it. Kernel
- * results keep the kernel's names (as `node:fs` errors do), bad arguments keep Node's, the rest are ours.
+ * Every code that a P2pdmaError can carry, with its cause (why a call fails with it) and remedy (what helps; an error's own
+ * `hint` may be more precise). The set is closed: callers may switch over it. Kernel errors keep the kernel's names (as
+ * `node:fs` errors do), bad arguments keep Node's, and the rest are this package's.
  */
 export const ERROR_CODES = Object.fromEntries(
   Object.entries(ROWS).map(([code, { cause, remedy }]) => [code, { cause, remedy: said(remedy) }]),
@@ -106,17 +106,17 @@ export type ErrorCode = keyof typeof ERROR_CODES;
 export interface P2pdmaErrorOptions {
   /** A negative Linux errno, if the kernel (or the emulated one) gave it. */
   errno?: number | undefined;
-  /** What was being done, as in node:fs errors: `'read'`, `'write'`, `'mmap'`, … */
+  /** The operation that failed, as in node:fs errors: `'read'`, `'write'`, `'mmap'`, … */
   syscall?: string | undefined;
   /** The path or name that it concerned. */
   path?: string | undefined;
-  /** Where in it, in bytes: the transfer that failed began there, or the first byte that differs is there. */
+  /** Offset in `path`, in bytes: where the failed transfer began, or where the first difference is. */
   offset?: number | undefined;
-  /** The message begins with the name of this errno. */
+  /** The name of the errno with which the message begins. */
   begins?: string | undefined;
-  /** The option that was not taken, by its name in the library. */
+  /** The option that was rejected, by its name in the library. */
   option?: string | undefined;
-  /** What came instead. */
+  /** The value that was received instead. */
   received?: unknown;
   /** What it must be, in words that follow "must be". */
   demand?: string | undefined;
@@ -126,10 +126,10 @@ export interface P2pdmaErrorOptions {
 }
 
 /**
- * The codes that are Node's own, and the class and name that such an error has there:
+ * The codes that are Node's own, with the class and name that an error with such a code has in Node:
  *
- *     error instanceof TypeError     // by its prototype, which is TypeError's own
- *     error instanceof P2pdmaError   // by what the constructor put into it
+ *     error instanceof TypeError     // because its prototype is that of TypeError
+ *     error instanceof P2pdmaError   // because of the private field that the constructor adds
  */
 const AS_IN_NODE = {
   ERR_INVALID_ARG_TYPE: { name: 'TypeError', prototype: TypeError.prototype },
@@ -140,17 +140,17 @@ const AS_IN_NODE = {
 } as const satisfies Partial<Record<ErrorCode, { name: string; prototype: Error | null }>>;
 
 /**
- * The one error class of this package. `code` is stable; `hint` says what to do next. Errors about arguments are
- * instances of `TypeError` or `RangeError` too, as Node's are.
+ * The only error class of this package. `code` is stable; `hint` says what to do next. As in Node, errors about arguments are
+ * also instances of `TypeError` or `RangeError`.
  */
 export class P2pdmaError extends Error {
-  /** `'P2pdmaError'`; of bad arguments `'TypeError'` or `'RangeError'`, of an abort `'AbortError'`: Node's names. */
+  /** `'P2pdmaError'`; for bad arguments `'TypeError'` or `'RangeError'`, for an abort `'AbortError'`, as in Node. */
   declare readonly name: 'P2pdmaError' | 'TypeError' | 'RangeError' | 'AbortError';
-  /** What went wrong, as a name that does not change. */
+  /** What went wrong, as a stable name. */
   readonly code: ErrorCode;
   /** The negative Linux errno, where the kernel (or the emulated one) gave one. */
   declare readonly errno?: number;
-  /** What was being done: `'read'`, `'write'`, `'mmap'`, `'open'` … */
+  /** The operation that failed: `'read'`, `'write'`, `'mmap'`, `'open'` … */
   declare readonly syscall?: string;
   /** The path or name that it concerned. */
   declare readonly path?: string;
@@ -164,11 +164,11 @@ export class P2pdmaError extends Error {
   declare readonly demand?: string;
   /** What to do next. */
   readonly hint: string;
-  /** Code, message, hint and facts; without `received`, which JSON may not be able to represent. */
+  /** Code, message, hint and facts, but not `received`, which JSON may not be able to represent. */
   declare readonly toJSON: () => Record<string, unknown>;
   readonly #message: Sentence;
   readonly #begins: string | undefined;
-  /** Only this constructor makes it: the mark of a P2pdmaError, whatever its prototype. */
+  /** Only this constructor sets it. It marks a P2pdmaError, whatever the prototype is. */
   readonly #hint: Sentence;
 
   /** For tests of code that handles such an error. */
@@ -193,17 +193,19 @@ export class P2pdmaError extends Error {
     Object.defineProperty(this, 'toJSON', { value: asJson });
     if (prototype === null) return;
     Object.setPrototypeOf(this, prototype);
-    // Node's stacks of such errors begin `TypeError [ERR_INVALID_ARG_TYPE]: `.
+    // In Node, the stack of such an error begins with `TypeError [ERR_INVALID_ARG_TYPE]: `.
     const { stack } = this;
     if (stack !== undefined) this.stack = stack.replace(`${name}: `, () => `${name} [${code}]: `);
   }
 
-  /** Message (without the errno's name) and hint again, with the names that somebody else has for options. @internal */
+  /**
+   * The message (without the errno's name) and the hint, generated again with another caller's names for the options. @internal
+   */
   static told(error: P2pdmaError, naming: Naming): { readonly message: string; readonly hint: string } {
     return { message: said(error.#message, naming), hint: said(error.#hint, naming) };
   }
 
-  /** The same with another hint. @internal */
+  /** The same error with another hint. @internal */
   static withHint(error: P2pdmaError, hint: Sentence): P2pdmaError {
     const facts = Object.fromEntries(FACTS.map((fact) => [fact, error[fact]]));
     const { code, cause } = error;
@@ -226,11 +228,11 @@ const FACTS = ['errno', 'syscall', 'path', 'offset', 'option', 'received', 'dema
 
 const OURS = { name: 'P2pdmaError', prototype: null } as const;
 
-/** How an errno's error differs from what its row says. */
+/** How an error differs from the row of its errno. */
 export interface ErrnoErrorOptions extends P2pdmaErrorOptions {
-  /** In place of the row's text. */
+  /** Replaces the row's text. */
   what?: string | undefined;
-  /** Behind the path. */
+  /** The reason, placed after the path. */
   because?: string | null | undefined;
 }
 
@@ -258,7 +260,7 @@ export function errnoError(
   });
 }
 
-/** An error of node:fs as this package's, whatever number the platform gives it. */
+/** A node:fs error converted to this package's error class, whatever number the platform gives it. */
 export function hostError(
   error: { readonly code?: string | undefined; readonly message?: string | undefined },
   syscall: string,

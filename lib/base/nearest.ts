@@ -1,11 +1,12 @@
-/** What somebody may have meant who wrote a name that is not there. */
+/** Suggestions for a name that does not exist. */
 
-/** More of them are no help. */
+/** A longer list of suggestions would not help. */
 const MOST = 4;
 
 /**
- * `Did you mean 'switch'?`, `Did you mean one of 'nvme0n1', 'nvme1n1'?`, or nothing where none is near. Near is what
- * differs by few strokes (a letter wrong, missing, too many, or two swapped: at most one in three), else what begins so.
+ * `Did you mean 'switch'?`, `Did you mean one of 'nvme0n1', 'nvme1n1'?`, or an empty string if no candidate is near. Near are
+ * candidates with few differences (a letter wrong, missing, extra, or two swapped: at most one difference in three letters); if
+ * there are none, candidates that begin with the same letters.
  */
 export function didYouMean(word: string, candidates: Iterable<string>): string {
   const near = nearest(word, candidates);
@@ -14,7 +15,7 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
   return `Did you mean ${near.length === 1 ? names : `one of ${names}`}?`;
 }
 
-/** Those that are nearest, in their order. */
+/** The nearest candidates, in their original order. */
 export function nearest(word: string, candidates: Iterable<string>): string[] {
   const all = [...new Set(candidates)];
   const asked = word.toLowerCase();
@@ -32,7 +33,7 @@ export function nearest(word: string, candidates: Iterable<string>): string[] {
     : all.filter((name) => name.toLowerCase().startsWith(asked));
 }
 
-/** Optimal string alignment; where it is more than `limit`, anything above that. */
+/** Optimal string alignment distance; if it exceeds `limit`, the result may be any number above `limit`. */
 function distance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) > limit) return limit + 1;
   let before: number[] = [];

@@ -1,4 +1,4 @@
-/** What a PCI function is, by base class and subclass (PCI Code and ID Assignment Specification). */
+/** The kind of a PCI function, by base class and subclass (PCI Code and ID Assignment Specification). */
 import { hexNumber } from './words.js';
 
 const CLASSES: Readonly<Record<number, string>> = {
@@ -25,7 +25,7 @@ const CLASSES: Readonly<Record<number, string>> = {
   4608: 'accelerator',
 };
 
-/** `'GPU'`; `'class 0xff0000'` of one that is not in the table. */
+/** `'GPU'`; `'class 0xff0000'` for a class that is not in the table. */
 export function classWords(code: number): string {
   return CLASSES[code >>> 8] ?? `class ${hexNumber(code, 6)}`;
 }

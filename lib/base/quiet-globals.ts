@@ -1,7 +1,7 @@
 /**
- * zod keeps two things on globalThis, for all copies of it in a process, and assigns them with `??=`: for whoever lists
- * the globals (leak checks of test runners do) they would come out of nowhere. Declared before zod is loaded, they are
- * not enumerable; a copy of zod that was there first keeps what it made.
+ * zod keeps two properties on globalThis for all its copies in a process, and assigns them with `??=`. Code that lists the
+ * globals (such as leak checks of test runners) would report them as unexpected. They are declared here, before zod is loaded,
+ * so that they are not enumerable. If another copy of zod was loaded first, its properties stay as they are.
  */
 for (const name of ['__zod_globalConfig', '__zod_globalRegistry']) {
   if (name in globalThis) continue;

@@ -1,11 +1,11 @@
 /**
- * Sentences that name options. They are written once, with a hole for each name; whoever has other names for the options
- * (the command has --chunk for highWaterMark) fills them in. So nobody reads a sentence to change it.
+ * Sentences that name options. They are written once, with a placeholder for each name. A caller that has other names for
+ * the options (the command has --chunk for highWaterMark) fills them in, so no code has to parse a sentence to change it.
  *
  *     (option) => `Make ${option('highWaterMark')} smaller.`     Make highWaterMark smaller.     Make --chunk smaller.
  */
 
-/** What an option is called; with a value: how it is given. */
+/** The name of an option; with a value, how that value is given. */
 export type Naming = (option: string, value?: string) => string;
 
 export type Sentence = string | ((option: Naming) => string);
@@ -15,7 +15,7 @@ export const libraryNames: Naming = (option, value) => (value === undefined ? op
 
 let names = libraryNames;
 
-/** The command has its process to itself: what is said in it from here on carries these names. */
+/** For the command, which has its process to itself: all sentences from now on use these names. */
 export function speakWith(naming: Naming): void {
   names = naming;
 }

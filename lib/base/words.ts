@@ -1,4 +1,4 @@
-/** Words for numbers and lists, as every text of this package has them. */
+/** Formats numbers and lists for every text of this package. */
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
@@ -14,12 +14,12 @@ export function size(count: number): string {
   return `${value.toFixed(digits)} ${UNITS[unit]}`;
 }
 
-/** In digits, without `0x`: `hex(255, 4)` is `00ff`. */
+/** Hexadecimal digits, without `0x`: `hex(255, 4)` is `00ff`. */
 export function hex(value: number | bigint, digits = 0): string {
   return value.toString(16).padStart(digits, '0');
 }
 
-/** As a number is written: `hexNumber(255, 4)` is `0x00ff`. */
+/** A hexadecimal number with its prefix: `hexNumber(255, 4)` is `0x00ff`. */
 export function hexNumber(value: number | bigint, digits = 0): string {
   return `0x${hex(value, digits)}`;
 }

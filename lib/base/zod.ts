@@ -1,4 +1,4 @@
-/** Where this package gets zod from: so that what it leaves on globalThis is declared first. */
+/** This package imports zod from here, so that the properties that zod puts on globalThis are declared first. */
 import './quiet-globals.js';
 
 export { z } from 'zod';

@@ -1,4 +1,4 @@
-/** A processor that is named, as the /proc/cpuinfo of its machine. */
+/** Turns a processor's name into the /proc/cpuinfo of its machine. */
 import { optionError } from '../base/arguments.js';
 
 const VENDORS: ReadonlyMap<string, string> = new Map([

@@ -1,13 +1,14 @@
 /**
- * Files in memory, in the place of a directory with somebody's sys/ and proc/: made of an archive, or of a text, as the
- * kernel would show the same facts. Read through SysfsTree only, which follows links inside it and nowhere else.
+ * Files in memory, used instead of a directory with a captured sys/ and proc/. They are made from an archive or from a text, in
+ * the form in which the kernel would show the same facts. They are read only through SysfsTree, which does not follow links out
+ * of them.
  */
 import type { Entry, EntryKind, Files } from '../native/sysfs/tree.js';
 
 type Folder = Map<string, Node>;
 type Node = Folder | Buffer | { readonly target: string };
 
-/** Components of a path that are more than this are nobody's sysfs. */
+/** No sysfs path has more components than this. */
 const MAX_DEPTH = 64;
 
 export class MemoryFiles implements Files {
@@ -20,7 +21,7 @@ export class MemoryFiles implements Files {
     this.root = root;
   }
 
-  /** False: something else is there already; the first stays. */
+  /** False: there is already an entry at this path; the first one stays. */
   put(path: readonly string[], content: Buffer | string): boolean {
     return this.#add(path, typeof content === 'string' ? Buffer.from(content) : content);
   }

@@ -1,11 +1,11 @@
-/** PCI functions that are known without their directories in /sys, as the directories that the kernel would show. */
+/** Turns PCI functions that are known without their directories in /sys into the directories that the kernel would show. */
 import { hexNumber } from '../base/words.js';
 import type { FunctionFacts, Gathered } from './sent.js';
 
 const FUNCTIONS = ['sys', 'bus', 'pci', 'devices'];
 const GROUPS = ['sys', 'kernel', 'iommu_groups'];
 
-/** Where a function's attributes are. */
+/** The directory of a function's attributes. */
 export function directoryOf(bdf: string): string[] {
   return [...FUNCTIONS, bdf];
 }

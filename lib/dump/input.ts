@@ -1,4 +1,4 @@
-/** What was named: files, folders, bytes. Read up to a bound, and no further. */
+/** Reads what the user named: files, folders, bytes. Reading stops at a limit. */
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,21 +9,21 @@ import type { Sent } from './sent.js';
 
 export type Input = string | URL | Uint8Array;
 
-/** A whole tree of /sys, packed, has a few MiB; a sosreport some hundred. */
+/** A packed tree of the whole /sys has a few MiB; a sosreport has some hundred. */
 const MOST_BYTES = 1024 * 2 ** 20;
-/** Files in a folder that is no captured tree. */
+/** The maximum number of files in a folder that is not a captured tree. */
 const MOST_FILES = 20_000;
 const MOST_DEPTH = 12;
 
 export interface Looked {
-  /** What all of it is called. */
+  /** The name of all inputs together. */
   readonly name: string;
   readonly sent: Sent[];
-  /** The folder that holds sys/ and proc/ themselves; null: there is none. */
+  /** The folder that directly contains sys/ and proc/; null: there is none. */
   readonly tree: string | null;
 }
 
-/** @throws P2pdmaError ENOENT, EACCES, …; ERR_INVALID_ARG_VALUE: it is more than one would send */
+/** @throws P2pdmaError ENOENT, EACCES, …; ERR_INVALID_ARG_VALUE: the input exceeds a limit */
 export async function lookAt(inputs: readonly Input[]): Promise<Looked> {
   const looked = { name: nameOf(inputs[0]), sent: [] as Sent[], tree: null as string | null };
   const room = { bytes: MOST_BYTES, files: MOST_FILES };
@@ -60,7 +60,7 @@ async function readPath(path: string, into: Sent[], room: Room): Promise<string 
   return null;
 }
 
-/** Null: it is no folder. */
+/** Null: it is not a folder. */
 async function directoryNames(path: string): Promise<string[] | null> {
   try {
     return await readdir(path);
@@ -70,7 +70,7 @@ async function directoryNames(path: string): Promise<string[] | null> {
   }
 }
 
-/** Files of a folder under their paths in it; links are not followed. */
+/** Collect the files of a folder, named by their paths in it; links are not followed. */
 async function walk(top: string, below: string, into: Sent[], room: Room): Promise<void> {
   if (below.split('/').length > MOST_DEPTH) throw tooMuch(top, `folders more than ${MOST_DEPTH} deep`);
   const entries = await readdir(join(top, below), { withFileTypes: true });

@@ -1,6 +1,6 @@
 /**
- * Texts of lspci with the bytes of -x, as facts of functions. Words alone (-v, -vvv) are recognised and refused: nothing is read
- * from them yet, and a machine without anything known would look like one without drives.
+ * Reads the text of lspci with the bytes of -x as facts about functions. Text without bytes (-v, -vvv) is recognised and
+ * rejected: it is not parsed yet, and a machine about which nothing is known would look like one without drives.
  */
 import { optionError } from '../base/arguments.js';
 import type { P2pdmaError } from '../base/errors.js';
@@ -43,7 +43,10 @@ function fromBytes({ bdf, bytes }: LspciFunction, wholeIfShort: boolean): Functi
   };
 }
 
-/** Whoever saw 4096 bytes of others would have seen more of it too: there is no extended space, and the kernel sees no ACS. */
+/**
+ * If 4096 bytes of other functions were readable, they would have been readable here too. So this function has no extended
+ * space, and the kernel sees no ACS.
+ */
 function withoutExtended(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc(EXPRESS - bytes.length)]);
 }
@@ -63,7 +66,7 @@ function wordsAlone(name: string): P2pdmaError {
   );
 }
 
-/** What such a text cannot tell. */
+/** Records what such a text cannot show. */
 function account(functions: readonly LspciFunction[], into: Gathered): void {
   const short = functions.filter(({ bytes }) => bytes.length > 0 && bytes.length < CONVENTIONAL);
   if (short.length === functions.length && short.length > 0) {

@@ -1,6 +1,6 @@
 /**
- * A machine by what somebody sent of it. Each kind of thing has a reader that turns it into the files which the kernel of
- * that machine would show, in memory; then the one reader of sysfs reads those, and knows what it knows by them.
+ * Opens a machine from what somebody sent about it. For each kind of input there is a reader that turns it into the files that
+ * the kernel of that machine would show, in memory. Then the ordinary sysfs reader reads those files.
  */
 import type { DescribeOptions } from '../backend/system-options.js';
 import { optionError } from '../base/arguments.js';
@@ -13,12 +13,12 @@ import { type Input, lookAt } from './input.js';
 import { lspciText } from './lspci-text.js';
 import { Gathered, type Reader, type Sent } from './sent.js';
 
-/** In this order: the first that fits reads it. */
+/** The first reader that recognises an input reads it. */
 const READERS: readonly Reader[] = [lspciText];
 
 /**
- * Read what was sent. Nothing is unpacked to disk, and nothing but what was named is opened.
- * @throws P2pdmaError ERR_INVALID_ARG_VALUE: none of it says anything of a machine
+ * Read what was sent. Nothing is unpacked to disk, and only the named inputs are opened.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE: no input contains anything about a machine
  */
 export async function openSent(inputs: readonly Input[], options: DescribeOptions): Promise<CapturedBackend> {
   const cpu = options.cpu === undefined ? null : processorOf(options.cpu);
@@ -38,7 +38,7 @@ export async function openSent(inputs: readonly Input[], options: DescribeOption
   return new CapturedBackend(readSysfs(files, options.kernel), gathered.evidence());
 }
 
-/** A folder that holds sys/ and proc/: what it is to say is already there. */
+/** Open a folder that contains sys/ and proc/; the kernel's files are already there. */
 function openTree(tree: string, options: DescribeOptions): CapturedBackend {
   if (options.cpu !== undefined) {
     throw optionError('ERR_INVALID_ARG_VALUE', 'cpu', `'${tree}' says itself which processor it has`, {
@@ -54,7 +54,7 @@ function openTree(tree: string, options: DescribeOptions): CapturedBackend {
   });
 }
 
-/** The kernel's own files are not mixed with what somebody else says of them. */
+/** The kernel's own files are not combined with other descriptions of the same machine. */
 function besideTree(tree: string): P2pdmaError {
   return optionError(
     'ERR_INVALID_ARG_VALUE',
@@ -80,7 +80,7 @@ function unknownInput(name: string): P2pdmaError {
   );
 }
 
-/** What no file tells, whatever was sent. */
+/** Record what none of the files can show, whatever was sent. */
 function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
   const { files } = gathered;
   if (files.kindOf(['proc', 'cpuinfo']) === undefined) {

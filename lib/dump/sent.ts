@@ -1,21 +1,21 @@
-/** What was sent, piece by piece, and what is made of it: files as the kernel shows them, and an account of it. */
+/** The inputs that were sent, and the result: files as the kernel shows them, and an account of what is known. */
 import type { Evidence } from '../backend/evidence.js';
 import type { Bdf } from '../backend/topology.js';
 import { MemoryFiles } from './files.js';
 
 /** One file that was sent, or that was in an archive. */
 export interface Sent {
-  /** As it is called, for messages and to tell what it is. */
+  /** Its name, used in messages and to recognise its kind. */
   readonly name: string;
   readonly bytes: Buffer;
 }
 
-/** What is known of one PCI function without its own directory in /sys. */
+/** Facts about one PCI function whose own directory in /sys is not available. */
 export interface FunctionFacts {
   readonly bdf: Bdf;
-  /** Its configuration space, as far as it is known. */
+  /** The known part of its configuration space. */
   readonly config: Buffer;
-  /** `resource` of sysfs; null: sizes of BARs are not known. */
+  /** The content of `resource` in sysfs; null: the sizes of BARs are not known. */
   readonly resource: string | null;
   readonly iommuGroup: number | null;
   readonly numaNode: number | null;
@@ -40,7 +40,7 @@ export class Gathered {
     return this.#recognised.length === 0;
   }
 
-  /** Say once that `what` is not known; `why` says what would tell it. */
+  /** Record once that `what` is not known; `why` says what would show it. */
   notKnown(what: string, why: string): void {
     if (!this.#notKnown.has(what)) this.#notKnown.set(what, why);
   }
@@ -54,7 +54,7 @@ export class Gathered {
   }
 }
 
-/** One kind of thing that people send. */
+/** The reader of one kind of input. */
 export interface Reader {
   fits(sent: Sent): boolean;
   read(sent: Sent, into: Gathered): void;

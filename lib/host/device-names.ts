@@ -1,18 +1,18 @@
-/** Names that devices have, where no device is. */
+/** Rejects names that look like devices but do not exist. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Controller, knownNamespaces } from '../backend/backend.js';
 import { ENOENT } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 
-/** Bare names that devices have. */
+/** Device names without a directory. */
 const DEVICE_NAME =
   /^(nvme\d+(c\d+)?n\d+(p\d+)?|nvme\d+|(sd|vd|xvd|hd)[a-z]+\d*|(md|dm-|loop|ram|zram|pmem|nbd)\d+)$/;
 
 /**
- * A file in the place of a device, made by a slip of the keyboard, would take a whole disk's bytes (in /dev: in memory) and
- * look like a copy that was done. So what has a device's name and is not there is refused, whether to be read or to be
- * made. /dev/shm is a file system.
+ * After a typing error, a file created under a device's name would receive a whole disk's bytes (in /dev: in memory), and the
+ * copy would look successful. So a name that looks like a device's and does not exist is rejected, for reading and for
+ * creating. /dev/shm is a file system, so it is allowed.
  * @throws P2pdmaError ENOENT
  */
 export function assertNoDeviceName(

@@ -1,9 +1,9 @@
-/** What a file's or a device's bytes lie on, as this host's filesystem tells it. */
+/** The device or file that holds the bytes of a file or a device, according to this host's filesystem. */
 import { readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { UnderlyingRange } from '../backend/backend.js';
 
-/** A file as what its bytes lie on, whatever it is called; one that is yet to be made by where it would be. */
+/** The range of a file, independent of its name; a file that does not exist yet is identified by where it would be created. */
 export function fileRange(path: string): UnderlyingRange {
   const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
   try {
@@ -17,7 +17,7 @@ export function fileRange(path: string): UnderlyingRange {
   }
 }
 
-/** As the kernel goes: links are followed before `..` is. */
+/** Resolves like the kernel: links are followed before `..` is applied. */
 function wouldBeAt(path: string, links: number): string {
   try {
     const folder = realpathSync.native(dirname(path));
@@ -34,7 +34,7 @@ function wouldBeAt(path: string, links: number): string {
   }
 }
 
-/** Linux's dev_t as stat gives it: 12 + 20 bits in the low half, the rest of both above. */
+/** Linux's dev_t as stat returns it: 12 + 20 bits in the low half, the rest of both numbers above. */
 export function deviceNumber(dev: bigint): string {
   const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
   const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn);

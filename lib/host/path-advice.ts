@@ -1,4 +1,4 @@
-/** What a path that cannot be used is, whose, and what can be done about it: the words for it, for any backend. */
+/** Texts about a path that cannot be used: what it is, who owns it, and what can be done about it. For all backends. */
 import { readFileSync, type Stats, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { EINVAL } from '../base/errno.js';
@@ -7,20 +7,20 @@ import { errnoError, hostError, type P2pdmaError } from '../base/errors.js';
 const STREAMS =
   'For a pipe or a character device, use a p2pdma stream at one end and a Node stream at the other: examples/gzip-backup.ts.';
 
-/** Filesystems whose files say no size and are made when they are read. */
+/** Filesystems whose files report no size and are generated when they are read. */
 const MADE_WHEN_READ = new Set([
   ...['bpf', 'cgroup', 'cgroup2', 'configfs', 'debugfs', 'efivarfs', 'fusectl', 'proc', 'pstore'],
   ...['resctrl', 'securityfs', 'selinuxfs', 'sysfs', 'tracefs'],
 ]);
 
-/** What it is, if it has no offsets and no size: in words; else null. */
+/** If it has no offsets and no size, what it is, in words; otherwise null. */
 export function specialFile(stats: Stats): string | null {
   if (stats.isCharacterDevice()) return 'a character device';
   if (stats.isFIFO()) return 'a pipe (FIFO)';
   return stats.isSocket() ? 'a socket' : null;
 }
 
-/** Null for what bytes can be copied from and to at any offset: regular files and block devices. */
+/** Null if bytes can be copied from and to it at any offset: regular files and block devices. */
 export function notCopyable(path: string, stats: Stats): P2pdmaError | null {
   const what = specialFile(stats);
   if (what === null) return null;
@@ -31,8 +31,8 @@ export function notCopyable(path: string, stats: Stats): P2pdmaError | null {
 }
 
 /**
- * For a file of size 0: null if it is empty.
- * @param peek  reads a byte at 0, and looks at the size again: true if there is one and the size still is 0
+ * For a file of size 0: null if it is really empty.
+ * @param peek  reads a byte at 0 and checks the size again: true if there is a byte and the size is still 0
  */
 export function notEmpty(path: string, fileSystem: string | null, peek: () => boolean): P2pdmaError | null {
   const made = fileSystem !== null && MADE_WHEN_READ.has(fileSystem);
@@ -44,7 +44,7 @@ export function notEmpty(path: string, fileSystem: string | null, peek: () => bo
   });
 }
 
-/** stat(), null where there is nothing. @throws P2pdmaError ENOTDIR, EACCES, ELOOP, ENAMETOOLONG */
+/** stat(); null if nothing is there. @throws P2pdmaError ENOTDIR, EACCES, ELOOP, ENAMETOOLONG */
 export function statOrNull(path: string): Stats | null {
   try {
     return statSync(path);
@@ -56,7 +56,7 @@ export function statOrNull(path: string): Stats | null {
   }
 }
 
-/** For EACCES and EPERM of `path`: what it is, whose, and how this user gets at it. */
+/** The hint for EACCES and EPERM on `path`: what it is, who owns it, and how this user can get access. */
 export function accessHint(path: string, who = process.geteuid?.() ?? 0): string {
   let stats: Stats;
   let seen = path;
@@ -89,13 +89,13 @@ export function accessHint(path: string, who = process.geteuid?.() ?? 0): string
   return `${whose}: ${way}, or run as root.`;
 }
 
-/** The hint of an EROFS. */
+/** The hint for EROFS. */
 export function readOnlyHint(path: string): string {
   let device = false;
   try {
     device = statSync(path).isBlockDevice();
   } catch {
-    // Then it is a file that was to be made.
+    // The file does not exist: it was going to be created.
   }
   return device
     ? `The device is set read-only: \`blockdev --setrw ${path}\` if it may be written (not if the drive is write-protected).`
@@ -110,7 +110,7 @@ function nameOf(table: string, id: number): string {
       if (Number(number) === id && name) return name;
     }
   } catch {
-    // Without the table the number has to do.
+    // Without the table, the number is used.
   }
   return String(id);
 }

@@ -1,6 +1,6 @@
 /**
- * The file of the C++ addon: where it is looked for, and in words why there is none to load. What was built on this
- * machine comes first, then what came prebuilt with the package.
+ * Finds the file of the C++ addon, or says in words why no file can be loaded. A file that was built on this machine has
+ * priority over one that came prebuilt with the package.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,7 +15,7 @@ const MAX_MAPS = 4 * 1024 * 1024;
 const TRY_IT: Sentence = (option) =>
   `To try it without, emulate a machine: ${option('machine', "'switch'")}.`;
 
-/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: why it cannot be loaded, and what to do about it. */
+/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: the reason why it cannot be loaded, and what to do about it. */
 export function loadAddonFile(): unknown {
   if (process.platform !== 'linux') {
     throw new P2pdmaError(
@@ -36,11 +36,11 @@ export function loadAddonFile(): unknown {
   }
 }
 
-/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: it was built neither here nor before. */
+/** @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: it was neither built here nor prebuilt. */
 function find(root: string): string {
   try {
     const finder: { resolve(folder: string): string } = createRequire(import.meta.url)('node-gyp-build');
-    // It takes each Linux but Alpine's for one with glibc.
+    // The finder assumes glibc on every Linux except Alpine.
     return finder.resolve(root).replace(/\.(glibc|musl)\.node$/, `.${libc()}.node`);
   } catch (cause) {
     const prebuilt = `prebuilds/linux-${process.arch}/p2pdma.${libc()}.node`;
@@ -51,14 +51,14 @@ function find(root: string): string {
   }
 }
 
-/** The C library of this process. Which file is loaded follows from it: the other one would bind to the wrong symbols. */
+/** The C library of this process. It decides which file is loaded: the other file would bind to the wrong symbols. */
 function libc(): 'glibc' | 'musl' {
-  // Null: there is no /proc, or it is not to be read.
+  // Null: there is no /proc, or it is not readable.
   const maps = new SysfsTree('/').text('proc/self/maps', MAX_MAPS, { optional: true }) ?? '';
   return /\/(ld-musl-|libc\.musl-)/.test(maps) ? 'musl' : 'glibc';
 }
 
-/** The folder of our package.json, wherever the compiled files are. */
+/** The folder of this package's package.json, wherever the compiled files are. */
 function packageRoot(): string {
   const here = thisFile();
   for (let directory = dirname(here); ; directory = dirname(directory)) {
@@ -111,7 +111,7 @@ function disabled(cause: unknown): P2pdmaError {
   );
 }
 
-/** Not `npm rebuild`: where install scripts are blocked it says that it rebuilt, and there is none to run. */
+/** The command is not `npm rebuild`: where install scripts are blocked, that reports success although no script was run. */
 export function buildIt(root = packageRoot()): string {
   const script = relative(process.cwd(), join(root, 'scripts/build-addon.cjs'));
   return `Build it here: node ${script} (this needs a C++ compiler; nothing is downloaded).`;

@@ -1,18 +1,18 @@
 /**
- * The C++ addon (src-native/): its interface, and loading it. Loading never happens at import, so that
- * the emulator works where there is no addon.
+ * The interface of the C++ addon (src-native/), and the code that loads it. It is never loaded at import, so that the emulator
+ * works without an addon.
  *
- * Native functions answer with a negative errno instead of throwing; nothing here does I/O.
+ * Native functions return a negative errno instead of throwing; nothing here does I/O.
  */
 import { buildIt, loadAddonFile, unavailable } from './addon-file.js';
 
-/** Fresh memory, or what refused it. */
+/** New memory, or the reason why it was refused. */
 export type NativeMapping =
   | {
       readonly buffer: ArrayBuffer;
       readonly id: number;
       readonly address: number;
-      /** The kernel was asked for huge pages and did not refuse. */
+      /** Huge pages were requested, and the kernel did not refuse. */
       readonly huge: boolean;
       readonly errno?: undefined;
     }
@@ -24,11 +24,11 @@ export interface FileStat {
   readonly blockSize: number;
   /** Device number of the filesystem, `'259:1'`. */
   readonly device: string;
-  /** Its number in that filesystem. */
+  /** Its inode number in that filesystem. */
   readonly inode: string;
   /** Device number of a device node. */
   readonly rdev: string;
-  /** STATX_DIOALIGN: -1 when the kernel does not say, 0 when O_DIRECT is refused for this file. */
+  /** STATX_DIOALIGN: -1 if the kernel does not report it, 0 if O_DIRECT is refused for this file. */
   readonly dioMemAlign: number;
   readonly dioOffsetAlign: number;
 }
@@ -42,33 +42,33 @@ export interface BlockFacts {
   readonly readOnly: boolean;
 }
 
-/** What this thread's part of the addon holds open or has done. */
+/** What this thread's part of the addon holds open, and what it has done. */
 export interface Counters {
   readonly fds: number;
   readonly mappings: number;
   readonly mappedBytes: number;
   readonly rings: number;
-  /** Files in the rings' tables of registered files. */
+  /** Number of files in the rings' tables of registered files. */
   readonly registeredFiles: number;
   readonly threads: number;
   readonly inFlight: number;
-  /** io_uring_enter calls that submitted something. */
+  /** Number of io_uring_enter calls that submitted something. */
   readonly enters: number;
   readonly submitted: number;
-  /** Calls into JavaScript, each with a batch of completions. */
+  /** Number of calls into JavaScript, each with a batch of completions. */
   readonly callbacks: number;
 }
 
 export interface Addon {
-  /** Which interface it was built with: see INTERFACE. */
+  /** The interface version with which it was built: see INTERFACE. */
   readonly interface: number;
-  /** Its side of LAYOUT in engine.ts. */
+  /** The addon's values of LAYOUT in engine.ts. */
   readonly layout: Readonly<Record<string, number>>;
   counters(): Counters;
 
   mapHost(bytes: number): NativeMapping;
   mapFile(path: string, bytes: number): NativeMapping;
-  /** Detach now, munmap when no request uses the memory. False: it was not a mapping any more. */
+  /** Detach now; munmap when no request uses the memory any more. False: it is no longer a mapping. */
   unmap(id: number, buffer: ArrayBuffer): boolean;
   /** Address of the first byte of a view's ArrayBuffer; 0: detached or empty. */
   addressOf(view: Uint8Array): number;
@@ -81,8 +81,8 @@ export interface Addon {
   setDirect(fd: number): number;
   statFd(fd: number): FileStat | number;
   /**
-   * Read on this thread, as much as one call brings: for a look at a file while it is opened. Deno's node:fs does not
-   * know descriptors that it has not opened itself.
+   * Read on this thread, as much as one call returns; used to look at a file while it is opened. Deno's node:fs does not know
+   * descriptors that it has not opened itself.
    */
   readAt(fd: number, into: Uint8Array, offset: number): number;
   fileSize(fd: number): number;
@@ -90,17 +90,20 @@ export interface Addon {
   nsid(fd: number): number;
   /** FS_IOC_GETFLAGS, or a negative errno. */
   fileFlags(fd: number): number;
-  /** FIEMAP_EXTENT_* of all the file's extents, or'ed, or a negative errno. What is dirty is written first. */
+  /**
+   * The FIEMAP_EXTENT_* flags of all the file's extents, combined with OR, or a negative errno. Dirty data is written back
+   * first.
+   */
   extentFlags(fd: number): number;
   /** SEEK_DATA (0) or SEEK_HOLE (1). */
   seek(fd: number, offset: number, what: 0 | 1): number;
 
-  /** Engine id, or a negative errno. The arrays are shared with C++: see engine.ts. */
+  /** Returns an engine id, or a negative errno. The arrays are shared with C++: see engine.ts. */
   openEngine(
     wishes: {
       readonly ring: boolean;
       readonly entries: number;
-      /** Libuv's loop may be asked for, if this runtime has it: see src-native/waker.h. */
+      /** Libuv's loop may be used, if this runtime has it: see src-native/waker.h. */
       readonly loop: boolean;
     },
     requests: Float64Array,
@@ -109,11 +112,11 @@ export interface Addon {
     onCompletions: (count: number) => void,
   ): number;
   wake(engine: number): void;
-  /** Does C++ see the end of each turn of the event loop? Else flush() is to be called there. */
+  /** Returns true if C++ notices the end of each turn of the event loop. Otherwise flush() must be called there. */
   knowsTurns(engine: number): boolean;
-  /** Give all that is queued to the kernel, and tell of what is done already. */
+  /** Submit everything that is queued to the kernel, and report completions that are already there. */
   flush(engine: number): void;
-  /** What was to be tried again, after a pause. */
+  /** Retry, after a pause, the requests that are waiting for a retry. */
   retry(engine: number): void;
   take(engine: number): void;
   closeEngine(engine: number): void;
@@ -121,13 +124,16 @@ export interface Addon {
   ringFlags(engine: number): number;
 }
 
-/** What JavaScript and C++ agree on: raised with each change of Addon or of engine.ts's arrays, here and in addon.cc. */
+/**
+ * The version of the interface between JavaScript and C++. It is raised with each change of Addon or of engine.ts's arrays,
+ * here and in addon.cc.
+ */
 const INTERFACE = 3;
 
 let loaded: Addon | null = null;
 
 /**
- * The addon, loaded when it is first asked for.
+ * The addon; it is loaded at the first call.
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE with the reason.
  */
 export function loadAddon(): Addon {
@@ -135,7 +141,7 @@ export function loadAddon(): Addon {
   return loaded;
 }
 
-/** Before any call: an addon of other sources would take the arguments for something else. */
+/** Checks the addon before any other call, because an addon built from other sources would misinterpret the arguments. */
 function ofOurs(addon: Addon): Addon {
   if (addon.interface === INTERFACE) return addon;
   throw unavailable(
@@ -145,7 +151,7 @@ function ofOurs(addon: Addon): Addon {
   );
 }
 
-/** The addon's counters; zeros where it is not loaded. */
+/** The addon's counters; all zero if it is not loaded. */
 export function nativeCounters(): Counters {
   return (
     loaded?.counters() ?? {

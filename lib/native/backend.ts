@@ -1,5 +1,5 @@
 /**
- * The native backend: a machine read out of sysfs, memory and targets of the real kernel.
+ * The native backend: a machine that is read from sysfs, with memory and targets of the real kernel.
  *
  *     openNative({ root: '/' })       this machine: topology, memory, I/O
  *     openNative({ root: DIR })       a captured tree (sys/ and proc/): topology only, on any OS, without the addon
@@ -38,19 +38,19 @@ import { NativeTarget } from './target.js';
 import { trace, tracing } from './trace.js';
 
 export interface NativeOptions {
-  /** Where sys/ and proc/ are; default `/`, this machine. */
+  /** The directory that contains sys/ and proc/; default `/`, this machine. */
   readonly root?: string;
   /** Default engine of targets; default 'auto'. */
   readonly engine?: 'auto' | EngineKind;
-  /** Only look: without the addon, and no I/O. */
+  /** Inspect only: without the addon and without I/O. */
   readonly inspect?: boolean;
-  /** Answer as this kernel would, in place of the one that runs: for looking only. */
+  /** Apply the rules of this kernel instead of the running one's; for inspection only. */
   readonly kernel?: string;
 }
 
 /**
  * Open the native backend.
- * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: no Linux, no addon, or the engine that was demanded is refused.
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: not Linux, no addon, or the requested engine is refused.
  */
 export async function openNative(options: NativeOptions = {}): Promise<NativeBackend | CapturedBackend> {
   const root = options.root ?? '/';
@@ -90,7 +90,7 @@ function noSysfs(): P2pdmaError {
   );
 }
 
-/** A backend that was forgotten lets its engine go; targets and memory have finalizers of their own. */
+/** A backend that is garbage-collected releases its engine; targets and memory have finalizers of their own. */
 const forgotten = new FinalizationRegistry<NativeEngine>((engine) => engine.release());
 
 export class NativeBackend implements Backend {
@@ -101,10 +101,10 @@ export class NativeBackend implements Backend {
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
   readonly memory: NativeMemory;
-  /** Which engine was taken, and why it. */
+  /** The engine that was chosen, and the reason. */
   readonly engine: EngineKind;
   readonly engineReason: string;
-  /** Why CMB memory cannot be had in this runtime whatever the hardware, or null. */
+  /** The reason why CMB memory is not available in this runtime on any hardware, or null. */
   readonly noExternalBuffers: string | null;
   readonly sysfs: Sysfs;
   readonly #engine: NativeEngine;
@@ -151,7 +151,7 @@ export class NativeBackend implements Backend {
       loadAddon().closeFd(opened.fd);
       throw error;
     }
-    // A file that did not exist has no facts of its own until now.
+    // For a file that did not exist before, this is the first time that its own facts are known.
     const now = info ?? this.sysfs.blockInfo(path);
     const key = this.#opened++;
     const kind = opened.kind === 'file' ? 'file' : (now?.kind ?? 'block');
@@ -179,14 +179,14 @@ export class NativeBackend implements Backend {
     return target;
   }
 
-  /** As `inspect` found it, if it is the same still. */
+  /** The facts that `inspect` found, if it is still the same device or file. */
   #infoOf(nameOrPath: string, end: End | undefined): BlockInfo | null {
     const look = end === undefined ? undefined : this.#looks.get(end);
     const holds = look !== undefined && look.mark !== null && look.mark === markOf(this.sysfs, nameOrPath);
     return holds ? look.info : this.sysfs.blockInfo(nameOrPath);
   }
 
-  /** Whether its way is direct: as its block devices and its filesystem say, and then as the open file does. */
+  /** Whether its route is direct: first according to its block devices and its filesystem, then according to the open file. */
   #wayOf(
     opened: Opened,
     info: BlockInfo | null,
@@ -202,7 +202,7 @@ export class NativeBackend implements Backend {
       ...{ path, write: opened.writable, mountOptions },
       version: this.sysfs.kernel.version,
     });
-    // Of overlayfs the doubt about the layer stays.
+    // On overlayfs, it remains unproven which layer is used.
     const layer = info.fileSystem === 'btrfs' ? null : unproven;
     return { noP2pReason: way.noP2p, unproven: way.unproven ?? layer };
   }
@@ -224,7 +224,7 @@ export class NativeBackend implements Backend {
     return this.#closing;
   }
 
-  /** Whatever the user left open is closed; what then is still there is the leak. */
+  /** Close everything that the user left open; what is still held afterwards is the leak. */
   async #close(): Promise<LeakReport> {
     const targets = [...this.#targets.values()].map((ref) => ref.deref());
     await Promise.allSettled(targets.map((target) => target?.close()));
@@ -238,7 +238,7 @@ export class NativeBackend implements Backend {
   }
 }
 
-/** Made here so that it holds the table and not the backend. */
+/** This closure is created here so that it references only the table and not the backend. */
 function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () => void {
   return () => {
     targets.delete(key);
@@ -255,7 +255,7 @@ async function mustBePlain(target: NativeTarget): Promise<void> {
   }
 }
 
-/** A tree that was copied from another machine, or this one only looked at: it can be explained, not used. */
+/** A tree that was copied from another machine, or this machine when it is only inspected: it can be explained but not used. */
 export class CapturedBackend implements Backend {
   readonly name = 'native';
   readonly machine = null;

@@ -1,14 +1,14 @@
 /**
- * Which way a file on btrfs goes, as far as the file itself can be asked. O_DIRECT is taken for all of them:
+ * Which route the I/O of a file on btrfs takes, as far as the file itself shows it. btrfs accepts O_DIRECT in every case:
  *
- *     read    compressed and inline extents come through the page cache, all others directly
- *     write   over such an extent through the page cache; so is any to an inode with checksums since 6.15 (968f19c5b1b7,
- *             carried to older series too); without checksums (nodatasum, nodatacow, chattr +C) directly
+ *     read    compressed and inline extents are read through the page cache, all others directly
+ *     write   through the page cache over such an extent, and, since 6.15, to any inode with checksums (968f19c5b1b7,
+ *             also backported to older series); directly if there are no checksums (nodatasum, nodatacow, chattr +C)
  */
 import { type KernelVersion, olderThan } from '../backend/kernel-release.js';
 import type { Addon } from './addon.js';
 
-/** Of an open file: what is known not to be direct, and what is not known. */
+/** The facts about an open file: what is known not to be direct, and what is not known. */
 export interface FileWay {
   readonly noP2p: string | null;
   readonly unproven: string | null;
@@ -16,7 +16,7 @@ export interface FileWay {
 
 /** FIEMAP_EXTENT_ENCODED (compressed or encrypted), _NOT_ALIGNED, _DATA_INLINE, _DATA_TAIL */
 const THROUGH_PAGE_CACHE = 0x0008 | 0x0100 | 0x0200 | 0x0400;
-/** FIEMAP_EXTENT_UNKNOWN, _DELALLOC: not on the device yet. */
+/** FIEMAP_EXTENT_UNKNOWN, _DELALLOC: the extent is not on the device yet. */
 const UNDECIDED = 0x0002 | 0x0004;
 /** FS_COMPR_FL and FS_NOCOW_FL of FS_IOC_GETFLAGS. */
 const FS_COMPR_FL = 0x0000_0004;

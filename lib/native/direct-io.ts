@@ -1,24 +1,24 @@
 /**
- * Whether transfers of an open file go straight to its device. A file system may say no at open (statx, O_DIRECT refused),
- * or take O_DIRECT and refuse each transfer: overlayfs does over a lower file system without direct I/O, and so does
- * whatever has only the flag. So where statx does not settle it, one block is read.
+ * Finds out whether transfers of an open file go directly to its device. A file system may refuse direct I/O at open (statx,
+ * O_DIRECT refused), or accept O_DIRECT and refuse each transfer: overlayfs does this over a lower file system without direct
+ * I/O, as does any file system that only accepts the flag. So if statx does not settle it, one block is read.
  */
 import { constants } from 'node:fs';
 import { PAGE_SIZE } from '../backend/backend.js';
 import { EINVAL, EOPNOTSUPP } from '../base/errno.js';
 import type { Addon, FileStat } from './addon.js';
 
-/** Filesystems whose files are the page cache itself: they accept O_DIRECT (6.6) and copy all the same. */
+/** Filesystems whose files exist only in the page cache: they accept O_DIRECT (since 6.6) but copy anyway. */
 const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'devtmpfs', 'hugetlbfs']);
 
-/** What statx says of a file on these is said by another file system. */
+/** On these, the statx result for a file comes from another file system. */
 const STACKED_FILE_SYSTEMS = new Set(['overlay', 'ecryptfs', 'aufs']);
 
-/** Local ones that are known to do direct I/O where they take the flag. */
+/** Local file systems that are known to do direct I/O if they accept the flag. */
 const DIRECT_FILE_SYSTEMS = new Set(['ext2', 'ext3', 'ext4', 'xfs', 'f2fs', 'btrfs', 'zonefs']);
 
 /**
- * Make `fd` transfer directly; where that cannot be, the reason in words, and `fd` is left as it was.
+ * Make `fd` transfer directly. If that is impossible, return the reason in words and leave `fd` as it was.
  * @param fileSystem its type, or null: not known
  */
 export function makeDirect(
@@ -47,13 +47,13 @@ export function makeDirect(
   return addon.setDirect(fd) < 0 ? none : null;
 }
 
-/** Read the first block of the same file, directly. Of an empty file nothing comes, and that is an answer too. */
+/** Read the first block of the same file with direct I/O. An empty file returns no bytes, which is also an answer. */
 function tryDirect(addon: Addon, fd: number): 'works' | 'none' | 'refused' | 'unknown' {
   const again = addon.openFile(`/proc/self/fd/${fd}`, constants.O_RDONLY | constants.O_DIRECT, 0);
   if (again < 0) return again === -EINVAL || again === -EOPNOTSUPP ? 'none' : 'unknown';
   const got = addon.readAt(again, alignedPage(addon), 0);
   addon.closeFd(again);
-  // Any other error is the device's: it was asked, so the way is direct.
+  // Any other error comes from the device: the request reached it, so the route is direct.
   return got === -EINVAL || got === -EOPNOTSUPP ? 'refused' : 'works';
 }
 

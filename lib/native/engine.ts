@@ -1,15 +1,15 @@
 /**
- * The engine of one thread of JavaScript: io_uring, or a pool of threads. Shared by all backends and
- * targets of the thread.
+ * The engine of one JavaScript thread: io_uring, or a pool of threads. All backends and targets of the
+ * thread share it.
  *
  *     submit() … submit() … submit()      one turn of the event loop
  *         └── records in `requests` ──────▶ C++, once, before the loop sleeps ──▶ one io_uring_enter
  *                                             eventfd readable: src-native/waker.h
  *     completed() … completed()  ◀── records in `completions` ◀── one callback
  *
- * No object is made per request: both tables are shared with C++ (layouts: src-native/records.h), memory
- * travels as an address that is looked up once per ArrayBuffer. Whoever has a request in flight is held by
- * `#tokens`, and so are its memory and target. C++ holds the mappings, whatever JavaScript does.
+ * No object is created per request: both tables are shared with C++ (layouts: src-native/records.h), and
+ * memory is passed as an address that is looked up once per ArrayBuffer. `#tokens` keeps the owner of each
+ * request in flight alive, with its memory and target. C++ keeps the mappings, whatever JavaScript does.
  */
 import { EINVAL } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
@@ -20,8 +20,8 @@ import { trace, tracing } from './trace.js';
 export type EngineKind = 'uring' | 'threads';
 
 /**
- * The request stream and the completion table as C++ has them (src-native/records.h); a test compares this with what the
- * addon says of itself.
+ * The layout of the request stream and the completion table in C++ (src-native/records.h); a test compares it with the values
+ * that the addon reports.
  */
 export const LAYOUT = {
   opRead: 0,
@@ -37,7 +37,7 @@ export const LAYOUT = {
   flagAdmin: 2,
   flagUringCmd: 4,
   flagThread: 8,
-  /** What flags are multiplied with, beside the op code. */
+  /** The factor of the flags in the word that also holds the op code. */
   flagsFrom: 256,
   headerWords: 5,
   segmentWords: 3,
@@ -45,7 +45,7 @@ export const LAYOUT = {
   pumpWords: 8,
   pumpEndWords: 3,
   completionWords: 4,
-  /** Of a pump's state: see src-native/records.h. */
+  /** Indices in a pump's state: see src-native/records.h. */
   pumpMoved: 0,
   pumpStop: 1,
   pumpFailedLeg: 2,
@@ -53,11 +53,11 @@ export const LAYOUT = {
   pumpFailedResult: 4,
   pumpLegs: 5,
   pumpLegWords: 3,
-  /** Of the control words: how many request words C++ has not taken yet. */
+  /** Index in the control words: the number of request words that C++ has not taken yet. */
   queued: 0,
-  /** Not 0 while the kernel is to be asked again later. */
+  /** Index of the word that is not 0 while the kernel must be called again later. */
   retryWanted: 1,
-  /** IOV_MAX: what the kernel takes in one vectored call; the rest of a longer request is a short transfer. */
+  /** IOV_MAX: the most segments that the kernel accepts in one vectored call; a longer request becomes a short transfer. */
   maxSegments: 1024,
 } as const;
 
@@ -89,16 +89,16 @@ const {
 const REQUEST_WORDS = 64 * 1024;
 const COMPLETIONS = 1024;
 const RING_ENTRIES = 512;
-/** After EAGAIN and EBUSY, of which C++ takes a bounded number. */
+/** The pause after EAGAIN and EBUSY, of which C++ accepts a limited number. */
 const RETRY_MS = 1;
 
-/** Who submitted. `token` is what was given along. */
+/** The submitter of a request. `token` is the value that was passed with the request. */
 export interface Completer<Token> {
-  /** `result`: as the system call's, or a negative errno. `low`, `high`: an NVMe command's own result. */
+  /** `result`: the system call's result, or a negative errno. `low`, `high`: an NVMe command's own result. */
   completed(token: Token, result: number, low: number, high: number): void;
 }
 
-/** What a read or write moves: its token says it, so that no object is made per request. */
+/** What a read or write moves. It is the request's token, so that no object is created per request. */
 export interface Vectored {
   readonly offset: number;
   readonly segments: readonly Uint8Array[];
@@ -111,13 +111,13 @@ export interface EngineCommand {
   readonly fd: number;
   /** Default: 0. */
   readonly offset?: number;
-  /** As the op code wants them; default: none. */
+  /** The words that the op code expects; default: none. */
   readonly words?: readonly number[];
 }
 
 export class NativeEngine {
   readonly kind: EngineKind;
-  /** Why it is not the other one. */
+  /** The reason why it is not the other engine. */
   readonly reason: string;
   readonly #addon: Addon;
   readonly #id: number;
@@ -155,14 +155,14 @@ export class NativeEngine {
     return this.#inFlight;
   }
 
-  /** IORING_SETUP_* flags in use; -1: no ring. */
+  /** The IORING_SETUP_* flags in use; -1: no ring. */
   get ringFlags(): number {
     return this.#addon.ringFlags(this.#id);
   }
 
   /**
-   * Queue a vectored read or write. @returns 0, or a negative errno if it cannot even be queued (memory
-   * that is detached): then `completed` is not called.
+   * Queue a vectored read or write.
+   * @returns 0, or a negative errno if it cannot even be queued (detached memory): then `completed` is not called.
    */
   readWrite<Token>(
     completer: Completer<Token>,
@@ -202,7 +202,10 @@ export class NativeEngine {
     return 0;
   }
 
-  /** The same as a promise, for what is not on the hot path. Resolves to the result, negative errno included. */
+  /**
+   * The same with a promise, for requests that are not on the hot path. It resolves to the result, also if that is a negative
+   * errno.
+   */
   call(command: EngineCommand): Promise<number> {
     return new Promise((resolve) => {
       this.command(resolver, resolve, command);
@@ -233,7 +236,7 @@ export class NativeEngine {
     this.#control[QUEUED] = end;
     if (this.#inFlight++ === 0) this.#addon.wake(this.#id);
     if (this.#knowsTurns || this.#flushing) return;
-    // The last of a turn before the loop sleeps; what ticks and microtasks queue until then goes along.
+    // This runs last in a turn, before the loop sleeps, so it includes what ticks and microtasks queue until then.
     this.#flushing = true;
     setImmediate(this.#flush);
   }
@@ -261,7 +264,7 @@ export class NativeEngine {
       try {
         completer.completed(token, completions[i + 1]!, completions[i + 2]!, completions[i + 3]!);
       } catch (error) {
-        // One callback that throws must not lose the completions after it.
+        // If one callback throws, the completions after it must not be lost.
         queueMicrotask(() => {
           throw error;
         });
@@ -274,7 +277,7 @@ export class NativeEngine {
     }
   }
 
-  /** Counted: the last release() closes the ring, when nothing is in flight. */
+  /** Reference-counted: the last release() closes the ring when nothing is in flight. */
   retain(): this {
     this.#users++;
     return this;
@@ -293,7 +296,7 @@ export class NativeEngine {
   }
 }
 
-/** Bun says that it has libuv's functions, and ends the process at most of them; Deno has some. */
+/** Bun claims to have libuv's functions but ends the process when most of them are called; Deno has some of them. */
 function hasLibuv(): boolean {
   const { bun, deno } = process.versions;
   return bun === undefined && deno === undefined && process.env.P2PDMA_NO_LIBUV !== '1';
@@ -305,13 +308,13 @@ const resolver: Completer<(result: number) => void> = {
 
 /** One engine of each kind per thread of JavaScript. */
 const shared = new Map<EngineKind, NativeEngine>();
-/** Why this thread cannot have a ring; asked once. */
+/** The reason why this thread cannot have a ring; it is found out only once. */
 let noRing: P2pdmaError | null = null;
 
 /**
- * The engine for `engine`, retained for the caller. 'auto' takes io_uring where the kernel lets us and
- * threads otherwise; it asks once.
- * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: io_uring was demanded and is refused.
+ * The engine for `engine`, retained for the caller. 'auto' uses io_uring if the kernel allows it, and threads otherwise; the
+ * kernel is asked only once.
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: io_uring was requested and is refused.
  */
 export function acquireEngine(engine: 'auto' | EngineKind): NativeEngine {
   if (engine !== 'threads') {

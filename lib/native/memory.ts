@@ -1,9 +1,9 @@
 /**
- * Memory of the native backend: a provider's CMB through its `p2pmem/allocate`, or through the controller's
- * char device (the RFC's door), and page-aligned host memory.
+ * Memory of the native backend: a provider's CMB through its `p2pmem/allocate` or through the controller's char device (the
+ * interface of the RFC), and page-aligned host memory.
  *
- * Both are external ArrayBuffers. Some runtimes (Electron, V8 with its sandbox) refuse those: then host memory
- * is the buffer of a WebAssembly.Memory, which is page-aligned too, and CMB memory is not to be had.
+ * Both are external ArrayBuffers. Some runtimes (Electron, V8 with its sandbox) refuse those. Then host memory is the buffer of
+ * a WebAssembly.Memory, which is page-aligned too, and CMB memory is not available.
  */
 
 import { type Mapping, type MemoryBackend, PAGE_SIZE } from '../backend/backend.js';
@@ -19,24 +19,26 @@ import { assertPermitted } from './permission.js';
 import type { Sysfs } from './sysfs/machine.js';
 import { trace, tracing } from './trace.js';
 
-/** Where an ArrayBuffer's bytes are. */
+/** Where the bytes of an ArrayBuffer are. */
 export interface Memory {
-  /** Of its first byte. */
+  /** The address of its first byte. */
   readonly address: number;
-  /** The addon's number of the mapping; -1: memory that is not ours. */
+  /** The addon's number of the mapping; -1: the memory is not this package's. */
   readonly mapping: number;
-  /** Whose CMB it is. */
+  /** The function that owns the CMB, or null. */
   readonly provider: PciDev | null;
-  /** Negative: not memory any more. */
+  /** Negative: it can no longer be used as memory. */
   readonly errno: number;
-  /** Lives as long as the buffer, so that closing the backend finds it although the user kept only the buffer. */
+  /**
+   * The mapping. It lives as long as the buffer, so that closing the backend finds it even if the user kept only the buffer.
+   */
   readonly owner: Mapping | null;
 }
 
 const GONE: Memory = { address: 0, mapping: -1, provider: null, errno: -EFAULT, owner: null };
 const known = new WeakMap<ArrayBufferLike, Memory>();
 
-/** The memory that a view lies in. The addon is asked once per ArrayBuffer. */
+/** The memory in which a view lies. The addon is called once per ArrayBuffer. */
 export function memoryOf(view: Uint8Array): Memory {
   // A view of a detached buffer has no length; an empty one has nothing to transfer.
   if (view.byteLength === 0) return GONE;
@@ -54,7 +56,7 @@ export function memoryOf(view: Uint8Array): Memory {
   return memory;
 }
 
-/** Why this runtime refuses external ArrayBuffers, or null: it takes them. */
+/** The reason why this runtime refuses external ArrayBuffers, or null: it accepts them. */
 export function externalBuffersReason(addon: Addon = loadAddon()): string | null {
   if (process.env.P2PDMA_NO_EXTERNAL_BUFFERS !== '1' && addon.externalBuffers()) return null;
   const runtime = process.versions.electron
@@ -87,7 +89,7 @@ export class NativeMemory implements MemoryBackend {
   readonly #sysfs: Sysfs;
   readonly #addon: Addon;
   readonly #refusal: string | null;
-  /** What this backend gave out and has not got back; weakly, so that forgotten memory is collected. */
+  /** Mappings that were handed out and not returned. The references are weak, so that unreachable memory is collected. */
   readonly #open = new Map<number, WeakRef<NativeMap>>();
   readonly #forgotten = new FinalizationRegistry<number>((key) => this.#open.delete(key));
   #given = 0;
@@ -105,7 +107,7 @@ export class NativeMemory implements MemoryBackend {
     if (this.#refusal !== null) {
       throw new P2pdmaError('ERR_BACKEND_UNAVAILABLE', this.#refusal, { syscall: 'mmap', path: door });
     }
-    // The kernel gives unpublished memory to whoever asks, but transfers with it fail.
+    // The kernel allocates unpublished memory on request, but transfers with it fail.
     if (this.#sysfs.p2pmem(provider)?.published === false) {
       throw errnoError(-ENODEV, 'mmap', door, {
         hint: `Nothing else may use the memory of ${provider.bdf}: ${whyNotPublished(provider)}.`,
@@ -145,7 +147,7 @@ export class NativeMemory implements MemoryBackend {
     return this.#give(mapping, bytes, null);
   }
 
-  /** Malloc knows no alignment worth the name: a page more is asked for and the view begins where a page does. */
+  /** Malloc does not align enough, so one extra page is allocated and the view begins at a page boundary. */
   allocBuffer(bytes: number): Uint8Array {
     const whole = Buffer.allocUnsafeSlow(bytes + PAGE_SIZE);
     const past = this.#addon.addressOf(whole) % PAGE_SIZE;
@@ -157,7 +159,7 @@ export class NativeMemory implements MemoryBackend {
     return this.#sysfs.p2pmem(provider)?.available ?? 0;
   }
 
-  /** Mappings not given back, and the bytes of CMB among them. */
+  /** The number of mappings that were not returned, and the bytes of CMB among them. */
   get held(): { mappings: number; p2pmem: number } {
     let mappings = 0;
     let p2pmem = 0;
@@ -170,7 +172,7 @@ export class NativeMemory implements MemoryBackend {
     return { mappings, p2pmem };
   }
 
-  /** Detach and unmap everything. What an I/O still uses is unmapped after it. */
+  /** Detach and unmap everything. Memory that an I/O still uses is unmapped after that I/O. */
   close(): void {
     for (const ref of [...this.#open.values()]) ref.deref()?.munmap();
   }
@@ -235,7 +237,7 @@ export class NativeMemory implements MemoryBackend {
 }
 
 interface NativeMapParts {
-  /** C++'s name for it. */
+  /** Its id in C++. */
   readonly id: number;
   readonly buffer: ArrayBuffer;
   readonly bytes: number;
@@ -274,14 +276,17 @@ class NativeMap implements Mapping {
 
 const WASM_PAGE = 65536;
 
-/** TypeScript has it in its DOM library only. */
+/** TypeScript declares it only in its DOM library. */
 declare const WebAssembly: {
   Memory: new (descriptor: {
     initial: number;
   }) => { readonly buffer: ArrayBuffer; grow(pages: number): number };
 };
 
-/** Host memory where external ArrayBuffers are refused. Its buffer may be longer than asked, in units of 64 KiB. */
+/**
+ * Host memory where external ArrayBuffers are refused. Its buffer may be longer than requested, because its size is a multiple
+ * of 64 KiB.
+ */
 class WasmMap implements Mapping {
   readonly buffer: ArrayBuffer;
   readonly bytes: number;
@@ -299,7 +304,7 @@ class WasmMap implements Mapping {
     if (this.buffer.byteLength === 0) return;
     unregisterVma(this.buffer);
     known.set(this.buffer, GONE);
-    // Growing, even by nothing, detaches the old buffer.
+    // Growing detaches the old buffer, even if it grows by 0.
     this.#memory.grow(0);
   }
 }

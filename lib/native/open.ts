@@ -1,6 +1,6 @@
 /**
- * Opening a block device or file for the native backend: exclusively if a device is to be written, with
- * O_DIRECT wherever the filesystem has it, and finding out what transfers must look like.
+ * Opens a block device or file for the native backend: exclusively if a device will be written, and with O_DIRECT if the
+ * filesystem supports it. It also finds out the limits of transfers.
  */
 
 import { constants } from 'node:fs';
@@ -20,16 +20,16 @@ export interface Opened {
   readonly kind: 'block' | 'file';
   readonly writable: boolean;
   readonly readable: boolean;
-  /** Of a device; of a file at opening. */
+  /** The size of a device, or the size of a file at the time of opening. */
   readonly size: number;
   readonly limits: QueueLimits;
-  /** Why transfers go through the page cache, or null: they are direct. */
+  /** The reason why transfers go through the page cache, or null: they are direct. */
   readonly buffered: string | null;
-  /** The kernel says how direct I/O on this file must be aligned, so it does it. */
+  /** The kernel reports how direct I/O on this file must be aligned, so it supports direct I/O. */
   readonly dioKnown: boolean;
 }
 
-/** Somebody who looks at a device for a moment (udev, an fd that is being closed) is waited for. */
+/** Retries while another process has a device open for a moment (udev, an fd that is being closed). */
 const BUSY_TRIES = 5;
 const BUSY_PAUSE_MS = 20;
 
@@ -103,7 +103,7 @@ function openFile(
   if (write && options.create && options.exclusive) flags |= constants.O_EXCL;
   if (write && options.truncate) flags |= constants.O_TRUNC;
   let fd = addon.openFile(path, flags, 0o666);
-  // A file that may be written but not read: reading it back is not possible, all else is.
+  // A file that may be written but not read: everything except reading it back is possible.
   const readable = fd !== -EACCES || !write;
   if (!readable) fd = addon.openFile(path, (flags & ~constants.O_RDWR) | constants.O_WRONLY, 0o666);
   if (fd >= 0) return { fd, readable };
@@ -111,8 +111,9 @@ function openFile(
 }
 
 /**
- * Another description of the file that `fd` is open on, without O_DIRECT. By the descriptor itself, so that a file is found
- * whose name is gone or somebody else's by now; where there is no /proc, by its path, if that is still the same file.
+ * Open another file description of the file behind `fd`, without O_DIRECT. It is opened through the descriptor, so that the
+ * file is found even if its name was removed or now belongs to another file. If there is no /proc, it is opened by its path, if
+ * that is still the same file.
  * @returns a descriptor, or a negative errno
  */
 export function openAgain(addon: Addon, fd: number, path: string, write: boolean): number {
@@ -141,7 +142,7 @@ function fileHint(errno: number, path: string, options: OpenOptions): string | n
   return accessHint(errno, path);
 }
 
-/** What is open, before it is known what it can do. */
+/** An open file or device, before its capabilities are known. */
 interface Found {
   readonly path: string;
   readonly fd: number;
@@ -187,7 +188,7 @@ function file(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened
   const buffered = makeDirect(addon, fd, path, stat, info?.fileSystem ?? null);
   const under = info?.limits;
   const limits: QueueLimits = {
-    // The page cache takes anything; direct I/O what the kernel says, or what has always been enough.
+    // The page cache accepts anything; direct I/O needs what the kernel reports, or what has always been enough.
     logicalBlockSize: buffered
       ? 1
       : stat.dioOffsetAlign > 0
@@ -213,7 +214,7 @@ function file(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened
   };
 }
 
-/** Of a file of size 0: it has a byte all the same, and did not just grow. */
+/** For a file of size 0: true if it contains a byte anyway and has not just grown. */
 function holdsByte(addon: Addon, fd: number): boolean {
   return addon.readAt(fd, new Uint8Array(1), 0) === 1 && addon.fileSize(fd) === 0;
 }

@@ -1,15 +1,15 @@
-/** Reads and writes as NVMe commands, for the engine 'passthrough', and the words that a command is to the addon. */
+/** Reads and writes as NVMe commands, for the engine 'passthrough', and the encoding of a command for the addon. */
 import { type IoRequest, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
 import { nvmeCmdRead, nvmeCmdWrite } from '../backend/nvme-spec.js';
 import type { Memory } from './memory.js';
 
-/** NLB is 16 bits, 0 means one block. */
+/** NLB has 16 bits, and 0 means one block. */
 const MAX_BLOCKS = 65536;
 const WORD = 2 ** 32;
 
 /**
- * Opcode, nsid, cdw2, cdw3, cdw10…cdw15 and timeout of the command that moves as much of the first segment as
- * one command may. Null: not in whole blocks.
+ * Opcode, nsid, cdw2, cdw3, cdw10…cdw15 and timeout of the command that moves as much of the first segment as one command can.
+ * Null: the segment is not a whole number of blocks.
  */
 export function nvmeReadWrite(
   io: IoRequest,
@@ -18,7 +18,7 @@ export function nvmeReadWrite(
   memory: Memory,
 ): { words: number[]; bytes: number } | null {
   const block = limits.logicalBlockSize;
-  // A command is not split by the kernel, and host memory may be in as many pieces as it has pages.
+  // The kernel does not split a command, and host memory may be in as many pieces as it has pages.
   const scattered =
     memory.provider === null ? (limits.maxSegments - 1) * PAGE_SIZE : Number.POSITIVE_INFINITY;
   const most = Math.min(io.segments[0]!.byteLength, limits.maxTransfer, scattered);
@@ -32,7 +32,7 @@ export function nvmeReadWrite(
   };
 }
 
-/** A command's words with its data added: address, length, mapping. */
+/** A command's words, followed by its data: address, length, mapping. */
 export function nvmeData(
   words: number[],
   memory: Memory | null,

@@ -1,19 +1,19 @@
 /**
- * Node's permission model (--permission) watches over node:fs. What the addon opens goes past it, so it is asked here
- * first.
+ * Node's permission model (--permission) controls node:fs. The addon opens files without node:fs, so the permission is checked
+ * here first.
  */
 import { resolve } from 'node:path';
 import { EACCES } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 
-/** Node 20 and newer under --permission; TypeScript's declarations for Node 20 do not have it. */
+/** Available in Node 20 and newer under --permission; TypeScript's declarations for Node 20 do not have it. */
 interface Permission {
   has(scope: Scope, path: string): boolean;
 }
 
 type Scope = 'fs.read' | 'fs.write';
 
-/** What is to be written is read as well: a block that is covered only in part. */
+/** A path that will be written also needs read permission, because a block that is only partly covered is read first. */
 function missing(path: string, wanted: { readonly write: boolean }): Scope | null {
   const { permission } = process as { permission?: Permission };
   const scopes: Scope[] = wanted.write ? ['fs.read', 'fs.write'] : ['fs.read'];
@@ -24,7 +24,7 @@ export function isPermitted(path: string, wanted: { readonly write: boolean }): 
   return missing(path, wanted) === null;
 }
 
-/** @throws P2pdmaError EACCES: this process was not granted the path. */
+/** @throws P2pdmaError EACCES: this process has no permission for the path. */
 export function assertPermitted(path: string, syscall: string, wanted: { readonly write: boolean }): void {
   const scope = missing(path, wanted);
   if (scope === null) return;

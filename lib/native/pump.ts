@@ -1,6 +1,6 @@
 /**
- * A pump on the engine: C++ reads the chunks and writes them on, and JavaScript is called once, at the end. What it has
- * done so far is read from a table that both sides share.
+ * A pump on the engine: C++ reads the chunks and writes them to the destinations, and JavaScript is called once, at the end.
+ * Its progress is read from a table that both sides share.
  */
 import type { PumpAccount, PumpFailure, PumpProgress, PumpRequest, PumpRun } from '../backend/backend.js';
 import { loadAddon } from './addon.js';
@@ -8,7 +8,7 @@ import { type Completer, LAYOUT, OP_PUMP } from './engine.js';
 import { memoryOf } from './memory.js';
 import { type LentTarget, NativeTarget } from './target.js';
 
-/** Begin it, or decline: then nothing has happened. */
+/** Start the pump, or decline; in that case nothing has happened. */
 export function startPump(request: PumpRequest): PumpRun | null {
   const { source, destinations, slots } = request;
   if (slots.length === 0 || memoryOf(slots[0]!).errno !== 0) return null;
@@ -22,7 +22,7 @@ export function startPump(request: PumpRequest): PumpRun | null {
     if (leg === null) return decline();
     legs.push(leg);
   }
-  // What is submitted together completes together: one engine's.
+  // Requests that are submitted together complete together, so all must use one engine.
   if (legs.some(({ engine }) => engine !== legs[0]!.engine)) return decline();
   return new NativePump(request, legs as [LentTarget, ...LentTarget[]]);
 }
@@ -31,14 +31,14 @@ class NativePump implements PumpRun, Completer<PumpRequest> {
   readonly over: Promise<PumpFailure | null>;
   readonly #legs: readonly LentTarget[];
   readonly #state: Float64Array;
-  /** The words as they were last told of. */
+  /** The values of the words at the last progress report. */
   readonly #told: Float64Array;
   #resolve!: (failure: PumpFailure | null) => void;
 
   constructor(request: PumpRequest, legs: readonly [LentTarget, ...LentTarget[]]) {
     const { source, destinations, length, chunk, depth, slots } = request;
     this.#legs = legs;
-    // The buffer comes first: a small array made without one has its words where the collector may move them.
+    // The buffer is allocated first: a small array without one keeps its words where the garbage collector may move them.
     const words = LAYOUT.pumpLegs + LAYOUT.pumpLegWords * legs.length;
     this.#state = new Float64Array(new ArrayBuffer(words * Float64Array.BYTES_PER_ELEMENT));
     this.#told = new Float64Array(words);
@@ -72,7 +72,7 @@ class NativePump implements PumpRun, Completer<PumpRequest> {
     return { transfers: this.#since(at), bytes, path, inFlight: this.#state[at + 2]! };
   }
 
-  /** By how much a word has grown since it was last looked at. */
+  /** How much a word has grown since the last call. */
   #since(word: number): number {
     const grown = this.#state[word]! - this.#told[word]!;
     this.#told[word]! += grown;
@@ -83,7 +83,7 @@ class NativePump implements PumpRun, Completer<PumpRequest> {
     this.#state[LAYOUT.pumpStop] = 1;
   }
 
-  /** The engine's answer; the request, and with it the memory, was held until now. */
+  /** The engine's completion. Until now, the request and with it the memory were kept alive. */
   completed(_request: PumpRequest, result: number): void {
     for (const leg of this.#legs) leg.giveBack();
     const leg = this.#state[LAYOUT.pumpFailedLeg]!;

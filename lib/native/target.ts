@@ -1,6 +1,6 @@
 /**
- * An open namespace, block device or file of the native backend. The kernel does the work; here each
- * transfer is put into the engine's tables, and its bytes are booked by the way they went.
+ * An open namespace, block device or file of the native backend. The kernel does the work. This code puts each transfer into
+ * the engine's tables and counts its bytes by the route that they took.
  */
 
 import { constants } from 'node:fs';
@@ -64,25 +64,25 @@ export interface NativeTargetFacts {
   readonly legs?: Legs | null;
   readonly noP2pReason: string | null;
   readonly unproven: string | null;
-  /** Of a namespace: bytes of metadata with each block; null: sysfs does not say. */
+  /** For a namespace, the bytes of metadata per block; null: sysfs does not report it. */
   readonly metadataBytes: number | null;
   readonly zones?: string | null;
-  /** Default: what is at its path, and nothing of what is under that. */
+  /** Default: only its path, without the devices under it. */
   readonly ranges?: readonly UnderlyingRange[];
 }
 
-/** A target that a pump works on. */
+/** A target that is lent to a pump. */
 export interface LentTarget {
   readonly engine: NativeEngine;
   readonly fd: number;
-  /** Of its requests, as the engine has them. */
+  /** The flags of its requests, in the engine's format. */
   readonly flags: number;
-  /** The way of so many bytes. */
+  /** The route of this number of bytes. */
   pathOf(bytes: number): PathBytes;
   giveBack(): void;
 }
 
-/** An fd must not outlive a target that was forgotten. Its engine is let go too. */
+/** Closes the fds of a garbage-collected target and releases its engine. */
 const forgotten = new FinalizationRegistry<{ fds: number[]; engine: NativeEngine; onClose: () => void }>(
   ({ fds, engine, onClose }) => {
     for (const fd of fds) loadAddon().closeFd(fd);
@@ -103,9 +103,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly zones: string | null;
   readonly ranges: readonly UnderlyingRange[];
   readonly readable: boolean;
-  /** Why transfers go through the page cache, or null: they are direct. */
+  /** The reason why transfers go through the page cache, or null: they are direct. */
   readonly buffered: string | null;
-  /** How I/O is done, and why so. */
+  /** The engine that does the I/O, and the reason. */
   readonly engine: 'uring' | 'threads' | 'passthrough';
   readonly engineReason: string;
 
@@ -117,21 +117,21 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #flags: number;
   readonly #size: number;
   readonly #onClose: () => void;
-  /** Whoever does its DMA. */
+  /** The PCI functions that do its DMA. */
   readonly #clients: readonly PciDev[];
-  /** Some of them have memory of their own. */
+  /** True if some of them have peer memory of their own. */
   readonly #hasOwners: boolean;
   readonly #ways = new Map<PciDev, KnownWay>();
-  /** For the finalizer: fds that are open. Shared with it, so it must not lead back here. */
+  /** The open fds. The array is shared with the finalizer, so it must not reference this object. */
   readonly #fds: number[];
-  /** The same file without O_DIRECT: undefined until wanted, negative if it cannot be had. */
+  /** An fd of the same file without O_DIRECT; undefined until it is needed, negative if it is not available. */
   #cached: number | undefined;
-  /** The NVMe generic device: undefined until wanted, -1 if there is none. */
+  /** An fd of the NVMe generic device; undefined until it is needed, -1 if there is none. */
   #generic: number | undefined;
   #nsid: number | undefined;
   #metadataBytes: number | null;
   readonly #inFlight = new InFlight();
-  /** Those in flight whose memory is in the client's own CMB: transfers, and pumps. */
+  /** The transfers and pumps in flight whose memory is in the client's own CMB. */
   readonly #own = new Set<object>();
   #closed = false;
   #closing: Promise<void> | null = null;
@@ -205,7 +205,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return this.#engine.readWrite(this, io, op, flags, this.#fd);
   }
 
-  /** Through the page cache; never inside the submitting call, which it may block. */
+  /** Do the transfer through the page cache, and never inside the submitting call, because it may block. */
   #queueCached(io: IoRequest): number {
     if (this.kind !== 'file') return -EOPNOTSUPP;
     this.#cached ??= this.buffered === null ? this.#openCached() : this.#fd;
@@ -221,9 +221,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   /**
-   * A command to the owner of a CMB must be all CMB or all other memory, and the kernel merges neighbouring requests
-   * that are submitted together whatever their memory is (EIO, 6.12). So while there are some of the one kind,
-   * those of the other are submitted from a thread.
+   * In a command to the owner of a CMB, the memory must be either all in that CMB or all elsewhere. The kernel merges
+   * neighbouring requests that are submitted together, whatever their memory is (EIO, 6.12). So while requests of one kind are
+   * in flight, those of the other kind are submitted from a thread.
    */
   #apart(io: IoRequest): number {
     const own = ownerOf(io.segments[0]!, this.#clients) !== null;
@@ -232,13 +232,13 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return this.#inFlight.count > this.#own.size ? FLAG_THREAD : 0;
   }
 
-  /** The engine's answer. */
+  /** The engine's completion. */
   completed(io: IoRequest, result: number): void {
     io.result = result;
     if (this.#own.size > 0) this.#own.delete(io);
     const { path } = io;
     clearPath(path);
-    // The end of a file comes in a whole block, of which only the file's part is counted in the result.
+    // The end of a file is transferred as a whole block, but the result counts only the part inside the file.
     const block = this.limits.logicalBlockSize;
     if (result > 0 && io.buffered === true) path.hostDram = result;
     else if (result > 0) this.#book(io.segments, Math.ceil(result / block) * block, path);
@@ -252,7 +252,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#inFlight.leave();
   }
 
-  /** Book `bytes` moved from the front of the segments. */
+  /** Count `bytes` moved from the front of the segments. */
   #book(segments: readonly Uint8Array[], bytes: number, path: PathBytes): void {
     let left = bytes;
     for (let i = 0; i < segments.length && left > 0; i++) {
@@ -263,7 +263,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     }
   }
 
-  /** Book bytes moved with the CMB of `provider`, or host memory. Without a PCI client all goes through host memory. */
+  /**
+   * Count bytes moved with the CMB of `provider`, or with host memory. Without a PCI client, everything goes through host
+   * memory.
+   */
   #bookTo(provider: PciDev | null, moved: number, path: PathBytes): void {
     if (provider === null || this.#clients.length === 0) path.hostDram += moved;
     else if (this.unproven !== null && this.buffered === null) path.unproven = (path.unproven ?? 0) + moved;
@@ -271,14 +274,14 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   /**
-   * This target for a pump that moves its chunks with memory like `slot`, until `giveBack()`. Null: it is closed, or must
-   * see each transfer.
+   * Lend this target to a pump that moves its chunks with memory like `slot`, until `giveBack()`. Null: it is closed, or it
+   * must handle each transfer itself.
    */
   lend(op: 'read' | 'write', slot: Uint8Array): LentTarget | null {
     if (this.engine === 'passthrough' || this.#closed || (op === 'write' && !this.#writable)) return null;
     const { provider } = memoryOf(slot);
     const isOwn = ownerOf(slot, this.#clients) !== null;
-    // As #apart(): those of the other kind, if any come, are submitted from a thread.
+    // See #apart(): requests of the other kind, if there are any, are submitted from a thread.
     if (this.#hasOwners && (isOwn ? this.#inFlight.count : 0) !== this.#own.size) return null;
     const lent = {
       ...{ engine: this.#engine, fd: this.#fd, flags: this.#flags },
@@ -297,7 +300,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return lent;
   }
 
-  /** What the kernel's map type says of DMA between our client and a provider's memory; of several, the farthest's. */
+  /**
+   * The route of DMA between the client and a provider's memory, according to the kernel's map type; if there are several
+   * clients, the farthest route.
+   */
   #wayTo(provider: PciDev): KnownWay {
     let way = this.#ways.get(provider);
     if (way === undefined) {
@@ -318,8 +324,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   /**
-   * A command to the owner of a CMB must be all CMB or all other memory: split there. The result is that of one
-   * transfer: what was moved from the front without a gap, or the first error.
+   * In a command to the owner of a CMB, the memory must be either all in that CMB or all elsewhere, so the transfer is split
+   * where this changes. The result is that of one transfer: the bytes moved from the front without a gap, or the first error.
    */
   #queueCut(io: IoRequest): number {
     let pieces: ReturnType<typeof bioCutUser>;
@@ -328,7 +334,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     } catch (error) {
       return error instanceof P2pdmaError && error.errno !== undefined ? error.errno : -EINVAL;
     }
-    // One after the other, because the kernel would merge them again: see #apart().
+    // They are submitted one after the other, because otherwise the kernel would merge them again: see #apart().
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
     const flags = this.#flags + FLAG_THREAD;
     let moved = 0;
@@ -346,7 +352,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return next();
   }
 
-  /** The same transfer as an NVMe command; the first segment only, the rest is a short transfer. */
+  /** The same transfer as an NVMe command. It covers only the first segment; if there are more, it is a short transfer. */
   #queueCommand(io: IoRequest): number {
     const view = io.segments[0]!;
     const memory = memoryOf(view);
@@ -381,17 +387,17 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     await this.#call('ftruncate', { op: OP_TRUNCATE, flags: 0, offset: size });
   }
 
-  /** Make [offset, offset + length) a hole that reads as zeros. EOPNOTSUPP where there are no holes. */
+  /** Make [offset, offset + length) a hole that reads as zeros. EOPNOTSUPP if holes are not supported. */
   async punchHole(offset: number, length: number): Promise<void> {
     await this.#call('fallocate', { op: OP_ALLOCATE, flags: 0, offset, words: [length, PUNCH_HOLE] });
   }
 
-  /** The next data at or after `offset`; the size, if there is no more. Where holes are not known all is data. */
+  /** The next data at or after `offset`, or the size if there is none. Where holes are not known, everything counts as data. */
   seekData(offset: number): number {
     return this.#seek(offset, 0);
   }
 
-  /** The next hole at or after `offset`: at the latest the end of the file. */
+  /** The next hole at or after `offset`, at the latest the end of the file. */
   seekHole(offset: number): number {
     return this.#seek(offset, 1);
   }
@@ -412,7 +418,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return await this.#send(command);
   }
 
-  /** Bytes of metadata with each block of the namespace: as sysfs says, else as the drive does; null: nobody does. */
+  /** Bytes of metadata per block of the namespace, from sysfs or else from the drive; null: neither reports it. */
   async metadataBytes(): Promise<number | null> {
     if (this.#metadataBytes !== null) return this.#metadataBytes;
     const nsid = this.#namespaceId();
@@ -427,7 +433,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       });
       if (status === 0) this.#metadataBytes = metadataOf(new DataView(data.buffer));
     } catch {
-      // Not permitted, most of the time. Then it is not known, and that is what is said.
+      // Usually this is not permitted. Then the value is not known, and null is returned.
     }
     return this.#metadataBytes;
   }
@@ -481,7 +487,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return this.#nsid;
   }
 
-  /** Where commands go: the generic char device, which takes them through the ring, or the block device's ioctl. */
+  /**
+   * Where commands are sent: to the generic char device, which accepts them through the ring, or to the block device's ioctl.
+   */
   #door(admin: boolean): { fd: number; flags: number } {
     if (admin) return { fd: this.#fd, flags: FLAG_ADMIN | FLAG_THREAD };
     if (this.#generic === undefined) {
@@ -522,7 +530,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#closed = true;
     await this.#inFlight.idle();
     forgotten.unregister(this);
-    // close(2) of a device can take its time: not on this thread.
+    // close(2) of a device can take long, so it is not called on this thread.
     const results = await Promise.all(
       this.#fds.map((fd) => this.#engine.call({ op: OP_CLOSE, flags: 0, fd })),
     );
@@ -550,13 +558,13 @@ function bytesOf(segments: readonly Uint8Array[]): number {
   return bytes;
 }
 
-/** Do some of the segments lie in this function's own CMB, and others not? */
-/** Which of these owns the memory; null: none. */
+/** The id of the function that owns the memory, if it is one of `clients`; otherwise null. */
 function ownerOf(view: Uint8Array, clients: readonly PciDev[]): number | null {
   const id = memoryOf(view).provider?.id ?? null;
   return id !== null && clients.some((client) => client.id === id) ? id : null;
 }
 
+/** Do some of the segments lie in a client's own CMB, and others elsewhere? */
 function mixesOwn(segments: readonly Uint8Array[], clients: readonly PciDev[]): boolean {
   const first = ownerOf(segments[0]!, clients);
   for (let i = 1; i < segments.length; i++) {

@@ -4,7 +4,7 @@ export { tracing } from '../base/trace.js';
 
 const REAL = { backend: 'native', machine: null };
 
-/** Publish one layer crossing of this machine's. */
+/** Publish one TraceEvent of this machine. */
 export function trace(layer: string, event: string, fields: Record<string, unknown>): void {
   publish(layer, event, { ...REAL, ...fields });
 }

@@ -1,11 +1,11 @@
 /**
- * What lies under a target, and what of it refuses peer-to-peer memory.
+ * The storage stack under a target, and which of its layers refuse peer-to-peer memory.
  *
  *     file ─▶ filesystem ─▶ dm-0 ─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ 0000:03:00.0
  *             (may bounce)  (refuses: BLK_FEAT_PCI_P2PDMA       (the client:
  *                            is not inherited)                   does the DMA)
  *
- * The first layer from the top that refuses is the reason given.
+ * The reported reason is that of the topmost layer that refuses.
  */
 import { type BigIntStats, realpathSync, statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
@@ -31,67 +31,67 @@ import { functionOnPath, type SysfsPci } from './pci.js';
 import { layerRefusal, overNetwork } from './refusals.js';
 import type { SysfsTree } from './tree.js';
 
-/** A disk at the bottom. */
+/** A disk at the bottom of the stack. */
 export interface BlockDisk {
   readonly name: string;
   /** The PCI function that does its DMA, or null. */
   readonly client: PciDev | null;
-  /** `'nvme0'`, or null: no NVMe disk. */
+  /** `'nvme0'`, or null: it is not an NVMe disk. */
   readonly controller: string | null;
 }
 
 export interface BlockInfo {
   readonly kind: 'namespace' | 'block' | 'file';
-  /** The block device asked for, or the one a file lies on, by name; null: the file's filesystem has none. */
+  /** The name of the requested block device, or of the one on which a file lies; null: the file's filesystem has none. */
   readonly name: string | null;
-  /** Its node, `'/dev/nvme0n1p1'`. */
+  /** Its device node, `'/dev/nvme0n1p1'`. */
   readonly device: string | null;
-  /** Its number, `'259:1'`. */
+  /** Its device number, `'259:1'`. */
   readonly number: string | null;
-  /** Every block device on the way down, top first: `['dm-0', 'nvme0n1p1', 'nvme0n1']`. */
+  /** Every block device of the stack, from the top down: `['dm-0', 'nvme0n1p1', 'nvme0n1']`. */
   readonly stack: readonly string[];
-  /** The same with what each is. */
+  /** The same devices with their kinds. */
   readonly layers: readonly {
     readonly name: string;
     readonly kind: Layer['kind'];
     readonly level?: string;
   }[];
-  /** Of a disk. */
+  /** The partitions of a disk. */
   readonly partitions: readonly PartitionInfo[];
   readonly disks: readonly BlockDisk[];
-  /** The controller, if one only does the DMA. */
+  /** The controller that does the DMA, if there is exactly one. */
   readonly controller: string | null;
-  /** The P2PDMA client: the function that does the DMA, if it is one only. */
+  /** The P2PDMA client: the function that does the DMA, if there is exactly one. */
   readonly client: PciDev | null;
   readonly legs: Legs | null;
-  /** In bytes; of a file its length now; null if unknown (a file in a captured tree). */
+  /** In bytes; for a file, its current length; null if unknown (a file in a captured tree). */
   readonly size: number | null;
   readonly readOnly: boolean;
-  /** Of a zoned device (host-managed), how it must be written, as a clause; else null. */
+  /** For a zoned device (host-managed), a clause that says how it must be written; otherwise null. */
   readonly zones: string | null;
-  /** Of a namespace: bytes of metadata with each block (`metadata_bytes`, since 6.8); null: not told. */
+  /** For a namespace, the bytes of metadata per block (`metadata_bytes`, since 6.8); null: not reported. */
   readonly metadataBytes: number | null;
   readonly limits: QueueLimits;
-  /** Null when it accepts CMB memory; otherwise what refuses it, in words. */
+  /** Null if it accepts CMB memory; otherwise what refuses it, in words. */
   readonly noP2pReason: string | null;
-  /** The same for NVMe commands, which go to the queue of the namespace's path and not to that of its head. */
+  /** The same for NVMe commands, which go to the queue of the namespace's path and not to the queue of its multipath head. */
   readonly noP2pByCommand: string | null;
-  /** Null when success proves where the bytes went. */
+  /** Null if success proves which route the bytes took. */
   readonly unproven: string | null;
-  /** A non-zero `stx_dio_mem_align` of the file would make `unproven` null. */
+  /** True if a non-zero `stx_dio_mem_align` of the file would make `unproven` null. */
   readonly dioAlignProves: boolean;
-  /** Of a file: its filesystem, `'ext4'`. */
+  /** The filesystem of a file, `'ext4'`. */
   readonly fileSystem: string | null;
-  /** Of a file: where its direct I/O is done, which is another where it is overlayfs. */
+  /** The filesystem that does a file's direct I/O; it differs from `fileSystem` on overlayfs. */
   readonly directFileSystem: string | null;
-  /** Super options of that. */
+  /** The super options of that filesystem. */
   readonly mountOptions: readonly string[];
   readonly mountPoint: string | null;
-  /** Of a block device: who mounts or holds it. A file's own filesystem is no such use. */
+  /** Who mounts or holds a block device. The filesystem of a file does not count. */
   readonly inUse: InUse;
 }
 
-/** What blockInfo needs to know of the rest. */
+/** What blockInfo needs to know about the rest of the machine. */
 export interface BlockContext {
   readonly tree: SysfsTree;
   readonly devices: BlockDevices;
@@ -102,7 +102,7 @@ export interface BlockContext {
   readonly release: KernelRelease | null;
 }
 
-/** Null: there is no such device or file. */
+/** Returns null if there is no such device or file. */
 export function blockInfo(machine: BlockContext, pathOrName: string): BlockInfo | null {
   const context = { ...machine, devices: machine.devices.forOneQuestion() };
   const { tree, devices } = context;
@@ -120,7 +120,7 @@ export function blockInfo(machine: BlockContext, pathOrName: string): BlockInfo 
   return fileInfo(context, { mount: devices.mountOf(path, null), path, size: null });
 }
 
-/** This machine: the path is looked at, and a file that is yet to be created is judged by its directory. */
+/** For this machine: the path is inspected, and a file that does not exist yet is judged by its directory. */
 function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   const { devices } = context;
   const stat = statOf(path);
@@ -179,7 +179,7 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   };
 }
 
-/** What refuses peer memory on the way of an NVMe command: of a head, its paths. */
+/** What refuses peer memory on the route of an NVMe command; for a multipath head, its paths are checked. */
 function commandRefusal(context: BlockContext, device: BlockDir): string | null {
   const layer = context.devices.layer(device);
   const from = layer.kind === 'multipath-head' && layer.below.length > 0 ? layer.below : [device];
@@ -232,7 +232,7 @@ function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo
   };
 }
 
-/** A file on overlayfs as the file that it seems to be, in its layer. Null: the layers are not to be seen from here. */
+/** A file on overlayfs, treated as the file in its layer that it appears to be. Null: the layers are not visible from here. */
 function overlayInfo(
   context: BlockContext,
   { mount, path, size }: FilePlace & { readonly mount: Mount },
@@ -265,7 +265,7 @@ function belowFile(mount: Mount, on: readonly BlockDir[], under: Under): string 
   return under.refusal;
 }
 
-// --- the way down ---
+// --- walking down the stack ---
 
 interface Under {
   readonly stack: string[];
@@ -273,7 +273,7 @@ interface Under {
   readonly disks: BlockDisk[];
   /** The topmost refusal. */
   refusal: string | null;
-  /** Something between the target and its disks does I/O of its own: no client. */
+  /** True if something between the target and its disks does its own I/O, so there is no client. */
   detached: boolean;
 }
 
@@ -306,7 +306,7 @@ function walkDown(context: BlockContext, from: readonly BlockDir[]): Under {
   return under;
 }
 
-/** The devices of the filesystem that a loop device's file is on. */
+/** The devices of the filesystem that contains a loop device's file. */
 function holdersOf({ devices }: BlockContext, file: Layer['file']): readonly BlockDir[] {
   if (!file?.startsWith('/')) return [];
   const mount = devices.mountOf(posix.normalize(file), null);
@@ -330,7 +330,10 @@ function common(
   };
 }
 
-/** Null: one function does all the DMA, and no mirror hides what it refuses; or not all of them are known. */
+/**
+ * Null: one function does all the DMA, and there is no mirror that hides an error of one member; or not all functions are
+ * known.
+ */
 function legsOf({ layers, disks }: Under): Legs | null {
   const clients = [...new Set(disks.map(({ client }) => client))].filter((client) => client !== null);
   const mirror = layers.find(({ level }) => level !== undefined && MD_MIRRORS.includes(level));
@@ -341,7 +344,7 @@ function legsOf({ layers, disks }: Under): Legs | null {
   return { of: what === null ? name : `${name} (${what})`, mirror: mirror !== undefined, clients };
 }
 
-/** A multipath head all of whose paths lead over a network: plain disks would not help. */
+/** For a multipath head whose paths all lead over a network; plain disks would not help there. */
 function overFabrics(context: BlockContext, { name }: BlockDir, layer: Layer): string | null {
   if (layer.kind !== 'multipath-head') return null;
   const transports = layer.below.map(
@@ -371,7 +374,7 @@ function diskFacts(
   return { disk, refusal: client === null ? `the PCI function of ${controller.name} is not known` : null };
 }
 
-/** By the path, by a hidden path's name, by the namespaces controllers list. */
+/** Found by the device path, by a hidden path's name, or by the namespaces that controllers list. */
 function controllerOf(
   controllers: readonly SysfsController[],
   disk: string,
@@ -394,7 +397,7 @@ function kernelRefusal({ kernel, iommu }: BlockContext): string | null {
   return withheldFromPrograms(parseRelease(release));
 }
 
-/** Of a namespace of size 0. `metadataBytes`: null: not told. */
+/** The reason why a namespace has size 0. `metadataBytes`: null if not reported. */
 export function whyEmpty(metadataBytes: number | null): string {
   if (metadataBytes === 0) return '';
   return metadataBytes === null
@@ -402,7 +405,7 @@ export function whyEmpty(metadataBytes: number | null): string {
     : `: each of its blocks has ${metadataBytes} bytes of metadata, in a format that the kernel cannot carry`;
 }
 
-/** Zones that take writes only in order; those of a host-aware device take them anyhow. */
+/** Reports zones that accept only sequential writes; zones of a host-aware device accept any writes. */
 function zonesOf({ devices }: BlockContext, device: BlockDir): string | null {
   const queue = devices.diskOf(device)?.dir.dir('queue') ?? null;
   if (queue?.text('zoned', { optional: true }) !== 'host-managed') return null;
@@ -413,7 +416,7 @@ function zonesOf({ devices }: BlockContext, device: BlockDir): string | null {
 
 // --- the queue ---
 
-/** What is assumed where the queue does not say: right for any drive, if slow. */
+/** Assumed values if the queue does not report its own: correct for any drive, but slow. */
 const CAUTIOUS = { logicalBlockSize: 4096, maxTransfer: 128 * 1024, maxSegments: 32 };
 
 function queueLimits(context: BlockContext, device: BlockDir | null, pciP2pdma: boolean): QueueLimits {

@@ -1,6 +1,6 @@
 /**
- * Block devices by name, by device number, by path; their layers; who uses them. Nothing is kept from one question
- * to the next: each is answered from the tree as it is now, because devices come and go.
+ * Finds block devices by name, by device number and by path, with their layers and users. Nothing is cached between queries:
+ * each one is answered from the current tree, because devices come and go.
  */
 import { posix } from 'node:path';
 import { bareName } from '../../backend/names.js';
@@ -16,7 +16,7 @@ export interface BlockDir {
   readonly dir: SysfsDir;
 }
 
-/** A partition of a disk, for a list. */
+/** A partition of a disk, as an entry of a list. */
 export interface PartitionInfo {
   readonly name: string;
   /** In bytes. */
@@ -25,20 +25,20 @@ export interface PartitionInfo {
   readonly inUse: string | null;
 }
 
-/** What a block device is made of. */
+/** The layer that a block device forms, and what is below it. */
 export interface Layer {
   readonly kind: 'partition' | 'device-mapper' | 'md' | 'stacked' | 'loop' | 'multipath-head' | 'disk';
   /** The devices directly below; empty for a disk, and for a loop device. */
   readonly below: readonly BlockDir[];
-  /** Of a loop device: its file. */
+  /** The file of a loop device. */
   readonly file: string | null;
-  /** Of an md array, if it is known: `'raid1'`. */
+  /** The RAID level of an md array, if known: `'raid1'`. */
   readonly level?: string;
 }
 
 export interface InUse {
   readonly mountPoints: readonly string[];
-  /** Devices on top, of it or of one of its partitions: `'dm-0'`, `'md0'`. */
+  /** Devices on top of it or of one of its partitions: `'dm-0'`, `'md0'`. */
   readonly holders: readonly string[];
   readonly swap: boolean;
   /** Null when nobody uses it; otherwise who, in words. */
@@ -48,7 +48,7 @@ export interface InUse {
 export class BlockDevices {
   readonly #tree: SysfsTree;
   readonly #controllers: ReadonlyMap<string, SysfsDir>;
-  /** Lists of the question that is being answered, which may want them often; null: none is kept. */
+  /** Lists for the current query, which may need them often; null: nothing is cached. */
   #lists: { mounts?: Mount[]; swaps?: string[] } | null = null;
 
   /** @param controllers directories of the NVMe controllers, which hold their disks */
@@ -57,19 +57,19 @@ export class BlockDevices {
     this.#controllers = controllers;
   }
 
-  /** The same for one question: whichever list it wants is read once, and forgotten with it. */
+  /** The same devices for one query: each list that it needs is read once and cached only for this query. */
   forOneQuestion(): BlockDevices {
     const devices = new BlockDevices(this.#tree, this.#controllers);
     devices.#lists = {};
     return devices;
   }
 
-  /** They are this machine's, so that paths which they name are, too. */
+  /** True if they are this machine's devices, so that the paths in their attributes are this machine's too. */
   get live(): boolean {
     return this.#tree.live;
   }
 
-  /** By its name, `'nvme0n1'`, `'cciss/c0d0'`. */
+  /** Find a device by its name, `'nvme0n1'`, `'cciss/c0d0'`. */
   byName(name: string): BlockDir | null {
     const entry = name.replaceAll('/', '!');
     if (!/^[\w.:!+-]+$/.test(entry) || /^\.*$/.test(entry)) return null;
@@ -82,9 +82,9 @@ export class BlockDevices {
     return dir === null ? null : { name: entry, dir };
   }
 
-  /** By its number, `'259:1'`. */
+  /** Find a device by its number, `'259:1'`. */
   byNumber(number: string): BlockDir | null {
-    // Major 0: a filesystem without a device (tmpfs, overlay, btrfs' own numbers).
+    // Major 0: a filesystem without a device (tmpfs, overlay), or btrfs' own numbers.
     if (number.startsWith('0:')) return null;
     const dir = this.#tree.dir('sys/dev/block', { optional: true })?.dir(number, { optional: true }) ?? null;
     if (dir !== null && dir.name !== number) return this.byName(dir.name) ?? { name: dir.name, dir };
@@ -100,7 +100,7 @@ export class BlockDevices {
     return null;
   }
 
-  /** By a path in /dev, as far as names tell: a node, /dev/mapper/…, /dev/<vg>/<lv>, a captured symlink. */
+  /** Find a device by a path in /dev, as far as names allow: a node, /dev/mapper/…, /dev/<vg>/<lv>, a captured symlink. */
   byDevPath(path: string): BlockDir | null {
     const clean = posix.normalize(path);
     if (!clean.startsWith('/dev/')) return null;
@@ -133,7 +133,7 @@ export class BlockDevices {
     return null;
   }
 
-  /** The layer a device is, and what is under it. */
+  /** The layer that a device forms, and what is under it. */
   layer({ name, dir }: BlockDir): Layer {
     if (dir.has('partition')) {
       const disk = this.diskOf({ name, dir });
@@ -158,7 +158,7 @@ export class BlockDevices {
     return { kind: 'disk', below: [], file: null };
   }
 
-  /** The whole disk of a partition; of anything else, itself. */
+  /** The whole disk of a partition; for any other device, the device itself. */
   diskOf(device: BlockDir): BlockDir | null {
     if (!device.dir.has('partition')) return device;
     const above = device.dir.real.slice(0, -1);
@@ -182,7 +182,10 @@ export class BlockDevices {
     return null;
   }
 
-  /** Null: it is no head. A head is known by its place in its subsystem, or by its hidden paths. */
+  /**
+   * The paths of a multipath head; null: it is not a head. A head is recognised by its place in its subsystem or by its hidden
+   * paths.
+   */
   #pathsOfHead({ name, dir }: BlockDir): BlockDir[] | null {
     const match = NVME_DISK.exec(name);
     if (match === null || match[2] !== undefined) return null;
@@ -195,7 +198,7 @@ export class BlockDevices {
     return paths.length > 0 || inSubsystem ? paths : null;
   }
 
-  /** Every `nvme<subsystem>c<controller>n<head>`: among the block devices, or in their controllers' directories. */
+  /** Every `nvme<subsystem>c<controller>n<head>`, among the block devices or in their controllers' directories. */
   #nvmePathNames(): BlockDir[] {
     const found = new Map<string, BlockDir>();
     const add = (home: SysfsDir): void => {
@@ -209,7 +212,9 @@ export class BlockDevices {
     return [...found.values()];
   }
 
-  /** Where disks are listed; where the lists were lost with their links, where disks themselves are. */
+  /**
+   * The directories that list disks; if those were lost because a copy has no symlinks, the directories that contain the disks.
+   */
   #homes(): SysfsDir[] {
     const open = (path: string): SysfsDir | null => this.#tree.dir(path, { optional: true });
     const listed = [open('sys/class/block'), open('sys/block')].filter((dir) => dir !== null);
@@ -232,7 +237,7 @@ export class BlockDevices {
     return lists.mounts;
   }
 
-  /** Paths of what is swapped to. */
+  /** Paths of the swap devices and files. */
   #swaps(): string[] {
     const lists = this.#lists ?? {};
     lists.swaps ??= (this.#tree.text('proc/swaps', MAX_LIST, { optional: true }) ?? '')
@@ -242,7 +247,7 @@ export class BlockDevices {
     return lists.swaps;
   }
 
-  /** The mount a clean absolute path is on; `number`, if known, is the path's own device number. */
+  /** The mount that contains a normalized absolute path; `number`, if known, is the device number of the path itself. */
   mountOf(path: string, number: string | null): Mount | null {
     const mounts = this.mounts();
     const byPath = findMount(mounts, path);
@@ -255,7 +260,7 @@ export class BlockDevices {
     );
   }
 
-  /** The block devices a mounted filesystem lies on. */
+  /** The block devices on which a mounted filesystem lies. */
   devicesOf(mount: Mount): BlockDir[] {
     const first = this.byNumber(mount.device) ?? this.byDevPath(mount.source);
     if (first === null) return [];

@@ -1,14 +1,14 @@
 /**
- * Filesystems as O_DIRECT with CMB memory meets them: a table, each row with its reason. P2P pages get through
- * where direct I/O is made of bios by iomap (patch 12: bio_iov_iter_get_pages); the older direct I/O helper
- * does not ask for them; and where the filesystem may quietly do buffered I/O instead, success proves nothing.
+ * What happens on each filesystem to O_DIRECT with CMB memory: a table in which each row has a reason. P2P pages are accepted
+ * where iomap builds the bios of direct I/O (patch 12: bio_iov_iter_get_pages). The older direct I/O helper does not request
+ * them. Where the filesystem may silently fall back to buffered I/O, success proves nothing.
  */
 export interface FileSystemFacts {
-  /** Why CMB memory is refused, or null. */
+  /** The reason why CMB memory is refused, or null. */
   readonly noP2p: string | null;
-  /** Why success is no proof, or null. */
+  /** The reason why success is not a proof, or null. */
   readonly unproven: string | null;
-  /** A non-zero `stx_dio_mem_align` from statx(STATX_DIOALIGN) on the file takes the doubt away. */
+  /** True if a non-zero `stx_dio_mem_align` from statx(STATX_DIOALIGN) on the file removes the doubt. */
   readonly dioAlignProves: boolean;
 }
 
@@ -29,7 +29,7 @@ const EXT4: FileSystemFacts = {
   dioAlignProves: true,
 };
 
-/** Asked of its layers (overlay.ts), where they can be seen. */
+/** Its layers (overlay.ts) are checked instead, where they are visible. */
 const OVERLAY: FileSystemFacts = {
   ...clear,
   noP2p: 'the layers of overlayfs cannot be seen from here, so the disk that holds the file is not known',

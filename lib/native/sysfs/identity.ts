@@ -1,8 +1,8 @@
-/** What a device keeps when it gets another name. */
+/** An identity that a device keeps when its name changes. */
 import type { BlockDevices } from './devices.js';
 import type { SysfsDir } from './tree.js';
 
-/** Where a device says who it is; the first there is. */
+/** The attributes that may contain a device's identity; the first that exists is used. */
 const NAMES = [
   'wwid', // NVMe
   'uuid',
@@ -15,7 +15,7 @@ const NAMES = [
   'loop/backing_file',
 ];
 
-/** `'eui.0025385b71b0f3a2'`, `'eui.0025385b71b0f3a2 partition 2'`; null: the device has but its name. */
+/** `'eui.0025385b71b0f3a2'`, `'eui.0025385b71b0f3a2 partition 2'`; null: the device has only its name. */
 export function deviceIdentity(devices: BlockDevices, name: string): string | null {
   const device = devices.byName(name);
   if (device === null) return null;

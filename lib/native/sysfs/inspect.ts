@@ -1,5 +1,6 @@
 /**
- * What a name or path is, and what it would be, were it opened to be copied from or to: nothing is opened for it.
+ * Finds out what a name or path refers to, and what it would be if it were opened as a source or destination of a copy. Nothing
+ * is opened for this.
  */
 import { type BigIntStats, existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -8,11 +9,11 @@ import { deviceIdentity } from './identity.js';
 import type { BlockInfo, Sysfs } from './machine.js';
 import { underlying } from './ranges.js';
 
-/** An end, and what it was found out by. */
+/** An end, and the facts from which it was derived. */
 export interface Look {
   readonly end: End;
   readonly info: BlockInfo | null;
-  /** As long as `markOf` says the same, `info` holds; null: it never does. */
+  /** `info` is valid as long as `markOf` returns the same mark; null: it is never reused. */
   readonly mark: string | null;
 }
 
@@ -44,22 +45,22 @@ export function inspect(sysfs: Sysfs, nameOrPath: string): Look {
   return { end, info, mark: info?.kind === 'file' ? mark : null };
 }
 
-/** `'nvme0n1'` is its device node; anything with a slash, or that is no device's name, is a path. */
+/** `'nvme0n1'` means its device node; a string with a slash, or one that is not a device's name, is a path. */
 export function pathOf(nameOrPath: string, info: BlockInfo | null): string {
   if (!nameOrPath.includes('/') && info !== null && info.kind !== 'file' && info.device !== null)
     return info.device;
   return nameOrPath;
 }
 
-/** The target itself, then what its bytes lie on. */
+/** The target itself, then the devices or files that hold its bytes. */
 export function rangesOf(sysfs: Sysfs, path: string, info: BlockInfo | null): UnderlyingRange[] {
   const number = info === null || info.kind === 'file' ? null : info.number;
   return underlying(sysfs.devices, number === null ? path : { number });
 }
 
 /**
- * Which file it is, by numbers; of one that is yet to be made, in which directory. A device has none: who holds it, and
- * which drive it is, can be another thing a moment later.
+ * Identifies a file by its numbers, and a file that does not exist yet by its directory. A device has no mark, because its
+ * users and even the drive itself can change at any moment.
  */
 export function markOf({ live }: Sysfs, path: string): string | null {
   if (!live) return null;
@@ -83,7 +84,7 @@ function statOf(path: string): BigIntStats | null {
 
 function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {
   if (info === null) return null;
-  // A bare name of no device would be a file yet to be made here; for a question it is a misspelling.
+  // For opening, a bare name that is not a device's means a new file; for a query it is a misspelling.
   if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
   const { kind, layers, disks, noP2pReason, legs, unproven, inUse, zones, partitions } = info;
   const clients = new Set(disks.map(({ client }) => client).filter((client) => client !== null));

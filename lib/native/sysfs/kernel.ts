@@ -1,6 +1,6 @@
 /**
- * What the running kernel is and was told: release, CONFIG_PCI_P2PDMA, CPU, IOMMU, nvme_core's multipath.
- * The facts behind a `doctor`'s findings; each that cannot be told is null or `'unknown'`.
+ * The running kernel and its settings: release, CONFIG_PCI_P2PDMA, CPU, IOMMU, nvme_core's multipath. These are the facts
+ * behind a `doctor`'s findings; a fact that cannot be determined is null or `'unknown'`.
  */
 import { gunzipSync } from 'node:zlib';
 import { type KernelVersion, olderThan, parseRelease } from '../../backend/kernel-release.js';
@@ -9,25 +9,25 @@ import { parseNumber, quote, reasonOf, type SysfsTree } from './tree.js';
 
 export interface IommuFacts {
   readonly mode: IommuMode;
-  /** The units, `'dmar0'`, `'ivhd0'`, `'smmu3.0x…'`. */
+  /** The IOMMU units, `'dmar0'`, `'ivhd0'`, `'smmu3.0x…'`. */
   readonly units: readonly string[];
   /** `type` of each group: `'DMA'`, `'DMA-FQ'`, `'identity'`, …; null where unreadable. */
   readonly groupTypes: ReadonlyMap<number, string | null>;
-  /** How the mode was told, in words. */
+  /** How the mode was determined, in words. */
   readonly why: string;
 }
 
 export interface P2pdmaConfig {
   /** CONFIG_PCI_P2PDMA; null: not known. */
   readonly enabled: boolean | null;
-  /** How it was told: a file's name, or in words. */
+  /** How it was determined: a file's name, or in words. */
   readonly from: string;
 }
 
 export interface KernelFacts {
-  /** Whose rules are asked for: that of the kernel that runs, unless another was named. */
+  /** The release whose rules apply: the running kernel's, unless another was named. */
   readonly release: string | null;
-  /** `'6.12.117'` as uname has it. */
+  /** The running kernel's release as uname gives it, `'6.12.117'`. */
   readonly running: string | null;
   /** `[6, 12, 117]`. */
   readonly version: KernelVersion | null;
@@ -38,7 +38,7 @@ export interface KernelFacts {
   readonly sglThreshold: number | null;
   /** nvme's `use_cmb_sqes` parameter. */
   readonly useCmbSqes: boolean | null;
-  /** What the boot line gave as `pci=disable_acs_redir=`, `'0000:00:01.0;0000:02:00.0'`. */
+  /** The value of `pci=disable_acs_redir=` on the kernel command line, `'0000:00:01.0;0000:02:00.0'`. */
   readonly disableAcsRedir: string | null;
   readonly commandLine: string | null;
 }
@@ -56,7 +56,7 @@ export function readCpu(tree: SysfsTree): Cpu {
   }
   const vendor = field('vendor_id');
   const facts = { vendor, family: number };
-  // Processors of other makes have a cpuinfo without a vendor_id; one without anything was not captured.
+  // For processors of other makes, cpuinfo has no vendor_id; an empty cpuinfo means that it was not captured.
   return !text || (vendor === AMD && number === null) ? { ...facts, known: false } : facts;
 }
 
@@ -67,7 +67,7 @@ export function readRelease(tree: SysfsTree): string | null {
   return version === null ? null : (/^Linux version (\S+)/.exec(version)?.[1] ?? null);
 }
 
-/** `asked`: the release of another kernel; all else is as with the one that runs. */
+/** `asked`: the release of another kernel, whose rules apply; all other facts are those of the running kernel. */
 export function readKernel(tree: SysfsTree, hasP2pmem: boolean, asked?: string): KernelFacts {
   const running = readRelease(tree);
   const release = asked ?? running;
@@ -87,7 +87,7 @@ export function readKernel(tree: SysfsTree, hasP2pmem: boolean, asked?: string):
   };
 }
 
-/** A module parameter that is on or off: `'Y'`, `'N'`. */
+/** A boolean module parameter: `'Y'`, `'N'`. */
 function bool(parameter: string | null): boolean | null {
   return parameter === null ? null : /^[y1]/i.test(parameter);
 }
@@ -123,8 +123,8 @@ function configSays(text: string): boolean {
 }
 
 /**
- * Who translates, by the names units have in sys/class/iommu. Those of Intel, AMD and ARM (SMMU v1 to v3) do it
- * through dma-iommu, which takes P2P memory; these bring dma_map_ops of their own, without
+ * Recognises IOMMUs by the names of their units in sys/class/iommu. Those of Intel, AMD and ARM (SMMU v1 to v3) translate
+ * through dma-iommu, which accepts P2P memory. The ones in this table have dma_map_ops of their own, without
  * DMA_F_PCI_P2PDMA_SUPPORTED.
  */
 const foreignOps: readonly {
@@ -137,8 +137,8 @@ const foreignOps: readonly {
 ];
 
 /**
- * How DMA addresses are made, for the functions in `groups` (those that matter: drives and providers), or for all
- * if there are none: one translating group makes the machine `translating`.
+ * How DMA addresses are generated for the functions in `groups` (the relevant ones: drives and providers), or for all functions
+ * if `groups` is empty. One translating group makes the machine `translating`.
  */
 export function readIommu(tree: SysfsTree, release: string | null, groups: ReadonlySet<number>): IommuFacts {
   const units = tree.dir('sys/class/iommu', { optional: true });

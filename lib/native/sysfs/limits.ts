@@ -1,14 +1,20 @@
-/** What the system allows a process: io_uring, locked memory. More facts behind a `doctor`'s findings. */
+/** The system's limits for a process: io_uring, locked memory. These are more facts behind a `doctor`'s findings. */
 import { parseNumber, type SysfsTree } from './tree.js';
 
 export interface HostLimits {
-  /** kernel.io_uring_disabled: 0 anybody may, 1 only its group and CAP_SYS_ADMIN, 2 nobody; null: there is no such sysctl. */
+  /**
+   * kernel.io_uring_disabled: 0 means anybody may use it, 1 only its group and CAP_SYS_ADMIN, 2 nobody; null: there is no such
+   * sysctl.
+   */
   readonly ioUringDisabled: number | null;
-  /** kernel.io_uring_group, −1: none. */
+  /** kernel.io_uring_group; −1: none. */
   readonly ioUringGroup: number | null;
-  /** RLIMIT_MEMLOCK (soft) in bytes, of this process, or of whoever captured the tree; Infinity: unlimited; null: unknown. */
+  /**
+   * RLIMIT_MEMLOCK (soft) in bytes, of this process or of the process that captured the tree; Infinity: unlimited; null:
+   * unknown.
+   */
   readonly lockedMemory: number | null;
-  /** This process runs under a seccomp filter (in a captured tree, the one that captured it did). */
+  /** This process runs under a seccomp filter (for a captured tree, the process that captured it did). */
   readonly seccomp: boolean | null;
 }
 

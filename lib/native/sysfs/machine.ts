@@ -1,6 +1,6 @@
 /**
- * The sysfs reader: a machine as its kernel shows it, at `/` or in a captured tree that holds sys/ and proc/,
- * on any operating system. Nothing of it throws: what cannot be read is in `topology.unknowns`.
+ * The sysfs reader: a machine as its kernel shows it, at `/` or in a captured tree that contains sys/ and proc/, on any
+ * operating system. Nothing here throws: what cannot be read is in `topology.unknowns`.
  */
 import { parseRelease } from '../../backend/kernel-release.js';
 import type { Bdf, PciDev, Topology } from '../../backend/topology.js';
@@ -20,29 +20,29 @@ export type { CmbRegisters, SysfsController, SysfsNamespace } from './nvme.js';
 export interface Sysfs {
   /** Absolute, without symlinks. */
   readonly root: string;
-  /** It is this machine's own, not a captured tree. */
+  /** True if it is this machine's own tree, not a captured one. */
   readonly live: boolean;
-  /** As it was when read. `unknowns` grows as more is asked. */
+  /** The topology at the time of reading. `unknowns` grows as more facts are read. */
   readonly topology: Topology;
   readonly controllers: readonly SysfsController[];
   readonly devices: BlockDevices;
-  /** Read when first asked. */
+  /** Read at the first access. */
   readonly kernel: KernelFacts;
   readonly iommu: IommuFacts;
-  /** What the system allows a process, as it is now. */
+  /** The system's current limits for a process. */
   readonly limits: HostLimits;
   /**
-   * What lies under a namespace or block device (`'nvme0n1'`, `'/dev/mapper/x'`) or a file, as it is now;
-   * null: there is no such thing. Paths in a captured tree are that machine's.
+   * The current storage stack under a namespace or block device (`'nvme0n1'`, `'/dev/mapper/x'`) or a file; null: there is no
+   * such device or file. Paths in a captured tree belong to that machine.
    */
   blockInfo(pathOrName: string): BlockInfo | null;
-  /** A function's `p2pmem/`, as it is now. */
+  /** The current state of a function's `p2pmem/`. */
   p2pmem(pdev: PciDev): PciDev['p2pmem'];
   /** A function's own directory on this machine's disk, for its `p2pmem/allocate`; null if it is gone. */
   directory(bdf: Bdf): string | null;
 }
 
-/** Read the machine whose sys/ and proc/ are in `where`; with `asked` as if this kernel ran it. */
+/** Read the machine whose sys/ and proc/ are in `where`; with `asked`, as if that kernel were running on it. */
 export function readSysfs(where: string | Files, asked?: string): Sysfs {
   const tree = new SysfsTree(where);
   const pci = readPci(tree);
@@ -104,7 +104,7 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
   };
 }
 
-/** Drives and providers: in a machine of mixed IOMMU groups theirs decide. */
+/** Drives and providers: in a machine with mixed IOMMU groups, their groups decide. */
 function groupsThatMatter(
   functions: readonly PciDev[],
   controllers: readonly SysfsController[],

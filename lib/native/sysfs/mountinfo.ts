@@ -1,23 +1,23 @@
 /**
- * /proc/<pid>/mountinfo: which filesystem a path is on, and which device is under it.
+ * /proc/<pid>/mountinfo: which filesystem contains a path, and which device is under it.
  *
  *     36 35 259:1 /sub /mnt/data rw,noatime shared:1 - ext4 /dev/nvme0n1p1 rw,data=ordered
  *     id parent dev root mount-point options  tags…   - type  source        super options
  */
 export interface Mount {
-  /** `'259:1'`; of btrfs, overlay, tmpfs and the like an anonymous one, `'0:42'`. */
+  /** `'259:1'`; for btrfs, overlay, tmpfs and similar filesystems an anonymous number, `'0:42'`. */
   readonly device: string;
-  /** What part of the filesystem is mounted: `'/'`, or a subvolume or bind mount's directory. */
+  /** The part of the filesystem that is mounted: `'/'`, or the directory of a subvolume or bind mount. */
   readonly root: string;
   readonly mountPoint: string;
   readonly options: readonly string[];
   readonly type: string;
-  /** `'/dev/nvme0n1p1'`, or whatever mount was told. */
+  /** `'/dev/nvme0n1p1'`, or any other source that was passed to mount. */
   readonly source: string;
   readonly superOptions: readonly string[];
 }
 
-/** Lines that are not mountinfo are left out. */
+/** Lines that are not valid mountinfo are skipped. */
 export function parseMountinfo(text: string): Mount[] {
   const mounts: Mount[] = [];
   for (const line of text.split('\n')) {
@@ -41,7 +41,10 @@ export function parseMountinfo(text: string): Mount[] {
   return mounts;
 }
 
-/** The mount that a clean absolute path is on: the deepest one, and of several there the last, which is on top. */
+/**
+ * The mount that contains a normalized absolute path: the deepest one, and if there are several at that place, the last one,
+ * which is on top.
+ */
 export function findMount(mounts: readonly Mount[], path: string): Mount | null {
   let best: Mount | null = null;
   for (const mount of mounts) {
@@ -55,7 +58,7 @@ function isBelow(path: string, directory: string): boolean {
   return directory === '/' || path === directory || path.startsWith(`${directory}/`);
 }
 
-/** Blank, tab, newline and backslash are written `\040` and so on. */
+/** Blank, tab, newline and backslash are escaped as `\040` and so on. */
 function unescapeOctal(text: string): string {
   return text.replace(/\\([0-3][0-7]{2})/g, (_, octal: string) =>
     String.fromCharCode(Number.parseInt(octal, 8)),

@@ -1,5 +1,5 @@
 /**
- * NVMe controllers and their namespaces out of sysfs.
+ * Reads NVMe controllers and their namespaces from sysfs.
  *
  *     sys/class/nvme/nvme0 ──▶ …/0000:03:00.0/nvme/nvme0        transport pcie
  *                                 ├── nvme0n1                   a plain disk, or
@@ -17,7 +17,7 @@ import type { KernelFacts } from './kernel.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
 import type { SysfsDir, SysfsTree } from './tree.js';
 
-/** CMBLOC and CMBSZ of the NVMe specification, taken apart. */
+/** The decoded fields of CMBLOC and CMBSZ (NVMe specification). */
 export interface CmbRegisters {
   readonly bar: number;
   readonly offset: number;
@@ -30,15 +30,15 @@ export interface CmbRegisters {
 }
 
 export interface SysfsNamespace {
-  /** What is opened: of a multipath head, the head. */
+  /** The device that is opened; for a multipath namespace, its head. */
   readonly name: string;
   readonly nsid: number;
   readonly size: number;
   readonly logicalBlockSize: number;
-  /** Largest request the hardware takes (`max_hw_sectors_kb`), in bytes; null if unknown. */
+  /** The largest request that the hardware accepts (`max_hw_sectors_kb`), in bytes; null if unknown. */
   readonly maxHwTransfer: number | null;
   readonly readOnly: boolean;
-  /** Bytes of metadata with each block (`metadata_bytes`, since 6.8); null: not told. */
+  /** Bytes of metadata per block (`metadata_bytes`, since 6.8); null: not reported. */
   readonly metadataBytes: number | null;
 }
 
@@ -49,16 +49,16 @@ export interface SysfsController extends Controller {
   /** `'live'`, `'resetting'`, `'dead'`, … */
   readonly state: string | null;
   readonly subsystemNqn: string | null;
-  /** Of a fabric: `traddr=…,trsvcid=…`; of PCIe: the BDF. */
+  /** For a fabric `traddr=…,trsvcid=…`, for PCIe the BDF. */
   readonly address: string | null;
-  /** Null: it has no CMB, or the kernel shows no registers. */
+  /** Null: it has no CMB, or the kernel does not show the registers. */
   readonly cmbRegisters: CmbRegisters | null;
 }
 
-/** A namespace's disk: subsystem or controller number, controller of a hidden path, head number. */
+/** The name of a namespace's disk: subsystem or controller number, controller of a hidden path, head number. */
 export const NVME_DISK = /^nvme(\d+)(?:c(\d+))?n(\d+)$/;
 
-/** Controllers' directories by name: those of their class, and those found below PCI functions. */
+/** Controllers' directories by name: those in the nvme class, and those found below PCI functions. */
 export function controllerDirs(tree: SysfsTree, pci: SysfsPci): ReadonlyMap<string, SysfsDir> {
   const dirs = new Map<string, SysfsDir>();
   const addAll = (parent: SysfsDir | null): void => {
@@ -90,7 +90,7 @@ export function readControllers(
   return [...named, ...others.map(unnamed)];
 }
 
-/** Of what was read the class says that it is an NVMe controller, and nothing its name: it goes by its address. */
+/** For a function that is known to be an NVMe controller only by its class: its name is not known, so its address is used. */
 function unnamed(pdev: PciDev): SysfsController {
   return {
     name: pdev.bdf,
@@ -167,7 +167,7 @@ function readNamespaces(tree: SysfsTree, controller: string, dir: SysfsDir): Sys
     .sort((a, b) => a.nsid - b.nsid);
 }
 
-/** A disk says with its `device` link whose it is; a head's leads to its subsystem. */
+/** A disk's `device` link shows to which controller it belongs; a head's link leads to its subsystem. */
 function isPathOfOther(home: SysfsDir, disk: string, controller: string): boolean {
   const owner = home.dir(disk)?.linkName('device') ?? null;
   return owner !== null && owner !== controller;
@@ -188,10 +188,10 @@ function readNamespace(disk: string, dir: SysfsDir): SysfsNamespace {
   };
 }
 
-/** Sectors of 512 bytes, so that the size in bytes is exact. */
+/** The maximum number of 512-byte sectors for which the size in bytes is exact. */
 export const MAX_SECTORS = Math.floor(Number.MAX_SAFE_INTEGER / 512);
 
-/** Bytes of metadata with each block of a namespace: `metadata_bytes`, since 6.8. Null: not told. */
+/** Bytes of metadata per block of a namespace: `metadata_bytes`, since 6.8. Null: not reported. */
 export function metadataBytesOf(dir: SysfsDir): number | null {
   return dir.number('metadata_bytes', { max: 0xffff, optional: true });
 }
@@ -246,7 +246,7 @@ function hexField(text: string, name: string): number | null {
   return digits === undefined ? null : Number.parseInt(digits, 16);
 }
 
-/** Memory is plugged in such pieces (memremap_compat_align() on x86 and arm64). */
+/** The granularity of memory hot-plug (memremap_compat_align() on x86 and arm64). */
 const HOTPLUG_GRANULE = 2 * 1024 * 1024;
 
 function cmbOf(
@@ -292,19 +292,19 @@ function whyUnregistered(
   return 'the kernel did not register it as peer-to-peer memory; its log may say why';
 }
 
-/** Null: memory hot-plug can take it. */
+/** Null: it is aligned well enough for memory hot-plug. */
 function whyMisaligned(bar: number, size: number, start: number | null): string | null {
   if (size % HOTPLUG_GRANULE !== 0) return `its size, ${size} bytes, is not a multiple of 2 MiB`;
   if (start === null || start % HOTPLUG_GRANULE === 0) return null;
   return `BAR ${bar} does not start at a multiple of 2 MiB`;
 }
 
-/** BAR 0 (with 1: it has 64 bits) is the controller's registers. */
+/** BAR 0 (together with BAR 1, because it is 64-bit) contains the controller's registers. */
 const FIRST_OTHER_BAR = 2;
 
 /**
- * A kernel that skips a misaligned CMB does not show its registers either. What is left of it is a BAR: prefetchable
- * memory, which neither registers nor an MSI-X table is.
+ * A kernel that skips a misaligned CMB does not show its registers either. Only its BAR remains visible: prefetchable memory,
+ * which neither the registers nor an MSI-X table would be in.
  */
 function hiddenCmb({ bars }: PciDev, kernel: () => KernelFacts): Controller['cmb'] {
   const release = parseRelease(kernel().release);

@@ -1,10 +1,10 @@
 /**
- * What lies under overlayfs, as its mount options say: directories, of which the file is in one.
+ * The layers of overlayfs, according to its mount options: directories, one of which contains the file.
  *
- *     overlay on /merged     upperdir=/nvme/up        a file that was written is here, and one yet to be made
- *                            lowerdir=/a:/b           the others in the first of these that has it
+ *     overlay on /merged     upperdir=/nvme/up        files that were written, and new files
+ *                            lowerdir=/a:/b           other files: in the first of these that has the file
  *
- * The kernel hands direct I/O on to the file in its layer, peer memory included. Which layer that is, it does not tell.
+ * The kernel passes direct I/O on to the file in its layer, including peer memory. It does not report which layer that is.
  */
 import { posix } from 'node:path';
 import type { Mount } from './mountinfo.js';

@@ -1,12 +1,12 @@
 /**
- * What a function's configuration space says, as bytes out of sysfs's `config`:
+ * Parses a function's configuration space, the bytes of `config` in sysfs:
  *
  *     0x00  vendor, device, command, status (bit 4: there is a capability list)
- *     0x10  BARs: what travels on the bus          0x18  of a bridge: primary, secondary, subordinate bus
+ *     0x10  BARs: bus addresses                    0x18  of a bridge: primary, secondary, subordinate bus
  *     0x34  first capability ──▶ id, next ──▶ …    id 0x10: PCI Express, bits 7:4 of its flags: the port type
  *     0x100 first extended capability ──▶ …        id 0x000d: ACS, its control register at +6
  *
- * Who reads without CAP_SYS_ADMIN gets the first 64 bytes (128 of a CardBus bridge).
+ * A reader without CAP_SYS_ADMIN gets only the first 64 bytes (128 for a CardBus bridge).
  */
 import type { AcsControl, PciePortType } from '../../backend/topology.js';
 
@@ -27,9 +27,9 @@ const PCI_CFG_SPACE_SIZE = 256;
 const PCI_CFG_SPACE_EXP_SIZE = 4096;
 
 export interface PciConfig {
-  /** How many bytes were there to be read. */
+  /** The number of bytes that could be read. */
   readonly length: number;
-  /** Null: a virtual function, which has none of its own. */
+  /** Null: a virtual function, which has no IDs of its own. */
   readonly vendor: number | null;
   readonly device: number | null;
   readonly class: number;
@@ -38,13 +38,13 @@ export interface PciConfig {
   /** Null: the capability list was not (fully) readable. */
   readonly portType: PciePortType | null;
   readonly acs: AcsControl;
-  /** Of a bridge whose numbers make sense: the buses below it. */
+  /** For a bridge with plausible bus numbers: the buses below it. */
   readonly buses: { readonly secondary: number; readonly subordinate: number } | null;
-  /** Bus addresses as the BARs hold them, by BAR number; null: none, or unreadable. */
+  /** Bus addresses in the BARs, by BAR number; null: none, or unreadable. */
   readonly barAddresses: readonly (number | null)[];
 }
 
-/** PCI_EXP_FLAGS_TYPE → port type; what is not here is 'unknown'. */
+/** PCI_EXP_FLAGS_TYPE → port type; a value that is not listed is 'unknown'. */
 const portTypes: Readonly<Record<number, PciePortType>> = {
   0: 'endpoint',
   1: 'endpoint', // legacy endpoint: differs in interrupts and I/O BARs only
@@ -57,10 +57,10 @@ const portTypes: Readonly<Record<number, PciePortType>> = {
 };
 
 /**
- * Null: too short to say anything, or all ones (powered down or removed). A virtual function (SR-IOV) answers all ones
- * for its IDs alone, which are its physical function's; the rest is its own.
- * @param wholeSize the size of the function's configuration space, if known for sure: 256 means that the
- *   kernel itself reaches no extended space and therefore sees no ACS.
+ * Null: too short to contain anything, or all ones (powered down or removed). A virtual function (SR-IOV) returns all ones only
+ * for its IDs, which are those of its physical function; the rest is its own.
+ * @param wholeSize the size of the function's configuration space, if known for sure: 256 means that the kernel itself reaches
+ *   no extended space and therefore sees no ACS.
  */
 export function parsePciConfig(whole: Buffer, wholeSize: number | null = null): PciConfig | null {
   if (whole.length < PCI_STD_HEADER_SIZEOF || isAllOnes(whole)) return null;
@@ -85,8 +85,8 @@ function isAllOnes(config: Buffer): boolean {
 }
 
 /**
- * Who copied it without CAP_SYS_ADMIN got the standard header, and `tar` filled up the rest with zeros: there is said
- * to be a capability list, and where it begins there is nothing, nor anywhere behind.
+ * If the tree was copied without CAP_SYS_ADMIN, only the standard header was readable, and `tar` padded the rest with zeros.
+ * Then the status register announces a capability list, but there are only zeros where it begins and after that.
  */
 function withoutPadding(config: Buffer): Buffer {
   const hasList = (config[PCI_STATUS]! & PCI_STATUS_CAP_LIST) !== 0;
@@ -104,7 +104,7 @@ function portTypeAt(config: Buffer, express: number): PciePortType | null {
   return portTypes[(config[express + PCI_EXP_FLAGS]! >> 4) & 0xf] ?? 'unknown';
 }
 
-/** Offset of a capability, null if there is none, 'unknown' if the list leaves what was readable. */
+/** Offset of a capability; null if there is none, 'unknown' if the list leads beyond the readable part. */
 function findCapability(config: Buffer, id: number): number | null | 'unknown' {
   if ((config[PCI_STATUS]! & PCI_STATUS_CAP_LIST) === 0) return null;
   let offset = config[PCI_CAPABILITY_LIST]! & 0xfc;

@@ -1,13 +1,13 @@
 /**
- * PCI functions, the bridges above them and their host bridges, out of sysfs.
+ * Reads PCI functions, the bridges above them and their host bridges from sysfs.
  *
- * Who is above whom is in the resolved path of a function's directory:
+ * The resolved path of a function's directory shows the bridges above it:
  *
  *     sys/bus/pci/devices/0000:03:00.0 ──▶ sys/devices/pci0000:00/0000:00:01.0/…/0000:02:00.0/0000:03:00.0
  *                                                      root bus ──┘  root port         bridge above ──┘
  *
- * A copied tree may have lost its symlinks. Then directories nested in a function's own are below it, and
- * failing that, a bridge's secondary and subordinate bus numbers say which buses are below it.
+ * A copied tree may have lost its symlinks. Then functions whose directories are nested in a function's directory
+ * are below it; failing that, a bridge's secondary and subordinate bus numbers show which buses are below it.
  */
 import { normalizeBdf } from '../../backend/names.js';
 import type { AcsControl, Bdf, HostBridge, PciBar, PciDev, PciePortType } from '../../backend/topology.js';
@@ -31,7 +31,7 @@ export interface SysfsPci {
   dir(bdf: Bdf): SysfsDir | null;
 }
 
-/** A function on its way to becoming a PciDev. */
+/** A function before it becomes a PciDev. */
 interface Found {
   readonly bdf: Bdf;
   readonly address: PciAddress;
@@ -39,11 +39,11 @@ interface Found {
   readonly config: PciConfig | null;
   readonly class: number;
   upstream: Found | null;
-  /** The path said so, not a guess from bus numbers. */
+  /** True if its place comes from the path and is not a guess from bus numbers. */
   placed: boolean;
-  /** A bridge above it is not there. */
+  /** True if a bridge above it is missing. */
   gap: boolean;
-  /** Of a function on a root bus: that bus. */
+  /** For a function on a root bus: that bus. */
   root: { domain: number; bus: number } | null;
   dev: Mutable<PciDev> | null;
 }
@@ -82,7 +82,7 @@ export interface PciAddress {
   readonly devfn: number;
 }
 
-/** Domains made by drivers (VMD) have more than four digits. */
+/** Domains that drivers create (VMD) have more than four digits. */
 const BDF = /^([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
 const ROOT_BUS = /^pci([0-9a-f]{4,8}):([0-9a-f]{2})$/;
 
@@ -93,7 +93,7 @@ export function parseBdf(bdf: string): PciAddress | null {
   return { domain: domain!, bus: bus!, devfn: device! * 8 + fn! };
 }
 
-/** The last PCI function on a resolved path: whose directory something is in. */
+/** The last PCI function on a resolved path: the function whose directory contains the entry. */
 export function functionOnPath(components: readonly string[]): Bdf | null {
   return components.findLast((component) => BDF.test(component)) ?? null;
 }
@@ -143,7 +143,7 @@ function findFunctions(tree: SysfsTree): Map<Bdf, Found> {
   return found;
 }
 
-/** sys/devices itself, where bus/pci/devices lost its links: host bridges are at the top or on a platform bus. */
+/** Searches sys/devices itself if bus/pci/devices lost its links: host bridges are at the top or on a platform bus. */
 function walkDevices(tree: SysfsTree, add: (bdf: Bdf, dir: SysfsDir) => void): void {
   const walk = (dir: SysfsDir, depth: number, insidePci: boolean): void => {
     if (depth > 40) return;
@@ -177,7 +177,7 @@ function readConfig(tree: SysfsTree, dir: SysfsDir): PciConfig | null {
   return config;
 }
 
-// --- who is above whom ---
+// --- the hierarchy ---
 
 function placeByPath(tree: SysfsTree, found: Map<Bdf, Found>): void {
   for (const f of found.values()) {
@@ -229,8 +229,9 @@ function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
 const PCI_CLASS_BRIDGE_HOST = 0x0600;
 
 /**
- * With no bridge above it, is it on a root bus, or has the bridge been lost? Bus 0 is one; so is a bus on which there is what
- * only root buses have. Below a PCIe port there is but device 0, and below an upstream port there are but bridges.
+ * For a function without a bridge above it: is it on a root bus, or is the bridge missing? Bus 0 is a root bus, and so is a bus
+ * with functions that only a root bus has. Below a PCIe port there is only device 0, and below an upstream port there are only
+ * bridges.
  */
 function isRootBus({ address: { domain, bus } }: Found, found: Map<Bdf, Found>): boolean {
   if (bus === 0) return true;
@@ -249,7 +250,7 @@ interface BusRange {
   readonly subordinate: number;
 }
 
-/** By domain; `silent`: those with what may be a bridge and does not say its buses. */
+/** The ranges by domain; `silent`: domains with a function that may be a bridge but does not show its buses. */
 function busRanges(found: Map<Bdf, Found>): { bridges: Map<number, BusRange[]>; silent: Set<number> } {
   const bridges = new Map<number, BusRange[]>();
   const silent = new Set<number>();
@@ -280,7 +281,7 @@ function busesFromAttributes(f: Found): PciConfig['buses'] {
   return { secondary, subordinate };
 }
 
-/** Bus numbers grow downwards. A link that says otherwise is damage, and could close a loop. */
+/** Bus numbers increase downwards. A link that contradicts this is damaged and could form a loop. */
 function cutImpossible(tree: SysfsTree, found: Map<Bdf, Found>): void {
   for (const f of found.values()) {
     const above = f.upstream?.address;
@@ -334,7 +335,7 @@ function hostBridgeOf(f: Found, bridges: Map<string, Mutable<HostBridge>>): Host
   return bridge;
 }
 
-/** Without its PCI Express capability, by what the function is and where it sits. */
+/** For a function whose PCI Express capability was not readable: infers the type from the kind of function and its place. */
 function inferPortType(f: Found, upstream: PciDev | null, pcieKnown: boolean): PciePortType {
   if (f.class === 0) return 'unknown';
   if (pcieKnown && !hasLinkSpeed(f.dir)) return 'conventional';
@@ -355,7 +356,7 @@ function inferPortType(f: Found, upstream: PciDev | null, pcieKnown: boolean): P
   }
 }
 
-/** sysfs shows link attributes of PCI Express functions only. */
+/** sysfs shows link attributes only for PCI Express functions. */
 function hasLinkSpeed(dir: SysfsDir): boolean {
   return dir.has('current_link_speed') || dir.has('max_link_speed');
 }
@@ -388,7 +389,7 @@ function readBars(f: Found): (PciBar | null)[] {
   return bars;
 }
 
-/** `p2pmem/`: null if the function provides none, as one of size 0 does. What of it is unreadable counts as nothing. */
+/** `p2pmem/`: null if the function provides no memory, which includes size 0. An unreadable attribute counts as nothing. */
 export function readP2pmem(dir: SysfsDir): PciDev['p2pmem'] {
   const p2pmem = dir.dir('p2pmem', { optional: true });
   if (p2pmem === null) return null;
@@ -409,7 +410,7 @@ class IommuGroups {
     this.#tree = tree;
   }
 
-  /** From the function's link, or, where links were lost, from the groups' lists of members. */
+  /** The group from the function's link or, if links were lost, from the groups' member lists. */
   of(bdf: Bdf, dir: SysfsDir): number | null {
     const group = parseNumber(dir.linkName('iommu_group') ?? '');
     return nonNegative(group) ?? this.#members().get(bdf) ?? null;

@@ -1,10 +1,10 @@
 /**
- * What the bytes of a device lie on, by numbers rather than names:
+ * The underlying devices of a device's bytes, identified by numbers rather than names:
  *
  *     loop0 ──offset──▶ raw.img            nvme0n1p1 ──start──▶ nvme0n1            dm-0 ──somewhere in──▶ nvme0n1p2
  *
- * A filesystem is not looked through: a file's blocks move, and its disk is in use anyway. A path that a captured
- * tree names is the other machine's, and is not looked at here.
+ * Filesystems are not traversed: a file's blocks move, and its disk is in use anyway. A path in a captured tree
+ * belongs to the other machine and is not looked up here.
  */
 import { statSync } from 'node:fs';
 import type { UnderlyingRange } from '../../backend/backend.js';
@@ -18,7 +18,7 @@ const MAX_DEPTH = 32;
 
 type Part = Omit<UnderlyingRange, 'on' | 'name'>;
 
-/** Of a device by its number (`'259:1'`), or of a path. */
+/** The ranges under a device given by its number (`'259:1'`), or under a path. */
 export function underlying(
   devices: BlockDevices,
   of: string | { readonly number: string },
@@ -30,7 +30,7 @@ export function underlying(
   return way.found;
 }
 
-/** Through the layers, from the top. */
+/** A walk through the layers, from the top. */
 class WayDown {
   readonly found: UnderlyingRange[] = [];
   readonly #devices: BlockDevices;
@@ -81,7 +81,7 @@ class WayDown {
   }
 }
 
-/** Its number; null for anything else, and for what cannot be looked at: opening it will say why. */
+/** The number of a block device; null for anything else, and if it cannot be inspected: opening it will report why. */
 function blockDevice(path: string): string | null {
   try {
     const there = statSync(path, { bigint: true });
@@ -91,7 +91,7 @@ function blockDevice(path: string): string | null {
   }
 }
 
-/** An attribute in sectors. */
+/** An attribute that is in sectors, converted to bytes. */
 function bytesIn(dir: SysfsDir, name: string): number {
   return (dir.number(name, { max: MAX_SECTORS, optional: true }) ?? 0) * SECTOR;
 }

@@ -1,6 +1,6 @@
 /**
- * Which layers of a block stack take peer memory, by the kernel's release: the queue feature BLK_FEAT_PCI_P2PDMA, of which
- * sysfs shows nothing.
+ * Which layers of a block stack accept peer memory, by the kernel's release. This is the queue feature BLK_FEAT_PCI_P2PDMA,
+ * which sysfs does not show.
  *
  *     NVMe namespace on PCIe      yes
  *     multipath head              from 7.2 on, if each path does
@@ -19,7 +19,7 @@ import type { SysfsTree } from './tree.js';
 
 const REFUSES = 'its queue does not take peer-to-peer memory';
 
-/** Why this layer refuses by itself, whatever is below it; null: it does not. */
+/** The reason why this layer itself refuses, whatever is below it; null: it does not refuse. */
 export function layerRefusal(
   { name, dir }: BlockDir,
   layer: Layer,
@@ -48,7 +48,7 @@ export function layerRefusal(
 }
 
 export interface FarSide {
-  /** The function that does the DMA of a namespace over a network; null: none here. */
+  /** The function that does the DMA of a namespace over a network; null: there is none here. */
   readonly client: PciDev | null;
   readonly refusal: string | null;
 }

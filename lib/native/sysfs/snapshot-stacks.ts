@@ -1,6 +1,6 @@
 /**
- * What lies on a machine's drives, for its description: multipath heads, md arrays, and the partitions that arrays are made
- * of. Heads are named anew by subsystem and namespace id, as a description does.
+ * Describes what is on a machine's drives: multipath heads, md arrays, and the partitions of which arrays consist. As always in
+ * a description, heads get new names made of subsystem and namespace id.
  */
 import type { BlockDevices, BlockDir, Layer } from './devices.js';
 import type { Sysfs, SysfsController } from './machine.js';
@@ -19,16 +19,16 @@ export interface Stacks {
     readonly chunk?: number;
     readonly members: readonly string[];
   }[];
-  /** By the disk's name in sysfs. */
+  /** Keyed by the disk's name in sysfs. */
   readonly partitions: ReadonlyMap<string, readonly Partition[]>;
 }
 
-/** Members that a description wants at least; of a degraded array fewer may be there. */
+/** The minimum number of members in a description; a degraded array may have fewer. */
 const LEAST: Readonly<Record<string, number>> = {
   ...{ linear: 1, raid0: 1, raid1: 1, raid10: 2, raid4: 3, raid5: 3, raid6: 4 },
 };
 
-/** `left` is told what a description cannot have. */
+/** `left` is called with what a description cannot contain. */
 export function describeStacks(
   { devices }: Sysfs,
   controllers: readonly SysfsController[],
@@ -49,7 +49,7 @@ export function describeStacks(
 }
 
 interface Member {
-  /** As the description has it. */
+  /** The name in the description. */
   readonly name: string;
   readonly disk: string;
   readonly partition: Partition | null;
@@ -61,7 +61,7 @@ class StackReader {
   readonly #devices: BlockDevices;
   readonly #left: string[];
   readonly #subsystems = new Map<string, string[]>();
-  /** Disks' names as the description has them, by those of sysfs. */
+  /** Disks' names in the description, by their names in sysfs. */
   readonly #names = new Map<string, string>();
   readonly #holders = new Set<string>();
 
@@ -116,7 +116,7 @@ class StackReader {
     return [{ name, level, ...(striped ? { chunk } : {}), members }];
   }
 
-  /** Null: it is no part of a drive that is described. */
+  /** Null: it is not part of a drive that is described. */
   #memberOf(name: string): Member | null {
     const known = this.#names.get(name);
     if (known !== undefined) return { name: known, disk: name, partition: null };

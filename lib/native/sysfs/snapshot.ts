@@ -1,9 +1,9 @@
 /**
- * A machine read out of sysfs, as JSON that the emulator can run: `p2pdma snapshot`. It says what the machine is,
- * not whose: no serial numbers unless asked for, no host name, no file names.
+ * Turns a machine read from sysfs into JSON that the emulator can run: `p2pdma snapshot`. It describes the machine without
+ * identifying it: no serial numbers unless requested, no host name, no file names.
  *
- * Real machines have things that a machine description refuses (a BAR whose size is not a power of two, a port type
- * that does not fit its place): such a detail is left out, the function stays, and the description says what is missing.
+ * Real machines have details that a machine description rejects (a BAR whose size is not a power of two, a port type that does
+ * not fit its place). Such a detail is left out, the function stays, and the description lists what is missing.
  */
 
 import type { SnapshotOptions } from '../../backend/system-options.js';
@@ -98,7 +98,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
   }
 }
 
-/** So many things that were left out are named. */
+/** The maximum number of omitted details that are listed. */
 const MOST_LEFT = 12;
 
 function describe({ kernel, topology, controllers }: Sysfs, left: readonly string[]): string {
@@ -114,7 +114,7 @@ function describe({ kernel, topology, controllers }: Sysfs, left: readonly strin
   return [captured, ...other, ...cpu, ...metadata, ...out].join('; ');
 }
 
-/** What a description cannot say of namespaces' metadata: that it is not known, or is of another size than it has. */
+/** Namespace metadata that a description cannot represent: its size is not known, or not one that a description can have. */
 function describeMetadata(namespaces: readonly SysfsNamespace[]): string[] {
   const silent = namespaces.filter(({ metadataBytes }) => metadataBytes === null);
   const other = namespaces.filter(({ metadataBytes }) => metadataBytes !== describedMetadata(metadataBytes));
@@ -130,14 +130,14 @@ function describeMetadata(namespaces: readonly SysfsNamespace[]): string[] {
   ];
 }
 
-/** The sizes that a description has; passthrough is refused for any but 0. */
+/** The metadata sizes that a description can have; passthrough is refused for any size but 0. */
 function describedMetadata(bytes: number | null): 0 | 8 {
   return bytes === null || bytes === 0 ? 0 : 8;
 }
 
 // --- functions ---
 
-/** Its type where the place allows it: what is above and below counts for more than what config space said. */
+/** Its type if its place allows that type: the functions above and below count for more than config space. */
 function typeAndClass(dev: PciDev, hasFunctionsBelow: boolean): { type: PciDev['portType']; class: number } {
   const type = typeInPlace(dev);
   const isPciBridge = dev.class >> 8 === PCI_CLASS_BRIDGE_PCI;
@@ -172,7 +172,7 @@ const portTypes = new Set<PciDev['portType']>([
 
 type Unusable = Map<PciBar, { bdf: string; why: string }>;
 
-/** BARs that a description cannot have, with why. */
+/** BARs that a description cannot contain, with the reason. */
 function unusableBars(functions: readonly PciDev[], drives: ReadonlyMap<PciDev, SysfsController>): Unusable {
   const out: Unusable = new Map();
   const memory: PlacedBar[] = [];
@@ -208,7 +208,7 @@ function whyInsane({ size, cpuAddress, kind }: PciBar): string | null {
   return kind === 'memory' && cpuAddress + size > 2 ** 52 ? 'beyond 52 bits' : null;
 }
 
-/** Bridges forward whole MiBs. */
+/** Bridges forward windows of whole MiBs. */
 const WINDOW = 2 ** 20;
 
 function whyClash(low: PlacedBar, high: PlacedBar): string | null {
@@ -219,7 +219,7 @@ function whyClash(low: PlacedBar, high: PlacedBar): string | null {
   return shared && apart ? `in a MiB of ${low.dev.bdf}, which is below another bridge` : null;
 }
 
-/** What the root complex adds, as the BARs below it show; they must agree. */
+/** The offset that the root complex adds to addresses, according to the BARs below it, which must agree. */
 function busOffset(bridge: HostBridge, functions: readonly PciDev[]): number {
   const offsets = new Set<number>();
   for (const dev of functions) {
@@ -236,11 +236,11 @@ function describeP2pmem({ size, available, published }: NonNullable<PciDev['p2pm
 
 // --- drives ---
 
-/** BAR 0 holds the registers and doorbells of the 16 queue pairs that a description has by default. */
+/** BAR 0 holds the registers, and the doorbells of the 16 queue pairs that a description has by default. */
 const MIN_REGISTERS = 0x2000;
 const PAGE_SIZE = 4096;
 
-/** Whose name is not known goes by its address. */
+/** A controller whose name is not known is named by its address. */
 const NAME = /^nvme\d{1,4}$/;
 
 function describeDrive(
@@ -269,7 +269,7 @@ function describeDrive(
   };
 }
 
-/** Null where the registers are unknown or lie: then the function's p2pmem, if any, stands for it. */
+/** Null if the registers are unknown or wrong; then the function's p2pmem, if any, is used instead. */
 function describeCmb(
   { name, cmbRegisters }: SysfsController,
   bars: readonly PciBar[],

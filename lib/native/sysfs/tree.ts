@@ -1,13 +1,13 @@
 /**
- * Tolerant reading below a root: of `/`, or of a directory into which somebody's sys/ and proc/ were
- * copied. Nothing here throws: what cannot be read is `null`, and its name and why go to `unknowns`.
+ * Tolerant reading below a root: `/`, or a directory into which somebody's sys/ and proc/ were copied.
+ * Nothing here throws: what cannot be read is `null`, and its name and the reason go to `unknowns`.
  *
  * A captured tree is untrusted. Paths are walked one component at a time, so that
  *
- *   - a symlink can't lead out of the root: an absolute one counts from the root, as in a chroot,
- *     and one that climbs above it leads nowhere;
+ *   - a symlink can't lead out of the root: an absolute one starts at the root, as in a chroot,
+ *     and one that goes above it leads nowhere;
  *   - loops end (MAX_LINKS, as the kernel's ELOOP);
- *   - only regular files are opened (a FIFO would block for ever), and only so much of them is read.
+ *   - only regular files are opened (a FIFO would block forever), and only a limited number of bytes is read.
  */
 import {
   closeSync,
@@ -24,7 +24,7 @@ import {
 import { join, parse } from 'node:path';
 
 const MAX_LINKS = 40;
-/** Attributes are at most a page; lists such as mountinfo are asked for with their own limit. */
+/** Attributes are at most one page long; longer files such as mountinfo are read with limits of their own. */
 const MAX_ATTRIBUTE = 64 * 1024;
 /** Unknowns beyond this many are counted, not listed. */
 const MAX_UNKNOWNS = 10_000;
@@ -34,7 +34,7 @@ export interface Unknown {
   readonly why: string;
 }
 
-/** What an entry of a directory is. */
+/** The kind of a directory entry. */
 export type EntryKind = 'file' | 'directory' | 'link' | 'other';
 
 export interface Entry {
@@ -43,17 +43,17 @@ export interface Entry {
 }
 
 /**
- * Where the files are: on this machine's disk, or in memory, out of something that was sent. Paths are components from
- * the root, free of symlinks. What cannot be done throws an error with an errno's name as `code`.
+ * The source of the files: this machine's disk, or memory with something that was sent. Paths are components from the root,
+ * without symlinks. Failures throw an error whose `code` is the name of an errno.
  */
 export interface Files {
-  /** What it is called in messages. */
+  /** The name in messages. */
   readonly root: string;
   /** It is this very machine. */
   readonly live: boolean;
-  /** Whoever made it copied what the kernel shows of peer memory, so that what is not there does not exist. */
+  /** True if the tree contains everything that the kernel shows about peer memory, so that what is missing does not exist. */
   readonly peerMemory: boolean;
-  /** Undefined: there is no such thing. A link is not followed. */
+  /** Undefined: there is no such entry. A link is not followed. */
   kindOf(path: readonly string[]): EntryKind | undefined;
   entries(path: readonly string[]): Entry[];
   linkTarget(path: readonly string[]): string;
@@ -64,7 +64,7 @@ export interface Files {
 
 /** How an attribute is read. */
 export interface ReadOptions {
-  /** Its absence is ordinary and not worth a word in `unknowns`. */
+  /** Its absence is normal and is not recorded in `unknowns`. */
   readonly optional?: boolean;
 }
 
@@ -93,7 +93,7 @@ export class SysfsTree {
     this.files = new DiskFiles(real);
   }
 
-  /** Absolute, without symlinks; of files in memory what they are called. */
+  /** The absolute path without symlinks; for files in memory, their name. */
   get root(): string {
     return this.files.root;
   }
@@ -103,7 +103,7 @@ export class SysfsTree {
     return this.files.live;
   }
 
-  /** Say once that `file` could not be read or understood. */
+  /** Record once that `file` could not be read or understood. */
   note(file: string, why: string): void {
     if (this.#noted.has(file) || this.unknowns.length >= MAX_UNKNOWNS) return;
     this.#noted.add(file);
@@ -124,18 +124,18 @@ export class SysfsTree {
     return textOf(this.bytes(path, maxBytes, options));
   }
 
-  /** Where on this machine's disk components below the root are; only of one that is there. */
+  /** The path on this machine's disk of components below the root; only for an entry that exists. */
   onDisk(components: readonly string[]): string {
     return join(this.root, ...components);
   }
 }
 
-/** A directory whose way from the root is free of symlinks. */
+/** A directory whose path from the root contains no symlinks. */
 export class SysfsDir {
   readonly tree: SysfsTree;
-  /** The way it was asked for, `/sys/bus/pci/devices/0000:03:00.0`: the short name to show people. */
+  /** The path as it was requested, `/sys/bus/pci/devices/0000:03:00.0`: the short name to show to people. */
   readonly shown: string;
-  /** The way it really is, from the root: `['sys', 'devices', 'pci0000:00', …]`. */
+  /** The resolved path from the root: `['sys', 'devices', 'pci0000:00', …]`. */
   readonly real: readonly string[];
 
   constructor(tree: SysfsTree, shown: string, real: readonly string[]) {
@@ -148,17 +148,17 @@ export class SysfsDir {
     return this.real.at(-1) ?? '';
   }
 
-  /** Entry names, sorted; empty when it cannot be listed. */
+  /** Entry names, sorted; empty if the directory cannot be listed. */
   names(): string[] {
     return this.#entries(() => true);
   }
 
-  /** Names of the entries that are directories themselves, not links to one. */
+  /** Names of the entries that are directories themselves, not links to directories. */
   directoryNames(): string[] {
     return this.#entries(({ kind }) => kind === 'directory');
   }
 
-  /** Names of the entries that are directories or links (to one, in sysfs). */
+  /** Names of the entries that are directories or links (in sysfs, links to directories). */
   subdirectoryNames(): string[] {
     return this.#entries(({ kind }) => kind === 'directory' || kind === 'link');
   }
@@ -193,7 +193,7 @@ export class SysfsDir {
     return new SysfsDir(this.tree, `${this.shown}/${path}`, found.real);
   }
 
-  /** The last component of what the symlink `name` says (it need not exist), or null if it is no symlink. */
+  /** The last component of the target of the symlink `name` (the target need not exist), or null if it is not a symlink. */
   linkName(name: string): string | null {
     try {
       return (
@@ -212,7 +212,9 @@ export class SysfsDir {
     return this.#ask(name, options, (path) => this.tree.files.read(path, maxBytes));
   }
 
-  /** What stat says a file's size is; sysfs gives a binary attribute's full size, whoever may read it. */
+  /**
+   * A file's size according to stat; sysfs reports a binary attribute's full size, even if the reader may not read all of it.
+   */
   statSize(name: string): number | null {
     return this.#ask(name, { optional: true }, (path) => this.tree.files.size(path));
   }
@@ -222,7 +224,7 @@ export class SysfsDir {
     return textOf(this.bytes(name, MAX_ATTRIBUTE, options));
   }
 
-  /** As `text`, of which only the newline is cut: the names of files may begin and end with blanks. */
+  /** Same as `text`, but only the newline is removed: the names of files may begin and end with blanks. */
   line(name: string, options: ReadOptions = {}): string | null {
     const bytes = this.bytes(name, MAX_ATTRIBUTE, options);
     return bytes === null ? null : stringOf(bytes).replace(/\n$/, '');
@@ -277,7 +279,7 @@ interface Resolved {
   readonly kind: 'file' | 'directory' | 'other';
 }
 
-/** Follow `path` from `from` as the kernel would in a chroot; a string says why there is nothing. */
+/** Follow `path` from `from` as the kernel would in a chroot; a returned string is the reason why there is nothing. */
 function resolve(tree: SysfsTree, from: readonly string[], path: string): Resolved | string {
   const walk = new PathWalk(tree, from, path);
   try {
@@ -287,12 +289,12 @@ function resolve(tree: SysfsTree, from: readonly string[], path: string): Resolv
   }
 }
 
-/** A path on the way to what it names, symlink by symlink. */
+/** The resolution of a path, symlink by symlink. */
 class PathWalk {
   readonly real: string[];
   kind: Resolved['kind'] = 'directory';
   readonly #tree: SysfsTree;
-  /** Components to come, the next one last. */
+  /** Components that are not resolved yet, the next one last. */
   readonly #ahead: string[];
   #links = 0;
 
@@ -302,7 +304,7 @@ class PathWalk {
     this.#ahead = path.split('/').reverse();
   }
 
-  /** Why it leads nowhere; null: it is there. */
+  /** The reason why the path leads nowhere; null: the entry exists. */
   toEnd(): string | null {
     for (let next = this.#ahead.pop(); next !== undefined; next = this.#ahead.pop()) {
       if (next === '' || next === '.') continue;
@@ -386,7 +388,7 @@ class DiskFiles implements Files {
   }
 }
 
-/** What took the place of a file since it was looked at. */
+/** The error if a file was replaced by something else after it was inspected. */
 const NO_FILE = 'not a regular file';
 
 function kindOfEntry(of: Pick<Dirent, 'isDirectory' | 'isFile' | 'isSymbolicLink'>): EntryKind {
@@ -394,7 +396,7 @@ function kindOfEntry(of: Pick<Dirent, 'isDirectory' | 'isFile' | 'isSymbolicLink
   return of.isDirectory() ? 'directory' : of.isFile() ? 'file' : 'other';
 }
 
-/** Reading is synchronous, so one scratch page run serves all. */
+/** Reading is synchronous, so one scratch buffer is enough. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
 
 function readUpTo(fd: number, maxBytes: number): Buffer {
@@ -414,22 +416,22 @@ function textOf(bytes: Buffer | null): string | null {
 }
 
 /**
- * An attribute is a C string. It says that it is a page long, so `tar` and others that copy a live /sys fill it up
- * with NUL: what follows the first is nobody's.
+ * An attribute is a C string. Its reported size is one page, so `tar` and other tools that copy a live /sys pad it with NUL:
+ * everything after the first NUL is padding.
  */
 function stringOf(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
 }
 
-/** A decimal or 0x… integer that a JS number holds exactly, else null. */
+/** A decimal or 0x… integer that a JS number represents exactly; otherwise null. */
 export function parseNumber(text: string): number | null {
   if (!/^(-?\d+|0x[0-9a-f]+)$/i.test(text)) return null;
   const value = Number(text);
   return Number.isSafeInteger(value) ? value : null;
 }
 
-/** For messages: short and without control characters. */
+/** Prepares text for messages: short and without control characters. */
 export function quote(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
 }
