@@ -1,7 +1,7 @@
 /**
- * The commands, in the order of the help. What a line of help says of a command is here; the rest of it, and all that it
- * needs, is loaded when a word of the line names it (program.ts). So no other module of lib/cli that every line loads may
- * import a command's, nor the library itself.
+ * The commands, in the order of the help. This module contains the one line that the help prints for each command. The
+ * rest of a command, with its imports, is loaded when its name is on the command line (program.ts). Modules of lib/cli
+ * that are loaded for every command line must therefore not import a command's module, nor the library itself.
  */
 import type { Command } from 'commander';
 
@@ -10,11 +10,11 @@ export interface CommandRow {
   readonly name: string;
   readonly summary: string;
   readonly args?: readonly (readonly [term: string, meaning: string])[];
-  /** Asked by the shells only: it is in no help, and needs to know all other commands. */
+  /** Used only by the shells: it is not in the help, and needs all other commands. */
   readonly hidden?: true;
-  /** It writes in one colour. */
+  /** It prints without colours. */
   readonly plain?: true;
-  /** Gives it its options, its manual and what it does. */
+  /** Returns the function that defines the command's options, its manual and its action. */
   readonly load: () => Promise<(command: Command) => void>;
 }
 

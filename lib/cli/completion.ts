@@ -1,7 +1,7 @@
 /**
  * Shell completions. The scripts are small: a shell passes the words up to the cursor to `p2pdma __complete`, without
- * evaluating them, and gets lines of `candidate TAB description`, the last of which says what of the file system may stand
- * there too (`:files`, `:directories` or `:`). What may stand where is known from the commands themselves.
+ * evaluating them, and gets lines of `candidate TAB description`. The last line says which file system entries are
+ * possible as well (`:files`, `:directories` or `:`). The possible words are derived from the commands themselves.
  */
 import { Argument, type Command, type Option } from 'commander';
 import { MACHINE_PRESETS, type System } from '../index.js';
@@ -48,7 +48,7 @@ export function addCompletion(command: Command): void {
   });
 }
 
-/** What the scripts ask. */
+/** The command that the scripts call. */
 export function addComplete(command: Command): void {
   command.action(async (shell: Shell, words: string[]) => {
     const { line, cut } = shell === 'bash' ? joined(words) : { line: words, cut: 0 };
@@ -58,7 +58,7 @@ export function addComplete(command: Command): void {
   });
 }
 
-/** Bash cuts words at `=` and `:` too, and puts in only what stands behind the last of them. */
+/** Bash also splits words at `=` and `:`, and inserts only what follows the last of these characters. */
 function joined(words: readonly string[]): { line: string[]; cut: number } {
   const line: string[] = [];
   let glue = false;
@@ -83,7 +83,7 @@ interface Completion {
   readonly besides: '' | 'files' | 'directories';
 }
 
-/** What arguments take. What options take is in their tables. */
+/** What each argument accepts. What options accept is in their tables. */
 const ARGUMENTS: Readonly<Record<string, readonly Offer[]>> = {
   src: ['namespaces', 'files'],
   dst: ['namespaces', 'files'],
@@ -93,12 +93,12 @@ const ARGUMENTS: Readonly<Record<string, readonly Offer[]>> = {
   file: ['files'],
 };
 
-/** What a shell may offer for it besides its choices; undefined: nobody has said. */
+/** What a shell may offer for it besides its choices; undefined: not specified. */
 export function offersOf(of: Option | Argument): readonly Offer[] | undefined {
   return of instanceof Argument ? ARGUMENTS[of.name()] : of instanceof TableOption ? of.offers : undefined;
 }
 
-/** What may stand in the place of the last of the words. */
+/** The candidates for the last of the words. */
 export async function complete(program: Command, words: readonly string[]): Promise<Completion> {
   const current = words.at(-1) ?? '';
   const line = new Line(program);
@@ -127,15 +127,15 @@ export async function complete(program: Command, words: readonly string[]): Prom
 
 const NOTHING: Completion = { candidates: [], besides: '' };
 
-/** A command line, word by word. */
+/** A command line, parsed word by word. */
 class Line {
   command: Command;
-  /** The option that takes the next word. */
+  /** The option whose value is the next word. */
   waiting: Option | null = null;
   operands = 0;
-  /** By the option's attribute name. */
+  /** Values, by the option's attribute name. */
   readonly given = new Map<string, string>();
-  /** `--` was there: no more options. */
+  /** `--` has been seen: no more options follow. */
   literal = false;
 
   constructor(program: Command) {
@@ -225,7 +225,7 @@ interface Names {
   readonly namespaces: readonly Candidate[];
 }
 
-/** Of the machine that the line is about; nothing, if it cannot be looked at. */
+/** The names on the machine that the command line selects; empty if the machine cannot be inspected. */
 async function namesOn(given: ReadonlyMap<string, string>, current: string): Promise<Names> {
   const wanted: MachineOptions = { backend: (given.get('backend') as MachineOptions['backend']) ?? 'auto' };
   const [machine, root] = [given.get('machine'), given.get('root')];
@@ -244,7 +244,7 @@ async function namesOn(given: ReadonlyMap<string, string>, current: string): Pro
     const spaces = controllers.flatMap(({ namespaces }) =>
       namespaces.map(({ name, size }) => [name, bytes(size)] as const),
     );
-    // A name that a line of a terminal cannot hold is not offered.
+    // Names with characters that a terminal line cannot show are not offered.
     const sane = (names: readonly Candidate[]) =>
       names.filter((name) => name.every((text) => text === undefined || text === printable(text)));
     return { functions: sane([...drives, ...addresses]), namespaces: sane(spaces) };

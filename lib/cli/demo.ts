@@ -5,7 +5,7 @@ import { resolving } from './errors.js';
 import { LOOKS, manual } from './help.js';
 import { speaksFor } from './whose.js';
 
-/** What `npm start` runs. */
+/** The command that `npm start` runs. */
 export function addDemo(command: Command): void {
   manual(command, {
     about: [

@@ -6,7 +6,7 @@ import { LOOKS, type Manual, manual } from './help.js';
 import { type MachineOptions, withKernel, withMachine, withSent } from './options.js';
 import { ownJson, speaksFor, tell } from './whose.js';
 
-/** Exit codes. */
+/** Exit code for each verdict. */
 const CODES = { works: 0, limited: 1, unknown: 1, impossible: 2 } as const;
 
 export function addDoctor(command: Command): void {
@@ -14,7 +14,7 @@ export function addDoctor(command: Command): void {
   withKernel(withSent(withMachine(command))).action(async (options: MachineOptions) => {
     const { backend, machine, root, kernel, from, cpu, json: asJson } = options;
     const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
-    // They name one machine, and no two: withMachine sees to that.
+    // They select exactly one machine: withMachine has checked that.
     const what = { root, machine: emulated, kernel, from, cpu } as DiagnoseOptions;
     const named = [root, machine, kernel, from].some((one) => one !== undefined);
     const diagnosis = await (named ? resolving(() => diagnose(what)) : diagnose(what));
@@ -109,7 +109,7 @@ function drawFinding(one: Finding, title: string, colour: Colours, width: number
   return [
     ...wrap(printable(one.fact), width, first, indent),
     ...remedy,
-    // Never broken: they are to be pasted.
+    // Commands are never wrapped, because users paste them.
     ...one.commands.map((command) => `    ${colour.bold(printable(command))}`),
   ];
 }

@@ -1,6 +1,7 @@
 /**
- * How an error ends a command: in words or, whenever --json is on the line, as one JSON line, the last on stderr; and the
- * exit code. The library's names of options become those of the command that runs, the same for both.
+ * How an error ends a command: as text or, whenever --json is on the command line, as one JSON line, which is the last
+ * line on stderr; and with an exit code. In both forms the library's option names are replaced by those of the running
+ * command.
  */
 import { type Command, CommanderError } from 'commander';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
@@ -8,11 +9,11 @@ import { libraryNames, speakWith } from '../base/sentence.js';
 import { colours, columns, dashed, printable, wrap } from './format.js';
 import { ownJson, reminder } from './whose.js';
 
-/** 1: it failed while running. 2: usage error, or what is named cannot be used; nothing was started. */
+/** 1: it failed while running. 2: usage error, or something that was named cannot be used; nothing was started. */
 export const FAILED = 1;
 export const MISUSED = 2;
 
-/** The command's own; `code` is one of the library's, or one that only the command has. */
+/** An error of the command line. `code` is one of the library's codes, or one that exists only here. */
 export class CommandError extends Error {
   readonly code: ErrorCode | 'ERR_HOLDS_DATA' | 'ERR_INCOMPLETE';
   readonly hint: string;
@@ -24,16 +25,16 @@ export class CommandError extends Error {
   }
 }
 
-/** What was thrown while the line was read and what it names was looked for. */
+/** Errors that were thrown while the line was parsed or the things that it names were looked up. */
 const misuses = new WeakSet<object>();
 
-/** The same error: it ends the command with 2. */
+/** Returns the same error, marked so that the command exits with 2. */
 export function misuse<E extends Error>(error: E): E {
   misuses.add(error);
   return error;
 }
 
-/** Read the line, or find what it names: what this throws ends the command with 2. */
+/** Parse the line, or look up what it names: an error thrown by `step` makes the command exit with 2. */
 export async function resolving<T>(step: () => T | Promise<T>): Promise<T> {
   try {
     return await step();
@@ -42,15 +43,15 @@ export async function resolving<T>(step: () => T | Promise<T>): Promise<T> {
   }
 }
 
-/** Is --json on the line, whatever else is wrong with it? */
+/** Whether --json is on the line, even if the rest of the line is invalid. */
 export function jsonAsked(words: readonly string[] = process.argv.slice(2)): boolean {
   const end = words.indexOf('--');
   return words.slice(0, end < 0 ? words.length : end).includes('--json');
 }
 
 /**
- * Options that the command calls otherwise: of these the one that the command that runs has. Of all others the name is the
- * library's with dashes (`requireP2p`, `--require-p2p`).
+ * Options that have a different name on the command line. If there are several names, the one that the running command
+ * has is used. All other options have the library's name in dashes (`requireP2p`, `--require-p2p`).
  */
 export const ALIASES: Readonly<Record<string, readonly string[]>> = {
   highWaterMark: ['--chunk', '--chunks'],
@@ -61,7 +62,7 @@ export const ALIASES: Readonly<Record<string, readonly string[]>> = {
   end: ['--end', '--bytes'],
 };
 
-/** What a command calls an option of the library; undefined: it does not have it. */
+/** The command's name for an option of the library; undefined: the command does not have it. */
 export function flagOf({ options }: Command, option: string): string | undefined {
   const has = options.map(({ long }) => long);
   return (ALIASES[option] ?? [dashed(option)]).find((flag) => has.includes(flag));
@@ -69,21 +70,21 @@ export function flagOf({ options }: Command, option: string): string | undefined
 
 let running: Command | null = null;
 
-/** This is the command whose options are spoken of; null: none is known yet. */
+/** Sets the command whose option names are used in messages; null: it is not known yet. */
 export function speaksOf(command: Command | null): void {
   running = command;
   speakWith(command === null ? libraryNames : onTheLine);
 }
 
-/** An option of the library as the line has it; what the line cannot say keeps the library's name. */
+/** An option of the library as written on the command line. If the command does not have it, the library's name is kept. */
 function onTheLine(option: string, value?: string): string {
   const name = running === null ? undefined : flagOf(running, option);
   if (name === undefined) return value === undefined ? option : `${option}: ${value}`;
-  // Of a string, the words alone: `machine: 'switch'`, `--machine switch`.
+  // A string is written without its quotes: `machine: 'switch'` becomes `--machine switch`.
   return value === undefined ? name : `${name} ${value.replace(/^'(.*)'$/, '$1')}`;
 }
 
-/** Code, message and hint, in the words of the line. */
+/** Code, message and hint, with the option names of the command line. */
 export function inWords(error: P2pdmaError | CommandError): Said {
   const { code } = error;
   const { message, hint } = error instanceof P2pdmaError ? P2pdmaError.told(error, onTheLine) : error;
@@ -96,7 +97,7 @@ export interface Said {
   readonly hint: string;
 }
 
-/** Say it on stderr; the exit code. */
+/** Print the error on stderr. @returns the exit code */
 export function report(error: unknown): number {
   if (error instanceof P2pdmaError || error instanceof CommandError) {
     say(inWords(error));
@@ -115,10 +116,10 @@ export function report(error: unknown): number {
   return FAILED;
 }
 
-/** Help, which commander has printed by now; what is wrong with a line is a CommandError (line.ts). */
+/** Handles help, which commander has printed already. An invalid line is a CommandError (line.ts). */
 function helped({ exitCode }: CommanderError): number {
   if (exitCode === 0) return 0;
-  // A line without a command.
+  // The line names no command.
   if (jsonAsked())
     say({
       code: 'ERR_INVALID_ARG_VALUE',
@@ -128,7 +129,7 @@ function helped({ exitCode }: CommanderError): number {
   return MISUSED;
 }
 
-/** Two lines, which a narrow terminal wraps: what, and what to do; or one of JSON. */
+/** Two lines, which a narrow terminal wraps (the error, and what to do), or one line of JSON. */
 export function say({ code, message, hint }: Said): void {
   if (jsonAsked()) {
     process.stderr.write(`${ownJson({ type: 'error', code, message, hint })}\n`);

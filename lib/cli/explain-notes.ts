@@ -8,7 +8,7 @@ const AS_IF = [
   },
 ] as const;
 
-/** What to know before using these answers: each once, whatever the number of providers that it holds for. */
+/** What to know before using these answers: each note once, even if it applies to several providers. */
 export function notesOn(all: readonly Explanation[]): { asIf: string | null; others: string[] } {
   const asIf = AS_IF.find(({ of }) => all.every(({ notes }) => notes.some(({ kind }) => kind === of)));
   const notes = all.flatMap((row) => row.notes).filter(({ kind }) => kind !== asIf?.of);

@@ -52,7 +52,7 @@ export function addExplain(command: Command): void {
 
 interface ExplainOptions extends MachineOptions, OptionsOf<typeof ASKED> {}
 
-/** Only a kernel that is there can be asked: this machine's, or an emulated one. */
+/** Only an existing kernel can be asked: this machine's, or that of an emulated machine. */
 function assertTriable({ try: asks, root, from, machine, kernel }: ExplainOptions): void {
   if (!asks) return;
   const why =
@@ -128,7 +128,7 @@ async function answer(
   return options.json ? [ownJson({ kernel: kernelOf(system), ...explanation })] : describe(view, explanation);
 }
 
-/** Whose rules these are. */
+/** The kernel whose rules were applied. */
 function kernelOf({ topology }: System): string | null {
   return topology.kernel?.text ?? null;
 }
@@ -146,7 +146,7 @@ interface View {
   readonly width: number;
 }
 
-/** `nvme0 0000:03:00.0`, or the address alone. */
+/** `nvme0 0000:03:00.0`, or only the address. */
 function nameOf({ system }: View, bdf: string): string {
   const controller = system.controllers.find(({ pdev }) => pdev?.bdf === bdf);
   return controller === undefined || controller.name === bdf ? bdf : `${printable(controller.name)} ${bdf}`;
@@ -158,7 +158,7 @@ function paint(colour: Colours, client: ClientVerdict): (text: string) => string
   return mapType === 'BUS_ADDR' && !isGuess(client) ? colour.green : colour.yellow;
 }
 
-/** It hangs on ACS settings that could not be read. */
+/** The verdict depends on ACS settings that could not be read. */
 function isGuess({ rule }: ClientVerdict): boolean {
   return rule === 'acs-unknown';
 }
@@ -199,7 +199,7 @@ function acsText({ acs, acsKnown }: ClientVerdict): string {
   return acsKnown ? some || 'clear' : `unknown ${some}`.trim();
 }
 
-/** The way, hop by hop, and what decided. */
+/** The path hop by hop, and the rule that decided. */
 function walk(view: View, provider: string, client: ClientVerdict): string[] {
   const { colour, width } = view;
   const places = client.hops.map(({ at }) => at.length);
@@ -363,7 +363,7 @@ const OUTCOMES = {
   none: 'could not be tried',
 } as const;
 
-/** How many pairs came out how, and why some could not be tried. */
+/** The number of pairs for each outcome, and why some pairs could not be tried. */
 function trials({ width }: View, all: readonly Explanation[]): string[] {
   const tried = all.flatMap(({ clients }) => clients.flatMap((client) => client.tried ?? []));
   const lines = Object.entries(OUTCOMES).flatMap(([outcome, words]) => {
@@ -386,14 +386,14 @@ function short(provider: string, client: ClientVerdict): string {
   return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${doubt}`;
 }
 
-/** What the drives' own disks refuse, whatever the way, as far as no note has said it. */
+/** What the drives' own disks refuse on every path, unless a note has said it already. */
 function refusals({ colour, width }: View, all: readonly Explanation[], notes: readonly string[]): string[] {
   const refused = all.flatMap(({ clients }) => clients.flatMap(({ refusal }) => refusal ?? []));
   const said = refused.filter((text) => !notes.some((note) => note.startsWith(text)));
   return [...new Set(said)].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
 }
 
-/** For each rule and remedy that stands in the way: one pair's words, and how many there are. */
+/** For each rule and remedy that prevents peer to peer: the text of one pair, and the number of pairs. */
 function troubles(view: View, all: readonly Explanation[]): string[] {
   const { colour, width } = view;
   const byCause = new Map<string, { provider: string; clients: ClientVerdict[] }>();

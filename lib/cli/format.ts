@@ -6,12 +6,12 @@ type When = 'auto' | 'always' | 'never';
 
 let when: When = 'auto';
 
-/** What --color says. */
+/** Sets the value of --color. */
 export function setColour(wanted: When): void {
   when = wanted;
 }
 
-/** Unless --color says otherwise: for a terminal only, and never against NO_COLOR. */
+/** Unless --color says otherwise, colours are used on a terminal only, and never if NO_COLOR is set. */
 export function colours(stream: NodeJS.WriteStream) {
   const suits = stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
   return picocolors.createColors(when === 'auto' ? suits : when === 'always');
@@ -21,7 +21,7 @@ export type Colours = ReturnType<typeof colours>;
 
 export { size as bytes } from '../base/words.js';
 
-// Control characters (C0, DEL, C1), and those that turn the direction of text around or end a line.
+// Control characters (C0, DEL, C1), and those that change the text direction or end a line.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
@@ -33,25 +33,25 @@ export function printable(text: string): string {
   });
 }
 
-/** JSON that a terminal shows as it is: JSON.stringify leaves DEL, C1 and bidirectional controls alone. */
+/** JSON that is safe to print on a terminal: JSON.stringify does not escape DEL, C1 and bidirectional controls. */
 export function json(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replace(UNPRINTABLE, (character) =>
     character === '\n' ? character : `\\u${hex(character.charCodeAt(0), 4)}`,
   );
 }
 
-/** How wide to write: the terminal's columns, or what COLUMNS says; otherwise without a limit, so that lines can be searched. */
+/** The output width: the terminal's columns, or the value of COLUMNS; otherwise unlimited, so that lines can be searched. */
 export function columns(stream: NodeJS.WriteStream): number {
   const wanted = stream.isTTY === true ? stream.columns : Number(process.env.COLUMNS);
   return wanted >= 40 ? wanted : stream.isTTY === true ? 80 : Number.POSITIVE_INFINITY;
 }
 
-/** The columns a coloured text takes. */
+/** The number of columns that a coloured text takes. */
 export function visibleLength(text: string): number {
   return stripVTControlCharacters(text).length;
 }
 
-/** `first` and the text behind it, broken between words; further lines begin with `rest`. */
+/** Wraps `first` and the text after it between words; further lines begin with `rest`. */
 export function wrap(
   text: string,
   width: number,
@@ -61,7 +61,7 @@ export function wrap(
   const lines: string[] = [];
   let line = first;
   let empty = true;
-  // A number keeps its unit.
+  // A number is kept together with its unit.
   for (const word of text.split(/ (?![KMGTP]?i?B\b)/)) {
     if (!empty && visibleLength(line) + 1 + visibleLength(word) > width) {
       lines.push(line);
@@ -75,7 +75,7 @@ export function wrap(
   return lines;
 }
 
-/** `requireP2p` → `--require-p2p`. */
+/** Converts `requireP2p` to `--require-p2p`. */
 export function dashed(name: string): string {
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

@@ -1,17 +1,17 @@
 /**
- * What `--help` says of a command besides its options: what it does, exit codes, environment, examples. Every example is
- * run by a test, on an emulated machine, and exits with 0, or with what its comment says.
+ * What `--help` prints for a command besides its options: description, exit codes, environment, examples. A test runs
+ * every example on an emulated machine, and checks that it exits with 0, or with the code in its comment.
  */
 import type { Command } from 'commander';
 import { wrap } from './format.js';
 
-/** The table of contents has this width whatever the terminal: of narrower ones there are few. */
+/** The table of contents has this width on every terminal: narrower ones are rare. */
 const WIDTH = 80;
 
 export interface Manual {
-  /** What it does, in a paragraph or a few. */
+  /** What the command does, in one or a few paragraphs. */
   readonly about: readonly string[];
-  /** Behind the options: titled sections, a paragraph or a table of terms each. */
+  /** Printed after the options: titled sections, each a paragraph or a table of terms. */
   readonly sections?: readonly (readonly [title: string, body: string | readonly Term[]])[];
   /** Default: 0 done, 1 not done, 2 usage error. */
   readonly exitCodes?: readonly Term[];
@@ -28,7 +28,7 @@ const EXIT_CODES: readonly Term[] = [
   ['2', 'usage error: the command line, or something that it names, is wrong; nothing was started'],
 ];
 
-/** What colours and widths heed. */
+/** The environment variables that affect colours and widths. */
 export const LOOKS: readonly Term[] = [
   ['NO_COLOR', 'if it is set, no colours are used (nor when stdout is not a terminal, or TERM is dumb)'],
   ['COLUMNS', 'line width when stdout is not a terminal; default: lines are not wrapped'],

@@ -1,4 +1,4 @@
-/** `explain --kernel all`: the same pairs under the rules of one kernel after another, and from which on each works. */
+/** `explain --kernel all`: the same pairs under the rules of each kernel, and the first kernel on which each pair works. */
 import { type ClientVerdict, type Explanation, KERNEL_RELEASES, type System } from '../index.js';
 import { notesOn } from './explain-notes.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
@@ -92,7 +92,7 @@ function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: st
   ];
 }
 
-/** Why a `?` stands in the table: one pair's words for each rule and the columns that it leaves open. */
+/** Why there is a `?` in the table: for each rule, the text of one pair and the columns that it leaves open. */
 function doubts(groups: readonly PairOverTime[][]): string[] {
   const said = new Map<string, string>();
   for (const [first] of groups) {
@@ -108,7 +108,7 @@ function doubts(groups: readonly PairOverTime[][]): string[] {
   return [...said.values()];
 }
 
-/** `nvme0 ◀─ nvme1`, and how many others are the same. */
+/** `nvme0 ◀─ nvme1`, and the number of other pairs with the same result. */
 export function pairName([first, ...more]: readonly PairOverTime[]): string {
   const name = `${printable(first!.provider)} ◀─ ${printable(first!.client)}`;
   return more.length === 0 ? name : `${name}, ${more.length} more`;

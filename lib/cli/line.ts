@@ -1,7 +1,7 @@
 /**
- * A line of the command that cannot be taken, in our words. Commander tells each kind of mistake apart and calls a method
- * for it, with the facts; what it would print itself reaches nobody. It does not document these methods: a test has each
- * of them called.
+ * Messages for a command line that cannot be parsed. Commander tells the kinds of mistakes apart and calls a method for
+ * each, with the details; its own output is suppressed. These methods are not documented: a test checks that each of
+ * them is called.
  */
 import { type Argument, Command, type Option } from 'commander';
 import { didYouMean } from '../base/nearest.js';
@@ -12,7 +12,7 @@ export class LineCommand extends Command {
     return new LineCommand(name);
   }
 
-  /** Of what none of the methods below is called for. */
+  /** Called for mistakes that have no method below. */
   override error(): never {
     throw wrong('the command line could not be read', see(this));
   }
@@ -64,12 +64,12 @@ export function noCommand(parent: Command, name: string): CommandError {
   return wrong(`${pathOf(parent)} has no command '${name}'`, `${meant} ${see(parent)}`.trim());
 }
 
-/** `of` is an option or an argument as the line has it: `--chunk`, `<shell>`; `demand` a sentence. */
+/** `of` is an option or an argument as written on the line: `--chunk`, `<shell>`; `demand` is a sentence. */
 export function wrongValue(of: string, value: string, demand: string): CommandError {
   return wrong(`'${value}' is not an allowed value of ${of}`, demand);
 }
 
-/** What an argument or option has to be that is one of a few words. */
+/** The allowed values of an argument or option that takes one of a few words. */
 export function choicesOf(choices: readonly string[], received: string): string {
   return `Allowed values: ${choices.join(', ')}. ${didYouMean(received, choices)}`.trimEnd();
 }
@@ -78,7 +78,7 @@ export function contradiction(what: string): CommandError {
   return wrong(what, 'Drop one of them.');
 }
 
-/** `<dst...>`: as the usage has it. */
+/** An argument as the usage line shows it: `<dst...>`. */
 export function term(argument: Argument): string {
   const name = argument.variadic ? `${argument.name()}...` : argument.name();
   return argument.required ? `<${name}>` : `[${name}]`;
@@ -92,7 +92,7 @@ function usage(command: Command): string {
   return command.createHelp().commandUsage(command);
 }
 
-/** `copy`, `trace copy`; the program is `p2pdma`. */
+/** The command's name with its parents, `copy` or `trace copy`; for the program itself `p2pdma`. */
 function pathOf(command: Command): string {
   if (command.parent === null) return command.name();
   return command.parent.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;

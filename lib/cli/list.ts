@@ -48,7 +48,7 @@ interface Namespace {
   noP2pReason: string | null;
   /** PCI addresses of the functions that do its DMA. */
   clients: string[];
-  /** Of a zoned one, how it must be written. */
+  /** Of a zoned namespace: how it must be written. */
   zones: string | null;
   /** Who mounts or holds it or its partitions, or null. */
   inUse: string | null;
@@ -63,7 +63,7 @@ interface Described {
   namespaces: Namespace[];
   /** Null: it has none, or `cmbKnown` is false. */
   cmb: { size: number; available: number; published: boolean; unusable: string | null } | null;
-  /** False: what was read does not show CMBs. */
+  /** False: the captured data does not show CMBs. */
   cmbKnown: boolean;
 }
 
@@ -96,14 +96,14 @@ function describe(system: System, controller: Controller): Described {
 
 interface OtherProvider {
   bdf: string;
-  /** By its PCI class: `'GPU'`. */
+  /** The kind of function, from its PCI class: `'GPU'`. */
   what: string;
   size: number;
   available: number;
   published: boolean;
 }
 
-/** Functions with peer memory that are no NVMe controllers. */
+/** Functions with peer memory that are not NVMe controllers. */
 function otherMemory({ topology, controllers }: System): OtherProvider[] {
   const drives = new Set(controllers.map(({ pdev }) => pdev));
   return topology.functions.flatMap((dev) => {
@@ -149,7 +149,7 @@ interface Row {
   readonly remarks: readonly string[];
 }
 
-/** One row per namespace; what is said of the controller stands in the first. */
+/** One row per namespace; the columns of the controller are filled in the first row only. */
 function rowsOf(controller: Described, colour: Colours): Row[] {
   const { cmb } = controller;
   const namespaces = controller.namespaces.length > 0 ? controller.namespaces : [null];
@@ -184,7 +184,7 @@ function unpublished(reason: string | null, colour: Colours): string {
   return `${colour.yellow('CMB not published:')} ${printable(reason ?? 'no reason known')}`;
 }
 
-/** What a person who is about to copy should know of it. */
+/** What a user should know before copying. */
 function remarks({ bdf, transport }: Described, ns: Namespace, colour: Colours): string[] {
   const said: string[] = [];
   if (bdf === null && ns.noP2pReason === null && ns.clients.length > 0) {

@@ -9,7 +9,7 @@ let unwritten: NodeJS.ErrnoException | null = null;
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') unwritten ??= error;
 });
-// Nowhere to say it.
+// An error on stderr cannot be reported anywhere.
 process.stderr.on('error', () => {});
 
 try {
@@ -18,11 +18,11 @@ try {
 } catch (error) {
   process.exitCode = report(error);
 }
-// A write that failed says so in a later turn.
+// The error of a failed write is emitted in a later turn of the event loop.
 await new Promise(setImmediate);
 if (unwritten !== null) lost(unwritten);
 
-/** stdout took not all of it: what was done is done. */
+/** Part of the output could not be written to stdout. The work of the command is done all the same. */
 function lost({ code, message }: NodeJS.ErrnoException): void {
   const copied = process.argv[2] === 'copy' && !process.argv.includes('--dry-run') && !process.exitCode;
   const text = `${copied ? 'the copy is done; its receipt' : 'the output'} could not be written to stdout: ${message.replace(/, write$/, '')}`;

@@ -1,6 +1,7 @@
 /**
- * The options of a command as a table. A row is a zod type and words: the type checks what the line says, has the default
- * and is what the command gets; the words are for the help and the shells. Commander's options are made of it.
+ * The options of a command as a table. A row consists of a zod type and texts. The type validates the value on the line,
+ * has the default, and determines what the command gets. The texts are for the help and the shells. Commander's options
+ * are created from the table.
  *
  *     const TABLE = {
  *       chunk: row(size.default(65536), { takes: '<size>', text: 'bytes in the chunk', shown: bytes }),
@@ -13,7 +14,7 @@ import { z } from '../base/zod.js';
 import { dashed } from './format.js';
 import { choicesOf, wrongValue } from './line.js';
 
-/** What a shell may offer in the place of a value. */
+/** What a shell may offer as a value. */
 export type Offer =
   | 'files'
   | 'directories'
@@ -23,38 +24,38 @@ export type Offer =
   | { readonly words: readonly string[] };
 
 export interface Words {
-  /** What `--help` says of it, with all its choices; the default of any other option is added. */
+  /** The text in `--help`, with all its choices; the default is added unless the option has choices. */
   readonly text: string;
-  /** The default in words, if it is not written as it is. */
+  /** Returns the default in words, if it is not shown as it is. */
   readonly shown?: (byDefault: never) => string;
-  /** What stands behind it on the line: `'<size>'`, or `'<names...>'` of several words; without it, it is a flag. */
+  /** The value that follows the option: `'<size>'`, or `'<names...>'` for several words; without it, the option is a flag. */
   readonly takes?: `<${string}>`;
-  /** For completion. Choices need none. */
+  /** For completion. Options with choices do not need it. */
   readonly offers?: readonly Offer[];
-  /** It may be on the line several times; the type is that of one. */
+  /** It may be on the line several times; the type is that of a single value. */
   readonly repeats?: true;
-  /** Name of the option that it cannot be on one line with. */
+  /** Name of the option that it cannot be combined with. */
   readonly conflicts?: string;
 }
 
 const words = z.registry<Words>();
 
 export function row<T extends z.ZodType>(type: T, says: Words): T {
-  // A copy: one type may be in many rows.
+  // The type is cloned because it may be used in several rows.
   const own = type.clone() as T;
   words.add(own, says);
   return own;
 }
 
-/** By their names in the code: `dryRun` is `--dry-run`. */
+/** Options by their names in the code: `dryRun` is `--dry-run`. */
 export type Table = Readonly<Record<string, z.ZodType>>;
 
-/** What the command gets. */
+/** The options as the command gets them. */
 export type OptionsOf<T extends Table> = z.output<z.ZodObject<T>>;
 
 export const flag = z.boolean().optional();
 
-/** One of a few words. The first is the default. */
+/** Accepts one of a few words. The first is the default. */
 export function oneOf<const T extends string>(choices: readonly T[]) {
   const error = ({ input }: { readonly input?: unknown }) => choicesOf(choices, String(input));
   return z.enum(choices, { error }).default(choices[0]! as never);
@@ -75,7 +76,7 @@ export class TableOption extends Option {
       else this.description = orElse(text, shown(defaultValue as never));
     }
     if (conflicts !== undefined) this.conflicts(conflicts);
-    // The words of a variadic option commander gathers itself.
+    // Commander itself collects the words of a variadic option.
     if (takes === undefined || this.variadic) return;
     if (repeats)
       this.argParser((value, before: unknown) => [
@@ -99,7 +100,7 @@ export function withOptions(command: Command, group: string, table: Table): Comm
   return command;
 }
 
-/** What a line of help says of an option, and of its default. */
+/** The help text of an option, with its default. */
 export function orElse(text: string, byDefault: string | number): string {
   return `${text} (default: ${byDefault})`;
 }

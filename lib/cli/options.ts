@@ -51,11 +51,11 @@ const SENT = {
 
 const OUTPUT = { json: row(flag, { text: 'one JSON object on stdout' }) };
 
-/** What every command takes: which machine. */
+/** The options of every command that select a machine. */
 export interface MachineOptions extends OptionsOf<typeof MACHINE & typeof OUTPUT> {
-  /** Of commands that ask what another kernel would say. */
+  /** Of commands that can apply the rules of another kernel. */
   readonly kernel?: string;
-  /** Of commands that only look: what was sent, stdin read already. */
+  /** Of commands that only inspect: the captured data, with stdin already read. */
   readonly from?: readonly (string | Uint8Array)[];
   readonly cpu?: string;
 }
@@ -63,14 +63,14 @@ export interface MachineOptions extends OptionsOf<typeof MACHINE & typeof OUTPUT
 const SIZE = /^(\d+)\s*(?:([kmgt])(i?b)?|b)?$/i;
 const POWER: Record<string, number> = { '': 0, k: 1, m: 2, g: 3, t: 4 };
 
-/** What a command that takes sizes says of them. */
+/** The section on sizes in the help of commands that take them. */
 export const SIZES = [
   'Sizes',
   'Bytes, or with k, m, g, t (or KiB, MiB, …), which are powers of 1024: 4096, 64KiB, 1m. KB, MB, … are refused: they ' +
     'mean one thing to some and another to others.',
 ] as const;
 
-/** `1MiB`, `64k`, `4096`: bytes. Units are powers of 1024. */
+/** A size such as `1MiB`, `64k` or `4096`, in bytes. Units are powers of 1024. */
 export const size = z.string().transform((text, { addIssue }): number => {
   const refuse = (why: string) => {
     addIssue(why);
@@ -95,20 +95,20 @@ export const count = z
 
 export const atLeastOne = count.refine((value) => value >= 1, 'Give a whole number of 1 or more.');
 
-/** What the library says of one of its options, as a line of help. */
+/** The library's description of one of its options, as a line of help. */
 export function purpose(option: keyof typeof optionHelp): string {
   const { text } = optionHelp[option];
   return `${text[0]!.toLowerCase()}${text.slice(1).replace(/\.$/, '')}`;
 }
 
-/** The same and its default, if that is not `false`. */
+/** The same with its default, unless that is `false`. */
 export function inHelp(option: keyof typeof optionHelp, more = ''): string {
   const { value, byDefault } = optionHelp[option];
   const words = `${purpose(option)}${more}`;
   return value === false || byDefault === '' ? words : orElse(words, byDefault);
 }
 
-/** The same with all that it can be. */
+/** The same with all its choices. */
 export function choicesInHelp(option: keyof typeof optionHelp): string {
   return `${inHelp(option)}; also ${optionHelp[option].choices.slice(1).join(', ')}`;
 }
@@ -124,13 +124,13 @@ export const PROVIDER = row(z.string().default('auto'), {
   offers: PROVIDER_OFFERED,
 });
 
-/** Of commands that copy. */
+/** Options of commands that copy. */
 export const P2P = {
   requireP2p: row(flag, { text: inHelp('requireP2p') }),
   allowUnproven: row(flag, { text: inHelp('allowUnproven') }),
 };
 
-/** One machine, and not two that say different things. */
+/** Checks that the options select one machine and do not contradict each other. */
 function checkMachine({ backend, machine, root, from, cpu }: MachineOptions): void {
   const contradictions: readonly (readonly [boolean, string])[] = [
     [from !== undefined && machine !== undefined, '--from and --machine name two machines'],
@@ -159,7 +159,7 @@ function checkMachine({ backend, machine, root, from, cpu }: MachineOptions): vo
   );
 }
 
-/** Which kernel, for commands that only look. */
+/** Adds the option that selects a kernel, for commands that only inspect. */
 export function withKernel(command: Command, more = ''): Command {
   return withOptions(command, WHICH_MACHINE, {
     kernel: row(z.string().optional(), {
@@ -170,14 +170,14 @@ export function withKernel(command: Command, more = ''): Command {
   });
 }
 
-/** Which machine, for every command that looks at one. */
+/** Adds the options that select a machine, for every command that uses one. */
 export function withMachine(command: Command): Command {
   command.hook('preAction', (_this, action) => resolving(() => checkMachine(action.opts())));
   withOptions(command, WHICH_MACHINE, MACHINE);
   return withOptions(command, 'Output:', OUTPUT);
 }
 
-/** For commands that only look: a machine by what was sent of it. */
+/** For commands that only inspect: adds the options for a machine that is described by captured data. */
 export function withSent(command: Command): Command {
   command.hook('preAction', async (_this, action) => {
     const { from } = action.opts() as MachineOptions;
@@ -186,7 +186,7 @@ export function withSent(command: Command): Command {
   return withOptions(command, WHICH_MACHINE, SENT);
 }
 
-/** So much is read of stdin: as of any file that was sent. */
+/** The maximum that is read from stdin, the same as for any file that was sent. */
 const MOST_STDIN = 2 ** 30;
 
 async function withStdin(from: readonly (string | Uint8Array)[]): Promise<(string | Uint8Array)[]> {
@@ -205,7 +205,7 @@ export function openMachine(options: MachineOptions, says?: Says): Promise<Syste
   return open(options, { inspect: false }, says);
 }
 
-/** The same for commands that only look: natively they need no addon. */
+/** The same for commands that only inspect: on a real machine they do not need the addon. */
 export function inspectMachine(options: MachineOptions, says?: Says): Promise<System> {
   return open(options, { inspect: true }, says);
 }
@@ -222,9 +222,9 @@ async function open(
     speaksFor(sent, says);
     return sent;
   }
-  // They name one machine, and no two: checkMachine has seen to that.
+  // They select exactly one machine: checkMachine has checked that.
   const wanted = { ...how, backend, machine, root, kernel } as SystemOptions;
-  // A machine that is named is looked for; this one is there, or the command fails.
+  // A machine that is named may not exist, which is a usage error; this machine exists, so an error is a failure.
   const named = machine !== undefined || root !== undefined || kernel !== undefined;
   const system = await (named ? resolving(() => openSystem(wanted)) : openSystem(wanted));
   speaksFor(system, says);

@@ -1,4 +1,4 @@
-/** The command and its commands. */
+/** The program and its commands. */
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { COMMANDS, type CommandRow } from './commands.js';
@@ -9,7 +9,10 @@ import { nobodySpeaks } from './whose.js';
 
 const WIDEST = 100;
 
-/** With these words on the line: of commands that none of them names only the line in the help. Without: all of them. */
+/**
+ * With `words`, commands that none of the words names are only added as a line in the help. Without it, all commands are
+ * loaded.
+ */
 export async function buildProgram(words?: readonly string[]): Promise<Command> {
   nobodySpeaks();
   speaksOf(null);
@@ -22,7 +25,7 @@ export async function buildProgram(words?: readonly string[]): Promise<Command> 
       getOutHelpWidth: () => Math.min(process.stdout.columns ?? 80, WIDEST),
       getErrHelpWidth: () => Math.min(process.stderr.columns ?? 80, WIDEST),
     })
-    // Choices and defaults are in the words.
+    // The descriptions contain the choices and defaults already.
     .configureHelp({
       optionDescription: ({ description }) => description,
       argumentDescription: ({ description }) => description,
@@ -71,7 +74,7 @@ async function addCommand(program: Command, row: CommandRow, named: boolean): Pr
   for (const leaf of leaves({ commands: [command] })) withColour(leaf);
 }
 
-/** Commander's own knows no command below a command, and takes one that is not there for none. */
+/** Commander's own help command does not find subcommands of a command, and treats an unknown command as if none were named. */
 function addHelp(program: Command): void {
   program
     .helpCommand(false)
@@ -90,7 +93,7 @@ function addHelp(program: Command): void {
     });
 }
 
-/** What no machine has to be opened for. */
+/** Checks that need no open machine. */
 function checkWords(action: Command): void {
   const { provider, requireP2p } = action.opts();
   if (provider === 'none' && requireP2p === true) {
@@ -104,7 +107,7 @@ function checkWords(action: Command): void {
   );
 }
 
-/** The commands that do something, and not only hold others. */
+/** The commands that have an action, without those that only group other commands. */
 export function leaves({ commands }: Pick<Command, 'commands'>): Command[] {
   return commands.flatMap((command) => (command.commands.length > 0 ? leaves(command) : [command]));
 }

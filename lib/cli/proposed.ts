@@ -1,4 +1,4 @@
-/** `explain --kernel proposed`: what patches that are not merged would say of each pair, beside what the queue for 7.4 says. */
+/** `explain --kernel proposed`: the verdict on each pair with patches that are not merged, beside that of the queue for 7.4. */
 import type { ClientVerdict, Explanation, System } from '../index.js';
 import { notesOn } from './explain-notes.js';
 import { colours, columns, printable, wrap } from './format.js';
@@ -7,7 +7,7 @@ import { inspectMachine, type MachineOptions } from './options.js';
 import { table } from './table.js';
 import { ownJson } from './whose.js';
 
-/** They were posted on top of it. */
+/** The patches were posted on top of this release. */
 const QUEUE = '7.4';
 
 const NOT_MERGED =
@@ -82,7 +82,7 @@ function draw(pairs: readonly PairOverTime[], providers: readonly Explanation[])
   ];
 }
 
-/** What the block stack refuses it refuses in either. */
+/** Whatever the block stack refuses is refused with and without the patches. */
 function cellsOf(verdict: ClientVerdict): string[] {
   const proposedCells = verdict.proposed!.classes.map(({ mapType }) =>
     cell({ ...verdict, mapType, rule: mapType === 'UNKNOWN' ? verdict.rule : 'common-bridge' }),

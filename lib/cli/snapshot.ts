@@ -36,7 +36,7 @@ export function addSnapshot(command: Command): void {
   });
 }
 
-/** What --machine would refuse is not handed out. */
+/** A snapshot that --machine would refuse is not printed. */
 async function readBack(machine: object): Promise<void> {
   try {
     await (await openSystem({ machine })).close();

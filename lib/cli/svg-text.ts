@@ -1,6 +1,6 @@
 /**
- * Text in an SVG that is laid out here and drawn elsewhere, in whatever fonts are there: how wide it can get, and how
- * it is written down. Widths are upper bounds: those of DejaVu Sans, the widest of the common system fonts.
+ * Text in an SVG that is laid out here but rendered elsewhere, with whatever fonts are installed: how wide it can get,
+ * and how it is escaped. Widths are upper bounds: those of DejaVu Sans, the widest of the common system fonts.
  */
 import { printable } from './format.js';
 
@@ -17,7 +17,7 @@ const NARROW = new Set(" .,:;'|iIjl");
 const SLIM = new Set('!()[]ftr-/\\"`');
 const BROAD = new Set('mwMW@%—…✓✗→⇄◀');
 
-/** At most so many pixels. */
+/** The maximum width in pixels. */
 export function textWidth(text: string, { size, mono = false, bold = false }: Font): number {
   let em = 0;
   for (const character of text) em += mono ? monoEm(character) : sansEm(character) * (bold ? 1.12 : 1);
@@ -43,13 +43,13 @@ function isWide(character: string): boolean {
   return code >= 0x1100 && !(code >= 0x1e00 && code < 0x2e80);
 }
 
-/** At most `limit` characters, control characters made visible. */
+/** At most `limit` characters, with control characters made visible. */
 export function clip(text: string, limit: number): string {
   const shown = [...printable(text)];
   return shown.length <= limit ? shown.join('') : `${shown.slice(0, limit - 1).join('')}…`;
 }
 
-/** In lines of at most `width` pixels. A word that is longer is cut. */
+/** Wraps the text into lines of at most `width` pixels. A word that is longer is cut. */
 export function wrap(text: string, width: number, font: Font): string[] {
   const lines: string[] = [];
   let line = '';
@@ -88,7 +88,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** For element content and attributes; what XML cannot hold is made visible or replaced. */
+/** Escapes text for element content and attributes; characters that XML does not allow are made visible or replaced. */
 export function xml(text: string): string {
   return printable(text)
     .replace(/[\ud800-\udfff\ufffe\uffff]/gu, '\ufffd')

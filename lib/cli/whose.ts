@@ -1,18 +1,18 @@
 /**
- * Whose word the output is. A command has one machine; once that is open, everything that is said carries it: text and
+ * The machine that the output is about. A command has one machine. Once it is open, all output names it: text and
  * pictures by the machine's notice at the top, JSON by `backend` and `machine`. A real machine has no notice.
  */
 import type { Evidence, Origin } from '../index.js';
 import { colours, columns, json, printable, wrap } from './format.js';
 
-/** A System, or what says of one. */
+/** A System, or an object that describes one. */
 export interface Speaker extends Origin {
   readonly notice: string | null;
-  /** Of a machine that is known by what was sent. */
+  /** Only for a machine that is known from captured data. */
   readonly evidence: Evidence | null;
 }
 
-/** `text`: for people, on stdout. `data`: JSON, a picture, or nothing, which carry the machine in their own way. */
+/** `text`: for people, on stdout. `data`: JSON, a picture, or nothing; these name the machine in their own form. */
 export type Says = 'text' | 'data';
 
 const NOBODY: { [key in keyof Speaker]: Speaker[key] | null } = {
@@ -27,26 +27,26 @@ let onStdout = false;
 let onStderr = false;
 let onTerminal = false;
 
-/** A line of the command begins: no machine is open yet. */
+/** A new command line begins: no machine is open yet. */
 export function nobodySpeaks(): void {
   speaker = NOBODY;
   says = 'data';
   onStdout = onStderr = onTerminal = false;
 }
 
-/** From here on it is this machine that speaks. */
+/** From here on the output is about this machine. */
 export function speaksFor({ backend, machine, notice, evidence }: Speaker, how: Says): void {
   speaker = { backend, machine, notice, evidence };
   says = how;
 }
 
-/** On stdout, a text behind the notice. */
+/** Print a text on stdout, after the notice. */
 export function tell(output: string): void {
   announce();
   process.stdout.write(`${output}\n`);
 }
 
-/** The notice, if it is a text that has not begun yet. */
+/** Print the notice, if the output is text and it has not been printed yet. */
 export function announce(): void {
   if (says !== 'text' || onStdout) return;
   onStdout = true;
@@ -54,7 +54,7 @@ export function announce(): void {
   if (speaker.evidence !== null) process.stdout.write(account(speaker.evidence));
 }
 
-/** What was sent, and what it does not tell. */
+/** What the captured data contains, and what it does not show. */
 function account({ recognised, notKnown, disagreements }: Evidence): string {
   const colour = colours(process.stdout);
   const width = columns(process.stdout);
@@ -73,14 +73,14 @@ function account({ recognised, notKnown, disagreements }: Evidence): string {
     .concat('\n');
 }
 
-/** What the first text on stderr begins with, if who reads it has not been told on this terminal. */
+/** The notice for the first text on stderr, unless it has been shown on this terminal already. */
 export function reminder(): string {
   if (speaker.notice === null || onTerminal || onStderr) return '';
   onStderr = true;
   return heading(speaker.notice, process.stderr);
 }
 
-/** One JSON object with whose it is; nulls: no machine is open. */
+/** One JSON object that names its machine; nulls: no machine is open. */
 export function ownJson(value: object): string {
   const { backend, machine, evidence } = speaker;
   return json({ backend, machine, ...(evidence === null ? {} : { evidence }), ...value });

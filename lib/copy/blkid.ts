@@ -1,11 +1,11 @@
 /**
- * util-linux's `blkid`, where it is installed: it knows what our own table does not, and is asked when that finds
- * nothing. `blkid -p -o export` says what a low-level probe found, a line each:
+ * util-linux's `blkid`, where it is installed. It knows signatures that our own table does not have, so it is run when
+ * the table finds nothing. `blkid -p -o export` prints the result of a low-level probe, one item per line:
  *
  *     DEVNAME=/dev/loop0
  *     TYPE=minix             SBMAGIC_OFFSET, USAGE=filesystem, LABEL=…          or PTTYPE=dos
  *
- * It ends with 2 when it finds nothing, with 8 when it finds several things that exclude each other.
+ * It exits with 2 when it finds nothing, and with 8 when it finds several things that exclude each other.
  */
 import { execFile } from 'node:child_process';
 import type { Signature, SignatureKind } from './signatures.js';
@@ -13,7 +13,7 @@ import type { Signature, SignatureKind } from './signatures.js';
 const ASK = { command: 'blkid', timeout: 5000 };
 const AMBIVALENT = 8;
 
-/** What it names at `path`; empty: nothing, or there is no such `blkid`. */
+/** The signatures that `blkid` reports at `path`. Empty: it finds nothing, or `blkid` is not installed. */
 export async function askBlkid(path: string, how = ASK): Promise<Signature[]> {
   const { code, stdout } = await run(how, ['-p', '-o', 'export', '--', path]);
   if (code === AMBIVALENT) {

@@ -1,4 +1,7 @@
-/** One copy of a source to destinations: what can be known to be wrong with it is found before a destination is opened. */
+/**
+ * One copy of a source to destinations. All errors that can be detected in advance are found before a destination is
+ * opened.
+ */
 
 import { isPath, type OpenContext } from '../streams/paths.js';
 import { type Receipt, withReceipt } from '../streams/receipt.js';
@@ -45,7 +48,7 @@ export async function copy(
   return receipt;
 }
 
-/** Copy between ends that stay open. */
+/** Copy between ends that stay open afterwards. */
 export async function copyOver(
   ends: OpenEnds,
   options: CopyOptions,

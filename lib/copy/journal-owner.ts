@@ -1,12 +1,13 @@
 /**
- * Whose a journal is. A session names its process; a process that is gone, by SIGKILL or with its machine, leaves no lock
- * behind. Between two that would go on with one journal a claim decides, a file beside it that only one can make:
+ * The owner of a journal. A session records its process, so a process that was killed by SIGKILL, or that ended with its
+ * machine, leaves no lock behind. When two processes want to resume from the same journal, a claim decides. A claim is a
+ * file beside the journal that only one process can create:
  *
- *     .copy.journal.17.0     the first to go on from line 17; made whole, by link()
+ *     .copy.journal.17.0     the first to go on from line 17; created in one step, by link()
  *     .copy.journal.17.1     the next, if the first was killed before its session was in the journal
  *
- * A claim goes when its session is in the journal, and who claims reads the journal once more: either the claim is
- * seen or the session.
+ * A claim is removed once its session is in the journal. A process that has made a claim reads the journal once more: it
+ * then sees either the other process's claim or its session.
  */
 import { randomUUID } from 'node:crypto';
 import { constants, type Stats, statSync } from 'node:fs';
@@ -17,29 +18,35 @@ import { bootId, isWrittenHere, pidSpace, startOf } from './processes.js';
 
 export const owner = z.strictObject({
   pid: z.int().nonnegative(),
-  /** When it began, in ticks since boot: a number that is given again has another. Null: not known here. */
+  /**
+   * When the process began, in ticks since boot; this tells it from a later process with the same PID. Null: not known
+   * here.
+   */
   since: z.string().nullable(),
-  /** The boot that it lived in. */
+  /** The ID of the boot during which the process ran. */
   boot: z.string().nullable().default(null),
-  /** The PID namespace that its number counts in: a container's is its own. */
+  /** The PID namespace of `pid`: a container has its own. */
   space: z.string().nullable().default(null),
 });
 
 export type Owner = z.output<typeof owner>;
 
-/** This process. */
+/** The owner record of this process. */
 export function own(): Owner {
   return { pid: process.pid, since: startOf(process.pid), boot: bootId(), space: pidSpace() };
 }
 
-/** A container's processes cannot be seen from another; one that writes marks has done so not long ago. */
+/**
+ * Processes in one container cannot be seen from another. A process that is copying has written a mark at most this long
+ * ago.
+ */
 const SILENCE_MS = 30_000;
 
-/** Who it is if it may still be at the journal, in words; null: it is gone. */
+/** If the owner may still be using the journal, a description of it; null: it is gone. */
 export function whyAlive(who: Owner, journal: Pick<Stats, 'dev' | 'ino' | 'mtimeMs'>): string | null {
   const { pid, since, boot, space } = who;
   const here = own();
-  // With the boot that it lived in it ended.
+  // The process ended when that boot did.
   if (boot !== null && here.boot !== null && boot !== here.boot) return null;
   if (space !== null && here.space !== null && space !== here.space) {
     const silent = Date.now() - journal.mtimeMs;
@@ -55,8 +62,8 @@ export function whyAlive(who: Owner, journal: Pick<Stats, 'dev' | 'ino' | 'mtime
 }
 
 /**
- * Claim the journal at `path`, of so many lines. Null: another has.
- * @returns lets go of it, and of claims that were left behind
+ * Claim the journal at `path`, which has `lines` lines. Null: another process has claimed it.
+ * @returns a function that releases this claim, and removes stale claims that were found
  */
 export async function claim(path: string, lines: number): Promise<(() => Promise<void>) | null> {
   const base = join(dirname(path), `.${basename(path)}`);
@@ -91,10 +98,10 @@ async function make(draft: string, name: string): Promise<boolean> {
   }
 }
 
-/** What link() answers on a filesystem without hard links. */
+/** The errors that link() returns on a filesystem without hard links. */
 export const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
-/** By one that lives, this process among them, or one that is just being made. */
+/** Whether the claim belongs to a process that is alive (this one included), or is just being created. */
 async function isHeld(name: string): Promise<boolean> {
   let stats: Stats;
   let text: string;
@@ -102,7 +109,7 @@ async function isHeld(name: string): Promise<boolean> {
     stats = statSync(name);
     text = await readFile(name, 'utf8');
   } catch {
-    // Then its session is in the journal, which is read next.
+    // If the claim has been removed, its session is in the journal, which is read next.
     return false;
   }
   try {

@@ -1,17 +1,19 @@
 /**
- * The journal of a copy: what was copied is durable, up to here. Text, one record a line, each with a checksum that
- * covers the copy's own number, so that a line of another journal, or one in another place, is not taken for its own:
+ * The journal of a copy records how far the data is durable. It is text with one record per line. Each line has a
+ * checksum that covers the ID of the copy and the line number, so a line from another journal, or from another position,
+ * is not accepted:
  *
  *     p2pdma-journal 1 {"id":"…","source":{…},"destinations":[{…}],"start":0,"bytes":268435456,…} 5f0c9a…
  *     1 {"pid":4711,"since":"8812345","boot":"…","space":"…"} 21bd77…       a session begins
  *     2 {"done":4194304} 90ab13…                                            flushed so far
  *     3 {"done":12582912} e00f52…
  *
- * The first two lines come into being whole or not at all (temporary file, fsync, link, fsync of the directory), before
- * anything is written, and where nothing was: of two copies that begin with one journal one does. Others are appended and
- * fsynced after the destinations' own flush. Power loss may tear the last line: without its newline, or with the zeros
- * that some filesystems leave, it does not count. Anything else that does not fit is damage, and damage is refused.
- * Who goes on with a journal claims it first (journal-owner.ts).
+ * The first two lines are created atomically (temporary file, fsync, link, fsync of the directory), before any data is
+ * written, and only where no file exists: if two copies begin with the same journal, only one succeeds. Further lines
+ * are appended and fsynced after the flush of the destinations. A power loss may tear the last line. It is then ignored:
+ * it has no newline, or it contains the zeros that some filesystems leave. Anything else that does not match is damage,
+ * and a damaged journal is refused.
+ * A process that resumes from a journal claims it first (journal-owner.ts).
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -24,7 +26,7 @@ import { claim, NO_LINKS, type Owner, own, owner, whyAlive } from './journal-own
 
 const BEGINNING = 'p2pdma-journal ';
 const MAGIC = `${BEGINNING}1`;
-/** A journal grows by a line of some 60 bytes a second: this is a year. */
+/** A journal grows by one line of about 60 bytes per second: this limit is reached after a year. */
 const MAX_BYTES = 2 ** 31;
 
 const whole = z.int().nonnegative();
@@ -32,11 +34,11 @@ const whole = z.int().nonnegative();
 const end = z.strictObject({
   path: z.string(),
   kind: z.enum(['namespace', 'block', 'file']),
-  /** Of a device; null for a file. */
+  /** Set for a device; null for a file. */
   device: z
     .strictObject({ size: whole, identity: z.string().nullable(), boot: z.string().nullable() })
     .nullable(),
-  /** Of a file; null for a device. */
+  /** Set for a file; null for a device. */
   file: z.strictObject({ inode: z.string() }).nullable(),
 });
 
@@ -44,14 +46,14 @@ const header = z.strictObject({
   id: z.uuid(),
   created: z.string(),
   source: end.extend({
-    /** Of a file: that nobody changed it meanwhile. */
+    /** Of a file: used to check that it has not been changed since. */
     size: whole,
     modified: z.string().nullable(),
   }),
   destinations: z
     .array(
       end.extend({
-        /** Of a file: the length it had when the copy began (0: it was truncated). */
+        /** Of a file: its length when the copy began (0: it was truncated). */
         length: whole,
       }),
     )
@@ -67,15 +69,15 @@ const record = z.union([z.strictObject({ done: whole }), owner]);
 export type JournalHeader = z.output<typeof header>;
 export type JournalEnd = z.output<typeof end>;
 
-/** An open journal: `done` is durable, of `header.bytes`. */
+/** An open journal: `done` bytes of `header.bytes` are durable. */
 export class Journal {
   readonly path: string;
   readonly header: JournalHeader;
-  /** Every state that was recorded, in order; the last is `done`. */
+  /** Every recorded value of `done`, in order; the last one is the current one. */
   readonly marks: number[];
   #file: FileHandle | null;
   #lines: number;
-  /** Bytes that count; behind them is what was torn off. */
+  /** The length of the valid lines in bytes; what follows them is a torn line. */
   readonly #length: number;
 
   private constructor(path: string, parsed: Omit<Parsed, 'session'>, file: FileHandle | null) {
@@ -92,8 +94,8 @@ export class Journal {
   }
 
   /**
-   * Begin one, and a session of it. Nothing may be at `path`.
-   * @throws P2pdmaError EBUSY (another copy began with it meanwhile), ENOENT, EACCES, ENOSPC
+   * Create a journal and begin a session. No file may exist at `path`.
+   * @throws P2pdmaError EBUSY (another copy has created it in the meantime), ENOENT, EACCES, ENOSPC
    */
   static async create(path: string, about: Omit<JournalHeader, 'id' | 'created'>): Promise<Journal> {
     const head: JournalHeader = { id: randomUUID(), created: new Date().toISOString(), ...about };
@@ -122,8 +124,8 @@ export class Journal {
   }
 
   /**
-   * Read one; nothing is changed. Null: there is none.
-   * @throws P2pdmaError ERR_JOURNAL_DAMAGED, EBUSY (another process is at it)
+   * Read a journal without changing it. Null: there is none.
+   * @throws P2pdmaError ERR_JOURNAL_DAMAGED, EBUSY (another process is using it)
    */
   static async read(path: string): Promise<Journal | null> {
     const found = await look(path);
@@ -148,8 +150,8 @@ export class Journal {
   }
 
   /**
-   * Before the first mark: it is ours now, and a torn last line is cut off. A new one is ours already.
-   * @throws P2pdmaError EBUSY (another copy went on with it meanwhile), EACCES, ENOSPC
+   * Call before the first mark: claims the journal and cuts off a torn last line. A new journal needs no claim.
+   * @throws P2pdmaError EBUSY (another copy has resumed from it in the meantime), EACCES, ENOSPC
    */
   async begin(): Promise<void> {
     if (this.#file !== null) return;
@@ -158,7 +160,7 @@ export class Journal {
     );
     try {
       if (release === null) throw inUse(this.path, 'another copy that is resuming from it');
-      // What was read before the claim may be old.
+      // What was read before the claim may be out of date.
       const now = await Journal.read(this.path);
       if (now?.header.id !== this.header.id || now.#lines !== this.#lines) {
         throw inUse(this.path, 'another copy, which resumed from it in the meantime');
@@ -174,7 +176,7 @@ export class Journal {
     }
   }
 
-  /** `done` bytes are in every destination, durably. Resolves when this is durable, too. */
+  /** Record that `done` bytes are durable in every destination. Resolves when the record is durable, too. */
   async mark(done: number): Promise<void> {
     await this.#append({ done });
     this.marks.push(done);
@@ -192,14 +194,14 @@ export class Journal {
     this.#lines++;
   }
 
-  /** Leave it as it is. */
+  /** Close the journal and leave the file as it is. */
   async close(): Promise<void> {
     const file = this.#file;
     this.#file = null;
     await file?.close();
   }
 
-  /** The copy is complete: a journal that stayed would make the next run of the same command do nothing. */
+  /** The copy is complete. If the journal stayed, the next run of the same command would do nothing. */
   async remove(): Promise<void> {
     await unlink(this.path);
     await syncDirectory(this.path);
@@ -215,7 +217,7 @@ interface Parsed {
   head: JournalHeader;
   marks: number[];
   session: Owner | null;
-  /** Whole lines, and the bytes they take. */
+  /** Number of complete lines, and their length in bytes. */
   lines: number;
   length: number;
 }
@@ -240,7 +242,7 @@ function parse(path: string, bytes: Buffer): Parsed {
   let lines = 1;
   while (at < bytes.length) {
     const lineEnd = bytes.indexOf('\n', at);
-    // An append that was cut off: without its newline, or with zeros in it, and nothing whole behind it.
+    // A torn append: the line has no newline or contains zeros, and no complete line follows.
     const last = lineEnd < 0 || bytes.indexOf('\n', lineEnd + 1) < 0;
     if (lineEnd < 0 || (last && bytes.subarray(at, lineEnd).includes(0))) break;
     const entry = readLine(bytes.toString('utf8', at, lineEnd), record, head.id, lines);
@@ -256,7 +258,10 @@ function parse(path: string, bytes: Buffer): Parsed {
   return { head, marks, session, lines, length: at };
 }
 
-/** `<number> <json> <checksum>`; null if it does not fit. The first line gives the id that all are checked with. */
+/**
+ * Parses `<number> <json> <checksum>`; null if the line does not match. The first line contains the ID that all
+ * checksums cover.
+ */
 function readLine<T extends z.ZodType>(
   line: string,
   table: T,
@@ -276,7 +281,7 @@ function readLine<T extends z.ZodType>(
   return table.safeParse(json).data ?? null;
 }
 
-/** Whether it was one once, whatever became of it: only then may it be removed. */
+/** Whether the file was created as a journal, even if it is damaged now: only then may it be removed. */
 async function beginsAsJournal(file: FileHandle): Promise<boolean> {
   const { bytesRead, buffer } = await file.read(Buffer.alloc(BEGINNING.length), 0, BEGINNING.length, 0);
   return buffer.toString('latin1', 0, bytesRead) === BEGINNING;
@@ -298,7 +303,10 @@ function inUse(path: string, by: string): P2pdmaError {
   });
 }
 
-/** Looked at before it is opened: to open a FIFO or a device can wait, or do something. Null: nothing is there. */
+/**
+ * Checks the type before the file is opened: opening a FIFO or a device can block or have side effects. Null: there is
+ * no file.
+ */
 async function look(path: string): Promise<true | null> {
   const there = await stat(path).catch((error: NodeJS.ErrnoException) =>
     error.code === 'ENOENT' ? null : fail(error, 'open', path),
@@ -309,7 +317,7 @@ async function look(path: string): Promise<true | null> {
   return true;
 }
 
-/** Whole, and only where nothing is. False: there is something. */
+/** Move the draft to `path` atomically, and only if no file exists there. False: there is one. */
 async function putInPlace(draft: string, path: string): Promise<boolean> {
   try {
     await link(draft, path);
@@ -320,7 +328,7 @@ async function putInPlace(draft: string, path: string): Promise<boolean> {
     if (code === 'EEXIST') return false;
     if (!NO_LINKS.has(code)) throw error;
   }
-  // A filesystem without hard links: the name is taken first, then what it is to name put in its place.
+  // A filesystem without hard links: create an empty file under the name first, then rename the draft over it.
   try {
     await (await open(path, 'wx', 0o600)).close();
   } catch (error) {
@@ -335,7 +343,7 @@ function damaged(path: string, why: string): P2pdmaError {
   return new P2pdmaError('ERR_JOURNAL_DAMAGED', `the journal '${path}' is damaged: ${why}`, { path });
 }
 
-/** Errors of node:fs as this package's. */
+/** Converts errors of node:fs to P2pdmaError. */
 function fail(error: unknown, syscall: string, path: string): never {
   if (error instanceof P2pdmaError) throw error;
   throw hostError(error as NodeJS.ErrnoException, syscall, path, {
@@ -345,7 +353,7 @@ function fail(error: unknown, syscall: string, path: string): never {
 }
 
 async function syncDirectory(path: string): Promise<void> {
-  // Windows has no handle for a directory, and no need of it.
+  // Windows cannot open a directory, and needs no fsync of one.
   if (process.platform === 'win32') return;
   const directory = await open(dirname(path), 'r');
   try {

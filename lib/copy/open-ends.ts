@@ -1,6 +1,6 @@
 /**
- * The ends of a copy, opened once. Streams over them come and go (a copy with a journal is a row of short ones), and what
- * was written is read back through what it was written through; the ends are closed when the copy is over.
+ * The ends of a copy, opened once. Streams are created and destroyed over them (a copy with a journal is a series of
+ * short copies), and written data is read back through the same open file. The ends are closed when the copy is over.
  */
 import { existsSync } from 'node:fs';
 import { stat, unlink } from 'node:fs/promises';
@@ -24,12 +24,12 @@ import { whyNotZones } from '../streams/zones.js';
 import { pathAgain, type ReadBack, readAgain } from './read-back.js';
 import { type CopyOptions, type CopyRequest, PathEnd } from './request.js';
 
-/** A path, opened when it is wanted first. */
+/** A path that is opened on first use. */
 export class OpenEnd {
   readonly #end: PathEnd;
   readonly #options: OpenOptions;
   #opening: Promise<BlockTarget> | null = null;
-  /** The file is there because of the copy. */
+  /** The file was created by this copy. */
   #made = false;
   #begun = false;
 
@@ -48,7 +48,8 @@ export class OpenEnd {
     const { write = false, exclusive = false } = this.#options;
     const zoned = write ? whyNotZones(path, now.place?.zones) : null;
     if (zoned !== null) throw zoned;
-    // Not waited for: ends are opened in the order in which they were named, which decides where an emulated machine puts them.
+    // This is synchronous: ends are opened in the order in which they were named, which decides where an emulated
+    // machine places them.
     const there = write && existsSync(path);
     const target = await context.openTarget(path, { ...this.#options, truncate: false, end: now });
     this.#made = write && target.kind === 'file' && (!there || exclusive);
@@ -56,8 +57,9 @@ export class OpenEnd {
   }
 
   /**
-   * `use` it to read what was written: the same, unless its name leads elsewhere by now, or this process may not read it;
-   * then opening it again says so.
+   * Call `use` with a target for reading what was written. This is the target that is open already, unless its path
+   * leads to something else by now or it is not open for reading; then the path is opened again, and that reports the
+   * error.
    */
   async readBack<T>(use: (target: BlockTarget) => Promise<T>): Promise<T> {
     const target = await this.open();
@@ -65,7 +67,7 @@ export class OpenEnd {
     return target.readable && isThere(target) ? use(target) : readAgain({ context, path }, use);
   }
 
-  /** @throws P2pdmaError ENOENT, ERR_JOURNAL_MISMATCH: what is written goes on to a file that nobody finds */
+  /** @throws P2pdmaError ENOENT, ERR_JOURNAL_MISMATCH: the path no longer leads to the file that is being written */
   async assertThere(): Promise<void> {
     if (this.#opening === null || isThere(await this.#opening)) return;
     const { path } = this.#end;
@@ -80,8 +82,8 @@ export class OpenEnd {
   }
 
   /**
-   * For a stream over it. A copy that fails before its first byte leaves everything as it was: a file is emptied when the
-   * first byte comes.
+   * For a stream over this end. A copy that fails before its first byte leaves everything as it was: a file is only
+   * truncated when the first byte is written.
    */
   source(empties: boolean): Source {
     const { context, path } = this.#end;
@@ -97,27 +99,27 @@ export class OpenEnd {
     };
   }
 
-  /** A file that was made for the copy and got nothing is removed. */
+  /** Close the end. A file that was created for the copy, but to which nothing was written, is removed. */
   async close(): Promise<void> {
     const target = await this.#opening?.catch(() => null);
     if (target == null) return;
     const { context, path } = this.#end;
     await context.closeTarget(target);
     if (!this.#made || this.#begun) return;
-    // Not if somebody else has put something there meanwhile.
+    // Not if another process has put data there in the meantime.
     const there = await stat(path).catch(() => null);
     if (there?.size === 0) await unlink(path);
   }
 }
 
-/** A file's name still leads to what is open. What is no file cannot be replaced under an open descriptor. */
+/** Whether a file's path still leads to the open file. Anything but a file cannot be replaced under an open descriptor. */
 function isThere({ kind, path, ranges }: BlockTarget): boolean {
   return kind !== 'file' || fileRange(path).on === ranges[0]!.on;
 }
 
 export class OpenEnds {
   readonly #request: CopyRequest;
-  /** Of ends that are paths; null: it is something else. */
+  /** Null for an end that is not a path. */
   readonly from: OpenEnd | null;
   readonly to: readonly (OpenEnd | null)[];
   readonly #over = new WeakMap<Readable | Writable, OpenEnd>();
@@ -130,13 +132,16 @@ export class OpenEnds {
     this.to = destinations.map((end) => (end instanceof PathEnd ? new OpenEnd(end, write) : null));
   }
 
-  /** The source, open; null: it is a stream. @throws P2pdmaError whatever opening it says */
+  /** The source, open; null: it is a stream. @throws P2pdmaError the error of opening it */
   async source(): Promise<BlockTarget | null> {
     const { source } = this.#request;
     return source instanceof Target ? source.blockTarget : ((await this.from?.open()) ?? null);
   }
 
-  /** Streams over the ends. The source is open before a destination is: one that cannot be read truncates nothing. */
+  /**
+   * Create streams over the ends. The source is opened before any destination, so a source that cannot be read truncates
+   * nothing.
+   */
   async streams(options: CopyOptions): Promise<{ reader: Readable; writers: Writable[] }> {
     const { source, destinations } = this.#request;
     const { destinationStart, verify = false } = options;
@@ -144,13 +149,13 @@ export class OpenEnds {
     const writeSettings: WriteStreamOptions = pick(options, writeOptions);
     if (destinationStart === undefined) delete writeSettings.start;
     else writeSettings.start = destinationStart;
-    // run() listens to it, for all ends at once.
+    // run() listens to the signal, for all ends together.
     delete readSettings.signal;
     delete writeSettings.signal;
     const reader = this.#reader(readSettings);
     const opened: (Readable | Writable)[] = [reader];
     try {
-      // Its 'error' comes after the rejection, when nobody else listens yet.
+      // Its 'error' event comes after the rejection, when there is no other listener yet.
       if (reader !== source) reader.on('error', () => {});
       if (reader instanceof P2pReadStream) await reader.attachment.opened();
       const writers = destinations.map((_, i) => {
@@ -184,18 +189,18 @@ export class OpenEnds {
     return writer;
   }
 
-  /** Streams over the ends are read back through them, others through what their path is by now. */
+  /** Streams over these ends are read back through the open ends; for other streams the path is opened again. */
   readonly readBack: ReadBack = (stream, use) => {
     const end = this.#over.get(stream);
     return end === undefined ? pathAgain(stream, use) : end.readBack(use);
   };
 
-  /** Before it goes on after a while. @throws P2pdmaError ENOENT, ERR_JOURNAL_MISMATCH */
+  /** Call before resuming after a pause. @throws P2pdmaError ENOENT, ERR_JOURNAL_MISMATCH */
   async assertThere(): Promise<void> {
     for (const end of [this.from, ...this.to]) await end?.assertThere();
   }
 
-  /** @throws P2pdmaError what closing the first of them that failed said */
+  /** @throws P2pdmaError the first error of closing the ends */
   async close(): Promise<void> {
     const ends = [this.from, ...this.to].filter((end) => end !== null);
     const results = await Promise.allSettled(ends.map((end) => end.close()));
@@ -204,7 +209,7 @@ export class OpenEnds {
   }
 }
 
-/** Those of the options that this table has, without the undefined ones. */
+/** The options that this table contains, without the undefined ones. */
 function pick(options: CopyOptions, table: { readonly shape: object }): object {
   const known = Object.entries(options).filter(
     ([name, value]) => value !== undefined && Object.hasOwn(table.shape, name),

@@ -1,4 +1,7 @@
-/** Source, destinations and journal of a copy lie apart: two names of one file or device, and what lies on it, are known by numbers. */
+/**
+ * Source, destinations and journal of a copy must not overlap. Two names of one file or device, and the storage below
+ * them, are recognised by their numbers.
+ */
 import type { BlockTarget, End, UnderlyingRange } from '../backend/backend.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
@@ -6,7 +9,7 @@ import { fileRange } from '../host/file-range.js';
 import { Target } from '../streams/target.js';
 import { type CopyRequest, PathEnd, type PathRequest } from './request.js';
 
-/** An end before the copy. */
+/** An end before the copy begins. */
 type Place = Pick<End, 'path' | 'kind' | 'size' | 'ranges'>;
 
 type Span = readonly [from: number, behind: number];
@@ -14,8 +17,8 @@ type Span = readonly [from: number, behind: number];
 const ALL: Span = [0, Number.POSITIVE_INFINITY];
 
 /**
- * Do source and destinations lie apart, and do the destinations reach so far?
- * @param opened  the source as it is now that it is open; null: it is a stream
+ * Checks that source and destinations do not overlap, and that the destinations are large enough.
+ * @param opened  the source as it was found when opened; null: it is a stream
  * @throws P2pdmaError ERR_OVERLAP, ERR_OUT_OF_RANGE
  */
 export function assertApart(
@@ -49,7 +52,7 @@ interface Written {
   readonly span: Span;
 }
 
-/** Where its bytes lie, as it was looked at; the rest as it was opened. */
+/** The source with its ranges as they were inspected before; everything else as it was when opened. */
 function sourcePlace(source: CopyRequest['source'], opened: Omit<Place, 'ranges'>): Place | null {
   const { path, kind, size } = opened;
   const at = source instanceof PathEnd ? source.now : source instanceof Target ? placeOf(source) : null;
@@ -100,7 +103,10 @@ function assertApartFromSource(from: Written, to: Written, truncates: boolean): 
   throw new P2pdmaError('ERR_OVERLAP', `source and destination ${names}${why}`, { path });
 }
 
-/** On what the two have bytes in common, or null. Neither's place in there known (two logical volumes): null. */
+/**
+ * The name of what both use the same bytes of, or null. Also null if neither's position there is known (two logical
+ * volumes).
+ */
 function sharedBy(a: Place, ofA: Span, b: Place, ofB: Span): string | null {
   for (const x of a.ranges) {
     for (const y of b.ranges) {
@@ -118,7 +124,8 @@ function within({ start, length, exact }: UnderlyingRange, [from, behind]: Span)
 }
 
 /**
- * A journal is written before the first byte of the copy and removed behind its last: it cannot be the source or a destination.
+ * A journal is written before the first byte of the copy and removed after its last, so it cannot be the source or a
+ * destination.
  * @throws P2pdmaError ERR_OVERLAP
  */
 export function assertJournalApart({ source, destinations }: PathRequest, journal: string): void {

@@ -1,6 +1,6 @@
 /**
- * What a copy would do, found out by looking only: nothing is opened for writing. The same plan is shown by
- * `--dry-run`, guards the destinations, and says how much a complete copy is.
+ * What a copy would do, determined without opening anything for writing. The same plan is printed by `--dry-run`,
+ * protects the destinations, and gives the number of bytes in a complete copy.
  */
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
@@ -75,7 +75,7 @@ export interface CopyPlan extends Origin {
   readonly provider: Bdf | null;
   /** Why this transport, in words. */
   readonly reason: string;
-  /** Null, or why success will not prove the way. */
+  /** Null, or why success will not prove the route. */
   readonly unproven: string | null;
   /** Chunk size in bytes. */
   readonly highWaterMark: number;
@@ -85,14 +85,14 @@ export interface CopyPlan extends Origin {
   readonly verify: boolean;
   /** The journal from which the copy would resume, and the bytes that are done; null: it would start from the beginning. */
   readonly resume: { readonly journal: string; readonly done: number } | null;
-  /** What would stop this copy, as the errors that it would end with; empty: nothing is known that would. */
+  /** The errors with which this copy would fail; empty: none are known. */
   readonly problems: readonly P2pdmaError[];
 }
 
 /**
  * Plan a copy between paths.
- * @throws P2pdmaError what makes a plan impossible: a source that cannot be read, bad options, overlap. What only the
- * writing would run into is in `problems`.
+ * @throws P2pdmaError errors that make a plan impossible: a source that cannot be read, bad options, overlap. Errors
+ * that would occur only on writing are in `problems`.
  */
 export async function planCopy(
   open: OpenContext,
@@ -103,7 +103,7 @@ export async function planCopy(
   return planRequest(await makePathRequest(open, from, to, options));
 }
 
-/** The same of ends that were looked at before. */
+/** The same for ends that were inspected before. */
 export async function planRequest(request: PathRequest): Promise<CopyPlan> {
   const { context, source, destinations: to } = request;
   const settings = parseOptions(copyOptions, request.options);
@@ -115,7 +115,7 @@ export async function planRequest(request: PathRequest): Promise<CopyPlan> {
   }));
   assertApart(request, seen);
   const { start } = settings;
-  // Nothing of something would be copied, and a file emptied for it.
+  // Otherwise nothing would be copied from a source that has data, and a file would be truncated for it.
   if (start > seen.size || (start === seen.size && start > 0)) {
     const what = `${start} is ${start > seen.size ? 'beyond' : 'at'} the end of '${source.path}' (${seen.size} bytes)`;
     throw optionError('ERR_OUT_OF_RANGE', 'start', what, { path: source.path, received: start });
@@ -124,7 +124,7 @@ export async function planRequest(request: PathRequest): Promise<CopyPlan> {
 
   const destinations: PlannedDestination[] = [];
   const problems: P2pdmaError[] = [];
-  // A file that is yet to be made is taken to need what the source does.
+  // A file that does not exist yet is assumed to need the same alignment as the source.
   let alignment = seen.dmaAlignment;
   for (const end of to) {
     const { planned, problem, dmaAlignment } = await planDestination(end, settings, bytes);
@@ -181,7 +181,7 @@ function end({ name, path, kind, size }: Facts): Pick<PlannedEnd, 'name' | 'path
   return { name, path, kind, size };
 }
 
-/** Open for reading, look, close. */
+/** Open for reading, inspect, close. */
 async function look<T>(
   { context, path, now }: PathEnd,
   at: (target: BlockTarget) => T | Promise<T>,
@@ -234,7 +234,7 @@ async function planDestination(
   return { planned, problem, dmaAlignment: seen.dmaAlignment };
 }
 
-/** A device has a size, and may be somebody's. */
+/** A device has a fixed size, and may be in use. */
 function whyNotDevice(
   { now }: PathEnd,
   { path, size }: Facts,
@@ -267,11 +267,14 @@ async function whyNotWritable(
 
 interface Held {
   readonly holds: Signature[];
-  /** Why that is not all there may be: the place where it would be said cannot be read. */
+  /** Why `holds` may be incomplete: a block where signatures are could not be read. */
   readonly unread: P2pdmaError | null;
 }
 
-/** A drive that cannot read its first blocks, or finds their protection wrong, may do so once they were written. */
+/**
+ * A drive that cannot read its first blocks, or that finds a protection error there, may read them once they have been
+ * rewritten.
+ */
 async function heldBy(context: StreamContext, target: BlockTarget): Promise<Held> {
   try {
     return { holds: await signaturesOf(context, target), unread: null };
@@ -288,7 +291,7 @@ async function heldBy(context: StreamContext, target: BlockTarget): Promise<Held
 
 const UNREADABLE: ReadonlySet<string> = new Set(['EILSEQ', 'ENODATA', 'EIO']);
 
-/** What cannot be opened may be there all the same. */
+/** What is known of a destination that cannot be opened: it may exist all the same. */
 async function unopened(
   { path, now }: PathEnd,
   flags: Settings['flags'],
@@ -327,7 +330,7 @@ function notWritable({ code }: NodeJS.ErrnoException, syscall: string, path: str
     : errnoError(-EACCES, syscall, path, { hint: accessHint(path) });
 }
 
-/** What a target holds, read through host memory; of this machine's, `blkid` may know more. */
+/** What a target holds, read through host memory. For targets on this machine, `blkid` may know more. */
 export async function signaturesOf(context: StreamContext, target: BlockTarget): Promise<Signature[]> {
   const found = await signaturesIn(context, target);
   return found.length > 0 || context.backend.name !== 'native' ? found : askBlkid(target.path);
@@ -351,7 +354,7 @@ async function signaturesIn(context: StreamContext, target: BlockTarget): Promis
   return findSignatures({ size, head, tail, spots });
 }
 
-/** As it is where NVMe commands do its I/O. */
+/** The end as it is when its I/O is done by NVMe commands (passthrough). */
 function asByCommand<T extends End>(end: T): T {
   return end.noP2pByCommand === undefined ? end : { ...end, noP2pReason: end.noP2pByCommand };
 }
@@ -363,7 +366,7 @@ function foreseeRoute(
   options: Settings,
 ): Route {
   const { start, destinationStart } = options;
-  // What a file's name leaves open, opening it may settle: that is no problem of the plan.
+  // allowUnproven: what the name of a file does not tell, opening it may show, so that is not a problem of the plan.
   const byCommand = options.engine === 'passthrough';
   const route = chooseRoute(backend, byCommand ? ends.map(asByCommand) : ends, {
     ...options,

@@ -1,12 +1,12 @@
-/** How far a copy is, as `onProgress` is told and `p2pdma copy --json` prints: one object. */
+/** The progress of a copy, as passed to `onProgress` and printed by `p2pdma copy --json`: one object. */
 import type { OnProgress, Progress } from '../streams/options.js';
 
-/** What a copy knows at a moment. How fast it is, only several moments tell. */
+/** What is known at one moment. The speed can only be computed from several of them. */
 export type Moment = Omit<Progress, 'type' | 'bytesPerSecond' | 'etaSeconds'>;
 
 export type Report = (now: Moment) => void;
 
-/** For one copy, from its first phase to its last. */
+/** Creates the reporter of one copy, used from its first phase to its last. */
 export function reportTo(onProgress: OnProgress | undefined): Report | undefined {
   if (onProgress === undefined) return undefined;
   const rate = new Rate();

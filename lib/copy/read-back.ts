@@ -1,16 +1,16 @@
-/** What the bytes of a stream that has ended are read back from. */
+/** How the data of a stream that has ended is read back. */
 import type { BlockTarget } from '../backend/backend.js';
 import type { P2pReadStream } from '../streams/read-stream.js';
 import type { StreamContext } from '../streams/session.js';
 import type { P2pWriteStream } from '../streams/write-stream.js';
 
-/** Give `use` a target that it leaves open. */
+/** Calls `use` with a target, which `use` must not close. */
 export type ReadBack = <T>(
   stream: P2pReadStream | P2pWriteStream,
   use: (target: BlockTarget) => Promise<T>,
 ) => Promise<T>;
 
-/** Opened once more, for as long as it is used. */
+/** Opens the path again, and closes it when `use` is done. */
 export async function readAgain<T>(
   { context, path }: { readonly context: StreamContext; readonly path: string },
   use: (target: BlockTarget) => Promise<T>,
@@ -23,6 +23,6 @@ export async function readAgain<T>(
   }
 }
 
-/** Whatever is at the stream's path by now. */
+/** Reads back whatever the stream's path leads to now. */
 export const pathAgain: ReadBack = ({ attachment, path }, use) =>
   readAgain({ context: attachment.context!, path }, use);

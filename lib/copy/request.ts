@@ -1,6 +1,6 @@
 /**
- * A copy as it is asked for, its ends looked at once: what is found out here is handed to the plan, the guard against
- * overlap, the opening of the ends, and whatever goes on with the copy later.
+ * A requested copy. Its ends are inspected once: the result is passed to the plan, the overlap check, the code that
+ * opens the ends, and to each later stretch of the copy.
  *
  *     makeRequest ─▶ CopyRequest ─▶ assertApart ─▶ OpenEnds ─▶ run
  *                             └───▶ plan
@@ -23,7 +23,7 @@ export type PipelineSource = string | URL | Target | P2pReadStream | Readable;
 /** What can be copied to: a path, a Target, a stream. */
 export type PipelineDestination = string | URL | Target | P2pWriteStream | Writable;
 
-/** A path that is an end of a copy, on its machine, as it was when the copy was asked for. */
+/** A path that is an end of a copy, with its machine and its state at the time of the request. */
 export class PathEnd {
   readonly context: StreamContext;
   /** As the caller gave it. */
@@ -43,14 +43,14 @@ export interface CopyRequest {
   readonly options: CopyOptions;
 }
 
-/** Between paths only: what can be planned, and gone on with. */
+/** A copy between paths only: this is what can be planned and resumed. */
 export interface PathRequest extends CopyRequest {
   readonly context: StreamContext;
   readonly source: PathEnd;
   readonly destinations: readonly PathEnd[];
 }
 
-/** @throws P2pdmaError what is wrong with the request by itself: ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE */
+/** @throws P2pdmaError errors in the request itself: ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE */
 export async function makeRequest(
   open: OpenContext,
   source: PipelineSource,
@@ -72,7 +72,7 @@ export async function makeRequest(
   return { source: from, destinations: to, options } as CopyRequest;
 }
 
-/** The same between paths. */
+/** The same for a copy between paths. */
 export async function makePathRequest(
   open: OpenContext,
   source: string | URL,

@@ -1,12 +1,13 @@
 /**
- * A copy with a journal: interrupted by a signal, a crash or power loss it goes on where it was.
+ * A copy with a journal: after an interruption by a signal, a crash or a power loss, it resumes where it was.
  *
  *     source  │████████████│████████████│██████······│                │
  *              stretch, flushed, marked   under way when it ended
  *                          └─ resumed here, after the stretch before it was compared with the source
  *
- * It is a row of ordinary copies of about a second each; a mark follows the flush of all destinations, so what is
- * marked is there. Each stretch may choose its route anew; the receipt is the sum, and says the least direct.
+ * It is a series of ordinary copies ("stretches") of about a second each. A mark is written after the flush of all
+ * destinations, so marked data is durable. Each stretch may choose a different route; the receipt is the sum, and names
+ * the least direct route.
  */
 
 import { stat } from 'node:fs/promises';
@@ -32,11 +33,14 @@ const MIB = 1024 * 1024;
 const FIRST_STRETCH = MIB;
 const LONGEST_STRETCH = 4096 * MIB;
 const STRETCH_SECONDS = 1;
-/** What is compared before going on: the beginning, and at least so much before the last mark. */
+/** What is compared before resuming: the beginning, and at least this much before the last mark. */
 const HEAD_CHECK = MIB;
 const TAIL_CHECK = 8 * MIB;
 
-/** `planCopy`, with a journal: `resume` says where the copy would go on; one in use is a problem. @throws as `resumableCopy` */
+/**
+ * `planCopy`, with a journal: `resume` says where the copy would resume; a journal in use is a problem.
+ * @throws as `resumableCopy`
+ */
 export async function planResumable(
   open: OpenContext,
   source: string | URL,
@@ -48,7 +52,7 @@ export async function planResumable(
   try {
     return (await prepare(request, path)).plan;
   } catch (error) {
-    // Another copy is at the journal: that stops this one, and is over when the other is.
+    // Another copy is using the journal. That stops this copy, but only until the other one ends.
     if (!(error instanceof P2pdmaError) || error.code !== 'EBUSY' || error.path !== path) throw error;
     const plan = await planRequest(request);
     return { ...plan, problems: [error, ...plan.problems] };
@@ -60,7 +64,7 @@ async function prepare(asked: PathRequest, path: string) {
   assertJournalApart(asked, path);
   assertLasting(asked);
   const kept = await Journal.read(path);
-  // Files that the copy was to make may be there by now; once something was marked, they are.
+  // Files that the copy was to create may exist by now; once a mark was written, they do.
   const given = options.flags ?? 'w';
   const flags = kept === null ? given : kept.marks.length > 0 ? 'r+' : given === 'wx' ? 'w' : given;
   const request = { ...asked, options: { ...options, flags } };
@@ -72,7 +76,7 @@ async function prepare(asked: PathRequest, path: string) {
 }
 
 /**
- * What a journal says of an emulated drive's memory is wrong as soon as this process ends, and that is all a journal is for.
+ * A journal is only useful after this process has ended, and the memory of an emulated drive is gone by then.
  * @throws P2pdmaError ERR_INVALID_ARG_VALUE
  */
 function assertLasting({ context: { backend }, destinations }: PathRequest): void {
@@ -87,8 +91,9 @@ function assertLasting({ context: { backend }, destinations }: PathRequest): voi
 }
 
 /**
- * Copy, or go on copying, with the journal at `journal`. It is removed when the copy is complete.
- * @throws P2pdmaError ERR_OVERLAP, ERR_JOURNAL_DAMAGED, ERR_JOURNAL_MISMATCH (nothing was written then), and what copies throw
+ * Copy, or resume copying, with the journal at `journal`. It is removed when the copy is complete.
+ * @throws P2pdmaError ERR_OVERLAP, ERR_JOURNAL_DAMAGED, ERR_JOURNAL_MISMATCH (nothing was written in these cases), and
+ * the errors of a copy
  */
 export async function resumableCopy(
   open: OpenContext,
@@ -144,7 +149,7 @@ class ResumableCopy {
     const { bytes, destinations } = this.#plan;
     const { stop, verify = false } = this.#options;
     const from = this.#journal.done === 0 ? 0 : await this.#trusted();
-    // Stopped before it was known what can be trusted: the journal is left as it is.
+    // Stopped before it was known which data can be trusted: the journal is left as it is.
     if (from === null) return nothingCopied(this.#plan);
     if (from !== this.#journal.done) await this.#journal.mark(from);
     // With 'w' and 'wx' the first stretch truncates.
@@ -160,21 +165,21 @@ class ResumableCopy {
       }
       receipt.verified = !stop?.aborted;
     }
-    // What closing says counts as long as the journal is there.
+    // The ends are closed while the journal still exists, so that an error of closing keeps the journal.
     await this.#ends.close();
-    // Stopped while it was verified: what is missing is in the journal.
+    // If it was stopped during verification, the journal stays: it records what is missing.
     if (!verify || receipt.verified) await this.#journal.remove();
     return receipt;
   }
 
-  /** Compare a range of the copy, as bytes of the copy, in one destination. */
+  /** Compare a range of the copy, in bytes of the copy, in one destination. */
   async #compare(i: number, from: number, to: number, onlooker: Onlooker): Promise<string | null> {
     const { start, destinationStart } = this.#journal.header;
     const { path } = this.#plan.destinations[i]!;
     const allocate = (size: number) => this.#context.backend.memory.allocBuffer(size);
     return this.#ends.from!.readBack((left) =>
       this.#ends.to[i]!.readBack(async (right) => {
-        // A copy of nothing makes no file longer.
+        // A copy of zero bytes does not extend a file.
         if (to > from && right.size < destinationStart + to) {
           throw new P2pdmaError('ERR_VERIFY_MISMATCH', `'${path}' is only ${right.size} bytes long`, {
             path,
@@ -212,9 +217,10 @@ class ResumableCopy {
   }
 
   /**
-   * Up to where the destinations hold what was marked. Where the beginning differs, somebody has used a destination for
-   * something else; where only the end does, a drive lost what it said was flushed, and the mark before it is tried.
-   * Null: stopped meanwhile.
+   * How far the destinations hold what was marked. If the beginning differs, a destination has been used for something
+   * else. If only the end differs, a drive has lost data that it had reported as flushed, and the mark before it is
+   * tried.
+   * Null: stopped in the meantime.
    */
   async #trusted(): Promise<number | null> {
     const { marks, done, path } = this.#journal;
@@ -236,13 +242,16 @@ class ResumableCopy {
       const differs = await this.#holds(before, at);
       if (stop?.aborted) return null;
       if (differs === null) return at;
-      // The head was fine, so it ends: at the latest with nothing left.
+      // The loop ends: the head matched, and at the latest there is nothing left to compare.
       if (before === 0) return 0;
       at = before;
     }
   }
 
-  /** A file may be longer than what is trusted: padding to whole blocks that was to be cut, or data without a mark. */
+  /**
+   * Truncate files that are longer than the trusted data: by padding to whole blocks that was not cut yet, or by data
+   * without a mark.
+   */
   async #cutBack(from: number): Promise<void> {
     const { destinations, destinationStart } = this.#journal.header;
     for (const [i, { kind }] of this.#plan.destinations.entries()) {
@@ -261,14 +270,14 @@ class ResumableCopy {
     const pace = Pace.of(bandwidth) ?? undefined;
     let done = from;
     let length = FIRST_STRETCH;
-    // Nothing is copied, too: files come into being by it.
+    // Runs once even for zero bytes: this creates the files.
     do {
       const target = Math.min(bytes, roundUp(start + done + length) - start);
       const base = done;
       const fresh = this.#journal.marks.length === 0;
       const settings: CopyOptions = {
         ...options,
-        // The whole is verified at the end; on the way the slots are watched, as they are then.
+        // The whole copy is verified at the end. During each stretch the slots are watched, as they are in a verified copy.
         canary: options.verify ?? false,
         verify: false,
         flush: true,
@@ -314,13 +323,13 @@ class ResumableCopy {
   }
 }
 
-/** All had been copied before. */
+/** The receipt when everything had been copied before. */
 function nothingCopied({ backend, machine, provider, transport, reason, unproven }: CopyPlan): Receipt {
   const rest = { bytes: 0, seconds: 0, path: zeroPath(), verified: false, digest: null };
   return { ...rest, backend, machine, provider, transport, reason, unproven };
 }
 
-/** Stretches end at whole MiB of the source, so that the next begins with a whole block. */
+/** Stretches end at whole MiB of the source, so the next one begins at a block boundary. */
 function roundUp(offset: number): number {
   return Math.ceil(offset / MIB) * MIB;
 }
@@ -361,7 +370,7 @@ async function endOf({ path: given, kind, size, identity }: PlannedEnd): Promise
   return { path, kind, device: null, file: there === null ? null : { inode: String(there.ino) } };
 }
 
-/** @throws P2pdmaError ERR_JOURNAL_MISMATCH, with what differs */
+/** @throws P2pdmaError ERR_JOURNAL_MISMATCH, which names the difference */
 function assertSame({ header: then, path }: Journal, now: About): void {
   const why =
     otherEnd('source', then.source, now.source) ??
@@ -389,7 +398,7 @@ function otherEnd(which: string, then: JournalEnd, now: JournalEnd): string | nu
       return `'${then.path}' has no stable identifier, and after a reboot its name may be another device's`;
     }
   }
-  // A destination that the copy was to make had no inode when the journal began.
+  // A destination that the copy was to create had no inode when the journal was created.
   if (then.file !== null && then.file.inode !== now.file?.inode) {
     return `'${then.path}' is a different file than when the journal began (inode ${then.file.inode} then, ${now.file?.inode ?? 'none'} now)`;
   }

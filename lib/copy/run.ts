@@ -13,21 +13,21 @@ import { pathAgain, type ReadBack } from './read-back.js';
 import type { PassingDigest } from './verify.js';
 
 export interface RunOptions {
-  /** Read every destination back through host memory and compare. */
+  /** Read every destination back through host memory and compare it with the source. */
   readonly verify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** End early but cleanly when aborted. */
+  /** When aborted, the copy ends early but cleanly. */
   readonly stop?: AbortSignal | undefined;
   /** Called ten times a second. */
   readonly report?: Report | undefined;
-  /** Default: whatever is at a stream's path is opened again. */
+  /** Default: the path of a stream is opened again. */
   readonly readBack?: ReadBack | undefined;
 }
 
 /**
- * Run one source into 1..n destinations and account for it. With several destinations the source is read once and all
- * of them write from the same slots. Any failure ends all of them; resolves when everything is written, flushed
- * (unless the streams say otherwise), verified if asked, and closed.
+ * Run one source into 1..n destinations and return the receipt. With several destinations the source is read once, and
+ * all of them write from the same slots. A failure of one ends all of them. Resolves when everything is written, flushed
+ * (unless the streams are configured otherwise), verified if requested, and closed.
  */
 export async function run(
   source: Readable,
@@ -72,13 +72,13 @@ export async function run(
   return receipt;
 }
 
-/** From the first look at the streams until each of them is through; what a foreign source gave is kept for verify. */
+/** From the initial checks until every stream has ended. The data of a foreign source is digested for verification. */
 async function move(
   source: Readable,
   destinations: readonly Writable[],
   options: RunOptions,
 ): Promise<PassingDigest | null> {
-  // Whoever else listens to it must not set it going before the destinations are there.
+  // Other listeners must not start the flow before the destinations are ready.
   source.pause();
   const passing = options.verify && !(source instanceof P2pReadStream) ? await newDigest() : null;
   await checkBeforeFirstByte(source, destinations);
@@ -107,7 +107,7 @@ async function newDigest(): Promise<PassingDigest> {
   return new PassingDigest();
 }
 
-/** A source that is destroyed without an error ends no destination: without this nobody would be told. */
+/** A source that is destroyed without an error does not end its destinations: without this check nobody would notice. */
 async function delivered(source: Readable, stop: AbortSignal | undefined): Promise<void> {
   try {
     await finished(source, { writable: false });
@@ -117,10 +117,10 @@ async function delivered(source: Readable, stop: AbortSignal | undefined): Promi
   }
 }
 
-/** Node's finished() takes a stream for finished that was told to end and destroyed before it had. */
+/** Node's finished() regards a stream as finished if end() was called and it was then destroyed before it had finished. */
 async function written(destination: Writable): Promise<void> {
   await finished(destination);
-  // Not of streams in the style of before Node 10, which do not say.
+  // Streams in the style of before Node 10 do not have this property.
   if (destination.writableFinished === false) throw closedError(nameOf(destination));
 }
 
@@ -128,7 +128,7 @@ function nameOf(stream: Readable | Writable): string {
   return String((stream as { path?: unknown }).path ?? stream.constructor.name);
 }
 
-/** A stream that has had its end already would neither move a byte nor say so. */
+/** A stream that has already ended would neither transfer a byte nor report an error. */
 function assertNotUsedUp(source: Readable, destinations: readonly Writable[]): void {
   const used = [source].find((s) => s.readableEnded) ?? destinations.find((d) => d.writableEnded);
   if (used === undefined) return;
@@ -162,7 +162,10 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
   }
 }
 
-/** A copy sets out to move so many bytes; a source that was cut short meanwhile is not a copy that was done. */
+/**
+ * A copy is meant to transfer a known number of bytes. If the source was truncated in the meantime, the copy is not
+ * complete.
+ */
 function assertWhole(source: Readable, expected: number): void {
   if (!(source instanceof P2pReadStream) || source.bytesRead >= expected) return;
   const { path, start, bytesRead } = source;
@@ -176,7 +179,7 @@ function assertWhole(source: Readable, expected: number): void {
   );
 }
 
-/** What was delivered to others before the copy, or was taken out of it, a destination has not got. */
+/** Data that the source delivered to others before the copy, or that was taken out of it, is missing in the destinations. */
 function assertEachHasAll(source: Readable, destinations: readonly Writable[]): void {
   if (!(source instanceof P2pReadStream) || source.readableEncoding !== null) return;
   for (const end of destinations) {
@@ -224,7 +227,7 @@ function progressRoute(
   return { transport, provider: transport === null ? null : receipt.provider, backend, machine };
 }
 
-/** No more is read; what was read is written. */
+/** Stop reading; data that was already read is still written. */
 function stopEarly(source: Readable, destinations: readonly Writable[]): void {
   if (source instanceof P2pReadStream) return source.stop();
   source.unpipe();
@@ -232,7 +235,7 @@ function stopEarly(source: Readable, destinations: readonly Writable[]): void {
   for (const destination of destinations) destination.end();
 }
 
-/** Destroyed or finished, wait until its I/O is over and its target closed. */
+/** Wait until the I/O of a destroyed or finished stream is over and its target is closed. */
 async function settle(stream: Readable | Writable): Promise<void> {
   if (stream instanceof P2pReadStream || stream instanceof P2pWriteStream) await stream.shutdown();
   else stream.destroy();
@@ -265,12 +268,12 @@ function merge(source: Readable, destinations: readonly Writable[]): Receipt {
     foreign && decisive.transport !== 'host-memory'
       ? hostRoute('an end is not a p2pdma stream').reason
       : decisive.reason;
-  // What a writer could not do in the way of the rest is said once, whoever's reason it is.
+  // A writer's remark on what it could not do is included once, even if several writers have it.
   const asides = new Set(ends.map((end) => end.aside).filter((a) => a !== null && !why.includes(a)));
   const path = zeroPath();
   for (const part of parts) addPath(path, part.path);
   return {
-    // Of several that ended in the middle, what all of them have.
+    // If several destinations ended early, the number of bytes that all of them have.
     bytes: ends.length > 0 ? Math.min(...ends.map((end) => end.bytesWritten)) : first.bytes,
     seconds: Math.max(...parts.map((part) => part.seconds)),
     backend: first.backend,

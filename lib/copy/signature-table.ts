@@ -1,6 +1,6 @@
 /**
- * Whose bytes stand where: the signatures of what disks and images hold, as facts. Each row says where the magic bytes
- * are and whose; one that is short or shared asks for more before it is believed.
+ * The signatures of what disks and images can hold, as a table. Each row gives the position of the magic bytes and what
+ * they mean. A magic that is short, or used by several formats, needs a further check.
  */
 /** What a signature says is there. @inline */
 export type SignatureKind =
@@ -15,17 +15,17 @@ export type SignatureKind =
 export interface Row {
   readonly name: string | ((read: Look, at: number) => string);
   readonly kind: SignatureKind;
-  /** Offsets of the magic; negative: from the end. A function where the size decides. */
+  /** Offsets of the magic; negative: from the end. A function if they depend on the size. */
   readonly at: readonly number[] | ((size: number) => readonly number[]);
-  /** Any of these. */
+  /** Any of these matches. */
   readonly magic: readonly Uint8Array[];
-  /** A magic that is short or shared needs more to be believed. */
+  /** A further check, for a magic that is short or used by several formats. */
   readonly also?: (read: Look, at: number) => boolean;
-  /** From the magic: where the label is, and its length. */
+  /** Offset of the label from the magic, and its length. */
   readonly label?: readonly [number, number];
 }
 
-/** Bytes of the target, or null where they were not read. */
+/** Reads bytes of the target; null where they were not read. */
 export type Look = (offset: number, length: number) => Uint8Array | null;
 
 const KIB = 1024;
@@ -34,19 +34,19 @@ const hex = (magic: string): Uint8Array => Buffer.from(magic.replaceAll(' ', '')
 const every = (from: number, step: number, count: number): number[] =>
   Array.from({ length: count }, (_, i) => from + i * step);
 
-/** Looked at besides the ends, in blocks of this size. */
+/** Size of the blocks that are read besides the two ends. */
 export const SPOT = 4 * KIB;
 
-/** Sectors before the end where controllers of Promise keep their block. */
+/** Distances from the end, in sectors, at which Promise controllers keep their metadata. */
 const PROMISE = [63, 255, 256, 16, 399, 591, 675, 735, 911, 974, 991, 951, 3087];
-/** LUKS2's second header begins where the first, with its area of JSON, ends. */
+/** LUKS2's second header begins where the first header, including its JSON area, ends. */
 const LUKS2_SECOND = every(0, 0, 9).map((_, i) => 0x4000 * 2 ** i);
 const PROMISE_AT = (size: number): number[] => {
   const whole = size - (size % 512);
   return PROMISE.map((sectors) => whole - sectors * 512);
 };
 
-/** Offsets; negative: from the end. */
+/** Offsets of further blocks to read; negative: from the end. */
 export const SPOTS: readonly number[] = [
   1024 * KIB,
   2048 * KIB,
@@ -61,7 +61,7 @@ const sector =
 const MINIX_MAGIC = ['7f13', '137f', '8f13', '138f', '6824', '2468', '7824', '2478'].map(hex);
 
 const PARTITION_TABLES: readonly Row[] = [
-  // GPT: header in LBA 1 and in the last LBA, of 512 to 4096 bytes.
+  // GPT: the header is in LBA 1 and in the last LBA, for block sizes of 512 to 4096 bytes.
   {
     name: 'GPT',
     kind: 'partition table',
@@ -92,7 +92,7 @@ const PARTITION_TABLES: readonly Row[] = [
 ];
 
 const FILESYSTEMS: readonly Row[] = [
-  // Of Linux.
+  // Linux filesystems.
   { name: extVersion, kind: 'filesystem', at: [0x438], magic: [hex('53ef')], also: extSane, label: [64, 16] },
   { name: 'XFS', kind: 'filesystem', at: [0], magic: [text('XFSB'), text('EXFS')], label: [108, 12] },
   { name: 'XFS log', kind: 'filesystem', at: every(0, 512, 512), magic: [hex('feedbabe')], also: xfsLogSane },
@@ -134,7 +134,7 @@ const FILESYSTEMS: readonly Row[] = [
   { name: 'zonefs', kind: 'filesystem', at: [0], magic: [text('SFOZ')] },
   { name: 'mpool', kind: 'filesystem', at: [0, 8], magic: [text('mpoolDev')] },
   { name: 'Ceph BlueStore', kind: 'filesystem', at: [0], magic: [text('bluestore block device')] },
-  // Every label holds a ring of uberblocks; a young pool has written few of them. Either byte order.
+  // Every label has a ring of uberblocks; in a young pool only a few are written. Both byte orders are possible.
   {
     name: 'ZFS',
     kind: 'filesystem',
@@ -146,7 +146,7 @@ const FILESYSTEMS: readonly Row[] = [
     magic: [hex('0cb1ba0000000000'), hex('0000000000bab10c')],
   },
 
-  // Of others.
+  // Filesystems of other systems.
   { name: 'NTFS', kind: 'filesystem', at: [3], magic: [text('NTFS    ')] },
   { name: 'exFAT', kind: 'filesystem', at: [3], magic: [text('EXFAT   ')] },
   { name: 'ReFS', kind: 'filesystem', at: [3], magic: [text('ReFS\0\0\0\0')] },
@@ -160,7 +160,7 @@ const FILESYSTEMS: readonly Row[] = [
   { name: 'FAT32', kind: 'filesystem', at: [82], magic: [text('FAT32   ')], label: [-11, 11] },
   { name: 'FAT', kind: 'filesystem', at: [54], magic: [text('FAT     '), text('MSDOS')] },
   { name: 'FAT', kind: 'filesystem', at: [82], magic: [text('MSWIN')] },
-  // Where the type is not said, the BIOS parameter block has to be one. The magic is how the code begins.
+  // Without a type string the BIOS parameter block must be valid. The magic is the beginning of the boot code.
   { name: 'FAT', kind: 'filesystem', at: [0], magic: [hex('eb'), hex('e9')], also: fatSane },
   { name: 'FAT', kind: 'filesystem', at: [510], magic: [hex('55aa')], also: fatSane },
   { name: 'HFS+', kind: 'filesystem', at: [1024], magic: ['482b', '4858'].map(hex), also: hfsPlusSane },
@@ -169,7 +169,7 @@ const FILESYSTEMS: readonly Row[] = [
   {
     name: 'UFS',
     kind: 'filesystem',
-    // Behind nothing, and 8, 64 and 256 KiB of boot blocks.
+    // The superblock comes after 0, 8, 64 or 256 KiB of boot blocks.
     at: [0, 8, 64, 256].map((kib) => kib * KIB + 1372),
     magic: [
       '54190100',
@@ -253,7 +253,7 @@ const VOLUMES: readonly Row[] = [
   {
     name: 'md 1.0',
     kind: 'RAID member',
-    // 8 KiB before the end, on a boundary of 4 KiB.
+    // 8 KiB before the end, rounded down to a multiple of 4 KiB.
     at: (size) => [(Math.floor(size / 512) - 16 - ((Math.floor(size / 512) - 16) % 8)) * 512],
     magic: [hex('fc4e2ba9')],
     also: mdSane,
@@ -304,7 +304,7 @@ const VOLUMES: readonly Row[] = [
   { name: 'FileVault', kind: 'encrypted volume', at: [88], magic: [text('CS')], also: fileVaultSane },
   { name: 'dm-verity', kind: 'encrypted volume', at: [0], magic: [text('verity\0\0')] },
   { name: 'dm-integrity', kind: 'encrypted volume', at: [0], magic: [text('integrt\0')] },
-  // At the end of the first page, whose size is the machine's.
+  // At the end of the first page, whose size depends on the machine.
   {
     name: (read, at) => (same(read(at, 4), text('SWAP')) ? 'swap' : 'hibernation image'),
     kind: 'swap space',
@@ -332,7 +332,7 @@ export function same(bytes: Uint8Array | null, magic: Uint8Array): boolean {
   return bytes !== null && Buffer.compare(bytes, magic) === 0;
 }
 
-/** 0 where there is nothing. */
+/** 0 where no bytes were read. */
 function word(look: Look, at: number, bytes: 1 | 2 | 4): number {
   const view = look(at, bytes);
   return view === null ? 0 : Buffer.from(view).readUIntLE(0, bytes);
@@ -344,8 +344,8 @@ function bigWord(look: Look, at: number, bytes: 2 | 4): number {
 }
 
 /**
- * Boot flags of 0 or 0x80 in all four entries: 55 AA alone is on many a boot sector, whose code is there. A table without
- * entries is one, too: `blkid` names it.
+ * All four entries have boot flags of 0 or 0x80. 55 AA alone is not enough: many boot sectors with code in that place
+ * end with it. A table without entries is accepted, as `blkid` does.
  */
 function hasBootFlags(look: Look): boolean {
   return every(446, 16, 4)
@@ -359,12 +359,12 @@ function sunChecksum(look: Look): boolean {
   return sum === 0;
 }
 
-/** s_log_block_size is small: two bytes of magic alone are little. */
+/** s_log_block_size must be small: a magic of two bytes alone is weak evidence. */
 function extSane(look: Look): boolean {
   return word(look, 0x418, 4) <= 6;
 }
 
-/** By the features: has_journal; and of ext4 any that ext3 does not know. */
+/** The version follows from the features: has_journal, and for ext4 any feature that ext3 does not know. */
 function extVersion(look: Look): string {
   const compat = word(look, 0x45c, 4);
   const incompat = word(look, 0x460, 4);
@@ -374,18 +374,18 @@ function extVersion(look: Look): string {
   return (compat & 0x4) !== 0 ? 'ext3' : 'ext2';
 }
 
-/** At the beginning, and a second in the last whole 4 KiB; the magic stands 6 bytes into either. */
+/** The first superblock is at the beginning, the second in the last whole 4 KiB; the magic is 6 bytes into each. */
 function nilfsPlaces(size: number): number[] {
   return [1030, size - (size % (4 * KIB)) - 4 * KIB + 6];
 }
 
-/** Revision 2, and a superblock whose size is given as what it is. */
+/** Revision 2, and a plausible superblock size. */
 function nilfsSane(look: Look, at: number): boolean {
   const bytes = word(look, at + 2, 2);
   return word(look, at - 6, 4) === 2 && bytes >= 0x100 && bytes <= 0x400;
 }
 
-/** The format of its superblock, which the two share but for this number. */
+/** GFS and GFS2 have the same superblock except for this format number. */
 function gfsIs(format: number): NonNullable<Row['also']> {
   return (look, at) => {
     const said = bigWord(look, at + 24, 4);
@@ -393,13 +393,13 @@ function gfsIs(format: number): NonNullable<Row['also']> {
   };
 }
 
-/** A record of the log: version 1 or 2. */
+/** A log record of version 1 or 2. */
 function xfsLogSane(look: Look, at: number): boolean {
   const version = bigWord(look, at + 8, 4);
   return version === 1 || version === 2;
 }
 
-/** As many blocks of bits as there are inodes, zones, and no other state than it can be in. */
+/** The inode bitmap has enough blocks for the inodes, there is a zone bitmap, and the state is a valid one. */
 function minixSane(look: Look, at: number): boolean {
   const sb = at - 16;
   const read = same(look(at + 1, 1), hex('13')) || same(look(at + 1, 1), hex('24')) ? word : bigWord;
@@ -416,8 +416,9 @@ function minix3Sane(look: Look, at: number): boolean {
 }
 
 /**
- * A BIOS parameter block: sectors and clusters of sizes that there are, FATs with a length, a medium, room for clusters.
- * JFS and HPFS have a sector like it, and say whose it is.
+ * A valid BIOS parameter block: valid sector and cluster sizes, FATs with a length, a valid medium byte, room for
+ * clusters.
+ * JFS and HPFS have a similar sector, which names its owner.
  */
 function fatSane(look: Look): boolean {
   const owner = look(54, 8);
@@ -440,26 +441,26 @@ function isPowerOfTwo(value: number): boolean {
   return value > 0 && Number.isInteger(Math.log2(value));
 }
 
-/** Its version, of HFS+ or HFSX. */
+/** The version must be that of HFS+ or HFSX. */
 function hfsPlusSane(look: Look, at: number): boolean {
   const version = bigWord(look, at + 2, 2);
   return version === 4 || version === 5;
 }
 
-/** Allocation blocks of whole sectors. */
+/** Allocation blocks must be whole sectors. */
 function hfsSane(look: Look, at: number): boolean {
   const block = bigWord(look, at + 20, 4);
   return block > 0 && block % 512 === 0;
 }
 
-/** Version 0 to 2, and the sum of its first 50 bytes. */
+/** Version 0 to 2, and a correct checksum over its first 50 bytes. */
 function viaSane(look: Look, at: number): boolean {
   const bytes = look(at, 51);
   if (bytes === null || bytes[2]! > 2) return false;
   return (bytes.subarray(0, 50).reduce((sum, byte) => sum + byte, 0) & 0xff) === bytes[50];
 }
 
-/** CoreStorage's header: version 1 of a physical volume, summed with CRC-32C. */
+/** CoreStorage's header: version 1 of a physical volume, with a CRC-32C checksum. */
 function fileVaultSane(look: Look): boolean {
   return word(look, 8, 2) === 1 && word(look, 10, 2) === 0x10 && word(look, 90, 4) === 1;
 }

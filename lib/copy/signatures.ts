@@ -1,6 +1,6 @@
 /**
- * What a disk or an image holds, by its signature: is there something that a copy would destroy? The table is beside
- * (signature-table.ts). Of the target its ends are looked at, and a few spots between:
+ * What a disk or an image holds, recognised by signatures: is there something that a copy would destroy? The table is in
+ * signature-table.ts. Both ends of the target are read, and a few blocks in between:
  *
  *     0      512    1 KiB   4 KiB      32 KiB   64 KiB   128 KiB …  1, 2, 4 MiB      end − 64 KiB …   end
  *     │ MBR   GPT    ext     md 1.2      ISO      btrfs    ZFS        VMFS, LUKS2       md 0.9/1.0    GPT copy
@@ -21,19 +21,19 @@ export interface Signature {
   readonly label: string | null;
 }
 
-/** The ends of a target: `head` begins at byte 0, `tail` ends at its last byte; they may overlap. */
+/** The two ends of a target: `head` begins at byte 0, `tail` ends at its last byte; they may overlap. */
 export interface Ends {
   readonly size: number;
   readonly head: Uint8Array;
   readonly tail: Uint8Array;
-  /** What stands between them where the table wants it, by offset: see `spotsOf`. */
+  /** Further blocks that the table needs from between the ends, by offset: see `spotsOf`. */
   readonly spots?: ReadonlyMap<number, Uint8Array>;
 }
 
-/** How much of either end is looked at. */
+/** How many bytes are read at each end. */
 export const LOOK = 512 * 1024;
 
-/** Everything that can be told from the ends of a target, in the table's order. */
+/** All signatures that can be found from the ends of a target, in the table's order. */
 export function findSignatures({ size, head, tail, spots = new Map() }: Ends): Signature[] {
   const tailStart = size - tail.length;
   const look: Look = (offset, length) => {
@@ -50,12 +50,12 @@ export function findSignatures({ size, head, tail, spots = new Map() }: Ends): S
     const signature = match(row, size, look);
     if (signature !== null) found.push(signature);
   }
-  // The boot sectors of FAT and NTFS end like an MBR, and a GPT has one for those who know no GPT.
+  // The boot sectors of FAT and NTFS end like an MBR, and a GPT disk has a protective MBR for software that does not know GPT.
   const better = found.some(({ name }) => name === 'GPT' || /^(FAT|exFAT|NTFS|BitLocker)/.test(name));
   return better ? found.filter(({ name }) => name !== 'MBR') : found;
 }
 
-/** Where else to look at a target of this size: blocks of `SPOT` bytes, by their offsets. */
+/** Offsets of the further blocks of `SPOT` bytes to read in a target of this size. */
 export function spotsOf(size: number): number[] {
   const whole = size - (size % 512);
   const wanted = SPOTS.map((at) => (at < 0 ? whole + at : at)).map((at) => at - (at % SPOT));

@@ -1,6 +1,6 @@
 /**
- * Did the destination get what the source holds? Both are read back through host memory, whatever way the copy went,
- * and compared byte by byte; the digest is of the destination, in order.
+ * Does the destination hold the same data as the source? Both are read back through host memory, whatever route the copy
+ * took, and compared byte by byte. The digest is computed over the destination, in order.
  */
 import { createHash } from 'node:crypto';
 import type { BlockTarget } from '../backend/backend.js';
@@ -14,7 +14,7 @@ export interface Range {
   readonly start: number;
 }
 
-/** Reads `[start, start + bytes)` of a target in order, any alignment, through host memory, one step ahead. */
+/** Reads `[start, start + bytes)` of a target in order, with any alignment, through host memory, one step ahead. */
 async function* readBack({ target, start }: Range, bytes: number, allocate: (bytes: number) => Uint8Array) {
   const block = target.limits.logicalBlockSize;
   const end = start + bytes;
@@ -22,7 +22,7 @@ async function* readBack({ target, start }: Range, bytes: number, allocate: (byt
     const from = position - (position % block);
     const to = Math.min(from + STEP, Math.ceil(end / block) * block);
     const view = allocate(to - from);
-    // All of what is compared must come: a file that was cut short meanwhile is ERR_SHORT_TRANSFER.
+    // All bytes to compare must arrive: a file that was truncated in the meantime gives ERR_SHORT_TRANSFER.
     const expect = Math.min(end, to) - from;
     const read = transfer(target, { op: 'read', view, offset: from, expect }).then(() =>
       view.subarray(position - from, expect),
@@ -38,18 +38,18 @@ async function* readBack({ target, start }: Range, bytes: number, allocate: (byt
   }
 }
 
-/** Who looks on while it is compared. */
+/** Controls and observes a comparison. */
 export interface Onlooker {
   readonly stop?: AbortSignal | undefined;
-  /** Bytes compared. */
+  /** Called with the number of bytes compared. */
   readonly progress?: ((done: number) => void) | undefined;
 }
 
 const PROGRESS_MS = 100;
 
 /**
- * The onlooker of several comparisons, one after the other: `report` hears ten times a second of the bytes of all of them,
- * and of the end.
+ * The onlooker of several consecutive comparisons: `report` is called ten times a second with the number of bytes
+ * compared in all of them, and once at the end.
  */
 export function onlookerOf(
   total: number,
@@ -130,8 +130,8 @@ function mismatch(source: string, destination: string, offset: number): P2pdmaEr
 }
 
 /**
- * The same for a source that cannot be read twice: it is digested, a step at a time, as it passes, and the destination is
- * compared step by step.
+ * The same for a source that cannot be read twice: its data is digested step by step as it passes through, and the
+ * destination is compared with the digests step by step.
  */
 export class PassingDigest {
   #steps: string[] = [];
@@ -157,7 +157,7 @@ export class PassingDigest {
     this.#fill = 0;
   }
 
-  /** Call once, after the last update. */
+  /** Call this once, after the last update. */
   async verify(
     destination: Range,
     allocate: (bytes: number) => Uint8Array,

@@ -1,6 +1,7 @@
 /**
- * `doctor`: will peer-to-peer DMA work here, and if not, what is to be done? The facts and the judgement; drawing
- * them is the command's. Works on this machine, on a captured tree of another (on any OS), on an emulated one.
+ * `doctor`: will peer-to-peer DMA work here, and if not, what can be done? This module gathers the facts and judges
+ * them; the command prints them. It works on this machine, on a captured tree of another machine (on any OS), and on an
+ * emulated machine.
  */
 
 import { resolve } from 'node:path';
@@ -17,8 +18,8 @@ import { type Finding, finding, type Unchecked } from './doctor/finding.js';
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
 
 /**
- * works: nothing to fix. limited: works, with the warnings' limits. unknown: what was sent does not tell. impossible: not
- * until the problems are mended.
+ * works: nothing to fix. limited: works, within the limits that the warnings name. unknown: the captured data does not
+ * show it. impossible: not until the problems are fixed.
  * @inline
  */
 export type DoctorVerdict = 'works' | 'limited' | 'unknown' | 'impossible';
@@ -35,7 +36,7 @@ export interface Diagnosis extends Origin {
   readonly unchecked: readonly Unchecked[];
   /**
    * The worst of the findings. `works`: nothing to fix; `limited`: it works, within the limits that the warnings name;
-   * `unknown`: what was sent does not show it; `impossible`: not until the problems are fixed.
+   * `unknown`: the captured data does not show it; `impossible`: not until the problems are fixed.
    */
   readonly verdict: DoctorVerdict;
   /** With `from`: what was recognised, and what is therefore not known. Otherwise null. */
@@ -72,7 +73,7 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
 
 type Given = Pick<DiagnoseOptions, 'root' | 'machine' | 'from' | 'cpu' | 'kernel'>;
 
-/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: two machines are named, or none can be told */
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: two machines are named, or the machine cannot be determined */
 async function sentWhose({ root, machine, from, cpu, kernel }: Given): Promise<Whose> {
   if (root !== undefined || machine !== undefined) {
     throw new P2pdmaError(
@@ -116,7 +117,7 @@ type Subject = Pick<Diagnosis, 'backend' | 'notice' | 'what' | 'evidence'> & {
   readonly name: string | null;
 };
 
-/** The worst first. */
+/** The worst level first. */
 const VERDICTS: readonly (readonly [Finding['level'], DoctorVerdict])[] = [
   ['problem', 'impossible'],
   ['unknown', 'unknown'],

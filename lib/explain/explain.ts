@@ -1,6 +1,7 @@
 /**
- * `explain`: the kernel's verdict for a provider's memory and who is to do DMA to it, computed before any I/O, with
- * the way hop by hop. A client may be named by what people have in hand; the block stack leads to the function:
+ * `explain`: the kernel's verdict on a provider's memory and the clients that are to do DMA to it, computed before any
+ * I/O, with the path hop by hop. A client may be named by what the user has: a file, a block device, a controller or an
+ * address. The block stack leads to the PCI function:
  *
  *     /mnt/data/file ─▶ dm-0 ─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ 0000:03:00.0        nvme0 ─▶ 0000:03:00.0
  *                       (refuses: said beside the verdict)
@@ -30,13 +31,13 @@ export interface Hop {
   readonly kind: PciePortType | 'host-bridge';
   /** The controller's name, if it is one. */
   readonly name: string | null;
-  /** Its part in this request. `turn`: the common bridge, where it turns from up to down. */
+  /** Its part in this request. `turn`: the common bridge, where the request turns from up to down. */
   readonly role: 'client' | 'up' | 'turn' | 'host-bridge' | 'down' | 'provider';
   /** Whether it sends peer traffic up (ACS P2P redirection). `none`: it cannot; of a host bridge `none`. */
   readonly acs: 'redirects' | 'clear' | 'none' | 'unknown';
   /** For a host bridge: whether it forwards the request; null: not known. */
   readonly passes: boolean | null;
-  /** Anything else to know about it, in words, or null. */
+  /** Any other remark on it, in words, or null. */
   readonly note: string | null;
 }
 
@@ -51,26 +52,26 @@ export interface ClientVerdict {
   /** Hops, as pci_p2pdma_distance() counts them; −1 if the pair is not supported, or if that is not known. */
   distance: number;
   /**
-   * The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. UNKNOWN: the CPU decides, and
-   * it could not be read; or the kernel's host bridge allow-list may be longer than the one known here.
+   * The kernel's map type (drivers/pci/p2pdma.c, pci_p2pdma_map_type) without its prefix. UNKNOWN: it depends on the
+   * CPU, which could not be read; or the kernel's host bridge allow-list may be longer than the one known here.
    */
   mapType: 'BUS_ADDR' | 'THRU_HOST_BRIDGE' | 'NOT_SUPPORTED' | 'UNKNOWN';
-  /** Functions on the way that redirect peer traffic upwards (ACS). */
+  /** Functions on the path that redirect peer traffic upwards (ACS). */
   acs: string[];
   /**
-   * False: some ACS registers that matter could not be read. With the rule `acs-unknown` `mapType` is what they give
-   * if they are clear, and `reason` says so; with another they change nothing but the list of `acs`.
+   * False: some ACS registers that matter could not be read. With the rule `acs-unknown`, `mapType` is the verdict if
+   * these registers are clear, and `reason` says so. With any other rule, they only affect the list `acs`.
    */
   acsKnown: boolean;
-  /** The rule that decided; `trial`: what the kernel answered when it was tried, where no rule could say. */
+  /** The rule that decided; `trial`: the kernel's answer when it was tried, where no rule could decide. */
   rule: DistanceRule | 'trial';
   /** The reason for the verdict, in words. */
   reason: string;
-  /** What would help, and what it costs; or null. */
+  /** What would help and what it costs, or null. */
   remedy: string | null;
   /** The kernel parameter that the remedy names, ready to paste (quote it: it may contain semicolons); or null. */
   kernelParameter: string | null;
-  /** Block devices between what was asked and its disks, top first. */
+  /** Block devices between the named client and its disks, top first. */
   stack: string[];
   /** What in the block stack refuses peer-to-peer memory whatever the route, in words; or null. */
   refusal: string | null;
@@ -83,9 +84,9 @@ export interface ClientVerdict {
   /** The result of asking the kernel itself (`try`); null: it was not asked. */
   tried: {
     /**
-     * `works`: taken, and the right bytes arrived. `refused`: this pair is. `queue`: the block queue takes no peer memory,
-     * whatever the pair. `wrong`: taken, and other bytes arrived. `unproven`: it succeeded, which does not prove where the
-     * bytes went. `failed`: another error. `none`: there was nothing to ask with.
+     * `works`: accepted, and the right bytes arrived. `refused`: the kernel refuses this pair. `queue`: the block queue
+     * accepts no peer memory, whatever the pair. `wrong`: accepted, but other bytes arrived. `unproven`: it succeeded,
+     * which does not prove where the bytes went. `failed`: another error. `none`: there was nothing to try it with.
      */
     outcome: 'works' | 'refused' | 'queue' | 'wrong' | 'unproven' | 'failed' | 'none';
     /** What was done, or why nothing was. */
@@ -96,9 +97,9 @@ export interface ClientVerdict {
     code: string | null;
   } | null;
   /**
-   * Only with `proposed`: what “Route peer-to-peer DMA by TLP class” (v9, not merged on 9 October 2026) would make of it, for
-   * each class of requests: those whose addresses the client translated (ATS) or not, whose completions carry Relaxed
-   * Ordering or not. What an HMAT of the firmware would add is not known: none is read.
+   * Only with `proposed`: the verdict under “Route peer-to-peer DMA by TLP class” (v9, not merged on 9 October 2026),
+   * for each class of requests: whether the client translated their addresses (ATS), and whether their completions carry
+   * Relaxed Ordering. What an HMAT of the firmware would add is not known: none is read.
    */
   proposed?: {
     classes: { translated: boolean; relaxed: boolean; mapType: ClientVerdict['mapType'] }[];
@@ -106,7 +107,7 @@ export interface ClientVerdict {
   };
 }
 
-/** Something that was named and for which no PCI function here does DMA: it cannot be a client at all. */
+/** Something that was named, but no PCI function here does DMA for it: it cannot be a client at all. */
 export interface Unreachable {
   /** As the caller named it. */
   asked: string;
@@ -114,13 +115,14 @@ export interface Unreachable {
   reason: string;
   /** What would help. */
   remedy: string;
-  /** Block devices between what was asked and its disks, top first. */
+  /** Block devices between the named client and its disks, top first. */
   stack: string[];
 }
 
 /**
- * What to know of an answer. `no-p2pmem`: the provider has none, and the answer is as if it had; `p2pmem-unknown`: nor is it
- * known whether it has; `unpublished`: streams will not choose it; `no-peer-mapping`: the machine's DMA operations map no peer memory.
+ * What to know about an answer. `no-p2pmem`: the provider has no peer memory, and the answer assumes that it has some;
+ * `p2pmem-unknown`: the same, and it is not known whether it has any; `unpublished`: streams will not choose it;
+ * `no-peer-mapping`: the machine's DMA operations cannot map peer memory.
  * @inline
  */
 export interface ExplanationNote {
@@ -137,22 +139,22 @@ export interface Explanation {
   /** Sum over the clients; −1 if any is not supported, or not known. */
   distance: number;
   /**
-   * What to know before using the answer: its kind, and the same in words. `no-p2pmem`: the provider has none, and
-   * the answer is as if it had; `p2pmem-unknown`: whether it has is not known; `unpublished`: streams will not choose it; `no-peer-mapping`: the machine's DMA operations
-   * map no peer memory.
+   * What to know before using the answer: its kind, and the same in words. `no-p2pmem`: the provider has no peer memory,
+   * and the answer assumes that it has some; `p2pmem-unknown`: it is not known whether it has any; `unpublished`: streams
+   * will not choose it; `no-peer-mapping`: the machine's DMA operations cannot map peer memory.
    */
   notes: ExplanationNote[];
-  /** One for each PCI function that does DMA for what was asked about. */
+  /** One for each PCI function that does DMA for a named client. */
   clients: ClientVerdict[];
-  /** Present only if not empty: what was named and has no PCI function. */
+  /** Present only if not empty: what was named but has no PCI function. */
   unreachable?: Unreachable[];
 }
 
 type Machine = Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
-/** What the disks of a function refuse, asked once for all providers. */
+/** What the disks of a function refuse, determined once for all providers. */
 type Refusals = Map<PciDev, string | null>;
 
-/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: there is no such thing */
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: a named provider or client does not exist */
 export function explain(
   machine: Machine,
   provider: string,
@@ -179,7 +181,7 @@ export function explain(
 }
 
 /**
- * Every provider against every NVMe drive. In a machine without any provider every drive is taken for one, and
+ * Every provider against every NVMe drive. In a machine without any provider, every drive is treated as a provider, and
  * `notes` say so.
  */
 export function explainAll(machine: Machine): Explanation[] {
@@ -192,12 +194,12 @@ export function explainAll(machine: Machine): Explanation[] {
   return rows.map(({ bdf }) => explain(machine, bdf, clients, refusals));
 }
 
-/** The functions of the NVMe controllers that are PCI functions, each once. */
+/** The PCI functions of the NVMe controllers, each once. Controllers that are not PCI functions are left out. */
 export function pciDrives({ controllers }: Pick<Backend, 'controllers'>): PciDev[] {
   return [...new Set(controllers.map(({ pdev }) => pdev).filter((pdev) => pdev !== null))];
 }
 
-// --- what was asked ---
+// --- the named provider and clients ---
 
 function providerOf(machine: Machine, asked: string): PciDev {
   const found = functionOf(machine, asked);
@@ -255,8 +257,9 @@ function answerFor(
 }
 
 /**
- * Why nothing can be moved peer to peer by this function although it reaches the memory: all disks that it leads to are
- * multipath heads whose queues refuse, or have no size. Null: some disk can, or none is known.
+ * Why this function cannot transfer anything peer to peer although it reaches the memory: all disks behind it are
+ * multipath heads whose queues refuse peer memory, or that have no size. Null: some disk accepts it, or no disk is
+ * known.
  */
 function disksRefusal(machine: Machine, pdev: PciDev, refusals: Refusals): string | null {
   const known = refusals.get(pdev);
@@ -272,7 +275,10 @@ function disksRefusal(machine: Machine, pdev: PciDev, refusals: Refusals): strin
   return refusal;
 }
 
-/** A controller without a function of its own as its namespaces are: of some fabrics a card here does the DMA. */
+/**
+ * The place of a controller without a PCI function of its own is that of its namespaces: with some fabrics, a card in
+ * this machine does the DMA.
+ */
 export function farPlace(machine: Pick<Backend, 'inspect'>, { namespaces }: Controller): Place | null {
   const [first] = namespaces;
   return first === undefined ? null : machine.inspect(first.name).place;
@@ -323,7 +329,7 @@ function clientVerdict(
   };
 }
 
-/** Whatever way the bytes could take: the kernel asks the client's DMA operations only after the distance. */
+/** This holds for every path: the kernel asks the client's DMA operations only after the distance. */
 const NO_PEER_MAPPING =
   'the DMA operations of this machine cannot map peer memory, so its queues refuse it whatever the way';
 
@@ -351,7 +357,7 @@ function nameOf(controllers: readonly Controller[], dev: PciDev): string | null 
   return controllers.find(({ pdev }) => pdev === dev)?.name ?? null;
 }
 
-/** Up from the client to where the request turns, down to the provider. */
+/** The hops up from the client to the point where the request turns, and down to the provider. */
 function hopsOf(topology: Topology, controllers: readonly Controller[], verdict: DistanceVerdict): Hop[] {
   const { providerPath, clientPath, commonBridge, hostBridges } = verdict;
   const provider = providerPath[0]!;

@@ -1,4 +1,7 @@
-/** What patches that are not merged would make of a verdict. Never a part of it: it stands beside it, if it is asked for. */
+/**
+ * What patches that are not merged would make of a verdict. This is never part of the verdict: it is shown beside it, on
+ * request.
+ */
 import type { Backend } from '../backend/backend.js';
 import { mapTypesByClass, TLP_CLASSES } from '../kernel/proposed/tlp-class.js';
 import type { ClientVerdict, Explanation } from './explain.js';

@@ -1,6 +1,6 @@
 /**
- * `explain --try`: the kernel is asked. One block of what the client has is read into the provider's memory, as any
- * program would read it, and what the kernel answers settles what the tables leave open.
+ * `explain --try` asks the kernel. One block of the client's data is read into the provider's memory, as any program
+ * would read it. The kernel's answer decides what the tables leave open.
  *
  *     1  the block into host memory                      does the drive read it at all?
  *     2  one page of the provider's pool, other bytes put there
@@ -8,7 +8,7 @@
  *     4  the block into host memory again                are the bytes that arrived those of the drive?
  *     5  the page back to the pool
  *
- * Nothing is written to a drive. A pair is tried only where the answer would be about the pair.
+ * Nothing is written to a drive. A pair is tried only if the answer would be about this pair.
  */
 import type { Backend, BlockTarget, Place } from '../backend/backend.js';
 import { whyNotPublished } from '../backend/names.js';
@@ -25,7 +25,7 @@ type Trial = NonNullable<ClientVerdict['tried']>;
 
 /**
  * Try each pair of an explanation, one after another.
- * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: this machine can only be looked at
+ * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE: this machine can only be inspected
  */
 export async function tryEach(backend: Backend, explanation: Explanation): Promise<Explanation> {
   const provider = backend.topology.find(explanation.provider)!;
@@ -65,7 +65,10 @@ async function tryPair(backend: Backend, provider: PciDev, verdict: ClientVerdic
   }
 }
 
-/** What of the client can be read so that the answer is about the pair: one drive, and a stack that takes peer memory. */
+/**
+ * What can be read from the client so that the answer is about the pair: it needs one drive, and a stack that accepts
+ * peer memory.
+ */
 function readable(
   backend: Backend,
   { asked, bdf, name }: ClientVerdict,
@@ -191,13 +194,13 @@ function failedTrial(
   };
 }
 
-/** @throws what is no word on this pair */
+/** @throws the error itself if it says nothing about this pair */
 function wordsOf(error: unknown): string {
   if (!(error instanceof P2pdmaError) || error.code === 'ERR_BACKEND_UNAVAILABLE') throw error;
   return error.message;
 }
 
-/** What the trial leaves of a verdict: the kernel's word counts more than what was computed. */
+/** The verdict after the trial: the kernel's answer takes precedence over the computed one. */
 function settle(backend: Backend, provider: PciDev, verdict: ClientVerdict, tried: Trial): ClientVerdict {
   const { outcome } = tried;
   if (outcome === 'queue') return { ...verdict, tried, refusal: verdict.refusal ?? tried.answered };

@@ -137,17 +137,17 @@ function openPicture(path: string): number {
   }
 }
 
-/** One thing to measure, and why it has no peer-to-peer side (or null). */
+/** One thing to measure, and why it cannot be done peer to peer (or null). */
 interface Prepared {
   readonly job: Job;
   readonly provider: string | null;
   readonly reason: string | null;
-  /** Of a copy: what it would write over. */
+  /** The plan of a copy, which shows what it would overwrite. */
   readonly plan: CopyPlan | null;
 }
 
 async function bench(system: System, devices: readonly string[], options: BenchOptions): Promise<void> {
-  // Before it is measured for minutes.
+  // The file is opened first, so that an error does not appear only after minutes of measuring.
   const { svg } = options;
   const picture = svg === undefined ? null : await resolving(() => openPicture(svg));
   const targets: Target[] = [];

@@ -1,9 +1,9 @@
-/** What `p2pdma bench` measures: the same transfers through CMB memory and through host memory, in turn. */
+/** What `p2pdma bench` measures: the same transfers through CMB memory and through host memory, alternately. */
 import { pipeline, type System, type Target } from '../../index.js';
 
 export type Way = 'p2p' | 'host';
 
-/** One run of one way. */
+/** One run over one route. */
 export interface Sample {
   readonly bytes: number;
   readonly seconds: number;
@@ -12,7 +12,7 @@ export interface Sample {
   readonly systemCpu: number;
 }
 
-/** Medians over the rounds. */
+/** Medians over all rounds. */
 export interface WayResult {
   readonly bytesPerSecond: number;
   readonly cpuSecondsPerGiB: number;
@@ -27,9 +27,9 @@ export interface BenchRow {
   /** Null: no peer-to-peer route. */
   readonly p2p: WayResult | null;
   readonly host: WayResult;
-  /** Speed of P2P over that of host memory: the median of the quotients of each round. */
+  /** Speed of peer to peer divided by that of host memory: the median of the quotients of all rounds. */
   readonly ratio: number | null;
-  /** `'same'`: not every round agrees. */
+  /** `'same'`: the rounds do not agree. */
   readonly faster: Way | 'same' | null;
 }
 
@@ -40,17 +40,20 @@ export interface BenchSettings {
   readonly rounds: number;
 }
 
-/** Something that can be done either way. */
+/** A transfer that can be done over either route. */
 export interface Job {
   readonly what: string;
-  /** How many bytes there are to move at most. */
+  /** The maximum number of bytes to transfer. */
   readonly size: number;
   run(way: Way, chunk: number, bytes: number): Promise<void>;
 }
 
 const GIB = 2 ** 30;
 
-/** Run a job both ways, in turn, after one round each that is not counted; the way that begins changes each round. */
+/**
+ * Run a job over both routes alternately, after one round each that is not counted. The route that goes first changes
+ * each round.
+ */
 export async function compare(
   job: Job,
   chunk: number,
@@ -82,7 +85,7 @@ export async function compare(
   };
 }
 
-/** All rounds but one in five must agree. */
+/** At least four rounds in five must agree. */
 function verdict(quotients: readonly number[]): BenchRow['faster'] {
   const wins = quotients.filter((quotient) => quotient > 1).length;
   if (wins >= quotients.length * 0.8) return 'p2p';
@@ -106,7 +109,7 @@ function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Reads of a device into the CMB of `provider`, or into host memory. */
+/** Reads a device into the CMB of `provider`, or into host memory. */
 export function readJob(system: System, target: Target, provider: string | null, depth: number): Job {
   return {
     what: `read ${target.name}`,
@@ -131,7 +134,7 @@ export function readJob(system: System, target: Target, provider: string | null,
   };
 }
 
-/** Copies from the first device to the others. Overwrites them. */
+/** Copies the first device to the others, and overwrites them. */
 export function copyJob(
   system: System,
   [source, ...destinations]: readonly string[],

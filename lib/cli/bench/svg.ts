@@ -1,6 +1,6 @@
 /**
- * The plot of `p2pdma bench --svg`: for each row two bars, peer to peer and host memory, and beside them the figures.
- * Legible in light and dark.
+ * The plot of `p2pdma bench --svg`: two bars for each row, peer to peer and host memory, with the figures beside them.
+ * It is legible in light and dark mode.
  *
  *     title
  *                   0        1 GiB/s       2 GiB/s
@@ -45,7 +45,7 @@ const STYLE = `
 
 const WAYS: Readonly<Record<Way, string>> = { p2p: 'peer to peer', host: 'host memory' };
 
-/** `notice`: at the top, of an emulated machine. */
+/** `notice` is printed at the top if the machine is emulated. */
 export function benchSvg(rows: readonly BenchRow[], heading: string, notice: string | null): string {
   const title = clip(heading, 2 * MOST_LETTERS);
   const names = rows.map(({ what, chunk }) => [clip(what, MOST_LETTERS), `${bytes(chunk)} chunks`] as const);
@@ -114,7 +114,7 @@ function text(words: string, x: number, y: number, classes = ''): string {
   return `<text${classes === '' ? '' : ` class="${classes}"`} x="${x}" y="${y}">${xml(words)}</text>`;
 }
 
-/** Round steps of a unit of 1024, about TICKS of them, as far as the fastest bar goes. */
+/** About TICKS round steps of a unit of 1024, up to the fastest bar. */
 function scale(fastest: number): { ticks: number[]; end: number } {
   const end = Math.max(1, fastest);
   const unit = 1024 ** Math.floor(Math.log2(end) / 10);
@@ -136,7 +136,7 @@ function cost({ cpuSecondsPerGiB }: WayResult): string {
   return `${(cpuSecondsPerGiB * 1000).toFixed(0)} ms CPU/GiB`;
 }
 
-/** `peer to peer is 1.42 × as fast`. */
+/** The comparison in words: `peer to peer is 1.42 × as fast`. */
 export function words(faster: BenchRow['faster'], ratio: number | null): string {
   if (faster === null || ratio === null) return '';
   switch (faster) {

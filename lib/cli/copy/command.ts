@@ -66,7 +66,7 @@ const SAFETY = {
   force: row(flag, { text: 'write to a device that is in use; do not ask about what it holds' }),
 };
 
-/** `50MiB`, `50MiB/s`: bytes per second. */
+/** A rate such as `50MiB` or `50MiB/s`, in bytes per second. */
 const rate = z
   .string()
   .transform((text) => text.replace(/\/s$/i, ''))
@@ -100,7 +100,7 @@ const OUTPUT = {
 interface CopyOptions
   extends MachineOptions,
     OptionsOf<typeof COPIED & typeof SAFETY & typeof WAY & typeof OUTPUT> {
-  /** Of `careful`: files are not truncated. */
+  /** Set by `careful`: existing files are not truncated. */
   keep?: boolean;
 }
 
@@ -180,18 +180,18 @@ export function addCopy(command: Command): void {
   );
 }
 
-/** Plan, look at what the destinations hold, ask, copy. */
+/** Plan, check what the destinations hold, ask the user, copy. */
 async function careful(
   system: System,
   source: string,
   destinations: readonly string[],
   options: CopyOptions,
 ): Promise<void> {
-  // A piece put into a file that is there: the rest of it stays.
+  // If a piece is written into an existing file, the rest of the file is kept.
   if (options.destinationStart !== undefined && destinations.some(isFile)) options.keep = true;
   const settings = settingsOf(system, options);
   const plan = await resolving(() => planned(source, destinations, settings, options));
-  // A copy that goes on has been asked about, and compares what it had written first.
+  // For a copy that resumes, the user was asked before; it compares what it had written first.
   const goesOn = plan.resume !== null && plan.resume.done > 0;
   const needsForce = !options.force && !goesOn && plan.destinations.some(({ holds }) => holds.length > 0);
   if (options.dryRun) {
@@ -211,7 +211,7 @@ async function careful(
   await copy(system, source, destinations, options, plan);
 }
 
-/** The plan of what the line says. @throws P2pdmaError, CommandError if the line or what it names will not do */
+/** The plan for the command line. @throws P2pdmaError, CommandError if the line, or something that it names, is not valid */
 async function planned(
   source: string,
   destinations: readonly string[],
@@ -243,7 +243,7 @@ function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
-/** On a terminal somebody can be asked. */
+/** On a terminal, the user can be asked. */
 function asks({ json }: CopyOptions): boolean {
   return !json && process.stdin.isTTY && process.stderr.isTTY;
 }
@@ -261,7 +261,7 @@ function refusalOf(plan: CopyPlan): CommandError {
   );
 }
 
-/** @throws CommandError ERR_HOLDS_DATA unless somebody says that what is there may be lost */
+/** @throws CommandError ERR_HOLDS_DATA unless the user agrees that the existing data may be lost */
 async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
   if (!asks(options)) throw refusalOf(plan);
   if (await yes(`${reminder()}${printable(held(plan))}.\nThis will be destroyed. Copy all the same? [y/N] `))
@@ -280,7 +280,7 @@ async function yes(question: string): Promise<boolean> {
   }
 }
 
-/** Copy, show the progress, and say how the bytes went. */
+/** Copy, show the progress, and print the receipt with the route of the bytes. */
 export async function copy(
   system: System,
   source: string,
@@ -290,7 +290,7 @@ export async function copy(
 ): Promise<void> {
   const output = copyOutput(options);
   const stop = new AbortController();
-  // Over the progress.
+  // The notice is printed above the progress.
   if (process.stdout.isTTY) announce();
   const settings = { ...settingsOf(system, options), stop: stop.signal };
   if (output.progress !== null) settings.onProgress = output.progress;
@@ -345,7 +345,7 @@ const EXIT = { SIGINT: 130, SIGTERM: 143 };
 
 const AGAIN = 'Look at the receipt, and copy again.';
 
-/** Null, or what was asked for and not done. */
+/** Null, or what was requested but not done. */
 function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan): CommandError | null {
   const done = receipt.bytes + (receipt.resumedFrom ?? 0);
   if (plan.resume !== null && receipt.resumedFrom === undefined) {

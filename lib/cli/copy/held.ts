@@ -2,7 +2,7 @@ import type { CopyPlan } from '../../index.js';
 import { CommandError } from '../errors.js';
 import { holdings } from './plan.js';
 
-/** @throws P2pdmaError what the plan says would stop it; ERR_HOLDS_DATA: a destination holds something */
+/** @throws P2pdmaError the first problem of the plan; ERR_HOLDS_DATA: a destination holds data */
 export function refuseHeld({ problems, destinations }: CopyPlan): void {
   const [problem] = problems;
   if (problem !== undefined) throw problem;

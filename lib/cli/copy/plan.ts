@@ -2,14 +2,14 @@ import type { CopyPlan, PlannedDestination, PlannedEnd, Signature } from '../../
 import type { Said } from '../errors.js';
 import { bytes, type Colours, printable, wrap } from '../format.js';
 
-/** `ext4 'backup' (filesystem), GPT (partition table)`. */
+/** The signatures in words: `ext4 'backup' (filesystem), GPT (partition table)`. */
 export function holdings(holds: readonly Signature[]): string {
   return holds
     .map(({ name, kind, label }) => `${name}${label === null ? '' : ` '${label}'`} (${kind})`)
     .join(', ');
 }
 
-/** The plan for a human: what would go where, which way, and over what. */
+/** Prints the plan for a person: what would be copied where, over which route, and what it would overwrite. */
 export function printPlan(
   plan: Omit<CopyPlan, 'problems'> & { needsForce: boolean; problems: readonly Said[] },
   colour: Colours,

@@ -1,4 +1,4 @@
-/** What a copy says on stderr while it runs: a bar on a terminal, NDJSON with --json, else nothing. */
+/** What a copy prints on stderr while it runs: a progress bar on a terminal, NDJSON with --json, otherwise nothing. */
 import cliProgress from 'cli-progress';
 import type { OnProgress, Progress } from '../../index.js';
 import { bytes, json, printable } from '../format.js';
@@ -7,9 +7,9 @@ import { ownJson, reminder } from '../whose.js';
 type Phase = Progress['phase'];
 
 export interface CopyOutput {
-  /** Null: nobody looks. */
+  /** Null: progress is not shown. */
   readonly progress: OnProgress | null;
-  /** Something happened. `type` and `facts` are for machines, `text` is for people. */
+  /** Report an event. `type` and `facts` are for programs, `text` is for people. */
   say(type: string, text: string, facts?: object): void;
   end(): void;
 }
@@ -44,7 +44,7 @@ const PHASES: Readonly<Record<Phase, string>> = {
   verify: 'verifying',
 };
 
-/** A line has 80 columns at least; what is behind the last of them is cut off. */
+/** A line is assumed to have at least 80 columns; anything beyond the last column is cut off. */
 function progressBar() {
   const width = process.stderr.columns ?? 80;
   const bar = new cliProgress.SingleBar(
@@ -86,7 +86,7 @@ function progressBar() {
   };
 }
 
-/** `1:02:03`, `2:03`, `0:03`. */
+/** A duration as `1:02:03`, `2:03` or `0:03`. */
 function clock(seconds: number): string {
   const whole = Math.ceil(seconds);
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];

@@ -1,7 +1,7 @@
 import type { Receipt } from '../../index.js';
 import { bytes, type Colours, printable, wrap } from '../format.js';
 
-/** The receipt for a human: aligned, the unpleasant parts coloured. */
+/** Prints the receipt for a person, aligned, with the unfavourable parts in colour. */
 export function printReceipt(
   receipt: Receipt,
   verifyAsked: boolean,

@@ -2,7 +2,7 @@ import type { PathBytes, Receipt, System } from '../../index.js';
 import { bytes, type Colours, printable } from '../format.js';
 
 /**
- * The way a copy's bytes took:
+ * The route that a copy's bytes took:
  *
  *     nvme0n1 ──▶ CMB of nvme0 ══ PCIe switch ══▶ nvme1n1
  *     host DRAM: 0 B

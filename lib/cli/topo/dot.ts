@@ -1,4 +1,4 @@
-/** The tree for graphviz: `p2pdma topo --format dot | dot -Tpng`. */
+/** The tree for Graphviz: `p2pdma topo --format dot | dot -Tpng`. */
 import { printable } from '../format.js';
 import type { TopoModel, TopoNode } from './model.js';
 import { type RouteKind, routeWords } from './route.js';

@@ -29,13 +29,13 @@ export interface Rect {
 
 export interface Layout {
   readonly boxes: ReadonlyMap<string, Rect>;
-  /** By the id of the framed box. */
+  /** Frames, by the id of the framed box. */
   readonly frames: ReadonlyMap<string, Rect>;
   readonly width: number;
   readonly height: number;
 }
 
-/** Between columns. Two frames and a line must fit. */
+/** The gap between columns. It must have room for two frames and a line. */
 export const COLUMN_GAP = 44;
 const ROW_GAP = 12;
 export const FRAME = { side: 10, top: 24, bottom: 10 } as const;
@@ -55,7 +55,7 @@ export function layOut(root: LayoutBox): Layout {
   const right = [...boxes.values(), ...frames.values()].reduce((max, r) => Math.max(max, r.x + r.width), 0);
   return { boxes, frames, width: right, height };
 
-  /** Puts a subtree with its top at `top`. @returns its height */
+  /** Places a subtree with its top at `top`. @returns its height */
   function place(box: LayoutBox, depth: number, top: number): number {
     const { height: own, framed, children } = box;
     const above = framed ? FRAME.top : 0;
@@ -69,7 +69,7 @@ export function layOut(root: LayoutBox): Layout {
     );
     const [first, last] = ends;
     const centre = first == null || last == null ? top + above + inner / 2 : (first + last) / 2;
-    // Children of uneven heights must not push it out of its rows.
+    // Children of uneven heights must not move the box out of its subtree's rows.
     const boxTop = Math.min(Math.max(centre - own / 2, top + above), top + above + inner - own);
     boxes.set(box.id, { x: columns[depth]!, y: boxTop, width: widths[depth]!.get(box.kind)!, height: own });
     if (framed) frames.set(box.id, frameAround([box, ...children].map(({ id }) => boxes.get(id)!)));
@@ -88,7 +88,7 @@ function measure({ kind, width, children }: LayoutBox, depth: number, widths: Ma
   for (const child of children) measure(child, depth + 1, widths);
 }
 
-/** Of a subtree without its frame. */
+/** The height of a subtree without its frame. */
 function stackHeight(box: LayoutBox): number {
   return Math.max(box.height, childrenHeight(box));
 }

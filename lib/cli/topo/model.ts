@@ -1,4 +1,4 @@
-/** The tree as every form of `p2pdma topo` shows it: plain data, made once from a System. */
+/** The tree that every format of `p2pdma topo` shows: plain data, created once from a System. */
 import { classWords } from '../../base/pci-class.js';
 import { hex, hexNumber } from '../../base/words.js';
 import {
@@ -15,7 +15,7 @@ const PCI_ACS_RR = 0x04;
 const PCI_ACS_CR = 0x08;
 const PCI_ACS_EC = 0x20;
 
-/** Something to know of a node at a glance. */
+/** A property of a node that is shown as a mark. */
 export interface Mark {
   readonly kind: 'acs' | 'acs-unknown' | 'cmb' | 'cmb-off' | 'passes' | 'passes-not' | 'passes-unknown';
   readonly text: string;
@@ -24,27 +24,27 @@ export interface Mark {
 export interface TopoNode {
   readonly id: string;
   readonly kind: 'host' | 'host-bridge' | 'drive' | 'port' | 'function' | 'others';
-  /** `nvme0`, or an address. */
+  /** The title: `nvme0`, or an address. */
   readonly title: string;
-  /** The address of a drive, or what it is. */
+  /** The address of a drive, or what the node is. */
   readonly subtitle: string;
   readonly marks: readonly Mark[];
-  /** Namespaces, one a line. */
+  /** Namespaces, one per line. */
   readonly lines: readonly string[];
-  /** All that is known, for who wants it. */
+  /** All that is known about the node. */
   readonly details: readonly string[];
   readonly dev: PciDev | null;
   readonly roles: readonly string[];
   /** Null: not on the route. */
   readonly route: RouteKind | null;
-  /** The link from here up. */
+  /** The link from this node upwards. */
   readonly link: RouteKind | null;
   readonly children: readonly TopoNode[];
 }
 
 export interface TopoModel {
   readonly name: string;
-  /** At the top of every picture of an emulated machine. */
+  /** Shown at the top of every picture of an emulated machine. */
   readonly notice: string | null;
   /** The CPU; its children are the host bridges. */
   readonly host: TopoNode;
@@ -55,7 +55,7 @@ export interface TopoModel {
 export interface ModelOptions {
   readonly name: string;
   readonly route: RouteView | null;
-  /** Show also what has nothing to do with any drive, however much it is. */
+  /** Also show functions that have nothing to do with any drive, even if there are many. */
   readonly all: boolean;
 }
 
@@ -66,7 +66,7 @@ const PASSES = {
   unknown: 'passes-unknown',
 } as const;
 
-/** So many functions on one level that lead to no drive are shown one by one. */
+/** Up to this many functions on one level that lead to no drive are shown individually. */
 const FEW = 4;
 const NAMESPACES_SHOWN = 4;
 
@@ -174,7 +174,7 @@ class Builder {
     ];
   }
 
-  /** Neither it nor anything below it is a drive, gives peer memory, or is on the route. */
+  /** Neither the function nor anything below it is a drive, provides peer memory, or is on the route. */
   #isDull(dev: PciDev): boolean {
     return (
       !this.#controllers.has(dev.bdf) &&

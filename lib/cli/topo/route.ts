@@ -1,5 +1,5 @@
 /**
- * The route that a picture of the tree shows: which functions it touches, which links it takes, and why.
+ * The route that a picture of the tree shows: the functions that it touches, the links that it uses, and the reasons.
  *
  *     --route nvme0 nvme1          a provider's memory and its clients: the kernel's verdict, nothing is opened
  *     --route nvme0n1 nvme1n1      a source and its destinations: what a copy would do
@@ -22,7 +22,7 @@ export const routeWords: Readonly<Record<RouteKind, string>> = {
   refused: 'not supported: the kernel refuses it',
 };
 
-/** The CPU with its memory; host bridges hang below it. */
+/** The CPU with its memory; the host bridges are below it. */
 export const HOST_ID = 'host';
 
 export function bridgeId({ domain, bus }: HostBridge): string {
@@ -30,7 +30,7 @@ export function bridgeId({ domain, bus }: HostBridge): string {
 }
 
 export interface RouteView {
-  /** `nvme0n1 → nvme1n1`. */
+  /** What is shown: `nvme0n1 → nvme1n1`. */
   readonly question: string;
   /** The worst of its legs. */
   readonly kind: RouteKind;
@@ -40,13 +40,13 @@ export interface RouteView {
   readonly distance: number | null;
   readonly reason: string;
   readonly remedies: readonly string[];
-  /** What to know besides. */
+  /** Further remarks. */
   readonly notes: readonly string[];
   /** By PCI address: provider, client, source, destination. */
   readonly roles: ReadonlyMap<string, readonly string[]>;
   /** By PCI address, bridgeId() or HOST_ID. */
   readonly nodes: ReadonlyMap<string, RouteKind>;
-  /** The link from this node up. */
+  /** The kind of the link from this node upwards. */
   readonly links: ReadonlyMap<string, RouteKind>;
 }
 
@@ -120,7 +120,7 @@ function copyRoute(system: System, names: readonly string[]): RouteView {
   };
 }
 
-/** What would help where the reason for host memory is the kernel's verdict on some provider. */
+/** The remedies, if the reason for host memory is the kernel's verdict on some provider. */
 function remediesFor(system: System, drives: readonly string[], reason: string): string[] {
   for (const { bdf, p2pmem } of system.topology.functions) {
     if (p2pmem?.published !== true) continue;
@@ -133,7 +133,7 @@ function remediesFor(system: System, drives: readonly string[], reason: string):
 interface Asked {
   readonly question: string;
   readonly roles: Roles;
-  /** Why it is so; null: the worst of the clients' reasons. */
+  /** The reason for the route; null: the worst of the clients' reasons. */
   readonly reason: string | null;
   readonly notes: readonly string[];
 }
@@ -194,7 +194,7 @@ class Roles {
   }
 }
 
-/** Functions and links of a route as it is put together from its legs. */
+/** Functions and links of a route, collected from its legs. */
 class Marks {
   readonly nodes = new Map<string, RouteKind>();
   readonly links = new Map<string, RouteKind>();
@@ -204,7 +204,7 @@ class Marks {
     this.#system = system;
   }
 
-  /** Between a provider and one client: they meet at a common bridge, or above it. */
+  /** Marks the path between a provider and one client, which meet at a common bridge, or above it. */
   leg(provider: string, client: ClientVerdict, kind: RouteKind): void {
     const [a, b] = [this.#chain(provider), this.#chain(client.bdf)];
     const common = a.find((dev) => b.includes(dev)) ?? null;

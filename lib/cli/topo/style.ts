@@ -1,4 +1,7 @@
-/** Colours of the SVG, light and dark. Texts have a contrast of at least 4.5 to what they lie on (tested in a browser). */
+/**
+ * Colours of the SVG in light and dark mode. Texts have a contrast of at least 4.5 to their background (tested in a
+ * browser).
+ */
 import { MONO, SANS } from '../svg-text.js';
 import { ROUTE_KINDS, type RouteKind } from './route.js';
 
@@ -7,9 +10,9 @@ type Both = readonly [light: string, dark: string];
 interface Tone {
   /** Lines and borders. */
   readonly line: Both;
-  /** What is inside a border. */
+  /** The area inside a border. */
   readonly fill: Both;
-  /** Text on that. */
+  /** Text on that area. */
   readonly text: Both;
 }
 
@@ -30,7 +33,7 @@ const INK: Both = ['#1f2328', '#e6edf3'];
 const MUTED: Both = ['#4d555e', '#b1bac4'];
 const FRAME_FILL: Both = ['#fbfcfd', '#11161d'];
 
-/** Told apart without colours too. */
+/** Line patterns, so that the kinds can be distinguished without colours. */
 export const dashes: Readonly<Record<RouteKind, string | null>> = {
   bus: null,
   'host-bridge': '14 5',
@@ -39,7 +42,7 @@ export const dashes: Readonly<Record<RouteKind, string | null>> = {
   refused: '3 4',
 };
 
-/** Every rule has the picture's class in front: an SVG's style applies to the whole page that it is put into. */
+/** Every rule is prefixed with the picture's class: an SVG's style applies to the whole page that embeds it. */
 export function styleSheet(scope: string): string {
   const rules = [
     `.${scope} text { font-family: ${SANS}; }`,

@@ -1,4 +1,4 @@
-/** The tree as an SVG that stands alone: its own background, light and dark, system fonts, a title and a description. */
+/** The tree as a self-contained SVG, with its own background, light and dark mode, system fonts, a title and a description. */
 import { clip, type Font, textWidth, wrap, xml } from '../svg-text.js';
 import { COLUMN_GAP, type Layout, type LayoutBox, layOut, type Rect } from './layout.js';
 import type { Mark, TopoModel, TopoNode } from './model.js';
@@ -8,7 +8,7 @@ import { styleSheet } from './style.js';
 const SCOPE = 'p2pdma-topo';
 const MARGIN = 24;
 const PAD = 10;
-/** The words above the tree get at least so much room, whatever the tree needs. */
+/** The minimum width of the text above the tree, even if the tree needs less. */
 const LEAST_WIDTH = 720;
 const LONGEST_NAME = 40;
 
@@ -19,14 +19,14 @@ const HEADING: Font = { size: 17, bold: true };
 const ANSWER: Font = { size: 14, bold: true };
 const PROSE: Font = { size: 12.5 };
 
-/** What a box says, with its place inside the box. */
+/** One item in a box, with its position inside the box. */
 interface Piece {
   readonly kind: 'text' | 'pill';
   readonly text: string;
   readonly font: Font;
   readonly tone: string;
   readonly x: number;
-  /** Of the row's top. */
+  /** The top of the row. */
   readonly y: number;
 }
 
@@ -77,7 +77,7 @@ function heading({ name }: TopoModel): string {
   return `PCI topology of ${clip(name, LONGEST_NAME)}`;
 }
 
-/** The picture for who cannot see it. */
+/** A description of the picture for people who cannot see it. */
 function description({ notice, host, route, counts }: TopoModel): string {
   const sentences = [...(notice === null ? [] : [`${notice}.`]), summary(counts)];
   for (const bridge of host.children) {
@@ -107,7 +107,7 @@ function answer({ kind, distance }: RouteView): string {
   return distance === null || distance < 0 ? routeWords[kind] : `${routeWords[kind]}, distance ${distance}`;
 }
 
-/** Lines of text below one another. */
+/** Lines of text, one below the other. */
 class Column {
   readonly svg: string[] = [];
   readonly x: number;
@@ -144,13 +144,13 @@ function drawHeader(column: Column, model: TopoModel): void {
   for (const remedy of route.remedies) column.paragraph(`Remedy: ${remedy}`, PROSE, 'muted');
 }
 
-/** What stands in a box, from top to bottom. */
+/** Collects the content of a box, from top to bottom. */
 class ContentWriter {
   readonly #pieces: Piece[] = [];
   #y = PAD - 2;
   #right = 0;
 
-  /** @returns where it ends */
+  /** @returns the x coordinate of the text's end */
   text(text: string, font: Font, tone: string, x = PAD): number {
     return this.#put({ kind: 'text', text, font, tone, x, y: this.#y }, 0);
   }
@@ -159,7 +159,7 @@ class ContentWriter {
     return this.#put({ kind: 'pill', text, font, tone, x, y: this.#y }, 2 * PILL.side);
   }
 
-  /** @returns where the next one would begin */
+  /** @returns the x coordinate of the next pill */
   pills(pills: readonly { text: string; tone: string }[], font: Font): number {
     let x = PAD;
     for (const { text, tone } of pills) x = this.pill(text, font, tone, x) + PILL.gap;
@@ -211,7 +211,7 @@ function putNames(into: ContentWriter, node: TopoNode, on: string): void {
   }
 }
 
-/** A drive's memory, and its first namespace beside it. @returns the lines that are left */
+/** Adds a drive's memory, with its first namespace beside it. @returns the remaining lines */
 function putMemory(
   into: ContentWriter,
   { marks }: TopoNode,
@@ -336,7 +336,7 @@ function collectLinks(
   }
 }
 
-/** Right, up or down in the middle of the gap, right. */
+/** A line that goes right, then up or down in the middle of the gap, then right. */
 function elbow(x1: number, y1: number, x2: number, y2: number): string {
   const turn = x2 - COLUMN_GAP / 2;
   const r = Math.min(8, Math.abs(y2 - y1) / 2);
@@ -348,7 +348,7 @@ function elbow(x1: number, y1: number, x2: number, y2: number): string {
   );
 }
 
-/** Only what the picture has. */
+/** The legend, only for what the picture contains. */
 function drawLegend(column: Column, { host, route }: TopoModel): void {
   const marks = new Set<Mark['kind']>();
   const kinds = new Set<RouteKind>();
@@ -401,7 +401,7 @@ function drawLegend(column: Column, { host, route }: TopoModel): void {
 interface Point {
   readonly x: number;
   readonly y: number;
-  /** What of the text is there; default: its start. */
+  /** The part of the text that is at this point; default: its start. */
   readonly anchor?: 'middle';
 }
 

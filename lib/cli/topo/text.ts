@@ -1,5 +1,6 @@
 /**
- * The tree for a terminal, a function a line. Links of the route are heavy, so they are seen without colour too:
+ * The tree for a terminal, one function per line. Links of the route are drawn with heavy lines, so they are visible
+ * without colour too:
  *
  *     host bridge 0000:00  not on the allow-list
  *     ├─ 0000:00:00.0  conventional
@@ -16,7 +17,7 @@ import { type RouteKind, type RouteView, routeWords } from './route.js';
 
 type Paint = (text: string) => string;
 
-/** The words below the tree are wrapped to `width`; the tree itself never is. */
+/** The text below the tree is wrapped to `width`; the tree itself is never wrapped. */
 export function drawText(
   { host, route }: TopoModel,
   colour: Colours,
@@ -42,7 +43,7 @@ export function drawText(
   return lines.join('\n');
 }
 
-/** Below `indent`; the heavy vertical line goes down to the last child that the route reaches. */
+/** Draws the nodes below `indent`; the heavy vertical line extends down to the last child that is on the route. */
 function drawLevel(level: readonly TopoNode[], indent: string, lines: string[], colour: Colours): void {
   const routed = level.findLastIndex((node) => node.link !== null);
   const passing = routed < 0 ? null : level[routed]!.link!;
@@ -63,7 +64,7 @@ function drawLevel(level: readonly TopoNode[], indent: string, lines: string[], 
 function describe(node: TopoNode, colour: Colours): string {
   const { kind, title, subtitle, dev, roles, route } = node;
   if (kind === 'others') return colour.dim(`${title} that ${subtitle}`);
-  // Of a provider that is no drive, what it is says more than its place.
+  // For a provider that is not a drive, its kind is more useful than its port type.
   const other = kind === 'function' && dev?.p2pmem != null ? subtitle : (dev?.portType ?? '');
   const name = kind === 'drive' ? bold(node, colour)(printable(title)) : other;
   const parts = [

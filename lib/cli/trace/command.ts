@@ -128,13 +128,14 @@ async function traceCopy(
   };
   const plan = await resolving(() => planCopy(source, destinations, settings));
   if (!options.force) refuseHeld(plan);
-  // A file that is there keeps what lies around the chunk.
+  // An existing file keeps the data around the chunk.
   const flags = plan.destinations.some(({ effect }) => effect === 'create') ? 'w' : 'r+';
   const events: TraceEvent[] = [];
   const stream = system.trace();
   stream.on('data', (event: TraceEvent) => events.push(event));
   try {
-    // One copy per chunk: requests of several chunks would be in flight together, and their events mixed.
+    // Each chunk is a separate copy: otherwise the requests of several chunks would be in flight together, and their
+    // events mixed.
     const last = Math.min(start + chunk * requests, plan.source.size);
     for (let at = start; at === start || at < last; at += chunk) {
       await pipeline(source, destinations, {

@@ -1,5 +1,5 @@
 /**
- * Trace events of one request as a ladder: down through the layers on the left, over the hardware, and up again.
+ * The trace events of one request as a ladder: down through the layers, over the hardware, and up again.
  *
  *     ▼ iov_iter      64 KiB …
  *     ▼ bio           read, byte 0 …
@@ -12,7 +12,7 @@ import { hexNumber } from '../../base/words.js';
 import type { TraceEvent } from '../../index.js';
 import { bytes, type Colours, printable } from '../format.js';
 
-/** The events between the first layer's call and the last one's answer. */
+/** The events from the first layer's call to the last layer's completion. */
 export interface TracedRequest {
   readonly op: string;
   readonly offset: number;
@@ -21,12 +21,12 @@ export interface TracedRequest {
 }
 
 export interface Traced {
-  /** What happened around the requests: memory, the route. */
+  /** Events outside the requests: memory, the route. */
   readonly around: readonly TraceEvent[];
   readonly requests: readonly TracedRequest[];
 }
 
-/** Cut a trace into its requests: from the first look at the memory, or the submission, to the last ended bio. */
+/** Split a trace into its requests, each from the first event on the memory, or the submission, to the last completed bio. */
 export function cutRequests(events: readonly TraceEvent[]): Traced {
   const around: TraceEvent[] = [];
   const requests: TracedRequest[] = [];
@@ -65,7 +65,7 @@ function requestOf(events: TraceEvent[]): TracedRequest {
   };
 }
 
-/** Down: on the way to the device; device: what hardware does; up: on the way back. */
+/** down: on the way to the device; device: what the hardware does; up: on the way back. */
 type Side = 'down' | 'device' | 'up';
 
 interface Rung {
@@ -96,7 +96,7 @@ function micros(time: number): string {
   return time < 10_000 ? `${time.toFixed(0)} µs` : `${(time / 1000).toFixed(1)} ms`;
 }
 
-/** `0x20_0102_0000`: physical and bus addresses are long. */
+/** Groups the digits, because physical and bus addresses are long: `0x20_0102_0000`. */
 function hex(address: unknown): string {
   return hexNumber(Number(address)).replace(/(?<=[\da-f])(?=([\da-f]{4})+$)/g, '_');
 }
@@ -124,7 +124,7 @@ interface Segment {
   readonly bus: boolean;
 }
 
-/** Some entries of a table, and how many there are beyond them. */
+/** Some entries of a table, and the number of further entries. */
 function segments(entries: unknown, total: unknown, one: (entry: Segment) => string): string {
   const shown = (Array.isArray(entries) ? (entries as Segment[]) : []).map(one);
   const more = Number(total) - shown.length;
@@ -142,7 +142,7 @@ const up = (layer: string, text: string): Rung => ({ side: 'up', layer, text });
 
 const size = (e: Fields) => bytes(Number(e.bytes ?? e.length ?? 0));
 
-/** By layer and event. Null: another says it already. */
+/** By layer and event. Null: another event says the same. */
 const RUNGS: ReadonlyMap<string, ((e: Fields) => Rung | null) | null> = new Map([
   [
     'iov_iter get_pages',
@@ -158,7 +158,7 @@ const RUNGS: ReadonlyMap<string, ((e: Fields) => Rung | null) | null> = new Map(
     (e: Fields) => down('bio split', `byte ${e.offset}, ${size(e)}: what the queue takes at once`),
   ],
   ['scatterlist map_bio', (e: Fields) => down('scatterlist', segments(e.segments, e.entries, memoryOf))],
-  // dma-mapping says the same.
+  // The dma-mapping events say the same.
   ['dma-direct map_sg', null],
   ['dma-iommu unmap_sg', null],
   [
@@ -221,7 +221,7 @@ const RUNGS: ReadonlyMap<string, ((e: Fields) => Rung | null) | null> = new Map(
   ],
 ]);
 
-/** One event in words; null: another says it already. */
+/** One event in words; null: another event says the same. */
 function rung(event: TraceEvent): Rung | null {
   const known = RUNGS.get(`${event.layer} ${event.event}`);
   return known === undefined ? asItCame(event) : (known?.(event as Fields) ?? null);
@@ -266,7 +266,7 @@ function ended(e: Fields): Rung {
   return up('bio', e.status === 0 ? `done${how}` : `failed, errno ${-Number(e.status)}${how}`);
 }
 
-/** What is not known is shown with all its fields. */
+/** An unknown event is shown with all its fields. */
 function asItCame({ layer, event, time: _time, ...fields }: TraceEvent): Rung {
   const text = Object.entries(fields).map(
     ([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : value}`,

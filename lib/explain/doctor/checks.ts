@@ -1,4 +1,4 @@
-/** All that is looked at, in the order of the screen, and what cannot be looked at in a machine of this kind. */
+/** All checks, in the order in which they are printed, and those that are not possible on a machine of this kind. */
 import { checkDrives, checkFabrics, checkMemory, checkMultipath, checkPermissions } from './drive-checks.js';
 import type { MachineFacts } from './facts.js';
 import type { Finding, Unchecked } from './finding.js';

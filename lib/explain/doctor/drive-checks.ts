@@ -1,4 +1,4 @@
-/** The drives, the memory they have to lend, and who may use it. */
+/** Checks of the drives, of the peer memory that they provide, and of the permissions to use it. */
 
 import type { Controller } from '../../backend/backend.js';
 import { isNvme } from '../../backend/names.js';
@@ -46,7 +46,7 @@ function label({ name, pdev }: Controller): string {
   return pdev === null || pdev.bdf === name ? name : `${name} ${pdev.bdf}`;
 }
 
-/** Half a chunk of the default size for each of two slots: with less, streams crawl. */
+/** Half a chunk of the default size for each of two slots: with less memory, streams are very slow. */
 const LITTLE = 2 ** 20;
 
 export function checkMemory({ machine }: MachineFacts): Finding[] {
@@ -123,7 +123,7 @@ export function checkMemory({ machine }: MachineFacts): Finding[] {
   return found;
 }
 
-/** CMBs that are there and cannot be lent, by reason. */
+/** CMBs that exist but cannot be used, by reason. */
 function checkUnusable(controllers: readonly Controller[]): Finding[] {
   const byReason = new Map<string, Controller[]>();
   for (const controller of controllers) {
@@ -139,7 +139,7 @@ function checkUnusable(controllers: readonly Controller[]): Finding[] {
   });
 }
 
-/** By the words of Controller.cmb.unusable. */
+/** The remedies, matched against the text of Controller.cmb.unusable. */
 const remedies: readonly {
   readonly when: RegExp;
   readonly remedy: string;
@@ -173,7 +173,7 @@ function remedyFor(reason: string): { remedy: string | null; commands: readonly 
 const RULE =
   'ACTION!="remove", SUBSYSTEM=="pci", DRIVER=="nvme", TEST=="p2pmem/allocate", RUN+="/bin/chgrp disk /sys%p/p2pmem/allocate"';
 
-/** Gives the doors of all CMBs to the group that the block devices have already. */
+/** Gives the `allocate` files of all CMBs to the group that already owns the block devices. */
 export const udevCommands: readonly string[] = [
   `echo '${RULE}' | sudo tee /etc/udev/rules.d/70-p2pdma.rules`,
   'sudo udevadm control --reload && sudo udevadm trigger --subsystem-match=pci',

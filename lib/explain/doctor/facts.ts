@@ -1,6 +1,6 @@
 /**
- * What the checks look at, of three kinds of machine: this one, a captured tree of another, an emulated one. Reading
- * needs no addon, and only this machine can be asked what it lets this process do.
+ * The facts that the checks use, for three kinds of machine: this one, a captured tree of another one, and an emulated
+ * one. Reading them does not require the addon. What this process is permitted to do is only known on this machine.
  */
 import { accessSync, constants } from 'node:fs';
 import type { Backend, LeakReport } from '../../backend/backend.js';
@@ -20,9 +20,9 @@ export interface LiveFacts {
   readonly noExternalBuffers: string | null;
   /** Why io_uring is refused; null: it is allowed. Undefined: not known without the addon. */
   readonly noIoUring: string | null | undefined;
-  /** The door to a provider's memory, on disk; null: it has none. */
+  /** Path of the file through which a provider's memory is allocated; null: it has none. */
   readonly door: (bdf: Bdf) => string | null;
-  /** Errno's name when it cannot be opened for reading and writing; null: it can. */
+  /** The name of the errno if the file cannot be opened for reading and writing; null: it can. */
   readonly refusal: (path: string) => string | null;
   /** Effective user id; null where there is none. */
   readonly uid: number | null;
@@ -32,31 +32,31 @@ export interface MachineFacts {
   readonly kind: 'live' | 'captured' | 'emulated';
   readonly what: string;
   readonly backend: Backend['name'];
-  /** An emulated machine’s own. */
+  /** The name of an emulated machine. */
   readonly name: string | null;
   readonly notice: string | null;
   readonly evidence: Evidence | null;
   readonly machine: Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
-  /** Null: emulated, whose kernel is this package. */
+  /** Null: the machine is emulated, so this package acts as its kernel. */
   readonly kernel: KernelFacts | null;
   readonly iommuWhy: string | null;
-  /** Controllers that are not live, by name. */
+  /** States of the controllers that are not live, by controller name. */
   readonly states: ReadonlyMap<string, string>;
   readonly limits: HostLimits | null;
-  /** md arrays on the drives that write each block to several of them. */
+  /** md arrays on the drives that write each block to several drives. */
   readonly mirrors: readonly string[];
   readonly live: LiveFacts | null;
   close(): Promise<LeakReport | undefined>;
 }
 
-/** Not emulated. */
+/** The values for machines that are not emulated. */
 export const HERE = { backend: 'native', name: null, notice: null, evidence: null } as const;
 
 export interface Whose {
   readonly root?: string;
   readonly machine?: string | object;
   readonly kernel?: string;
-  /** What was sent of it. */
+  /** What was sent of the machine. */
   readonly sent?: CapturedBackend;
 }
 

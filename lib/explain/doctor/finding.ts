@@ -1,11 +1,11 @@
 /**
- * ok: as it should be. warning: peer-to-peer works, with this limit. unknown: it cannot be told, and peer-to-peer hangs on it.
- * problem: no peer-to-peer while it is so.
+ * ok: as it should be. warning: peer-to-peer works, with this limit. unknown: it cannot be determined, and peer-to-peer
+ * depends on it. problem: no peer-to-peer until it is fixed.
  * @inline
  */
 export type FindingLevel = 'ok' | 'warning' | 'unknown' | 'problem';
 
-/** What was looked at, in the order of a screen. @inline */
+/** What was checked, in the order in which it is printed. @inline */
 export type FindingCheck =
   | 'platform'
   | 'kernel'
@@ -36,13 +36,13 @@ export interface Finding {
   readonly fact: string;
   /** What would help and what it costs; null: nothing needs to be done, or nothing helps. */
   readonly remedy: string | null;
-  /** Shell commands that do what the remedy says; a comment says where one has to choose. */
+  /** Shell commands that do what the remedy says; a comment in them marks where the user has to choose. */
   readonly commands: readonly string[];
 }
 
-/** What could not be looked at here, and why. @inline */
+/** What could not be checked here, and why. @inline */
 export interface Unchecked {
-  /** What was not looked at. */
+  /** What was not checked. */
   readonly check: Finding['check'];
   /** Why not, in words. */
   readonly why: string;

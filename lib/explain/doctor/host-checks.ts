@@ -1,4 +1,4 @@
-/** The kernel, the addon, DMA mapping, and what this process may do. */
+/** Checks of the kernel, the addon, DMA mapping, and the permissions of this process. */
 import { type KernelRelease, olderThan } from '../../backend/kernel-release.js';
 import { size } from '../../base/words.js';
 import { distributionOf } from '../../kernel/releases/distributions.js';
@@ -31,13 +31,13 @@ export function checkKernel({ kernel, machine }: MachineFacts): Finding[] {
   return [first, checkConfig(kernel.p2pdma, release)];
 }
 
-/** A remedy, and before it what is known of this distribution's kernels. */
+/** A remedy, preceded by what is known about this distribution's kernels. */
 function said(release: KernelRelease | null, remedy: string): string {
   const note = distributionOf(release)?.note ?? null;
   return note === null ? remedy : `${note} ${remedy}`;
 }
 
-/** What is known of this distribution's configuration, as a clause; empty: nothing. */
+/** What is known about this distribution's configuration, as a clause; empty: nothing. */
 function usually(release: KernelRelease | null): string {
   const known = distributionOf(release);
   if (known === null || known.p2pdma === null) return '';

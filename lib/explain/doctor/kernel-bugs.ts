@@ -1,4 +1,4 @@
-/** What is known to be wrong with this machine's kernel, where the machine has what the bug takes. */
+/** Known bugs of this machine's kernel, if the machine meets the conditions of the bug. */
 import { list } from '../../base/words.js';
 import { KERNEL_BUGS, type KernelBug } from '../../kernel/releases/bugs.js';
 import { holds } from '../../kernel/releases/rule.js';
@@ -6,7 +6,7 @@ import { explainAll } from '../explain.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
 
-/** Has this machine what the bug takes? A text: yes, and this is what; null: that cannot be told. */
+/** Does this machine meet the conditions of the bug? `true`: yes, and `what` describes how; null: that cannot be determined. */
 type Met = { readonly met: true; readonly what: string } | { readonly met: false | null };
 
 const NOT_MET: Met = { met: false };
@@ -16,7 +16,7 @@ export function checkKernelBugs(facts: MachineFacts): Finding[] {
   const { kernel } = facts.machine.topology;
   const known = KERNEL_BUGS.filter(({ rule }) => holds(rule, kernel) === 'yes');
   return known.flatMap((bug) => {
-    // An emulated machine's kernel hangs and leaks nowhere.
+    // The kernel of an emulated machine does not hang or leak.
     if (facts.kind === 'emulated' && bug.risk === 'device') return [];
     return judge(facts, bug, kernel!.text);
   });

@@ -1,4 +1,4 @@
-/** The ways between the memory and the drives: ACS, host bridges, and what comes of them for each pair. */
+/** Checks of the paths between the memory and the drives: ACS, host bridges, and the resulting verdict for each pair. */
 import { deviceId, isNvme, rootBusName } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
 import { hexNumber, list } from '../../base/words.js';
@@ -17,11 +17,11 @@ interface Pair {
   readonly client: ClientVerdict;
 }
 
-/** Provider and drive, where they are not one; only published providers if there are any. */
+/** Pairs of a provider and a different drive. If any provider is published, only published providers are considered. */
 function pairsOf({ machine }: MachineFacts): Pair[] {
   const all = explainAll(machine);
   const published = all.filter(({ provider }) => machine.topology.find(provider)?.p2pmem?.published === true);
-  // What a GPU keeps to itself makes no pair.
+  // Memory that a GPU does not publish cannot form a pair.
   const lendable = all.filter(({ provider }) => {
     const dev = machine.topology.find(provider)!;
     return isNvme(dev) || dev.p2pmem?.published === true;
@@ -224,7 +224,7 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
   });
 }
 
-/** They reach the memory, or not: their disks take no peer memory. */
+/** The finding for pairs whose disks do not accept peer memory, whether or not they reach the memory. */
 function refusedByDisks(group: readonly Pair[], which: string, hopeless: boolean): Finding {
   const why = new Set(group.map(({ client }) => client.refusal));
   return finding(
