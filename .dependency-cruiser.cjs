@@ -1,6 +1,6 @@
-// Which part of lib/ may import which, as data: `npm test` fails on any other import.
-// Each row: who (a folder or file of lib/), and everything that it may import besides itself and node: built-ins.
-// Nothing is below and above another; native and emulator do not know each other.
+// Which part of lib/ may import which other part, as data: `npm test` fails on any other import. Each row has a folder
+// or file of lib/ and everything that it may import besides itself and node: built-ins. There are no cycles; native and
+// emulator do not import each other.
 const arrows = [
   ['base', []],
   ['backend', ['base']],
@@ -11,7 +11,7 @@ const arrows = [
   ['dump', ['native', 'kernel', 'backend', 'base']],
   ['emulator', ['machine', 'kernel', 'host', 'backend', 'base']],
   ['streams', ['kernel', 'backend', 'base']],
-  // Who is at a journal is in /proc, which one file reads.
+  // The process that uses a journal is found in /proc, which only one file reads.
   ['copy', ['native/sysfs/tree', 'streams', 'kernel', 'host', 'backend', 'base']],
   ['explain', ['dump', 'native', 'emulator', 'machine', 'streams', 'kernel', 'backend', 'base']],
   [
@@ -32,7 +32,7 @@ for (const [i, [who, may]] of arrows.entries()) {
   if (up !== undefined) throw new Error(`${who} may import ${up}, which is not above it in the table`);
 }
 
-// What is loaded when it is first needed. All else of lib/ reaches it by import() only.
+// Modules that are loaded when they are first needed. The rest of lib/ may reach them by import() only.
 const atNeed = [
   'native/',
   'emulator/',

@@ -26,7 +26,7 @@ subscribe(METRICS_CHANNEL, (message) => {
 });
 
 await system.pipeline('nvme0n1', 'nvme1n1', { end: 16 * 1024 * 1024 - 1 });
-await system.target('nvme9n1').catch(() => {}); // counted under the code of its error
+await system.target('nvme9n1').catch(() => {}); // counted under its error code
 
 const { port } = server.address() as AddressInfo;
 const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();

@@ -30,7 +30,7 @@ console.log('write:', wayOf(writer));
 
 console.log('left over:', JSON.stringify(await system.close()));
 
-/** Each stream's receipt covers its own half of the route: where its drive's bytes went to, or came from. */
+/** Each stream's receipt covers its own half of the route: where the bytes of its drive went, or where they came from. */
 function wayOf({ receipt }: P2pReadStream | P2pWriteStream): string {
   const ways: [keyof PathBytes, string][] = [
     ['internal', 'inside a drive, to its own CMB'],

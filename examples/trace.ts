@@ -1,5 +1,5 @@
 /**
- * Watch one chunk of 64 KiB on its way down through the layers and back.
+ * Trace one chunk of 64 KiB down through the layers and back.
  *
  *     node dist/examples/trace.js
  */

@@ -14,7 +14,7 @@ import {
   UnknownType,
 } from 'typedoc';
 
-/** The chapters, in the order in which one meets them. */
+/** The chapters, in the order in which a user needs them. */
 const CHAPTERS = {
   'Opening a machine': ['openSystem', 'System', 'SystemOptions', 'MACHINE_PRESETS', 'LeakReport'],
   Streams: [
@@ -47,7 +47,7 @@ const CHAPTERS = {
   Errors: ['P2pdmaError', 'ErrorCode', 'ERROR_CODES'],
 };
 
-/** Overridden, and no different for a caller. */
+/** Methods that are overridden but work the same for a caller. */
 const NODES = new Set(['addListener', 'read', 'write']);
 
 const root = fileURLToPath(new URL('../', import.meta.url));
@@ -56,7 +56,7 @@ if (file === undefined) throw new Error('api-docs: name the file to write');
 const streams = await import('../dist/lib/streams/options.js');
 const systems = await import('../dist/lib/backend/system-options.js');
 
-/** Options that are described in their table, which help and validation use too. */
+/** Options that are described in their table, which is also used for help texts and validation. */
 const TABLES = {
   ReadStreamOptions: streams.readOptions,
   WriteStreamOptions: streams.writeOptions,
@@ -89,7 +89,7 @@ try {
     categorizeByGroup: false,
     categoryOrder: Object.keys(CHAPTERS),
     sort: ['source-order'],
-    // tsc does that in `npm run build`.
+    // tsc checks for errors in `npm run build`.
     skipErrorChecking: true,
     indexFormat: 'list',
     useCodeBlocks: true,
@@ -117,7 +117,8 @@ try {
     for (const name of arrange(project))
       app.logger.warn(`${name}: no chapter of scripts/api-docs.mjs has it, or no file`);
   });
-  // Of the pairs that are not possible the comments say it; every property is in all branches of the union.
+  // Ignore typedoc's warning about @interface on a union: every property is in all branches of the union, and the
+  // comments say which pairs are not possible.
   const warn = app.logger.warn.bind(app.logger);
   app.logger.warn = (text, ...more) => /@interface on a union/.test(text) || warn(text, ...more);
   const project = await app.convert();
@@ -132,7 +133,10 @@ try {
   rmSync(out, { recursive: true });
 }
 
-/** Each export into its chapter; returns what belongs to none, and what a chapter names in vain. */
+/**
+ * Puts each export into its chapter. Returns the exports that belong to no chapter, and the names in chapters that do
+ * not exist.
+ */
 function arrange(project) {
   const left = new Map(project.children.map((child) => [child.name, child]));
   const wrong = [];
@@ -147,12 +151,15 @@ function arrange(project) {
   return [...wrong, ...left.keys()];
 }
 
-/** What is public to TypeScript only: what Node calls, the key by which our ends know each other. */
+/**
+ * Hides members that are public only to TypeScript: methods that Node calls, and the key by which our streams recognise
+ * each other.
+ */
 function hide(project) {
   for (const reflection of project.getReflectionsByKind(ReflectionKind.ClassMember))
     if (/^_|^\[lendingEnd\]$/.test(reflection.name) || (NODES.has(reflection.name) && reflection.overwrites))
       project.removeReflection(reflection);
-  // docs/errors.md lists them.
+  // docs/errors.md lists the codes.
   const code = () =>
     ReferenceType.createResolvedReference('ErrorCode', project.getChildByName(['ErrorCode']), project);
   project.getChildByName(['ERROR_CODES']).type = new UnknownType(
@@ -162,7 +169,7 @@ function hide(project) {
   project.getChildByName(['P2pdmaError', 'constructor']).signatures[0].parameters[0].type = code();
 }
 
-/** Getters are read like properties, and are listed with them. */
+/** Getters are used like properties, so they are listed with them. */
 function flatten(project) {
   for (const member of project.getReflectionsByKind(ReflectionKind.ClassMember)) {
     delete member.overwrites;
@@ -176,7 +183,7 @@ function flatten(project) {
   }
 }
 
-/** What the table of options says of each, and its default. */
+/** Adds the description and the default of each option from the table of options. */
 function describe(project) {
   for (const [name, { shape }] of Object.entries(TABLES)) {
     for (const option of project.getChildByName([name]).children) {
@@ -190,7 +197,7 @@ function describe(project) {
   }
 }
 
-/** In the order of the chapters. */
+/** Sorts the exports into the order of the chapters. */
 function order(project) {
   for (const { title, children } of project.categories)
     children.sort(
@@ -198,7 +205,7 @@ function order(project) {
     );
 }
 
-/** Parts of a nested object type are described with the property that has it. */
+/** Lists names without a comment. Parts of a nested object type are described with the property that has this type. */
 function undocumented(project) {
   const { TypeAlias, Interface, Class, Variable, Property, SomeSignature } = ReflectionKind;
   const kinds = TypeAlias | Interface | Class | Variable | Property | SomeSignature;
@@ -210,7 +217,7 @@ function undocumented(project) {
     .map((reflection) => reflection.getFullName());
 }
 
-/** Without what only repeats the signature, and anchors that nothing links to. */
+/** Removes text that only repeats the signature, and anchors that nothing links to. */
 function tidy(text) {
   const beginning = `This is every name that \`import … from 'p2pdma'\` has, in the order in which one meets them. It is made from the doc
 comments in \`lib/\` by \`npm run docs\`. Sizes and offsets are in bytes, PCI addresses are written \`'0000:03:00.0'\`.

@@ -1,6 +1,7 @@
-// node scripts/build-addon.cjs [--optional]: compile the native addon for this machine into build/Release, unless what is
-// there, or came prebuilt, loads and is as new as its sources. It takes a C++17 compiler ($CXX, else g++ or c++) and
-// nothing more: the headers of Node-API are a package. --optional: say what is missing, and end well.
+// node scripts/build-addon.cjs [--optional]: compile the native addon for this machine into build/Release, unless an
+// addon exists there or as a prebuild, loads, and is as new as its sources. It only needs a C++17 compiler ($CXX, else
+// g++ or c++): the headers of Node-API are a package. --optional: if something is missing, print what it is and exit
+// successfully.
 'use strict';
 
 const { spawn, spawnSync } = require('node:child_process');
@@ -31,11 +32,11 @@ const OWN_LIBRARY = ['-static-libgcc', '-static-libstdc++', '-Wl,--exclude-libs,
 const EXPORTS = `-Wl,--version-script=${path.join(sources, 'exports.map')}`;
 
 /**
- * Compile all of src-native into one file.
+ * Compiles all of src-native into one file.
  * @param cxx the compiler
  * @param options.flags for compiling and linking
- * @param options.libraries how to link the libraries of C++ and C
- * @throws Error: in a few words why it cannot be
+ * @param options.libraries how to link the C++ and C libraries
+ * @throws Error: a short reason why it cannot be compiled
  */
 exports.compile = async (cxx, output, { flags = [], libraries = OWN_LIBRARY } = {}) => {
   fs.mkdirSync(path.dirname(output), { recursive: true });
@@ -55,7 +56,7 @@ exports.compile = async (cxx, output, { flags = [], libraries = OWN_LIBRARY } = 
   }
 };
 
-/** A compiler of C++ that is there. */
+/** Finds an installed C++ compiler. */
 exports.compiler = () => {
   const candidates = process.env.CXX ? [process.env.CXX] : ['g++', 'c++', 'clang++'];
   const found = candidates.find((name) => spawnSync(name, ['--version']).status === 0);
@@ -63,7 +64,7 @@ exports.compiler = () => {
   return found;
 };
 
-/** node-addon-api says it relative to the working directory. */
+/** Returns an absolute path: node-addon-api gives its path relative to the working directory. */
 function headers(name) {
   return path.resolve(require(name).include_dir);
 }
@@ -91,13 +92,13 @@ function run(command, args) {
   });
 }
 
-/** The line of a compiler's words that tells what is wrong. */
+/** Finds the line of the compiler's output that describes the error. */
 function telling(said) {
   const line = said.split('\n').find((text) => /error:|not found|No such file|cannot/i.test(text));
   return line?.trim().slice(0, 200);
 }
 
-/** Null: it loads. In a process of its own: what does not load may crash. */
+/** Why the addon does not load; null: it loads. It is tried in a separate process, because loading a broken addon may crash. */
 function loadFailure(file) {
   const { status, signal, stderr } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(file)})`], {
     encoding: 'utf8',
@@ -114,7 +115,7 @@ function upToDate() {
   return fs.readdirSync(sources).every((name) => fs.statSync(path.join(sources, name)).mtimeMs <= made);
 }
 
-/** What would be loaded. */
+/** The addon file that would be loaded; null: there is none. */
 function found() {
   try {
     return require('node-gyp-build').resolve(root);

@@ -1,6 +1,6 @@
-// After tsc: what it leaves undone. The command is executable, and stands where npx looks first: else each `npx p2pdma`
-// here would install the folder into npm's cache, and two at a time would get into each other's way. What was compiled
-// from a source that is gone goes, or it would still be tested and packed.
+// Runs after tsc and finishes the build. It makes the command executable and puts it where npx looks first: otherwise
+// each `npx p2pdma` here would install the folder into npm's cache, and two at a time would conflict. It removes
+// compiled files whose source no longer exists, because they would still be tested and packed.
 'use strict';
 
 const fs = require('node:fs');

@@ -1,6 +1,7 @@
-// node scripts/matrix.cjs [runtime…]: the suites that say whether bytes are right, on each Node of
-// test/runtimes/versions.json, and the smoke test on Bun and Deno as well (after npm run build; Node-API: one addon serves
-// all). A table at the end, and in dist/matrix.json; exit code 1 if anything failed.
+// node scripts/matrix.cjs [runtime…]: run the suites that check whether bytes are right on each Node version of
+// test/runtimes/versions.json, and the smoke test on Bun and Deno as well (after npm run build; because of Node-API,
+// one addon works for all). The table is printed at the end and written to dist/matrix.json; the exit code is 1 if
+// anything failed.
 'use strict';
 
 const fs = require('node:fs');

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-// npm run prebuild [-- arch…]: the native addon for each architecture into prebuilds/linux-<arch>, for glibc (from 2.17 on)
-// and for musl. prebuildify names, strips and places them; where it would call node-gyp it calls this file back, since
-// what the addon needs is a compiler with these flags. What this machine is not is cross-compiled with Debian's compilers.
-// Both are compiled with glibc's headers: what the addon uses of a C library is the kernel's own layout, or opaque and no
-// larger in musl, by names that both have. test/install/prebuilds.test.ts holds it to those names.
+// npm run prebuild [-- arch…]: build the native addon for each architecture into prebuilds/linux-<arch>, for glibc
+// (2.17 or later) and for musl. prebuildify names, strips and places the files. Instead of node-gyp it calls this file
+// again, since the addon only needs a compiler with these flags. Other architectures are cross-compiled with Debian's
+// compilers. Both variants are compiled with glibc's headers: the C library types that the addon uses have the kernel's
+// own layout, or are opaque and no larger in musl, and both libraries have the names that it uses.
+// test/install/prebuilds.test.ts checks these names.
 'use strict';
 
 const { spawnSync } = require('node:child_process');
@@ -15,20 +16,20 @@ const { compile } = require('./build-addon.cjs');
 
 const root = path.join(__dirname, '..');
 
-// To npm a script called "prebuild" is also what runs before "build". That is not what it is here for.
+// npm also runs a script called "prebuild" before "build". In that case it must do nothing.
 if (process.argv[2] !== 'rebuild' && isHook()) process.exit(0);
 
 const architectures = {
   x64: { prefix: 'x86_64-linux-gnu-', debian: 'g++-x86-64-linux-gnu', flags: [] },
-  // Without: atomics by a library that asks glibc which processor this is.
+  // Without this flag, atomics come from a library that asks glibc which processor this is.
   arm64: { prefix: 'aarch64-linux-gnu-', debian: 'g++-aarch64-linux-gnu', flags: ['-mno-outline-atomics'] },
 };
 
-/** C++20: from there on std::string is compiled here, and not taken from a library that was compiled to throw. */
+/** Since C++20, std::string is compiled here instead of linked from a library that was compiled with exceptions. */
 const PORTABLE = ['-std=c++20', '-fno-stack-protector', '-U_FORTIFY_SOURCE'];
 const libcs = {
   glibc: { flags: ['-DP2PDMA_PREBUILT', '-DP2PDMA_OLD_GLIBC'] },
-  // No C library by name: the one that the process has.
+  // Link no C library by name: the addon uses the one that the process already has.
   musl: {
     flags: ['-DP2PDMA_PREBUILT'],
     libraries: [
@@ -62,7 +63,7 @@ async function prebuildAll(wanted) {
   }
 }
 
-/** In a place of its own, so that build/Release stays as it is. */
+/** Builds in a separate directory, so that build/Release is not changed. */
 function prebuild(arch, libc) {
   const cwd = path.join(root, 'build', `prebuild-${arch}-${libc}`);
   mkdirSync(cwd, { recursive: true });
@@ -73,7 +74,7 @@ function prebuild(arch, libc) {
   });
 }
 
-/** In node-gyp's place: compile into build/Release of the working directory. */
+/** Replaces node-gyp: compiles into build/Release of the working directory. */
 async function rebuild() {
   const { prefix, flags } = architectures[process.env.PREBUILD_ARCH];
   const { flags: forIt, libraries } = libcs[process.env.PREBUILD_LIBC];
@@ -83,7 +84,7 @@ async function rebuild() {
   });
 }
 
-/** Did `npm run build` call this? npm's process title, found among the ancestors, is its command line. */
+/** Was this called by `npm run build`? npm's process title, found among the ancestors, is its command line. */
 function isHook() {
   try {
     for (let pid = process.ppid; pid > 1; ) {
@@ -93,7 +94,7 @@ function isHook() {
     }
     return false;
   } catch {
-    // No /proc: not Linux, for which alone there are prebuilds.
+    // There is no /proc, so this is not Linux. Prebuilds exist only for Linux.
     return true;
   }
 }

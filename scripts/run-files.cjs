@@ -1,5 +1,6 @@
-// Runs compiled test files, each by a plain Node: they print TAP themselves. Not under tap's command, which has every process
-// that a test starts load its hooks; that took two thirds of the time of those that start many.
+// Runs compiled test files, each with a plain Node: they print TAP themselves. tap's command is not used, because it
+// makes every process that a test starts load its hooks. That took two thirds of the time of tests that start many
+// processes.
 'use strict';
 
 const { spawn } = require('node:child_process');
@@ -7,10 +8,10 @@ const path = require('node:path');
 const { add, countsByFile, none } = require('./tap-counts.cjs');
 
 const root = path.join(__dirname, '..');
-/** As long as tap gives a file (.taprc). */
+/** The timeout that tap has for a file (.taprc). */
 const PATIENCE = 600_000;
 
-/** `work` on each of the jobs, so many at a time. */
+/** Calls `work` on each job, with at most `width` at a time. */
 exports.inParallel = async (jobs, width, work) => {
   const left = [...jobs];
   const worker = async () => {
@@ -20,7 +21,8 @@ exports.inParallel = async (jobs, width, work) => {
 };
 
 /**
- * The counts of one file, run in a process of its own, by its outermost tests; what failed is printed as it was said.
+ * Runs one file in its own process and returns the counts of its outermost tests. The output of failed tests is printed
+ * unchanged.
  * @param options.node which Node runs it
  * @param options.title what it is called in the output
  */
@@ -30,7 +32,7 @@ exports.runFile = (file, { node = process.execPath, title }) => {
     cwd: root,
     env: { ...process.env, TAP_TIMEOUT: String(PATIENCE / 1000) },
     stdio: ['ignore', 'pipe', 'pipe'],
-    // A group: what hangs is ended with its children.
+    // A process group, so that a process that hangs is killed together with its children.
     detached: true,
   });
   let said = '';
@@ -50,7 +52,7 @@ exports.runFile = (file, { node = process.execPath, title }) => {
       clearTimeout(patience);
       const points = countsByFile(said);
       const counts = [...points.values()].reduce(add, none());
-      // A crash before the first point, or after the last, is a failure that no point shows.
+      // A crash before the first point, or after the last, is a failure that no test point shows.
       if (counts.failed === 0 && (status !== 0 || counts.passed + counts.skipped === 0)) {
         counts.failed = 1;
         points.set('', add(points.get('') ?? none(), { ...none(), failed: 1 }));
@@ -64,7 +66,7 @@ exports.runFile = (file, { node = process.execPath, title }) => {
   });
 };
 
-/** Each failed point with what stands below it. */
+/** Each failed test point with the lines below it. */
 function failures(tap) {
   const found = [];
   let depth = null;

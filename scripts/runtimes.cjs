@@ -1,5 +1,5 @@
 // node scripts/runtimes.cjs name…: fetch each runtime of test/runtimes/versions.json unless it is in the cache, and
-// print the path of its binary, a line each. They come as npm packages, which are plain downloads; the cache is
+// print the path of its binary, one per line. The runtimes are npm packages, which are plain downloads; the cache is
 // p2pdma/runtimes in $XDG_CACHE_HOME (~/.cache).
 'use strict';
 
@@ -19,8 +19,8 @@ exports.names = Object.keys(versions);
 exports.versions = versions;
 
 /**
- * The binary of `name` ('node20', …, 'bun', 'deno'), fetched if need be.
- * @throws Error: it cannot be had, and why.
+ * The binary of `name` ('node20', …, 'bun', 'deno'), fetched if it is not in the cache.
+ * @throws Error: the reason why it cannot be fetched.
  */
 exports.runtime = (name) => {
   const kind = packages[name.replace(/\d+$/, '')];
@@ -43,7 +43,10 @@ function cache() {
   return path.join(base, 'p2pdma/runtimes');
 }
 
-/** Made beside its place and renamed: who finds it finds all of it, however many fetch it at once. */
+/**
+ * The files are fetched beside the final place and then renamed. So the runtime is always complete, even if several
+ * processes fetch it at once.
+ */
 function fetch(spec, place, binary) {
   fs.mkdirSync(path.dirname(place), { recursive: true });
   const made = fs.mkdtempSync(`${place}.`);

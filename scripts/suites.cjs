@@ -1,7 +1,7 @@
-// The suites that the tests are counted by, and the table of them.
+// The suites by which tests are counted, and the table of results.
 'use strict';
 
-/** What runs on every Node (scripts/matrix.cjs). */
+/** The suites that run on every Node version (scripts/matrix.cjs). */
 const SUITES = {
   conformance: /^conformance\//,
   invariants: /^invariants\./,
@@ -15,11 +15,11 @@ const SUITES = {
 
 exports.SUITES = SUITES;
 
-/** Has each runtime, Bun and Deno included, do the same; its outermost tests are named after them. */
+/** Runs the same test on each runtime, including Bun and Deno. Its outermost tests are named after the runtimes. */
 const SMOKE = 'runtimes/smoke.test.js';
 exports.SMOKE = SMOKE;
 
-/** The suite of a test file, named from test/ on. */
+/** The suite of a test file. The path is relative to test/. */
 exports.suiteOf = (file) =>
   Object.keys(SUITES).find((suite) => SUITES[suite].test(file)) ??
   (file === SMOKE ? 'smoke' : 'command, documents, packages');

@@ -1,8 +1,9 @@
-// What a TAP output says: its leaves counted (a subtest's own line only repeats what its points said), file by file.
+// Counts the leaves of TAP output by file. The line of a subtest is not counted, because it only repeats the results of
+// its points.
 'use strict';
 
 /**
- * The counts of each outermost subtest of `text`, by its name; points that stand in none count for `''`.
+ * The counts of each outermost subtest of `text`, by its name; points outside all subtests count for `''`.
  * @returns {Map<string, { passed: number, failed: number, skipped: number }>}
  */
 exports.countsByFile = (text) => {
@@ -24,7 +25,7 @@ exports.countsByFile = (text) => {
     if (depth > 0) continue;
     const name = repeats ? /- (.*?)(?: # .*)?$/.exec(rest)?.[1] : '';
     files.set(name, add(files.get(name) ?? none(), own));
-    // A file that fails after its last point (it crashes, hangs) has no failed point to show for it.
+    // A file that fails after its last point (it crashes or hangs) has no failed point.
     if (repeats && not && own.failed === 0) files.get(name).failed++;
     own = none();
   }

@@ -8,7 +8,7 @@ const { compile, compiler } = require('./build-addon.cjs');
 
 const root = path.join(__dirname, '..');
 const cxx = compiler();
-/** Where node-gyp-build looks for an addon that was built, if it is told of this folder. */
+/** The folder in which node-gyp-build is told to look for the addon. */
 const folder = path.join(root, 'build/asan');
 const addon = path.join(folder, 'build/Release/p2pdma.node');
 
@@ -39,7 +39,7 @@ function environment() {
     ...process.env,
     P2PDMA_PREBUILD: folder,
     LD_PRELOAD: fs.realpathSync(runtime),
-    // Node itself leaves memory to the end of the process; the tests count what is ours.
+    // Node itself does not free all memory at exit, so leak detection is off. The tests count our own allocations.
     ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=0:exitcode=99',
     P2PDMA_ASAN: '1',
   };
@@ -61,7 +61,7 @@ function checkLoaded(env) {
 }
 
 function testFiles() {
-  // Not those of sysfs/: the reader does not touch the addon.
+  // The tests in sysfs/ are not included, because the sysfs reader does not use the addon.
   const names = fs.readdirSync(dist('test/native'));
   return names.filter((name) => name.endsWith('.test.js')).map((name) => dist('test/native', name));
 }

@@ -1,5 +1,5 @@
-// npm test [-- file…]: the compiled tests (all, or dist/test/….test.js), two at a time; at the end a table by suite, and as
-// the last line, whatever failed, in the plain form that any CI understands: `N passed, N failed, N skipped`.
+// npm test [-- file…]: run the compiled tests (all, or dist/test/….test.js), two at a time. At the end it prints a
+// table by suite. The last line always has the plain form that any CI understands: `N passed, N failed, N skipped`.
 'use strict';
 
 const fs = require('node:fs');
@@ -29,7 +29,7 @@ async function main(asked) {
   process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
 }
 
-/** What runs in a booted Linux is started by vm.test.js. */
+/** Tests that run in a booted Linux are started by vm.test.js. */
 function all() {
   return fs
     .readdirSync(tests, { recursive: true })

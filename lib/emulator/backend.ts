@@ -1,6 +1,6 @@
 /**
- * The emulated machine as the streams see it, and the doors that only tests and curious people use: the char devices,
- * faults, the hardware itself.
+ * The emulated machine as the streams see it, and the interfaces that only tests and curious users need: the char
+ * devices, faults, and the hardware itself.
  */
 
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
@@ -64,11 +64,11 @@ import {
 } from './running-machine.js';
 import { EmulatorTarget } from './target.js';
 
-/** /dev/nvme0: the door of the RFC. */
+/** /dev/nvme0: the char device of the RFC. */
 export interface CharDevice {
   readonly path: string;
   /**
-   * mmap(): allocates from the CMB, wherever there is room; the offset is ignored.
+   * mmap(): allocates from the CMB wherever there is room; the offset is ignored.
    * @throws P2pdmaError EINVAL (private), ENOMEM, ENODEV (no CMB)
    */
   mmap(request: { readonly length: number; readonly offset?: number; readonly shared?: boolean }): Mapping;
@@ -76,16 +76,16 @@ export interface CharDevice {
   ioctl(command: PassthroughCommand): Promise<PassthroughResult>;
 }
 
-/** Machines so far: each has drives of its own. */
+/** The number of machines created so far. Each machine has its own drives. */
 let machines = 0;
 
-/** A name of a block device, with or without a disk of that name. */
+/** Matches the name of a block device, whether or not such a disk exists. */
 const DEVICE = /^(nvme\d+n\d+(p\d+)?|md\d+)$/;
 
 const NO_PARITY =
   'The emulator describes arrays with parity, and does not run them: it has no copy of their data to read or write.';
 
-/** What a target is made of. */
+/** What a target is created from. */
 type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ranges' | 'door'> & {
   readonly disk: Gendisk;
   readonly path: string;
@@ -93,23 +93,23 @@ type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ra
   readonly file: FileStore | null;
 };
 
-/** How long close() waits for what is in flight, in ms. */
+/** How long close() waits for requests in flight, in ms. */
 const CLOSE_GRACE = 1000;
 
 export class EmulatorBackend implements Backend {
   readonly name = 'emulator';
   readonly memory: EmulatorMemory;
-  /** What runs behind this face. */
+  /** The running machine behind this backend. */
   readonly running: RunningMachine;
   readonly #number = machines++;
   readonly #origin: TraceOrigin;
   readonly #targets = new Set<EmulatorTarget>();
   readonly #devices: BlockDevices;
-  /** Files put on a drive as a namespace; they are no namespaces to list. */
+  /** Files attached to a drive as namespaces. They are not listed as namespaces. */
   readonly #files = new Map<NvmeNs, Drive>();
   /** Block devices open for writing. */
   readonly #writers = new Map<string, number>();
-  /** Which drive the next written file is put on. */
+  /** Determines the drive on which the next file opened for writing is put. */
   #nextDrive = 0;
   #closing: Promise<LeakReport> | null = null;
 
@@ -140,7 +140,7 @@ export class EmulatorBackend implements Backend {
     return noticeOf(this.description);
   }
 
-  /** What it was made from. */
+  /** The machine description that it was created from. */
   get description(): Machine {
     return this.running.machine;
   }
@@ -227,7 +227,7 @@ export class EmulatorBackend implements Backend {
       : endOf(this.#devices, found, (name) => (this.#writers.get(name) ?? 0) > 0);
   }
 
-  /** A file, on the drive whose turn it will be when it is opened. */
+  /** Describes a file as if it were on the drive that will be chosen when it is opened. */
   #inspectFile(nameOrPath: string, turn: number): End {
     const path = resolvePath(nameOrPath);
     const drive = this.#driveAt(turn);
@@ -247,7 +247,7 @@ export class EmulatorBackend implements Backend {
     };
   }
 
-  /** A file of the host, put on one of the drives as a namespace for as long as it is open. */
+  /** Opens a file of the host. It is attached to one of the drives as a namespace for as long as it is open. */
   async #openFile(file: string, options: OpenOptions): Promise<EmulatorTarget> {
     const path = resolvePath(file);
     const write = options.write ?? false;
@@ -255,7 +255,7 @@ export class EmulatorBackend implements Backend {
     assertOrdinary(path, write);
     const drive = this.#chooseDrive(write, options.controller);
     const { driver, hardware } = drive;
-    // Before it is made or emptied.
+    // This check comes before the file is created or truncated.
     if (hardware.full) throw tooManyFiles(path, hardware);
     const blockSize = driver.ctrl.namespaces[0]?.limits.logicalBlockSize ?? 512;
     const store = await FileStore.open(path, {
@@ -280,7 +280,7 @@ export class EmulatorBackend implements Backend {
       if (nsid !== null) hardware.detachNamespace(nsid);
       await store.close();
       if (error instanceof P2pdmaError) throw error;
-      // The drive went while it was asked about the file.
+      // The drive was removed while it was scanned for the file's namespace.
       throw errnoError(-ENXIO, 'open', path, { cause: error });
     }
     const attached = ns;
@@ -300,7 +300,7 @@ export class EmulatorBackend implements Backend {
     });
   }
 
-  /** What is read lies on the first drive, what is written goes to the others in turn: so a copy crosses the bus. */
+  /** Files to read are on the first drive; files to write go to the other drives in turn. So a copy crosses the bus. */
   #chooseDrive(write: boolean, named: string | undefined): Drive {
     if (named !== undefined) return this.#drive(named, 'open');
     const drive = this.#driveAt(write ? 1 + this.#nextDrive++ : 0);
@@ -308,7 +308,7 @@ export class EmulatorBackend implements Backend {
     return drive;
   }
 
-  /** 0: the first; from 1 on: the others in turn. Null: there is none. */
+  /** Turn 0 is the first drive; turns from 1 on are the other drives in turn. Null: there is no drive. */
   #driveAt(turn: number): Drive | null {
     const drives = this.#present();
     if (turn === 0 || drives.length <= 1) return drives[0] ?? null;
@@ -336,7 +336,7 @@ export class EmulatorBackend implements Backend {
     return target;
   }
 
-  /** /dev/nvme0 and its like, by name, path or BDF. @throws P2pdmaError ENODEV */
+  /** A char device such as /dev/nvme0, by name, path or BDF. @throws P2pdmaError ENODEV */
   charDevice(controller: string): CharDevice {
     this.#assertOpen();
     const { driver } = this.#drive(controller, 'open');
@@ -364,7 +364,7 @@ export class EmulatorBackend implements Backend {
     };
   }
 
-  /** Let something go wrong from now on. */
+  /** Injects a fault, which takes effect from now on. */
   inject(fault: Fault): void {
     for (const one of onEveryPath(this.description, fault)) {
       for (const { hardware } of this.running.drives) hardware.faults.add(one);
@@ -377,13 +377,13 @@ export class EmulatorBackend implements Backend {
     exhaustPool(this.running, fault);
   }
 
-  /** Pull a drive out. Its driver hears of it one turn later. */
+  /** Removes a drive by surprise. Its driver is notified one turn later. */
   remove(controller: string): void {
     const { hardware } = this.#drive(controller, 'remove');
     tracedAs(this.#origin, () => hardware.remove());
   }
 
-  /** The machine as it runs: as it was described, without what was pulled out. */
+  /** The machine as it runs now: its description without the drives that were removed. */
   snapshot({ withSerials = false, name }: SnapshotOptions = {}): Machine {
     const { machine, fabric } = this.running;
     const present = machine.functions
@@ -440,7 +440,7 @@ export class EmulatorBackend implements Backend {
     return { iovas, pages: pinned + allocated + running.mm.pinned, slots, requests, handles };
   }
 
-  /** Wait until nothing is in flight, but not for ever. */
+  /** Waits until nothing is in flight, but at most `CLOSE_GRACE`. */
   async #quiet(): Promise<void> {
     const { clock } = this.running;
     const until = clock.now() + CLOSE_GRACE;
@@ -454,7 +454,7 @@ export class EmulatorBackend implements Backend {
   }
 }
 
-/** What of a machine's subsystems and arrays is left when only these controllers are. */
+/** The subsystems and arrays of a machine that are left when only these controllers are present. */
 function stacksOf(
   machine: Machine,
   present: ReadonlySet<string | undefined>,
@@ -474,7 +474,7 @@ function stacksOf(
   return { subsystems, arrays };
 }
 
-/** Null: there is no such file. */
+/** Null: there is no such regular file. */
 function sizeOf(path: string): number | null {
   try {
     const there = statSync(path);
@@ -484,7 +484,7 @@ function sizeOf(path: string): number | null {
   }
 }
 
-/** Anything with a slash; a bare name that is no namespace's is a misspelling, to whoever asks what it is. */
+/** Any name with a slash outside /dev is a path. A bare name that is not a namespace is treated as a misspelling. */
 function isPath(nameOrPath: string): boolean {
   return nameOrPath.includes('/') && !nameOrPath.startsWith('/dev/');
 }
@@ -505,7 +505,7 @@ function tooManyFiles(path: string, { name, namespaces }: Drive['hardware']): P2
   });
 }
 
-/** Only files (and /dev/null and its like) go on an emulated drive, never the computer's own disks. */
+/** Only regular files (and devices like /dev/null) can be put on an emulated drive, never the computer's own disks. */
 function assertOrdinary(path: string, write: boolean): void {
   const found = statOrNull(path);
   if (found === null) return;
@@ -522,7 +522,7 @@ function assertOrdinary(path: string, write: boolean): void {
   });
 }
 
-/** Of a file of size 0: is there a byte all the same? */
+/** Can a byte be read from a file whose size is 0? */
 function readsByte(path: string): boolean {
   try {
     const fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
@@ -538,7 +538,7 @@ function readsByte(path: string): boolean {
 
 const TAKEN = 'Taken of the emulated machine';
 
-/** A snapshot's description, in which a machine that never was of metal says so. Once is enough. */
+/** The description of a snapshot. It says, once only, that the machine was never physical hardware. */
 function takenOf({ name, description }: Machine): string {
   return description.startsWith(TAKEN) ? description : `${TAKEN} '${name}'. ${description}`.trimEnd();
 }

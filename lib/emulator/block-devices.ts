@@ -1,5 +1,6 @@
 /**
- * What can be opened on an emulated machine besides files: namespaces, and what the description has on top of them.
+ * What can be opened on an emulated machine besides files: namespaces, and the devices that the description stacks on
+ * top of them.
  *
  *     md0 ─┬─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ NvmeNs of nvme0
  *          └─▶ nvme1n1 (head) ─┬─▶ NvmeNs of nvme1
@@ -22,27 +23,27 @@ import { type Machine, type MachineArray, partitionName } from '../machine/machi
 import type { NamespaceStore } from './nvme/store.js';
 import { type Drive, noP2pReason, type RunningMachine } from './running-machine.js';
 
-/** One block device, and what is known of it. */
+/** One block device and its properties. */
 export interface BlockDevice {
   readonly name: string;
   readonly kind: 'namespace' | 'block';
-  /** Null: an array with parity, which is described and not run. */
+  /** Null: an array with parity, which can be described but not run. */
   readonly disk: Gendisk | null;
   readonly size: number;
   readonly readOnly: boolean;
   readonly layers: Place['layers'];
   readonly drives: readonly Drive[];
   readonly legs: Legs | null;
-  /** What of it takes no peer memory, in words. */
+  /** The part of the device that does not accept peer memory, in words. Null: there is none. */
   readonly noP2pReason: string | null;
-  /** Where NVMe commands go; null: to no path that is alive. Absent: it is no namespace. */
+  /** The namespace that NVMe commands go to; null: no path is alive. Absent: the device is not a namespace. */
   readonly door?: () => NvmeNs | null;
-  /** Files that its bytes are kept in; null: some are in memory only. */
+  /** The files that store its bytes; null: some bytes are in memory only. */
   readonly files: readonly string[] | null;
-  /** Where its bytes are. */
+  /** The underlying ranges that hold its bytes. */
   readonly ranges: readonly UnderlyingRange[];
   readonly partitions: readonly { readonly name: string; readonly size: number }[];
-  /** What keeps its bytes. */
+  /** The stores that hold its bytes. */
   readonly media: readonly NamespaceStore[];
 }
 
@@ -50,7 +51,7 @@ export class BlockDevices {
   readonly #running: RunningMachine;
   readonly #disks: ReadonlyMap<string, MachineDisk>;
   readonly #devices = new Map<string, BlockDevice>();
-  /** Tells this machine's devices from another's of the same name. */
+  /** Distinguishes this machine's devices from devices of the same name on another machine. */
   readonly #number: number;
 
   constructor(running: RunningMachine, number: number) {
@@ -70,12 +71,12 @@ export class BlockDevices {
     return this.#machine.name;
   }
 
-  /** Arrays, in the description's order. */
+  /** The arrays, in the order of the description. */
   get arrays(): readonly BlockDevice[] {
     return this.#machine.arrays.map(({ name }) => this.#devices.get(name)!);
   }
 
-  /** By name or path; null: there is none of that name, or its drives are gone. */
+  /** Finds a device by name or path; null: no device has that name, or its drives are gone. */
   find(nameOrPath: string): BlockDevice | null {
     const device = this.#devices.get(bareName(nameOrPath)) ?? null;
     return device === null || device.disk?.dead === true ? null : device;
@@ -89,7 +90,7 @@ export class BlockDevices {
     return null;
   }
 
-  /** The array that this device, or a part of it, is a member of; null: none. */
+  /** The array that has this device or one of its partitions as a member; null: none. */
   holderOf({ name, partitions }: BlockDevice): string | null {
     const parts = new Set([name, ...partitions.map((part) => part.name)]);
     return this.#machine.arrays.find(({ members }) => members.some((one) => parts.has(one)))?.name ?? null;
@@ -100,7 +101,7 @@ export class BlockDevices {
     const drives = this.#running.drives.filter(({ driver }) => controllers.includes(driver.ctrl.name));
     const paths = drives.flatMap(({ driver }) => driver.ctrl.namespaces.find((ns) => ns.nsid === nsid) ?? []);
     const [plain] = paths;
-    // A drive that does not show it.
+    // No drive exposes this namespace.
     if (plain === undefined) return;
     const release = parseRelease(this.#machine.kernel);
     const head = isHead ? new NvmeNsHead(name, paths, release) : null;
@@ -184,7 +185,7 @@ export class BlockDevices {
   }
 }
 
-/** What `inspect` says of a device; `isWritten`: this process has it open for writing. */
+/** What `inspect` reports about a device; `isWritten`: this process has it open for writing. */
 export function endOf(devices: BlockDevices, device: BlockDevice, isWritten: (name: string) => boolean): End {
   const { name, kind, size, readOnly, layers, legs, ranges, drives } = device;
   const clients = drives.map(({ hardware }) => hardware.pdev);
@@ -218,18 +219,18 @@ export function endOf(devices: BlockDevices, device: BlockDevice, isWritten: (na
   };
 }
 
-/** The one there is; null: none, or several. */
+/** The only client; null: there is none, or there are several. */
 export function onlyOf(clients: readonly PciDev[]): PciDev | null {
   return clients.length === 1 ? clients[0]! : null;
 }
 
-/** Null: one function does all its DMA, and no mirror hides what it refuses. */
+/** Null: one function does all DMA of the device, and no mirror hides the errors of that function. */
 function legsOf(of: string, drives: readonly Drive[], mirror: boolean): Legs | null {
   if (drives.length === 1 && !mirror) return null;
   return { of, mirror, clients: drives.map(({ hardware }) => hardware.pdev) };
 }
 
-/** `nvme0c1n1`: the hidden disk of the path by nvme1. */
+/** `nvme0c1n1`: the hidden disk of the path through nvme1. */
 function headLayers(name: string, drives: readonly Drive[], nsid: number): Place['layers'] {
   const subsystem = /^nvme\d+/.exec(name)![0];
   const hidden = drives.map(({ driver }) => `${subsystem}c${driver.ctrl.name.slice('nvme'.length)}n${nsid}`);

@@ -39,7 +39,7 @@ import { emulated, exhaustPool, type RunningMachine, reserve } from './running-m
 
 export interface EmulatorOptions {
   readonly machine: Machine | MachineInput;
-  /** Default: the computer's. */
+  /** Default: the clock of this computer. */
   readonly clock?: Clock;
   /** Module parameters of the NVMe driver: timeouts, retries, queue depth, … */
   readonly params?: Partial<NvmeParams>;
@@ -47,8 +47,8 @@ export interface EmulatorOptions {
 
 /**
  * Boot an emulated machine.
- * @throws P2pdmaError ERR_MACHINE_INVALID; ERR_BACKEND_UNAVAILABLE when a controller does not come up; ENOENT and its
- * like for a namespace's file
+ * @throws P2pdmaError ERR_MACHINE_INVALID; ERR_BACKEND_UNAVAILABLE when a controller does not come up; ENOENT or a
+ * similar errno for the file of a namespace
  */
 export async function openEmulator(options: EmulatorOptions): Promise<EmulatorBackend> {
   const machine = parseMachine(options.machine);
@@ -90,7 +90,7 @@ async function buildControllers(machine: Machine, fabric: Fabric, clock: Clock):
     if (nvme === null) continue;
     const stores = new Map<number, NamespaceStore>();
     for (const ns of nvme.namespaces) {
-      // What several controllers lead to is one.
+      // A namespace that several controllers share has only one store.
       const disk = disks.find((one) => one.namespace.nsid === ns.nsid && one.controllers.includes(nvme.name));
       const store = media.get(disk!.name) ?? (await openStore(ns));
       media.set(disk!.name, store);
@@ -175,7 +175,7 @@ async function bootKernel(
   return running;
 }
 
-/** pci_dma_configure(): how a function's DMA addresses are made. */
+/** pci_dma_configure(): selects how DMA addresses are created for a function. */
 function newDevice(pdev: PciDev, machine: Machine, hardware: Hardware, functions: readonly PciDev[]): Device {
   const device: Device = {
     name: pdev.bdf,
@@ -191,7 +191,7 @@ function newDevice(pdev: PciDev, machine: Machine, hardware: Hardware, functions
   return device;
 }
 
-/** A captured machine's providers that are not NVMe controllers: some driver gave their memory. */
+/** Adds the providers of a captured machine that are not NVMe controllers; another driver registered their memory. */
 function addCapturedMemory(running: RunningMachine): void {
   const { machine, fabric, mm } = running;
   for (const { bdf, p2pmem, nvme } of machine.functions) {

@@ -1,6 +1,6 @@
 import type { Clock } from '../backend/hardware.js';
 
-/** Functions put off to a later turn. All that are waiting when the turn comes run in it, in order. */
+/** Functions deferred to a later turn. All functions that are waiting when the turn starts run in it, in order. */
 class Turn {
   #waiting: (() => void)[] = [];
   #spare: (() => void)[] = [];
@@ -13,7 +13,10 @@ class Turn {
     this.#waiting.push(fn);
   }
 
-  /** Run what waits now; what is put off meanwhile waits for the next turn. If one throws, `onThrow` gets the rest going. */
+  /**
+   * Runs the functions that wait now; functions deferred meanwhile wait for the next turn. If one throws, `onThrow`
+   * must start the remaining functions.
+   */
   run(onThrow: () => void): void {
     const batch = this.#waiting;
     this.#waiting = this.#spare;
@@ -32,7 +35,7 @@ class Turn {
   }
 }
 
-/** Wall-clock time; one setImmediate per turn, however much is put off to it. */
+/** Wall-clock time. It uses one setImmediate per turn, however many functions are deferred to it. */
 export class RealClock implements Clock {
   readonly #turn = new Turn();
   #scheduled = false;
@@ -67,7 +70,7 @@ interface Timer {
   readonly fn: () => void;
 }
 
-/** Time that passes when a test says so. */
+/** A clock whose time passes only when a test advances it. */
 export class ManualClock implements Clock {
   readonly #turn = new Turn();
   #timers: Timer[] = [];
@@ -83,7 +86,7 @@ export class ManualClock implements Clock {
 
   setTimer(fn: () => void, ms: number): { cancel(): void } {
     const timer = { due: this.#now + Math.max(0, ms), fn };
-    // After every timer that is due at the same time: first set, first run.
+    // Insert after all timers that are due at the same time, so that timers run in the order in which they were set.
     let i = this.#timers.length;
     while (i > 0 && this.#timers[i - 1]!.due > timer.due) i--;
     this.#timers.splice(i, 0, timer);
@@ -94,22 +97,22 @@ export class ManualClock implements Clock {
     };
   }
 
-  /** Nothing waits, neither for a turn nor for a time. */
+  /** True if nothing waits, neither for a turn nor for a timer. */
   get idle(): boolean {
     return this.#turn.empty && this.#timers.length === 0;
   }
 
-  /** One turn: everything put off so far. */
+  /** Runs one turn: all functions that were deferred so far. */
   turn(): void {
     this.#turn.run(() => undefined);
   }
 
-  /** Turns until nothing is put off any more. No time passes. */
+  /** Runs turns until no function is deferred any more. No time passes. */
   settle(): void {
     while (!this.#turn.empty) this.turn();
   }
 
-  /** Let time pass; timers run at their time, in order, with the turns they cause. */
+  /** Lets time pass. Timers run at their time, in order, with the turns that they cause. */
   advance(ms: number): void {
     const end = this.#now + ms;
     this.settle();

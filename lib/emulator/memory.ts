@@ -1,6 +1,6 @@
 /**
- * mmap and munmap of one process on the emulated machine: CMB by `p2pmem/allocate`, host pages, and a list of
- * what is mapped, so that the end of the process can take it all back.
+ * mmap and munmap of one process on the emulated machine: CMB through `p2pmem/allocate`, host pages, and a list of all
+ * mappings, so that they can all be released when the process ends.
  */
 
 import type { Mapping, MemoryBackend } from '../backend/backend.js';
@@ -42,14 +42,14 @@ export class EmulatorMemory implements MemoryBackend {
 
   readonly #withheld: string | null;
 
-  /** @param withheld why the emulated kernel has no p2pmem/allocate, or null: it has */
+  /** @param withheld why the emulated kernel has no p2pmem/allocate; null: it has one */
   constructor(mm: Mm, origin: TraceOrigin, withheld: string | null = null) {
     this.#mm = mm;
     this.#origin = origin;
     this.#withheld = withheld;
   }
 
-  /** Mappings not given back. */
+  /** The number of mappings that are not unmapped yet. */
   get mapped(): number {
     return this.#mappings.size;
   }
@@ -58,7 +58,8 @@ export class EmulatorMemory implements MemoryBackend {
     const path = `/sys/bus/pci/devices/${provider.bdf}/p2pmem/allocate`;
     assertBufferLength(bytes, path);
     if (this.#withheld !== null) throw errnoError(-ENODEV, 'open', path, { hint: `${this.#withheld}.` });
-    // As natively: the kernel gives it to whoever asks, and it is nobody's to give.
+    // The native backend refuses this too: the kernel would let any process map this memory although it was not
+    // published.
     if (!isNvme(provider) && p2pdmaOf(provider)?.published === false) {
       throw errnoError(-ENODEV, 'mmap', path, {
         hint: `Nothing else may use the memory of ${provider.bdf}: ${whyNotPublished(provider)}.`,
@@ -79,7 +80,7 @@ export class EmulatorMemory implements MemoryBackend {
     return this.track(mapping, () => mapping.munmap());
   }
 
-  /** Keep account of a mapping that was made by another door. */
+  /** Tracks a mapping that was created elsewhere, for example by mmap() of a char device. */
   track(mapping: Omit<Mapping, 'munmap'>, munmap: () => void): Mapping {
     const kept = new ProcessMapping(mapping, () => {
       this.#mappings.delete(kept);
@@ -108,7 +109,7 @@ export class EmulatorMemory implements MemoryBackend {
   }
 
   allocBuffer(bytes: number): Uint8Array {
-    // Addresses count modulo the page here, and this one starts its own ArrayBuffer.
+    // Here only the offset in the ArrayBuffer modulo the page size matters, and this buffer starts its own ArrayBuffer.
     return Buffer.allocUnsafeSlow(bytes);
   }
 
@@ -116,7 +117,7 @@ export class EmulatorMemory implements MemoryBackend {
     return pciP2pmemAvailable(provider);
   }
 
-  /** What exit() does: unmap everything. */
+  /** Unmaps everything, as exit() does. */
   unmapAll(): void {
     for (const mapping of [...this.#mappings]) mapping.munmap();
   }

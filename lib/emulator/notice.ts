@@ -1,9 +1,9 @@
 import { type Machine, namespaceName } from '../machine/machine.js';
 
-/** So many names are said; of more, how many. */
+/** At most this many names are listed; of the others only the number is given. */
 const MOST = 4;
 
-/** What every text of an emulated machine begins with: that it is one, and how long its drives last. */
+/** The beginning of every text about an emulated machine: that it is emulated, and how long its drives exist. */
 export function noticeOf({ name, functions }: Machine): string {
   const all = functions.flatMap(({ nvme }) =>
     (nvme?.namespaces ?? []).map(({ nsid, file }) => ({ name: namespaceName(nvme!.name, nsid), file })),

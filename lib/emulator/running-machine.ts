@@ -1,5 +1,5 @@
 /**
- * A machine that runs: the parts that boot.ts assembled, and the peer memory that belongs to nobody in particular.
+ * A running machine: the parts that boot.ts assembled, and the peer memory that no driver owns.
  */
 
 import { type Clock, type Hardware, PAGE_SIZE } from '../backend/hardware.js';
@@ -23,13 +23,13 @@ import type { Fault, Machine } from '../machine/machine.js';
 import type { Fabric } from './bus/fabric.js';
 import type { NvmeController } from './nvme/controller.js';
 
-/** A controller as both sides know it. */
+/** A controller from both sides: its hardware and its driver. */
 export interface Drive {
   readonly hardware: NvmeController;
   readonly driver: NvmeDev;
 }
 
-/** Everything that runs. The backend is its face; tests look behind it. */
+/** All parts that run. The backend is the public interface; tests access the parts directly. */
 export interface RunningMachine {
   readonly machine: Machine;
   readonly clock: Clock;
@@ -38,16 +38,16 @@ export interface RunningMachine {
   readonly mm: Mm;
   /** In BDF order. */
   readonly drives: readonly Drive[];
-  /** The memory part of other functions than NVMe controllers, and of faults: to be given back at the end. */
+  /** Memory held in pools of functions that are not NVMe controllers, and by faults. It is released at the end. */
   readonly reserved: { readonly pdev: PciDev; readonly block: P2pmem }[];
 }
 
-/** Whose events it traces. */
+/** The origin of the events that this machine traces. */
 export function emulated(machine: Machine): TraceOrigin {
   return { backend: 'emulator', machine: machine.name };
 }
 
-/** The fault `pool-exhausted`: no more than so much of the pool is left. */
+/** Applies the fault `pool-exhausted`, which limits how much of the pool is left. */
 export function exhaustPool(running: RunningMachine, fault: Fault): void {
   if (fault.kind !== 'pool-exhausted') return;
   const drive = running.drives.find(
@@ -56,10 +56,10 @@ export function exhaustPool(running: RunningMachine, fault: Fault): void {
   if (drive !== undefined) reserve(running, drive.hardware.pdev, fault.available);
 }
 
-/** Somebody else holds all but `available` bytes of the pool. */
+/** Allocates all but `available` bytes of the pool, as if somebody else held them. */
 export function reserve(running: RunningMachine, pdev: PciDev, available: number): void {
   let pages = Math.floor((pciP2pmemAvailable(pdev) - available) / PAGE_SIZE);
-  // In pieces, because a pool in use may not have it in one.
+  // Allocate in pieces, because a pool in use may not have one free range of this size.
   for (let piece = pages; pages > 0 && piece > 0; piece = Math.min(piece, pages)) {
     const block = pciAllocP2pmem(pdev, piece * PAGE_SIZE);
     if (block === null) piece = Math.floor(piece / 2);
@@ -70,7 +70,7 @@ export function reserve(running: RunningMachine, pdev: PciDev, available: number
   }
 }
 
-/** What `reserve` holds, and the pools that no driver of ours owns. @returns bytes that others still hold */
+/** Releases what `reserve` holds, and checks the pools that no NVMe driver owns. @returns bytes that others still hold */
 export function releaseReserved(running: RunningMachine): number {
   for (const { pdev, block } of running.reserved.splice(0)) pciFreeP2pmem(pdev, block);
   let held = 0;
@@ -83,7 +83,7 @@ export function releaseReserved(running: RunningMachine): number {
   return held;
 }
 
-/** Why a queue of this drive takes no P2P memory, or null. */
+/** Why a queue of this drive does not accept P2P memory, or null. */
 export function noP2pReason(driver: NvmeDev, machine: Machine): string | null {
   if (dmaPciP2pdmaSupported(driver.device)) return withheldFromPrograms(parseRelease(machine.kernel));
   return `the IOMMU driver of '${machine.name}' (${driver.device.dmaOps?.name ?? 'unknown'}) cannot map peer-to-peer memory, so the queue of ${driver.ctrl.name} does not take it`;

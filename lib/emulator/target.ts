@@ -1,10 +1,10 @@
 /**
- * An open namespace or file of the emulated machine: what block/fops.c and an O_DIRECT filesystem do with
- * pread and pwrite, over the kernel modules.
+ * An open namespace or file of the emulated machine. It handles pread and pwrite as block/fops.c and an O_DIRECT
+ * filesystem do, on top of the kernel modules.
  *
  *     submit(io) ─▶ IovIter ─▶ bio: pins, limits, splitting ─▶ nvme-core … ─▶ one wake-up later ─▶ io.done(io)
  *
- * Objects are reused: a transfer of one aligned segment makes none once the pools are warm.
+ * Objects are reused: a transfer of one aligned segment allocates none once the pools are filled.
  */
 
 import type {
@@ -45,30 +45,30 @@ export interface EmulatorTargetOptions {
   readonly name: string;
   readonly path: string;
   readonly disk: Gendisk;
-  /** Where NVMe commands go; null: to no path that is alive. Absent: it is no namespace. */
+  /** The namespace that NVMe commands go to; null: no path is alive. Absent: the target is not a namespace. */
   readonly door?: (() => NvmeNs | null) | undefined;
   readonly client: PciDev | null;
   readonly legs?: Legs | null;
   readonly mm: Mm;
   readonly clock: Clock;
-  /** Whose events it traces. */
+  /** The origin of the events that this target traces. */
   readonly origin: TraceOrigin;
   readonly write: boolean;
   readonly noP2pReason: string | null;
-  /** Default: what is at its path. */
+  /** Default: the range at its path. */
   readonly ranges?: readonly UnderlyingRange[];
-  /** The file that the namespace is; null: a namespace of its own. */
+  /** The file behind the namespace; null: an ordinary namespace. */
   readonly file: FileStore | null;
-  /** Called once, when nothing is in flight any more. */
+  /** It is called once, when nothing is in flight any more. */
   readonly onClose: (target: EmulatorTarget) => Promise<void>;
 }
 
-/** struct blkdev_dio: one transfer under way. */
+/** struct blkdev_dio: one transfer in progress. */
 class Dio {
   readonly target: EmulatorTarget;
   readonly iter = new IovIter();
   io: IoRequest | null = null;
-  /** Bytes that a success reports. */
+  /** The number of bytes that a successful transfer reports. */
   size = 0;
 
   constructor(target: EmulatorTarget) {
@@ -84,7 +84,7 @@ function dioEndIo(bio: Bio): void {
 
 const nothing = newPageRange();
 
-/** What `#start` answers when the transfer is under way. */
+/** The value that `#start` returns when the transfer is in progress. */
 const QUEUED = -0x10000;
 
 export class EmulatorTarget implements BlockTarget {
@@ -95,7 +95,7 @@ export class EmulatorTarget implements BlockTarget {
   readonly legs: Legs | null;
   readonly limits: QueueLimits;
   readonly noP2pReason: string | null;
-  /** The bus is watched: what a receipt says was measured. */
+  /** The emulated bus is monitored, so a receipt contains measured values. */
   readonly unproven = null;
   readonly ranges: readonly UnderlyingRange[];
   readonly readable = true;
@@ -143,7 +143,7 @@ export class EmulatorTarget implements BlockTarget {
     return this.#file === null ? this.#capacity : this.#file.length;
   }
 
-  /** Transfers and commands not over yet. */
+  /** The number of transfers and commands that are not finished yet. */
   get inFlight(): number {
     return this.#inFlight.count;
   }
@@ -162,7 +162,10 @@ export class EmulatorTarget implements BlockTarget {
     }
   }
 
-  /** blkdev_read_iter(), blkdev_write_iter(), __blkdev_direct_IO(): QUEUED, or what the call returned at once. */
+  /**
+   * blkdev_read_iter(), blkdev_write_iter(), __blkdev_direct_IO(): returns QUEUED, or the result if the call finished
+   * at once.
+   */
   #start(io: IoRequest): number {
     const { op, offset, segments } = io;
     if (this.#closing !== null || (op === 'write' && !this.#write)) return -EBADF;
@@ -181,9 +184,9 @@ export class EmulatorTarget implements BlockTarget {
   }
 
   /**
-   * Beyond the end of a device there is nothing to read and no space to write; across the end, the part before it. A
-   * device that is gone has no size; a filesystem on it says EIO.
-   * @returns what the call returns without a transfer, or QUEUED: there is something to transfer
+   * Past the end of a device there is nothing to read and no space to write. A transfer across the end covers only the
+   * part before it. A device that is gone has size 0; a filesystem on it returns EIO.
+   * @returns the result of a call that needs no transfer, or QUEUED if there is something to transfer
    */
   #answerAtOnce({ op, offset, segments }: IoRequest, count: number, end: number): number {
     const { dead } = this.#disk;
@@ -194,7 +197,7 @@ export class EmulatorTarget implements BlockTarget {
     return gone ? -EFAULT : QUEUED;
   }
 
-  /** QUEUED, or why not; then the dio is the caller's to put back. */
+  /** Returns QUEUED or an error. After an error the caller must put the dio back. */
   #submitBio(dio: Dio, io: IoRequest, end: number): number {
     const { iter } = dio;
     if (this.#file === null) iter.truncate(end - io.offset);
@@ -216,8 +219,8 @@ export class EmulatorTarget implements BlockTarget {
   }
 
   /**
-   * generic_perform_write(), filemap_read(): the CPU copies between the memory and the page cache, which is the host's own
-   * copy of the file. So it is exact to the byte, and atomic beside what drives write.
+   * generic_perform_write(), filemap_read(): the CPU copies between the memory and the page cache, which is the host's
+   * own copy of the file. So the copy is exact to the byte, and atomic with respect to writes by drives.
    */
   #copy(io: IoRequest): number {
     const { op, offset, segments, path } = io;
@@ -242,7 +245,7 @@ export class EmulatorTarget implements BlockTarget {
     return QUEUED;
   }
 
-  /** Memory that was unmapped, or whose provider was removed: all that is left of a view is that it is empty. */
+  /** Was the memory unmapped, or its provider removed? The only sign of that is that a view is empty. */
   #isGone(segments: readonly Uint8Array[]): boolean {
     for (let i = 0; i < segments.length; i++) {
       const segment = segments[i]!;
@@ -251,7 +254,7 @@ export class EmulatorTarget implements BlockTarget {
     return false;
   }
 
-  /** The last part of a transfer has ended. Called by its bio only. */
+  /** The last part of a transfer has ended. Only its bio calls this. */
   end(dio: Dio, bio: Bio): void {
     const io = dio.io!;
     const { path } = bio;
@@ -264,7 +267,7 @@ export class EmulatorTarget implements BlockTarget {
     else this.#done(io);
   }
 
-  /** Of a file that somebody cut short meanwhile, only what is there was read. */
+  /** If a file was truncated meanwhile, only the bytes that still exist were read. */
   #moved(io: IoRequest, size: number): number {
     return this.#file === null || io.op === 'write' ? size : this.#file.brought(io.offset, size);
   }
@@ -320,7 +323,7 @@ export class EmulatorTarget implements BlockTarget {
     });
   }
 
-  /** The emulator's media do not tell holes: all is data. */
+  /** The emulator's media do not report holes: everything is data. */
   seekData(offset: number): number {
     return Math.min(offset, this.size);
   }
@@ -360,7 +363,10 @@ export class EmulatorTarget implements BlockTarget {
     }
   }
 
-  /** nvme_ns_head_ioctl(): of a head, a path that is alive. @throws P2pdmaError ENOTTY: no namespace; EAGAIN: no path */
+  /**
+   * nvme_ns_head_ioctl(): for a head, this is a path that is alive.
+   * @throws P2pdmaError ENOTTY: no namespace; EAGAIN: no path
+   */
   #path(): NvmeNs {
     if (this.#door === null) throw errnoError(-ENOTTY, 'ioctl', this.path);
     const path = this.#door();

@@ -1,6 +1,6 @@
 /**
- * `p2pdma` with some words, and what came of it. A process for each costs more than what most of them do: the first line
- * of each command has one, those behind it share another (`resident-cli.ts`).
+ * Runs `p2pdma` with arguments and returns the result. Starting a process costs more than most command lines do. So the
+ * first line of each command has its own process, and the later ones share another (`resident-cli.ts`).
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -9,12 +9,12 @@ import type { Line, Ran } from './resident-cli.js';
 
 export const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
-/** No line of a test takes so long, however busy the machine is. */
+/** No command line of a test takes this long, even on a busy machine. */
 const PATIENCE = 120_000;
 
 const seen = new Set<string>();
 
-/** @throws Error: it hung, or a signal ended it */
+/** @throws Error: if it hung, or a signal ended it */
 export function runCli(
   args: readonly string[],
   { cwd = process.cwd(), env = {} }: { readonly cwd?: string; readonly env?: Record<string, string> } = {},
@@ -46,7 +46,7 @@ function ownProcess({ args, cwd, env }: Line): Ran {
 
 let resident: ((line: Line) => Ran) | null = null;
 
-/** A thread of its own talks to it, so that this one can wait without returning to its event loop. */
+/** A separate thread talks to the shared process, so that this thread can wait without returning to its event loop. */
 const BETWEEN = `
   const { fork } = require('node:child_process');
   const { workerData: { module, port, bell } } = require('node:worker_threads');

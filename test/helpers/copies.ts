@@ -1,9 +1,9 @@
 import type { LeakReport, System } from '../../lib/index.js';
 
-/** What `System.close()` must say. */
+/** The report that `System.close()` must return. */
 export const NOTHING_LEFT: LeakReport = { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
 
-/** `length` bytes that differ from one seed to the next, and in no short period. */
+/** `length` bytes that differ for each seed and do not repeat with a short period. */
 export function bytesOf(length: number, seed = 1): Buffer {
   const bytes = Buffer.allocUnsafe(length);
   let state = (Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995) >>> 0 || 1;
@@ -16,7 +16,7 @@ export function bytesOf(length: number, seed = 1): Buffer {
   return bytes;
 }
 
-/** Whole blocks straight into or out of a namespace, by host memory and no stream. */
+/** Reads or writes whole blocks of a namespace directly, through host memory and without a stream. */
 async function blocks(
   system: System,
   path: string,
@@ -38,12 +38,12 @@ async function blocks(
   }
 }
 
-/** What is there. */
+/** Reads bytes of a namespace. */
 export function peek(system: System, path: string, start: number, length: number): Promise<Buffer> {
   return blocks(system, path, { start, length, bytes: null });
 }
 
-/** Put it there. */
+/** Writes bytes to a namespace. */
 export async function poke(system: System, path: string, start: number, bytes: Buffer): Promise<void> {
   await blocks(system, path, { start, length: bytes.length, bytes });
 }

@@ -1,4 +1,4 @@
-/** The fenced blocks of a document, and running them. */
+/** Finds the fenced blocks of a document and runs them. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,15 +8,15 @@ import type { Test } from 'tap';
 import { presets } from '../../lib/machine/presets.js';
 
 export interface Block {
-  /** The nearest `##` above it. */
+  /** The nearest `##` heading above the block. */
   readonly heading: string;
   readonly line: number;
-  /** `''`: none is given. */
+  /** `''`: no language is given. */
   readonly language: string;
   readonly body: string;
 }
 
-/** @throws Error a fence that is not closed */
+/** @throws Error if a fence is not closed */
 export function blocksOf(document: string): Block[] {
   const found: Block[] = [];
   let heading = '';
@@ -36,7 +36,7 @@ export function blocksOf(document: string): Block[] {
   return found;
 }
 
-/** Commands, and the lines that they print, in this order, among others. */
+/** Commands and the lines that they must print, in this order; other lines may be between them. */
 export interface Session {
   readonly heading: string;
   readonly line: number;
@@ -44,7 +44,7 @@ export interface Session {
   readonly printed: readonly string[];
 }
 
-/** The blocks of one language as sessions: a `text` block behind one is what it prints. */
+/** The blocks of one language as sessions: a `text` block after a session is its output. */
 export function sessionsOf(blocks: readonly Block[], language: string): Session[] {
   return blocks.flatMap(({ heading, line, body, ...block }, i) => {
     if (block.language !== language) return [];
@@ -56,7 +56,7 @@ export function sessionsOf(blocks: readonly Block[], language: string): Session[
 
 const spaced = (text: string) => text.replaceAll(/[\s│└─]+/g, ' ').trim();
 
-/** Whatever the width of the terminal does to the spaces and to the lines of a tree. */
+/** Compares without regard to spaces and tree lines, which depend on the width of the terminal. */
 export function checkPrinted(t: Test, { heading, printed }: Session, text: string): void {
   const lines = text.split('\n').map(spaced);
   let from = 0;
@@ -71,7 +71,7 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 const main = join(root, 'dist/lib/cli/main.js');
 const bench = join(root, 'dist/bench/main.js');
 
-/** `sh`: here and now, as it stands, line by line. */
+/** `sh`: runs the session unchanged, line by line. */
 export function runSh(t: Test, session: Session): void {
   let printed = '';
   for (const line of session.script.trim().split('\n')) {
@@ -83,7 +83,7 @@ export function runSh(t: Test, session: Session): void {
   checkPrinted(t, session, printed);
 }
 
-/** Copies of whole drives are done at once. */
+/** The machine `switch` with small drives, so that copies of whole drives finish quickly. */
 function smallSwitch(): unknown {
   const machine = structuredClone(presets.switch) as unknown as {
     functions: { nvme: { namespaces: { size: number }[] } | null }[];
@@ -94,8 +94,9 @@ function smallSwitch(): unknown {
 }
 
 /**
- * `console`: what is typed at hardware that is not here. The lines run as they stand, but `sudo`, `npx`, `p2pdma` and
- * `npm run bench` mean something else: no other user, the machine `switch` (with small drives) where none is named, one short benchmark.
+ * `console`: commands for hardware that is not present here. The lines run unchanged, but `sudo`, `npx`, `p2pdma` and
+ * `npm run bench` are replaced: the user stays the same, the machine is `switch` (with small drives) if none is named,
+ * and only one short benchmark runs.
  */
 export function rehearse(t: Test, session: Session): void {
   const folder = mkdtempSync(join(tmpdir(), 'p2pdma-docs-'));
@@ -127,7 +128,7 @@ export function rehearse(t: Test, session: Session): void {
   rmSync(folder, { recursive: true });
 }
 
-/** `js`: runs, and a comment behind a console.log is what that prints. */
+/** `js`: runs the source. A comment after a console.log is the expected output. */
 export function runJs(t: Test, source: string, file: string): void {
   writeFileSync(file, source);
   const run = spawnSync(process.execPath, [file], { cwd: root, encoding: 'utf8' });

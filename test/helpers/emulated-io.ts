@@ -9,7 +9,7 @@ export function noBytes(): PathBytes {
   return { internal: 0, peerBus: 0, hostBridge: 0, hostDram: 0 };
 }
 
-/** One raw transfer, as pread or pwrite with O_DIRECT: the result is bytes or a negative errno. */
+/** One raw transfer, like pread or pwrite with O_DIRECT. The result is a number of bytes or a negative errno. */
 export function io(
   target: BlockTarget,
   op: 'read' | 'write',
@@ -29,7 +29,7 @@ export function io(
   });
 }
 
-/** Bytes that repeat nowhere within a megabyte. */
+/** Bytes that do not repeat within a megabyte. */
 export function pattern(bytes: number, seed = 1): Uint8Array {
   const out = new Uint8Array(bytes);
   let x = seed * 2654435761;

@@ -3,7 +3,7 @@ import { type DevPagemap, type Mm, memremapPages, registerVma, type Vma } from '
 
 const hostBridge: HostBridge = { domain: 0, bus: 0, firstDevice: null };
 
-/** An endpoint that nothing is known of but its address. */
+/** An endpoint of which only the address is known. */
 export function fakePciDev(bdf = '0000:03:00.0'): PciDev {
   const [domain, bus, slot, fn] = bdf.split(/[:.]/).map((part) => Number.parseInt(part, 16));
   const devfn = slot! * 8 + fn!;
@@ -25,7 +25,7 @@ export function fakePciDev(bdf = '0000:03:00.0'): PciDev {
   };
 }
 
-/** A pagemap of P2P memory, not yet known to any machine. */
+/** A pagemap of P2P memory that is not registered with any `Mm` yet. */
 export function fakePgmap(
   start: number,
   length: number,
@@ -39,11 +39,11 @@ export function fakePgmap(
 export interface FakeCmb {
   readonly pgmap: DevPagemap;
   readonly vma: Vma;
-  /** The mapping, from the start of the pagemap on. */
+  /** The mapping, which starts at the start of the pagemap. */
   readonly bytes: Uint8Array;
 }
 
-/** Device memory that is known to `mm`, and mapped. */
+/** Device memory that is registered with `mm` and mapped. */
 export function fakeCmb(
   mm: Mm,
   start = 0x80_0000_0000,

@@ -9,14 +9,14 @@ interface Pin {
 const roundUp = (bytes: number) => Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
 
 /**
- * DRAM for tests of kernel modules: addresses above 4 GiB, a hole between any two ranges, and every
- * misuse (unpin without pin, access to what is not pinned) throws.
+ * DRAM for tests of kernel modules: addresses above 4 GiB, with a hole between any two ranges. Every misuse (unpin
+ * without pin, access to memory that is not pinned) throws.
  */
 export class FakeHostMemory implements HostMemory {
   #next: number;
   readonly #pinned = new Map<ArrayBufferLike, Pin>();
   readonly #allocated = new Map<number, Uint8Array>();
-  /** How often pin() and unpin() were called. */
+  /** The number of calls of pin() and unpin(). */
   calls = { pin: 0, unpin: 0 };
 
   constructor(base = 0x1_0000_0000) {
@@ -73,7 +73,7 @@ export class FakeHostMemory implements HostMemory {
     return { pinned, allocated };
   }
 
-  /** What a device finds at `phys`. */
+  /** The bytes that a device reads at `phys`. */
   at(phys: number, length: number): Uint8Array {
     const pin = this.#find(phys, length);
     if (pin !== null) return new Uint8Array(pin.buffer, phys - pin.base, length);

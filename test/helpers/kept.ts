@@ -2,7 +2,10 @@ interface Drives {
   functions: { nvme?: { namespaces: object[] } | null }[];
 }
 
-/** A machine's description, in which the first namespaces of its drives, in order, are kept in these files; null: not. */
+/**
+ * Returns a copy of a machine's description in which the first namespace of each drive, in order, is stored in one of
+ * these files; null: it is not stored in a file.
+ */
 export function keptInFiles(machine: object, paths: readonly (string | null)[]): object {
   const kept = structuredClone(machine) as Drives;
   const drives = kept.functions.flatMap(({ nvme }) => nvme ?? []);

@@ -1,4 +1,4 @@
-/** docs/kernels.md: which kernel has what, from the tables that the verdicts are made of. */
+/** docs/kernels.md: which kernel has which feature, from the tables that the verdicts use. */
 
 import { parseRelease } from '../../lib/backend/kernel-release.js';
 import { KERNEL_RELEASES } from '../../lib/index.js';
@@ -36,7 +36,7 @@ function sourceOf({ commits, source, sure }: Rule): string {
   return [`${source} (${sure})`, ...commits.map((commit) => `\`${commit}\``)].join(', ');
 }
 
-/** Rules of host bridges, each with its rows. */
+/** The rules for host bridges, each with its table rows. */
 function bridges(): Map<Rule, string[]> {
   const byRule = new Map<Rule, string[]>();
   for (const { vendor, device, sameHostBridge, rule } of HOST_BRIDGES) {

@@ -1,9 +1,9 @@
 /**
- * What a browser has drawn, and what is wrong with it. These functions run in the page: they may use nothing from
- * outside themselves.
+ * Measures what a browser has drawn and finds errors in it. These functions run in the page, so they must not use
+ * anything defined outside themselves.
  */
 
-/** The little of the DOM that is used; the compiler's own library of it would be there for all of this package. */
+/** The small part of the DOM that is used here. The compiler's own DOM library would apply to the whole package. */
 interface Box {
   readonly left: number;
   readonly top: number;
@@ -33,14 +33,14 @@ declare const DOMParser: new () => { parseFromString(text: string, type: string)
 export interface Label {
   readonly text: string;
   readonly contrast: number;
-  /** What is wrong with where it is. */
+  /** Errors in its position. */
   readonly faults: readonly string[];
 }
 
 export interface Look {
   readonly labels: readonly Label[];
   readonly faults: readonly string[];
-  /** Of the lines and borders that carry meaning, to the paper. */
+  /** The contrast between the paper and the lines and borders that carry meaning. */
   readonly lineContrast: number;
   readonly paper: string;
   readonly title: string;
@@ -85,7 +85,7 @@ export function look(): Look {
     element,
     text: element.textContent ?? '',
     box: element.getBoundingClientRect(),
-    // The paint of the text is in its ink's box; getBBox is the same without the page's transforms.
+    // getBBox is the box of the painted text, without the page's transforms.
     inner: element.getBBox(),
   }));
   const labels = texts.map(({ element, text, box, inner }, i) => {
@@ -93,7 +93,7 @@ export function look(): Look {
     if (inner.width <= 0 || inner.height <= 0) faults.push('is not drawn');
     if (!holds(view, box)) faults.push('leaves the picture');
     for (const other of texts.slice(i + 1)) if (meets(box, other.box)) faults.push(`touches '${other.text}'`);
-    // The last rectangle painted below its middle is what it lies on.
+    // The text lies on the last painted rectangle that contains its centre.
     const below = rects.filter((rect) => centreIn(rect.box, box)).at(-1)!;
     for (const { element: rect, box: other } of rects) {
       if (meets(other, box) && !holds(other, box) && rect !== below.element)
@@ -132,7 +132,7 @@ export function look(): Look {
   };
 }
 
-/** Strictly, as XML: a page is forgiving. */
+/** Parses the SVG strictly, as XML, because an HTML page tolerates errors. */
 export function parseError(svg: string): string | null {
   const parsed = new DOMParser().parseFromString(svg, 'image/svg+xml');
   return parsed.querySelector('parsererror')?.textContent ?? null;

@@ -1,13 +1,13 @@
-/** The text that `lspci -xxxx` prints of a machine, and the machines that tests make such texts of. */
+/** The text that `lspci -xxxx` prints for a machine, and the machines for which tests create such texts. */
 import type { PciDev, Topology } from '../../lib/index.js';
 import { configSpace, type TreeFunction } from '../fixtures/sysfs-tree.js';
 
 export interface DumpOptions {
-  /** How much of configuration space whoever ran it saw. */
+  /** The number of bytes of configuration space that the user of lspci could read. */
   readonly bytes?: 64 | 256 | 4096;
   /** `-D`, or a machine with several domains. */
   readonly domains?: boolean;
-  /** Functions that got lost on the way. */
+  /** Functions that are missing in the text. */
   readonly without?: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** What the native tests share: is there an addon, loop devices, a transfer as a promise, children. */
+/** Shared by the native tests: checks for the addon and for loop devices, a transfer as a promise, and child processes. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -28,14 +28,14 @@ export const skipLoop: string | false = (() => {
 /** Built with AddressSanitizer: slower, and with a preloaded runtime that children inherit. */
 export const asan = process.env.P2PDMA_ASAN === '1';
 
-/** A directory on a filesystem with O_DIRECT (not tmpfs), gone after the test. */
+/** A directory on a filesystem with O_DIRECT (not tmpfs). It is removed after the test. */
 export function directIoDir(t: { teardown(fn: () => void): void }): string {
   const directory = mkdtempSync(join(process.env.P2PDMA_TEST_DIR ?? tmpdir(), 'p2pdma-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 
-/** A loop device of `bytes` over a sparse file, gone after the test. */
+/** A loop device of `bytes` over a sparse file, removed after the test. */
 export function loopDevice(t: { teardown(fn: () => void): void }, bytes: number, sectorSize = 512): string {
   const directory = mkdtempSync(join('/dev/shm', 'p2pdma-'));
   const file = join(directory, 'image');
@@ -72,7 +72,7 @@ export function transfer(
   return new Promise((resolve) => target.submit(request(op, offset, segments, resolve)));
 }
 
-/** Bytes that differ from place to place and from seed to seed. */
+/** Bytes that differ for each position and each seed. */
 export function pattern(bytes: number, seed = 1): Uint8Array {
   const out = new Uint8Array(bytes);
   let state = (seed * 2654435761 + 1) >>> 0;
@@ -86,8 +86,8 @@ export function pattern(bytes: number, seed = 1): Uint8Array {
 const lib = new URL('../../lib/native/', import.meta.url);
 
 /**
- * Run `code` as a module in a process of its own, with `openNative`, `nativeCounters` and `io(target, op, offset,
- * …segments)` at hand and `args` in `argv`. It must end by itself.
+ * Runs `code` as a module in its own process, with `openNative`, `nativeCounters` and `io(target, op, offset,
+ * …segments)` available and `args` in `argv`. The process must exit by itself.
  */
 export function child(
   code: string,
@@ -119,6 +119,6 @@ export function child(
   return { status, signal, stdout, stderr };
 }
 
-/** For workers: the module they import. */
+/** The modules that workers import. */
 export const nativeBackendUrl = new URL('backend.js', lib).href;
 export const addonUrl = new URL('addon.js', lib).href;

@@ -1,4 +1,4 @@
-/** docs/options.md: what the command calls the library's options. */
+/** docs/options.md: the names of the library's options in the command. */
 import type { Command } from 'commander';
 import { ALIASES, flagOf } from '../../lib/cli/errors.js';
 import { buildProgram, leaves } from '../../lib/cli/program.js';
@@ -9,7 +9,7 @@ function nameOf(command: Command): string {
   return parent === null || parent.parent === null ? command.name() : `${nameOf(parent)} ${command.name()}`;
 }
 
-/** `` `--chunk` (`copy`, `trace copy`) ``: the commands that call this option of the library so. */
+/** `` `--chunk` (`copy`, `trace copy`) ``: the commands that use this name for the library's option. */
 function whose(all: readonly Command[], option: string, flag: string): string {
   const commands = all.filter((command) => flagOf(command, option) === flag);
   if (commands.length === 0) throw new Error(`${flag}: no command has it`);

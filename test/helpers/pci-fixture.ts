@@ -1,4 +1,4 @@
-/** PCI functions, memory and an IOMMU for the kernel tests: as small and as strict as can be. */
+/** PCI functions, memory and an IOMMU for the kernel tests: as small and as strict as possible. */
 import { type IommuHardware, PAGE_SIZE } from '../../lib/backend/hardware.js';
 import { type KernelRelease, parseRelease } from '../../lib/backend/kernel-release.js';
 import type {
@@ -31,7 +31,7 @@ export interface FunctionOptions {
 
 export type TestBridge = { -readonly [K in keyof HostBridge]: HostBridge[K] };
 
-/** A machine that grows function by function. */
+/** A machine to which functions are added one by one. */
 export class TestMachine implements Topology {
   readonly cpu: Cpu;
   readonly kernel: KernelRelease | null;
@@ -111,10 +111,10 @@ export function switchMachine(
   return { machine, bridge, root, up, down0, down1, a, b };
 }
 
-/** One page table, page by page; refuses what a driver must not do, and fails on demand. */
+/** One page table, page by page; it throws on driver errors, and fails on demand. */
 export class TestIommu implements IommuHardware {
   readonly pages = new Map<number, { phys: number; write: boolean }>();
-  /** This many more calls of map() work. */
+  /** The number of further calls of map() that succeed. */
   mapsLeft = Number.POSITIVE_INFINITY;
 
   map(_dev: PciDev, iova: number, phys: number, length: number, write: boolean): void {
@@ -151,7 +151,7 @@ export function testDevice(pdev: PciDev | null, iommu: IommuHardware | null = nu
   };
 }
 
-/** BAR memory that says what is mapped of it. */
+/** BAR memory that counts what is mapped. */
 export class TestBar implements BarMapper {
   mapped = 0;
   mapBar(_bar: number, _offset: number, length: number) {
@@ -170,7 +170,7 @@ export class TestBar implements BarMapper {
   }
 }
 
-/** Make these functions' BAR 2 peer memory, as a driver's probe does. */
+/** Registers BAR 2 of these functions as peer memory, as a driver's probe does. */
 export function provide(machine: TestMachine, ...providers: PciDev[]): { mm: Mm; bar: TestBar } {
   const mm = new Mm(new FakeHostMemory());
   const bar = new TestBar();

@@ -1,4 +1,4 @@
-/** docs/presets.md: each machine with its picture, and what `explain` and a copy say on it. */
+/** docs/presets.md: each machine with its picture and the output of `explain` and of a copy on it. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { openSystem } from '../../lib/index.js';
@@ -6,7 +6,7 @@ import { presets } from '../../lib/machine/presets.js';
 
 const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
-/** What each is good for. */
+/** The use of each preset. */
 const USE: Record<string, string> = {
   switch:
     "The best case, and a good machine to develop with; `backend: 'emulator'` without a machine means this one.",
@@ -89,11 +89,11 @@ function explainAll(machine: string): string {
   if (status !== 0) throw new Error(stderr);
   const legend = stdout.indexOf('\nrows: whose memory');
   if (legend < 0) throw new Error(`explain prints no matrix: ${stdout}`);
-  // Its first line is the same for all, and is said above.
+  // The first line is the same for all machines and is already given above.
   return stdout.slice(stdout.indexOf('\n') + 1, legend).trim();
 }
 
-/** Where a copy is most worth telling. */
+/** The target of the copy, for machines on which the default target is less interesting. */
 const TO: Record<string, string> = { mirror: 'md0', multipath: 'nvme2n1' };
 
 async function copyOf(machine: string): Promise<string> {

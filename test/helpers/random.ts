@@ -1,6 +1,6 @@
 /**
- * Where random tests have their randomness from: one seed for the file, said in its output, and taken from P2PDMA_SEED
- * where that is given. All tests that draw import fast-check from here.
+ * The source of randomness for random tests: one seed per file, printed in the output, and taken from P2PDMA_SEED if
+ * that is set. All random tests import fast-check from here.
  */
 import fc from 'fast-check';
 import t from 'tap';
@@ -16,7 +16,7 @@ export { fc };
 
 let state = seed;
 
-/** As Math.random, from the seed (mulberry32). */
+/** Like Math.random, but from the seed (mulberry32). */
 export function random(): number {
   state = (state + 0x6d2b79f5) | 0;
   let x = Math.imul(state ^ (state >>> 15), 1 | state);

@@ -1,6 +1,7 @@
 /**
- * The process in which `cli.ts` runs its lines, one after another: for each the main module is evaluated anew, with the
- * line's words, environment and folder. An error that no one catches ends it, as it would end the command.
+ * The process in which `cli.ts` runs command lines, one after another. For each line the main module is evaluated
+ * again, with the line's arguments, environment and working directory. An uncaught error ends the process, as it would
+ * end the command.
  */
 import { exit } from 'node:process';
 
@@ -31,7 +32,7 @@ async function run({ args, cwd, env }: Line): Promise<Ran> {
   return { status: Number(process.exitCode ?? 0), stdout: stdout(), stderr: stderr() };
 }
 
-/** All that is written from now on, until it is asked for. */
+/** Collects everything written to the stream from now on. The returned function returns it. */
 function listen(stream: NodeJS.WriteStream): () => string {
   const { write } = stream;
   const parts: Buffer[] = [];

@@ -1,11 +1,11 @@
-/** The pictures that the tests of `topo` look at: every preset's, and machines made to be hard to draw. */
+/** The pictures that the tests of `topo` look at: one per preset, and machines that are designed to be hard to draw. */
 import { modelOf } from '../../lib/cli/topo/model.js';
 import { findRoute } from '../../lib/cli/topo/route.js';
 import { drawSvg } from '../../lib/cli/topo/svg.js';
 import { openSystem, type PciDev, type System } from '../../lib/index.js';
 import { MiB, type TestBridge, TestMachine, ZEN } from './pci-fixture.js';
 
-/** As in docs/presets: the way of a copy from the first drive to all the others. */
+/** As in docs/presets: the route of a copy from the first drive to all other drives. */
 export async function presetPicture(name: string): Promise<string> {
   const system = await openSystem({ machine: name });
   try {
@@ -16,7 +16,7 @@ export async function presetPicture(name: string): Promise<string> {
   }
 }
 
-/** A System of which only the tree is there. */
+/** A System of which only the topology exists. */
 export function systemOf(machine: TestMachine, controllers: readonly object[] = []): System {
   return {
     backend: 'native',
@@ -92,7 +92,7 @@ export const NASTY = [
   ']]>--><!--',
 ];
 
-/** Names as no kernel gives them. */
+/** Names that no kernel would use. */
 export function nastyNames(): System {
   const machine = new TestMachine(ZEN);
   const bridge: TestBridge = machine.bridge(0x10000, 0xff);

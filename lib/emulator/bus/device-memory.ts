@@ -2,18 +2,18 @@ import { EBUSY, EINVAL, ENOMEM } from '../../base/errno.js';
 import { errnoError } from '../../base/errors.js';
 
 /**
- * Memory behind a BAR: a CMB. It is a list of extents, each with an ArrayBuffer of its own; what is in no
- * extent was never touched and is zero, so a CMB costs nothing until it is used.
+ * Memory behind a BAR: a CMB. It is a list of extents, each with its own ArrayBuffer. Memory outside all extents was
+ * never touched and reads as zeros, so a CMB costs nothing until it is used.
  *
  *     offset  0        128K                1M128K                        16M
  *             │ kernel │ mapped (mapBar)   │ never touched                │
  *
- * Mapping a range moves its contents into one extent, whose ArrayBuffer is the mapping; giving it back moves
- * the memory (not a copy of it) into another ArrayBuffer, which detaches the one that was lent.
+ * Mapping a range moves its contents into one extent, whose ArrayBuffer is the mapping. Unmapping transfers the memory
+ * (without a copy) to another ArrayBuffer, which detaches the ArrayBuffer of the mapping.
  */
 export class DeviceMemory {
   readonly size: number;
-  /** In order, without overlap. */
+  /** Sorted by offset, without overlap. */
   readonly #extents: Extent[] = [];
   #last: Extent | null = null;
 
@@ -21,21 +21,21 @@ export class DeviceMemory {
     this.size = size;
   }
 
-  /** Bytes that take up memory of this process. */
+  /** Bytes that are allocated in this process. */
   get resident(): number {
     let sum = 0;
     for (const extent of this.#extents) sum += extent.end - extent.start;
     return sum;
   }
 
-  /** Bytes that are mapped now. */
+  /** Bytes that are currently mapped. */
   get mapped(): number {
     let sum = 0;
     for (const extent of this.#extents) if (extent.mapped) sum += extent.end - extent.start;
     return sum;
   }
 
-  /** The memory at `offset`: at most `length` bytes, fewer where an extent ends. A range takes several calls. */
+  /** The memory at `offset`: at most `length` bytes, fewer if an extent ends. A long range can need several calls. */
   window(offset: number, length: number): Uint8Array {
     let extent = this.#last;
     if (extent === null || offset < extent.start || offset >= extent.end) {
@@ -43,7 +43,7 @@ export class DeviceMemory {
       this.#last = extent;
     }
     const { bytes } = extent;
-    // Somebody transferred the mapping away; the device's memory is still there.
+    // User code transferred the ArrayBuffer of the mapping; the device's memory must still be there.
     if (bytes.byteLength === 0)
       return this.#restore(extent).subarray(offset - extent.start, offset - extent.start + length);
     const from = offset - extent.start;
@@ -68,8 +68,8 @@ export class DeviceMemory {
   }
 
   /**
-   * A fresh ArrayBuffer that is the memory at `offset` until `unmap`, which detaches it.
-   * @throws P2pdmaError EINVAL (not inside), EBUSY (partly mapped already), ENOMEM
+   * Returns a new ArrayBuffer that is the memory at `offset` until `unmap` detaches it.
+   * @throws P2pdmaError EINVAL (out of range), EBUSY (partly mapped already), ENOMEM
    */
   mapBar(offset: number, length: number): { readonly buffer: ArrayBuffer; unmap(): void } {
     if (!(offset >= 0 && length > 0 && offset + length <= this.size)) {
@@ -107,7 +107,7 @@ export class DeviceMemory {
     this.#restore(extent);
   }
 
-  /** Move an extent's memory to an ArrayBuffer that nobody else has. */
+  /** Moves the memory of an extent to an ArrayBuffer that nobody else references. */
   #restore(extent: Extent): Uint8Array<ArrayBuffer> {
     const { buffer } = extent.bytes;
     const moved = buffer.byteLength === 0 ? new ArrayBuffer(extent.end - extent.start) : transfer(buffer);
@@ -115,7 +115,7 @@ export class DeviceMemory {
     return extent.bytes;
   }
 
-  /** The extent that holds `offset`; if there is none, a new one around it that ends no later than the next. */
+  /** The extent that holds `offset`. If there is none, a new extent is created that ends before the next one starts. */
   #touch(offset: number, length: number): Extent {
     const i = this.#indexOf(offset);
     const next = this.#extents[i];
@@ -148,7 +148,7 @@ interface Extent {
   mapped: boolean;
 }
 
-/** Unmapped memory comes in pieces of this. */
+/** Unmapped memory is allocated in multiples of this size. */
 const GRAIN = 0x10000;
 
 function allocate(bytes: number): Uint8Array<ArrayBuffer> {
@@ -159,7 +159,7 @@ function allocate(bytes: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** Is it its whole ArrayBuffer? Only then may the ArrayBuffer be lent. */
+/** Do the bytes cover their whole ArrayBuffer? Only then may the ArrayBuffer become a mapping. */
 function isWhole(bytes: Uint8Array): boolean {
   return bytes.byteLength === bytes.buffer.byteLength;
 }
@@ -174,7 +174,7 @@ function gather(old: readonly Extent[], offset: number, length: number): Uint8Ar
   return bytes;
 }
 
-/** What is left of an unmapped extent. A small rest is copied, so that it does not keep a large ArrayBuffer alive. */
+/** The part of an unmapped extent that remains. A small part is copied, so that it does not keep a large ArrayBuffer alive. */
 function trim(extent: Extent, start: number, end: number): Extent {
   const bytes = extent.bytes.subarray(start - extent.start, end - extent.start);
   const kept = bytes.byteLength * 2 < bytes.buffer.byteLength ? bytes.slice() : bytes;

@@ -21,7 +21,7 @@ export interface DmaRouterParts {
 }
 
 /**
- * From a bus address to the memory behind it (the rules are in routing.ts).
+ * Resolves a bus address to the memory behind it (the rules are in routing.ts).
  *
  *     resolve ─▶ requester's table, by bus address ─▶ a BAR: internal, peerBus
  *                        │ up
@@ -31,8 +31,8 @@ export interface DmaRouterParts {
  *                                        ▼
  *                                   host memory: hostDram
  *
- * The DMA in hand is in fields and not in arguments: one is resolved at a time, and thousands in a row. Below, `addr`
- * is what the device sent, `phys` what the root complex sees.
+ * The current DMA is kept in fields instead of arguments, because one is resolved at a time, and thousands in a row.
+ * Below, `addr` is the address that the device sent and `phys` the address that the root complex sees.
  */
 export class DmaRouter {
   readonly #memory: EmulatedHostMemory;
@@ -42,9 +42,9 @@ export class DmaRouter {
   #requester!: PciNode;
   #direction: TlpDirection = 'read';
   #out: DmaWindow[] = [];
-  /** Length of `#out` before this DMA. */
+  /** The length of `#out` before this DMA. */
   #before = 0;
-  /** Where lost writes go. */
+  /** Receives the data of lost writes. */
   #sink = new Uint8Array(0);
 
   constructor(parts: DmaRouterParts) {
@@ -120,7 +120,7 @@ export class DmaRouter {
     if (tracing()) this.#trace(addr, length, 'hostDram', null);
   }
 
-  /** `offset`: in the BAR. */
+  /** `offset` is relative to the start of the BAR. */
   #deliver({ slot, path }: BarRoute, addr: number, offset: number, length: number): void {
     const { owner, memory } = slot;
     if (!owner.present) this.#unsupported(addr, `${owner.pdev.bdf} is gone`);

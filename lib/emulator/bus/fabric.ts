@@ -21,13 +21,13 @@ export interface FabricParts {
 }
 
 /**
- * All the wires of a machine: where DMA goes (dma-router.ts), and the protocol analyser that counts which way it went.
+ * The interconnect of a machine: it routes DMA (dma-router.ts), and a protocol analyser counts the bytes of each path.
  */
 export class Fabric implements BusMonitor {
   readonly topology: EmulatedTopology;
   readonly memory: EmulatedHostMemory;
   readonly iommu: EmulatedIommu | null;
-  /** Bytes by path of all that was accounted. */
+  /** Bytes by path, for everything that was accounted. */
   readonly totals: PathBytes = zeroPath();
   readonly #nodes: Map<PciDev, PciNode>;
   readonly #router: DmaRouter;
@@ -43,17 +43,18 @@ export class Fabric implements BusMonitor {
   }
 
   /**
-   * Append to `out` what a DMA of `length` bytes at bus address `addr` by `requester` reaches: consecutive
-   * windows, in order.
+   * Appends to `out` the memory that a DMA of `length` bytes at bus address `addr` by `requester` reaches, as
+   * consecutive windows in order.
    *
-   * `direction` is the device's: 'write' puts data into memory (an NVMe Read), 'read' takes data out of it.
-   * @throws PciFault, and leaves `out` as it was
+   * `direction` is from the device's point of view: 'write' puts data into memory (an NVMe Read), 'read' takes data out
+   * of it.
+   * @throws PciFault; `out` is then unchanged
    */
   resolve(requester: PciDev, addr: number, length: number, direction: TlpDirection, out: DmaWindow[]): void {
     this.#router.resolve(this.#node(requester), addr, length, direction, out);
   }
 
-  /** Count bytes that really moved for command `cid` of queue `qid`. */
+  /** Counts bytes that were really moved for command `cid` of queue `qid`. */
   account(requester: PciDev, qid: number, cid: number, path: keyof PathBytes, bytes: number): void {
     const counters = this.#countersOf(requester);
     const key = qid * 0x10000 + cid;
@@ -74,12 +75,12 @@ export class Fabric implements BusMonitor {
     clearPath(command);
   }
 
-  /** Bytes by path of everything this function moved. */
+  /** Bytes by path, for everything that this function moved. */
   totalsOf(requester: PciDev): Readonly<PathBytes> {
     return this.#countersOf(requester).total;
   }
 
-  /** `memory` answers DMA to this BAR, from `offset` of the BAR on. */
+  /** Registers `memory` as the target of DMA to this BAR, starting at `offset` in the BAR. */
   registerBar(pdev: PciDev, bar: number, memory: DeviceMemory, offset = 0): void {
     const slot = this.#slot(pdev, bar);
     if (slot === null) throw new RangeError(`${pdev.bdf} has no memory BAR ${bar}`);
@@ -90,12 +91,12 @@ export class Fabric implements BusMonitor {
     slot.memoryOffset = offset;
   }
 
-  /** The memory that answers in this BAR, if any does. */
+  /** The memory that is registered for this BAR, if any. */
   barMemory(pdev: PciDev, bar: number): DeviceMemory | null {
     return this.#slot(pdev, bar)?.memory ?? null;
   }
 
-  /** The function is gone, and everything below it: nothing answers any more, nothing is sent. */
+  /** Removes the function and everything below it. They no longer respond to requests or send any. */
   remove(pdev: PciDev): void {
     const node = this.#node(pdev);
     node.present = false;
@@ -133,13 +134,13 @@ export class Fabric implements BusMonitor {
 
 interface Counters {
   readonly total: PathBytes;
-  /** By qid << 16 | cid. Bounded by the queues' entries. */
+  /** The key is qid << 16 | cid. The size is bounded by the entries of the queues. */
   readonly commands: Map<number, PathBytes>;
 }
 
 /**
- * The wires of a described machine, with everything passive on them: host memory, the IOMMU, and the memory
- * of functions that have some without being NVMe controllers. Controllers register their own.
+ * Builds the interconnect of a described machine with everything passive on it: host memory, the IOMMU, and the memory
+ * of functions that are not NVMe controllers. Controllers register their own memory.
  */
 export function buildFabric(machine: Machine): Fabric {
   const topology = new EmulatedTopology(machine);
@@ -160,7 +161,7 @@ export function buildFabric(machine: Machine): Fabric {
   return fabric;
 }
 
-/** Of an unknown IOMMU nothing can be emulated: DMA is direct. */
+/** An unknown IOMMU cannot be emulated, so DMA is direct. */
 function buildIommu(machine: Machine): EmulatedIommu | null {
   switch (machine.iommu) {
     case 'translating':
@@ -175,7 +176,7 @@ function buildIommu(machine: Machine): EmulatedIommu | null {
   }
 }
 
-/** Addresses for host memory that no BAR uses, neither as the CPU nor as the bus sees it. */
+/** A base address for host memory. No BAR uses its range, neither as a CPU address nor as a bus address. */
 function dramBase(topology: EmulatedTopology): number {
   const taken = new Set<number>([0]);
   for (const pdev of topology.functions) {

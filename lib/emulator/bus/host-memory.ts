@@ -4,27 +4,27 @@ import { errnoError } from '../../base/errors.js';
 import { hexNumber } from '../../base/words.js';
 
 /*
- * DRAM. JS memory has no physical address, so it is given one for as long as a device may reach it, and never
- * the same one soon again: an access after free or unpin faults instead of finding a stranger's bytes.
+ * DRAM. JS memory has no physical address, so it gets one for as long as a device may access it. An address is not
+ * reused soon: an access after free or unpin faults instead of reaching the bytes of another buffer.
  *
- * An address tells its size class, so that finding the memory behind it takes no search:
+ * An address encodes its size class, so that the memory behind it is found without a search:
  *
  *     base + class × 2^40 + slot × size        class 0: slots of 8 KiB … class 23: slots of 64 GiB
  *
- * A slot is at least a page larger than what is in it. The gap faults, and keeps two buffers from ever being
- * physically contiguous.
+ * A slot is at least a page larger than its contents. An access to the gap faults, and the gap ensures that two buffers
+ * are never physically contiguous.
  */
 
 const CLASS_SPAN = 2 ** 40;
 const SMALLEST_SLOT = 2 * PAGE_SIZE;
 const CLASSES = 24;
 
-/** The address space that a HostMemory takes from its base on; the base is a multiple of it. */
+/** The size of the address space that a HostMemory uses, starting at its base. The base is a multiple of it. */
 export const DRAM_SPAN = 2 ** 45;
 
 interface Extent {
   readonly base: number;
-  /** All of the buffer. */
+  /** The whole buffer. */
   readonly bytes: Uint8Array;
   readonly pages: number;
   pins: number;
@@ -98,12 +98,15 @@ export class EmulatedHostMemory implements HostMemory {
     this.#dropIfUnused(extent);
   }
 
-  /** Is this address DRAM, whether or not anything is there? */
+  /** Is this address in the DRAM range, whether or not memory is allocated there? */
   contains(phys: number): boolean {
     return phys >= this.base && phys < this.base + DRAM_SPAN;
   }
 
-  /** The memory at `phys`: at most `length` bytes, fewer where it ends. Null: nothing is there (any more). */
+  /**
+   * The memory at `phys`: at most `length` bytes, fewer if the memory ends. Null: there is no memory at this address
+   * (any more).
+   */
   window(phys: number, length: number): Uint8Array | null {
     const extent = this.#find(phys);
     if (extent === null) return null;

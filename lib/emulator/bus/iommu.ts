@@ -2,10 +2,10 @@ import { type IommuHardware, PAGE_SIZE } from '../../backend/hardware.js';
 import type { PciDev } from '../../backend/topology.js';
 import { hexNumber } from '../../base/words.js';
 
-/** What an IOVA is translated to. One object is reused: read it before the next translate. */
+/** The result of translating an IOVA. One object is reused, so read it before the next `translate`. */
 export interface Translation {
   phys: number;
-  /** Bytes from `phys` on for which this holds. */
+  /** The number of bytes, starting at `phys`, that this translation covers. */
   length: number;
 }
 
@@ -17,13 +17,13 @@ interface Mapping {
 }
 
 /**
- * The translation unit of the root complex: one page table per function, kept as ranges.
+ * The translation unit of the root complex: one page table per function, stored as ranges.
  *
- * A function without a table is either blocked (`translating` machines: everything must be mapped) or let
- * through untranslated until its first mapping (`unsupported` ones, whose dma_map_ops may not use it).
+ * A function without a table is either blocked (on `translating` machines, where everything must be mapped), or passes
+ * untranslated until its first mapping (on `unsupported` machines, whose dma_map_ops may not use the IOMMU).
  *
- * map and unmap are strict: what a driver stack must not do (map over a mapping, unmap what is not mapped,
- * or half a mapping) throws.
+ * map and unmap are strict. They throw on errors of the driver stack: mapping over an existing mapping, or unmapping a
+ * range that is not mapped or is only part of a mapping.
  */
 export class EmulatedIommu implements IommuHardware {
   readonly unattached: 'blocked' | 'passthrough';
@@ -59,7 +59,7 @@ export class EmulatedIommu implements IommuHardware {
     table.splice(i, 0, { iova, end: iova + length, phys, write });
   }
 
-  /** [iova, iova + length) must be made of whole mappings, without a hole. */
+  /** [iova, iova + length) must consist of whole mappings, without a hole. */
   unmap(dev: PciDev, iova: number, length: number): void {
     const table = this.#tables.get(dev) ?? [];
     const first = firstEndingAfter(table, iova);
@@ -89,7 +89,7 @@ export class EmulatedIommu implements IommuHardware {
     return out;
   }
 
-  /** Ranges mapped now, of one function or of all: whatever is left at the end has leaked. */
+  /** The number of ranges that are mapped now, for one function or for all. A range that is left at the end has leaked. */
   mappings(dev?: PciDev): number {
     if (dev !== undefined) return this.#tables.get(dev)?.length ?? 0;
     let sum = 0;

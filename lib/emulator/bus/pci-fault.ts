@@ -1,17 +1,17 @@
 import type { PciDev } from '../../backend/topology.js';
 import { hexNumber } from '../../base/words.js';
 
-/** The requester's: `write` puts data into memory, `read` takes it out. */
+/** The direction from the requester's point of view: `write` puts data into memory, `read` takes data out of it. */
 export type TlpDirection = 'read' | 'write';
 
-/** Why a TLP reached nothing. */
+/** The reason why a TLP did not reach any memory. */
 export type PciFaultKind =
-  /** No one claims the address, or the way to it is closed. */
+  /** No function claims the address, or the route to it is blocked. */
   | 'unsupported-request'
-  /** The IOMMU has no mapping of it for this function, or not for this direction. */
+  /** The IOMMU has no mapping of the address for this function, or not for this direction. */
   | 'iommu-fault';
 
-/** A TLP that got nowhere. */
+/** A TLP that did not reach any memory. */
 export class PciFault extends Error {
   override readonly name = 'PciFault';
   readonly kind: PciFaultKind;

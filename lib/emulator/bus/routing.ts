@@ -1,5 +1,5 @@
 /**
- * Which way a TLP goes, as PCIe switches and root complexes decide it.
+ * How PCIe switches and root complexes route a TLP.
  *
  *                 root complex ── host memory            addresses here are the CPU's
  *                 │ (IOMMU)  │
@@ -11,15 +11,15 @@
  *            │        │            unless one of the two ports redirects (ACS RR)
  *            A        B
  *
- * A TLP climbs from its requester. On each bus it passes, a function whose BAR or window holds the address
- * takes it. Is the address in the window of the bridge above, yet nobody on the bus took it, then it is an
- * unsupported request. Past the topmost port, or once redirected, it is in the root complex: there an address is
- * host memory, or the CPU address of a BAR below a port, if the root complex passes TLPs between ports.
+ * A TLP goes upstream from its requester. On each bus, a function whose BAR or window contains the address claims it.
+ * If the address is in the window of the bridge above, but no function on the bus claims it, the TLP is an unsupported
+ * request. Above the topmost port, or after a redirect, the TLP is in the root complex. There an address is host
+ * memory, or the CPU address of a BAR below a port if the root complex forwards TLPs between ports.
  *
- * Where this is stricter than the specification: redirection looks at both ports of a crossing, not just at
- * the one where the TLP comes in, so that a request never slips through where its completion would not; and
- * a redirected TLP goes all the way up. Completions of reads follow ACS Completion Redirect: such a read
- * counts as going by the host bridge. Egress control vectors are taken to be zero, which blocks nothing.
+ * This is stricter than the specification in two points. Redirection checks both ports of a crossing, not just the
+ * ingress port of the TLP, so that a request never passes where its completion would not. And a redirected TLP goes all
+ * the way up to the root complex. Completions of reads follow ACS Completion Redirect: such a read counts as going
+ * through the host bridge. Egress control vectors are assumed to be zero, which blocks nothing.
  */
 import type { PathBytes } from '../../backend/backend.js';
 import { PCI_ACS_CR, PCI_ACS_RR, type PciBar, type PciDev, type Topology } from '../../backend/topology.js';
@@ -27,16 +27,16 @@ import type { DeviceMemory } from './device-memory.js';
 import type { TlpDirection } from './pci-fault.js';
 import type { EmulatedHostBridge } from './topology.js';
 
-/** A memory BAR, and what answers there. */
+/** A memory BAR and the memory behind it. */
 export interface BarSlot {
   readonly owner: PciNode;
   readonly bar: PciBar;
   memory: DeviceMemory | null;
-  /** Where in the BAR `memory` begins. */
+  /** The offset in the BAR at which `memory` begins. */
   memoryOffset: number;
 }
 
-/** To a BAR, of which `base` is the address as it is seen from here. */
+/** A route to a BAR. `base` is the address of the BAR as seen from the start of the route. */
 export interface BarRoute {
   readonly kind: 'bar';
   readonly slot: BarSlot;
@@ -44,12 +44,12 @@ export interface BarRoute {
   readonly path: keyof PathBytes;
 }
 
-/** Where TLPs of one requester to some range of addresses end up. */
+/** The destination of TLPs from one requester to a range of addresses. */
 export type Route =
   | BarRoute
-  /** Bus side: into the root complex. */
+  /** Result on the bus: the TLP goes up into the root complex. */
   | { readonly kind: 'up' }
-  /** Root complex: host memory, if there is any at the address. */
+  /** Result in the root complex: host memory, if there is any at the address. */
   | { readonly kind: 'memory' }
   | { readonly kind: 'refused'; readonly why: string };
 
@@ -61,19 +61,19 @@ interface Range {
   readonly end: number;
 }
 
-/** A bridge forwards whole MiBs. */
+/** Bridge windows have a granularity of 1 MiB. */
 const WINDOW_GRAIN = 0x100000;
 
-/** One function on the wires. */
+/** One function in the routing tree. */
 export class PciNode {
   readonly pdev: PciDev;
   readonly parent: PciNode | null;
   readonly children: PciNode[] = [];
   readonly slots: readonly BarSlot[];
-  /** Bus addresses that it forwards downwards, in order. */
+  /** The bus addresses that it forwards downstream, in order. */
   windows: readonly Range[] = [];
   present = true;
-  /** A fault: writes of others are acknowledged and lost. */
+  /** An injected fault: writes from other functions are acknowledged and lost. */
   dropsPeerWrites = false;
   readonly #near: { read: RouteTable | null; write: RouteTable | null } = { read: null, write: null };
 
@@ -91,7 +91,7 @@ export class PciNode {
     return this.pdev.hostBridge as EmulatedHostBridge;
   }
 
-  /** Where its TLPs go, by address on the bus. */
+  /** The routes of its TLPs, by bus address. */
   near(direction: TlpDirection): RouteTable {
     const known = this.#near[direction];
     if (known !== null) return known;
@@ -101,7 +101,7 @@ export class PciNode {
   }
 }
 
-/** The functions of a topology, wired up, with the windows of the bridges. */
+/** Links the functions of a topology and sets the windows of the bridges. */
 export function wire(topology: Topology): Map<PciDev, PciNode> {
   const nodes = new Map<PciDev, PciNode>();
   const build = (pdev: PciDev): PciNode => {
@@ -116,7 +116,7 @@ export function wire(topology: Topology): Map<PciDev, PciNode> {
   return nodes;
 }
 
-/** Set the windows of `node` and of everything below it; answers what `node`'s bus must be able to reach in it. */
+/** Sets the windows of `node` and of everything below it. Returns the ranges that must be reachable through `node`. */
 function openWindows(node: PciNode): Range[] {
   const below: Range[] = [];
   for (const child of node.children) {
@@ -142,7 +142,7 @@ function merge(ranges: Range[]): Range[] {
   return merged;
 }
 
-/** The route of one TLP from its requester to a bus address: to a BAR without the root complex, or up. */
+/** The route of one TLP from its requester to a bus address: to a BAR without passing the root complex, or up. */
 export function routeOnBus(requester: PciNode, address: number, direction: TlpDirection): Route {
   const own = slotAt(requester, address);
   if (own !== null) return { kind: 'bar', slot: own, base: own.bar.busAddress, path: 'internal' };
@@ -158,7 +158,7 @@ export function routeOnBus(requester: PciNode, address: number, direction: TlpDi
   return UP;
 }
 
-/** From one port of a bus to another, if ACS lets both the TLP and its completion pass. */
+/** Crosses from one port of a bus to another, if ACS lets both the TLP and its completion pass. */
 function crossOver(from: PciNode, peer: PciNode, address: number, direction: TlpDirection): Route {
   if (has(from, PCI_ACS_RR) || has(peer, PCI_ACS_RR)) return UP;
   const route = descend(peer, address);
@@ -196,13 +196,13 @@ function claims(node: PciNode, address: number): boolean {
   return slotAt(node, address) !== null || inWindows(node, address);
 }
 
-/** An unreadable ACS register (a captured machine) is taken to be clear: the kernel under test must not rely on it. */
+/** An unreadable ACS register (on a captured machine) is assumed to be clear; the kernel under test must not rely on it. */
 function has(node: PciNode, flag: number): boolean {
   const { acs } = node.pdev;
   return typeof acs === 'number' && (acs & flag) !== 0;
 }
 
-/** Every address at which the route of a TLP from `node` can change. */
+/** All addresses at which the route of a TLP from `node` can change. */
 function busBoundaries(node: PciNode): number[] {
   let top = node;
   while (top.parent !== null) top = top.parent;
@@ -216,13 +216,13 @@ function busBoundaries(node: PciNode): number[] {
   return edges;
 }
 
-/** Where the root complex sends what came in by a port of `bridge`, by CPU address. */
+/** The routes, by CPU address, of TLPs that enter the root complex through a port of `bridge`. */
 export function rootComplexTable(bridge: EmulatedHostBridge, slots: readonly BarSlot[]): RouteTable {
   const sorted = [...slots].sort((a, b) => a.bar.cpuAddress - b.bar.cpuAddress);
   const edges: number[] = [];
   for (const { bar } of sorted) edges.push(bar.cpuAddress, bar.cpuAddress + bar.size);
   let next = 0;
-  // The table asks in ascending order.
+  // The table calls this function with ascending addresses.
   return new RouteTable(edges, (address) => {
     while (next < sorted.length && sorted[next]!.bar.cpuAddress + sorted[next]!.bar.size <= address) next++;
     const slot = sorted[next];
@@ -234,13 +234,13 @@ export function rootComplexTable(bridge: EmulatedHostBridge, slots: readonly Bar
   });
 }
 
-/** All addresses, cut where the route changes; made once per requester, so that a lookup is a binary search. */
+/** The address space, divided where the route changes. It is built once per requester, so that a lookup is a binary search. */
 export class RouteTable {
   readonly #starts: number[] = [0];
   readonly #routes: Route[] = [];
   #last = 0;
 
-  /** `route` is asked in ascending order. */
+  /** `route` is called with ascending addresses. */
   constructor(edges: readonly number[], route: (address: number) => Route) {
     this.#routes.push(route(0));
     let before = 0;
@@ -258,7 +258,7 @@ export class RouteTable {
     return this.#routes.length;
   }
 
-  /** Index of the range that `address` is in. */
+  /** The index of the range that contains `address`. */
   find(address: number): number {
     const starts = this.#starts;
     const last = this.#last;

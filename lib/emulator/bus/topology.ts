@@ -15,11 +15,11 @@ import { bdfId, type Machine, type MachineFunction } from '../../machine/schema.
 
 export type P2pmem = NonNullable<PciDev['p2pmem']>;
 
-/** A host bridge, and what its wires do. */
+/** A host bridge and how it routes TLPs. */
 export class EmulatedHostBridge implements HostBridge {
   readonly domain: number;
   readonly bus: number;
-  /** Bus address − CPU address of everything below. */
+  /** The bus address minus the CPU address, for everything below. */
   readonly busOffset: number;
   /** Does the root complex forward TLPs between functions? */
   readonly peerRouting: boolean;
@@ -84,7 +84,7 @@ function bars(fn: MachineFunction, busOffset: number): (PciBar | null)[] {
   return list;
 }
 
-/** A machine description as the topology it describes. */
+/** The topology that a machine description describes. */
 export class EmulatedTopology implements Topology {
   readonly cpu: Cpu;
   readonly kernel: KernelRelease | null;
@@ -93,8 +93,8 @@ export class EmulatedTopology implements Topology {
   readonly functions: readonly PciDev[];
   readonly unknowns: Topology['unknowns'] = [];
   /**
-   * What peer memory a function has, asked each time. At first the description says it; a kernel that
-   * boots on the machine puts its own pools in its place.
+   * Returns the peer memory of a function; it is called each time. At first the description determines the result; a
+   * kernel that boots on the machine replaces this function with one that returns its own pools.
    */
   p2pmem: (pdev: PciDev) => P2pmem | null;
   readonly #byBdf = new Map<Bdf, PciDev>();
@@ -134,7 +134,7 @@ export class EmulatedTopology implements Topology {
   }
 }
 
-/** As a kernel would register it: the captured p2pmem, else a CMB that meets the alignment rule. */
+/** The p2pmem that a kernel would register: the captured p2pmem, or else a CMB that meets the alignment rule. */
 function describedP2pmem(fn: MachineFunction, align: number): P2pmem | null {
   if (fn.p2pmem !== null) {
     const { size, available, published } = fn.p2pmem;

@@ -1,6 +1,6 @@
 /**
- * The admin command set: Identify, queues, features, log pages, Abort, Asynchronous Event Request. What a
- * function returns is a status (with DNR), or PENDING.
+ * The admin command set: Identify, queues, features, log pages, Abort, Asynchronous Event Request. Each function
+ * returns a status (with DNR), or PENDING.
  */
 
 import { PAGE_SIZE } from '../../backend/hardware.js';
@@ -76,34 +76,34 @@ import { CompletionQueue, type NvmeErrorEntry, type NvmeRequest, PENDING, Submis
 
 const TWO_32 = 2 ** 32;
 
-/** What admin commands need of the controller beyond the I/O commands' needs. */
+/** What admin commands need from the controller, in addition to what I/O commands need. */
 export interface AdminHost extends CommandHost {
   readonly pdev: PciDev;
   readonly description: NvmeDescription;
   readonly sqs: Map<number, SubmissionQueue>;
   readonly cqs: Map<number, CompletionQueue>;
-  /** Most entries in a queue. */
+  /** The maximum number of entries in a queue. */
   readonly maxEntries: number;
   readonly features: Features;
   readonly events: AsyncEvents;
   readonly errors: readonly NvmeErrorEntry[];
   readonly powerOnHours: number;
-  /** May a queue lie there? A status. */
+  /** May a queue be at this address? Returns a status. */
   checkQueueMemory(kind: 'sq' | 'cq', addr: number, bytes: number): number;
-  /** Did the command stop? */
+  /** Aborts a command. Returns whether it was aborted. */
   abort(sqid: number, cid: number): boolean;
-  /** End the queue's commands; a status, or PENDING while the medium still works on some. */
+  /** Ends the commands of the queue. Returns a status, or PENDING while the medium still works on some of them. */
   deleteSq(sq: SubmissionQueue, req: NvmeRequest): number;
 }
 
-/** Features with their defaults. None is saveable. */
+/** The features with their defaults. No feature is saveable. */
 export class Features {
   readonly #defaults: ReadonlyMap<number, number>;
   readonly #current: Map<number, number>;
 
   constructor(queues: number) {
     this.#defaults = new Map([
-      // Burst 2^6: a round robin turn takes up to 64 commands of one queue.
+      // Burst 2^6: each turn of the round robin takes up to 64 commands from one queue.
       [NVME_FEAT_ARBITRATION, 6],
       [NVME_FEAT_POWER_MGMT, 0],
       [NVME_FEAT_TEMP_THRESH, 343],
@@ -139,7 +139,7 @@ export class Features {
   }
 }
 
-/** Execute the admin command at `sqe[at]`. */
+/** Executes the admin command at `sqe[at]`. */
 export function executeAdmin(host: AdminHost, req: NvmeRequest, sqe: DataView, at: number): number {
   if ((sqe.getUint8(at + NVME_SQE_FLAGS) & NVME_CMD_FUSE_MASK) !== 0) return refuse(NVME_SC_INVALID_FIELD);
   switch (req.opcode) {
@@ -173,7 +173,7 @@ export function executeAdmin(host: AdminHost, req: NvmeRequest, sqe: DataView, a
   }
 }
 
-/** Write `data` to the host, as the command's data pointer says. */
+/** Writes `data` to the memory that the command's data pointer describes. */
 function sendData(host: AdminHost, req: NvmeRequest, sqe: DataView, at: number, data: Uint8Array): number {
   const status = host.walker.walkAdmin(sqe, at, data.length, 'write', req.windows);
   if (status !== NVME_SC_SUCCESS) return refuse(status);
@@ -300,7 +300,7 @@ function getFeatures(host: AdminHost, req: NvmeRequest, sqe: DataView, at: numbe
       req.result = host.features.default(id);
       break;
     case 3:
-      // Changeable; neither saveable nor per namespace.
+      // The feature is changeable, but neither saveable nor namespace specific.
       req.result = 1 << 2;
       break;
     default:

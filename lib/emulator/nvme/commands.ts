@@ -1,6 +1,6 @@
 /**
- * The NVM command set: Read, Write, Flush, Compare, Write Zeroes, Dataset Management. Each function checks one
- * command, finds its memory and starts the store; what they return is a status (with DNR), or PENDING.
+ * The NVM command set: Read, Write, Flush, Compare, Write Zeroes, Dataset Management. Each function checks one command,
+ * resolves its memory and starts the store. It returns a status (with DNR), or PENDING.
  */
 import {
   NVME_CMD_FUSE_MASK,
@@ -35,21 +35,21 @@ import { type NamespaceStore, STORE_PENDING } from './store.js';
 
 const TWO_32 = 2 ** 32;
 
-/** What command execution needs of the controller. */
+/** What command execution needs from the controller. */
 export interface CommandHost {
   readonly namespaces: ReadonlyMap<number, NamespaceStore>;
-  /** Highest namespace id there can be (NN). */
+  /** The highest possible namespace id (NN). */
   readonly maxNsid: number;
   readonly walker: DataPointerWalker;
   readonly faults: ControllerFaults;
-  /** Bytes. */
+  /** In bytes. */
   readonly mdts: number;
   readonly statistics: NvmeStatistics;
-  /** May data stay in a volatile cache until a flush (feature 06h)? */
+  /** May data stay in a volatile write cache until a flush (feature 06h)? */
   readonly writeCache: boolean;
 }
 
-/** Execute the I/O command at `sqe[at]`. */
+/** Executes the I/O command at `sqe[at]`. */
 export function executeIo(host: CommandHost, req: NvmeRequest, sqe: DataView, at: number): number {
   if ((sqe.getUint8(at + NVME_SQE_FLAGS) & NVME_CMD_FUSE_MASK) !== 0) return refuse(NVME_SC_INVALID_FIELD);
   const store = host.namespaces.get(req.nsid);
@@ -74,14 +74,14 @@ export function executeIo(host: CommandHost, req: NvmeRequest, sqe: DataView, at
   }
 }
 
-/** The blocks that Read, Write, Compare and Write Zeroes name: 64 bits of SLBA, and 16 of NLB, which counts from 0. */
+/** The block range of Read, Write, Compare and Write Zeroes: 64 bits of SLBA, and 16 bits of NLB, which is zero-based. */
 function blocksOf(sqe: DataView, at: number): { slba: number; blocks: number; cdw12: number } {
   const slba = sqe.getUint32(at + NVME_SQE_CDW10, true) + sqe.getUint32(at + NVME_SQE_CDW11, true) * TWO_32;
   const cdw12 = sqe.getUint32(at + NVME_SQE_CDW12, true);
   return { slba, blocks: (cdw12 & 0xffff) + 1, cdw12 };
 }
 
-/** Does the medium fail at one of these blocks? The drive counts it. */
+/** Does the medium fail at one of these blocks? The drive counts the error. */
 function isBad(host: CommandHost, { nsid, lba }: NvmeRequest, blocks: number, writes: boolean): boolean {
   const bad = host.faults.hitsMedia(nsid, lba, blocks, writes ? 'write' : 'read');
   if (bad) host.statistics.mediaErrors++;
@@ -118,8 +118,8 @@ function readWrite(
 }
 
 /**
- * Of a namespace with metadata: with PRACT the drive makes and takes away its 8 bytes of protection information, so
- * none travel. Without, they are at MPTR, and no driver here sets that.
+ * For a namespace with metadata: with PRACT the drive inserts and strips the 8 bytes of protection information, so none
+ * are transferred. Without PRACT they are at MPTR, which no driver here sets.
  */
 function metadataStatus(
   { walker }: CommandHost,
@@ -182,7 +182,7 @@ function mustPersist(host: CommandHost, store: NamespaceStore, cdw12: number): b
   return store.volatileCache && ((cdw12 & NVME_RW_FUA) !== 0 || !host.writeCache);
 }
 
-/** The command's data, copied into the controller. */
+/** Copies the command's data into the controller. */
 function gather(req: NvmeRequest, length: number): DataView {
   const bytes = new Uint8Array(length);
   let at = 0;
@@ -201,7 +201,7 @@ function start(req: NvmeRequest, status: number): number {
   return status === NVME_SC_SUCCESS ? status : refuse(status);
 }
 
-/** A failure that stays one however often it is tried. */
+/** Adds DNR to a status: a retry of the command would fail too. */
 export function refuse(status: number): number {
   return status | NVME_STATUS_DNR;
 }

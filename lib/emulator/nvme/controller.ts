@@ -1,12 +1,12 @@
 /**
- * An NVMe controller, as hardware. This file holds it together: namespaces, commands from execution to completion,
- * reset, removal. Its parts:
+ * The hardware of an NVMe controller. This file connects its parts and handles namespaces, commands from execution to
+ * completion, reset and removal. Its parts:
  *
  *     registers   CC, CSTS, CMBMSC …        data-pointer   PRPs, SGLs ─▶ memory
  *     queues      doorbells, SQEs, CQEs     commands       Read, Write, Flush …  ─▶ store
  *     events      asynchronous events       admin          Identify, queues, features …
  *
- * Everything it does to memory goes through the fabric under its own bus address, its own CMB included.
+ * All its memory accesses go through the fabric under its own bus address, including accesses to its own CMB.
  */
 
 import type { Clock, Mmio, NvmeHardware } from '../../backend/hardware.js';
@@ -57,15 +57,15 @@ export interface NvmeControllerOptions {
   readonly description: NvmeDescription;
   readonly fabric: Pick<Fabric, 'resolve' | 'account' | 'registerBar' | 'remove'>;
   readonly clock: Clock;
-  /** By namespace id. The controller closes them with itself. */
+  /** The stores by namespace id. The controller closes them when it is closed. */
   readonly stores: ReadonlyMap<number, NamespaceStore>;
-  /** Default: as fast as the computer goes. */
+  /** Default: no delay, as fast as the computer allows. */
   readonly latency?: Latency | null;
-  /** The machine's; those of other controllers are ignored. */
+  /** The faults of the machine; faults of other controllers are ignored. */
   readonly faults?: readonly Fault[];
 }
 
-/** NN: namespaces may be attached up to this id, or the highest in the description. */
+/** NN: the highest id for attached namespaces, unless the description has a higher one. */
 const NAMESPACES = 1024;
 /** Feature 01h, bits 2:0: no limit to the burst. */
 const BURST_UNLIMITED = 7;
@@ -101,14 +101,17 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
   readonly #poweredOn: number;
   readonly #removeHandlers: (() => void)[] = [];
   readonly #pool: NvmeRequest[] = [];
-  /** Fetched and not completed at once. */
+  /** Commands that were fetched and did not complete at once. */
   readonly #pending = new Set<NvmeRequest>();
   #present = true;
-  /** Commands the medium still works on although nobody waits for them, and what to do when it is done. */
+  /**
+   * The number of commands that the medium still works on although nobody waits for them; below, what to do when they
+   * are done.
+   */
   #draining = 0;
   #afterDrain: (() => void) | null = null;
   #bytesMoved = 0;
-  /** When the medium's bandwidth is free again (latency model). */
+  /** The time at which the medium is free again (latency model). */
   #busyUntil = 0;
 
   constructor(options: NvmeControllerOptions) {
@@ -172,7 +175,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     return this.features.get(NVME_FEAT_VOLATILE_WC) !== 0;
   }
 
-  /** Commands taken and not answered. */
+  /** The number of commands that were fetched and not completed. */
   get outstanding(): number {
     return this.#pending.size;
   }
@@ -193,12 +196,12 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     return this.#cmb.mapBar(offset - cmb.offset, length);
   }
 
-  /** There is no id left for another namespace. */
+  /** True if there is no id left for another namespace. */
   get full(): boolean {
     return this.namespaces.size >= this.maxNsid;
   }
 
-  /** Add a namespace while running. @returns its id: the one asked for, or the lowest free one */
+  /** Adds a namespace at run time. @returns its id: the requested id, or the lowest free one */
   attachNamespace(store: NamespaceStore, nsid?: number): number {
     let id = nsid ?? 1;
     if (nsid === undefined) while (this.namespaces.has(id)) id++;
@@ -210,7 +213,10 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     return id;
   }
 
-  /** Commands to it find nothing from now on; those the medium has go on. The store stays open: it is the caller's. */
+  /**
+   * Detaches a namespace. New commands to it fail; commands that the medium already works on continue. The store stays
+   * open and belongs to the caller.
+   */
   detachNamespace(nsid: number): NamespaceStore | null {
     const store = this.namespaces.get(nsid) ?? null;
     if (store !== null) {
@@ -220,7 +226,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     return store;
   }
 
-  /** Surprise removal: from now on it answers with all ones, and completes nothing. */
+  /** Surprise removal: from now on register reads return all ones, and no command completes. */
   remove(): void {
     if (!this.#present) return;
     this.#present = false;
@@ -231,7 +237,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     });
   }
 
-  /** Stop, and close the namespaces. */
+  /** Stops the controller and closes its namespaces. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => this.#dropAll(resolve));
     await Promise.all([...this.namespaces.values()].map((store) => store.close()));
@@ -239,7 +245,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
 
   // ---- RegisterHost
 
-  /** CC.EN set: queues as AQA, ASQ and ACQ say. */
+  /** CC.EN was set: create the admin queues from AQA, ASQ and ACQ. */
   enable(asq: number, asqEntries: number, acq: number, acqEntries: number): void {
     const cq = new CompletionQueue(0, acq, acqEntries, 0, true);
     cq.users = 1;
@@ -247,13 +253,13 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     this.sqs.set(0, new SubmissionQueue(0, asq, asqEntries, cq));
   }
 
-  /** CC.EN cleared: everything is forgotten; `done` when the medium is idle, on a later turn. */
+  /** CC.EN was cleared: drop all queues and commands. Calls `done` on a later turn, when the medium is idle. */
   disable(done: () => void): void {
     this.features.reset();
     this.#dropAll(done);
   }
 
-  /** Make everything durable; `done` on a later turn. */
+  /** Makes all data durable. Calls `done` on a later turn. */
   shutdown(done: () => void): void {
     let left = 1;
     const one = (): void => {
@@ -319,7 +325,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
 
   // ---- RequestOwner
 
-  /** The medium is done with a command it had kept. */
+  /** The medium has finished a command that was pending. */
   stored(req: NvmeRequest, status: number): void {
     if (req.dropped) {
       this.#release(req);
@@ -385,7 +391,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     this.events.error(info);
   }
 
-  /** The end of this controller, until it is reset. */
+  /** A queue cannot be accessed: the controller fails until it is reset. */
   queueFault(fault: PciFault): void {
     this.#traceFault(fault);
     this.#registers.fail();
@@ -393,7 +399,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
 
   // ---- Commands
 
-  /** The medium has done what it will do: count, make durable if asked, take the time it takes, complete. */
+  /** The medium has finished: count the bytes, flush if requested, apply the latency, and complete the command. */
   #finish(req: NvmeRequest, status: number): void {
     const moved = status === NVME_SC_SUCCESS || status === refuse(NVME_SC_COMPARE_FAILED);
     if (moved && req.bytes > 0) {
@@ -422,7 +428,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
       const window = windows[i]!;
       this.#fabric.account(this.pdev, qid, req.cid, window.path, window.bytes.length);
     }
-    // So that a second pass (after a flush) does not count again.
+    // A second pass (after a flush) must not count the bytes again.
     req.bytes = 0;
     if (qid === 0) return;
     this.#bytesMoved += bytes;
@@ -435,7 +441,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     }
   }
 
-  /** The latency model: one medium with a bandwidth, and a time each command takes on top. */
+  /** The latency model: one medium with a limited bandwidth, plus a fixed time per command. */
   #delay(req: NvmeRequest, status: number, latency: Latency): void {
     const now = this.#clock.now();
     let ready = now;
@@ -455,7 +461,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     }, ready - now);
   }
 
-  /** Give up on a command that waits. */
+  /** Ends a waiting command early. */
   #end(req: NvmeRequest, status: number): void {
     req.timer?.cancel();
     this.events.withdraw(req);
@@ -492,7 +498,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     sq.cq.users--;
   }
 
-  /** Forget every queue and command; `done` on a later turn, when the medium touches no memory any more. */
+  /** Drops all queues and commands. Calls `done` on a later turn, when the medium no longer accesses any memory. */
   #dropAll(done: () => void): void {
     for (const req of this.#pending) {
       req.timer?.cancel();

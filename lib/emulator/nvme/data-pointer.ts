@@ -1,5 +1,5 @@
 /**
- * Data pointers: from a command's PRPs or SGL to the memory they name.
+ * Data pointers: resolves the PRPs or the SGL of a command to the memory they describe.
  *
  *     PRP1 ─▶ [  off│▓▓▓▓]          first page, from an offset
  *     PRP2 ─▶ [▓▓▓▓▓▓▓▓▓▓]          second page, if that is all …
@@ -9,8 +9,8 @@
  *
  *     SGL:  data block, or (last) segment ─▶ descriptors, the last of which may be the next segment
  *
- * Neighbouring addresses are joined before the fabric is asked, so that a transfer costs one lookup per
- * contiguous run and not one per page.
+ * Adjacent addresses are merged before the lookup in the fabric, so that a transfer costs one lookup per contiguous
+ * range instead of one per page.
  */
 
 import { PAGE_SIZE } from '../../backend/hardware.js';
@@ -42,27 +42,27 @@ import { type DmaFabric, empty } from './state.js';
 
 const TWO_32 = 2 ** 32;
 const PRP_BYTES = 8;
-/** Descriptors fetched from a segment at once. */
+/** The number of descriptors that are fetched from a segment at once. */
 const SGL_FETCH = PAGE_SIZE / NVME_SGL_DESC_BYTES;
-/** Descriptor types, with a sub-type of 0: the only one that is known here. */
+/** Descriptor types with sub-type 0, the only sub-type that is supported here. */
 const SGL_DATA = NVME_SGL_FMT_DATA_DESC << 4;
 const SGL_SEGMENT = NVME_SGL_FMT_SEG_DESC << 4;
 const SGL_LAST_SEGMENT = NVME_SGL_FMT_LAST_SEG_DESC << 4;
-/** No byte is that. */
+/** Not a valid descriptor type: no byte has this value. */
 const SGL_NONE = -1;
-/** A segment chain longer than this cannot be honest: each segment holds at least one descriptor. */
+/** A longer chain of segments cannot be valid: each segment holds at least one descriptor. */
 const SGL_MAX_SEGMENTS = 1024;
 
-/** What the controller's memory buffer may be used for (CMBSZ), and whether it answers now (CMBMSC). */
+/** What the controller memory buffer may be used for (CMBSZ), and which addresses it decodes now (CMBMSC). */
 export interface CmbRules {
   readonly lists: boolean;
   readonly rds: boolean;
   readonly wds: boolean;
-  /** Is the bus address range inside the CMB as CMBMSC set it up? */
+  /** Is the bus address range inside the CMB as configured by CMBMSC? */
   decodes(addr: number, length: number): boolean;
 }
 
-/** One is read into again and again: a long SGL makes no garbage. */
+/** The objects are reused, so that a long SGL creates no garbage. */
 class SglDescriptor {
   addr = 0;
   bytes = 0;
@@ -90,13 +90,13 @@ export class DataPointerWalker {
   readonly #list = new Uint8Array(PAGE_SIZE);
   readonly #listView = new DataView(this.#list.buffer);
   readonly #listWindows: DmaWindow[] = [];
-  /** The descriptor in hand, the segment it is in, and the segment after that. */
+  /** The current descriptor, its segment, and the next segment. */
   readonly #descriptor = new SglDescriptor();
   readonly #segment = new SglDescriptor();
   readonly #next = new SglDescriptor();
   #direction: 'read' | 'write' = 'read';
   #out: DmaWindow[] = [];
-  /** Bytes of the command that no entry was found for yet. */
+  /** The bytes of the command that no entry has covered yet. */
   #left = 0;
   #runAddr = 0;
   #runLength = 0;
@@ -109,7 +109,7 @@ export class DataPointerWalker {
   }
 
   /**
-   * Fill `out` with the memory of the command at `sqe[at]`, `length` bytes in all.
+   * Fills `out` with the memory of the command at `sqe[at]`, `length` bytes in total.
    * @param direction what the controller does to that memory: `'write'` for an NVMe Read
    * @returns an NVMe status
    */
@@ -131,7 +131,7 @@ export class DataPointerWalker {
     }
   }
 
-  /** walk(), of an admin command: those take no SGLs. */
+  /** walk() for an admin command. Admin commands do not support SGLs. */
   walkAdmin(
     sqe: DataView,
     at: number,
@@ -145,7 +145,10 @@ export class DataPointerWalker {
     return this.walk(sqe, at, length, direction, out);
   }
 
-  /** Where the metadata pointer of the command at `sqe[at]` leads: to a fault, if it was not set. @returns an NVMe status */
+  /**
+   * Resolves the metadata pointer of the command at `sqe[at]`, which faults if the pointer was not set.
+   * @returns an NVMe status
+   */
   metadata(sqe: DataView, at: number, length: number, direction: 'read' | 'write'): number {
     try {
       this.#fabric.resolve(this.#pdev, address(sqe, at + NVME_SQE_MPTR), length, direction, []);
@@ -156,8 +159,8 @@ export class DataPointerWalker {
   }
 
   /**
-   * Copy `into.length` bytes from a bus address into the controller.
-   * @returns the way they came
+   * Copies `into.length` bytes from a bus address into the controller.
+   * @returns the path that they took
    * @throws PciFault
    */
   fetch(addr: number, into: Uint8Array): DmaWindow['path'] {
@@ -174,7 +177,7 @@ export class DataPointerWalker {
     return path;
   }
 
-  /** A fault on the way is a Data Transfer Error; anything else is a bug of ours. */
+  /** A fault during the transfer is a Data Transfer Error; any other error is a bug in the emulator. */
   #faulted(error: unknown): number {
     if (!(error instanceof PciFault)) throw error;
     if (tracing()) {
@@ -215,7 +218,7 @@ export class DataPointerWalker {
     }
   }
 
-  /** The pages in the first `entries` places of the list page that was fetched. */
+  /** Adds the pages of the first `entries` entries of the fetched list page. */
   #addPages(entries: number): number {
     let left = this.#left;
     for (let i = 0; i < entries; i++) {
@@ -260,7 +263,7 @@ export class DataPointerWalker {
     return NVME_SC_SGL_INVALID_COUNT;
   }
 
-  /** The descriptors of one segment; `#next` is the segment that the last of them leads on to, if it does. */
+  /** Processes the descriptors of one segment. `#next` is then the next segment, if the last descriptor points to one. */
   #walkSegment({ addr, bytes, type }: SglDescriptor): number {
     if (bytes === 0 || bytes % NVME_SGL_DESC_BYTES !== 0) return NVME_SC_SGL_INVALID_LAST;
     const last = type === SGL_LAST_SEGMENT;
@@ -270,7 +273,7 @@ export class DataPointerWalker {
       const fetched = this.#fetchList(addr + base * NVME_SGL_DESC_BYTES, n * NVME_SGL_DESC_BYTES);
       if (fetched !== NVME_SC_SUCCESS) return fetched;
       for (let i = 0; i < n; i++) {
-        // Only the last descriptor of a segment that is not the last one leads on.
+        // Only the last descriptor may point to the next segment, and not in the last segment.
         const status = this.#takeDescriptor(i * NVME_SGL_DESC_BYTES, !last && base + i === count - 1);
         if (status !== NVME_SC_SUCCESS) return status;
       }
@@ -325,14 +328,17 @@ export class DataPointerWalker {
     this.#runLength = 0;
   }
 
-  /** An address in its own BAR that CMBMSC did not claim leaves the controller, and nobody outside takes it. */
+  /**
+   * A TLP to an address in the controller's own BAR that CMBMSC does not claim leaves the controller, and no other
+   * function claims it.
+   */
   #mustDecode(addr: number, length: number, direction: 'read' | 'write'): void {
     if (this.#cmb.decodes(addr, length)) return;
     const why = 'in its own BAR, but CMBMSC does not put the CMB there';
     throw new PciFault('unsupported-request', this.#pdev, addr, direction, why);
   }
 
-  /** All data in the own CMB, or none; and only in the direction CMBSZ offers. */
+  /** Either all data is in the controller's own CMB or none, and only in a direction that CMBSZ supports. */
   #cmbStatus(): number {
     const out = this.#out;
     let internal = 0;

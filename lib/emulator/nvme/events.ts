@@ -7,12 +7,14 @@ import {
 } from '../../backend/nvme-spec.js';
 import type { NvmeRequest } from './state.js';
 
-/** Events kept while no Asynchronous Event Request waits; more are lost, as the specification allows. */
+/**
+ * The number of events that are kept while no Asynchronous Event Request is outstanding. Further events are lost, as
+ * the specification allows.
+ */
 const EVENTS_KEPT = 8;
 
 /**
- * Asynchronous events. After an event was told, its type stays silent until the host has read the log page
- * that goes with it.
+ * Asynchronous events. After an event was reported, its type is masked until the host has read the associated log page.
  */
 export class AsyncEvents {
   readonly #complete: (req: NvmeRequest) => void;
@@ -21,12 +23,12 @@ export class AsyncEvents {
   readonly #silent = new Set<number>();
   readonly changedNamespaces = new Set<number>();
 
-  /** @param complete posts a request whose result is set */
+  /** @param complete posts the completion of a request whose result is set */
   constructor(complete: (req: NvmeRequest) => void) {
     this.#complete = complete;
   }
 
-  /** Asynchronous Event Requests outstanding. */
+  /** The number of outstanding Asynchronous Event Requests. */
   get waiting(): number {
     return this.#waiting.length;
   }
@@ -43,7 +45,7 @@ export class AsyncEvents {
     this.#deliver();
   }
 
-  /** Take back a request that is being aborted. */
+  /** Removes a request that is being aborted. */
   withdraw(req: NvmeRequest): void {
     const i = this.#waiting.indexOf(req);
     if (i >= 0) this.#waiting.splice(i, 1);

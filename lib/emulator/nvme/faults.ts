@@ -1,6 +1,6 @@
 /**
- * Things that go wrong on purpose inside one controller: media errors, commands that never complete, and the
- * controller that vanishes. (Lost peer writes happen in the fabric, an exhausted pool in the kernel's allocator.)
+ * Injected faults of one controller: media errors, commands that never complete, and surprise removal of the
+ * controller. (Lost peer writes happen in the fabric, an exhausted pool in the kernel's allocator.)
  */
 import type { Bdf } from '../../backend/topology.js';
 import { type Fault, namespaceName } from '../../machine/machine.js';
@@ -25,7 +25,7 @@ export class ControllerFaults {
     for (const fault of faults) this.add(fault);
   }
 
-  /** Take the fault if it concerns this controller. May be called at any time; the rest of the machine's are ignored. */
+  /** Adds the fault if it concerns this controller; other faults of the machine are ignored. It may be called at any time. */
   add(fault: Fault): void {
     switch (fault.kind) {
       case 'media-error':
@@ -45,14 +45,14 @@ export class ControllerFaults {
     }
   }
 
-  /** Everything works again. */
+  /** Removes all faults. */
   clear(): void {
     this.#media.length = 0;
     this.#stuck.clear();
     this.#removeAfter = Number.POSITIVE_INFINITY;
   }
 
-  /** Count one I/O command: is it one that never completes? */
+  /** Counts one I/O command. Returns true if the command never completes. */
   swallows(): boolean {
     this.#commands++;
     return this.#stuck.size > 0 && this.#stuck.delete(this.#commands);
@@ -67,7 +67,7 @@ export class ControllerFaults {
     );
   }
 
-  /** Has the controller moved all it ever will? */
+  /** Has the controller moved so many bytes that it disappears now? */
   vanishesAt(bytesMoved: number): boolean {
     return bytesMoved >= this.#removeAfter;
   }

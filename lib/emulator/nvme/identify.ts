@@ -1,6 +1,6 @@
 /**
- * The data structures a controller describes itself with: Identify (controller, namespace, lists) and the
- * log pages. Each function fills a zeroed buffer.
+ * The data structures in which a controller describes itself: Identify (controller, namespace, lists) and the log
+ * pages. Each function fills a zeroed buffer.
  */
 import {
   NVME_AEN_CFG_NS_ATTR,
@@ -60,7 +60,7 @@ import type { NamespaceStore } from './store.js';
 
 const TWO_32 = 2 ** 32;
 
-/** Outstanding Abort commands and Asynchronous Event Requests taken; both fields are zero-based. */
+/** The maximum number of outstanding Abort commands and Asynchronous Event Requests; both fields are zero-based. */
 export const ABORT_LIMIT = 4;
 export const ASYNC_EVENT_LIMIT = 4;
 export const ERROR_LOG_ENTRIES = 64;
@@ -136,7 +136,7 @@ export function identifyController(pdev: PciDev, description: NvmeDescription, m
   return bytes;
 }
 
-/** FNV-1a over the serial and the namespace id: stable identifiers without a vendor's registry behind them. */
+/** FNV-1a over the serial number and the namespace id: stable identifiers that need no registered vendor. */
 function uniqueId(serial: string, nsid: number, salt: number): number {
   let hash = 0x811c9dc5 ^ salt;
   for (const c of `${serial}/${nsid}`) hash = Math.imul(hash ^ c.charCodeAt(0), 0x01000193);
@@ -176,7 +176,7 @@ export function identifyNamespace(
   return bytes;
 }
 
-/** Ids above `after`, ascending, as many as fit. */
+/** The ids above `after` in ascending order, as many as fit. */
 export function namespaceList(nsids: Iterable<number>, after: number): Uint8Array {
   const { bytes, view } = structure(NVME_IDENTIFY_BYTES);
   const sorted = [...nsids].filter((nsid) => nsid > after).sort((a, b) => a - b);
@@ -197,7 +197,7 @@ export function namespaceDescriptors(serial: string, nsid: number): Uint8Array {
   return bytes;
 }
 
-/** Newest first. */
+/** The entries are sorted with the newest first. */
 export function errorLog(entries: readonly NvmeErrorEntry[]): Uint8Array {
   const { bytes, view } = structure(ERROR_LOG_ENTRIES * ERROR_ENTRY_BYTES);
   for (let i = 0; i < entries.length && i < ERROR_LOG_ENTRIES; i++) {
@@ -207,7 +207,7 @@ export function errorLog(entries: readonly NvmeErrorEntry[]): Uint8Array {
     view.setUint16(at + 8, entry.sqid, true);
     view.setUint16(at + 10, entry.cid, true);
     view.setUint16(at + 12, (entry.status << 1) & 0xffff, true);
-    // The parameter in error is not told apart.
+    // The location of the invalid parameter is not reported.
     view.setUint16(at + 14, 0xffff, true);
     put64(view, at + 16, entry.lba);
     view.setUint32(at + 24, entry.nsid, true);

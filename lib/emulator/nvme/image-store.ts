@@ -1,10 +1,10 @@
 /**
- * A namespace that is kept in a file which a machine's JSON names.
+ * A namespace that is stored in a file named in a machine's JSON.
  *
- *     until the first write   what is there, opened to be read; what is not there (no file yet, a short one) reads as zeros
- *     from then on            the file, made and made as long as the namespace
+ *     until the first write   the existing file, opened read-only; missing data (no file yet, or a short one) reads as zeros
+ *     from then on            the file, created if needed and extended to the size of the namespace
  *
- * So looking at a machine, and even reading its drives, makes no file, extends none and changes none.
+ * So inspecting a machine, and even reading its drives, does not create, extend or change any file.
  */
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -21,7 +21,7 @@ import {
 } from './store.js';
 
 export interface ImageStoreOptions {
-  /** Of the namespace, in bytes; of one that is read-only, at most what the file has. */
+  /** The size of the namespace in bytes. A read-only namespace is at most as large as its file. */
   readonly size: number;
   readonly blockSize: number;
   readonly metadataBytes: number;
@@ -36,7 +36,7 @@ export class ImageStore implements NamespaceStore {
   readonly readOnly: boolean;
   readonly deallocatedReadsZero = false;
   readonly volatileCache = true;
-  /** What is there before the first write. */
+  /** The store that is used before the first write. */
   readonly #before: NamespaceStore;
   #written: FileStore | null = null;
   #opening: Promise<FileStore> | null = null;
@@ -50,12 +50,15 @@ export class ImageStore implements NamespaceStore {
     this.#before = before;
   }
 
-  /** @throws P2pdmaError as open(2) would: ENOENT for a read-only one that is not there; EINVAL for what is no file */
+  /**
+   * @throws P2pdmaError as open(2) would: ENOENT for a read-only file that does not exist; EINVAL for a path that is
+   * not a file
+   */
   static async open(path: string, options: ImageStoreOptions): Promise<ImageStore> {
     const { size, readOnly } = options;
     const there = statOrNull(path);
     if (there === null && !readOnly) {
-      // Where it could not be made, it is no use to wait for the first write.
+      // If the file could not be created, fail now instead of at the first write.
       await host('open', path, stat(dirname(path)));
       return new ImageStore(path, new MemoryStore(size, options), options);
     }
@@ -70,7 +73,7 @@ export class ImageStore implements NamespaceStore {
     return new ImageStore(path, await FileStore.open(path, { ...options, kind, readOnly: true }), options);
   }
 
-  /** Before something is written to it, without changing anything. @throws P2pdmaError as open(2) would */
+  /** Checks that the file can be written, without changing anything. @throws P2pdmaError as open(2) would */
   async assertWritable(): Promise<void> {
     const which = statOrNull(this.path) === null ? dirname(this.path) : this.path;
     await host('open', this.path, access(which, constants.W_OK));

@@ -2,7 +2,7 @@
  * Queue pairs at work: doorbells, arbitration, fetching commands, posting completions, interrupts.
  *
  *     tail doorbells of one turn ─▶ turn ─▶ round robin: a burst of SQEs per queue, one access each ─▶ execute
- *                                    └────▶ all completions there are by then, one access per run
+ *                                    └────▶ all completions that are ready by then, one access per run
  *                                           then one interrupt per vector
  */
 
@@ -37,28 +37,28 @@ export interface QueueHost {
   readonly pdev: PciDev;
   readonly name: string;
   readonly walker: DataPointerWalker;
-  /** Are commands processed at all? */
+  /** Are commands processed now? */
   readonly running: boolean;
   /** Data bytes moved so far. */
   readonly bytesMoved: number;
-  /** Most commands taken from one queue before the next has its turn. */
+  /** The maximum number of commands that are taken from one queue before the next queue. */
   readonly burst: number;
-  /** Execute the command at `sqe[at]`. */
+  /** Executes the command at `sqe[at]`. */
   execute(sq: SubmissionQueue, sqe: DataView, at: number): void;
-  /** The completion of `req` is posted. */
+  /** The completion of `req` was posted. */
   posted(req: NvmeRequest): void;
-  /** A doorbell was written that is none, or with a value that makes no sense. */
+  /** A doorbell that does not exist was written, or the value was invalid. */
   badDoorbell(info: number): void;
-  /** A queue cannot be reached. */
+  /** The memory of a queue cannot be accessed. */
   queueFault(fault: PciFault): void;
 }
 
-/** Most SQEs fetched with one access, and CQEs posted with one. */
+/** The maximum number of SQEs that are fetched, and of CQEs that are posted, with one access. */
 const FETCH_ENTRIES = 64;
 const POST_ENTRIES = 64;
 /**
- * Once a turn has moved this much, the rest waits for the next one: the event loop gets its share, and who consumes the
- * data finds it in the CPU's cache.
+ * Once a turn has moved this many bytes, the remaining commands wait for the next turn. So the event loop can run other
+ * work, and the consumer of the data finds it in the CPU's cache.
  */
 const TURN_BYTES = 256 * 1024;
 
@@ -74,9 +74,9 @@ export class NvmeQueues {
   readonly #cqeBytes = new Uint8Array(POST_ENTRIES * NVME_CQE_BYTES);
   readonly #cqe = new DataView(this.#cqeBytes.buffer);
   readonly #windows: DmaWindow[] = [];
-  /** Vectors to be raised at the end of the turn. */
+  /** The interrupt vectors to raise at the end of the turn. */
   readonly #raised: number[] = [];
-  /** Counts resets: what belongs to an earlier life of the queues is recognised by it. */
+  /** Counts resets, so that work from before a reset is recognised. */
   #epoch = 0;
   #scheduled = false;
   #inTurn = false;
@@ -95,7 +95,7 @@ export class NvmeQueues {
     this.#interrupts[vector] = handler;
   }
 
-  /** Forget every queue. */
+  /** Drops all queues. */
   reset(): void {
     this.#epoch++;
     this.sqs.clear();
@@ -109,13 +109,13 @@ export class NvmeQueues {
     if (offset % 4 !== 0 || bad >= 0) this.#host.badDoorbell(Math.max(bad, 0));
   }
 
-  /** Post the completion of `req` at the end of this turn, or of a next one. */
+  /** Posts the completion of `req` at the end of this turn or of a later one. */
   complete(req: NvmeRequest): void {
     req.sq!.cq.done.push(req);
     this.#schedule();
   }
 
-  /** Submission doorbell. Returns -1, or what is wrong with it. */
+  /** Handles a submission doorbell. Returns -1, or the error information. */
   #tail(qid: number, value: number): number {
     const sq = this.sqs.get(qid);
     if (sq === undefined) return NVME_AER_ERROR_INVALID_DB_REG;
@@ -125,7 +125,7 @@ export class NvmeQueues {
     return -1;
   }
 
-  /** Completion doorbell: the head may move over what was posted, not beyond. */
+  /** Handles a completion doorbell. The head may move over posted entries, but not beyond them. */
   #head(qid: number, value: number): number {
     const cq = this.cqs.get(qid);
     if (cq === undefined) return NVME_AER_ERROR_INVALID_DB_REG;
@@ -163,7 +163,7 @@ export class NvmeQueues {
     empty(this.#raised);
   };
 
-  /** Round robin: from each queue a burst, until all are empty. True: there is more for another turn. */
+  /** Round robin: takes a burst from each queue, until all are empty. Returns true if there is work left for another turn. */
   #arbitrate(): boolean {
     const epoch = this.#epoch;
     const enough = this.#host.bytesMoved + TURN_BYTES;
@@ -186,7 +186,7 @@ export class NvmeQueues {
     return false;
   }
 
-  /** Fetch and execute up to `burst` commands that lie in a row, until `enough` bytes were moved. */
+  /** Fetches and executes up to `burst` contiguous commands, until `enough` bytes were moved. */
   #fetch(sq: SubmissionQueue, burst: number, enough: number): void {
     const epoch = this.#epoch;
     const end = sq.tail > sq.head ? sq.tail : sq.size;
@@ -208,7 +208,7 @@ export class NvmeQueues {
     }
   }
 
-  /** Post as many entries as lie in a row. */
+  /** Posts as many contiguous entries as possible. */
   #post(cq: CompletionQueue): void {
     const n = Math.min(cq.done.length - cq.first, cq.room, cq.size - cq.tail, POST_ENTRIES);
     const addr = cq.addr + cq.tail * NVME_CQE_BYTES;

@@ -1,10 +1,10 @@
 /**
- * The controller's registers, and the handshakes in them:
+ * The controller's registers and their handshakes:
  *
- *     CC.EN 0→1 ───▶ CSTS.RDY 1     queues as AQA, ASQ, ACQ say; nonsense there: CSTS.CFS
- *     CC.EN 1→0 ───▶ CSTS.RDY 0     when nothing touches memory any more
+ *     CC.EN 0→1 ───▶ CSTS.RDY 1     queues from AQA, ASQ, ACQ; invalid values: CSTS.CFS
+ *     CC.EN 1→0 ───▶ CSTS.RDY 0     when nothing accesses memory any more
  *     CC.SHN    ───▶ CSTS.SHST      occurring, then complete, when everything is durable
- *     CMBMSC.CRE ──▶ CMBLOC, CMBSZ  show the CMB; with CMSE the controller takes addresses from CBA on
+ *     CMBMSC.CRE ──▶ CMBLOC, CMBSZ  show the CMB; with CMSE the controller decodes addresses from CBA on
  */
 
 import { PAGE_SIZE } from '../../backend/hardware.js';
@@ -85,9 +85,9 @@ export class NvmeRegisters {
   #cmbmscLo = 0;
   #cmbmscHi = 0;
   #resetting = false;
-  /** Counts enables and resets: a handshake that was overtaken does nothing. */
+  /** Counts enables and resets, so that an outdated handshake has no effect. */
   #generation = 0;
-  /** CSTS.RDY without CSTS.CFS, and no shutdown asked for: commands are processed. */
+  /** True if CSTS.RDY is set, CSTS.CFS is clear and no shutdown was requested: commands are processed. */
   running = false;
 
   constructor(host: RegisterHost, cmb: CmbDescription | null) {
@@ -183,14 +183,14 @@ export class NvmeRegisters {
     }
   }
 
-  /** Does the controller take this address range for its CMB? */
+  /** Does the controller decode this address range as its CMB? */
   cmbDecodes(addr: number, length: number): boolean {
     if (!this.#claims) return false;
     const cba = this.#cba;
     return addr >= cba && addr + length <= cba + this.#cmb!.size;
   }
 
-  /** Something broke that only a reset mends: CSTS.CFS. */
+  /** Sets CSTS.CFS: a failure that only a reset can clear. */
   fail(): void {
     this.#csts |= NVME_CSTS_CFS;
     this.running = false;
@@ -268,7 +268,7 @@ export class NvmeRegisters {
   }
 }
 
-/** The smallest CMBSZ.SZU in whose units size and offset are whole and fit their 20 bits. */
+/** The smallest CMBSZ.SZU for which size and offset are multiples of the unit and fit in their 20 bits. */
 function sizeUnit(cmb: CmbDescription): number {
   for (let szu = 0; szu <= 6; szu++) {
     const unit = cmbSizeUnit(szu);

@@ -1,6 +1,6 @@
 /**
- * What the parts of the emulated controller share: its queues, the command in hand, and the little of the
- * fabric that a bus master needs.
+ * State shared by the parts of the emulated controller: its queues, its commands, and the part of the fabric that a bus
+ * master needs.
  *
  *     doorbell → SubmissionQueue ─fetch→ NvmeRequest ─execute→ (store, later) ─complete→ CompletionQueue → interrupt
  */
@@ -10,7 +10,7 @@ import type { NamespaceStore, StoreIo } from './store.js';
 /** The fabric, as a bus master sees it. */
 export type DmaFabric = Pick<Fabric, 'resolve' | 'account'>;
 
-/** Setting `length` costs a call into the runtime, these lists are short. */
+/** Setting `length` would cost a call into the runtime, and these lists are short. */
 export function empty(list: unknown[]): void {
   while (list.length > 0) list.pop();
 }
@@ -19,16 +19,16 @@ export function empty(list: unknown[]): void {
 export const PENDING = -1;
 
 /**
- * Where a command that did not complete at once stands: `store` the medium works on it, `delayed` the latency
- * model holds it back, `event` an Asynchronous Event Request waits, `waiting` a queue deletion waits for
- * others, `stuck` a fault: it never completes.
+ * The state of a command that did not complete at once. `store`: the medium works on it. `delayed`: the latency model
+ * delays it. `event`: it is an Asynchronous Event Request that waits. `waiting`: it is a queue deletion that waits for
+ * other commands. `stuck`: because of a fault, it never completes.
  */
 export type RequestState = 'executing' | 'store' | 'delayed' | 'event' | 'waiting' | 'stuck';
 
 export class SubmissionQueue {
   readonly id: number;
   readonly addr: number;
-  /** Entries. */
+  /** The number of entries. */
   readonly size: number;
   readonly cq: CompletionQueue;
   head = 0;
@@ -50,13 +50,13 @@ export class CompletionQueue {
   readonly size: number;
   readonly vector: number;
   readonly irqEnabled: boolean;
-  /** As the host told by doorbell. */
+  /** The head that the host wrote to the doorbell. */
   head = 0;
   tail = 0;
   phase = 1;
-  /** Submission queues that complete here. */
+  /** The number of submission queues that complete here. */
   users = 0;
-  /** Done, not yet posted; `first` is the next to post. */
+  /** Requests that are done but not yet posted; `first` is the index of the next one to post. */
   readonly done: NvmeRequest[] = [];
   first = 0;
 
@@ -68,35 +68,35 @@ export class CompletionQueue {
     this.irqEnabled = irqEnabled;
   }
 
-  /** Entries the controller may still write: one stays empty. */
+  /** The number of entries that the controller may still write. One entry always stays empty. */
   get room(): number {
     return (this.head - this.tail - 1 + this.size) % this.size;
   }
 }
 
 export interface RequestOwner {
-  /** The medium is done with `req`. */
+  /** The medium has finished `req`. */
   stored(req: NvmeRequest, status: number): void;
 }
 
-/** One command, from fetch to completion. Kept in a pool: a busy controller makes no new ones. */
+/** One command, from fetch to completion. Requests are pooled, so that a busy controller allocates no new ones. */
 export class NvmeRequest implements StoreIo {
   readonly owner: RequestOwner;
-  /** Its memory. */
+  /** The memory of the command. */
   readonly windows: DmaWindow[] = [];
   sq: SubmissionQueue | null = null;
   cid = 0;
   opcode = 0;
   nsid = 0;
   store: NamespaceStore | null = null;
-  /** First block, where there is one. */
+  /** The first block, if the command has one. */
   lba = 0;
-  /** Bytes of data it moves. */
+  /** The number of data bytes that it moves. */
   bytes = 0;
   /** Force unit access: flush before completing. */
   fua = false;
   state: RequestState = 'executing';
-  /** Nobody waits for it any more (reset, removal): forget it when the medium is done. */
+  /** Nobody waits for it any more (after a reset or removal). It is discarded when the medium has finished. */
   dropped = false;
   timer: { cancel(): void } | null = null;
   status = 0;

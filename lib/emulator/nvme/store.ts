@@ -1,14 +1,14 @@
 /**
- * What is behind a namespace: the medium. A store moves bytes straight between itself and the windows that a
- * command's data pointer resolved to (host memory, a CMB); there is no buffer in between.
+ * The medium behind a namespace. A store moves bytes straight between itself and the windows that a command's data
+ * pointer resolved to (host memory, a CMB); there is no buffer in between.
  *
- *     MemoryStore   sparse: 1 MiB extents, made at the first write; what was never written reads as zeros
- *     ImageStore    a raw image that is only made, or changed, at the first write (image-store.ts)
+ *     MemoryStore   sparse: 1 MiB extents, allocated at the first write; unwritten ranges read as zeros
+ *     ImageStore    a raw image that is not created or changed before the first write (image-store.ts)
  *     FileStore     a raw image (fixed size), or an ordinary file as "a file on the drive" (exact length, grows)
  *
- * Every operation returns an NVMe status at once, or STORE_PENDING and calls `io.stored(status)` later, never
- * before it returned. While an operation is pending its windows must stay what they are: the thread pool
- * reads and writes that memory.
+ * Every operation returns an NVMe status at once, or STORE_PENDING and calls `io.stored(status)` later, never before
+ * the operation returned. While an operation is pending, its windows must not change: the thread pool reads and writes
+ * that memory.
  */
 import * as fs from 'node:fs';
 import {
@@ -26,25 +26,25 @@ import { hostError, P2pdmaError } from '../../base/errors.js';
 /** Not a status: the store calls `io.stored()` when it is done. */
 export const STORE_PENDING = -1;
 
-/** The memory of one command, in order, and whom to tell. */
+/** The memory of one command, in order, and the completion callback. */
 export interface StoreIo {
   readonly windows: readonly { readonly bytes: Uint8Array }[];
   stored(status: number): void;
 }
 
-/** Offsets and lengths in bytes, multiples of the block size and inside `size`: the controller checks that. */
+/** Offsets and lengths are in bytes. They are multiples of the block size and inside `size`; the controller checks that. */
 export interface NamespaceStore {
-  /** What the namespace reports, in bytes: a multiple of `blockSize`. */
+  /** The size that the namespace reports, in bytes: a multiple of `blockSize`. */
   readonly size: number;
   readonly blockSize: number;
-  /** Of protection information beside each block; the drive makes and checks it, and keeps none. */
+  /** The bytes of protection information per block. The drive generates and checks it, and stores none. */
   readonly metadataBytes: number;
   readonly readOnly: boolean;
-  /** Bytes in use (NUSE), as well as the store knows. */
+  /** Bytes in use (NUSE), as far as the store knows. */
   readonly used: number;
   /** Do deallocated blocks read as zeros? */
   readonly deallocatedReadsZero: boolean;
-  /** Must a flush be asked for before data is durable? */
+  /** Is data only durable after a flush? */
   readonly volatileCache: boolean;
   read(offset: number, length: number, io: StoreIo): number;
   write(offset: number, length: number, io: StoreIo): number;
@@ -190,8 +190,8 @@ function newExtent(whollyWritten: boolean): Uint8Array {
 
 export interface FileStoreOptions {
   /**
-   * `'image'`: the namespace has a fixed size, that of the file (whole blocks of it) unless `size` says less. `'file'`: a file on the
-   * drive; writes past its end make it longer, its length is exact, and what is past the end reads as zeros.
+   * `'image'`: the namespace has a fixed size, that of the file (in whole blocks) unless `size` is smaller. `'file'`: a
+   * file on the drive. Writes past its end extend it, its length is exact, and bytes past the end read as zeros.
    */
   readonly kind?: 'image' | 'file';
   readonly blockSize?: number;
@@ -199,17 +199,17 @@ export interface FileStoreOptions {
   readonly readOnly?: boolean;
   readonly create?: boolean;
   readonly exclusive?: boolean;
-  /** Start at length 0. */
+  /** Truncate the file to length 0 when it is opened. */
   readonly truncate?: boolean;
   /**
-   * Image: the namespace's size; the file is made that long (sparse) if it is shorter; default: the file's own.
-   * File: what the namespace reports; default 8 TiB.
+   * Image: the size of the namespace; a shorter file is extended to it (sparse); default: the size of the file. File:
+   * the size that the namespace reports; default: 8 TiB.
    */
   readonly size?: number;
 }
 
 const FILE_CAPACITY = 8 * 1024 ** 4;
-/** Views in one readv/writev: IOV_MAX is 1024 where it is known. */
+/** The maximum number of views in one readv/writev: IOV_MAX is 1024 on known systems. */
 const IOV_MAX = 1024;
 
 export class FileStore implements NamespaceStore {
@@ -223,7 +223,7 @@ export class FileStore implements NamespaceStore {
   readonly volatileCache = true;
   readonly #fd: number;
   #length: number;
-  /** What reads asked for behind the end of the file. */
+  /** Ranges past the end of the file that reads requested. */
   #ends: { from: number; to: number }[] = [];
   #pending = 0;
   #closing: Promise<void> | null = null;
@@ -271,20 +271,23 @@ export class FileStore implements NamespaceStore {
     }
   }
 
-  /** The file's exact length now, whoever gave it. */
+  /** The current exact length of the file, whoever changed it. */
   get length(): number {
     if (this.kind === 'file' && this.#closing === null) this.#length = fs.fstatSync(this.#fd).size;
     return this.#length;
   }
 
-  /** How many of `length` bytes at `offset` the reads since `forgetEnds()` brought: a file may have been cut short. */
+  /**
+   * The number of the `length` bytes at `offset` that reads since `forgetEnds()` really returned; the file may have
+   * been truncated meanwhile.
+   */
   brought(offset: number, length: number): number {
     let end = offset + length;
     for (const { from, to } of this.#ends) if (from < end && to > offset) end = Math.max(offset, from);
     return end - offset;
   }
 
-  /** No read is in flight. */
+  /** Forgets the recorded ranges past the end. Call it when no read is in flight. */
   forgetEnds(): void {
     if (this.#ends.length > 0) this.#ends = [];
   }
@@ -293,15 +296,16 @@ export class FileStore implements NamespaceStore {
     return Math.ceil(this.#length / this.blockSize) * this.blockSize;
   }
 
-  /** Set the exact length: cuts the padding of a last block, or makes the file longer with a hole. */
+  /** Sets the exact length: removes the padding of the last block, or extends the file with a hole. */
   async truncate(length: number): Promise<void> {
     await call<void>('ftruncate', this.path, (done) => fs.ftruncate(this.#fd, length, done));
     this.#length = length;
   }
 
   /**
-   * Any range of a file as the page cache moves it: exactly these bytes, whatever the blocks. `done` gets the bytes moved,
-   * fewer at the end of the file or of the space, or the host's negative errno; never inside this call.
+   * Moves any range of a file as the page cache does: exactly these bytes, without regard to blocks. `done` receives
+   * the number of bytes moved (fewer at the end of the file or when space runs out) or the host's negative errno. It is
+   * never called inside this call.
    */
   moveBytes(op: 'read' | 'write', offset: number, bytes: Uint8Array, done: (result: number) => void): void {
     this.#pending++;
@@ -323,7 +327,7 @@ export class FileStore implements NamespaceStore {
     return this.#move(io, views(io), offset, length, 'write');
   }
 
-  /** A compare needs the stored bytes somewhere: the one operation with a buffer of its own. */
+  /** A compare needs a copy of the stored bytes. It is the only operation with its own buffer. */
   compare(offset: number, length: number, io: StoreIo): number {
     const stored = new Uint8Array(length);
     const scratch: StoreIo = {
@@ -349,7 +353,7 @@ export class FileStore implements NamespaceStore {
     return this.#move(io, parts, offset, length, 'write');
   }
 
-  /** Advice only; a file keeps its blocks. */
+  /** Only a hint: a file keeps its blocks. */
   deallocate(_offset: number, _length: number): void {}
 
   flush(io: StoreIo): number {
@@ -374,7 +378,7 @@ export class FileStore implements NamespaceStore {
     if (this.#pending === 0 && this.#idle !== null) this.#idle();
   }
 
-  /** Move all of `parts`, going on after short transfers. */
+  /** Moves all of `parts` and continues after short transfers. */
   #move(io: StoreIo, parts: Uint8Array[], offset: number, length: number, op: 'read' | 'write'): number {
     this.#pending++;
     let moved = 0;
@@ -409,7 +413,10 @@ export class FileStore implements NamespaceStore {
     return STORE_PENDING;
   }
 
-  /** Past the end of a file the drive's blocks hold zeros; an image that became shorter has lost blocks. */
+  /**
+   * Past the end of a file, the blocks of the drive read as zeros. An image that became shorter has lost blocks, which
+   * is a read error.
+   */
   #pastEnd(rest: Uint8Array[], from: number): number {
     if (this.kind === 'image') return NVME_SC_READ_ERROR;
     let to = from;
@@ -428,7 +435,7 @@ function views(io: StoreIo): Uint8Array[] {
   return parts;
 }
 
-/** What is left of `parts` after its first `n` bytes. */
+/** The rest of `parts` after the first `n` bytes. */
 function advance(parts: Uint8Array[], n: number): Uint8Array[] {
   let i = 0;
   while (i < parts.length && n >= parts[i]!.length) n -= parts[i++]!.length;
@@ -437,7 +444,7 @@ function advance(parts: Uint8Array[], n: number): Uint8Array[] {
   return rest;
 }
 
-/** The drive's answer when the host's filesystem refuses. */
+/** The status that the drive returns when the host's filesystem reports an error. */
 export function statusOf(error: NodeJS.ErrnoException, op: 'read' | 'write'): number {
   switch (error.code) {
     case 'ENOSPC':
