@@ -1,5 +1,5 @@
 /**
- * block/bio.c, with what it needs of block/blk-merge.c and block/fops.c (RFC patch 12, 6.12): one transfer
+ * block/bio.c, with the parts of block/blk-merge.c and block/fops.c that it needs (RFC patch 12, 6.12): one transfer
  * between memory and a queue.
  *
  *     IovIter ──bioIovIterGetPages──▶ Bio { vecs: ranges, pins } ──submitBio──▶ queue
@@ -7,8 +7,8 @@
  *                                       ├──bioSplit──▶ child ──▶ queue ─┐ status, path
  *                                       └──bioSplit──▶ child ──▶ queue ─┴─▶ bio.endIo, once, after the last
  *
- * A vec is a range, however many pages it has: ranges that touch and belong to one pagemap become one. Pins
- * are kept beside the vecs, because a merged range is still as many pins as were taken.
+ * A vec is a range of any number of pages: adjacent ranges of the same pagemap are merged. Pins are kept separately
+ * from the vecs, because a merged range still holds every pin that was taken for its parts.
  */
 
 import type { PathBytes, QueueLimits } from '../backend/backend.js';
@@ -29,13 +29,13 @@ import { type DevPagemap, FOLL_PCI_P2PDMA, type Mm } from './memremap.js';
 
 export type { BioVec };
 
-/** struct queue_limits, as far as it matters here. Sizes in bytes. */
+/** The fields of struct queue_limits that are used here. Sizes are in bytes. */
 export interface BlkQueueLimits extends QueueLimits {
-  /** Largest segment; a longer range counts as several. */
+  /** Largest segment; a longer range counts as several segments. */
   readonly maxSegmentSize: number;
-  /** Ranges of one request may meet only at multiples of it (virt_boundary_mask + 1); 0: anywhere. */
+  /** Ranges of one request may meet only at multiples of this value (virt_boundary_mask + 1); 0: anywhere. */
   readonly virtBoundary: number;
-  /** Largest discard and write-zeroes request; default: no limit of its own, and maxTransfer. */
+  /** Largest discard and write-zeroes request; default: no separate limit, so maxTransfer applies. */
   readonly maxDiscard?: number;
   readonly maxWriteZeroes?: number;
 }
@@ -43,7 +43,7 @@ export interface BlkQueueLimits extends QueueLimits {
 /** struct request_queue. */
 export interface RequestQueue {
   readonly limits: BlkQueueLimits;
-  /** Take a bio that fits the limits. It may end it before returning. */
+  /** Accept a bio that fits the limits. The queue may end the bio before this call returns. */
   submitBio(bio: Bio): void;
 }
 
@@ -51,7 +51,7 @@ export interface RequestQueue {
 export interface Gendisk extends RequestQueue {
   readonly name: string;
   readonly readOnly: boolean;
-  /** Bytes; 0 once it is gone. */
+  /** In bytes; 0 once the disk is gone. */
   readonly capacity: number;
   /** GD_DEAD: nothing may be queued any more. */
   readonly dead: boolean;
@@ -59,7 +59,7 @@ export interface Gendisk extends RequestQueue {
 
 export type BioOp = 'read' | 'write' | 'flush' | 'discard' | 'write_zeroes';
 
-/** A merged range stays below what a scatterlist segment may be. */
+/** A merged range never exceeds the maximum length of a scatterlist segment. */
 const BVEC_MAX_LENGTH = 0x7ffff000;
 
 const noQueue: RequestQueue = {
@@ -79,27 +79,27 @@ const noQueue: RequestQueue = {
 
 function noEnd(): void {}
 
-/** struct bio. Get one from bioAlloc(), give it back with bioPut(). */
+/** struct bio. Allocate it with bioAlloc() and release it with bioPut(). */
 export class Bio {
   opf: BioOp = 'read';
   queue: RequestQueue = noQueue;
-  /** bi_sector, but in bytes: where on the device it starts. */
+  /** bi_sector, but in bytes: the start position on the device. */
   sector = 0;
-  /** Bytes: of the vecs, or of the range on the device where there is no data. */
+  /** Length in bytes: of the vecs or, when there is no data, of the range on the device. */
   size = 0;
   /** Exactly the ranges in use. */
   readonly vecs: BioVec[] = [];
   /** 0 or −errno. */
   status = 0;
   readonly path: PathBytes = zeroPath();
-  /** The data went through kernel pages instead of straight to its memory (blk-map). */
+  /** The data went through kernel pages instead of directly to or from the user memory (blk-map). */
   bounced = false;
   private: unknown = null;
   endIo: (bio: Bio) => void = noEnd;
 
-  /** Ends that are still to come before endIo: its own, and one per chained child. */
+  /** Completions still missing before endIo is called: the bio's own, and one per chained child. */
   remaining = 1;
-  /** bvec_iter: what bioSplit() has taken so far. */
+  /** bvec_iter: how much bioSplit() has taken so far. */
   splitIndex = 0;
   splitOffset = 0;
   splitBytes = 0;
@@ -112,7 +112,7 @@ export class Bio {
 const pool: Bio[] = [];
 const POOL_LIMIT = 4096;
 
-/** bio_alloc(): a fresh bio, from the pool if it has one. */
+/** bio_alloc(): a new bio, taken from the pool if the pool has one. */
 export function bioAlloc(queue: RequestQueue, opf: BioOp): Bio {
   const bio = pool.pop() ?? new Bio();
   bio.queue = queue;
@@ -120,7 +120,7 @@ export function bioAlloc(queue: RequestQueue, opf: BioOp): Bio {
   return bio;
 }
 
-/** bio_reset(): as if fresh from bioAlloc(). Its pages must have been released. */
+/** bio_reset(): return the bio to the state after bioAlloc(). Its pages must already have been released. */
 export function bioReset(bio: Bio, queue: RequestQueue, opf: BioOp): void {
   if (bio.pinCount !== 0) throw new Error(`bio reset with ${bio.pinCount} ranges still pinned`);
   bio.queue = queue;
@@ -138,7 +138,7 @@ export function bioReset(bio: Bio, queue: RequestQueue, opf: BioOp): void {
   bio.splitBytes = 0;
 }
 
-/** bio_put(): back to the pool. */
+/** bio_put(): return the bio to the pool. */
 export function bioPut(bio: Bio): void {
   bioReset(bio, noQueue, 'read');
   if (pool.length < POOL_LIMIT) pool.push(bio);
@@ -154,7 +154,7 @@ function bioClearVecs(bio: Bio): void {
   bio.size = 0;
 }
 
-/** bio_add_page() for a range, joined to the last one where they touch and belong together. */
+/** bio_add_page() for a range. It is merged with the last range if both are adjacent and of the same pagemap. */
 export function bioAddPage(bio: Bio, phys: number, length: number, pgmap: DevPagemap | null): void {
   const { vecs } = bio;
   bio.size += length;
@@ -177,8 +177,8 @@ export function bioAddPage(bio: Bio, phys: number, length: number, pgmap: DevPag
 }
 
 /**
- * blkdev_dio_invalid(): may O_DIRECT do this? Position and each length by logical block, each address by
- * dma_alignment.
+ * blkdev_dio_invalid(): is this an invalid O_DIRECT request? The position and each length must be aligned to the
+ * logical block, and each address to dma_alignment.
  */
 export function blkdevDioInvalid(limits: QueueLimits, offset: number, iter: IovIter): boolean {
   return (
@@ -188,19 +188,19 @@ export function blkdevDioInvalid(limits: QueueLimits, offset: number, iter: IovI
 }
 
 /**
- * bio_iov_iter_get_pages() behind blkdev_dio_invalid(): pin all that is left of `iter` into the bio, whose
- * `sector` is set. FOLL_PCI_P2PDMA goes along only if the queue takes P2P memory (RFC patch 12).
+ * bio_iov_iter_get_pages() behind blkdev_dio_invalid(): pin the rest of `iter` into the bio, whose `sector` is
+ * already set. FOLL_PCI_P2PDMA is passed only if the queue takes P2P memory (RFC patch 12).
  *
- * All or nothing (the kernel would go on with what it got): on an error nothing is pinned and `iter` has not
- * moved. @returns 0; -EINVAL misaligned; -EREMOTEIO P2P memory, and the queue does not take it; else see
- * pinUserPages().
+ * All or nothing (the kernel would continue with the part that it could pin): on an error nothing is pinned and
+ * `iter` has not moved. @returns 0; -EINVAL misaligned; -EREMOTEIO P2P memory that the queue does not take; for other
+ * errors see pinUserPages().
  */
 export function bioIovIterGetPages(mm: Mm, bio: Bio, iter: IovIter): number {
   if (blkdevDioInvalid(bio.queue.limits, bio.sector, iter)) return -EINVAL;
   return bioIovIterGetPagesUnaligned(mm, bio, iter);
 }
 
-/** __bio_iov_iter_get_pages(): without the rules of O_DIRECT, for passthrough. */
+/** __bio_iov_iter_get_pages(): without the alignment rules of O_DIRECT, for passthrough commands. */
 export function bioIovIterGetPagesUnaligned(mm: Mm, bio: Bio, iter: IovIter): number {
   if (iter.count === 0) return -EFAULT;
   const gupFlags = bio.queue.limits.pciP2pdma ? FOLL_PCI_P2PDMA : 0;
@@ -235,12 +235,12 @@ export function bioReleasePages(mm: Mm, bio: Bio): void {
   bio.pinCount = 0;
 }
 
-/** bvec_gap_to_prev(): may a request not have these two ranges one after the other? */
+/** bvec_gap_to_prev(): is it forbidden for these two ranges to follow each other in one request? */
 function isGap(virtBoundary: number, end: number, start: number): boolean {
   return virtBoundary > 0 && (end % virtBoundary !== 0 || start % virtBoundary !== 0);
 }
 
-/** bio_split_rw_at(): bytes from the split cursor on that one request can take. */
+/** bio_split_rw_at(): how many bytes, counted from the split cursor, fit into one request. */
 function bioSplitRwAt(bio: Bio): number {
   const { maxTransfer, maxSegments, maxSegmentSize, virtBoundary } = bio.queue.limits;
   const { vecs } = bio;
@@ -264,7 +264,7 @@ function bioSplitRwAt(bio: Bio): number {
   return bytes;
 }
 
-/** Bytes of a bio without data that one request can take. */
+/** How many bytes of a bio without data fit into one request. */
 function bioSplitRange(bio: Bio): number {
   const { limits } = bio.queue;
   const max =
@@ -275,8 +275,8 @@ function bioSplitRange(bio: Bio): number {
 }
 
 /**
- * bio_split_rw() and its like for other operations: how much the next request can take from the split
- * cursor, in whole logical blocks. 0: all that is left; -EINVAL: it cannot be cut so.
+ * bio_split_rw() and its equivalents for other operations: how many bytes the next request can take from the split
+ * cursor, in whole logical blocks. 0: all the remaining bytes; -EINVAL: the bio cannot be split this way.
  */
 export function bioSplitRw(bio: Bio): number {
   const left = bio.size - bio.splitBytes;
@@ -287,7 +287,7 @@ export function bioSplitRw(bio: Bio): number {
   return blocks > 0 ? blocks : -EINVAL;
 }
 
-/** bio_split(): a bio for the next `bytes`. It shares the pins, which stay with `bio`. */
+/** bio_split(): a bio for the next `bytes`. It shares the pins, which `bio` keeps. */
 export function bioSplit(bio: Bio, bytes: number): Bio {
   const child = bioAlloc(bio.queue, bio.opf);
   child.sector = bio.sector + bio.splitBytes;
@@ -321,14 +321,14 @@ function bioChainEndio(child: Bio): void {
   bioEndio(parent);
 }
 
-/** bio_chain(): `parent` does not end before `bio` has; the first error and all path bytes arrive there. */
+/** bio_chain(): `parent` does not end before `bio` has ended. It receives the first error and all path bytes. */
 export function bioChain(bio: Bio, parent: Bio): void {
   bio.private = parent;
   bio.endIo = bioChainEndio;
   parent.remaining++;
 }
 
-/** bio_alloc_clone(): the same range and memory, for another queue. The pins stay with `bio`, which must not end before it. */
+/** bio_alloc_clone(): the same range and memory, for another queue. `bio` keeps the pins and must not end before the clone. */
 export function bioClone(bio: Bio, queue: RequestQueue): Bio {
   const clone = bioAlloc(queue, bio.opf);
   clone.sector = bio.sector;
@@ -337,19 +337,22 @@ export function bioClone(bio: Bio, queue: RequestQueue): Bio {
   return clone;
 }
 
-/** A clone has ended: what it moved was moved for `bio`, which goes on. */
+/** A clone has ended: its path bytes are added to those of `bio`, which continues. */
 export function bioEndClone(clone: Bio, bio: Bio): void {
   addPath(bio.path, clone.path);
   bioPut(clone);
 }
 
-/** bio_io_error() and its like: end it without a transfer. */
+/** bio_io_error() and its equivalents: end the bio without a transfer. */
 export function bioEndWith(bio: Bio, status: number): void {
   bio.status = status;
   bioEndio(bio);
 }
 
-/** bio_endio(): the transfer is over, `status` and `path` say how. Once per bio: a second time is the caller's bug. */
+/**
+ * bio_endio(): the transfer is finished; `status` and `path` hold the result. Call it once per bio: a second call is
+ * a bug in the caller.
+ */
 export function bioEndio(bio: Bio): void {
   if (bio.remaining <= 0) throw new Error(`bio (${bio.opf} at ${bio.sector}) ended twice`);
   if (--bio.remaining > 0) return;
@@ -361,8 +364,8 @@ export function bioEndio(bio: Bio): void {
 }
 
 /**
- * submit_bio(): down to the queue, in as many requests as its limits make of it. `endIo` is called once, when
- * the last is done; before submitBio returns, if a request was refused at once.
+ * submit_bio(): send the bio to the queue, split into as many requests as the queue's limits require. `endIo` is
+ * called once, when the last request is done. If a request is refused immediately, that is before submitBio returns.
  */
 export function submitBio(bio: Bio): void {
   if (tracing()) {
@@ -398,12 +401,12 @@ export interface UserRequest {
 }
 
 /**
- * What submitBio() does to a bio, for a queue we only see from user space: cut `segments`, to be moved at
- * `offset`, into requests that fit the limits. Nothing empty, nothing misaligned.
+ * The equivalent of submitBio() for a queue that is only visible from user space: split `segments`, which are
+ * transferred at `offset`, into requests that fit the limits. No request is empty or misaligned.
  *
- * `kindOf`: no request mixes segments for which it answers differently, because a CMB's owner fails a command
- * that mixes its CMB with other memory. Null: mixing is fine.
- * @throws P2pdmaError EINVAL, as O_DIRECT would, naming what is not aligned.
+ * `kindOf`: segments for which it returns different values never share a request, because a drive fails a command
+ * that mixes its own CMB with other memory. Null: segments may be mixed.
+ * @throws P2pdmaError EINVAL, as O_DIRECT would; the message names what is not aligned.
  */
 export function bioCutUser(
   segments: readonly Uint8Array[],
@@ -431,7 +434,7 @@ export function bioCutUser(
   return requests;
 }
 
-/** Fill one request from the cursor on; returns its bytes, at least one block. */
+/** Fill one request, starting at the cursor; returns its length in bytes, at least one block. */
 function cutOne(
   iter: IovIter,
   max: number,

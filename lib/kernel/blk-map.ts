@@ -4,8 +4,8 @@
  *     aligned address and length, pieces that may meet ──▶ bioMapUserIov:  pinned, straight to its memory
  *     anything else                                    ──▶ bioCopyUserIov: through kernel pages, silently
  *
- * The kernel tells nobody that it bounced. Here the bio is marked (`bounced`), and since the DMA then goes to
- * kernel pages, whoever watches the bus counts its bytes as hostDram.
+ * The kernel does not report that it bounced the data. Here the bio is marked (`bounced`). Because the DMA then goes
+ * to kernel pages, the bus monitor counts its bytes as hostDram.
  */
 import { EFAULT, EINVAL } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
@@ -21,7 +21,7 @@ import {
 } from './iov_iter.js';
 import type { Mm } from './memremap.js';
 
-/** struct bio_map_data: the kernel pages of a bounced bio, and where a read must be copied in the end. */
+/** struct bio_map_data: the kernel pages of a bounced bio, and the destination to which a read must be copied at the end. */
 interface BioMapData {
   readonly phys: number;
   readonly bytes: Uint8Array;
@@ -31,8 +31,8 @@ interface BioMapData {
 const mapData = new WeakMap<Bio, BioMapData>();
 
 /**
- * bio_map_user_iov(): pin, with FOLL_PCI_P2PDMA if the queue takes P2P memory (RFC patch 13).
- * @returns 0; -EINVAL: nothing to map, or more than one request takes; -EREMOTEIO and others from gup.
+ * bio_map_user_iov(): pin the memory, with FOLL_PCI_P2PDMA if the queue takes P2P memory (RFC patch 13).
+ * @returns 0; -EINVAL: nothing to map, or more than fits into one request; -EREMOTEIO and other errors come from gup.
  */
 export function bioMapUserIov(mm: Mm, bio: Bio, iter: IovIter): number {
   const length = iter.count;
@@ -45,7 +45,7 @@ export function bioMapUserIov(mm: Mm, bio: Bio, iter: IovIter): number {
   return -EINVAL;
 }
 
-/** bio_copy_user_iov(): kernel pages instead, filled now (a write) or emptied in the end (a read). */
+/** bio_copy_user_iov(): use kernel pages instead. A write copies the data into them now, a read copies it out at the end. */
 export function bioCopyUserIov(mm: Mm, bio: Bio, iter: IovIter): number {
   const length = iter.count;
   if (length === 0 || length > bio.queue.limits.maxTransfer) return -EINVAL;
@@ -68,7 +68,7 @@ export function bioCopyUserIov(mm: Mm, bio: Bio, iter: IovIter): number {
   return 0;
 }
 
-/** Must blk_rq_map_user_iov() copy? */
+/** Does blk_rq_map_user_iov() have to copy the data? */
 function mustCopy(bio: Bio, iter: IovIter): boolean {
   const { dmaAlignment, virtBoundary } = bio.queue.limits;
   if (!userBackedIter(iter)) return iter.iterType !== 'ITER_BVEC';
@@ -77,15 +77,18 @@ function mustCopy(bio: Bio, iter: IovIter): boolean {
 }
 
 /**
- * blk_rq_map_user_iov(): give a passthrough bio the memory of `iter`, straight if its alignment allows it,
- * through kernel pages if not. Copying asks nothing of the memory, so misaligned P2P memory works on
- * a queue that would refuse it aligned. End with blkRqUnmapUser().
+ * blk_rq_map_user_iov(): give a passthrough bio the memory of `iter`, directly if its alignment allows this,
+ * otherwise through kernel pages. Copying works with any memory, so misaligned P2P memory works on a queue that would
+ * refuse aligned P2P memory. Call blkRqUnmapUser() at the end.
  */
 export function blkRqMapUserIov(mm: Mm, bio: Bio, iter: IovIter): number {
   return mustCopy(bio, iter) ? bioCopyUserIov(mm, bio, iter) : bioMapUserIov(mm, bio, iter);
 }
 
-/** blk_rq_unmap_user(): unpin, or copy a read to where it belongs and free the kernel pages. 0 or -EFAULT. */
+/**
+ * blk_rq_unmap_user(): unpin the memory, or copy the data of a read to the user memory and free the kernel pages.
+ * Returns 0 or -EFAULT.
+ */
 export function blkRqUnmapUser(mm: Mm, bio: Bio): number {
   const data = mapData.get(bio);
   if (data === undefined) {

@@ -1,4 +1,4 @@
-/** Mirrors blk_partition_remap() of block/blk-core.c: a partition is its disk, from another byte on. */
+/** Mirrors blk_partition_remap() of block/blk-core.c: a partition is its disk with a different start offset. */
 import type { Bio, BlkQueueLimits, Gendisk } from './bio.js';
 
 export class Partition implements Gendisk {

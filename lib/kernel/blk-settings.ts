@@ -1,10 +1,10 @@
 /**
- * Mirrors blk_stack_limits() of block/blk-settings.c (7.2): what a device on top of others may be given is what each of them
- * takes. Before 7.2 it did not know of peer memory, and a stacked device never took it.
+ * Mirrors blk_stack_limits() of block/blk-settings.c (7.2): a stacked device accepts only what every device below it
+ * accepts. Before 7.2 this function did not handle peer memory, and a stacked device never took it.
  */
 import type { BlkQueueLimits } from './bio.js';
 
-/** `pciP2pdma`: the device on top lets peer memory pass. */
+/** `pciP2pdma`: the stacked device passes peer memory on. */
 export function blkStackLimits(
   below: readonly BlkQueueLimits[],
   { pciP2pdma }: { readonly pciP2pdma: boolean },

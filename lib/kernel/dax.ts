@@ -1,6 +1,6 @@
 /**
- * drivers/dax/super.c (RFC patch 10, 6.12's include/linux/dax.h): which memory is a filesystem's, reached
- * without a page cache. The lookup does not allow P2P memory, so a CMB never passes for it.
+ * drivers/dax/super.c (RFC patch 10, 6.12's include/linux/dax.h): which memory belongs to a filesystem and is
+ * accessed without the page cache. The lookup does not allow P2P memory, so a CMB is never taken for such memory.
  */
 import type { Mm, Vma } from './memremap.js';
 import { getDevPagemap, putDevPagemap } from './memremap.js';
@@ -15,7 +15,7 @@ export function genericFsdaxSupported(mm: Mm, phys: number, length: number): boo
   return supported;
 }
 
-/** vma_is_fsdax(): such memory may not be pinned for long, the filesystem may want to move its blocks. */
+/** vma_is_fsdax(): such memory must not be pinned for a long time, because the filesystem may have to move its blocks. */
 export function vmaIsFsdax(mm: Mm, vma: Vma): boolean {
   return vma.pgmap !== null && genericFsdaxSupported(mm, vma.phys, vma.length);
 }

@@ -1,6 +1,6 @@
 /**
- * Mirrors kernel/dma/direct.c (6.12; P2PDMA as in the RFC's patch 5): DMA without an IOMMU. A device is given
- * CPU physical addresses, except for peer memory below a common switch, which it must address as the bus does:
+ * Mirrors kernel/dma/direct.c (6.12; P2PDMA as in the RFC's patch 5): DMA without an IOMMU. A device gets CPU
+ * physical addresses, except for peer memory below a common switch, for which it must use bus addresses:
  *
  *     host DRAM, or peer memory through the host bridge      dmaAddress = phys
  *     peer memory on the bus                                 dmaAddress = phys + busOffset, flagged
@@ -11,7 +11,7 @@ import type { Device, DmaDirection } from './dma-map-ops.js';
 import { PciP2pdmaMapState } from './pci-p2pdma.js';
 import { type Scatterlist, SG_DMA_P2PDMA, sgNext } from './scatterlist.js';
 
-/** dma_direct_map_sg(): all entries or none. The number of entries, -EINVAL or -EREMOTEIO. */
+/** dma_direct_map_sg(): maps all entries or none. Returns the number of entries, -EINVAL or -EREMOTEIO. */
 export function dmaDirectMapSg(
   dev: Device,
   sgl: Scatterlist,
@@ -37,14 +37,13 @@ export function dmaDirectMapSg(
   return nents;
 }
 
-/** An entry that is there, of a length that leaves room for the flag. */
+/** True if the entry exists and its length leaves the flag bit free. */
 export function isMappable(sg: Scatterlist | null): sg is Scatterlist {
   return sg !== null && sg.length >= 1 && sg.length < SG_DMA_P2PDMA;
 }
 
 /**
- * dma_direct_unmap_sg(). Identity mappings hold nothing, so all there is to do is to make the DMA side of the
- * list unusable.
+ * dma_direct_unmap_sg(). Identity mappings hold no resources, so this only makes the DMA side of the list unusable.
  */
 export function dmaDirectUnmapSg(
   _dev: Device,

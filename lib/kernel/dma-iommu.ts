@@ -1,8 +1,8 @@
 /**
  * Mirrors drivers/iommu/dma-iommu.c (6.12; P2PDMA as in the RFC's patch 7): DMA behind a translating IOMMU.
  *
- * One list gets one contiguous piece of I/O virtual address space, in which each segment starts on a page of its
- * own. Peer memory below a common switch never meets the IOMMU: it gets its bus address and no IOVA.
+ * Each list gets one contiguous range of I/O virtual address space, in which each segment starts on its own page.
+ * Peer memory below a common switch does not go through the IOMMU: it gets its bus address and no IOVA.
  *
  *     list      [ host 6K @512 ] [ peer 64K, bus ] [ host 8K ] [ host 4K ]
  *     IOVA      ├─ 2 pages ────┤                   ├ 2 pages ─┼ 1 page ──┤
@@ -25,14 +25,15 @@ import { type AddressRange, IovaDomain } from './iova.js';
 import { PciP2pdmaMapState } from './pci-p2pdma.js';
 import { type Scatterlist, SG_DMA_P2PDMA, sgNext } from './scatterlist.js';
 
-/** Pages that [phys, phys + length) touches, in bytes. */
+/** Total size in bytes of the pages that [phys, phys + length) touches. */
 function pageSpan(phys: number, length: number): number {
   return Math.ceil(((phys % PAGE_SIZE) + length) / PAGE_SIZE) * PAGE_SIZE;
 }
 
 /**
- * First pass: decide for each segment, and lay out those that need IOVA. Leaves bus addresses (flagged) and offsets
- * from the start of the IOVA in the DMA side. Returns the IOVA bytes needed, or a negative errno.
+ * First pass: decide how each segment is mapped, and lay out those that need an IOVA. Stores bus addresses (flagged)
+ * and offsets from the start of the IOVA in the DMA side. Returns the number of IOVA bytes needed, or a negative
+ * errno.
  */
 function layOut(dev: Device, sgl: Scatterlist, nents: number, attrs: number): number {
   const boundary = dev.dmaParms.segmentBoundaryMask + 1;
@@ -45,7 +46,8 @@ function layOut(dev: Device, sgl: Scatterlist, nents: number, attrs: number): nu
     if (byBus < 0) return byBus;
     if (byBus === 1) continue;
     const span = pageSpan(sg.phys, sg.length);
-    // The IOVA starts on a multiple of the boundary or ends before the next one, so offsets tell where it lies.
+    // The IOVA starts on a multiple of the boundary or ends before the next one, so the offset alone tells whether a
+    // segment would cross a boundary.
     const room = boundary - (iovaLength % boundary);
     if (room < span && room < boundary) iovaLength += room;
     sg.dmaAddress = iovaLength + (sg.phys % PAGE_SIZE);
@@ -55,7 +57,7 @@ function layOut(dev: Device, sgl: Scatterlist, nents: number, attrs: number): nu
   return iovaLength;
 }
 
-/** Second pass: enter the segments into the IOMMU. Returns how many entries went well. */
+/** Second pass: map the segments in the IOMMU. Returns how many entries succeeded. */
 function enter(dev: Device, sgl: Scatterlist, nents: number, iova: number, write: boolean): number {
   let done = 0;
   let sg: Scatterlist | null = sgl;
@@ -72,7 +74,7 @@ function enter(dev: Device, sgl: Scatterlist, nents: number, iova: number, write
   return done;
 }
 
-/** Take the first `count` entries' segments out again. */
+/** Unmap the segments of the first `count` entries again. */
 function takeOut(dev: Device, sgl: Scatterlist, count: number, iova: number): void {
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < count && sg !== null; i++, sg = sgNext(sg)) {
@@ -83,8 +85,8 @@ function takeOut(dev: Device, sgl: Scatterlist, count: number, iova: number): vo
 }
 
 /**
- * __finalise_sg(): turn offsets into addresses and merge neighbours as far as the device's segment limits
- * allow. Writes at or before the entry it reads. Returns the number of DMA segments.
+ * __finalise_sg(): turn offsets into addresses and merge adjacent segments as far as the device's segment limits
+ * allow. It writes only at or before the entry that it reads. Returns the number of DMA segments.
  */
 function finalise(dev: Device, sgl: Scatterlist, nents: number, iova: number): number {
   const maxSegment = Math.min(dev.dmaParms.maxSegmentSize, SG_DMA_P2PDMA - 1);
@@ -98,7 +100,7 @@ function finalise(dev: Device, sgl: Scatterlist, nents: number, iova: number): n
     const byBus = sg.dmaLength >= SG_DMA_P2PDMA;
     const start = byBus ? sg.dmaAddress : iova + sg.dmaAddress;
     const length = sg.dmaLength;
-    // A bus-address entry before this one never passes: its flagged length is beyond any maxSegment.
+    // A preceding bus-address entry never satisfies this condition: its flagged length exceeds every maxSegment.
     if (
       out !== null &&
       !byBus &&
@@ -126,7 +128,7 @@ function clear(sgl: Scatterlist, nents: number): void {
   for (let i = 0; i < nents && sg !== null; i++, sg = sgNext(sg)) sg.dmaLength = 0;
 }
 
-/** iommu_dma_map_sg(): all entries or none. */
+/** iommu_dma_map_sg(): maps all entries or none. */
 function iommuDmaMapSg(
   dev: Device,
   sgl: Scatterlist,
@@ -157,8 +159,8 @@ function iommuDmaMapSg(
 }
 
 /**
- * iommu_dma_unmap_sg(): what the device was given says what to take out. The first segment that is no bus
- * address lies in the first page of the IOVA; padding between segments was never entered.
+ * iommu_dma_unmap_sg(): the DMA addresses of the list determine what to unmap. The first segment that is not a bus
+ * address lies in the first page of the IOVA; the padding between segments was never mapped.
  */
 function iommuDmaUnmapSg(dev: Device, sgl: Scatterlist, nents: number): void {
   let iova = 0;
@@ -214,9 +216,9 @@ export const iommuDmaOps: DmaMapOps = {
 };
 
 /**
- * DMA ops of an IOMMU driver that was never taught P2PDMA (the RFC names ARM's and PowerPC's of 2020): no flag, so
- * queues do not offer it, and a list with peer memory is refused as a whole. Ordinary memory is mapped; of a
- * device that iommuSetupDmaOps() did not set up, untranslated.
+ * DMA ops of an IOMMU driver without P2PDMA support (the RFC names those of ARM and PowerPC of 2020). The flag is not
+ * set, so queues do not offer P2PDMA, and a list that contains peer memory is refused as a whole. Ordinary memory is
+ * mapped; for a device that iommuSetupDmaOps() did not set up, it is mapped untranslated.
  */
 export const legacyIommuOps: DmaMapOps = {
   name: 'legacy-iommu',
@@ -242,11 +244,11 @@ export const legacyIommuOps: DmaMapOps = {
 };
 
 export interface IommuSetupOptions {
-  /** What drives the IOMMU; default iommuDmaOps. */
+  /** The DMA ops of the IOMMU driver; default: iommuDmaOps. */
   readonly ops?: DmaMapOps;
   /**
-   * All functions of the machine: a bus address of their BARs must not serve as IOVA, or a switch would send the
-   * request to that BAR instead of up to the IOMMU (iova_reserve_pci_windows()).
+   * All functions of the machine: the bus addresses of their BARs must not be used as IOVAs, or a switch would route
+   * the request to that BAR instead of up to the IOMMU (iova_reserve_pci_windows()).
    */
   readonly functions?: readonly PciDev[];
 }
@@ -264,7 +266,7 @@ export function iommuSetupDmaOps(dev: Device, options: IommuSetupOptions = {}): 
   dev.dmaOps = options.ops ?? iommuDmaOps;
 }
 
-/** IOVA ranges that this device holds now. */
+/** Number of IOVA ranges that this device holds now. */
 export function iovasInUse(dev: Device): number {
   return dev.iommuDomain?.inUse ?? 0;
 }

@@ -1,30 +1,33 @@
 /**
- * Mirrors include/linux/dma-map-ops.h and the types of include/linux/dma-mapping.h (6.12): what a driver and
- * the DMA implementations (dma-direct, dma-iommu, others) agree on. dma-mapping.ts exports all of it; it is a
- * file of its own because dma-mapping.ts imports dma-direct.ts, which needs it too.
+ * Mirrors include/linux/dma-map-ops.h and the types of include/linux/dma-mapping.h (6.12): the interface between a
+ * driver and the DMA implementations (dma-direct, dma-iommu, others). dma-mapping.ts exports all of it. It is a
+ * separate file because dma-mapping.ts imports dma-direct.ts, which needs it too.
  */
 import type { HostMemory, IommuHardware } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
 import type { IovaDomain } from './iova.js';
 import type { Scatterlist } from './scatterlist.js';
 
-/** Which way the data goes (enum dma_data_direction). */
+/** Direction of the transfer (enum dma_data_direction). */
 export type DmaDirection = 'DMA_TO_DEVICE' | 'DMA_FROM_DEVICE' | 'DMA_BIDIRECTIONAL';
 
-/** Attribute of a map call: the caller knows that P2P segments may come back flagged, and reads lengths so. */
+/**
+ * Attribute of a map call: the caller knows that P2P segments may be returned with the flag, and masks it when it
+ * reads lengths.
+ */
 export const DMA_ATTR_P2PDMA = 1 << 10;
 
-/** DmaMapOps.flags: mapSg understands PCI P2PDMA memory. */
+/** DmaMapOps.flags: mapSg supports PCI P2PDMA memory. */
 export const DMA_F_PCI_P2PDMA_SUPPORTED = 1 << 0;
 
-/** What dmaMapPhysSingle() returns on failure; never an address. */
+/** Returned by dmaMapPhysSingle() on failure; it is never a valid address. */
 export const DMA_MAPPING_ERROR = -1;
 
-/** What the device can take in one DMA segment (struct device_dma_parameters). */
+/** Limits of the device for one DMA segment (struct device_dma_parameters). */
 export interface DeviceDmaParameters {
   /** Bytes. The DMA layer caps it below 2 GiB. */
   maxSegmentSize: number;
-  /** A power of two minus one: no segment crosses a multiple of the power. */
+  /** A power of two minus one: no segment crosses a multiple of that power of two. */
   segmentBoundaryMask: number;
 }
 
@@ -42,13 +45,13 @@ export interface Device {
   iommuDomain: IovaDomain | null;
 }
 
-/** struct dma_map_ops. What returns a number returns a negative errno on failure. */
+/** struct dma_map_ops. Functions that return a number return a negative errno on failure. */
 export interface DmaMapOps {
   readonly name: string;
   readonly flags: number;
-  /** Fill the DMA side of `nents` entries; returns how many DMA entries there are. All or nothing. */
+  /** Fill the DMA side of `nents` entries; returns the number of DMA entries. Maps all entries or none. */
   mapSg(dev: Device, sgl: Scatterlist, nents: number, dir: DmaDirection, attrs: number): number;
-  /** `nents` as it was given to mapSg. */
+  /** `nents` as it was passed to mapSg. */
   unmapSg(dev: Device, sgl: Scatterlist, nents: number, dir: DmaDirection, attrs: number): void;
   /** Map ordinary memory: a DMA address, or DMA_MAPPING_ERROR. */
   mapPhys(dev: Device, phys: number, length: number, dir: DmaDirection): number;

@@ -1,6 +1,6 @@
 /**
- * Mirrors kernel/dma/mapping.c and include/linux/dma-mapping.h (6.12): the DMA calls a driver makes. They go to
- * the device's dma_map_ops, or, when it has none, to dma-direct.
+ * Mirrors kernel/dma/mapping.c and include/linux/dma-mapping.h (6.12): the DMA calls a driver makes. They are
+ * forwarded to the device's dma_map_ops or, if it has none, to dma-direct.
  *
  *     nvme-pci ─▶ dmaMapSgtable ─┬─ dev.dmaOps === null ─▶ dma-direct     (no IOMMU)
  *                                ├─ iommuDmaOps         ─▶ dma-iommu      (translating IOMMU)
@@ -31,7 +31,7 @@ export {
 const DEFAULT_MAX_SEG_SIZE = 0x10000;
 const DEFAULT_SEG_BOUNDARY = 0xffffffff;
 
-/** The DMA parameters a device has before its driver says otherwise. */
+/** The DMA parameters of a device until its driver changes them. */
 export function dmaDefaultParms(): Device['dmaParms'] {
   return { maxSegmentSize: DEFAULT_MAX_SEG_SIZE, segmentBoundaryMask: DEFAULT_SEG_BOUNDARY };
 }
@@ -52,12 +52,12 @@ function mapSgErrno(dev: Device, sgl: Scatterlist, nents: number, dir: DmaDirect
     });
   }
   if (mapped > 0) return mapped;
-  // Only these reach a driver; anything else is a bug below.
+  // Only these errors may reach a driver; any other is a bug in the layer below.
   if (mapped === -EINVAL || mapped === -ENOMEM || mapped === -EREMOTEIO) return mapped;
   return -EIO;
 }
 
-/** dma_map_sg_attrs(): how many entries of the list carry a DMA segment now; 0 on any failure. */
+/** dma_map_sg_attrs(): returns how many entries of the list carry a DMA segment now; 0 on any failure. */
 export function dmaMapSgAttrs(
   dev: Device,
   sgl: Scatterlist,
@@ -69,7 +69,7 @@ export function dmaMapSgAttrs(
   return Math.max(mapped, 0);
 }
 
-/** dma_unmap_sg_attrs(): `nents` as it was given to the map call. */
+/** dma_unmap_sg_attrs(): `nents` as it was passed to the map call. */
 export function dmaUnmapSgAttrs(
   dev: Device,
   sgl: Scatterlist,
@@ -83,8 +83,9 @@ export function dmaUnmapSgAttrs(
 }
 
 /**
- * dma_map_sgtable(): map the whole table; `sgt.nents` becomes the number of DMA segments. 0, or -EREMOTEIO (it
- * holds peer memory that this device cannot reach), -EINVAL, -ENOMEM, -EIO; then nothing is mapped.
+ * dma_map_sgtable(): map the whole table; `sgt.nents` becomes the number of DMA segments. Returns 0, or -EREMOTEIO
+ * (the table holds peer memory that this device cannot reach), -EINVAL, -ENOMEM or -EIO; after an error nothing is
+ * mapped.
  */
 export function dmaMapSgtable(dev: Device, sgt: SgTable, dir: DmaDirection, attrs: number): number {
   const mapped = mapSgErrno(dev, sgt.sgl, sgt.origNents, dir, attrs);
@@ -99,8 +100,8 @@ export function dmaUnmapSgtable(dev: Device, sgt: SgTable, dir: DmaDirection, at
 }
 
 /**
- * dma_map_page(), of a physically contiguous range of ordinary memory (peer memory goes through a
- * scatterlist). Returns the address for the device, or DMA_MAPPING_ERROR.
+ * dma_map_page() for a physically contiguous range of ordinary memory (peer memory needs a scatterlist). Returns the
+ * address for the device, or DMA_MAPPING_ERROR.
  */
 export function dmaMapPhysSingle(dev: Device, phys: number, length: number, dir: DmaDirection): number {
   if (dev.dmaOps === null) return dmaDirectMapPhys(dev, phys, length);
@@ -112,14 +113,14 @@ export function dmaUnmapPhysSingle(dev: Device, dmaAddress: number, length: numb
   dev.dmaOps?.unmapPhys(dev, dmaAddress, length, dir);
 }
 
-/** Memory that CPU and device see alike, until dmaFreeCoherent(). */
+/** Memory that is coherent between CPU and device, until dmaFreeCoherent(). */
 export interface CoherentBlock {
   readonly cpu: Uint8Array;
   readonly phys: number;
   readonly dmaHandle: number;
 }
 
-/** dma_alloc_coherent(): zeroed, page-aligned; null when there is no address space for it. */
+/** dma_alloc_coherent(): the memory is zeroed and page-aligned; null when there is no address space left for it. */
 export function dmaAllocCoherent(dev: Device, size: number): CoherentBlock | null {
   const bytes = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
   const pages = dev.memory.allocPages(bytes);

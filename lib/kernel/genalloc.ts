@@ -1,6 +1,7 @@
 /**
- * Mirrors lib/genalloc.c (6.12), as far as p2pmem pools need it: first fit, in pages, over one or more chunks of
- * addresses. Free space is kept as ranges in address order, so neighbours merge when they are freed.
+ * Mirrors the parts of lib/genalloc.c (6.12) that p2pmem pools need: a first-fit allocator of pages over one or more
+ * chunks of addresses. Free space is kept as ranges in address order, so adjacent ranges are merged when they are
+ * freed.
  */
 
 import { PAGE_SIZE } from '../backend/hardware.js';
@@ -14,24 +15,24 @@ interface Extent {
 interface PoolChunk {
   readonly start: number;
   readonly length: number;
-  /** In address order, never touching one another. */
+  /** In address order; two ranges are never adjacent. */
   readonly free: Extent[];
 }
 
-/** What an allocation of `bytes` really takes. */
+/** The size that an allocation of `bytes` really takes. */
 export function pageAlign(bytes: number): number {
   return Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
 }
 
 /** struct gen_pool */
 export class GenPool {
-  /** gen_pool_size(): bytes, free or not. */
+  /** gen_pool_size(): total bytes, free and allocated. */
   size = 0;
-  /** gen_pool_avail(): bytes free. They need not be in one piece. */
+  /** gen_pool_avail(): free bytes. They are not necessarily contiguous. */
   available = 0;
   readonly #chunks: PoolChunk[] = [];
 
-  /** gen_pool_add(): page-aligned. */
+  /** gen_pool_add(): start and length must be page-aligned. */
   add(start: number, length: number): void {
     this.#chunks.push({ start, length, free: [{ start, length }] });
     this.size += length;
@@ -59,7 +60,7 @@ export class GenPool {
     return null;
   }
 
-  /** gen_pool_free(): give back an allocation. Freeing what is free, or not the pool's, is a bug and throws. */
+  /** gen_pool_free(): free an allocation. Freeing a range that is already free, or outside the pool, is a bug and throws. */
   free(start: number, bytes: number): void {
     const length = pageAlign(bytes);
     const chunk = this.#chunks.find((c) => start >= c.start && start + length <= c.start + c.length);

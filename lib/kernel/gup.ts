@@ -6,7 +6,7 @@
  *               yes ──▶ check_vma_flags ──▶ follow: pud, pmd, pte steps, one pagemap reference for all
  *                                              └─ P2P memory without FOLL_PCI_P2PDMA: -EREMOTEIO
  *
- * A view of one ArrayBuffer is physically contiguous here, so one pin is one range, never a list of pages.
+ * Here, a view of one ArrayBuffer is physically contiguous, so one pin is one range and never a list of pages.
  */
 import { EFAULT, EHWPOISON, EINVAL, EOPNOTSUPP, EREMOTEIO } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
@@ -29,7 +29,7 @@ import {
 
 export { FOLL_GET, FOLL_LONGTERM, FOLL_PCI_P2PDMA, FOLL_PIN, FOLL_WRITE };
 
-/** What to pin: a part of a view. Mutable: callers reuse it. */
+/** The part of a view to pin. Mutable: callers reuse it. */
 export interface UserRange {
   view: Uint8Array;
   start: number;
@@ -41,7 +41,7 @@ export interface PageRange {
   phys: number;
   length: number;
   pgmap: DevPagemap | null;
-  /** What the pin holds, for unpinUserPages(): a mapping, an address of HostMemory, or nothing. */
+  /** What the pin holds, which unpinUserPages() needs: a mapping, an address of HostMemory, or nothing. */
   held?: Vma | 'memory' | null;
 }
 
@@ -51,12 +51,15 @@ export function newPageRange(): PageRange {
 
 const follow: FollowContext = { pgmap: null };
 
-/** is_valid_gup_args(): a pagemap must be able to go at any time, so no long pins of P2P memory. */
+/** is_valid_gup_args(): it must be possible to remove a pagemap at any time, so P2P memory cannot be pinned long-term. */
 function isValidGupArgs(gupFlags: number): boolean {
   return (gupFlags & FOLL_LONGTERM) === 0 || (gupFlags & FOLL_PCI_P2PDMA) === 0;
 }
 
-/** check_vma_flags(). A CMB is a shared writable file mapping: no long pins for writing (io_uring's fixed buffers). */
+/**
+ * check_vma_flags(). A CMB is a shared writable file mapping, so it cannot be pinned long-term for writing
+ * (io_uring's fixed buffers).
+ */
 function checkVmaFlags(mm: Mm, vma: Vma, gupFlags: number): number {
   if ((gupFlags & FOLL_LONGTERM) === 0) return 0;
   if (vmaIsFsdax(mm, vma)) return -EOPNOTSUPP;
@@ -64,7 +67,7 @@ function checkVmaFlags(mm: Mm, vma: Vma, gupFlags: number): number {
   return 0;
 }
 
-/** follow_page_mask() over the whole range: 0 with one reference in `follow.pgmap`, or -errno without. */
+/** follow_page_mask() over the whole range: returns 0 with one reference in `follow.pgmap`, or -errno without a reference. */
 function followRange(mm: Mm, phys: number, length: number, pgmap: DevPagemap, flags: number): number {
   const allow = (flags & FOLL_PCI_P2PDMA) !== 0;
   follow.pgmap = null;
@@ -90,7 +93,7 @@ function followRange(mm: Mm, phys: number, length: number, pgmap: DevPagemap, fl
   return 0;
 }
 
-/** A detached buffer looks empty; only making a view of it tells the two apart on Node 20. */
+/** A detached buffer looks like an empty one; on Node 20, only creating a view of it tells the two apart. */
 function isDetached(buffer: ArrayBufferLike): boolean {
   try {
     new Uint8Array(buffer);
@@ -101,7 +104,7 @@ function isDetached(buffer: ArrayBufferLike): boolean {
 }
 
 /**
- * pin_user_pages(): pin all of `view`. `out` describes it, and is what unpinUserPages() takes back.
+ * pin_user_pages(): pin all of `view`. `out` describes the pinned range; pass it to unpinUserPages() later.
  *
  * @returns bytes pinned (0 for an empty view) or -errno, and then nothing is pinned:
  * -EREMOTEIO: P2P memory, and FOLL_PCI_P2PDMA is not set;
@@ -115,7 +118,7 @@ export function pinUserPages(mm: Mm, view: Uint8Array, gupFlags: number, out: Pa
   return pinUserRange(mm, { view, start: 0, length: view.byteLength }, gupFlags, out);
 }
 
-/** pinUserPages() of a part of a view, without making a view of that part where it is not needed. */
+/** pinUserPages() for a part of a view. It creates a view of that part only where one is needed. */
 export function pinUserRange(mm: Mm, range: UserRange, gupFlags: number, out: PageRange): number {
   const result = pinRange(mm, range, gupFlags, out);
   if (tracing()) {
@@ -177,7 +180,7 @@ function pinVma(mm: Mm, vma: Vma, range: UserRange, gupFlags: number, out: PageR
   return length;
 }
 
-/** unpin_user_pages(). A range that holds nothing (any more) is left alone. */
+/** unpin_user_pages(). A range that holds no pin (or no longer holds one) is ignored. */
 export function unpinUserPages(mm: Mm, range: PageRange): void {
   const held = range.held;
   if (held === undefined || held === null) return;

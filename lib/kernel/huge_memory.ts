@@ -1,7 +1,7 @@
 /**
- * mm/huge_memory.c (RFC patch 10; those lookups as they stood before 6.12 moved them into gup.c): device
- * memory mapped by one page-middle (2 MiB) or page-upper (1 GiB) directory entry is looked up in one step,
- * under the same rule as a single page: P2P memory only for those who ask for it.
+ * mm/huge_memory.c (RFC patch 10; the lookups as they were before 6.12 moved them into gup.c): device memory mapped
+ * by one page-middle (2 MiB) or page-upper (1 GiB) directory entry is looked up in one step, under the same rule as a
+ * single page: P2P memory is returned only to callers that set FOLL_PCI_P2PDMA.
  *
  *      phys  0x…200000            0x…400000                 0x…600000
  *        ───────┬──────────────────────┬────────────────────────┬─────
@@ -29,8 +29,8 @@ function followDevmapHuge(mm: Mm, phys: number, flags: number, context: FollowCo
 }
 
 /**
- * follow_devmap_pmd(): the bytes that one pmd maps at `phys`, or 0 when a pmd cannot map there: not
- * aligned, less than a pmd left, no pagemap, or one that the flags do not allow.
+ * follow_devmap_pmd(): the number of bytes that one pmd maps at `phys`, or 0 if no pmd can map there: `phys` is not
+ * aligned, less than a pmd is left, there is no pagemap, or the flags do not allow it.
  */
 export function followDevmapPmd(
   mm: Mm,

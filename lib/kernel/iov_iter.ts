@@ -5,9 +5,9 @@
  *                          ▲
  *              index 1, offset 3                 advance() moves it on, revert() back
  *
- * Walking, cutting and alignment need no machine (the native backend uses them so); taking pages does.
- * An address is known here modulo its page, which is all that alignment asks: memory is pinned and mapped
- * so that `byteOffset` keeps its place in a page.
+ * Iterating, splitting and alignment checks need no machine (the native backend uses them this way); taking pages
+ * needs one. Here, only the offset of an address in its page is known, which is enough for alignment checks: memory
+ * is pinned and mapped so that `byteOffset` keeps its offset in the page.
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
 import { EFAULT } from '../base/errno.js';
@@ -28,9 +28,9 @@ export type IterType =
   | 'ITER_UBUF'
   /** Several user buffers. */
   | 'ITER_IOVEC'
-  /** Physical ranges, already pinned by whoever made them. */
+  /** Physical ranges, already pinned by their creator. */
   | 'ITER_BVEC'
-  /** Nowhere: data read is dropped. */
+  /** No destination: data that is read is discarded. */
   | 'ITER_DISCARD';
 
 /** struct bio_vec, multi-page: a physically contiguous range of one pagemap. */
@@ -43,13 +43,13 @@ export interface BioVec {
 const none: readonly never[] = [];
 const nothing = new Uint8Array(0);
 
-/** struct iov_iter. Reusable: the init methods make a fresh cursor of an old object. */
+/** struct iov_iter. Reusable: the init methods reset an existing object to a new cursor. */
 export class IovIter {
   iterType: IterType = 'ITER_DISCARD';
   dataSource: IterDirection = READ;
   /** Bytes left. */
   count = 0;
-  /** Which segment the cursor is in, and where in it. */
+  /** The segment that the cursor is in, and the offset in that segment. */
   index = 0;
   offset = 0;
   ubuf: Uint8Array = nothing;
@@ -136,7 +136,7 @@ export class IovIter {
     return 0;
   }
 
-  /** iov_iter_advance(). Beyond the end is the end. */
+  /** iov_iter_advance(). The cursor stops at the end. */
   advance(bytes: number): void {
     const step = Math.min(bytes, this.count);
     this.count -= step;
@@ -155,7 +155,7 @@ export class IovIter {
     this.offset = this.index < segments ? left : 0;
   }
 
-  /** iov_iter_revert(). Not beyond the start. */
+  /** iov_iter_revert(). The cursor stops at the start. */
   revert(bytes: number): void {
     if (bytes === 0) return;
     if (!this.segmented) {
@@ -177,7 +177,7 @@ export class IovIter {
     this.count += bytes;
   }
 
-  /** iov_iter_truncate(): no more than `count` bytes are left. */
+  /** iov_iter_truncate(): limit the remaining bytes to `count`. */
   truncate(count: number): void {
     if (count < this.count) this.count = count;
   }
@@ -188,8 +188,8 @@ export class IovIter {
   }
 
   /**
-   * The memory from the cursor to the end of its segment, at most `maxBytes` of it. Empty at the end, for
-   * iterators without user memory, and where a buffer was detached since.
+   * The memory from the cursor to the end of its segment, at most `maxBytes` of it. It is empty at the end, for
+   * iterators without user memory, and where a buffer has been detached in the meantime.
    */
   peek(maxBytes: number): Uint8Array {
     const whole = this.iterType === 'ITER_UBUF' ? this.ubuf : this.segmentHere();
@@ -227,14 +227,14 @@ export function userBackedIter(iter: IovIter): boolean {
 }
 
 const NO_MEMORY = new Uint8Array(0);
-/** One for all: pinning is synchronous. It keeps no memory alive in between. */
+/** One shared object is enough, because pinning is synchronous. It keeps no memory alive between calls. */
 const part: UserRange = { view: NO_MEMORY, start: 0, length: 0 };
 
 /**
  * iov_iter_get_pages_flags() (RFC patch 11), advancing as iov_iter_get_pages2() does: pin the next
  * contiguous run, at most `maxBytes` of it. A read into user memory adds FOLL_WRITE.
  *
- * Ranges of a bvec iterator are only described: their pins belong to whoever made the iterator.
+ * Ranges of a bvec iterator are only described: their pins belong to the creator of the iterator.
  * @returns bytes, 0 at the end, or -errno; give the range to unpinUserPages() afterwards.
  */
 export function iovIterGetPagesFlags(
@@ -277,8 +277,8 @@ export function iovIterGetPages(mm: Mm, iter: IovIter, out: PageRange, maxBytes:
 }
 
 /**
- * iov_iter_get_pages_alloc_flags(): pin the next `maxBytes`, however many runs they are. On an error
- * nothing is pinned and the iterator has not moved.
+ * iov_iter_get_pages_alloc_flags(): pin the next `maxBytes`, which may be any number of runs. On an error nothing is
+ * pinned and the iterator has not moved.
  */
 export function iovIterGetPagesAllocFlags(
   mm: Mm,
@@ -308,7 +308,7 @@ export function iovIterGetPagesAlloc(mm: Mm, iter: IovIter, maxBytes: number): P
   return iovIterGetPagesAllocFlags(mm, iter, maxBytes, 0);
 }
 
-/** Where the current segment lies in its page. */
+/** Offset of the current segment in its page. */
 function inPage(iter: IovIter, index: number, offset: number): number {
   switch (iter.iterType) {
     case 'ITER_UBUF':
@@ -335,8 +335,8 @@ function lengthAt(iter: IovIter, index: number): number {
 }
 
 /**
- * iov_iter_is_aligned(): every segment starts where the address mask has only zeros, and has a length for
- * which the length mask has. Masks are below a page.
+ * iov_iter_is_aligned(): true if every segment's address has no bits in common with the address mask, and its length
+ * has none in common with the length mask. Masks are smaller than a page.
  */
 export function iovIterIsAligned(iter: IovIter, addrMask: number, lenMask: number): boolean {
   let left = iter.count;
@@ -353,7 +353,7 @@ export function iovIterIsAligned(iter: IovIter, addrMask: number, lenMask: numbe
   return true;
 }
 
-/** iov_iter_alignment(): all addresses and lengths or-ed together, as far as they are within a page. */
+/** iov_iter_alignment(): the bitwise OR of all addresses and lengths, as far as they are within a page. */
 export function iovIterAlignment(iter: IovIter): number {
   let result = 0;
   let left = iter.count;
@@ -369,7 +369,7 @@ export function iovIterAlignment(iter: IovIter): number {
   return result;
 }
 
-/** iov_iter_gap_alignment(): where segments meet inside the iterator, ends and starts or-ed together. */
+/** iov_iter_gap_alignment(): the bitwise OR of the ends and starts at which segments meet inside the iterator. */
 export function iovIterGapAlignment(iter: IovIter): number {
   let result = 0;
   let left = iter.count;
@@ -388,7 +388,7 @@ export function iovIterGapAlignment(iter: IovIter): number {
   return result;
 }
 
-/** iov_iter_npages(): pages that the rest of the iterator touches, at most `maxPages`. */
+/** iov_iter_npages(): number of pages that the rest of the iterator touches, at most `maxPages`. */
 export function iovIterNpages(iter: IovIter, maxPages: number): number {
   let pages = 0;
   let left = iter.count;
@@ -404,7 +404,10 @@ export function iovIterNpages(iter: IovIter, maxPages: number): number {
   return Math.min(pages, maxPages);
 }
 
-/** copy_to_iter(): the CPU copies `from` to where the cursor is, and moves it. Returns bytes copied. */
+/**
+ * copy_to_iter(): the CPU copies `from` to the cursor position, and the cursor advances. Returns the number of bytes
+ * copied.
+ */
 export function copyToIter(from: Uint8Array, iter: IovIter): number {
   let done = 0;
   while (done < from.byteLength && iter.count > 0) {

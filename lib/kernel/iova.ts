@@ -1,10 +1,10 @@
 /**
- * Mirrors drivers/iommu/iova.c (6.12): hands out I/O virtual addresses of one domain.
+ * Mirrors drivers/iommu/iova.c (6.12): allocates the I/O virtual addresses of one domain.
  *
- * Blocks are powers of two pages, naturally aligned, so a block never crosses a boundary of its own size or
- * larger. Addresses come from below 4 GiB first, top down, then from the rest, as the kernel prefers it; what
- * was freed is handed out again first, from a stack per size (the kernel's magazines). All are O(1); only
- * when address space runs out are free blocks merged or split.
+ * A block is a power-of-two number of pages and is naturally aligned, so it never crosses a boundary of its own size
+ * or larger. Like the kernel, the allocator first uses addresses below 4 GiB, top down, and then the rest. Freed
+ * blocks are reused first, from one stack per size (the kernel's magazines). All operations are O(1); free blocks are
+ * merged or split only when the address space is exhausted.
  */
 
 import { PAGE_SIZE } from '../backend/hardware.js';
@@ -17,10 +17,10 @@ export interface AddressRange {
 
 const GiB = 2 ** 30;
 
-/** Where interrupts are written to on x86: never an I/O virtual address. */
+/** The address range for interrupt messages on x86; it is never used for I/O virtual addresses. */
 const MSI_WINDOW: AddressRange = { start: 0xfee00000, length: 0x100000 };
 
-/** The first 64 KiB stay free, so that a small wrong address, 0 above all, faults. */
+/** The first 64 KiB stay unused, so that a small wrong address, above all 0, causes a fault. */
 const DEFAULT_APERTURE: readonly AddressRange[] = [
   { start: 0x10000, length: 4 * GiB - 0x10000 },
   { start: 4 * GiB, length: 2 ** 47 - 4 * GiB },
@@ -32,13 +32,13 @@ const ORDERS = 32;
 export interface IovaDomainOptions {
   /** Address space to use, tried in order. Page-aligned. */
   readonly aperture?: readonly AddressRange[];
-  /** Never handed out: the windows of peers' BARs, which a switch would route elsewhere. */
+  /** Never allocated: the windows of peers' BARs, because a switch would route requests for them to the peer. */
   readonly reserved?: readonly AddressRange[];
 }
 
 /** struct iova_domain */
 export class IovaDomain {
-  /** Blocks handed out. */
+  /** Number of allocated blocks. */
   inUse = 0;
   readonly #regions: { low: number; next: number }[];
   readonly #reserved: AddressRange[];
@@ -54,7 +54,7 @@ export class IovaDomain {
     this.#reserved = [MSI_WINDOW, ...(options.reserved ?? [])];
   }
 
-  /** alloc_iova_fast(): room for `length` bytes, or 0 when there is none. */
+  /** alloc_iova_fast(): an address range of `length` bytes, or 0 when there is none. */
   alloc(length: number): number {
     const order = orderFor(length);
     if (order >= ORDERS) return 0;
@@ -66,7 +66,7 @@ export class IovaDomain {
     return iova;
   }
 
-  /** free_iova_fast(): give back what alloc() returned, once. Anything else is a bug and throws. */
+  /** free_iova_fast(): free an address that alloc() returned, once. Any other call is a bug and throws. */
   free(iova: number): void {
     const order = this.#orderOf.get(iova);
     if (order === undefined) throw new Error(`IOVA ${hexNumber(iova)} is not allocated`);
@@ -75,7 +75,7 @@ export class IovaDomain {
     this.inUse--;
   }
 
-  /** Untouched address space, from the top down. */
+  /** Take address space that was never used, from the top down. */
   #carve(order: number): number | undefined {
     const size = PAGE_SIZE * 2 ** order;
     for (const region of this.#regions) {
@@ -98,7 +98,7 @@ export class IovaDomain {
     return null;
   }
 
-  /** Put [start, end) on the stacks, as the largest aligned blocks without reserved addresses. */
+  /** Put [start, end) on the stacks as aligned blocks that are as large as possible and contain no reserved addresses. */
   #keep(start: number, end: number): void {
     let at = start;
     while (at < end) {
@@ -129,7 +129,7 @@ export class IovaDomain {
     return undefined;
   }
 
-  /** Merge neighbouring free blocks, and what was never touched, then try once more. */
+  /** Merge adjacent free blocks and the address space that was never used, then try once more. */
   #reclaim(order: number): number | undefined {
     const blocks: { start: number; end: number }[] = [];
     for (const region of this.#regions) {

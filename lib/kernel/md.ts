@@ -1,13 +1,14 @@
 /**
- * Mirrors drivers/md (raid0.c, raid1.c, raid10.c, md-linear.c; 6.12, 7.2), as far as the way of a transfer goes: which
- * member has which bytes, and what becomes of a member's error.
+ * Mirrors drivers/md (raid0.c, raid1.c, raid10.c, md-linear.c; 6.12, 7.2), as far as the route of a transfer is
+ * concerned: which member holds which bytes, and how a member's error is handled.
  *
  *     raid0     chunk 0 │ chunk 1 │ chunk 2 …  one member after the other
  *     raid1     every member has all           a write goes to each, a read to one
  *     raid10    each chunk on two neighbours (near=2), the pairs striped as raid0
  *
- * A mirror takes BLK_STS_INVAL of a member for a request that was wrong, not for a member that is broken: a write ends well
- * although that member has none of it. Which is so when the memory is a peer's that the member cannot reach.
+ * A mirror treats BLK_STS_INVAL from a member as an invalid request, not as a broken member: a write succeeds
+ * although that member did not store its data. This happens when the data is in peer memory that the member cannot
+ * reach.
  */
 import type { KernelRelease } from '../backend/kernel-release.js';
 import { EINVAL, EIO } from '../base/errno.js';
@@ -29,21 +30,21 @@ import { blkStackLimits } from './blk-settings.js';
 import { holds } from './releases/rule.js';
 import { MD, MD_LEVELS } from './releases/table.js';
 
-/** The levels that run. Those with parity are described, and not run. */
+/** The levels that are emulated. Levels with parity can be described but are not emulated. */
 export type MdLevel = 'linear' | 'raid0' | 'raid1' | 'raid10';
 
-/** Copies of each chunk in raid10's default layout. */
+/** Number of copies of each chunk in raid10's default layout. */
 const NEAR_COPIES = 2;
 
 /** struct md_rdev */
 interface Member {
   readonly disk: Gendisk;
-  /** Bytes of it that the array uses. */
+  /** Number of its bytes that the array uses. */
   readonly size: number;
   faulty: boolean;
 }
 
-/** Where one byte of the array is. */
+/** The location of one byte of the array. */
 interface Place {
   readonly member: Member;
   readonly sector: number;
@@ -65,7 +66,7 @@ export class MdArray implements Gendisk {
   readonly limits: BlkQueueLimits;
   readonly capacity: number;
   readonly readOnly: boolean;
-  /** An array stays when its members go: what needs them ends in EIO. */
+  /** An array stays when its members are removed: requests that need them fail with EIO. */
   readonly dead = false;
   readonly #chunk: number;
   readonly #members: readonly Member[];
@@ -91,7 +92,7 @@ export class MdArray implements Gendisk {
     this.capacity = capacityOf(level, chunk, this.#members);
   }
 
-  /** Members that a write of theirs failed on, by name: nothing is asked of them any more. */
+  /** Names of the members on which a write has failed: they get no further requests. */
   get faulty(): readonly string[] {
     return this.#members.filter(({ faulty }) => faulty).map(({ disk }) => disk.name);
   }
@@ -113,7 +114,7 @@ export class MdArray implements Gendisk {
     bioEndio(bio);
   }
 
-  /** md_flush_request(): every member's cache. */
+  /** md_flush_request(): flush the cache of every member. */
   #flush(bio: Bio): void {
     for (const { disk, faulty } of this.#members) {
       if (faulty) continue;
@@ -124,7 +125,7 @@ export class MdArray implements Gendisk {
     bioEndio(bio);
   }
 
-  /** Bytes from here on that are in one place. */
+  /** Number of bytes from `at` on that are stored contiguously on one member. */
   #room(at: number): number {
     switch (this.level) {
       case 'raid0':
@@ -206,14 +207,14 @@ export class MdArray implements Gendisk {
     }
   }
 
-  /** md_error(): it is out, unless it is the last. */
+  /** md_error(): the member is marked faulty, unless it is the last one. */
   #fail(member: Member, status: number): void {
     if (!this.#members.some((other) => other !== member && !other.faulty)) return;
     member.faulty = true;
     if (tracing()) trace('md', 'member_failed', { array: this.name, member: member.disk.name, status });
   }
 
-  /** raid1_read_request(), raid1_end_read_request(): a member's error sends it to the next. */
+  /** raid1_read_request(), raid1_end_read_request(): after an error, the read is sent to the next member. */
   #readOne(bio: Bio, places: readonly Place[], index: number): void {
     const { member, sector } = places[index]!;
     const clone = bioClone(bio, member.disk);

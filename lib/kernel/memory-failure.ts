@@ -12,14 +12,14 @@ function frameOf(phys: number): number {
   return Math.floor(phys / PAGE_SIZE);
 }
 
-/** Is `phys` inside some pagemap, whoever may use it? */
+/** Is `phys` inside any pagemap, whether or not its use is allowed? */
 function isDeviceMemory(mm: Mm, phys: number): boolean {
   const pgmap = getDevPagemap(mm, phys, null, true);
   if (pgmap !== null) putDevPagemap(pgmap);
   return pgmap !== null;
 }
 
-/** memory_failure_dev_pagemap(): the reference belongs to the caller. */
+/** memory_failure_dev_pagemap(): the reference is still the caller's. */
 function memoryFailureDevPagemap(mm: Mm, phys: number, pgmap: DevPagemap): number {
   switch (pgmap.type) {
     case 'MEMORY_DEVICE_PRIVATE':
@@ -35,9 +35,9 @@ function memoryFailureDevPagemap(mm: Mm, phys: number, pgmap: DevPagemap): numbe
 /**
  * memory_failure(): take the frame at `phys` out of use.
  *
- * @returns 0; -EHWPOISON if it already is; -ENXIO for device memory that the kernel cannot take out: P2P
- * memory is outside its control, because the lookup does not allow it (a 6.12 kernel finds the
- * pagemap, cannot lock its page and refuses as well); -EINVAL for no address at all.
+ * @returns 0; -EHWPOISON if it already is; -ENXIO for device memory that the kernel cannot take out of use: P2P
+ * memory is outside its control, because the lookup does not allow it (a 6.12 kernel finds the pagemap, cannot lock
+ * its page and refuses as well); -EINVAL if `phys` is not a valid address.
  */
 export function memoryFailure(mm: Mm, phys: number): number {
   const result = failFrame(mm, phys);
@@ -59,7 +59,7 @@ function failFrame(mm: Mm, phys: number): number {
   return 0;
 }
 
-/** unpoison_memory(): the frame is good after all. 0, also when it was not poisoned. */
+/** unpoison_memory(): put the frame back into use. Returns 0, also when it was not poisoned. */
 export function unpoisonMemory(mm: Mm, phys: number): number {
   mm.poisoned.delete(frameOf(phys));
   return 0;

@@ -1,15 +1,15 @@
 /**
  * mm/memremap.c and include/linux/memremap.h (RFC patch 10, checked against 6.12), with the flags of
- * include/linux/mm_types.h that say how memory is looked up.
+ * include/linux/mm_types.h that control how memory is looked up.
  *
- * Memory has an identity. Two registries give it:
+ * Two registries identify memory:
  *
  *     ArrayBuffer ──vmaOf()──▶ Vma ──phys──▶ [ DRAM | pagemap of 03:00.0's CMB | DRAM | … ]  one Mm per machine
  *          ▲                     │                        ▲
  *      any Buffer view           └────────pgmap───────────┘ getDevPagemap(phys)
  *
- * A Vma is keyed by its ArrayBuffer, so a chunk, a `subarray` of it or a Buffer over it is known for
- * what it is wherever it turns up, as a page is. An ArrayBuffer without a Vma is ordinary memory.
+ * A Vma is keyed by its ArrayBuffer, so a chunk, a `subarray` of it or a Buffer over it can be identified anywhere,
+ * like a page in the kernel. An ArrayBuffer without a Vma is ordinary memory.
  */
 
 import type { HostMemory } from '../backend/hardware.js';
@@ -19,21 +19,21 @@ import { EINVAL, ENOMEM } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
 import { hexNumber } from '../base/words.js';
 
-/** The memory will be written to: a read from a device. */
+/** The device will write to the memory, which means a read from the device. */
 export const FOLL_WRITE = 1 << 0;
 /** Take a page reference. */
 export const FOLL_GET = 1 << 2;
-/** The pin may be kept for as long as its holder likes (io_uring's fixed buffers). */
+/** The pin may be held for an unlimited time (io_uring's fixed buffers). */
 export const FOLL_LONGTERM = 1 << 8;
-/** The caller can cope with PCI P2PDMA memory (RFC patch 10). */
+/** The caller can handle PCI P2PDMA memory (RFC patch 10). */
 export const FOLL_PCI_P2PDMA = 1 << 10;
-/** Pin for DMA; gup sets it by itself. */
+/** Pin for DMA; gup sets this flag itself. */
 export const FOLL_PIN = 1 << 19;
 
-/** Hot-plugged memory starts and ends on these where nothing else is said: a subsection, 2 MiB. */
+/** By default, hot-plugged memory starts and ends at multiples of this value: a subsection, 2 MiB. */
 export const MEMREMAP_COMPAT_ALIGN = 2 * 1024 * 1024;
 
-/** enum memory_type, without those that need a CPU-coherent device. */
+/** enum memory_type, without the types that need a CPU-coherent device. */
 export type MemoryType =
   /** BAR memory of a PCI function, for DMA between devices. */
   | 'MEMORY_DEVICE_PCI_P2PDMA'
@@ -44,30 +44,30 @@ export type MemoryType =
   /** Device DAX and the like. */
   | 'MEMORY_DEVICE_GENERIC';
 
-/** struct dev_pagemap, and what struct pci_p2pdma_pagemap adds. */
+/** struct dev_pagemap, with the fields that struct pci_p2pdma_pagemap adds. */
 export interface DevPagemap {
   readonly type: MemoryType;
-  /** CPU physical address; 0 natively, where it is not known. */
+  /** CPU physical address; 0 in the native backend, where it is not known. */
   readonly start: number;
   readonly length: number;
-  /** P2P: the function whose BAR it is. */
+  /** P2P: the function that the BAR belongs to. */
   readonly provider: PciDev | null;
   /** P2P: BAR bus address − BAR CPU address. */
   readonly busOffset: number;
   /** References held by users: getDevPagemap() takes one, putDevPagemap() drops it. */
   refs: number;
-  /** No new references; the memory goes when the last one does. */
+  /** No new references can be taken; the memory is removed when the last reference is dropped. */
   dead: boolean;
 }
 
 /** All the physical memory that one machine knows: its DRAM and its device pagemaps. One per emulated System. */
 export class Mm {
   readonly memory: HostMemory;
-  /** Device pagemaps by address, dead ones with references included: their range is not free yet. */
+  /** Device pagemaps in address order. Dead ones that still have references are included: their range is not free yet. */
   readonly pagemaps: DevPagemap[] = [];
   /** Frame numbers that memory-failure took out of use. */
   readonly poisoned = new Set<number>();
-  /** Ranges pinned by gup and not unpinned yet. */
+  /** Number of ranges that gup has pinned and that are not unpinned yet. */
   pinned = 0;
   /** memremap_compat_align(): device memory starts and ends on multiples of it. */
   readonly compatAlign: number;
@@ -78,7 +78,7 @@ export class Mm {
   }
 }
 
-/** Where a dying pagemap must be taken out when its last reference goes. */
+/** The Mm from which a dying pagemap must be removed when its last reference is dropped. */
 const dying = new WeakMap<DevPagemap, Mm>();
 
 /** Index of the first pagemap that ends beyond `phys`. */
@@ -97,8 +97,8 @@ function lowerBound(pagemaps: readonly DevPagemap[], phys: number): number {
 /**
  * memremap_pages(): make device memory known to the machine.
  *
- * @returns 0; -EINVAL for an empty range or one not on subsection boundaries; -ENOMEM when
- * it conflicts with a pagemap that is there (P2P ones included: the conflict check allows them).
+ * @returns 0; -EINVAL for an empty range or one not on subsection boundaries; -ENOMEM when it overlaps an existing
+ * pagemap (including P2P pagemaps: the conflict check's lookup allows them).
  */
 export function memremapPages(mm: Mm, pgmap: DevPagemap): number {
   const { start, length } = pgmap;
@@ -117,8 +117,8 @@ export function memremapPages(mm: Mm, pgmap: DevPagemap): number {
 }
 
 /**
- * memunmap_pages(): no reference can be taken from now on. The kernel sleeps until the last one is
- * gone; here the range stays taken until then.
+ * memunmap_pages(): from now on no reference can be taken. The kernel sleeps until the last reference is dropped;
+ * here the range stays occupied until then.
  */
 export function memunmapPages(mm: Mm, pgmap: DevPagemap): void {
   if (pgmap.dead) return;
@@ -141,11 +141,12 @@ function removePagemap(mm: Mm, pgmap: DevPagemap): void {
 }
 
 /**
- * get_dev_pagemap(), with RFC patch 10's third argument: the pagemap that covers `phys`, with a
- * reference taken, or null when there is none, it is dying, or it is P2P memory and that is not allowed.
+ * get_dev_pagemap(), with RFC patch 10's third argument: the pagemap that covers `phys`, with a reference taken, or
+ * null when there is none, it is dying, or it is P2P memory and the flags do not allow that.
  *
- * `pgmap` is the caller's last answer and brings its reference along: if it covers `phys` it is returned
- * as it is, else its reference is dropped. So a walk holds one reference however many steps it takes.
+ * `pgmap` is the result of the caller's previous call, with its reference: if it covers `phys` it is returned
+ * unchanged, otherwise its reference is dropped. So a walk holds only one reference, independent of its number of
+ * steps.
  */
 export function getDevPagemap(
   mm: Mm,
@@ -181,26 +182,26 @@ function bdfOf(pgmap: DevPagemap): string | null {
   return pgmap.provider?.bdf ?? null;
 }
 
-/** struct vm_area_struct: which physical range a mmapped ArrayBuffer is. */
+/** struct vm_area_struct: the physical range behind a mmapped ArrayBuffer. */
 export interface Vma {
   readonly buffer: ArrayBuffer;
-  /** Of the buffer's first byte; page-aligned. 0 natively, where it is not known. */
+  /** Address of the buffer's first byte; page-aligned. 0 in the native backend, where it is not known. */
   readonly phys: number;
   readonly length: number;
   readonly pgmap: DevPagemap | null;
   /** Pins that gup holds on it now; registerVma() sets it to 0. */
   pins?: number;
   /**
-   * Called when the last pin goes. munmap of memory that is still under an I/O sets it, to give the
-   * memory back then and not before.
+   * Called when the last pin is released. munmap sets it when an I/O still uses the memory, so that the memory is
+   * freed only then.
    */
   onUnpinned?: (() => void) | null;
 }
 
-/** Null: was mapped once and is gone, so it must not pass for ordinary memory. */
+/** Null: the buffer was mapped once but no longer is, so it must not be treated as ordinary memory. */
 const vmas = new WeakMap<ArrayBufferLike, Vma | null>();
 
-/** Make a mapping known. */
+/** Register a mapping. */
 export function registerVma(vma: Vma): void {
   if (vma.phys % PAGE_SIZE !== 0) throw new RangeError(`VMA at ${hexNumber(vma.phys)} is not page-aligned`);
   vma.pins ??= 0;
@@ -208,17 +209,17 @@ export function registerVma(vma: Vma): void {
   vmas.set(vma.buffer, vma);
 }
 
-/** The mapping is gone. Its buffer stays recognisable as one that is: using it for I/O is -EFAULT. */
+/** Remove a mapping. Its buffer is still recognised as unmapped: using it for I/O fails with -EFAULT. */
 export function unregisterVma(buffer: ArrayBuffer): void {
   if (vmas.has(buffer)) vmas.set(buffer, null);
 }
 
-/** The mapping that a view lies in, or null: ordinary memory, or a mapping that is gone. */
+/** The mapping that contains a view, or null for ordinary memory or a removed mapping. */
 export function vmaOf(view: ArrayBufferView): Vma | null {
   return vmas.get(view.buffer) ?? null;
 }
 
-/** As vmaOf(), but undefined for ordinary memory and null for a mapping that is gone. */
+/** Like vmaOf(), but returns undefined for ordinary memory and null for a removed mapping. */
 export function findVma(view: ArrayBufferView): Vma | null | undefined {
   return vmas.get(view.buffer);
 }

@@ -1,6 +1,6 @@
 /**
- * Mirrors the part of include/linux/nvme.h (6.12) that is code: struct nvme_command, and how it becomes the 64
- * bytes of a submission queue entry. The numbers themselves are in backend/nvme.ts, shared with the hardware.
+ * Mirrors the part of include/linux/nvme.h (6.12) that is code: struct nvme_command, and its encoding as the 64 bytes
+ * of a submission queue entry. The constants are in backend/nvme.ts, which the hardware shares.
  */
 import * as nvme from '../backend/nvme-spec.js';
 
@@ -66,7 +66,7 @@ export function nvmeCommand(fields: Partial<Omit<NvmeCommand, 'clear' | 'copyFro
   return Object.assign(new NvmeCommand(), fields);
 }
 
-/** The direction of a command's data, from the low bits of its opcode (nvme_is_write()). */
+/** The direction of a command's data transfer, from the low bits of its opcode (nvme_is_write()). */
 export function nvmeIsWrite(opcode: number): boolean {
   return (opcode & 1) !== 0;
 }

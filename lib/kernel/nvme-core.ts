@@ -1,7 +1,7 @@
 /**
- * Mirrors drivers/nvme/host/core.c and nvme.h (6.12; RFC patch 8): what every NVMe controller has in common,
- * whatever its transport. Commands and their outcome, identify, namespaces and the limits of their queues.
- * What is particular to PCIe (queues in memory, doorbells, PRPs) is in nvme-pci.
+ * Mirrors drivers/nvme/host/core.c and nvme.h (6.12; RFC patch 8): the code common to all NVMe controllers,
+ * independent of the transport: commands and their results, identify, namespaces and the limits of their queues. The
+ * parts specific to PCIe (queues in memory, doorbells, PRPs) are in nvme-pci.
  *
  *     Bio ──ns.submitBio──▶ nvmeSetupCmd ──▶ nvme-pci: map, SQE, doorbell
  *                                                          │ CQE
@@ -32,7 +32,7 @@ import {
 } from './bio.js';
 import { lower32, type NvmeCommand, nvmeCommand, upper32 } from './nvme-command.js';
 
-/** Module parameters of nvme and nvme_core, and what else the driver may be told. Times in ms, sizes in bytes. */
+/** Module parameters of nvme and nvme_core, and other settings of the driver. Times are in ms, sizes in bytes. */
 export interface NvmeParams {
   /** nvme_core.io_timeout */
   readonly ioTimeout: number;
@@ -44,9 +44,9 @@ export interface NvmeParams {
   readonly ioQueueDepth: number;
   /** nvme.use_cmb_sqes */
   readonly useCmbSqes: boolean;
-  /** nvme.sgl_threshold: SGLs are used from this average segment size on; 0: never. */
+  /** nvme.sgl_threshold: SGLs are used if the average segment size is at least this value; 0: never. */
   readonly sglThreshold: number;
-  /** CPUs of the machine: the driver makes one I/O queue for each. */
+  /** Number of CPUs of the machine: the driver creates one I/O queue for each. */
   readonly cpus: number;
 }
 
@@ -61,8 +61,8 @@ export const nvmeDefaultParams: NvmeParams = {
 };
 
 /**
- * nvme_error_status() followed by blk_status_to_errno(): the errno that the caller of read() or write() gets
- * for an NVMe status. Rows as in the kernel; whatever is not listed is EIO.
+ * nvme_error_status() followed by blk_status_to_errno(): the errno that the caller of read() or write() gets for an
+ * NVMe status. The rows are those of the kernel; every status that is not listed is EIO.
  */
 const statusErrno = new Map<number, number>([
   [nvme.NVME_SC_SUCCESS, 0],
@@ -94,17 +94,18 @@ export function nvmeErrorStatus(status: number): number {
 }
 
 /**
- * A request as the transport runs it: struct nvme_request with the tag of struct request. One per tag, made
- * once, used for ever. `status` is an NVMe status; errors found before the drive saw the command are in `errno`.
+ * A request as the transport handles it: struct nvme_request with the tag of struct request. There is one per tag,
+ * created once and always reused. `status` is an NVMe status; errors that occur before the drive gets the command are
+ * in `errno`.
  */
 export interface NvmeRequest {
   readonly tag: number;
   readonly cmd: NvmeCommand;
-  /** The data, or null; also the caller, if there is no `async`. */
+  /** The data, or null; if there is no `async`, the bio also receives the result. */
   bio: Bio | null;
-  /** A command that no bio stands behind: admin commands and passthrough. */
+  /** A command that does not come from a bio: admin commands and passthrough. */
   async: NvmeAsyncCommand | null;
-  /** Times it was tried again. */
+  /** Number of retries so far. */
   retries: number;
   status: number;
   errno: number;
@@ -112,24 +113,24 @@ export interface NvmeRequest {
   resultHi: number;
 }
 
-/** blk_execute_rq_nowait(): a command with, perhaps, data, and who wants to know. */
+/** blk_execute_rq_nowait(): a command with optional data, and a callback for its result. */
 export interface NvmeAsyncCommand {
   readonly cmd: NvmeCommand;
   readonly bio: Bio | null;
-  /** ms; 0: the queue's own. */
+  /** In ms; 0: the queue's default timeout. */
   readonly timeout: number;
-  /** `errno` is 0 whenever the drive answered; then `status` is its answer. */
+  /** `errno` is 0 if the drive completed the command; then `status` is the drive's status. */
   end(errno: number, status: number, resultLo: number, resultHi: number): void;
 }
 
-/** struct nvme_ctrl_ops: what the core needs of a transport. */
+/** struct nvme_ctrl_ops: what the core needs from a transport. */
 export interface NvmeCtrlOps {
-  /** nvme_queue_rq() for the I/O queues, or a wait until there is a tag. */
+  /** nvme_queue_rq() for the I/O queues; the bio waits if no tag is free. */
   submitBio(bio: Bio): void;
   submitCmd(command: NvmeAsyncCommand, admin: boolean): void;
   /** May this controller's queues be given P2P memory (supports_pci_p2pdma)? */
   supportsPciP2pdma(): boolean;
-  /** Bytes; what the transport itself can take in one command. */
+  /** Maximum number of bytes that the transport itself can transfer with one command. */
   readonly maxTransfer: number;
   readonly maxSegments: number;
 }
@@ -161,7 +162,7 @@ export class NvmeCtrl {
   oncs = 0;
   namespaces: NvmeNs[] = [];
   scanLock: Promise<void> = Promise.resolve();
-  /** Where admin commands go: it never takes P2P memory. */
+  /** The queue for admin commands: it never takes P2P memory. */
   readonly adminQueue: RequestQueue;
 
   constructor(name: string, ops: NvmeCtrlOps, clock: Clock, memory: HostMemory, params: NvmeParams) {
@@ -179,7 +180,7 @@ export class NvmeCtrl {
   }
 }
 
-/** The largest request the block layer makes by itself (BLK_DEF_MAX_SECTORS_CAP), bytes. */
+/** The block layer's default limit for a request (BLK_DEF_MAX_SECTORS_CAP), in bytes. */
 const BLK_DEF_MAX_TRANSFER = 1280 * 1024;
 
 /** struct nvme_ns with its gendisk and request_queue. */
@@ -190,10 +191,10 @@ export class NvmeNs implements Gendisk {
   readonly lbaShift: number;
   readonly blockSize: number;
   readonly readOnly: boolean;
-  /** head->ms: bytes of metadata with each block. */
+  /** head->ms: bytes of metadata for each block. */
   readonly metadataBytes: number;
   readonly limits: BlkQueueLimits;
-  /** Bytes. 0 once the drive is gone, which is why reads of it find the end of the file. */
+  /** In bytes. 0 once the drive is gone, so that reads from it return end of file. */
   capacity: number;
   /** GD_DEAD: nothing may be queued any more. */
   dead = false;
@@ -216,15 +217,15 @@ export class NvmeNs implements Gendisk {
     this.limits = nvmeSetCtrlLimits(ctrl, this.blockSize);
   }
 
-  /** nvme_ns_head_submit_bio() of a plain disk. */
+  /** nvme_ns_head_submit_bio() for a plain disk. */
   submitBio(bio: Bio): void {
     this.ctrl.ops.submitBio(bio);
   }
 }
 
 /**
- * nvme_set_ctrl_limits() and nvme_ns_init's features (patch 8): the drive takes any 4-byte aligned memory, but
- * pieces of one command must meet at page boundaries, because a PRP list has no other way to say it.
+ * nvme_set_ctrl_limits() and nvme_ns_init's features (patch 8): the drive takes any 4-byte aligned memory, but the
+ * segments of one command must meet at page boundaries, because a PRP list cannot describe anything else.
  */
 function nvmeSetCtrlLimits(ctrl: NvmeCtrl, logicalBlockSize: number): BlkQueueLimits {
   return {
@@ -238,7 +239,7 @@ function nvmeSetCtrlLimits(ctrl: NvmeCtrl, logicalBlockSize: number): BlkQueueLi
   };
 }
 
-/** nvme_setup_cmd(): the command for a bio. Returns 0, or -EOPNOTSUPP. */
+/** nvme_setup_cmd(): build the command for a bio. Returns 0, or -EOPNOTSUPP. */
 export function nvmeSetupCmd(ns: NvmeNs, bio: Bio, cmd: NvmeCommand): number {
   cmd.clear();
   cmd.nsid = ns.nsid;
@@ -263,12 +264,15 @@ export function nvmeSetupCmd(ns: NvmeNs, bio: Bio, cmd: NvmeCommand): number {
   }
 }
 
-/** nvme_setup_rw() and nvme_setup_write_zeroes(): without a buffer of ours the drive makes the protection information. */
+/**
+ * nvme_setup_rw() and nvme_setup_write_zeroes(): without a metadata buffer from the host, the drive generates the
+ * protection information itself.
+ */
 function pract(ns: NvmeNs): number {
   return ns.metadataBytes > 0 ? nvme.NVME_RW_PRINFO_PRACT : 0;
 }
 
-/** nvme_setup_rw(): start block and number of blocks, which is written as one less. */
+/** nvme_setup_rw(): the start block and the number of blocks, which is a 0's based value. */
 function nvmeSetupRange(ns: NvmeNs, bio: Bio, cmd: NvmeCommand, control: number): number {
   const { blockSize } = ns;
   const slba = bio.sector / blockSize;
@@ -278,7 +282,7 @@ function nvmeSetupRange(ns: NvmeNs, bio: Bio, cmd: NvmeCommand, control: number)
   return 0;
 }
 
-/** nvme_decide_disposition(): is a failed request tried again? Not if the drive says so, nor for ever. */
+/** nvme_decide_disposition(): is a failed request retried? Not if the drive forbids it, and only a limited number of times. */
 export function nvmeDecideDisposition(req: NvmeRequest, maxRetries: number): 'COMPLETE' | 'RETRY' {
   if (req.status === 0 || req.errno !== 0) return 'COMPLETE';
   if (req.async !== null) return 'COMPLETE';
@@ -300,15 +304,15 @@ export function nvmeLogError(ctrl: NvmeCtrl, req: NvmeRequest): void {
   });
 }
 
-/** What the drive answered to a command of the driver's own. */
+/** The drive's result for a command that the driver itself issued. */
 export interface NvmeAnswer {
   readonly status: number;
   readonly result: number;
 }
 
 /**
- * nvme_submit_sync_cmd(): run an admin command of the driver's own, whose data is kernel memory. Resolves with the
- * drive's answer; rejects if there was none.
+ * nvme_submit_sync_cmd(): run an admin command that the driver itself issues, whose data is kernel memory. Resolves
+ * with the drive's result; rejects if the drive did not complete the command.
  */
 export function nvmeSubmitSyncCmd(
   ctrl: NvmeCtrl,
@@ -324,7 +328,7 @@ export function nvmeSubmitSyncCmd(
   });
 }
 
-/** nvme_identify_*(): the 4 KiB that Identify answers, or null: it does not know this CNS or namespace. */
+/** nvme_identify_*(): the 4 KiB that Identify returns, or null if the drive does not support this CNS or namespace. */
 async function nvmeIdentify(ctrl: NvmeCtrl, cns: number, nsid: number): Promise<DataView | null> {
   const { phys, bytes } = ctrl.memory.allocPages(nvme.NVME_IDENTIFY_BYTES);
   const bio = bioAlloc(ctrl.adminQueue, 'read');
@@ -349,7 +353,7 @@ function le64(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
 }
 
-/** nvme_init_identify(): who the controller is and what it can do. */
+/** nvme_init_identify(): read the controller's identity and capabilities. */
 export async function nvmeInitIdentify(ctrl: NvmeCtrl): Promise<void> {
   const id = await nvmeIdentify(ctrl, nvme.NVME_ID_CNS_CTRL, 0);
   if (id === null) throw new Error(`${ctrl.name}: Identify Controller failed`);
@@ -363,7 +367,10 @@ export async function nvmeInitIdentify(ctrl: NvmeCtrl): Promise<void> {
   ctrl.oncs = id.getUint16(nvme.NVME_ID_CTRL_ONCS, true);
 }
 
-/** nvme_scan_work(): bring the list of namespaces up to date. What was there keeps its object. One scan at a time. */
+/**
+ * nvme_scan_work(): bring the list of namespaces up to date. A namespace that already existed keeps its object. Only
+ * one scan runs at a time.
+ */
 export function nvmeScanWork(ctrl: NvmeCtrl): Promise<void> {
   const scan = ctrl.scanLock.then(() => nvmeScan(ctrl));
   ctrl.scanLock = scan.catch(() => {});
@@ -405,7 +412,7 @@ async function nvmeAllocNs(ctrl: NvmeCtrl, nsid: number): Promise<NvmeNs | null>
   return new NvmeNs(ctrl, nsid, blocks * 2 ** lbaShift, { lbaShift, metadataBytes, readOnly });
 }
 
-/** nvme_ns_remove(): no new requests; those that are under way end by themselves. */
+/** nvme_ns_remove(): accept no new requests; those in flight end on their own. */
 export function nvmeNsRemove(ns: NvmeNs): void {
   ns.dead = true;
   ns.capacity = 0;

@@ -1,5 +1,5 @@
 /**
- * Mirrors drivers/nvme/host/ioctl.c (6.12; RFC patch 13 behind it): the passthrough door. A command as the caller
+ * Mirrors drivers/nvme/host/ioctl.c (6.12; RFC patch 13 behind it): passthrough. The command is sent as the caller
  * wrote it, with the caller's memory mapped by blk-map.
  *
  *     NVME_IOCTL_IO64_CMD     namespace's queue: P2P memory goes straight, if aligned
@@ -18,20 +18,20 @@ import type { Mm } from './memremap.js';
 import { type NvmeCommand, nvmeCommand, nvmeIsWrite } from './nvme-command.js';
 import type { NvmeCtrl, NvmeNs } from './nvme-core.js';
 
-/** How a passthrough command ended. */
+/** The result of a passthrough command. */
 export interface NvmeUserResult {
-  /** 0, or the errno of a command the drive did not answer. */
+  /** 0, or the errno of a command that the drive did not complete. */
   readonly errno: number;
   /** NVMe status: code type << 8 | code. */
   readonly status: number;
   readonly resultLo: number;
   readonly resultHi: number;
   readonly path: PathBytes;
-  /** The data went through kernel memory because it was misaligned; nobody is told that by a real kernel. */
+  /** The data went through kernel memory because it was misaligned; a real kernel does not report this. */
   readonly bounced: boolean;
 }
 
-/** nvme_submit_user_cmd(). `ns` null: an admin command. Never rejects. */
+/** nvme_submit_user_cmd(). `ns` is null for an admin command. Never rejects. */
 export function nvmeSubmitUserCmd(
   mm: Mm,
   ctrl: NvmeCtrl,
@@ -39,7 +39,7 @@ export function nvmeSubmitUserCmd(
   user: PassthroughCommand,
 ): Promise<NvmeUserResult> {
   const queue: RequestQueue = ns ?? ctrl.adminQueue;
-  // nvme_validate_passthru_nsid(): a namespace's door is for that namespace only.
+  // nvme_validate_passthru_nsid(): a namespace's device accepts commands for that namespace only.
   if (ns !== null && user.nsid !== undefined && user.nsid !== ns.nsid)
     return Promise.resolve(refused(-EINVAL));
   const bio = mapUserData(mm, queue, user);
@@ -72,7 +72,7 @@ function refused(errno: number): NvmeUserResult {
   return { errno, status: 0, resultLo: 0, resultHi: 0, path: zeroPath(), bounced: false };
 }
 
-/** nvme_map_user_request(): the caller's memory as a bio; null: it gave none; a negative errno: why not. */
+/** nvme_map_user_request(): the caller's memory as a bio; null if the caller passed none; a negative errno on failure. */
 function mapUserData(mm: Mm, queue: RequestQueue, { opcode, data }: PassthroughCommand): Bio | null | number {
   if (data === undefined || data.byteLength === 0) return null;
   if (data.byteLength > queue.limits.maxTransfer) return -EINVAL;

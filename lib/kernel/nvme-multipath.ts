@@ -1,11 +1,12 @@
 /**
- * Mirrors drivers/nvme/host/multipath.c (6.12, 7.2): one disk over all the ways to a namespace.
+ * Mirrors drivers/nvme/host/multipath.c (6.12, 7.2): one disk over all the paths to a namespace.
  *
  *     nvme0n1 (head) ─┬─▶ nvme0c0n1: a namespace of the controller nvme0       the first that is alive takes it
  *                     └─▶ nvme0c1n1: the same namespace, by nvme1
  *
- * What fails because its path is gone is sent down another; an error of the drive is the caller's. Commands of the
- * passthrough door go to the path's own queue, which takes peer memory on kernels where the head's does not.
+ * A request that fails because its path is gone is sent over another path; an error of the drive is returned to the
+ * caller. Passthrough commands go to the path's own queue, which takes peer memory on kernels where the head's queue
+ * does not.
  */
 import type { KernelRelease } from '../backend/kernel-release.js';
 import { EIO } from '../base/errno.js';
@@ -53,7 +54,7 @@ export class NvmeNsHead implements Gendisk {
     return this.dead ? 0 : this.#capacity;
   }
 
-  /** nvme_find_path(): one whose controller is live, else one that is being reset; null: there is none. */
+  /** nvme_find_path(): a path whose controller is live, otherwise one whose controller is being reset; null: there is none. */
   findPath(): NvmeNs | null {
     const alive = this.#paths.filter(({ dead }) => !dead);
     return alive.find(({ ctrl }) => ctrl.state === 'NVME_CTRL_LIVE') ?? alive[0] ?? null;

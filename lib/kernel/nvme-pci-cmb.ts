@@ -1,6 +1,6 @@
 /**
- * Mirrors nvme_map_cmb() of drivers/nvme/host/pci.c (6.12) and the char device's mmap of RFC patch 15: the
- * Controller Memory Buffer, offered to everybody as peer memory.
+ * Mirrors nvme_map_cmb() of drivers/nvme/host/pci.c (6.12) and the char device's mmap of RFC patch 15: the Controller
+ * Memory Buffer, which is made available to all as peer memory.
  *
  *     CMBLOC, CMBSZ ──▶ BAR, offset, size ──▶ pciP2pdmaAddResource ──▶ publish, if it takes reads and writes
  *                                                      │
@@ -34,18 +34,18 @@ import { CMB_ALIGN_SKIP } from './releases/memory.js';
 import { holds } from './releases/rule.js';
 import { MODEL } from './releases/table.js';
 
-/** What the driver finds around its device. */
+/** The environment of the device, as the driver sees it. */
 export interface NvmeEnvironment {
   readonly hardware: Hardware;
   readonly mm: Mm;
-  /** Processor and kernel; where it names no kernel, the one that these files mirror. */
+  /** Processor and kernel; if it names no kernel, the kernel that these files mirror. */
   readonly host: RulingHost;
   readonly params: NvmeParams;
   /** memremap_compat_align(): the granule of memory hot-plug. */
   readonly memremapAlign: number;
 }
 
-/** Only what takes the data of both reads and writes is published. */
+/** Only a CMB that supports the data of both reads and writes is published. */
 function whyNotBothWays(cmbsz: number): string | null {
   const reads = (cmbsz & nvme.NVME_CMBSZ_RDS) !== 0;
   const writes = (cmbsz & nvme.NVME_CMBSZ_WDS) !== 0;
@@ -58,9 +58,9 @@ export class NvmeCmb {
   readonly #hw: NvmeHardware;
   readonly #env: NvmeEnvironment;
   #useSqes = false;
-  /** Bytes the controller has; 0: no CMB. */
+  /** Size in bytes of the controller's CMB; 0: no CMB. */
   size = 0;
-  /** It is registered as peer memory. */
+  /** True if the CMB is registered as peer memory. */
   mapped = false;
   /** Null, or why orchestrators may not choose it. */
   unusable: string | null = null;
@@ -70,7 +70,7 @@ export class NvmeCmb {
     this.#env = env;
   }
 
-  /** nvme_map_cmb(). A CMB that does not fit is left alone without a message, as in the kernel; `unusable` says why. */
+  /** nvme_map_cmb(). As in the kernel, a CMB that does not fit is skipped without a message; `unusable` gives the reason. */
   map(): void {
     if (this.mapped) {
       this.#enable();
@@ -102,7 +102,7 @@ export class NvmeCmb {
     if (this.unusable === null) pciP2pmemPublish(pdev, true);
   }
 
-  /** What the registers say; sets `size`. A text: why the CMB is nowhere. */
+  /** The location of the CMB according to the registers; also sets `size`. A string: the reason why there is no location. */
   #placeOf(cmbsz: number, cmbloc: number): { bar: PciBar; offset: number } | string {
     const unit = nvme.cmbSizeUnit((cmbsz >>> nvme.NVME_CMBSZ_SZU_SHIFT) & nvme.NVME_CMBSZ_SZU_MASK);
     const offset = unit * (cmbloc >>> nvme.NVME_CMBLOC_OFST_SHIFT);
@@ -112,12 +112,15 @@ export class NvmeCmb {
     if (bar === null || offset > bar.size) {
       return `its offset ${hexNumber(offset)} lies outside BAR ${bir}`;
     }
-    // Behind some bridges the BAR is smaller than what the controller has.
+    // Behind some bridges the BAR is smaller than the controller's CMB.
     this.size = Math.min(this.size, bar.size - offset);
     return { bar, offset };
   }
 
-  /** Kernels that skip a CMB which memory hot-plug cannot take; null: it can, or this one tries all the same. */
+  /**
+   * The reason why this kernel skips a CMB that is misaligned for memory hot-plug; null if it is aligned, or if this
+   * kernel tries to register it anyway.
+   */
   #whyMisaligned({ cpuAddress }: PciBar): string | null {
     const align = this.#env.memremapAlign;
     if (holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) === 'no') return null;
@@ -126,18 +129,18 @@ export class NvmeCmb {
     return `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;
   }
 
-  /** Tell the controller where its CMB is on the bus; after a reset it has to be told again. */
+  /** Write the bus address of the CMB to the controller; this must be repeated after a reset. */
   #enable: () => void = () => {};
 
   #writeCmbmsc(address: number): void {
     const { regs } = this.#hw;
     const flags = address === 0 ? 0 : nvme.NVME_CMBMSC_CRE | nvme.NVME_CMBMSC_CMSE;
-    // High half first: the low half switches the range on.
+    // Write the high half first, because the low half enables the range.
     regs.write32(nvme.NVME_REG_CMBMSC + 4, Math.floor(address / 2 ** 32));
     regs.write32(nvme.NVME_REG_CMBMSC, ((address >>> 0) | flags) >>> 0);
   }
 
-  /** The CMB part of nvme_alloc_sq_cmds(): null when submission queues do not go there, or it is full. */
+  /** The CMB part of nvme_alloc_sq_cmds(): null if submission queues are not placed in the CMB, or if it is full. */
   allocSq(bytes: number): SqMemory | null {
     if (!this.mapped || !this.#useSqes) return null;
     const { pdev } = this.#hw;
@@ -156,15 +159,15 @@ export class NvmeCmb {
   }
 
   /**
-   * RFC patch 15: mmap of the controller's char device. Allocates from the CMB; the caller cannot choose where, so the
-   * offset is ignored. (A landed kernel answers ENODEV and has `p2pmem/allocate` instead.)
+   * RFC patch 15: mmap of the controller's char device. Allocates from the CMB; the caller cannot choose the
+   * position, so the offset is ignored. (A released kernel returns ENODEV and has `p2pmem/allocate` instead.)
    */
   mmap(length: number, shared: boolean): P2pmemMapping | number {
     if (!this.mapped) return -ENODEV;
     return pciMmapP2pmem(this.#env.mm, this.#hw.pdev, { length, offset: 0, shared });
   }
 
-  /** nvme_release_cmb(). @returns bytes that somebody still holds */
+  /** nvme_release_cmb(). @returns the number of bytes that are still in use */
   release(): number {
     if (!this.mapped) return 0;
     this.mapped = false;

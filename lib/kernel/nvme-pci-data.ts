@@ -1,6 +1,6 @@
 /**
  * Mirrors the data half of drivers/nvme/host/pci.c (6.12; RFC patch 9): mapping a request's memory for DMA and
- * telling the drive where it is, as PRPs or as an SGL.
+ * passing its addresses to the drive as PRPs or as an SGL.
  *
  *     PRP   data in 4 KiB pages; only the first may start, only the last may end, inside a page
  *
@@ -44,7 +44,7 @@ import {
   sgSetPage,
 } from './scatterlist.js';
 
-/** NVME_CTRL_PAGE_SIZE: what CC.MPS says, whatever the CPU's pages are. */
+/** NVME_CTRL_PAGE_SIZE: the page size in CC.MPS, independent of the CPU's page size. */
 const NVME_CTRL_PAGE_SIZE = 4096;
 const NVME_SMALL_POOL_SIZE = 256;
 
@@ -59,7 +59,7 @@ interface PoolPiece {
   readonly dma: number;
 }
 
-/** mm/dmapool.c: small pieces of coherent memory, given out again and again. */
+/** mm/dmapool.c: small pieces of coherent memory that are reused. */
 class DmaPool {
   readonly #device: Device;
   readonly #size: number;
@@ -98,7 +98,7 @@ class DmaPool {
   }
 }
 
-/** The PRPs of one request as they are written: into the command, and into lists that link to each other. */
+/** Writes the PRPs of one request into the command and into linked PRP lists. */
 class PrpWriter {
   #cmd!: NvmeCommand;
   #pages = 0;
@@ -106,10 +106,10 @@ class PrpWriter {
   #lists: PoolPiece[] = [];
   #written = 0;
   #list: PoolPiece | null = null;
-  /** Where in the list the next entry goes. */
+  /** Position of the next entry in the list. */
   #at = 0;
 
-  /** `pages` are to be put; `lists` gets the lists, in order. */
+  /** `pages`: how many addresses will be put; the lists are appended to `lists`, in order. */
   begin(cmd: NvmeCommand, pages: number, pool: DmaPool, lists: PoolPiece[]): void {
     cmd.prp2 = 0;
     this.#cmd = cmd;
@@ -120,7 +120,7 @@ class PrpWriter {
     this.#list = null;
   }
 
-  /** False: there is no memory for another list. */
+  /** Returns false if there is no memory for another list. */
   put(address: number): boolean {
     const page = this.#written++;
     if (page === 0) {
@@ -149,7 +149,7 @@ class PrpWriter {
       return true;
     }
     const at = this.#at;
-    // The last entry moves to the new list, and a link to that takes its place.
+    // The last entry moves to the new list, and a link to the new list replaces it.
     next.view.setUint32(0, full.view.getUint32(at - 8, true), true);
     next.view.setUint32(4, full.view.getUint32(at - 4, true), true);
     putLe64(full.view, at - 8, next.dma);
@@ -158,7 +158,7 @@ class PrpWriter {
   }
 }
 
-/** The data part of struct nvme_iod: how the memory of one request is mapped now. Reused with its request. */
+/** The data part of struct nvme_iod: how the memory of one request is currently mapped. It is reused with its request. */
 export class NvmeIod {
   readonly sgt = new SgTable();
   dir: DmaDirection = 'DMA_FROM_DEVICE';
@@ -170,20 +170,20 @@ export class NvmeIod {
   smallLists = false;
 }
 
-/** The pools and choices of one device. */
+/** The DMA pools and settings of one device. */
 export class NvmeDataMapper {
   readonly #device: Device;
   readonly #pagePool: DmaPool;
   readonly #smallPool: DmaPool;
   readonly #prps = new PrpWriter();
-  /** The drive takes SGLs. */
+  /** The drive supports SGLs. */
   sglSupported = false;
   /** nvme.sgl_threshold; 0: never. */
   sglThreshold: number;
-  /** What a pair that may not do peer-to-peer is answered with. */
+  /** The errno for a pair that must not do peer-to-peer. */
   readonly #refusal: number;
 
-  /** `release`: default, the kernel that this file mirrors. */
+  /** `release` defaults to the kernel that this file mirrors. */
   constructor(device: Device, sglThreshold: number, release: KernelRelease | null = MODEL) {
     this.#device = device;
     this.#refusal = refusesPeersWithEinval(release) === true ? -EINVAL : -EREMOTEIO;
@@ -193,8 +193,8 @@ export class NvmeDataMapper {
   }
 
   /**
-   * nvme_map_data(): map the bio's memory and put its place into the command. 0 or -errno; -EREMOTEIO, from
-   * Linux 6.17 on -EINVAL: P2P memory that this device must not reach. After an error nothing is mapped.
+   * nvme_map_data(): map the bio's memory and write its addresses into the command. Returns 0 or -errno; -EREMOTEIO
+   * (-EINVAL since Linux 6.17) means P2P memory that this device must not access. After an error nothing is mapped.
    */
   map(iod: NvmeIod, bio: Bio, cmd: NvmeCommand, qid: number): number {
     iod.dir = nvmeIsWrite(cmd.opcode) ? 'DMA_TO_DEVICE' : 'DMA_FROM_DEVICE';
@@ -209,7 +209,7 @@ export class NvmeDataMapper {
     return this.#mapTable(iod, bio, cmd, sgls);
   }
 
-  /** nvme_setup_prp_simple() and nvme_setup_sgl_simple(): one range of host memory needs no table and no list. */
+  /** nvme_setup_prp_simple() and nvme_setup_sgl_simple(): a single range of host memory needs no table and no list. */
   #mapSimple(iod: NvmeIod, phys: number, length: number, cmd: NvmeCommand, prp: boolean): number {
     const address = dmaMapPhysSingle(this.#device, phys, length, iod.dir);
     if (address === DMA_MAPPING_ERROR) return -ENOMEM;
@@ -248,7 +248,7 @@ export class NvmeDataMapper {
       return error === -EREMOTEIO ? this.#refusal : error;
     }
     iod.mapped = 'table';
-    // nvme_pci_use_sgls(): for few large ranges an SGL is shorter than a PRP list.
+    // nvme_pci_use_sgls(): for a few large ranges, an SGL is shorter than a PRP list.
     const useSgl = sgls && bio.size / nents >= this.sglThreshold;
     const built = useSgl ? this.#setupSgls(iod, cmd) : this.#setupPrps(iod, bio.size, cmd);
     if (built !== 0) this.unmap(iod);
@@ -291,7 +291,7 @@ export class NvmeDataMapper {
         address = sg.dmaAddress;
         here = sgDmaP2pdmaLen(sg);
       }
-      // A hole inside the data: the virt boundary was meant to keep such a bio from here.
+      // There is a gap inside the data. The virt boundary should have prevented such a bio from getting here.
       if (ctrlPageOffset(address) !== 0) return -EIO;
       step = NVME_CTRL_PAGE_SIZE;
     }
@@ -350,8 +350,8 @@ function setInlineSgl(cmd: NvmeCommand, address: number, length: number): void {
 }
 
 /**
- * blk_rq_map_sg(): the request's memory as a scatterlist; neighbours of one kind become one entry. The number of
- * entries, or -EINVAL.
+ * blk_rq_map_sg(): build a scatterlist of the request's memory; adjacent ranges of the same kind are merged into one
+ * entry. Returns the number of entries, or -EINVAL.
  */
 export function blkRqMapSg(bio: Bio, sgt: SgTable): number {
   let entries = 1;
@@ -376,7 +376,7 @@ function isNeighbour(bio: Bio, i: number): boolean {
   return before.phys + before.length === vec.phys && before.pgmap === vec.pgmap;
 }
 
-/** A trace shows so many entries of a table. */
+/** A trace shows at most this many entries of a table. */
 const SHOWN = 4;
 
 function memorySegments({ sgl, origNents }: SgTable): object[] {

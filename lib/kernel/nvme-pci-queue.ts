@@ -6,7 +6,8 @@
  *                                                                        │ interrupt
  *     tag back to the stack ◀── nvmeHandleCqe ◀── CQ[head] while phase is ours ; CQyHDBL = head
  *
- * A tag is a command id is an index into `requests`, and there is one tag less than entries, so the SQ never overflows.
+ * A tag is also the command id and the index into `requests`. There is one tag less than there are entries, so the SQ
+ * never overflows.
  */
 import type { Mmio } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme-spec.js';
@@ -17,7 +18,7 @@ import { NvmeCommand, putSqe } from './nvme-command.js';
 import type { NvmeAsyncCommand, NvmeRequest } from './nvme-core.js';
 import { NvmeIod } from './nvme-pci-data.js';
 
-/** struct nvme_iod: a request of one queue, for ever. */
+/** struct nvme_iod: a request that always belongs to the same queue. */
 export class NvmePciRequest implements NvmeRequest {
   readonly tag: number;
   readonly queue: NvmeQueue;
@@ -25,16 +26,16 @@ export class NvmePciRequest implements NvmeRequest {
   readonly iod = new NvmeIod();
   bio: Bio | null = null;
   async: NvmeAsyncCommand | null = null;
-  /** MQ_RQ_IN_FLIGHT: the drive has it. */
+  /** MQ_RQ_IN_FLIGHT: the drive has the request. */
   inFlight = false;
-  /** An Abort was sent for it. */
+  /** An Abort command was sent for this request. */
   aborted = false;
   retries = 0;
   status = 0;
   errno = 0;
   resultLo = 0;
   resultHi = 0;
-  /** When it times out, by the clock. */
+  /** The clock time at which it times out. */
   deadline = 0;
 
   constructor(queue: NvmeQueue, tag: number) {
@@ -43,23 +44,23 @@ export class NvmePciRequest implements NvmeRequest {
   }
 }
 
-/** Where a submission queue lives. */
+/** The memory of a submission queue. */
 export interface SqMemory {
   readonly view: DataView;
   readonly bus: number;
-  /** True: in the drive's own CMB. */
+  /** True if it lies in the drive's own CMB. */
   readonly inCmb: boolean;
   free(): void;
 }
 
 export interface NvmeQueueParts {
   readonly qid: number;
-  /** Entries in each of the two rings. */
+  /** Number of entries in each of the two rings. */
   readonly depth: number;
   readonly sq: SqMemory;
   readonly cq: CoherentBlock;
   readonly regs: Mmio;
-  /** Gets each finished request; its status and result are set. */
+  /** Called with each completed request, whose status and result are set. */
   readonly complete: (req: NvmePciRequest) => void;
 }
 
@@ -71,9 +72,9 @@ export class NvmeQueue {
   readonly cqBlock: CoherentBlock;
   /** NVMEQ_ENABLED */
   enabled = false;
-  /** Requests that the drive has. */
+  /** Number of requests that the drive has. */
   inFlight = 0;
-  /** Made when first used. */
+  /** Each is created when it is first used. */
   readonly requests: NvmePciRequest[] = [];
   readonly #freeTags: number[] = [];
   readonly #tags: number;
@@ -96,7 +97,7 @@ export class NvmeQueue {
     this.#tags = depth - 1;
   }
 
-  /** nvme_init_queue(): as after a reset. Requests keep their tags. */
+  /** nvme_init_queue(): bring the queue into the state after a reset. Requests keep their tags. */
   init(): void {
     this.#sqTail = this.#lastSqTail = this.#cqHead = 0;
     this.#cqPhase = 1;
@@ -104,7 +105,7 @@ export class NvmeQueue {
     this.enabled = true;
   }
 
-  /** blk_mq_get_driver_tag(): a request with a free tag, or null: all are in use. */
+  /** blk_mq_get_driver_tag(): a request with a free tag, or null if all tags are in use. */
   getRequest(): NvmePciRequest | null {
     const tag = this.#freeTags.pop();
     if (tag !== undefined) return this.requests[tag]!;
@@ -127,7 +128,7 @@ export class NvmeQueue {
     return this.#freeTags.length > 0 || this.requests.length < this.#tags;
   }
 
-  /** nvme_sq_copy_cmd(): the command is in the queue, but the drive is told only by writeSqDb(). */
+  /** nvme_sq_copy_cmd(): put the command into the queue; the drive is notified only by writeSqDb(). */
   copyCmd(req: NvmePciRequest): void {
     putSqe(this.sq.view, this.#sqTail * nvme.NVME_SQE_BYTES, req.tag, req.cmd);
     this.#sqTail = this.#sqTail + 1 === this.depth ? 0 : this.#sqTail + 1;
@@ -143,7 +144,7 @@ export class NvmeQueue {
     this.#regs.write32(nvme.NVME_REG_DBS + this.qid * 8, this.#sqTail);
   }
 
-  /** nvme_poll_cq(): take every completion that is there, then tell the drive once. */
+  /** nvme_poll_cq(): process all available completions, then ring the doorbell once. */
   pollCq(): number {
     let found = 0;
     const cq = this.#cq;
@@ -181,14 +182,14 @@ export class NvmeQueue {
     this.end(req);
   }
 
-  /** blk_mq_complete_request(): the drive does not have it any more. */
+  /** blk_mq_complete_request(): the request is no longer at the drive. */
   end(req: NvmePciRequest): void {
     req.inFlight = false;
     this.inFlight--;
     this.#complete(req);
   }
 
-  /** nvme_cancel_tagset(): end whatever the drive still had, as aborted by the host. */
+  /** nvme_cancel_tagset(): end all requests that the drive still had, with the status "aborted by the host". */
   cancelAll(): void {
     for (const req of this.requests) {
       if (!req.inFlight) continue;

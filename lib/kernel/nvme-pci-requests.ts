@@ -1,6 +1,7 @@
 /**
- * Mirrors the request path of drivers/nvme/host/pci.c, and as much of block/blk-mq.c as it stands on (6.12): from a
- * bio or a command to a submission queue entry, from a completion back, waiting for tags, retries and timeouts.
+ * Mirrors the request path of drivers/nvme/host/pci.c, and the parts of block/blk-mq.c that it uses (6.12): from a
+ * bio or a command to a submission queue entry, from a completion back to the caller, waiting for tags, retries and
+ * timeouts.
  *
  *     submitBio, submitCmd ─▶ tag? ─no─▶ waiting ──(a tag is free)──┐
  *                              │yes                                 │
@@ -32,7 +33,7 @@ import type { NvmePciRequest, NvmeQueue } from './nvme-pci-queue.js';
 export class NvmeRequests {
   /** [0] is the admin queue. */
   queues: NvmeQueue[] = [];
-  /** The I/O queues take nothing now; what comes waits (blk_mq_quiesce_queue()). */
+  /** The I/O queues accept nothing now; new requests wait (blk_mq_quiesce_queue()). */
   stopped = true;
   readonly #ctrl: NvmeCtrl;
   readonly #hw: NvmeHardware;
@@ -40,7 +41,7 @@ export class NvmeRequests {
   readonly #monitor: BusMonitor;
   readonly #clock: Clock;
   readonly #resetCtrl: () => void;
-  /** The I/O queue that this turn's requests go to. */
+  /** The I/O queue for the requests of this turn of the event loop. */
   #current = 1;
   #waiting: (Bio | NvmeAsyncCommand)[] = [];
   #waitingAdmin: NvmeAsyncCommand[] = [];
@@ -48,14 +49,14 @@ export class NvmeRequests {
   #doorbellsDue = false;
   #requeueDue = false;
   #timer: { cancel(): void } | null = null;
-  /** When the timer runs. */
+  /** The time at which the timer fires. */
   #deadline = 0;
   readonly #onTimer = () => this.#timeoutWork();
-  /** When this turn's first request was queued. */
+  /** The time at which the first request of this turn was queued. */
   #turn = 0;
   readonly #flush = () => this.#writeDoorbells();
 
-  /** `resetCtrl` is called when a request timed out for good. */
+  /** `resetCtrl` is called when a request timed out and only a reset helps. */
   constructor(
     ctrl: NvmeCtrl,
     hw: NvmeHardware,
@@ -71,14 +72,14 @@ export class NvmeRequests {
     this.#resetCtrl = resetCtrl;
   }
 
-  /** Requests that the drive has or that wait for it. */
+  /** Number of requests that the drive has or that are waiting to be sent. */
   get outstanding(): number {
     let count = this.#waiting.length + this.#waitingAdmin.length + this.#requeued.length;
     for (const queue of this.queues) count += queue.inFlight;
     return count;
   }
 
-  /** nvme_queue_rq(), as far as a bio goes. */
+  /** The part of nvme_queue_rq() that handles a bio. */
   submitBio(bio: Bio): void {
     const ns = bio.queue as NvmeNs;
     if (ns.dead) {
@@ -112,7 +113,7 @@ export class NvmeRequests {
     this.#queueRq(req);
   }
 
-  /** The turn's queue, or another one if that has no tag left. */
+  /** The queue of this turn, or another one if that queue has no free tag. */
   #ioQueue(): NvmeQueue | null {
     const queues = this.queues;
     const now = queues[this.#current];
@@ -155,7 +156,7 @@ export class NvmeRequests {
     }
   }
 
-  /** nvme_commit_rqs(), for all queues: one doorbell each for everything of this turn. */
+  /** nvme_commit_rqs() for all queues: one doorbell write per queue for all requests of this turn. */
   #writeDoorbells(): void {
     if (!this.#doorbellsDue) return;
     this.#doorbellsDue = false;
@@ -174,9 +175,9 @@ export class NvmeRequests {
       queue.pollCq();
       drained = true;
     } finally {
-      // A caller's callback threw: the completions behind it must not wait for the next interrupt.
+      // A caller's callback threw: the remaining completions must not wait for the next interrupt.
       if (!drained) this.#clock.defer(() => this.irq(queue));
-      // What the completions brought down goes on its way now, without a turn in between.
+      // Requests that the completions submitted are sent now, without waiting for another turn.
       this.#startWaiting();
       this.#writeDoorbells();
       if (this.#timer !== null && !this.#anyInFlight()) {
@@ -254,7 +255,7 @@ export class NvmeRequests {
 
   // ---- Timeouts (blk_mq_timeout_work() and nvme_timeout()).
 
-  /** The next deadline of all. */
+  /** Set the timer to the earliest deadline of all requests. */
   #armTimer(): void {
     let next = Number.POSITIVE_INFINITY;
     for (const queue of this.queues) {
@@ -275,7 +276,7 @@ export class NvmeRequests {
     const now = this.#clock.now();
     let reset = false;
     for (const queue of this.queues) {
-      // The interrupt may have been lost: look before blaming the drive (nvme_poll_irqdisable()).
+      // The interrupt may have been lost: poll the queue before treating it as a timeout (nvme_poll_irqdisable()).
       if (queue.enabled && queue.inFlight > 0) queue.pollCq();
       for (const req of queue.requests) {
         if (req.inFlight && req.deadline <= now) reset = this.#timeout(req, now) || reset;
@@ -285,7 +286,7 @@ export class NvmeRequests {
     else this.#armTimer();
   }
 
-  /** nvme_timeout(): true when only a reset helps. */
+  /** nvme_timeout(): returns true if only a reset helps. */
   #timeout(req: NvmePciRequest, now: number): boolean {
     const { queue } = req;
     const dead = this.#controllerDead();
@@ -309,7 +310,7 @@ export class NvmeRequests {
     return false;
   }
 
-  /** nvme_should_reset(), and a device that is not there. */
+  /** nvme_should_reset(), and the check for a device that is gone. */
   #controllerDead(): boolean {
     if (!this.#hw.present) return true;
     const csts = this.#hw.regs.read32(nvme.NVME_REG_CSTS);
@@ -318,14 +319,14 @@ export class NvmeRequests {
 
   // ---- Stop and go.
 
-  /** blk_mq_unquiesce_queue(): everything that waited goes on. */
+  /** blk_mq_unquiesce_queue(): all waiting requests continue. */
   start(): void {
     this.stopped = false;
     this.#startRequeued();
     this.#startWaiting();
   }
 
-  /** Take no more; no timeouts any more either. What the drive has it keeps. */
+  /** Accept no more requests and stop all timeouts. The drive keeps the requests that it has. */
   stop(): void {
     this.stopped = true;
     this.#doorbellsDue = false;
@@ -333,14 +334,14 @@ export class NvmeRequests {
     this.#timer = null;
   }
 
-  /** The drive has stopped: take what it completed. */
+  /** The drive has stopped: process the commands that it completed. */
   reapPending(): void {
     for (const queue of this.queues) if (queue.enabled) queue.pollCq();
   }
 
   /**
-   * nvme_cancel_tagset(): the drive has forgotten everything. Requests of the block layer will be tried again, the
-   * caller of a command hears of it.
+   * nvme_cancel_tagset(): the drive has lost all commands. Requests of the block layer will be retried; the caller of
+   * a command gets an error.
    */
   cancelAll(): void {
     for (const queue of this.queues) {
@@ -350,7 +351,7 @@ export class NvmeRequests {
     }
   }
 
-  /** The controller is dead: no request is left without an answer. */
+  /** The controller is dead: end all requests, so that each caller gets a result. */
   failAll(): void {
     this.stop();
     this.cancelAll();

@@ -1,14 +1,14 @@
 /**
- * Mirrors drivers/nvme/host/pci.c (6.12; RFC patches 8, 9 and 15): the driver of one NVMe controller on PCIe. Here is
- * its life: probe, CMB, queues, timeouts, reset, removal. Requests are
- * in nvme-pci-requests, their data in nvme-pci-data, the rings in nvme-pci-queue, the CMB in nvme-pci-cmb.
+ * Mirrors drivers/nvme/host/pci.c (6.12; RFC patches 8, 9 and 15): the driver of one NVMe controller on PCIe. This
+ * file has its life cycle: probe, CMB, queues, timeouts, reset, removal. Requests are in nvme-pci-requests, their
+ * data in nvme-pci-data, the rings in nvme-pci-queue, the CMB in nvme-pci-cmb.
  *
  *     NEW ──probe──▶ LIVE ──timeout──▶ RESETTING ──▶ LIVE            requests in flight are tried again
  *                      │                    └──────▶ DEAD            they fail with EIO
  *                      └──────remove──▶ DELETING ──▶ DEAD
  *
- * A request that times out is first asked back with an Abort; if it is still there one timeout later, the controller
- * is reset. The caller hears of it only when the retries are used up too: EIO.
+ * When a request times out, the driver first sends an Abort for it. If the request is still pending one timeout
+ * later, the controller is reset. The caller gets an error (EIO) only after all retries have also failed.
  */
 
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
@@ -32,9 +32,9 @@ import { NvmeDataMapper } from './nvme-pci-data.js';
 import { NvmeQueue, type SqMemory } from './nvme-pci-queue.js';
 import { NvmeRequests } from './nvme-pci-requests.js';
 
-/** Entries of the admin queue (NVME_AQ_DEPTH). */
+/** Number of entries in the admin queue (NVME_AQ_DEPTH). */
 const NVME_AQ_DEPTH = 32;
-/** NVME_MAX_KB_SZ and NVME_MAX_SEGS: what one preallocated scatterlist holds. */
+/** NVME_MAX_KB_SZ and NVME_MAX_SEGS: the capacity of one preallocated scatterlist. */
 const NVME_MAX_TRANSFER = 8192 * 1024;
 const NVME_MAX_SEGS = 128;
 
@@ -77,7 +77,7 @@ export class NvmeDev implements NvmeCtrlOps {
     this.requests.submitCmd(command, admin);
   }
 
-  /** nvme_probe(): bring the controller up and find its namespaces. Rejects when it does not come up. */
+  /** nvme_probe(): bring the controller up and find its namespaces. Rejects if it does not become ready. */
   async probe(): Promise<void> {
     const { ctrl } = this;
     await this.#pciEnable();
@@ -125,7 +125,7 @@ export class NvmeDev implements NvmeCtrlOps {
       if (csts === 0xffffffff) throw new Error(`${this.ctrl.name}: the device is gone`);
       if ((csts & mask) === value) return;
       if (clock.now() > until) throw new Error(`${this.ctrl.name}: not ready, CSTS=${hexNumber(csts)}`);
-      // A drive is ready at once or takes milliseconds.
+      // A drive is either ready immediately or needs some milliseconds.
       await new Promise<void>((resolve) => {
         if (tries < 8) clock.defer(resolve);
         else clock.setTimer(resolve, 1);
@@ -133,7 +133,7 @@ export class NvmeDev implements NvmeCtrlOps {
     }
   }
 
-  /** nvme_alloc_queue(). The SQ goes into the CMB when the controller can fetch from there (nvme_alloc_sq_cmds()). */
+  /** nvme_alloc_queue(). The SQ is placed in the CMB if the controller can fetch commands from there (nvme_alloc_sq_cmds()). */
   #allocQueue(qid: number, depth: number): NvmeQueue {
     const { device } = this;
     const cq = dmaAllocCoherent(device, depth * nvme.NVME_CQE_BYTES);
@@ -159,7 +159,7 @@ export class NvmeDev implements NvmeCtrlOps {
     return queue;
   }
 
-  /** nvme_setup_io_queues(): one per CPU, as many as the controller grants. */
+  /** nvme_setup_io_queues(): one per CPU, but no more than the controller grants. */
   async #setupIoQueues(): Promise<void> {
     const wanted = this.#params.cpus - 1;
     const granted = await this.#admin({
@@ -177,7 +177,7 @@ export class NvmeDev implements NvmeCtrlOps {
     }
   }
 
-  /** nvme_create_queue(): completion queue first, the submission queue names it. */
+  /** nvme_create_queue(): creates the completion queue first, because the submission queue refers to it. */
   async #createQueue(queue: NvmeQueue): Promise<void> {
     const { qid, depth } = queue;
     const cdw10 = (qid | ((depth - 1) << 16)) >>> 0;
@@ -196,7 +196,7 @@ export class NvmeDev implements NvmeCtrlOps {
     queue.init();
   }
 
-  /** An admin command that must succeed; its result. */
+  /** Run an admin command that must succeed, and return its result. */
   async #admin(fields: Parameters<typeof nvmeCommand>[0]): Promise<number> {
     const { status, result } = await nvmeSubmitSyncCmd(this.ctrl, nvmeCommand(fields));
     if (status !== 0) {
@@ -208,8 +208,8 @@ export class NvmeDev implements NvmeCtrlOps {
   }
 
   /**
-   * nvme_dev_disable(): stop the queues, take what is complete, and give up what is not: those requests are tried
-   * again after a reset, and fail if there is none.
+   * nvme_dev_disable(): stop the queues, process the completed requests, and cancel the others: these are retried
+   * after a reset, and fail if there is no reset.
    */
   async #disable(): Promise<void> {
     const { requests, ctrl } = this;
@@ -229,7 +229,7 @@ export class NvmeDev implements NvmeCtrlOps {
   async reset(): Promise<void> {
     const { ctrl } = this;
     if (ctrl.state !== 'NVME_CTRL_LIVE') {
-      // Not up yet: whoever waits for the command that timed out gives up.
+      // The controller is not up yet: the caller that waits for the timed-out command gets an error.
       if (ctrl.state === 'NVME_CTRL_NEW') this.requests.cancelAll();
       return;
     }
@@ -250,7 +250,7 @@ export class NvmeDev implements NvmeCtrlOps {
     }
   }
 
-  /** nvme_remove() after the device vanished: what is in flight fails, later reads find an empty disk. */
+  /** nvme_remove() after the device has disappeared: requests in flight fail, later reads find an empty disk. */
   remove(): void {
     if (this.ctrl.state === 'NVME_CTRL_DEAD') return;
     this.ctrl.state = 'NVME_CTRL_DELETING';
@@ -260,7 +260,7 @@ export class NvmeDev implements NvmeCtrlOps {
     this.cmb.release();
   }
 
-  /** nvme_mark_namespaces_dead(), and an answer for every request. */
+  /** nvme_mark_namespaces_dead(), and then end every request. */
   #die(): void {
     this.ctrl.state = 'NVME_CTRL_DEAD';
     for (const ns of this.ctrl.namespaces) {
@@ -270,7 +270,7 @@ export class NvmeDev implements NvmeCtrlOps {
     this.requests.failAll();
   }
 
-  /** nvme_shutdown(): an orderly end. What the driver took is given back; the CMB has an end of its own. */
+  /** nvme_shutdown(): an orderly shutdown. The driver's resources are released; the CMB is released separately. */
   async shutdown(): Promise<void> {
     const { ctrl } = this;
     if (ctrl.state === 'NVME_CTRL_LIVE' && this.hw.present) {

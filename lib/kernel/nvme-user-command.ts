@@ -1,6 +1,6 @@
 /**
- * What a passthrough command must bring along. The kernel's door (drivers/nvme/host/ioctl.c) looks at none of it: memory that
- * is missing or too short leaves a pointer of the command at 0, and a drive takes 0 for an address like any other.
+ * The memory that a passthrough command must have. The kernel (drivers/nvme/host/ioctl.c) does not check it: if
+ * memory is missing or too short, a pointer in the command stays 0, and a drive treats 0 like any other address.
  *
  *     opcode     moves                          memory it needs
  *     Read …     (NLB + 1) blocks               data; metadata too, where blocks have some and MPTR (separate) or longer
@@ -14,11 +14,11 @@ import { EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { hexNumber } from '../base/words.js';
 
-/** What a namespace's blocks are like. */
+/** The format of a namespace's blocks. */
 export interface NamespaceFormat {
   /** Bytes of data. */
   readonly blockSize: number;
-  /** Bytes of metadata beside them; null: could not be found out. */
+  /** Bytes of metadata per block; null: could not be determined. */
   readonly metadataBytes: number | null;
 }
 
@@ -27,7 +27,7 @@ type Bytes = (command: PassthroughCommand, format: NamespaceFormat) => number;
 const dwords = (zeroBased: number): number => (zeroBased + 1) * 4;
 const blocks: Bytes = ({ cdw12 = 0 }, { blockSize }) => ((cdw12 & 0xffff) + 1) * blockSize;
 
-/** Opcodes of the I/O queues that move blocks, and with them their metadata. */
+/** Opcodes of I/O commands that transfer blocks and therefore their metadata. */
 const MOVES_BLOCKS: ReadonlySet<number> = new Set([
   nvme.nvmeCmdWrite,
   nvme.nvmeCmdRead,
@@ -35,7 +35,7 @@ const MOVES_BLOCKS: ReadonlySet<number> = new Set([
   nvme.nvmeCmdZoneAppend,
 ]);
 
-/** Bytes that I/O commands move; of those whose data is none of the namespace's blocks too. */
+/** Number of bytes that each I/O command transfers, including commands whose data is not blocks of the namespace. */
 const IO: ReadonlyMap<number, Bytes> = new Map<number, Bytes>([
   ...[...MOVES_BLOCKS].map((opcode) => [opcode, blocks] as const),
   [nvme.nvmeCmdDsm, ({ cdw10 = 0 }) => ((cdw10 & 0xff) + 1) * nvme.NVME_DSM_RANGE_BYTES],
@@ -46,10 +46,10 @@ const IO: ReadonlyMap<number, Bytes> = new Map<number, Bytes>([
   [nvme.nvmeCmdZoneMgmtRecv, ({ cdw12 = 0 }) => dwords(cdw12)],
 ]);
 
-/** Zone Management Send has data for one of its actions only. */
+/** Zone Management Send has data for only one of its actions. */
 const MAY_BE_WITHOUT: ReadonlySet<number> = new Set([nvme.nvmeCmdZoneMgmtSend]);
 
-/** Of admin commands those that always have data; the others may go without. */
+/** Admin commands that always have data; the others may have none. */
 const ADMIN: ReadonlyMap<number, Bytes> = new Map<number, Bytes>([
   [
     nvme.nvmeAdminGetLogPage,
@@ -60,21 +60,22 @@ const ADMIN: ReadonlyMap<number, Bytes> = new Map<number, Bytes>([
   [nvme.nvmeAdminNsAttach, () => nvme.NVME_IDENTIFY_BYTES],
 ]);
 
-/** Does the opcode move data to or from the drive, as its low two bits say? */
+/** Does the opcode transfer data to or from the drive, according to its two low bits? */
 export function movesData(opcode: number): boolean {
   return (opcode & 3) !== 0;
 }
 
-/** May metadata travel with it? Of an opcode that is not known here, yes. */
+/** Can the command transfer metadata? For an unknown opcode, the answer is yes. */
 export function mayMoveMetadata({ admin, opcode }: PassthroughCommand): boolean {
   if (admin === true || !movesData(opcode)) return false;
   return MOVES_BLOCKS.has(opcode) || !(IO.has(opcode) || MAY_BE_WITHOUT.has(opcode));
 }
 
 /**
- * Refuse a command that would go out with a pointer at 0.
- * @param format of the namespace; only asked for where the command may move its blocks
- * @throws P2pdmaError ERR_INVALID_ARG_VALUE: no memory, or less than it moves; EOPNOTSUPP: blocks with metadata
+ * Refuse a command that would be sent with a pointer of 0.
+ * @param format of the namespace; requested only if the command may transfer its blocks
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE: no memory, or less than the command transfers; EOPNOTSUPP: blocks with
+ * metadata
  */
 export function assertSendable(command: PassthroughCommand, path: string, format: NamespaceFormat): void {
   if (mayMoveMetadata(command)) assertNoMetadata(path, format.metadataBytes);
@@ -98,7 +99,7 @@ function invalid(message: string, path: string): P2pdmaError {
   });
 }
 
-/** @throws P2pdmaError EOPNOTSUPP: the namespace's blocks have metadata, or whether they do is not known */
+/** @throws P2pdmaError EOPNOTSUPP: the namespace's blocks have metadata, or it is not known whether they do */
 export function assertNoMetadata(path: string, metadataBytes: number | null): void {
   if (metadataBytes === 0) return;
   const what =
@@ -114,7 +115,7 @@ export function assertNoMetadata(path: string, metadataBytes: number | null): vo
   });
 }
 
-/** Bytes of metadata with each block, from the 4 KiB that Identify Namespace answers. */
+/** Bytes of metadata per block, from the 4 KiB that Identify Namespace returns. */
 export function metadataOf(identify: DataView): number {
   const flbas = identify.getUint8(nvme.NVME_ID_NS_FLBAS);
   const format = (flbas & 0xf) | ((flbas & 0x60) >> 1);

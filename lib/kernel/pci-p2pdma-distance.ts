@@ -1,7 +1,8 @@
 /**
  * Mirrors the distance and map-type half of drivers/pci/p2pdma.c (6.12; RFC patches 1 and 2; the list of host bridges
- * as the release has it, see releases/host-bridges.ts): may client do DMA to memory in provider's BAR, how, and how far is it? Plain calculation over a topology; it serves the
- * emulated kernel and predicts the real one.
+ * depends on the release, see releases/host-bridges.ts): may the client do DMA to memory in the provider's BAR, how,
+ * and what is the distance? It is a pure calculation over a topology; it serves the emulated kernel and predicts the
+ * real one.
  *
  *          host bridge
  *              │
@@ -13,9 +14,9 @@
  *           │          │
  *        03:00.0    04:00.0                   provider 03:00.0: 2 hops up, client 04:00.0: 2 hops up: distance 4
  *
- * Peer requests turn round at the common bridge, unless one of the functions on the way (here 03:00.0, 02:00.0,
- * 01:00.0, 02:01.0, 04:00.0) has ACS redirection on: then they go up to the host bridge, as they do without a
- * common bridge. Whether a host bridge passes them on is known only for the CPUs and bridges listed below.
+ * Peer requests are routed directly at the common bridge, unless one of the functions on the path (here 03:00.0,
+ * 02:00.0, 01:00.0, 02:01.0, 04:00.0) has ACS redirection enabled: then they go up to the host bridge, as they do
+ * without a common bridge. Whether a host bridge forwards them is known only for the CPUs and bridges listed below.
  */
 
 import type { KernelRelease } from '../backend/kernel-release.js';
@@ -38,55 +39,55 @@ import { MODEL } from './releases/table.js';
 
 /** enum pci_p2pdma_map_type: what a mapper must do with the provider's memory. */
 export type PciP2pdmaMapType =
-  /** Not known (never computed, or it hangs on ACS settings or a CPU that could not be read). Do not map. */
+  /** Not known (never computed, or it depends on ACS settings or a CPU that could not be read). Do not map. */
   | 'PCI_P2PDMA_MAP_UNKNOWN'
-  /** Refuse: the transaction would get lost. */
+  /** Refuse: the transaction would be lost. */
   | 'PCI_P2PDMA_MAP_NOT_SUPPORTED'
-  /** Give the device the PCI bus address: requests turn round below the host bridge. */
+  /** Give the device the PCI bus address: requests are routed below the host bridge. */
   | 'PCI_P2PDMA_MAP_BUS_ADDR'
-  /** Map it as any memory (CPU address or IOVA): the host bridge passes requests on. */
+  /** Map it like ordinary memory (CPU address or IOVA): the host bridge forwards requests. */
   | 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE';
 
 /** What decided a verdict. @inline */
 export type DistanceRule =
-  /** Provider and client are one function: data stays inside the device. */
+  /** Provider and client are the same function: data stays inside the device. */
   | 'same-function'
-  /** A common bridge, and all ACS settings on the way are clear. */
+  /** A common bridge exists, and ACS redirection is disabled on the whole path. */
   | 'common-bridge'
-  /** A common bridge, but the ACS settings on the way could not all be read. */
+  /** A common bridge exists, but not all ACS settings on the path could be read. */
   | 'acs-unknown'
-  /** Through the host bridge: an AMD Zen CPU passes peer requests on. */
+  /** Through the host bridge: an AMD Zen CPU forwards peer requests. */
   | 'cpu-zen'
-  /** Through the host bridge: it is (both are) listed. */
+  /** Through the host bridge, which is listed (or both are listed). */
   | 'host-bridge-listed'
   /** Not known: a host bridge is not listed, and whether the CPU is an AMD Zen could not be read. */
   | 'cpu-unknown'
   /** Refused: a host bridge is not listed. */
   | 'host-bridge-not-listed'
-  /** Not known: these tables list a host bridge for no kernel like this one, but the kernel's own list may have it. */
+  /** Not known: these tables do not list a host bridge for a kernel like this one, but the kernel's own list may contain it. */
   | 'host-bridge-list-unknown'
-  /** Refused: listed for traffic below one and the same host bridge, but these are two. */
+  /** Refused: listed only for traffic below the same host bridge, but these are two host bridges. */
   | 'host-bridges-differ'
-  /** Not known: what was read of the machine lacks a bridge above one of the two. */
+  /** Not known: the data read from the machine lacks a bridge above one of the two functions. */
   | 'way-unknown'
-  /** Refused: the first device on a root bus is neither 00.0 nor a root port, so it says nothing. */
+  /** Refused: the first device on a root bus is neither 00.0 nor a root port, so it does not identify the host bridge. */
   | 'host-bridge-unidentified';
 
 export interface DistanceVerdict {
   readonly mapType: PciP2pdmaMapType;
-  /** What mapType may turn out to be: several only when it is UNKNOWN. */
+  /** The possible values of mapType: more than one only when it is UNKNOWN. */
   readonly possible: readonly PciP2pdmaMapType[];
-  /** Hops up from both to the common bridge, or the functions on both ways up to the root buses. */
+  /** Number of hops from both up to the common bridge, or of functions on both paths up to the root buses. */
   readonly distance: number;
-  /** Functions on the way that have ACS redirection on, provider's leg first. */
+  /** Functions on the path that have ACS redirection enabled, those on the provider's side first. */
   readonly acs: readonly PciDev[];
   /**
-   * False: ACS of the functions in `acsUnknown` could not be read, so `acs` may be incomplete. Without a common bridge
-   * ACS decides nothing, and is known enough.
+   * False: ACS of the functions in `acsUnknown` could not be read, so `acs` may be incomplete. Without a common
+   * bridge, ACS does not affect the verdict and counts as known.
    */
   readonly acsKnown: boolean;
   readonly acsUnknown: readonly PciDev[];
-  /** Where the ways up meet; null: nowhere below the root complex. */
+  /** The bridge where the two paths up meet; null: they do not meet below the root complex. */
   readonly commonBridge: PciDev | null;
   /** From the provider up to the common bridge (included) or the root bus. */
   readonly providerPath: readonly PciDev[];
@@ -94,48 +95,48 @@ export interface DistanceVerdict {
   readonly clientPath: readonly PciDev[];
   readonly hostBridges: readonly [provider: HostBridge, client: HostBridge];
   readonly rule: DistanceRule;
-  /** One sentence: which functions, which rule. */
+  /** One sentence that names the functions and the rule. */
   readonly reason: string;
-  /** What would help; null when nothing needs help. */
+  /** What would help; null if nothing is wrong. */
   readonly remedy: string | null;
 }
 
-/** What decides besides the devices: the processor, and which kernel asks. */
+/** What determines the verdict besides the devices: the processor and the kernel. */
 export interface RulingHost {
   readonly cpu: Cpu;
   /** Null: not known; undefined: the kernel that this file mirrors. */
   readonly kernel?: KernelRelease | null;
 }
 
-/** cpu_supports_p2pdma(): AMD from family 17h (Zen) on passes peer requests on, whatever the host bridge. */
+/** cpu_supports_p2pdma(): AMD CPUs since family 17h (Zen) forward peer requests, independent of the host bridge. */
 export function cpuSupportsP2pdma(cpu: Cpu): boolean {
   return cpu.vendor === 'AuthenticAMD' && cpu.family !== null && cpu.family >= 0x17;
 }
 
-/** pci_bridge_has_acs_redir(): `null` when its ACS capability could not be read. */
+/** pci_bridge_has_acs_redir(): null if its ACS capability could not be read. */
 export function pciBridgeHasAcsRedir(pdev: PciDev): boolean | null {
   if (pdev.acs === 'unknown') return null;
   if (pdev.acs === 'none') return false;
   return (pdev.acs & (PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC)) !== 0;
 }
 
-/** pci_host_bridge_dev(): the device that tells which host bridge this is. */
+/** pci_host_bridge_dev(): the device that identifies this host bridge. */
 export function pciHostBridgeDev(bridge: HostBridge): PciDev | null {
   const first = bridge.firstDevice;
   if (first === null) return null;
   return first.devfn === 0 || first.portType === 'root-port' ? first : null;
 }
 
-/** A verdict without its words, as the map path needs it. */
+/** A verdict without its texts, as the map path needs it. */
 export type DistanceWalk = Omit<DistanceVerdict, 'reason' | 'remedy' | 'acsKnown'>;
 
 interface HostBridgeRuling {
-  /** Null: the CPU or the kernel's own list decides, and it is not known. */
+  /** Null: the CPU or the kernel's own list decides, and that is not known. */
   readonly allowed: boolean | null;
   readonly rule: DistanceRule;
 }
 
-/** host_bridge_whitelist(), after the CPU itself was asked. */
+/** host_bridge_whitelist(), after the check of the CPU itself. */
 export function throughHostBridge(host: RulingHost, a: HostBridge, b: HostBridge): HostBridgeRuling {
   const { cpu } = host;
   if (cpuSupportsP2pdma(cpu)) return { allowed: true, rule: 'cpu-zen' };
@@ -164,11 +165,14 @@ function listing({ kernel = MODEL }: RulingHost, dev: PciDev): Listing {
   return listingOf(dev, kernel);
 }
 
-/** What one host bridge forwards, whatever the pair. */
+/** What one host bridge forwards, independent of a pair of devices. */
 export interface HostBridgeVerdict {
-  /** Where peer traffic passes: also to other host bridges that are listed so, only below this one, nowhere; or not known. */
+  /**
+   * Where peer traffic passes: also to other host bridges that are listed the same way, only below this one, nowhere,
+   * or not known.
+   */
   readonly passes: 'everywhere' | 'same-host-bridge' | 'no' | 'unknown';
-  /** What decided. */
+  /** The rule that decided. */
   readonly rule: Extract<
     DistanceRule,
     | 'cpu-zen'
@@ -178,13 +182,13 @@ export interface HostBridgeVerdict {
     | 'host-bridge-not-listed'
     | 'host-bridge-unidentified'
   >;
-  /** The function that identifies the host bridge (pci_host_bridge_dev()); null: none does. */
+  /** The function that identifies the host bridge (pci_host_bridge_dev()); null: there is none. */
   readonly device: PciDev | null;
   /** Why. */
   readonly why: string;
 }
 
-/** What the host bridge allow-list says of one host bridge, without a pair of devices. */
+/** The verdict of the host bridge allow-list on one host bridge, without a pair of devices. */
 export function hostBridgeVerdict(
   host: Pick<Topology, 'cpu' | 'kernel'>,
   bridge: HostBridge,
@@ -226,7 +230,7 @@ function noteAcs(pdev: PciDev, redirecting: PciDev[], unknown: PciDev[]): void {
   else if (redirects) redirecting.push(pdev);
 }
 
-/** The calculation itself; calcMapTypeAndDist() adds the words. */
+/** The calculation itself; calcMapTypeAndDist() adds the texts. */
 export function walkDistance(host: RulingHost, provider: PciDev, client: PciDev): DistanceWalk {
   const clientWay: PciDev[] = [];
   for (let b: PciDev | null = client; b !== null; b = b.upstream) clientWay.push(b);
@@ -274,7 +278,7 @@ export function walkDistance(host: RulingHost, provider: PciDev, client: PciDev)
   return { ...facts, ...settled(above), rule };
 }
 
-/** Functions on the way above which some bridge is not known; what is above the common bridge does not matter. */
+/** Functions on the path above which a bridge is not known; bridges above the common bridge do not matter. */
 function lostAbove({
   commonBridge,
   providerPath,
@@ -290,14 +294,14 @@ const ANY_WAY: readonly PciP2pdmaMapType[] = [
   'PCI_P2PDMA_MAP_NOT_SUPPORTED',
 ];
 
-/** Known only where but one thing is possible. */
+/** The map type is known only if exactly one is possible. */
 function settled(possible: readonly PciP2pdmaMapType[]): Pick<DistanceWalk, 'mapType' | 'possible'> {
   return { mapType: possible.length === 1 ? possible[0]! : 'PCI_P2PDMA_MAP_UNKNOWN', possible };
 }
 
 /**
- * calc_map_type_and_dist(): may `client` do DMA to memory of `provider`, with the reason and what would help.
- * Works for any two functions, whether or not there is peer memory.
+ * calc_map_type_and_dist(): may `client` do DMA to memory of `provider`? The verdict has the reason and what would
+ * help. Works for any two functions, with or without peer memory.
  */
 export function calcMapTypeAndDist(host: RulingHost, provider: PciDev, client: PciDev): DistanceVerdict {
   const walk = walkDistance(host, provider, client);
@@ -366,7 +370,7 @@ function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: Dis
   }
 }
 
-/** What becomes of it if ACS, which is not known, redirects. */
+/** The result if ACS, whose settings are not known, does redirect. */
 function otherwiseIn({ possible }: DistanceWalk): string {
   const passes = possible.includes('PCI_P2PDMA_MAP_THRU_HOST_BRIDGE');
   if (!possible.includes('PCI_P2PDMA_MAP_NOT_SUPPORTED')) return 'it goes through the host bridge';
@@ -396,7 +400,7 @@ function listings(host: RulingHost, { hostBridges }: DistanceWalk): Listing[] {
   return devices.flatMap((dev) => (dev === null ? [] : listing(host, dev)));
 }
 
-/** How the kernel's own word is had. */
+/** How to find out the kernel's own verdict. */
 function settles({ kernel = MODEL }: RulingHost, { commonBridge }: DistanceWalk): string {
   return (
     'On that machine `p2pdma explain --try` settles it: it reads one block and writes nothing. ' +
@@ -404,7 +408,7 @@ function settles({ kernel = MODEL }: RulingHost, { commonBridge }: DistanceWalk)
   );
 }
 
-/** From which release on the lists have these host bridges; null: none known has. */
+/** The first release whose list has these host bridges; null: no known release has them. */
 function upgradeFor(host: RulingHost, walk: DistanceWalk): string | null {
   const missing = listings(host, walk).filter(({ listed }) => listed !== 'yes');
   if (missing.length === 0 || missing.some(({ row }) => row === null)) return null;
@@ -452,7 +456,7 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   return upgrade === null ? place : `${upgrade} Or: ${place[0]!.toLowerCase()}${place.slice(1)}`;
 }
 
-/** The kernel parameter that turns ACS redirection off in these functions: `pci=disable_acs_redir=a;b`. */
+/** The kernel parameter that disables ACS redirection in these functions: `pci=disable_acs_redir=a;b`. */
 export function disableAcsRedir(functions: readonly PciDev[]): string {
   return `pci=disable_acs_redir=${functions.map((f) => f.bdf).join(';')}`;
 }

@@ -1,25 +1,26 @@
 /**
- * Reachability where one target has several clients (pci_p2pdma_distance_many() of drivers/pci/p2pdma.c): a provider is
- * good for it only if it is good for each.
+ * Reachability for a target with several clients (pci_p2pdma_distance_many() of drivers/pci/p2pdma.c): a provider is
+ * usable for the target only if every client can reach it.
  *
  *     md0 (raid1) ─┬─▶ nvme0  reaches the memory of nvme0       yes
  *                  └─▶ nvme1  on another root port              no: so none of md0 is given it
  *
- * The kernel asks each member by itself, when its part of a request comes by. What a member of a mirror refuses is taken for
- * no error of the member (see releases/bugs.ts), so that of a mirror every member must be reachable for sure.
+ * The kernel checks each member separately, when it maps that member's part of a request. A refusal by a member of a
+ * mirror is not treated as an error of the member (see releases/bugs.ts). Therefore every member of a mirror must be
+ * known to reach the memory.
  */
 import type { Legs } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { calcMapTypeAndDist, type RulingHost } from './pci-p2pdma-distance.js';
 
 export interface LegRefusal {
-  /** Which legs of what, and what would come of it, as a clause. */
+  /** Which legs of which target, and what would result from it, as a clause. */
   readonly what: string;
-  /** Why the first of them does not. */
+  /** Why the first of these legs does not reach the memory. */
   readonly why: string;
 }
 
-/** Why the provider is not good for these legs; null: it is, as far as is asked. */
+/** Why the provider is not usable for these legs; null: it is usable, as far as this checks. */
 export function legRefusal(
   host: RulingHost,
   provider: PciDev,

@@ -1,12 +1,12 @@
 /**
- * Mirrors the memory half of drivers/pci/p2pdma.c (6.12; mmap as in RFC patch 14): a function gives BAR memory,
+ * Mirrors the memory half of drivers/pci/p2pdma.c (6.12; mmap as in RFC patch 14): a function provides BAR memory,
  * others allocate from it or mmap it.
  *
  *     pciP2pdmaAddResource ─▶ pagemap (memremap) ─▶ pool ─┬─ pciAllocP2pmem      a driver's own use
  *                                                         └─ pciMmapP2pmem       an ArrayBuffer; its VMA and
  *                                                                                copies share one allocation
  *
- * A mapping's memory goes back to the pool once: when the last VMA copy is closed *and* no I/O has it pinned.
+ * A mapping's memory returns to the pool once: when the last VMA copy is closed *and* no I/O has it pinned.
  */
 import type { Mapping } from '../backend/backend.js';
 import type { NvmeHardware } from '../backend/hardware.js';
@@ -28,7 +28,7 @@ import {
 import type { PciP2pdmaMapType, RulingHost } from './pci-p2pdma-distance.js';
 import { type Scatterlist, sgInitTable, sgNext, sgSetPage } from './scatterlist.js';
 
-/** How a BAR's memory becomes an ArrayBuffer; NvmeHardware has it. */
+/** Maps a BAR's memory as an ArrayBuffer; NvmeHardware implements it. */
 export type BarMapper = Pick<NvmeHardware, 'mapBar'>;
 
 /** One pci_p2pdma_add_resource(). */
@@ -38,24 +38,24 @@ interface P2pdmaResource {
   readonly io: BarMapper;
 }
 
-/** struct pci_p2pdma: what a provider is. */
+/** struct pci_p2pdma: the state of a provider. */
 export interface PciP2pdma {
   readonly mm: Mm;
-  /** Who rules on its pairs. */
+  /** The processor and kernel that determine the verdicts for its pairs. */
   readonly host: RulingHost;
   readonly pool: GenPool;
   readonly resources: P2pdmaResource[];
-  /** Mappings whose memory is not back in the pool yet. */
+  /** Mappings whose memory has not returned to the pool yet. */
   readonly mappings: Set<SharedMapping>;
   /** Verdicts by client id (the kernel's xarray map_types). */
   readonly mapTypes: Map<number, PciP2pdmaMapType>;
   published: boolean;
 }
 
-/** Null: was a provider and is gone. */
+/** Null: it was a provider and has been removed. */
 const providers = new WeakMap<PciDev, PciP2pdma | null>();
 
-/** The provider's state, or null when it is none (any more). */
+/** The provider's state, or null if the function is not (or no longer) a provider. */
 export function p2pdmaOf(pdev: PciDev): PciP2pdma | null {
   return providers.get(pdev) ?? null;
 }
@@ -70,8 +70,8 @@ export interface BarRange {
 }
 
 /**
- * pci_p2pdma_add_resource(): make a part of a BAR peer memory. -EINVAL: no memory BAR, outside it, or not aligned as
- * memremap needs it; -ENOMEM: it is there already.
+ * pci_p2pdma_add_resource(): register a part of a BAR as peer memory. -EINVAL: not a memory BAR, outside the BAR, or
+ * not aligned as memremap requires; -ENOMEM: already registered.
  */
 export function pciP2pdmaAddResource(
   mm: Mm,
@@ -117,15 +117,15 @@ export function pciP2pdmaAddResource(
   return 0;
 }
 
-/** pci_p2pmem_publish(): may orchestrators choose it? Does nothing for a function without peer memory. */
+/** pci_p2pmem_publish(): sets whether orchestrators may choose this memory. Does nothing for a function without peer memory. */
 export function pciP2pmemPublish(pdev: PciDev, publish: boolean): void {
   const p2pdma = p2pdmaOf(pdev);
   if (p2pdma !== null) p2pdma.published = publish;
 }
 
 /**
- * pci_has_p2pmem(): has it published peer memory? Of a function that no driver here has set up (a real
- * kernel's, or a captured one), the topology says it.
+ * pci_has_p2pmem(): has it published peer memory? For a function that no driver here has set up (of a real kernel, or
+ * captured), the topology tells it.
  */
 export function pciHasP2pmem(pdev: PciDev): boolean {
   const p2pdma = providers.get(pdev);
@@ -144,8 +144,8 @@ export function pciP2pmemAvailable(pdev: PciDev): number {
 }
 
 /**
- * pci_p2pdma_release(): the provider goes away. Its cached verdicts are dropped and user mappings torn down;
- * one that an I/O still has pinned goes as soon as that ends.
+ * pci_p2pdma_release(): remove the provider. Its cached verdicts are dropped and its user mappings are torn down; a
+ * mapping that an I/O still has pinned is freed when that I/O ends.
  */
 export function pciP2pdmaRelease(pdev: PciDev): void {
   const p2pdma = p2pdmaOf(pdev);
@@ -161,10 +161,10 @@ export function pciP2pdmaRelease(pdev: PciDev): void {
 /** Peer memory that a driver holds. */
 export interface P2pmem {
   readonly phys: number;
-  /** Where it lies in the BAR, as NvmeHardware.mapBar() takes it. */
+  /** Offset in the BAR, as NvmeHardware.mapBar() expects it. */
   readonly offset: number;
   readonly bar: number;
-  /** Bytes, whole pages. */
+  /** In bytes, a multiple of the page size. */
   readonly length: number;
   readonly pgmap: DevPagemap;
 }
@@ -193,10 +193,10 @@ function freeTo(p2pdma: PciP2pdma, block: P2pmem): void {
   putDevPagemap(block.pgmap);
 }
 
-/** What drivers hold, each with the pool that it goes back to, be the provider gone or not. */
+/** The allocations of drivers, each with the pool that it returns to, even if the provider has been removed. */
 const allocations = new WeakMap<P2pmem, PciP2pdma>();
 
-/** pci_alloc_p2pmem(): pages of the provider's memory, or null (none left in one piece, or no provider). */
+/** pci_alloc_p2pmem(): pages of the provider's memory, or null (not enough contiguous memory, or no provider). */
 export function pciAllocP2pmem(pdev: PciDev, size: number): P2pmem | null {
   const p2pdma = p2pdmaOf(pdev);
   if (p2pdma === null) return null;
@@ -205,7 +205,7 @@ export function pciAllocP2pmem(pdev: PciDev, size: number): P2pmem | null {
   return block;
 }
 
-/** pci_free_p2pmem(). A second time is a bug and throws. */
+/** pci_free_p2pmem(). A second call for the same block is a bug and throws. */
 export function pciFreeP2pmem(pdev: PciDev, block: P2pmem): void {
   const p2pdma = allocations.get(block);
   if (p2pdma === undefined) throw new Error(`p2pmem of ${pdev.bdf}: not allocated, or freed twice`);
@@ -213,7 +213,10 @@ export function pciFreeP2pmem(pdev: PciDev, block: P2pmem): void {
   freeTo(p2pdma, block);
 }
 
-/** pci_p2pmem_virt_to_bus(): the bus address of a byte of the provider's memory; 0 when it is not its. */
+/**
+ * pci_p2pmem_virt_to_bus(): the bus address of a byte of the provider's memory; 0 if the byte does not belong to the
+ * provider.
+ */
 export function pciP2pmemVirtToBus(pdev: PciDev, phys: number): number {
   const p2pdma = p2pdmaOf(pdev);
   const resource = p2pdma === null ? null : resourceOf(p2pdma, phys);
@@ -222,7 +225,7 @@ export function pciP2pmemVirtToBus(pdev: PciDev, phys: number): number {
 
 const sglBlocks = new WeakMap<Scatterlist, P2pmem>();
 
-/** pci_p2pmem_alloc_sgl(): a list (of one entry) over peer memory; null when there is not enough in one piece. */
+/** pci_p2pmem_alloc_sgl(): a list (of one entry) over peer memory; null if there is not enough contiguous memory. */
 export function pciP2pmemAllocSgl(
   pdev: PciDev,
   length: number,
@@ -281,7 +284,7 @@ class SharedMapping {
     if (--this.#users === 0) this.tearDown();
   }
 
-  /** No new I/O from now on; the memory itself goes with the last pin. */
+  /** Prevent new I/O from now on; the memory itself is freed with the last pin. */
   tearDown(): void {
     if (this.#gone) return;
     this.#gone = true;
@@ -300,7 +303,7 @@ class SharedMapping {
   }
 }
 
-/** A mmapped piece of a provider's memory: one VMA of possibly several over it. */
+/** A mmapped piece of a provider's memory: one of possibly several VMAs over it. */
 export class P2pmemMapping implements Mapping {
   readonly buffer: ArrayBuffer;
   readonly bytes: number;
@@ -321,7 +324,7 @@ export class P2pmemMapping implements Mapping {
     return this.#shared.open();
   }
 
-  /** With the last copy the memory goes back to the pool; while an I/O has it pinned, as soon as that ends. */
+  /** The memory returns to the pool with the last copy; if an I/O still has it pinned, as soon as that I/O ends. */
   munmap(): void {
     if (!this.#open) return;
     this.#open = false;
@@ -331,7 +334,7 @@ export class P2pmemMapping implements Mapping {
 
 /** mmap() of `p2pmem/allocate`. */
 export interface MmapRequest {
-  /** Bytes; rounded up to pages. */
+  /** In bytes; rounded up to whole pages. */
   readonly length: number;
   readonly offset: number;
   /** MAP_SHARED. */
@@ -339,8 +342,9 @@ export interface MmapRequest {
 }
 
 /**
- * pci_mmap_p2pmem() (6.x: p2pmem_alloc_mmap()): allocate and map. -EINVAL: private, an offset, or no length;
- * -ENODEV: no provider; -ENOMEM: not that much in one piece. Publishing is not asked about, as in the kernel.
+ * pci_mmap_p2pmem() (6.x: p2pmem_alloc_mmap()): allocate and map. -EINVAL: a private mapping, an offset, or no
+ * length; -ENODEV: no provider; -ENOMEM: not enough contiguous memory. As in the kernel, it does not check whether
+ * the memory is published.
  */
 export function pciMmapP2pmem(mm: Mm, pdev: PciDev, request: MmapRequest): P2pmemMapping | number {
   const result = mmapP2pmem(mm, pdev, request);

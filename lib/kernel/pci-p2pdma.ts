@@ -1,7 +1,7 @@
 /**
- * Mirrors drivers/pci/p2pdma.c (6.12; RFC patches 1 to 3 and 14). Two halves have files of their own, which this
- * one exports: pci-p2pdma-distance (may this pair talk, and how far is it) and pci-p2pdma-pool (the
- * memory). Here is what ties them: orchestrators choosing a provider, and mappers asking for the map type.
+ * Mirrors drivers/pci/p2pdma.c (6.12; RFC patches 1 to 3 and 14). Two halves have their own files, which this one
+ * exports: pci-p2pdma-distance (may a pair communicate, and what is its distance) and pci-p2pdma-pool (the memory).
+ * This file connects them: orchestrators choose a provider, and mappers request the map type.
  */
 import type { PciDev, Topology } from '../backend/topology.js';
 import { ENODEV, EREMOTEIO } from '../base/errno.js';
@@ -51,8 +51,8 @@ export {
 } from './pci-p2pdma-pool.js';
 
 /**
- * The verdict for a pair, kept with the provider if it is one. `verbose` says on the trace why it is refused or
- * redirected, and what would help (the kernel's warning in dmesg).
+ * The verdict for a pair, cached with the provider if the function is one. `verbose` adds to the trace why the pair
+ * is refused or redirected, and what would help (the kernel's warning in dmesg).
  */
 function computeMapType(host: RulingHost, provider: PciDev, client: PciDev, verbose: boolean) {
   const walk = walkDistance(host, provider, client);
@@ -63,7 +63,7 @@ function computeMapType(host: RulingHost, provider: PciDev, client: PciDev, verb
       provider: provider.bdf,
       client: client.bdf,
       mapType: walk.mapType,
-      // Without a common bridge it is not ACS that sends the traffic up.
+      // Without a common bridge, ACS is not the reason why the traffic goes up.
       acs: walk.commonBridge === null ? [] : walk.acs.map((f) => f.bdf),
       reason,
       remedy,
@@ -73,7 +73,7 @@ function computeMapType(host: RulingHost, provider: PciDev, client: PciDev, verb
 }
 
 export interface DistanceOptions {
-  /** Say on the trace why a pair is refused or redirected. */
+  /** Write to the trace why a pair is refused or redirected. */
   readonly verbose?: boolean;
 }
 
@@ -93,7 +93,7 @@ export function pciP2pdmaDistanceMany(
   for (const client of clients) {
     if (client === null) return -1;
     const { mapType, distance } = computeMapType(host, provider, client, options.verbose ?? false);
-    // When verbose, go on, so that every obstacle is named.
+    // In verbose mode, continue, so that every obstacle is reported.
     if (mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED') refused = true;
     if (refused && !options.verbose) return -1;
     sum += distance;
@@ -113,7 +113,8 @@ export function pciP2pdmaDistance(
 
 /**
  * pci_p2pmem_find_many(): the published provider with the smallest summed distance to all clients, or null. Among
- * equally near ones any, with the same probability, so that load spreads; `random` is in [0, 1).
+ * providers at the same distance, each is chosen with the same probability, to spread the load; `random` is in [0,
+ * 1).
  */
 export function pciP2pmemFindMany(
   topology: RulingHost & Pick<Topology, 'functions'>,
@@ -145,8 +146,8 @@ export function pciP2pmemFind(
 }
 
 /**
- * pci_p2pdma_map_type(): how `dev` must map memory of this pagemap. The first question about a pair computes the
- * answer and says why on the trace; later ones find it cached, until the provider goes.
+ * pci_p2pdma_map_type(): how `dev` must map memory of this pagemap. The first call for a pair computes the verdict
+ * and writes the reason to the trace; later calls use the cached verdict, until the provider is removed.
  */
 export function pciP2pdmaMapType(pgmap: DevPagemap, dev: PciDev | null): PciP2pdmaMapType {
   const { provider } = pgmap;
@@ -159,8 +160,8 @@ export function pciP2pdmaMapType(pgmap: DevPagemap, dev: PciDev | null): PciP2pd
 }
 
 /**
- * pci_p2pdma_should_map_bus(): 1: give the device the bus address (phys + pciP2pdmaBusOffset()); 0: map it as
- * any memory; -1: it must not be mapped for this device.
+ * pci_p2pdma_should_map_bus(): 1: give the device the bus address (phys + pciP2pdmaBusOffset()); 0: map it like
+ * ordinary memory; -1: it must not be mapped for this device.
  */
 export function pciP2pdmaShouldMapBus(dev: Device, pgmap: DevPagemap): 1 | 0 | -1 {
   const mapType = pciP2pdmaMapType(pgmap, dev.pdev);
@@ -177,14 +178,14 @@ export function pciP2pdmaShouldMapBus(dev: Device, pgmap: DevPagemap): 1 | 0 | -
   }
 }
 
-/** pci_p2pdma_bus_offset(): what to add to a CPU physical address to get the one on the bus. */
+/** pci_p2pdma_bus_offset(): the offset to add to a CPU physical address to get the bus address. */
 export function pciP2pdmaBusOffset(pgmap: DevPagemap): number {
   return pgmap.busOffset;
 }
 
 /**
- * struct pci_p2pdma_map_state: the verdict on the last pagemap. It holds for the whole list: lists are mostly of one
- * kind.
+ * struct pci_p2pdma_map_state: caches the verdict on the last pagemap while a list is mapped, because the memory of a
+ * list is mostly of one kind.
  */
 export class PciP2pdmaMapState {
   readonly #dev: Device;
@@ -199,8 +200,8 @@ export class PciP2pdmaMapState {
   }
 
   /**
-   * pci_p2pdma_map_segment(): 1: it is peer memory, and has its bus address, flagged; 0: map it as any memory;
-   * -EREMOTEIO: it must not be mapped for this device.
+   * pci_p2pdma_map_segment(): 1: it is peer memory, and its bus address is set and flagged; 0: map it like ordinary
+   * memory; -EREMOTEIO: it must not be mapped for this device.
    */
   mapSegment(sg: Scatterlist): number {
     const { pgmap } = sg;
@@ -218,19 +219,19 @@ export class PciP2pdmaMapState {
   }
 }
 
-/** What an attribute (sysfs, configfs) that switches P2PDMA on says. */
+/** The content of an attribute (sysfs, configfs) that enables P2PDMA. */
 export interface P2pdmaEnable {
   readonly useP2pdma: boolean;
-  /** The provider it names; null: any. */
+  /** The provider that it names; null: any provider. */
   readonly provider: PciDev | null;
 }
 
 /**
- * pci_p2pdma_enable_store(): read such an attribute's text: the name of a PCI function, or a boolean. -ENODEV: the
- * function has no (published) peer memory, or it is neither.
+ * pci_p2pdma_enable_store(): parse the text of such an attribute: the name of a PCI function, or a boolean. -ENODEV:
+ * the function has no (published) peer memory, or the text is neither.
  *
- * `0` and `1` count only as the whole text: the name of a function that is not there, such as
- * `0000:01:00.1`, must not pass for "off".
+ * `0` and `1` are accepted only as the whole text: the name of a function that does not exist, such as
+ * `0000:01:00.1`, must not be read as "off".
  */
 export function pciP2pdmaEnableStore(page: string, topology: Pick<Topology, 'find'>): P2pdmaEnable | number {
   const text = page.endsWith('\n') ? page.slice(0, -1) : page;
@@ -243,7 +244,7 @@ export function pciP2pdmaEnableStore(page: string, topology: Pick<Topology, 'fin
   return useP2pdma === null ? -ENODEV : { useP2pdma, provider: null };
 }
 
-/** kstrtobool(): only the first letter counts, after an o the first two. */
+/** kstrtobool(): only the first letter counts, or the first two if the first is an o. */
 function kstrtobool(text: string): boolean | null {
   if (/^([yt1]|on)/i.test(text)) return true;
   if (/^([nf0]|of)/i.test(text)) return false;

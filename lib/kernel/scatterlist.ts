@@ -1,23 +1,23 @@
 /**
  * Mirrors include/linux/scatterlist.h and lib/scatterlist.c (6.12; the P2PDMA flag as in the RFC's patch 4).
  *
- * A scatterlist says twice what memory a transfer uses: `phys`/`length` as the CPU sees it, and
- * `dmaAddress`/`dmaLength` as the device must be told, once mapped. Mapping may merge, so the DMA
- * side can have fewer entries than the CPU side; the first `SgTable.nents` entries carry it.
+ * A scatterlist describes the memory of a transfer twice: `phys`/`length` as the CPU sees it and, once mapped,
+ * `dmaAddress`/`dmaLength` as the device needs it. Mapping may merge entries, so the DMA side can have fewer entries
+ * than the CPU side; it is stored in the first `SgTable.nents` entries.
  *
  *     SgTable.sgl ─▶ [0][1] … [126][link]─┐        a table longer than maxSingle is chained: the last
  *                                         ▼        place of a chunk links to the next chunk, and
  *                                    [127][128]    sgNext() steps over it
  *
- * Entries are ranges, not pages, and are reused: sgAllocTable() on a table that was used before takes
- * the entries it still has, so a request that keeps its table allocates nothing after the first time.
+ * Entries are ranges, not pages, and are reused: sgAllocTable() on a table that was used before takes the entries
+ * that the table still has, so a request that keeps its table allocates nothing after its first use.
  */
 import { EINVAL } from '../base/errno.js';
 import type { DevPagemap } from './memremap.js';
 
 /**
- * Top bit of dmaLength: dmaAddress is a PCI bus address, no IOVA, and is not to be unmapped
- * (SG_DMA_P2PDMA_FLAG). So no segment may reach 2 GiB.
+ * Top bit of dmaLength: dmaAddress is a PCI bus address, not an IOVA, and must not be unmapped (SG_DMA_P2PDMA_FLAG).
+ * Therefore every segment must be smaller than 2 GiB.
  */
 export const SG_DMA_P2PDMA = 0x80000000;
 
@@ -26,17 +26,17 @@ export const SG_MAX_SINGLE_ALLOC = 128;
 
 /** struct scatterlist */
 export class Scatterlist {
-  /** CPU physical address, any alignment. */
+  /** CPU physical address, of any alignment. */
   phys = 0;
   length = 0;
-  /** The device memory it lies in; null: host DRAM. */
+  /** The pagemap of its device memory; null: host DRAM. */
   pgmap: DevPagemap | null = null;
   dmaAddress = 0;
   /** Read it through sgDmaP2pdmaLen() wherever P2P segments may occur. 0: no DMA entry. */
   dmaLength = 0;
-  /** The place behind this one in the same chunk. */
+  /** The next place in the same chunk. */
   following: Scatterlist | null = null;
-  /** Set: this place carries no memory, it links to the next chunk. */
+  /** If set, this place holds no memory but links to the next chunk. */
   chain: Scatterlist | null = null;
   /** This is the last entry of the list. */
   end = false;
@@ -45,13 +45,13 @@ export class Scatterlist {
 /** struct sg_table */
 export class SgTable {
   sgl: Scatterlist = new Scatterlist();
-  /** Entries with a DMA address (after mapping). */
+  /** Number of entries with a DMA address (after mapping). */
   nents = 0;
-  /** Entries with memory. */
+  /** Number of entries with memory. */
   origNents = 0;
   /** The entry marked as end, so that reuse can unmark it. */
   lastEntry: Scatterlist = this.sgl;
-  /** Entries there are, in chunks of `maxSingle`. */
+  /** Number of entries that exist, in chunks of `maxSingle`. */
   capacity = 1;
   maxSingle: number = SG_MAX_SINGLE_ALLOC;
 
@@ -67,14 +67,14 @@ export function sgNext(sg: Scatterlist): Scatterlist | null {
   return next !== null && next.chain !== null ? next.chain : next;
 }
 
-/** sg_last() of a list of nents entries. */
+/** sg_last(): the last entry of a list of nents entries. */
 export function sgLast(sgl: Scatterlist, nents: number): Scatterlist {
   let sg = sgl;
   for (let i = 1; i < nents; i++) sg = sgNext(sg) ?? sg;
   return sg;
 }
 
-/** sg_nents(): entries up to the end mark. */
+/** sg_nents(): number of entries up to the end mark. */
 export function sgNents(sgl: Scatterlist): number {
   let n = 0;
   for (let sg: Scatterlist | null = sgl; sg !== null; sg = sgNext(sg)) n++;
@@ -93,8 +93,8 @@ export function sgUnmarkEnd(sg: Scatterlist): void {
 }
 
 /**
- * sg_init_table() for a chunk of its own: `nents` consecutive places, the last one marked as end.
- * (The kernel initialises an array the caller has; here the chunk is made.)
+ * sg_init_table() for a new chunk: `nents` consecutive places, the last one marked as end. (The kernel initialises an
+ * array of the caller; here the chunk is created.)
  */
 export function sgInitTable(nents: number): Scatterlist {
   const first = new Scatterlist();
@@ -108,8 +108,8 @@ export function sgInitTable(nents: number): Scatterlist {
 }
 
 /**
- * sg_chain(): let the last of the `prvNents` places of `prv` link to `sgl`. That place carries no memory
- * any more, so `prv` contributes prvNents - 1 entries.
+ * sg_chain(): let the last of the `prvNents` places of `prv` link to `sgl`. That place no longer holds memory, so
+ * `prv` contributes prvNents - 1 entries.
  */
 export function sgChain(prv: Scatterlist, prvNents: number, sgl: Scatterlist): void {
   let place = prv;
@@ -126,9 +126,9 @@ export function sgChain(prv: Scatterlist, prvNents: number, sgl: Scatterlist): v
 }
 
 /**
- * sg_alloc_table(): give the table `nents` entries, in chunks of at most `maxSingle` places. A table that
- * has had as many entries before takes those again, as they are: set each with sgSetPage().
- * -EINVAL: no entries, or chunks too small to chain.
+ * sg_alloc_table(): give the table `nents` entries, in chunks of at most `maxSingle` places. A table that already had
+ * that many entries reuses them with their old content: set each with sgSetPage(). -EINVAL: no entries, or chunks too
+ * small to chain.
  */
 export function sgAllocTable(sgt: SgTable, nents: number, maxSingle: number = SG_MAX_SINGLE_ALLOC): number {
   if (nents < 1 || maxSingle < 1 || (nents > maxSingle && maxSingle < 2)) return -EINVAL;
@@ -161,7 +161,7 @@ function allocChunks(nents: number, maxSingle: number): Scatterlist {
   return first;
 }
 
-/** sg_free_table(): forget the memory the entries named. The table keeps its entries for its next use. */
+/** sg_free_table(): clear the references of the entries to memory. The table keeps its entries for its next use. */
 export function sgFreeTable(sgt: SgTable): void {
   for (let sg: Scatterlist | null = sgt.sgl; sg !== null; sg = sgNext(sg)) {
     sg.pgmap = null;
@@ -173,8 +173,8 @@ export function sgFreeTable(sgt: SgTable): void {
 }
 
 /**
- * sg_set_page(): point an entry at memory. -EINVAL from 2 GiB on: a length must leave the top bit of
- * dmaLength free, and is never cut.
+ * sg_set_page(): point an entry at memory. -EINVAL for 2 GiB or more: a length must leave the top bit of dmaLength
+ * free, and is never truncated.
  */
 export function sgSetPage(sg: Scatterlist, phys: number, length: number, pgmap: DevPagemap | null): number {
   if (length >= SG_DMA_P2PDMA || length < 0) return -EINVAL;

@@ -1,9 +1,9 @@
 import { type Fault, headName, type Machine, type NamespaceDescription, namespaceName } from './schema.js';
 
-/** A disk that one can open, and what it is made of. */
+/** A disk that can be opened, and its parts. */
 export interface MachineDisk {
   readonly name: string;
-  /** Controllers that lead to it, by name. */
+  /** Names of the controllers that lead to it. */
   readonly controllers: readonly string[];
   readonly isHead: boolean;
   readonly namespace: NamespaceDescription;
@@ -28,7 +28,10 @@ export function disksOf({ functions, subsystems }: Machine): MachineDisk[] {
   return [...disks.values()];
 }
 
-/** A fault of a namespace that several controllers lead to is one of each of them; any other is as it is. */
+/**
+ * A fault of a namespace with several controllers is expanded to one fault per controller; any other fault is
+ * returned unchanged.
+ */
 export function onEveryPath<T extends Fault>(machine: Machine, fault: T): T[] {
   if (fault.kind !== 'media-error') return [fault];
   const { namespace: asked } = fault;

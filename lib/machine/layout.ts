@@ -10,26 +10,26 @@ import {
 } from './schema.js';
 
 /*
- * What firmware does before the kernel boots: every BAR without an address gets one, depth first, so that
- * what lies below a bridge is contiguous; and every controller gets a name.
+ * What firmware does before the kernel boots: it assigns an address to every BAR without one, depth first, so that
+ * everything below a bridge is contiguous. In addition, every controller gets a name.
  *
  *     0x20_0000_0000  ┬ 00:01.0 root port: a whole number of MiB
  *                     │  03:00.0 BAR0 16 KiB, BAR2 (CMB) 16 MiB, aligned to itself
  *                     ┴
  */
 
-/** Where the addresses that are handed out begin, unless the description's own go beyond. */
+/** The first address to be assigned, unless addresses in the description are higher. */
 const FIRST_ADDRESS = 0x20_0000_0000;
-/** A bridge's memory window begins and ends at a multiple of it. */
+/** A bridge's memory window begins and ends at a multiple of this value. */
 export const WINDOW_ALIGN = 0x100000;
-/** Windows of host bridges are kept this far apart. */
+/** Alignment of the windows of host bridges. */
 const HOST_BRIDGE_ALIGN = 0x1_0000_0000;
 
 type DraftFunction = MachineDraft['functions'][number];
 
 const BRIDGE_TYPES = new Set(['root-port', 'upstream-port', 'downstream-port', 'pcie-to-pci-bridge']);
 
-/** Can functions be below this one? By its type, or by its class where the type could not be read. */
+/** Can other functions be below this one? Decided by its type, or by its class if the type could not be read. */
 export function isBridge(fn: { readonly type: string; readonly class: number | null }): boolean {
   if (BRIDGE_TYPES.has(fn.type)) return true;
   return (
@@ -65,7 +65,10 @@ export function layOutBars(draft: MachineDraft, places: ReadonlyMap<string, stri
   };
 }
 
-/** Controllers by name, and the number of the first of them, as the kernel gives it. */
+/**
+ * Refers to the controllers by name. The default name of a subsystem has the number of its first controller, as in
+ * the kernel.
+ */
 function nameSubsystem(
   { name, controllers }: MachineDraft['subsystems'][number],
   names: ReadonlyMap<string, string>,
@@ -74,7 +77,7 @@ function nameSubsystem(
   return { name: name ?? named[0]!.replace(/^nvme/, 'nvme-subsys'), controllers: named };
 }
 
-/** nvme0, nvme1, … in BDF order; names that were given are left alone and not given twice. */
+/** nvme0, nvme1, … in BDF order; names from the description are kept and not assigned again. */
 function controllerNames(functions: readonly DraftFunction[], places: ReadonlyMap<string, string>) {
   const controllers = functions.filter((fn) => fn.nvme !== null);
   const taken = new Map<string, string>();
@@ -107,7 +110,7 @@ function controllerNames(functions: readonly DraftFunction[], places: ReadonlyMa
 type PlacedBar = { -readonly [K in keyof MachineBar]: MachineBar[K] };
 type PlacedFunction = Omit<MachineFunction, 'bars'> & { bars: PlacedBar[] };
 
-/** No address yet. */
+/** Marks a BAR without an address. */
 const UNPLACED = -1;
 
 function complete(fn: DraftFunction, name: string | null): PlacedFunction {
@@ -124,7 +127,7 @@ function complete(fn: DraftFunction, name: string | null): PlacedFunction {
     bars.push({ index, kind: 'memory', address: UNPLACED, size: powerOfTwo(size), prefetchable });
   };
   if (nvme !== null) {
-    // Registers, then a pair of doorbells for the admin queue and each I/O queue pair.
+    // The registers come first, then a pair of doorbells for the admin queue and for each I/O queue pair.
     add(0, Math.max(0x4000, 0x1000 + (nvme.queues + 1) * 8), false);
     if (nvme.cmb !== null) add(nvme.cmb.bar, nvme.cmb.offset + nvme.cmb.size, true);
   }
@@ -149,7 +152,7 @@ function completeNvme(nvme: NonNullable<DraftFunction['nvme']>, bdf: string, nam
   return { ...nvme, name, serial: nvme.serial ?? madeUpSerial(bdf) };
 }
 
-/** What a drive whose serial number is not told gets. */
+/** The serial number of a drive for which the description has none. */
 export function madeUpSerial(bdf: string): string {
   return `P2P${bdf.replace(/[:.]/g, '').toUpperCase()}`;
 }
@@ -158,7 +161,7 @@ function completeP2pmem(fn: DraftFunction, bars: readonly PlacedBar[]): MachineF
   if (fn.p2pmem === null) return null;
   const { size, available, published } = fn.p2pmem;
   const roomy = bars.filter((bar) => bar.kind === 'memory' && bar.size >= size);
-  // A CMB is never in BAR 0's registers if another BAR is there to choose.
+  // A CMB is never placed in BAR 0 with the registers if another BAR is available.
   const guess = fn.nvme?.cmb?.bar ?? (roomy.find((bar) => bar.index > 0) ?? roomy[0])?.index ?? null;
   return { size, available: available ?? size, published, bar: fn.p2pmem.bar ?? guess };
 }

@@ -25,10 +25,10 @@ export async function loadMachine(spec: string | object): Promise<Machine> {
   return parseMachineText(await readLimited(spec), spec);
 }
 
-/** At most the limit and one byte more is read, so that a huge file is refused quickly. */
+/** Reads at most one byte more than the limit, so that a huge file is refused quickly. */
 async function readLimited(path: string): Promise<string> {
   try {
-    // Looked at first: to open a FIFO or a device can wait, or do something.
+    // Check this first: opening a FIFO or a device can block or have side effects.
     refuseNoFile(path, await stat(path));
     const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     try {

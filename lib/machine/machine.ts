@@ -31,13 +31,13 @@ export {
   partitionName,
 } from './schema.js';
 
-/** Longest machine text that is looked at, in characters. A large server takes about half a MiB. */
+/** Maximum length of a machine text, in characters. A large server takes about half a MiB. */
 export const MACHINE_TEXT_LIMIT = 0x1000000;
-/** A machine's own nesting is 7. */
+/** A valid machine has a nesting depth of 7. */
 const MACHINE_DEPTH_LIMIT = 32;
 
 /**
- * Check a machine description and fill in what it leaves out.
+ * Check a machine description and fill in omitted values.
  * @throws P2pdmaError ERR_MACHINE_INVALID: the message says where and what, `hint` what to do.
  */
 export function parseMachine(json: unknown): Machine {
@@ -62,7 +62,7 @@ export function parseMachine(json: unknown): Machine {
 }
 
 /**
- * The same for text. Size and nesting are looked at before the JSON is parsed.
+ * The same for text. Size and nesting are checked before the JSON is parsed.
  * @throws P2pdmaError ERR_MACHINE_INVALID
  */
 export function parseMachineText(text: string, file = 'the machine description'): Machine {
@@ -112,10 +112,10 @@ function isDeeperThan(text: string, limit: number): boolean {
   return false;
 }
 
-/** So many of the problems are said. */
+/** Maximum number of problems in one message. */
 const MOST = 10;
 
-/** What zod found, as one error: a line of it for each problem. */
+/** The problems found by zod as one error, with one line for each problem. */
 function schemaError(issues: readonly z.core.$ZodIssue[]): P2pdmaError {
   const found = issues.map(problem);
   const [first] = found;
@@ -154,7 +154,7 @@ function problem(issue: z.core.$ZodIssue): { where: string; what: string; hint: 
   };
 }
 
-/** The value that is wrong, where it is short enough to say. */
+/** The invalid value, if it is short enough for the message. */
 function received(input: unknown): string {
   let text: string | undefined;
   try {

@@ -1,8 +1,8 @@
 import type { MachineInput } from './machine.js';
 
 /*
- * Machines that come with the package. Data, apart from a few words to say it in: each function below is a piece
- * of a machine, and each row of the table is a machine.
+ * The machines that are included in the package. This file is data, apart from a few helpers: each function below
+ * builds a part of a machine, and each row of the table is a machine.
  */
 
 type FunctionInput = MachineInput['functions'][number];
@@ -14,9 +14,9 @@ const ACS_REDIRECT = 0x1d;
 const INTEL = { vendor: 'GenuineIntel', family: 6 };
 const ZEN = { vendor: 'AuthenticAMD', family: 0x19 };
 
-/** 00:00.0, by which the kernel recognises a host bridge. This one is on no list (Q35). */
+/** 00:00.0, by which the kernel identifies a host bridge. This one (Q35) is not on any list. */
 const UNLISTED: FunctionInput = hostBridge(0x8086, 0x29c0);
-/** Xeon Scalable (Sky Lake-E): on the kernel's list, whatever two root ports are used. */
+/** Xeon Scalable (Sky Lake-E): on the kernel's list, for any two root ports. */
 const LISTED: FunctionInput = hostBridge(0x8086, 0x2020);
 const AMD: FunctionInput = hostBridge(0x1022, 0x1480);
 
@@ -48,7 +48,7 @@ function pciSwitch(above: string, up: string, down: string[], acs: FunctionInput
   return [upstreamPort, ...down.map(port)];
 }
 
-/** A drive with one namespace of 1 GiB (sparse) and a CMB of 16 MiB, unless told otherwise. */
+/** A drive with one namespace of 1 GiB (sparse) and a CMB of 16 MiB, unless specified otherwise. */
 function drive(bdf: string, upstream: string, cmb: NvmeInput['cmb'] = { size: '16MiB' }): FunctionInput {
   return {
     bdf,
@@ -89,7 +89,7 @@ function fourBelowOneSwitch(...more: readonly FunctionInput[]) {
   ];
 }
 
-/** Two drives, each on a root port of its own: 01:00.0 and 02:00.0. */
+/** Two drives, each on its own root port: 01:00.0 and 02:00.0. */
 function onRootPorts(host: FunctionInput) {
   return [
     host,
@@ -100,12 +100,12 @@ function onRootPorts(host: FunctionInput) {
   ];
 }
 
-/** A drive whose namespace other controllers lead to as well; no CMB. */
+/** A drive whose namespace is shared with other controllers; without a CMB. */
 function port(bdf: string, upstream: string): FunctionInput {
   return drive(bdf, upstream, null);
 }
 
-/** The root complex of a host bridge that is on no list does not pass TLPs on: a wrong mapping fails. */
+/** The root complex of a host bridge that is not on any list does not forward TLPs: a wrong mapping fails. */
 const NO_PEERS: MachineInput['hostBridges'] = [{ bus: 0, peerRouting: false }];
 const PEERS: MachineInput['hostBridges'] = [{ bus: 0, peerRouting: true }];
 
@@ -207,7 +207,7 @@ export const presetTable = {
   'small-cmb': {
     description: 'As switch, with a CMB of only 1 MiB, on a kernel that can register it.',
     cpu: INTEL,
-    // Memory is hot-plugged by the page (POWER with a hash MMU); an x86 kernel skips this CMB.
+    // Memory is hot-plugged in units of pages (POWER with a hash MMU); an x86 kernel skips this CMB.
     memremapAlign: 4096,
     hostBridges: NO_PEERS,
     functions: underOneSwitch({ cmb: { size: '1MiB' } }),
@@ -254,14 +254,14 @@ export type PresetName = keyof typeof presetTable;
 
 export const PRESET_NAMES = Object.keys(presetTable) as readonly PresetName[];
 
-/** What one gets without asking for a machine. */
+/** The preset that is used if no machine is specified. */
 export const DEFAULT_PRESET: PresetName = 'switch';
 
 export function isPresetName(name: string): name is PresetName {
   return Object.hasOwn(presetTable, name);
 }
 
-/** One line about it. */
+/** A one-line description of the preset. */
 export function presetDescription(name: PresetName): string {
   return presetTable[name].description;
 }

@@ -1,7 +1,7 @@
 import { type Machine, parseMachine } from './machine.js';
 import { PRESET_NAMES, type PresetName, presetTable } from './preset-table.js';
 
-/** Each preset, parsed when it is first asked for. */
+/** All presets; each is parsed when it is first used. */
 export const presets: Readonly<Record<PresetName, Machine>> = lazily();
 
 function lazily(): Record<PresetName, Machine> {

@@ -12,14 +12,14 @@ import {
 } from './schema.js';
 
 /*
- * What a schema cannot say: that the parts of a machine fit together as PCI and NVMe want it.
- * Each rule throws ERR_MACHINE_INVALID for the first thing that is wrong.
+ * The rules that a schema cannot express: the parts of a machine must fit together as PCI and NVMe require. Each rule
+ * throws ERR_MACHINE_INVALID for the first problem.
  */
 
 type Link = Pick<MachineDraft['functions'][number], 'bdf' | 'type' | 'upstream' | 'class'>;
 type Places = ReadonlyMap<string, string>;
 
-/** Addresses of functions, and who is below whom. Runs before anything walks the tree. */
+/** Checks the addresses of functions and the hierarchy. It runs before any code walks the tree. */
 export function checkLinks(draft: MachineDraft): void {
   if (!Number.isInteger(Math.log2(draft.memremapAlign))) {
     throw invalid(
@@ -56,7 +56,7 @@ export function checkLinks(draft: MachineDraft): void {
     byBdf.set(fn.bdf, fn);
   });
 
-  // Secondary bus → the bridge it is below.
+  // Maps a secondary bus to the bridge above it.
   const buses = new Map<number, string>();
   draft.functions.forEach((fn, i) => {
     const where = `functions[${i}].upstream`;
@@ -167,7 +167,7 @@ function checkKind(fn: Link, above: Link, where: string): void {
   }
 }
 
-/** Functions whose chain of bridges never ends, each with the bridge above it. */
+/** Functions whose chain of bridges is a cycle, each with the bridge above it. */
 function* walkUp(byBdf: ReadonlyMap<string, Link>): Generator<[string, string]> {
   const sound = new Set<string>();
   for (const start of byBdf.values()) {
@@ -187,7 +187,7 @@ function* walkUp(byBdf: ReadonlyMap<string, Link>): Generator<[string, string]> 
   }
 }
 
-/** BARs, controllers and faults of a machine that is otherwise complete. */
+/** Checks BARs, controllers and faults of a machine that is otherwise complete. */
 export function checkPlaces(machine: Machine, places: Places): void {
   for (const fn of machine.functions) {
     const where = places.get(fn.bdf) ?? fn.bdf;
@@ -351,8 +351,8 @@ function refuseOverlap(ranges: Range[], places: Places): void {
 }
 
 /**
- * Bridges forward whole MiBs, so two BARs in one MiB must be on the same bus: of any two neighbours, the
- * lower one's last MiB is not the other's first.
+ * Bridges forward whole MiBs, so two BARs in one MiB must be on the same bus. For neighbours on different buses, the
+ * last MiB of the lower one must not be the first MiB of the other.
  */
 function refuseSharedWindow(ranges: Range[], places: Places): void {
   ranges.sort((a, b) => a.start - b.start);

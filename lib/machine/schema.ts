@@ -4,47 +4,62 @@ import { P2pdmaError } from '../base/errors.js';
 import { z } from '../base/zod.js';
 
 /**
- * A machine description: what the emulator runs, what `p2pdma snapshot` captures on a real server,
- * what a test uses as its fixture. `parseMachine` turns JSON into a `Machine`, in which everything is
- * filled in: numbers are numbers, BARs have addresses, controllers have names, functions are in BDF order.
- * A `Machine` is itself valid input, and parsing it again changes nothing.
+ * A machine description: the emulator runs it, `p2pdma snapshot` captures it on a real server, and a test uses it as
+ * its fixture. `parseMachine` turns JSON into a `Machine`, in which every value is filled in: numbers are numbers,
+ * BARs have addresses, controllers have names, functions are in BDF order. A `Machine` is itself valid input, and
+ * parsing it again changes nothing.
  */
 export interface Machine {
   readonly version: 1;
   readonly name: string;
   readonly description: string;
-  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: whose host bridge allow-list, errnos and rules for CMBs hold. */
+  /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: its host bridge allow-list, errnos and rules for CMBs apply. */
   readonly kernel: string;
   readonly cpu: { readonly vendor: string | null; readonly family: number | null };
   readonly iommu: IommuMode;
   /**
-   * What the kernel's memremap_compat_align() answers: device memory whose start or size is no multiple
-   * of it is not registered, without a message. See MEMREMAP_COMPAT_ALIGN.
+   * The result of the kernel's memremap_compat_align(): device memory whose start or size is not a multiple of it is
+   * not registered, without a message. See MEMREMAP_COMPAT_ALIGN.
    */
   readonly memremapAlign: number;
-  /** nvme_core.io_timeout: seconds after which the driver asks an I/O command back; once more, and it resets the drive. */
+  /**
+   * nvme_core.io_timeout: seconds after which the driver aborts an I/O command; after the same time again, it resets
+   * the drive.
+   */
   readonly ioTimeout: number;
-  /** nvme.use_cmb_sqes: I/O submission queues lie in their drive's CMB where it takes them (CMBSZ.SQS), at its pool's cost. */
+  /**
+   * nvme.use_cmb_sqes: I/O submission queues are placed in the CMB of their drive if it supports them (CMBSZ.SQS),
+   * which reduces its pool.
+   */
   readonly useCmbSqes: boolean;
   readonly hostBridges: readonly MachineHostBridge[];
   readonly functions: readonly MachineFunction[];
-  /** NVMe subsystems whose namespaces are reached through multipath heads; controllers in none have plain disks. */
+  /**
+   * NVMe subsystems whose namespaces are reached through multipath heads; controllers that are not in a subsystem
+   * have plain disks.
+   */
   readonly subsystems: readonly MachineSubsystem[];
   readonly arrays: readonly MachineArray[];
-  /** Null: as fast as the computer goes. */
+  /** Null: as fast as the computer can. */
   readonly latency: Latency | null;
   readonly faults: readonly Fault[];
 }
 
-/** The controllers that lead to the same namespaces: each namespace is one multipath head, and they are its paths. */
+/**
+ * The controllers that lead to the same namespaces: each namespace is one multipath head, and the controllers are its
+ * paths.
+ */
 export interface MachineSubsystem {
   /** `'nvme-subsys0'`; its number is in the names of its heads: `'nvme0n1'`. */
   readonly name: string;
-  /** By name. What they describe as namespaces of one number is one namespace, and is described alike. */
+  /**
+   * Names of the controllers. Namespaces with the same number are one namespace, and must be described identically in
+   * each controller.
+   */
   readonly controllers: readonly string[];
 }
 
-/** md's levels. Those with parity have the CPU read the data. */
+/** The md levels. For levels with parity, the CPU reads the data. */
 export const ARRAY_LEVELS = ['linear', 'raid0', 'raid1', 'raid4', 'raid5', 'raid6', 'raid10'] as const;
 export type ArrayLevel = (typeof ARRAY_LEVELS)[number];
 
@@ -52,9 +67,9 @@ export type ArrayLevel = (typeof ARRAY_LEVELS)[number];
 export interface MachineArray {
   /** `'md0'`. */
   readonly name: string;
-  /** raid10 is of the layout near=2. */
+  /** raid10 uses the layout near=2. */
   readonly level: ArrayLevel;
-  /** In bytes; what raid1 and linear do not ask for. */
+  /** In bytes; not used by raid1 and linear. */
   readonly chunk: number;
   /** Namespaces, multipath heads and partitions: `'nvme0n1'`, `'nvme1n1p2'`. */
   readonly members: readonly string[];
@@ -66,7 +81,7 @@ export interface MachineHostBridge {
   readonly bus: number;
   /** Bus address − CPU address, for every BAR below. */
   readonly busOffset: number;
-  /** Does the root complex forward a TLP that came in by one of this host bridge's ports to another function? */
+  /** Does the root complex forward a TLP from one of this host bridge's ports to another function? */
   readonly peerRouting: boolean;
 }
 
@@ -82,7 +97,7 @@ export interface MachineFunction {
   readonly numaNode: number | null;
   readonly iommuGroup: number | null;
   readonly nvme: NvmeDescription | null;
-  /** Peer memory as it was captured; the emulator gives it to functions that have no `nvme.cmb`. */
+  /** Peer memory as it was captured; in the emulator, functions without `nvme.cmb` get it. */
   readonly p2pmem: {
     readonly size: number;
     readonly available: number;
@@ -106,11 +121,11 @@ export interface NvmeDescription {
   readonly name: string;
   readonly model: string;
   readonly serial: string;
-  /** Largest transfer of one command, in bytes. */
+  /** Maximum transfer size of one command, in bytes. */
   readonly mdts: number;
-  /** Scatter-gather lists besides PRPs. */
+  /** Supports scatter-gather lists in addition to PRPs. */
   readonly sgls: boolean;
-  /** I/O queue pairs offered. */
+  /** Number of I/O queue pairs that the controller offers. */
   readonly queues: number;
   readonly cmb: CmbDescription | null;
   readonly namespaces: readonly NamespaceDescription[];
@@ -123,13 +138,13 @@ export interface CmbDescription {
   readonly offset: number;
   /** Submission queues may lie in it. */
   readonly sqs: boolean;
-  /** Completion queues may. */
+  /** Completion queues may lie in it. */
   readonly cqs: boolean;
-  /** PRP lists and SGL segments may. */
+  /** PRP lists and SGL segments may lie in it. */
   readonly lists: boolean;
-  /** Read Data Support: data of reads may go into it. */
+  /** Read Data Support: data of reads may be written to it. */
   readonly rds: boolean;
-  /** Write Data Support: data of writes may come out of it. */
+  /** Write Data Support: data of writes may be read from it. */
   readonly wds: boolean;
 }
 
@@ -137,16 +152,16 @@ export interface NamespaceDescription {
   readonly nsid: number;
   readonly size: number;
   readonly blockSize: 512 | 4096;
-  /** Bytes of metadata beside each block: 8 are protection information (type 1), in memory of its own (MPTR). */
+  /** Bytes of metadata per block: 8 bytes are protection information (type 1), in a separate buffer (MPTR). */
   readonly metadata: 0 | 8;
-  /** `memory`: sparse, forgotten at the end. `file`: in `file`. */
+  /** `memory`: sparse, discarded at the end. `file`: stored in the file named by `file`. */
   readonly store: 'memory' | 'file';
   readonly file: string | null;
   readonly readOnly: boolean;
   readonly partitions: readonly MachinePartition[];
 }
 
-/** `'nvme0n1p1'` where its number is 1. In bytes. */
+/** A partition, named `'nvme0n1p1'` if its number is 1. Values are in bytes. */
 export interface MachinePartition {
   readonly number: number;
   readonly start: number;
@@ -159,7 +174,7 @@ export interface Latency {
   readonly bytesPerSecond: number | null;
 }
 
-/** Something that goes wrong on purpose. */
+/** An injected fault. */
 export type Fault =
   /** Reads (or writes, or both: null) that touch this LBA end with a media error. */
   | {
@@ -168,19 +183,19 @@ export type Fault =
       readonly lba: number;
       readonly op: 'read' | 'write' | null;
     }
-  /** The controller vanishes once it has moved this many bytes of data. */
+  /** The controller disappears after it has transferred this many bytes of data. */
   | { readonly kind: 'remove'; readonly controller: string; readonly afterBytes: number }
   /** Writes of other functions into this function's BARs are acknowledged and lost. */
   | { readonly kind: 'drop-peer-writes'; readonly function: Bdf }
-  /** The nth I/O command (the first is 1) is done, or not, but never completed. */
+  /** The nth I/O command (the first is 1) is executed or not, but its completion is never posted. */
   | { readonly kind: 'no-completion'; readonly controller: string; readonly nth: number }
   /** At most this many bytes of the controller's pool can be allocated. */
   | { readonly kind: 'pool-exhausted'; readonly controller: string; readonly available: number };
 
-/** 2 MiB: one subsection of the memory map, which is the kernel's answer on x86, arm64 and riscv. */
+/** 2 MiB: one subsection of the memory map, which is the kernel's value on x86, arm64 and riscv. */
 export const MEMREMAP_COMPAT_ALIGN = 0x200000;
 
-/** Functions, host bridges or faults in one machine. */
+/** Maximum number of functions, host bridges or faults in one machine. */
 export const FUNCTION_LIMIT = 8192;
 
 const PORT_TYPES = [
@@ -196,7 +211,7 @@ const PORT_TYPES = [
 
 const UNITS: Record<string, number> = { '': 1, b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 };
 
-/** `4096`, `"0x1000"`, `"4096"`, `"16MiB"`: bytes or any other number. NaN when it is beyond 2^53. */
+/** `4096`, `"0x1000"`, `"4096"`, `"16MiB"`: bytes or any other number. NaN if it exceeds 2^53. */
 function toNumber(value: number | string): number {
   if (typeof value === 'number') return value;
   const [, sign, digits, unit] = /^(-?)(0x[0-9a-f]+|[0-9]+) ?([a-z]*)$/i.exec(value) ?? [];
@@ -204,7 +219,7 @@ function toNumber(value: number | string): number {
   return Number.isSafeInteger(n) ? n : Number.NaN;
 }
 
-/** A number as JSON can say it, within bounds. */
+/** A number as it can be written in JSON, within bounds. */
 function quantity(what: string, min: number, max: number, pattern: RegExp) {
   return z
     .union([z.int(), z.string().regex(pattern, { error: `${what}` })], { error: `${what}` })
@@ -416,9 +431,9 @@ export const machineSchema = z.strictObject({
   faults: z.array(faultSchema).max(FUNCTION_LIMIT).default([]),
 });
 
-/** A machine as it may be written down. */
+/** A machine as it can be written in JSON. */
 export type MachineInput = z.input<typeof machineSchema>;
-/** As zod leaves it: well-formed, not yet checked against itself, BARs maybe without addresses. */
+/** The output of zod: well-formed, but not yet checked for consistency; BARs may have no addresses yet. */
 export type MachineDraft = z.output<typeof machineSchema>;
 
 /** The JSON schema of `MachineInput`, published as schema/machine.schema.json. */
@@ -434,7 +449,7 @@ export function namespaceName(controller: string, nsid: number): string {
   return `${controller}n${nsid}`;
 }
 
-/** `'nvme-subsys0'`, 1 → `'nvme0n1'`: the disk through which all paths are reached. */
+/** `'nvme-subsys0'`, 1 → `'nvme0n1'`: the disk that uses all paths. */
 export function headName(subsystem: string, nsid: number): string {
   return namespaceName(subsystem.replace('-subsys', ''), nsid);
 }
@@ -456,7 +471,7 @@ export function bdfId(full: Bdf): number {
   );
 }
 
-/** An ERR_MACHINE_INVALID: where it is, what is wrong there, what to do. */
+/** An ERR_MACHINE_INVALID error that names the place, the problem and the remedy. */
 export function invalid(where: string, what: string, remedy: string): P2pdmaError {
   return new P2pdmaError('ERR_MACHINE_INVALID', `${where}: ${what}`, { path: where, hint: remedy });
 }

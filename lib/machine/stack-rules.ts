@@ -3,8 +3,8 @@ import { unknown } from './rules.js';
 import { type ArrayLevel, invalid, type Machine, type MachineArray, partitionName } from './schema.js';
 
 /*
- * What lies on a machine's drives fits together: partitions, multipath heads, md arrays. Each rule throws
- * ERR_MACHINE_INVALID for the first thing that is wrong.
+ * Checks that everything on a machine's drives fits together: partitions, multipath heads, md arrays. Each rule
+ * throws ERR_MACHINE_INVALID for the first problem.
  *
  *     md0 ─┬─▶ nvme0n1p1 ─▶ nvme0n1 ─▶ controller nvme0            a plain disk
  *          └─▶ nvme1n1 ─┬─▶ controller nvme1                       a head of subsystem nvme-subsys1
@@ -17,7 +17,7 @@ export function checkStacks(machine: Machine): void {
   checkArrays(machine);
 }
 
-/** A name that nobody of its kind has yet. */
+/** Claims a name; no other object of its kind may have it. */
 function claimName(taken: Set<string>, name: string, where: string): void {
   if (taken.has(name)) {
     throw invalid(`${where}.name`, `there are two of the name ${name}`, 'Rename one of them.');
@@ -97,7 +97,7 @@ function checkPartitions({ name, namespace }: MachineDisk): void {
   }
 }
 
-/** So many members it takes at least. */
+/** Minimum number of members of each level. */
 const LEAST: Record<ArrayLevel, number> = {
   linear: 1,
   raid0: 1,

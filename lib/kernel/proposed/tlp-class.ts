@@ -1,9 +1,9 @@
 /**
- * Not merged: “Route peer-to-peer DMA by TLP class” (posted to linux-pci, v9 of October 2026), as rules. Whoever shows
- * what follows from them says so.
+ * Not merged: “Route peer-to-peer DMA by TLP class” (posted to linux-pci, v9 of October 2026), as rules. Code that
+ * shows results of these rules says that they are only proposed.
  *
- * Today each function on both ways counts, whatever way its ACS bits point. Proposed are two directions, decided at two
- * ports, those below the common bridge:
+ * Today every function on both paths counts, whatever direction its ACS bits apply to. The proposal has two
+ * directions, which are decided at two ports, those below the common bridge:
  *
  *                common bridge
  *            ┌────────┴────────┐
@@ -12,7 +12,8 @@
  *            │ completion: CR  │
  *        provider           client
  *
- * and four classes of requests: translated by the client's ATS or not, completions with Relaxed Ordering or not.
+ * It also has four classes of requests: translated by the client's ATS or not, completions with Relaxed Ordering or
+ * not.
  */
 import { PCI_ACS_CR, PCI_ACS_EC, PCI_ACS_RR, type PciDev } from '../../backend/topology.js';
 import {
@@ -30,9 +31,9 @@ const PCI_ACS_TB = 0x02;
 const PCI_ACS_DT = 0x40;
 
 export interface TlpClass {
-  /** Of requests: addresses were translated by the client (ATS). */
+  /** For requests: the addresses were translated by the client (ATS). */
   readonly translated: boolean;
-  /** Of completions: they carry Relaxed Ordering. */
+  /** For completions: they carry Relaxed Ordering. */
   readonly relaxed: boolean;
 }
 
@@ -44,24 +45,24 @@ export const TLP_CLASSES: readonly TlpClass[] = [
   { translated: true, relaxed: true },
 ];
 
-/** What became of it at a port. */
+/** What happened to it at a port. */
 export type AtPort = 'direct' | 'redirect' | 'blocked';
 
-/** A request on its way up, at the port where it would turn. */
+/** A request on the way up, at the port where it could be routed directly to the peer. */
 export function requestAt(control: number, translated: boolean): AtPort {
   if (translated && (control & PCI_ACS_TB) !== 0) return 'blocked';
   if (translated && (control & PCI_ACS_DT) !== 0) return 'direct';
   return (control & (PCI_ACS_RR | PCI_ACS_EC)) === 0 ? 'direct' : 'redirect';
 }
 
-/** A completion on its way up, likewise. */
+/** A completion on the way up, at the port where it could be routed directly. */
 export function completionAt(control: number, relaxed: boolean): AtPort {
   return !relaxed && (control & PCI_ACS_CR) !== 0 ? 'redirect' : 'direct';
 }
 
 /**
- * An ACS Control register: its value; `unreadable`: the kernel itself cannot read it; null: whoever asks here could not,
- * and the kernel can.
+ * An ACS Control register: its value; `unreadable`: the kernel itself cannot read it; null: this program could not
+ * read it, but the kernel can.
  */
 export type AcsReading = number | 'unreadable' | null;
 
@@ -90,14 +91,14 @@ function mapTypeOf(
   read: (dev: PciDev) => AcsReading,
 ): PciP2pdmaMapType {
   const { commonBridge, clientPath, providerPath } = walk;
-  // Without a common bridge there is nowhere to turn: what counts is whether translated requests get up.
+  // Without a common bridge there is no direct route: what matters is whether translated requests can go up.
   if (commonBridge === null) return tlp.translated ? whereNotBlocked(host, walk, read) : above(host, walk);
   const clientPort = clientPath.at(-1) ?? null;
   const providerPort = providerPath.at(-2) ?? null;
   const atClient = clientPort === null ? 0 : read(clientPort);
   const atProvider = providerPort === null ? 0 : read(providerPort);
   if (atClient === 'unreadable' || atProvider === 'unreadable') return NOT_SUPPORTED;
-  // The client's own function is no port of its way, unless it is where the ways part.
+  // The client's own function is not a port on its path, unless it is where the two paths separate.
   const below = tlp.translated ? blockedBy(clientPath.slice(1, -1), read) : 'clear';
   if (below === 'blocked') return NOT_SUPPORTED;
   if (atClient === null || atProvider === null || below === 'unknown') return UNKNOWN;
@@ -109,7 +110,7 @@ function mapTypeOf(
   return tlp.translated ? whereNotBlocked(host, walk, read) : above(host, walk);
 }
 
-/** A translated request on its way to the host bridge: no port may block it. */
+/** A translated request on the way to the host bridge: no port may block it. */
 function whereNotBlocked(
   host: RulingHost,
   walk: DistanceWalk,
@@ -133,7 +134,7 @@ function blockedBy(
   return readings.includes(null) ? 'unknown' : 'clear';
 }
 
-/** By the host bridge, if it passes it on; what firmware says of that is not read here. */
+/** The traffic goes through the host bridge, if that forwards it; firmware information about this is not read here. */
 function above(host: RulingHost, { hostBridges: [a, b] }: DistanceWalk): PciP2pdmaMapType {
   const allowed = byHmat(null, () => throughHostBridge(host, a, b).allowed);
   return allowed === null ? UNKNOWN : allowed ? 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE' : NOT_SUPPORTED;

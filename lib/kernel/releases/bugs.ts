@@ -10,7 +10,7 @@ export interface KernelBug {
   readonly consequence: string;
   readonly remedy: string;
   readonly commands: readonly string[];
-  /** data: bytes may be wrong or lost. kernel: the kernel’s own memory. device: only what is done with the device later. */
+  /** data: bytes may be wrong or lost. kernel: the kernel’s own memory. device: only later operations on the device. */
   readonly risk: 'data' | 'kernel' | 'device';
 }
 

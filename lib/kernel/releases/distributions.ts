@@ -1,4 +1,4 @@
-/** Which distributions' kernels have P2PDMA, as far as was seen. */
+/** Which distributions' kernels have P2PDMA, as far as is known. */
 import {
   type KernelRelease,
   type KernelVendor,
@@ -12,11 +12,11 @@ export interface Distribution {
   /** Which of its kernels: `'22.04, GA kernel 5.15'`. */
   readonly which: string;
   readonly from: KernelVersion;
-  /** The first that is not meant. */
+  /** The first version that is not included. */
   readonly until: KernelVersion | null;
   /** CONFIG_PCI_P2PDMA; null: not known. */
   readonly p2pdma: boolean | null;
-  /** More to say, a sentence; or null. */
+  /** Additional information as a sentence, or null. */
   readonly note: string | null;
   readonly sure: Certainty;
 }
@@ -74,7 +74,7 @@ function row(
   return { vendor, which, from, until, p2pdma, sure, note: note ?? null };
 }
 
-/** What is known of this distribution's kernel; null: nothing. */
+/** What is known about this distribution's kernel; null: nothing. */
 export function distributionOf(release: KernelRelease | null): Distribution | null {
   if (release === null) return null;
   const { vendor, version } = release;

@@ -1,6 +1,6 @@
 /**
- * The kernel's allow-list of host bridges (pci_p2pdma_whitelist), by the first device on their root bus, with the release
- * that each row came in.
+ * The kernel's allow-list of host bridges (pci_p2pdma_whitelist), identified by the first device on their root bus,
+ * with the release in which each row was added.
  */
 import type { KernelRelease, KernelVendor } from '../../backend/kernel-release.js';
 import { type Answer, holds, isBeyondTable, type Rule, TABLE_DATE } from './rule.js';
@@ -9,7 +9,7 @@ export interface AllowedHostBridge {
   readonly vendor: number;
   /** Null: any device of this vendor. */
   readonly device: number | null;
-  /** Good only when provider and client belong to this one host bridge. */
+  /** Valid only if provider and client both belong to this host bridge. */
   readonly sameHostBridge: boolean;
   readonly why: string;
   readonly rule: Rule;
@@ -41,7 +41,7 @@ const GOOGLES = listed('Google’s processors', {
 const ACCELERATORS = listed('Xeon root buses that begin with an accelerator (DSA, IAA, QAT)', {
   since: [7, 2, 0],
   backports: [[7, 1, 3]],
-  // It was sent to all stable series, and who took it is not known; 6.12 had not up to 6.12.117.
+  // It was sent to all stable series, but it is not known which of them took it; 6.12 had not taken it up to 6.12.117.
   perhaps: [
     [6, 6, 88],
     [6, 12, 118],
@@ -75,7 +75,7 @@ const BOTH_WAYS = 'peers pass between its stacks';
 const ONE_SOCKET = 'peers pass inside a socket, not across QPI';
 const ACCELERATOR = (name: string): string => `${name}, first on a root bus of a Xeon: ${BOTH_WAYS}`;
 
-/** In the kernel's order: the first that fits decides. */
+/** In the kernel's order: the first row that matches decides. */
 export const HOST_BRIDGES: readonly AllowedHostBridge[] = [
   row(INTEL, 0x3c00, true, `Xeon E5 (Sandy Bridge) DMI2: ${ONE_SOCKET}`, BEFORE_6_2),
   row(INTEL, 0x3c01, true, `Xeon E5 (Sandy Bridge) root port 1a: ${ONE_SOCKET}`, BEFORE_6_2),
@@ -134,15 +134,15 @@ function row(
   return { vendor, device, sameHostBridge, why, rule };
 }
 
-/** Kernels whose list was read and is kernel.org's. */
+/** Vendors whose kernel list was read and is the same as kernel.org's. */
 const AS_MAINLINE: ReadonlySet<KernelVendor> = new Set<KernelVendor>(['Debian']);
 
-/** What a kernel's list says of one host bridge. */
+/** The entry of a kernel's list for one host bridge. */
 export interface Listing {
   readonly listed: Answer;
-  /** The row, whether this kernel has it or not; null: there is none in any release known. */
+  /** The row, whether this kernel has it or not; null: no known release has a row. */
   readonly row: AllowedHostBridge | null;
-  /** Of `unknown`: why that is not known, as a clause; else null. */
+  /** For `unknown`: why it is not known, as a clause; otherwise null. */
   readonly doubt: string | null;
 }
 
@@ -174,5 +174,5 @@ function doubtOf(
   return null;
 }
 
-/** What every "not known" of the list says of where it comes from. */
+/** The state of the list, which is added to every "not known" verdict of the list. */
 export const LIST_STATE = `the list known here is of ${TABLE_DATE}`;

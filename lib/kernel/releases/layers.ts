@@ -1,4 +1,7 @@
-/** Why a layer of a block stack takes no peer memory, by the kernel's release, in words; null: it passes it on. */
+/**
+ * Explains why a layer of a block stack takes no peer memory, depending on the kernel's release; null: the layer
+ * passes it on.
+ */
 import type { KernelRelease } from '../../backend/kernel-release.js';
 import { holds, type Rule, sinceText } from './rule.js';
 import { MD, MD_LEVELS, MULTIPATH_HEAD } from './table.js';

@@ -1,6 +1,6 @@
 /**
- * What the kernel's log says of P2PDMA, and when (drivers/pci/p2pdma.c, drivers/nvme/host/pci.c). The kernel calculates the
- * verdict of a pair once and keeps it, so that a second transfer which is refused leaves no line.
+ * What the kernel logs about P2PDMA, and when (drivers/pci/p2pdma.c, drivers/nvme/host/pci.c). The kernel calculates
+ * the verdict for a pair once and caches it, so a second refused transfer logs nothing.
  *
  *     a pair is refused, no common bridge     NOT_SHARED, which names no host bridge
  *     a pair is refused, ACS sent it up       the same, and HOST_BRIDGE, which names it by vendor and device
@@ -9,11 +9,11 @@ import type { KernelRelease } from '../../backend/kernel-release.js';
 import { holds, type Rule } from './rule.js';
 
 export interface KernelMessage {
-  /** As it stands in the log; … for what differs. */
+  /** The text in the log; … stands for the variable parts. */
   readonly text: string;
   /** When it is printed, as a clause. */
   readonly when: string;
-  /** Of which release on that is so, or the text is as it stands here. */
+  /** The releases to which this, or this form of the text, applies. */
   readonly rule: Rule;
 }
 
@@ -25,7 +25,7 @@ const line = (text: string, when: string, rest: Omit<Rule, 'what'>): KernelMessa
 
 const SOURCE = { since: [5, 18, 0], commits: [], source: 'source of 6.12.117', sure: 'read' } as const;
 
-/** Of a provider, when its memory is registered. */
+/** The line for a provider, when its memory is registered. */
 export const ADDED = line('added peer-to-peer DMA memory 0x…-0x…', 'when a driver registers memory', SOURCE);
 
 export const NOT_SHARED = line(
@@ -67,10 +67,10 @@ export const MESSAGES: readonly KernelMessage[] = [
   CMB_FAILED,
 ];
 
-/** Finds all of them. */
+/** Finds all of these lines. */
 export const LOG_COMMAND = "sudo dmesg | grep -iE 'peer-to-peer|p2pdma|acs redirect|cmb'";
 
-/** Which line a refusal of such a pair leaves, as a sentence with the command that finds it. */
+/** Which line the kernel logs when it refuses such a pair, as a sentence with the command that finds the line. */
 export function refusalInLog(
   release: KernelRelease | null,
   { commonBridge }: { readonly commonBridge: boolean },

@@ -1,4 +1,7 @@
-/** What depends on the release in a provider's memory: its directory in sysfs, its mmap, and CMBs that are none. */
+/**
+ * The properties of a provider's memory that depend on the release: its sysfs directory, its mmap, and CMBs that are
+ * not registered.
+ */
 import type { KernelRelease } from '../../backend/kernel-release.js';
 import { holds, type Rule } from './rule.js';
 
@@ -14,7 +17,7 @@ export const CMB_ALIGN_SKIP: Rule = {
   sure: 'read',
 };
 
-/** Made by VFIO and dma-buf, and by drivers that keep their memory to themselves. */
+/** Created by VFIO and dma-buf, and by drivers that do not share their memory. */
 export const PROVIDER_WITHOUT_POOL: Rule = {
   what: 'a function can be a provider without a pool, and then has no p2pmem directory',
   since: [6, 19, 0],
@@ -46,17 +49,20 @@ export const MEMORY_RULES: readonly Rule[] = [
   SEARCH_NEEDS_POOL,
 ];
 
-/** Files of `p2pmem/`. The first three may be read by everybody, `allocate` is of mode 0660 and there to be mapped. */
+/** Files of `p2pmem/`. Everyone can read the first three; `allocate` has mode 0660 and is for mmap. */
 export const P2PMEM_FILES = ['size', 'available', 'published', 'allocate'] as const;
 
-/** What mmap of `p2pmem/allocate` answers; the same from 6.2 on. That the memory is published it does not ask. */
+/**
+ * The errors of mmap of `p2pmem/allocate`, which have been the same since 6.2. It does not check whether the memory
+ * is published.
+ */
 export const MMAP_ANSWERS = {
   EINVAL: 'the mapping is private, or has an offset',
   ENODEV: 'the pool has been removed, or is being removed',
   ENOMEM: 'the pool has no contiguous free piece of that size',
 } as const;
 
-/** What becomes of a CMB whose size or start is not aligned, as a clause. */
+/** What happens to a CMB whose size or start is not aligned, as a clause. */
 export function misalignedFate(release: KernelRelease | null): string {
   switch (holds(CMB_ALIGN_SKIP, release)) {
     case 'yes':

@@ -1,11 +1,11 @@
 /**
- * A dated rule: from which release on the kernel has something, which older series took it over and from which patch
- * level on, and where it ended. All that depends on a release is asked here, of the tables beside this file, which say
- * what was known on TABLE_DATE.
+ * A dated rule: since which release the kernel has something, to which older series and patch levels it was
+ * backported, and where it ended. Everything that depends on a release is looked up here, in the tables beside this
+ * file, which contain what was known on TABLE_DATE.
  *
  *     since 7.2, backported to 7.1.3:   7.1.2 no    7.1.3 yes    7.1 yes (a series is its newest)    7.2 yes    9.9 yes
  *
- * What a rule does not say of a release is a third answer, and is never made a yes or a no.
+ * If a rule does not cover a release, the answer is a third value, which is never turned into a yes or a no.
  */
 import {
   type KernelRelease,
@@ -16,41 +16,44 @@ import {
 } from '../../backend/kernel-release.js';
 import { optionError } from '../../base/arguments.js';
 
-/** State of these tables. */
+/** The date of the information in these tables. */
 export const TABLE_DATE = '9 October 2026';
 /** The newest release whose content is in the tables. */
 export const NEWEST_RELEASE: KernelVersion = [7, 3, 0];
-/** What was queued for it on TABLE_DATE is in the tables; it was not released then. */
+/** The tables contain what was queued for this release on TABLE_DATE; it was not yet released then. */
 export const QUEUED_RELEASE: KernelVersion = [7, 4, 0];
 
-/** read: in source or the patch; listed: in a list of commits or by those who made it; inferred: reasoned. */
+/** read: in source or the patch; listed: in a list of commits or by its authors; inferred: concluded from other facts. */
 export type Certainty = 'read' | 'listed' | 'inferred';
 
 export interface Rule {
-  /** What is so, as a clause: `'a multipath head takes peer memory'`. */
+  /** What the rule states, as a clause: `'a multipath head takes peer memory'`. */
   readonly what: string;
   readonly since: KernelVersion;
-  /** Series that have it too, from this patch level on. */
+  /** Series that also have it, starting with this patch level. */
   readonly backports?: readonly KernelVersion[];
-  /** Series that may have it, from this patch level on: asked for, and nobody has looked. */
+  /** Series that may have it, starting with this patch level: the backport was requested, but nobody has checked. */
   readonly perhaps?: readonly KernelVersion[];
-  /** The first release that does not have it any more; of its candidates the first is `untilCandidate` (none: they have it). */
+  /**
+   * The first release that no longer has it; `untilCandidate` is its first release candidate without it (undefined:
+   * its candidates have it).
+   */
   readonly until?: KernelVersion;
   readonly untilCandidate?: number;
-  /** Older series that do not have it any more, from this patch level on. */
+  /** Older series that no longer have it, starting with this patch level. */
   readonly endings?: readonly KernelVersion[];
-  /** Vendors whose kernels have it whatever their number. */
+  /** Vendors whose kernels have it, whatever their version number. */
   readonly vendors?: readonly KernelVendor[];
   /** Kernel commits, shortened. */
   readonly commits: readonly string[];
-  /** Where that was seen. */
+  /** The source of this information. */
   readonly source: string;
   readonly sure: Certainty;
 }
 
 export type Answer = 'yes' | 'no' | 'unknown';
 
-/** They carry whole subsystems over from newer kernels, so that the number says little. */
+/** These vendors backport whole subsystems from newer kernels, so the version number says little. */
 const CARRIES_OVER: ReadonlySet<KernelVendor> = new Set<KernelVendor>([
   'Red Hat Enterprise Linux',
   'Oracle UEK',
@@ -76,7 +79,7 @@ function byNumber(rule: Rule, release: KernelRelease): Answer {
   return inSeries(release, rule.endings) ? 'no' : 'yes';
 }
 
-/** A candidate has what its release has, but not a mend that came after it. */
+/** A release candidate has what its release has, but not a fix that came after the candidate. */
 function ended(until: KernelVersion, first: number | undefined, release: KernelRelease): boolean {
   const ofIt = sameSeries(release.version, until) && release.candidate !== null;
   return ofIt ? first !== undefined && release.candidate! >= first : reached(release, until);
@@ -99,7 +102,7 @@ function sameSeries(a: KernelVersion, b: KernelVersion): boolean {
   return a[0] === b[0] && a[1] === b[1];
 }
 
-/** It is older than P2PDMA for programs (6.2), so that every kernel that matters has it. */
+/** True if it is older than P2PDMA for programs (6.2), so that every relevant kernel has it. */
 function isAncient({ since }: Rule): boolean {
   return !olderThan([6, 2, 0], since[0], since[1], since[2]);
 }
@@ -114,7 +117,7 @@ export function versionText([major, minor, patch]: KernelVersion): string {
   return patch === 0 ? `${major}.${minor}` : `${major}.${minor}.${patch}`;
 }
 
-/** `'Linux 7.2, 7.1.3'`: where it came in; `'Linux 7.4 (queued, not released on 9 October 2026)'`. */
+/** `'Linux 7.2, 7.1.3'`: where it was added; `'Linux 7.4 (queued, not released on 9 October 2026)'`. */
 export function sinceText({ since, backports = [] }: Rule): string {
   const queued = since[0] === QUEUED_RELEASE[0] && since[1] === QUEUED_RELEASE[1];
   const first = queued ? `${versionText(since)} (queued, not released on ${TABLE_DATE})` : versionText(since);

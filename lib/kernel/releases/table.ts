@@ -1,6 +1,6 @@
 /**
- * What else of P2PDMA depends on the release: block layers and errnos. Bugs are in bugs.ts, the host bridges in
- * host-bridges.ts, sysfs, mmap and CMBs in memory.ts, the lines of the log in log.ts.
+ * The other parts of P2PDMA that depend on the release: block layers and errnos. Bugs are in bugs.ts, the host
+ * bridges in host-bridges.ts, sysfs, mmap and CMBs in memory.ts, the lines of the log in log.ts.
  */
 import {
   type KernelRelease,
@@ -12,7 +12,7 @@ import { HOST_BRIDGES } from './host-bridges.js';
 import { MEMORY_RULES } from './memory.js';
 import { holds, type Rule, sinceText, versionText } from './rule.js';
 
-/** The kernel that the mirrors in lib/kernel mirror, and that an emulated machine has where it names none. */
+/** The kernel that the files in lib/kernel mirror, and the default for an emulated machine that names none. */
 export const MODEL: KernelRelease = parseRelease('6.12.117')!;
 
 /** mmap of `p2pmem/allocate` and O_DIRECT with that memory. */
@@ -24,7 +24,7 @@ export const USERSPACE: Rule = {
   sure: 'read',
 };
 
-/** From then on nvme maps a request range by range (blk_rq_dma_map()), and a refused pair is BLK_STS_INVAL. */
+/** Since this release, nvme maps a request range by range (blk_rq_dma_map()), and a refused pair returns BLK_STS_INVAL. */
 export const PAIR_REFUSED_WITH_EINVAL: Rule = {
   what: 'a pair that is not allowed to do peer-to-peer is refused with EINVAL (earlier: EREMOTEIO)',
   since: [6, 17, 0],
@@ -59,10 +59,10 @@ export const MD: Rule = {
 
 /** The md personalities that pass peer memory on; the others read the data with the CPU. */
 export const MD_LEVELS: readonly string[] = ['raid0', 'raid1', 'raid10'];
-/** Those that write each block to several members. */
+/** The personalities that write each block to several members. */
 export const MD_MIRRORS: readonly string[] = ['raid1', 'raid10'];
 
-/** In the order of the page that is made of them. */
+/** In the order of the documentation page that is generated from them. */
 export const RULES: readonly Rule[] = [
   USERSPACE,
   PAIR_REFUSED_WITH_EINVAL,
@@ -72,21 +72,21 @@ export const RULES: readonly Rule[] = [
   ...MEMORY_RULES,
 ];
 
-/** Why programs can have no peer memory on this kernel at all, in words; null: they can, or it is not known that they cannot. */
+/** Explains why programs cannot get peer memory on this kernel at all; null: they can, or it is not known that they cannot. */
 export function withheldFromPrograms(release: KernelRelease | null): string | null {
   if (release === null || holds(USERSPACE, release) !== 'no') return null;
   return `Linux ${release.text} gives programs no peer-to-peer memory: that came with ${sinceText(USERSPACE)}`;
 }
 
-/** A kernel that refuses a pair answers EINVAL; false: EREMOTEIO; null: not known. */
+/** True if this kernel refuses a pair with EINVAL; false: with EREMOTEIO; null: not known. */
 export function refusesPeersWithEinval(release: KernelRelease | null): boolean | null {
   const answer = holds(PAIR_REFUSED_WITH_EINVAL, release);
   return answer === 'unknown' ? null : answer === 'yes';
 }
 
 /**
- * The releases since which the verdict for a pair can differ from the one before, oldest first: what `explain --kernel all`
- * compares.
+ * The releases in which the verdict for a pair can differ from that of the previous release, oldest first. These are
+ * compared by `explain --kernel all`.
  */
 export const KERNEL_RELEASES: readonly string[] = [
   USERSPACE,
@@ -101,7 +101,7 @@ export const KERNEL_RELEASES: readonly string[] = [
   .map(exactly)
   .filter((text, i, all) => text !== all[i - 1]);
 
-/** As a release, which stands for itself and not for its series. */
+/** Writes the version as one exact release, not as its series. */
 function exactly(version: KernelVersion): string {
   return version[2] === 0 ? `${versionText(version)}.0` : versionText(version);
 }
