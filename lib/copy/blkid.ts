@@ -8,14 +8,23 @@
  * It exits with 2 when it finds nothing, and with 8 when it finds several things that exclude each other.
  */
 import { execFile } from 'node:child_process';
+import { size } from '../base/words.js';
 import type { Signature, SignatureKind } from './signatures.js';
 
 const ASK = { command: 'blkid', timeout: 5000 };
+const MOST_BYTES = 64 * 1024;
 const AMBIVALENT = 8;
 
-/** The signatures that `blkid` reports at `path`. Empty: it finds nothing, or `blkid` is not installed. */
+/**
+ * The signatures that `blkid` reports at `path`. Empty: it finds nothing, or `blkid` is not installed. If it has to be
+ * stopped, nobody knows what is there, which is not the same as nothing: that counts as something found.
+ */
 export async function askBlkid(path: string, how = ASK): Promise<Signature[]> {
-  const { code, stdout } = await run(how, ['-p', '-o', 'export', '--', path]);
+  const { code, stopped, stdout } = await run(how, ['-p', '-o', 'export', '--', path]);
+  if (stopped) {
+    const name = `something unknown (blkid was stopped after ${how.timeout / 1000} s or ${size(MOST_BYTES)})`;
+    return [{ name, kind: 'filesystem', offset: 0, label: null }];
+  }
   if (code === AMBIVALENT) {
     return [{ name: 'several things at once (blkid)', kind: 'filesystem', offset: 0, label: null }];
   }
@@ -25,13 +34,14 @@ export async function askBlkid(path: string, how = ASK): Promise<Signature[]> {
 function run(
   { command, timeout }: typeof ASK,
   args: string[],
-): Promise<{ code: number | null; stdout: string }> {
+): Promise<{ code: number | null; stopped: boolean; stdout: string }> {
   const env = { ...process.env, LC_ALL: 'C', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
-  const options = { env, timeout, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 } as const;
+  const options = { env, timeout, killSignal: 'SIGKILL', maxBuffer: MOST_BYTES } as const;
   return new Promise((resolve) => {
     execFile(command, args, options, (error, stdout) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
-      resolve({ code, stdout });
+      const stopped = error?.killed === true || error?.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER';
+      resolve({ code, stopped, stdout });
     });
   });
 }
