@@ -2,16 +2,16 @@ import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { checkPermissions, udevCommands } from '../../lib/explain/doctor/drive-checks.js';
-import { HERE, type LiveFacts, type MachineFacts } from '../../lib/explain/doctor/facts.js';
+import { checkPermissions, udevCommands } from '../../../lib/explain/doctor/drive-checks.js';
+import { HERE, type LiveFacts, type MachineFacts } from '../../../lib/explain/doctor/facts.js';
 import {
   checkAddon,
   checkIoUring,
   checkKernel,
   checkLockedMemory,
-} from '../../lib/explain/doctor/host-checks.js';
-import { type Diagnosis, diagnose, type Finding, openSystem } from '../../lib/index.js';
-import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
+} from '../../../lib/explain/doctor/host-checks.js';
+import { type Diagnosis, diagnose, type Finding, openSystem } from '../../../lib/index.js';
+import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 
 /** Two drives below a switch and nothing that needs a word. */
 function healthy(): TreeDescription {

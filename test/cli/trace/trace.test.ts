@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { p2pdma } from '../helpers/cli.js';
-import { skipNative } from '../helpers/native.js';
+import { p2pdma } from '../../helpers/cli.js';
+import { skipNative } from '../../helpers/native.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-trace-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

@@ -2,12 +2,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { parseRelease } from '../../lib/backend/kernel-release.js';
-import { diagnose, type Finding } from '../../lib/index.js';
-import { KERNEL_BUGS } from '../../lib/kernel/releases/bugs.js';
-import { distributionOf } from '../../lib/kernel/releases/distributions.js';
-import { holds } from '../../lib/kernel/releases/rule.js';
-import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
+import { parseRelease } from '../../../lib/backend/kernel-release.js';
+import { diagnose, type Finding } from '../../../lib/index.js';
+import { KERNEL_BUGS } from '../../../lib/kernel/releases/bugs.js';
+import { distributionOf } from '../../../lib/kernel/releases/distributions.js';
+import { holds } from '../../../lib/kernel/releases/rule.js';
+import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 
 async function bugs(t: Test, release: string, change: Partial<TreeDescription> = {}, sglThreshold?: number) {
   const root = writeSysfsTree(t.testdir({}), { ...twoDrivesBelowASwitch(), release, ...change });

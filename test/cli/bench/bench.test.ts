@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { type BenchRow, compare, type Job } from '../../lib/cli/bench/run.js';
-import { benchSvg } from '../../lib/cli/bench/svg.js';
-import { p2pdma } from '../helpers/cli.js';
-import { skipNative } from '../helpers/native.js';
+import { type BenchRow, compare, type Job } from '../../../lib/cli/bench/run.js';
+import { benchSvg } from '../../../lib/cli/bench/svg.js';
+import { p2pdma } from '../../helpers/cli.js';
+import { skipNative } from '../../helpers/native.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-bench-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

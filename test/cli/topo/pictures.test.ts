@@ -3,10 +3,10 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { MACHINE_PRESETS } from '../../lib/index.js';
-import { presetPicture } from '../helpers/topo-pictures.js';
+import { MACHINE_PRESETS } from '../../../lib/index.js';
+import { presetPicture } from '../../helpers/topo-pictures.js';
 
-const folder = fileURLToPath(new URL('../../../docs/presets/', import.meta.url));
+const folder = fileURLToPath(new URL('../../../../docs/presets/', import.meta.url));
 const update = process.env.UPDATE_PICTURES === '1';
 if (update) mkdirSync(folder, { recursive: true });
 

@@ -5,13 +5,13 @@
 import { existsSync } from 'node:fs';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import t, { type Test } from 'tap';
-import type { BenchRow, WayResult } from '../../lib/cli/bench/run.js';
-import { benchSvg } from '../../lib/cli/bench/svg.js';
-import { modelOf } from '../../lib/cli/topo/model.js';
-import { drawSvg } from '../../lib/cli/topo/svg.js';
-import { MACHINE_PRESETS } from '../../lib/index.js';
-import { look, parseError } from '../helpers/look-at-svg.js';
-import { bigServer, NASTY, nastyNames, presetPicture } from '../helpers/topo-pictures.js';
+import type { BenchRow, WayResult } from '../../../lib/cli/bench/run.js';
+import { benchSvg } from '../../../lib/cli/bench/svg.js';
+import { modelOf } from '../../../lib/cli/topo/model.js';
+import { drawSvg } from '../../../lib/cli/topo/svg.js';
+import { MACHINE_PRESETS } from '../../../lib/index.js';
+import { look, parseError } from '../../helpers/look-at-svg.js';
+import { bigServer, NASTY, nastyNames, presetPicture } from '../../helpers/topo-pictures.js';
 
 const NOTICE = "emulated machine 'switch': its drives end with this process";
 
