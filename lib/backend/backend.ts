@@ -222,6 +222,21 @@ export interface OpenOptions {
   readonly end?: End | undefined;
 }
 
+/** Why the kernel lends a CMB to nobody; `Controller.cmb` says what each kind means. @inline */
+export interface UnusableCmb {
+  /** What is wrong with it. */
+  readonly kind:
+    | 'no-p2pdma'
+    | 'no-data'
+    | 'outside-bar'
+    | 'misaligned'
+    | 'perhaps-misaligned'
+    | 'not-registered'
+    | 'not-published';
+  /** The same in words, with the numbers. */
+  readonly text: string;
+}
+
 /** An NVMe controller and what it offers. */
 export interface Controller {
   /** `'nvme0'`. */
@@ -243,14 +258,20 @@ export interface Controller {
     /** In bytes: 512 or 4096. */
     readonly logicalBlockSize: number;
   }[];
-  /** Its Controller Memory Buffer (NVMe Base, CMBLOC and CMBSZ), or null. */
+  /**
+   * Its Controller Memory Buffer (NVMe Base, CMBLOC and CMBSZ), or null. `unusable`: why the kernel lends it to nobody. The
+   * kinds are: `no-p2pdma`: the kernel was built without CONFIG_PCI_P2PDMA; `no-data`: the drive does not support the data
+   * of reads or of writes in it (RDS, WDS); `outside-bar`: its registers place it beyond its BAR; `misaligned`: its size or
+   * its start does not fit the granule of memory hot-plug; `perhaps-misaligned`: the same, but only a BAR is visible, which
+   * may be a CMB; `not-registered`, `not-published`: the kernel did not do it, and only its log may say why.
+   */
   readonly cmb: {
     /** In bytes. */
     readonly size: number;
     /** Commands can both read and write it (RDS and WDS in CMBSZ), so it may be chosen as a provider. */
     readonly published: boolean;
-    /** Null, or the reason why the kernel cannot use it, in words. */
-    readonly unusable: string | null;
+    /** Null, or the reason why the kernel lends it to nobody: its kind, and the same in words. */
+    readonly unusable: UnusableCmb | null;
   } | null;
 }
 

@@ -55,6 +55,8 @@ interface Namespace {
   partitions: Place['partitions'];
 }
 
+type Cmb = NonNullable<Controller['cmb']>;
+
 interface Described {
   name: string;
   bdf: string | null;
@@ -62,7 +64,7 @@ interface Described {
   model: string | null;
   namespaces: Namespace[];
   /** Null: it has none, or `cmbKnown` is false. */
-  cmb: { size: number; available: number; published: boolean; unusable: string | null } | null;
+  cmb: (Cmb & { available: number }) | null;
   /** False: the captured data does not show CMBs. */
   cmbKnown: boolean;
 }
@@ -180,8 +182,8 @@ function cmbText({ cmb, cmbKnown, bdf }: Described): string {
     : `${bytes(cmb.size)}, not published`;
 }
 
-function unpublished(reason: string | null, colour: Colours): string {
-  return `${colour.yellow('CMB not published:')} ${printable(reason ?? 'no reason known')}`;
+function unpublished(reason: Cmb['unusable'], colour: Colours): string {
+  return `${colour.yellow('CMB not published:')} ${printable(reason?.text ?? 'no reason known')}`;
 }
 
 /** What a user should know before copying. */

@@ -8,6 +8,7 @@
  *                                                      └──▶ whoever mmaps it
  */
 
+import type { UnusableCmb } from '../backend/backend.js';
 import type { Hardware, NvmeHardware } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme-spec.js';
 import type { PciBar } from '../backend/topology.js';
@@ -46,11 +47,12 @@ export interface NvmeEnvironment {
 }
 
 /** Only a CMB that supports the data of both reads and writes is published. */
-function whyNotBothWays(cmbsz: number): string | null {
+function whyNotBothWays(cmbsz: number): UnusableCmb | null {
   const reads = (cmbsz & nvme.NVME_CMBSZ_RDS) !== 0;
   const writes = (cmbsz & nvme.NVME_CMBSZ_WDS) !== 0;
   if (reads && writes) return null;
-  return `the controller allows ${reads ? 'no data of writes' : writes ? 'no data of reads' : 'no data'} in it`;
+  const what = reads ? 'no data of writes' : writes ? 'no data of reads' : 'no data';
+  return { kind: 'no-data', text: `the controller allows ${what} in it` };
 }
 
 /** The CMB of one controller. */
@@ -63,7 +65,7 @@ export class NvmeCmb {
   /** True if the CMB is registered as peer memory. */
   mapped = false;
   /** Null, or why orchestrators may not choose it. */
-  unusable: string | null = null;
+  unusable: UnusableCmb | null = null;
 
   constructor(hw: NvmeHardware, env: NvmeEnvironment) {
     this.#hw = hw;
@@ -82,8 +84,15 @@ export class NvmeCmb {
     const cmbsz = regs.read32(nvme.NVME_REG_CMBSZ);
     if (cmbsz === 0) return;
     const place = this.#placeOf(cmbsz, regs.read32(nvme.NVME_REG_CMBLOC));
-    this.unusable = typeof place === 'string' ? place : this.#whyMisaligned(place.bar);
-    if (typeof place === 'string' || this.unusable !== null) return;
+    if ('kind' in place) {
+      this.unusable = place;
+      return;
+    }
+    const misaligned = this.#whyMisaligned(place.bar);
+    if (misaligned !== null && holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) !== 'no') {
+      this.unusable = { kind: 'misaligned', text: misaligned };
+      return;
+    }
     const { bar, offset } = place;
     if (cmbs) this.#enable = () => this.#writeCmbmsc(bar.busAddress + offset);
     this.#enable();
@@ -92,7 +101,11 @@ export class NvmeCmb {
     const error = pciP2pdmaAddResource(mm, host, pdev, range, this.#hw);
     if (error !== 0) {
       if (cmbs) this.#writeCmbmsc(0);
-      this.unusable = `it could not be registered as peer memory (${errnoName(error)})`;
+      const failed = `it could not be registered as peer memory (${errnoName(error)})`;
+      this.unusable =
+        misaligned === null
+          ? { kind: 'not-registered', text: failed }
+          : { kind: 'misaligned', text: `${failed}: ${misaligned}` };
       if (tracing()) trace('nvme-pci', 'cmb_failed', { controller: pdev.bdf, errno: errnoName(error) });
       return;
     }
@@ -102,28 +115,24 @@ export class NvmeCmb {
     if (this.unusable === null) pciP2pmemPublish(pdev, true);
   }
 
-  /** The location of the CMB according to the registers; also sets `size`. A string: the reason why there is no location. */
-  #placeOf(cmbsz: number, cmbloc: number): { bar: PciBar; offset: number } | string {
+  /** The location of the CMB according to the registers; also sets `size`. */
+  #placeOf(cmbsz: number, cmbloc: number): { bar: PciBar; offset: number } | UnusableCmb {
     const unit = nvme.cmbSizeUnit((cmbsz >>> nvme.NVME_CMBSZ_SZU_SHIFT) & nvme.NVME_CMBSZ_SZU_MASK);
     const offset = unit * (cmbloc >>> nvme.NVME_CMBLOC_OFST_SHIFT);
     const bir = cmbloc & nvme.NVME_CMBLOC_BIR_MASK;
     const bar = this.#hw.pdev.bars[bir] ?? null;
     this.size = unit * (cmbsz >>> nvme.NVME_CMBSZ_SZ_SHIFT);
     if (bar === null || offset > bar.size) {
-      return `its offset ${hexNumber(offset)} lies outside BAR ${bir}`;
+      return { kind: 'outside-bar', text: `its offset ${hexNumber(offset)} lies outside BAR ${bir}` };
     }
     // Behind some bridges the BAR is smaller than the controller's CMB.
     this.size = Math.min(this.size, bar.size - offset);
     return { bar, offset };
   }
 
-  /**
-   * The reason why this kernel skips a CMB that is misaligned for memory hot-plug; null if it is aligned, or if this
-   * kernel tries to register it anyway.
-   */
+  /** How the CMB is misaligned for memory hot-plug; null: it is aligned. Some kernels skip it then, others try anyway. */
   #whyMisaligned({ cpuAddress }: PciBar): string | null {
     const align = this.#env.memremapAlign;
-    if (holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) === 'no') return null;
     if (this.size % align === 0 && cpuAddress % align === 0) return null;
     const what = this.size % align !== 0 ? `size ${this.size}` : `start ${hexNumber(cpuAddress)}`;
     return `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;

@@ -63,7 +63,7 @@ t.test('a misaligned CMB: skipped without a message, or before that refused at r
     const system = await openSystem({ machine, kernel });
     const cmbs = system.controllers.flatMap(({ cmb }) => cmb ?? []);
     t.ok(cmbs.length > 0);
-    t.match(cmbs[0]!.unusable, why, kernel);
+    t.match(cmbs[0]!.unusable, { kind: 'misaligned', text: why }, kernel);
     await system.close();
   }
 });

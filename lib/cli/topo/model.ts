@@ -240,7 +240,7 @@ function details(dev: PciDev, controller: Controller | undefined): string[] {
     ...(iommuGroup === null ? [] : [`IOMMU group ${iommuGroup}`]),
     ...(controller?.model == null ? [] : [controller.model]),
     ...(p2pmem === null ? [] : [`p2pmem: ${bytes(p2pmem.available)} of ${bytes(p2pmem.size)} free`]),
-    ...(controller?.cmb?.unusable == null ? [] : [controller.cmb.unusable]),
+    ...(controller?.cmb?.unusable == null ? [] : [controller.cmb.unusable.text]),
   ];
 }
 

@@ -1,6 +1,6 @@
 /** Checks of the drives, of the peer memory that they provide, and of the permissions to use it. */
 
-import type { Controller } from '../../backend/backend.js';
+import type { Controller, UnusableCmb } from '../../backend/backend.js';
 import { isNvme } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
 import { classWords } from '../../base/pci-class.js';
@@ -125,48 +125,48 @@ export function checkMemory({ machine }: MachineFacts): Finding[] {
 
 /** CMBs that exist but cannot be used, by reason. */
 function checkUnusable(controllers: readonly Controller[]): Finding[] {
-  const byReason = new Map<string, Controller[]>();
+  const byReason = new Map<string, { why: UnusableCmb; those: Controller[] }>();
   for (const controller of controllers) {
     const { cmb } = controller;
     if (cmb === null || cmb.published) continue;
-    const reason = cmb.unusable ?? 'no reason is known';
-    byReason.set(reason, [...(byReason.get(reason) ?? []), controller]);
+    const why = cmb.unusable ?? NO_REASON;
+    const { those } = byReason.get(why.text) ?? { those: [] };
+    byReason.set(why.text, { why, those: [...those, controller] });
   }
-  return [...byReason].map(([reason, those]) => {
+  return [...byReason.values()].map(({ why: { kind, text }, those }) => {
     const names = list(those.map(({ name, cmb }) => `${name} (${size(cmb!.size)})`));
-    const { remedy, commands } = remedyFor(reason);
-    return finding('cmb', 'warning', `the CMB of ${names} cannot be lent: ${reason}`, remedy, commands);
+    const { remedy, commands } = REMEDIES[kind];
+    return finding('cmb', 'warning', `the CMB of ${names} cannot be lent: ${text}`, remedy, commands);
   });
 }
 
-/** The remedies, matched against the text of Controller.cmb.unusable. */
-const remedies: readonly {
-  readonly when: RegExp;
+const NO_REASON: UnusableCmb = { kind: 'not-published', text: 'no reason is known' };
+
+const ANOTHER_SIZE =
+  'The kernel plugs memory in pieces of 2 MiB: a firmware setting for the CMB’s size or for BARs may help; or use the memory of another drive.';
+const AT_BOOT: Remedy = { remedy: 'See what the driver said at boot.', commands: [LOG_COMMAND] };
+
+interface Remedy {
   readonly remedy: string;
   readonly commands?: readonly string[];
-}[] = [
-  { when: /CONFIG_PCI_P2PDMA/, remedy: 'See CONFIG_PCI_P2PDMA above.' },
-  {
-    when: /does not support|RDS|WDS/,
+}
+
+/** What helps, for each reason why a CMB cannot be used. */
+const REMEDIES: Readonly<Record<UnusableCmb['kind'], Remedy>> = {
+  'no-p2pdma': { remedy: 'See CONFIG_PCI_P2PDMA above.' },
+  'no-data': {
     remedy:
       'There is nothing to fix: this drive does not support data in its CMB. Use the memory of another drive.',
   },
-  {
-    when: /multiple of|align/i,
+  'outside-bar': {
     remedy:
-      'The kernel plugs memory in pieces of 2 MiB: a firmware setting for the CMB’s size or for BARs may help; or use the memory of another drive.',
+      'The drive’s registers place its CMB where its BAR does not reach: an update of the drive’s firmware or a firmware setting for BARs may help; or use the memory of another drive.',
   },
-  {
-    when: /did not register|no reason|did not publish/,
-    remedy: 'See what the driver said at boot.',
-    commands: [LOG_COMMAND],
-  },
-];
-
-function remedyFor(reason: string): { remedy: string | null; commands: readonly string[] } {
-  const row = remedies.find(({ when }) => when.test(reason));
-  return { remedy: row?.remedy ?? null, commands: row?.commands ?? [] };
-}
+  misaligned: { remedy: ANOTHER_SIZE },
+  'perhaps-misaligned': { remedy: ANOTHER_SIZE },
+  'not-registered': AT_BOOT,
+  'not-published': AT_BOOT,
+};
 
 // --- permissions ---
 

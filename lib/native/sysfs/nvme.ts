@@ -7,7 +7,7 @@
  *     sys/class/nvme/nvme1 ──▶ devices/virtual/nvme-fabrics/ctl/nvme1      transport tcp, rdma, fc, loop
  */
 
-import type { Controller } from '../../backend/backend.js';
+import type { Controller, UnusableCmb } from '../../backend/backend.js';
 import { parseRelease } from '../../backend/kernel-release.js';
 import { normalizeBdf } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
@@ -271,10 +271,13 @@ function cmbOf(
   };
 }
 
-function whyUnpublished(registers: CmbRegisters | null): string {
-  if (registers === null || (registers.rds && registers.wds)) return 'the kernel did not publish it';
+function whyUnpublished(registers: CmbRegisters | null): UnusableCmb {
+  if (registers === null || (registers.rds && registers.wds)) {
+    return { kind: 'not-published', text: 'the kernel did not publish it' };
+  }
   const lacking = [registers.rds ? null : 'read data (RDS)', registers.wds ? null : 'write data (WDS)'];
-  return `the CMB does not support ${lacking.filter((word) => word !== null).join(' and ')}`;
+  const what = lacking.filter((word) => word !== null).join(' and ');
+  return { kind: 'no-data', text: `the CMB does not support ${what}` };
 }
 
 function whyUnregistered(
@@ -282,14 +285,18 @@ function whyUnregistered(
   size: number,
   start: number | null,
   kernel: () => KernelFacts,
-): string {
+): UnusableCmb {
   if (kernel().p2pdma.enabled === false) {
-    return `the kernel was built without CONFIG_PCI_P2PDMA (${kernel().p2pdma.from})`;
+    const text = `the kernel was built without CONFIG_PCI_P2PDMA (${kernel().p2pdma.from})`;
+    return { kind: 'no-p2pdma', text };
   }
-  if (size === 0) return `the CMB lies outside BAR ${registers.bar}`;
+  if (size === 0) return { kind: 'outside-bar', text: `the CMB lies outside BAR ${registers.bar}` };
   const misaligned = whyMisaligned(registers.bar, size, start);
-  if (misaligned !== null) return `${misaligned}: ${misalignedFate(parseRelease(kernel().release))}`;
-  return 'the kernel did not register it as peer-to-peer memory; its log may say why';
+  if (misaligned !== null) {
+    return { kind: 'misaligned', text: `${misaligned}: ${misalignedFate(parseRelease(kernel().release))}` };
+  }
+  const text = 'the kernel did not register it as peer-to-peer memory; its log may say why';
+  return { kind: 'not-registered', text };
 }
 
 /** Null: it is aligned well enough for memory hot-plug. */
@@ -318,9 +325,6 @@ function hiddenCmb({ bars }: PciDev, kernel: () => KernelFacts): Controller['cmb
   );
   if (bar == null) return null;
   const why = whyMisaligned(bar.index, bar.size, bar.cpuAddress);
-  return {
-    size: bar.size,
-    published: false,
-    unusable: `BAR ${bar.index} may be a CMB, whose registers the kernel does not show: ${why}, and ${misalignedFate(release)}`,
-  };
+  const text = `BAR ${bar.index} may be a CMB, whose registers the kernel does not show: ${why}, and ${misalignedFate(release)}`;
+  return { size: bar.size, published: false, unusable: { kind: 'perhaps-misaligned', text } };
 }

@@ -140,6 +140,32 @@ t.test('each thing that is wrong, with its remedy', async (t) => {
       { check: 'cmb', level: 'warning', fact: /RDS/, remedy: /Use the memory of another/ },
     ],
     [
+      'a CMB beyond its BAR',
+      (tree) => {
+        delete fn(tree, '0000:03:00.0').p2pmem;
+        tree.nvme![0]!.cmb!.location = 2 + (512 << 12);
+      },
+      'impossible',
+      { check: 'cmb', level: 'warning', fact: /outside BAR 2/, remedy: /firmware.*memory of another/ },
+    ],
+    [
+      'a CMB that the kernel did not register',
+      (tree) => {
+        delete fn(tree, '0000:03:00.0').p2pmem;
+      },
+      'impossible',
+      { check: 'cmb', level: 'warning', fact: /did not register/, commands: /dmesg|journalctl/ },
+    ],
+    [
+      'a CMB that does not fit memory hot-plug',
+      (tree) => {
+        delete fn(tree, '0000:03:00.0').p2pmem;
+        tree.nvme![0]!.cmb!.size = (1 << 12) | (2 << 8) | 0x1f;
+      },
+      'impossible',
+      { check: 'cmb', level: 'warning', fact: /not a multiple of 2 MiB/, remedy: /pieces of 2 MiB/ },
+    ],
+    [
       'a pool that others hold',
       (tree) => {
         fn(tree, '0000:03:00.0').p2pmem!.available = 65536;

@@ -1,5 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import type { UnusableCmb } from '../../../lib/backend/backend.js';
 import type { PciDev } from '../../../lib/backend/topology.js';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
@@ -226,7 +227,7 @@ t.test('controllers: PCIe and fabrics, their namespaces and CMB', async (t) => {
 t.test('a CMB that the kernel does not publish says why', async (t) => {
   const tree = twoDrivesBelowASwitch();
   const drive = tree.functions[6]!;
-  const why = (change: () => void): string | null | undefined => {
+  const why = (change: () => void): UnusableCmb | null | undefined => {
     change();
     return readSysfs(writeSysfsTree(t.testdir({}), tree)).controllers[0]!.cmb?.unusable;
   };
@@ -235,25 +236,31 @@ t.test('a CMB that the kernel does not publish says why', async (t) => {
       drive.p2pmem!.published = false;
       tree.nvme![0]!.cmb = { location: 2, size: (16 << 12) | (2 << 8) | 0x0f };
     }),
-    /write data \(WDS\)/,
+    { kind: 'no-data', text: /write data \(WDS\)/ },
   );
   t.match(
     why(() => {
       delete drive.p2pmem;
     }),
-    /did not register/,
+    { kind: 'not-registered', text: /did not register/ },
   );
   t.match(
     why(() => {
       tree.nvme![0]!.cmb = { location: 2, size: (17 << 12) | (1 << 8) | 0x1f };
     }),
-    /not a multiple of 2 MiB/,
+    { kind: 'misaligned', text: /not a multiple of 2 MiB/ },
+  );
+  t.match(
+    why(() => {
+      tree.nvme![0]!.cmb = { location: 2 + (512 << 12), size: (16 << 12) | (2 << 8) | 0x1f };
+    }),
+    { kind: 'outside-bar', text: 'the CMB lies outside BAR 2' },
   );
   t.match(
     why(() => {
       tree.config = { p2pdma: false, at: 'boot' };
     }),
-    /CONFIG_PCI_P2PDMA/,
+    { kind: 'no-p2pdma', text: /CONFIG_PCI_P2PDMA/ },
   );
 });
 
@@ -272,11 +279,13 @@ t.test('a CMB whose registers the kernel does not show: its BAR is named for wha
   t.match(cmbOf('6.12.117', { size: MIB }), {
     size: MIB,
     published: false,
-    unusable:
-      /^BAR 2 may be a CMB, whose registers the kernel does not show: its size, 1048576 bytes, is not a multiple of 2 MiB, and the kernel skips it without a message$/,
+    unusable: {
+      kind: 'perhaps-misaligned',
+      text: /^BAR 2 may be a CMB, whose registers the kernel does not show: its size, 1048576 bytes, is not a multiple of 2 MiB, and the kernel skips it without a message$/,
+    },
   });
   t.match(
-    cmbOf('6.12.117', { size: 4 * MIB, address: 0x800100000 })?.unusable,
+    cmbOf('6.12.117', { size: 4 * MIB, address: 0x800100000 })?.unusable?.text,
     /does not start at a multiple of 2 MiB/,
   );
   t.equal(cmbOf('6.12.117', { size: 2 * MIB }), null, 'that would not have been skipped');
@@ -288,10 +297,10 @@ t.test('a CMB whose registers the kernel does not show: its BAR is named for wha
   t.equal(cmbOf('6.8.0', { size: MIB }), null, 'that kernel shows the registers of any CMB');
   tree.nvme![0]!.cmb = { location: 2, size: (1 << 12) | (2 << 8) | 0x1f };
   t.match(
-    cmbOf('6.8.0', { size: MIB })?.unusable,
+    cmbOf('6.8.0', { size: MIB })?.unusable?.text,
     /not a multiple of 2 MiB: the kernel fails to register it/,
   );
-  t.match(cmbOf('7.2.0', { size: MIB })?.unusable, /not a multiple of 2 MiB: the kernel skips it/);
+  t.match(cmbOf('7.2.0', { size: MIB })?.unusable?.text, /not a multiple of 2 MiB: the kernel skips it/);
 });
 
 t.test('an empty tree, and no tree at all', async (t) => {
