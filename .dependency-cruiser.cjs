@@ -22,7 +22,16 @@ const arrows = [
   ['index', ['prometheus', 'system', 'explain', 'copy', 'streams', 'kernel', 'backend', 'base']],
   [
     'cli',
-    ['index', 'base/errors', 'base/nearest', 'base/pci-class', 'base/sentence', 'base/words', 'base/zod'],
+    [
+      'index',
+      'machine/preset-table',
+      'base/errors',
+      'base/nearest',
+      'base/pci-class',
+      'base/sentence',
+      'base/words',
+      'base/zod',
+    ],
   ],
 ];
 

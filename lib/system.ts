@@ -44,7 +44,7 @@ import {
 } from './explain/explain.js';
 import { withProposed } from './explain/proposed.js';
 import { assertRelease } from './kernel/releases/rule.js';
-import { PRESET_NAMES } from './machine/preset-table.js';
+import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-table.js';
 import type { Metrics } from './streams/metrics.js';
 import {
   givenOptions,
@@ -374,7 +374,7 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
     });
   }
   if (backend === 'emulator' || machine !== undefined)
-    return System.over(await openEmulated(machine ?? 'switch', kernel));
+    return System.over(await openEmulated(machine ?? DEFAULT_PRESET, kernel));
   // Never fall back to the emulator: a caller who names no machine means this machine and the data on its drives.
   const { openNative } = await import('./native/backend.js');
   return System.over(

@@ -8,7 +8,6 @@
 import type { PathBytes } from './backend.js';
 import type { PciDev } from './topology.js';
 
-export const PAGE_SHIFT = 12;
 export { PAGE_SIZE } from './backend.js';
 
 /**

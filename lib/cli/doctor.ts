@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type DiagnoseOptions, type Diagnosis, diagnose, type Finding } from '../index.js';
+import { DEFAULT_PRESET } from '../machine/preset-table.js';
 import { resolving } from './errors.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
@@ -13,7 +14,7 @@ export function addDoctor(command: Command): void {
   manual(command, MANUAL);
   withKernel(withSent(withMachine(command))).action(async (options: MachineOptions) => {
     const { backend, machine, root, kernel, from, cpu, json: asJson } = options;
-    const emulated = machine ?? (backend === 'emulator' ? 'switch' : undefined);
+    const emulated = machine ?? (backend === 'emulator' ? DEFAULT_PRESET : undefined);
     // They select exactly one machine: withMachine has checked that.
     const what = { root, machine: emulated, kernel, from, cpu } as DiagnoseOptions;
     const named = [root, machine, kernel, from].some((one) => one !== undefined);

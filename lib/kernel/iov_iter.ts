@@ -19,8 +19,6 @@ import type { DevPagemap, Mm } from './memremap.js';
 export const READ = 0;
 /** The iterator is the source: it is written to a device. */
 export const WRITE = 1;
-export const ITER_DEST = READ;
-export const ITER_SOURCE = WRITE;
 export type IterDirection = typeof READ | typeof WRITE;
 
 export type IterType =

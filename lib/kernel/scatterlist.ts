@@ -81,17 +81,6 @@ export function sgNents(sgl: Scatterlist): number {
   return n;
 }
 
-/** sg_mark_end() */
-export function sgMarkEnd(sg: Scatterlist): void {
-  sg.chain = null;
-  sg.end = true;
-}
-
-/** sg_unmark_end() */
-export function sgUnmarkEnd(sg: Scatterlist): void {
-  sg.end = false;
-}
-
 /**
  * sg_init_table() for a new chunk: `nents` consecutive places, the last one marked as end. (The kernel initialises an
  * array of the caller; here the chunk is created.)
