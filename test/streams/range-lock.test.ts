@@ -33,13 +33,18 @@ t.test('whoever changes a part alone is alone, all are served, and nothing is le
   t.equal(lockedDevices(), 0);
 });
 
-t.test('a lock is on the deepest place that is known exactly', async (t) => {
-  const disk = { name: 'disk', on: 'device 8:0', start: 4096, length: 100, exact: true };
-  const part = { name: 'part', on: 'device 8:1', start: 0, length: 100, exact: true };
-  const below = { ...disk, on: 'device 9:0', exact: false };
-  t.same(lockPlace([part, disk, below], '/dev/part'), { on: 'device 8:0', base: 4096 });
-  t.same(lockPlace([], '/dev/part'), { on: '/dev/part', base: 0 });
-});
+t.test(
+  'a lock is on the deepest place that is known exactly, so two names of one device share theirs',
+  async (t) => {
+    const disk = { name: 'nvme0n1', on: 'device 259:0', start: 1048576, length: 4096, exact: true };
+    const part = { name: 'nvme0n1p1', on: 'device 259:1', start: 0, length: 4096, exact: true };
+    const below = { ...disk, on: 'device 8:0', exact: false };
+    t.same(lockPlace([part, disk], '/dev/nvme0n1p1'), { on: 'device 259:0', base: 1048576 });
+    t.same(lockPlace([part, disk, below], '/dev/nvme0n1p1'), { on: 'device 259:0', base: 1048576 });
+    t.same(lockPlace([part, { ...disk, exact: false }], '/dev/nvme0n1p1'), { on: 'device 259:1', base: 0 });
+    t.same(lockPlace([], '/dev/nvme0n1p1'), { on: '/dev/nvme0n1p1', base: 0 });
+  },
+);
 
 t.test('whole blocks side by side, a part of one alone', async (t) => {
   const held: string[] = [];
@@ -64,12 +69,4 @@ t.test('whole blocks side by side, a part of one alone', async (t) => {
   t.equal(held.at(-1), 'behind');
   for (const name of ['behind', 'elsewhere', 'other disk']) releases.get(name)!();
   t.equal(lockedDevices(), 0, 'nothing is kept');
-});
-
-t.test('two names of one device share theirs', async (t) => {
-  const disk = { on: 'device 259:0', name: '/dev/nvme0n1', start: 1048576, length: 4096, exact: true };
-  const partition = { on: 'device 259:1', name: '/dev/nvme0n1p1', start: 0, length: 4096, exact: true };
-  t.same(lockPlace([partition, disk], 'p1'), { on: 'device 259:0', base: 1048576 });
-  t.same(lockPlace([partition, { ...disk, exact: false }], 'p1'), { on: 'device 259:1', base: 0 });
-  t.same(lockPlace([], 'p1'), { on: 'p1', base: 0 });
 });

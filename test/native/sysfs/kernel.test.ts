@@ -65,30 +65,27 @@ t.test('IOMMU: the types of the groups that drives and providers are in', async 
   t.equal(readSysfs(root).iommu.groupTypes.get(99), 'DMA');
 });
 
-t.test('use_cmb_sqes', async (t) => {
-  const root = write(t);
-  t.equal(readSysfs(root).kernel.useCmbSqes, null);
-  mkdirSync(`${root}/sys/module/nvme/parameters`, { recursive: true });
-  for (const [text, want] of [
-    ['Y\n', true],
-    ['N\n', false],
-  ] as const) {
-    writeFileSync(`${root}/sys/module/nvme/parameters/use_cmb_sqes`, text);
-    t.equal(readSysfs(root).kernel.useCmbSqes, want);
-  }
-});
+for (const [module, parameter, fact] of [
+  ['nvme', 'use_cmb_sqes', 'useCmbSqes'],
+  ['nvme_core', 'multipath', 'nvmeMultipath'],
+] as const) {
+  t.test(`parameter ${parameter} of ${module}`, async (t) => {
+    const root = write(t);
+    t.equal(readSysfs(root).kernel[fact], null);
+    const folder = `${root}/sys/module/${module}/parameters`;
+    mkdirSync(folder, { recursive: true });
+    for (const [text, want] of [
+      ['Y\n', true],
+      ['N\n', false],
+    ] as const) {
+      writeFileSync(`${folder}/${parameter}`, text);
+      t.equal(readSysfs(root).kernel[fact], want);
+    }
+  });
+}
 
-t.test('nvme_core multipath and the boot line', async (t) => {
+t.test('the boot line', async (t) => {
   const root = write(t);
-  t.equal(readSysfs(root).kernel.nvmeMultipath, null);
-  mkdirSync(`${root}/sys/module/nvme_core/parameters`, { recursive: true });
-  for (const [text, want] of [
-    ['Y\n', true],
-    ['N\n', false],
-  ] as const) {
-    writeFileSync(`${root}/sys/module/nvme_core/parameters/multipath`, text);
-    t.equal(readSysfs(root).kernel.nvmeMultipath, want);
-  }
   for (const line of [
     'ro "pci=disable_acs_redir=0000:00:01.0;02:00.0" quiet',
     'pci=nomsi,disable_acs_redir=0000:00:01.0;02:00.0',
