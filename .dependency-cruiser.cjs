@@ -49,7 +49,7 @@ const atNeed = [
   'machine/(?!preset-table)',
   'copy/(plan|resume|verify|journal|journal-owner|processes|blkid|signatures|signature-table)[.]',
   'explain/(try[.]|doctor/.*checks[.])',
-  'cli/(?!(main|program|commands|errors|format|help|line|whose)[.])',
+  'cli/(?!(main|program|commands|errors|format|help|line|shells|whose)[.])',
 ].map((part) => `^lib/${part}`);
 
 const inLib = (part) => `^lib/${part}(/|\\.ts$)`;

@@ -1,5 +1,5 @@
 import { EIO, ERRNO_ROWS, type ErrnoName, errnoName, knownErrno } from './errno.js';
-import { type Naming, type Sentence, said } from './sentence.js';
+import { type Sentence, said } from './sentence.js';
 
 /** What an error code means, and what to do about it in general. @inline */
 export interface ErrorAdvice {
@@ -199,10 +199,10 @@ export class P2pdmaError extends Error {
   }
 
   /**
-   * The message (without the errno's name) and the hint, generated again with another caller's names for the options. @internal
+   * The message (without the errno's name) and the hint, generated again with the names that options have now. @internal
    */
-  static told(error: P2pdmaError, naming: Naming): { readonly message: string; readonly hint: string } {
-    return { message: said(error.#message, naming), hint: said(error.#hint, naming) };
+  static told(error: P2pdmaError): { readonly message: string; readonly hint: string } {
+    return { message: said(error.#message), hint: said(error.#hint) };
   }
 
   /** The same error with another hint. @internal */

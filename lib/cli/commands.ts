@@ -4,6 +4,7 @@
  * that are loaded for every command line must therefore not import a command's module, nor the library itself.
  */
 import type { Command } from 'commander';
+import { SHELLS } from './shells.js';
 
 export interface CommandRow {
   readonly group: 'Looking:' | 'Doing:' | 'Other:';
@@ -90,7 +91,7 @@ export const COMMANDS: readonly CommandRow[] = [
     group: 'Other:',
     name: 'completion',
     summary: 'the completion script of a shell',
-    args: [['<shell>', 'which shell: bash, zsh, fish']],
+    args: [['<shell>', `which shell: ${SHELLS.join(', ')}`]],
     plain: true,
     load: async () => (await import('./completion.js')).addCompletion,
   },

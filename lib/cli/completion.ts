@@ -10,9 +10,7 @@ import { manual } from './help.js';
 import { choicesOf, wrongValue } from './line.js';
 import { type Offer, TableOption } from './option-table.js';
 import { inspectMachine, type MachineOptions } from './options.js';
-
-const SHELLS = ['bash', 'zsh', 'fish'] as const;
-type Shell = (typeof SHELLS)[number];
+import { SHELLS, type Shell } from './shells.js';
 
 export function addCompletion(command: Command): void {
   command.registeredArguments[0]!.choices(SHELLS).argParser((value) => {

@@ -5,7 +5,7 @@
  */
 import { type Command, CommanderError } from 'commander';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
-import { libraryNames, speakWith } from '../base/sentence.js';
+import { libraryNames, type Naming, speakWith } from '../base/sentence.js';
 import { colours, columns, dashed, printable, wrap } from './format.js';
 import { ownJson, reminder } from './whose.js';
 
@@ -68,26 +68,25 @@ export function flagOf({ options }: Command, option: string): string | undefined
   return (ALIASES[option] ?? [dashed(option)]).find((flag) => has.includes(flag));
 }
 
-let running: Command | null = null;
-
 /** Sets the command whose option names are used in messages; null: it is not known yet. */
 export function speaksOf(command: Command | null): void {
-  running = command;
-  speakWith(command === null ? libraryNames : onTheLine);
+  speakWith(command === null ? libraryNames : onTheLineOf(command));
 }
 
 /** An option of the library as written on the command line. If the command does not have it, the library's name is kept. */
-function onTheLine(option: string, value?: string): string {
-  const name = running === null ? undefined : flagOf(running, option);
-  if (name === undefined) return value === undefined ? option : `${option}: ${value}`;
-  // A string is written without its quotes: `machine: 'switch'` becomes `--machine switch`.
-  return value === undefined ? name : `${name} ${value.replace(/^'(.*)'$/, '$1')}`;
+function onTheLineOf(command: Command): Naming {
+  return (option, value) => {
+    const name = flagOf(command, option);
+    if (name === undefined) return libraryNames(option, value);
+    // A string is written without its quotes: `machine: 'switch'` becomes `--machine switch`.
+    return value === undefined ? name : `${name} ${value.replace(/^'(.*)'$/, '$1')}`;
+  };
 }
 
 /** Code, message and hint, with the option names of the command line. */
 export function inWords(error: P2pdmaError | CommandError): Said {
   const { code } = error;
-  const { message, hint } = error instanceof P2pdmaError ? P2pdmaError.told(error, onTheLine) : error;
+  const { message, hint } = error instanceof P2pdmaError ? P2pdmaError.told(error) : error;
   return { code, message, hint };
 }
 

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import t from 'tap';
 import { demandOf } from '../../lib/base/demand.js';
 import { P2pdmaError } from '../../lib/base/errors.js';
-import { said } from '../../lib/base/sentence.js';
+import { libraryNames, said, speakWith } from '../../lib/base/sentence.js';
 import { z } from '../../lib/base/zod.js';
 import { createReadStream, diagnose, openSystem, planCopy } from '../../lib/index.js';
 import { machineSchema } from '../../lib/machine/schema.js';
@@ -75,13 +75,13 @@ t.test('a sentence is said with whoever’s names; nobody reads it', async (t) =
   const error = new P2pdmaError('ERR_CHUNK_TOO_LARGE', (option) => `${option('highWaterMark')} of '${name}'`);
   t.equal(error.message, `highWaterMark of '${name}'`);
   t.match(error.hint, /^Make highWaterMark smaller/);
-  t.same(
-    P2pdmaError.told(error, (option) => `--${option.toLowerCase()}`),
-    {
-      message: `--highwatermark of '${name}'`,
-      hint: 'Make --highwatermark smaller than the CMB, or name another provider.',
-    },
-  );
+  speakWith((option) => `--${option.toLowerCase()}`);
+  t.teardown(() => speakWith(libraryNames));
+  t.same(P2pdmaError.told(error), {
+    message: `--highwatermark of '${name}'`,
+    hint: 'Make --highwatermark smaller than the CMB, or name another provider.',
+  });
+  speakWith(libraryNames);
   t.equal(
     said((option) => option('provider', 'none')),
     'provider: none',

@@ -108,7 +108,6 @@ async function nativeFacts(root: string, kernel: string | undefined): Promise<Ma
     kind: sysfs.live ? 'live' : 'captured',
     what: `${sysfs.live ? 'this machine' : `the tree captured in '${root}'`}${asIf(kernel)}`,
     ...readFacts(backend),
-    limits: sysfs.limits,
     live: sysfs.live ? await liveFacts((bdf) => sysfs.directory(bdf)) : null,
   };
 }
@@ -121,14 +120,13 @@ function sentFacts(backend: CapturedBackend, kernel: string | undefined): Machin
     kind: 'captured',
     what: `what was sent: '${sysfs.root}'${asIf(kernel)}`,
     ...readFacts(backend),
-    limits: sysfs.limits,
     live: null,
   };
 }
 
 function readFacts(
   backend: Pick<CapturedBackend, 'topology' | 'controllers' | 'inspect' | 'sysfs' | 'close'>,
-): Pick<MachineFacts, 'machine' | 'kernel' | 'iommuWhy' | 'states' | 'mirrors' | 'close'> {
+): Pick<MachineFacts, 'machine' | 'kernel' | 'iommuWhy' | 'states' | 'limits' | 'mirrors' | 'close'> {
   const { sysfs } = backend;
   const states = sysfs.controllers.map(({ name, state }) => [name, state ?? 'live'] as const);
   return {
@@ -136,6 +134,7 @@ function readFacts(
     kernel: sysfs.kernel,
     iommuWhy: sysfs.iommu.why,
     states: new Map(states.filter(([, state]) => state !== 'live')),
+    limits: sysfs.limits,
     mirrors: mirrorsOn(sysfs),
     close: () => backend.close(),
   };
