@@ -4,7 +4,7 @@ import type { Controller, Place, System } from '../index.js';
 import { bytes, type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine, withSent } from './options.js';
-import { table } from './table.js';
+import { type RemarkedRow, remarkedTable, type View } from './table.js';
 import { ownJson, tell } from './whose.js';
 
 export function addList(command: Command): void {
@@ -29,7 +29,7 @@ export function addList(command: Command): void {
       const view = { colour: colours(process.stdout), width: columns(process.stdout) };
       const text = options.json
         ? ownJson({ controllers, otherProviders })
-        : [...draw(controllers, view.colour, view.width), ...drawOthers(otherProviders, view)].join('\n');
+        : [...draw(controllers, view), ...drawOthers(otherProviders, view)].join('\n');
       tell(text);
     } finally {
       await system.close();
@@ -114,10 +114,7 @@ function otherMemory({ topology, controllers }: System): OtherProvider[] {
   });
 }
 
-function drawOthers(
-  others: readonly OtherProvider[],
-  { colour, width }: { readonly colour: Colours; readonly width: number },
-): string[] {
+function drawOthers(others: readonly OtherProvider[], { colour, width }: View): string[] {
   if (others.length === 0) return [];
   const lines = others.flatMap(({ bdf, what, size, available, published }) => {
     const use = published ? `${bytes(available)} free` : 'not published: only its own driver uses it';
@@ -126,33 +123,19 @@ function drawOthers(
   return ['', colour.dim('other functions with peer memory:'), ...lines];
 }
 
-function draw(controllers: readonly Described[], colour: Colours, width: number): string[] {
+function draw(controllers: readonly Described[], view: View): string[] {
   if (controllers.length === 0) {
-    return ['no NVMe controllers (`p2pdma doctor` says more; --machine switch shows an emulated one)'];
+    return wrap(
+      'no NVMe controllers (`p2pdma doctor` says more; --machine switch shows an emulated one)',
+      view.width,
+    );
   }
-  const rows = controllers.flatMap((controller) => rowsOf(controller, colour));
-  const head = ['controller', 'address', 'namespace', 'size', 'block', 'CMB'];
-  const [first, ...lines] = table(
-    head,
-    rows.map(({ cells }) => cells),
-    colour,
-  ).split('\n');
-  return [
-    first!,
-    ...lines.flatMap((line, i) => [
-      line,
-      ...rows[i]!.remarks.flatMap((remark) => wrap(remark, width, `${' '.repeat(12)}${colour.dim('└')} `)),
-    ]),
-  ];
-}
-
-interface Row {
-  readonly cells: readonly string[];
-  readonly remarks: readonly string[];
+  const rows = controllers.flatMap((controller) => rowsOf(controller, view.colour));
+  return remarkedTable(['controller', 'address', 'namespace', 'size', 'block', 'CMB'], rows, view);
 }
 
 /** One row per namespace; the columns of the controller are filled in the first row only. */
-function rowsOf(controller: Described, colour: Colours): Row[] {
+function rowsOf(controller: Described, colour: Colours): RemarkedRow[] {
   const { cmb } = controller;
   const namespaces = controller.namespaces.length > 0 ? controller.namespaces : [null];
   return namespaces.map((ns, i) => {

@@ -13,7 +13,7 @@ import {
 } from '../../index.js';
 import { refuseHeld } from '../copy/held.js';
 import { CommandError, resolving } from '../errors.js';
-import { bytes, type Colours, colours, printable } from '../format.js';
+import { bytes, colours, columns, printable, wrap } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { flag, type OptionsOf, row, withOptions } from '../option-table.js';
 import {
@@ -28,7 +28,7 @@ import {
   size,
   withMachine,
 } from '../options.js';
-import { table } from '../table.js';
+import { fits, type RemarkedRow, remarkedTable, type View } from '../table.js';
 import { ownJson, reminder, tell } from '../whose.js';
 import { type BenchRow, compare, copyJob, type Job, readJob, type WayResult } from './run.js';
 import { benchSvg, words } from './svg.js';
@@ -175,7 +175,10 @@ async function bench(system: System, devices: readonly string[], options: BenchO
   const providers = prepared.map(({ job, provider, reason }) => ({ what: job.what, provider, reason }));
   if (options.json) {
     tell(ownJson({ depth: options.depth, providers, rows }));
-  } else tell(report(system, rows, providers, colours(process.stdout)));
+  } else {
+    const view = { colour: colours(process.stdout), width: columns(process.stdout) };
+    tell(report(system, rows, providers, view).join('\n'));
+  }
 }
 
 function prepareRead(
@@ -247,25 +250,8 @@ function report(
   system: System,
   rows: readonly BenchRow[],
   providers: readonly { what: string; provider: string | null; reason: string | null }[],
-  colour: Colours,
-): string {
-  const speed = (result: WayResult | null) =>
-    result === null ? 'not possible' : `${bytes(Math.round(result.bytesPerSecond))}/s`;
-  const cpu = (result: WayResult | null) =>
-    result === null ? '' : `${(result.cpuSecondsPerGiB * 1000).toFixed(0)} ms/GiB`;
-  const grid = table(
-    ['what', 'chunk', 'peer to peer', 'CPU', 'host memory', 'CPU', ''],
-    rows.map(({ what, chunk, p2p, host, faster, ratio }) => [
-      printable(what),
-      bytes(chunk),
-      speed(p2p),
-      cpu(p2p),
-      speed(host),
-      cpu(host),
-      faster === 'p2p' ? colour.green(words(faster, ratio)) : colour.yellow(words(faster, ratio)),
-    ]),
-    colour,
-  );
+  view: View,
+): string[] {
   const notes = providers.map(({ what, provider, reason }) =>
     printable(
       provider === null ? `${what}: no peer to peer: ${reason}` : `${what}: by the CMB of ${provider}`,
@@ -273,5 +259,43 @@ function report(
   );
   if (system.backend === 'emulator')
     notes.push('This machine is emulated: these figures say nothing about drives.');
-  return `${grid}\n\n${notes.map((note) => colour.dim(note)).join('\n')}`;
+  return [
+    ...drawRows(rows, view),
+    '',
+    ...notes.flatMap((note) => wrap(note, view.width, '', '  ')).map(view.colour.dim),
+  ];
+}
+
+/** What is compared, the figures, and what they say: beside each other, or, if that is too wide, one below the other. */
+function drawRows(rows: readonly BenchRow[], view: View): string[] {
+  const { colour, width } = view;
+  const head = ['what', 'chunk', 'peer to peer', 'CPU', 'host memory', 'CPU'];
+  const lines = rows.map((row) => {
+    const verdict = words(row.faster, row.ratio);
+    const remark = verdict === '' ? '' : colour[row.faster === 'p2p' ? 'green' : 'yellow'](verdict);
+    const remarks = remark === '' ? [] : [remark];
+    return { what: printable(row.what), figures: figures(row), remark, remarks };
+  });
+  const beside: RemarkedRow[] = lines.map(({ what, figures, remark }) => ({
+    cells: [what, ...figures, remark],
+    remarks: [],
+  }));
+  const remarksBelow = lines.map(({ what, figures, remarks }) => ({ cells: [what, ...figures], remarks }));
+  const whatAbove = lines.map(({ what, figures, remarks }, i) => ({
+    ...(what === lines[i - 1]?.what ? {} : { above: what }),
+    cells: ['', ...figures],
+    remarks,
+  }));
+  const whole = remarkedTable([...head, ''], beside, view);
+  if (fits(whole, width)) return whole;
+  const below = remarkedTable(head, remarksBelow, view);
+  return fits(below, width) ? below : remarkedTable(head, whatAbove, view);
+}
+
+function figures({ chunk, p2p, host }: BenchRow): string[] {
+  const speed = (result: WayResult | null) =>
+    result === null ? 'not possible' : `${bytes(Math.round(result.bytesPerSecond))}/s`;
+  const cpu = (result: WayResult | null) =>
+    result === null ? '' : `${(result.cpuSecondsPerGiB * 1000).toFixed(0)} ms/GiB`;
+  return [bytes(chunk), speed(p2p), cpu(p2p), speed(host), cpu(host)];
 }

@@ -307,9 +307,9 @@ export async function copy(
   const show = (receipt: Receipt): void => {
     if (options.json) tell(ownJson(receipt));
     else if (!options.quiet) {
-      const colour = colours(process.stdout);
-      tell(`${drawRoute(system, receipt, source, destinations, colour)}\n`);
-      tell(printReceipt(receipt, options.verify ?? false, colour, columns(process.stdout)));
+      const view = { colour: colours(process.stdout), width: columns(process.stdout) };
+      tell(`${drawRoute(system, receipt, source, destinations, view).join('\n')}\n`);
+      tell(printReceipt(receipt, options.verify ?? false, view));
     }
   };
   process.on('SIGINT', interrupt);

@@ -1,13 +1,9 @@
 import type { Receipt } from '../../index.js';
-import { bytes, type Colours, printable, wrap } from '../format.js';
+import { bytes, printable, wrap } from '../format.js';
+import type { View } from '../table.js';
 
 /** Prints the receipt for a person, aligned, with the unfavourable parts in colour. */
-export function printReceipt(
-  receipt: Receipt,
-  verifyAsked: boolean,
-  colour: Colours,
-  columns: number,
-): string {
+export function printReceipt(receipt: Receipt, verifyAsked: boolean, { colour, width }: View): string {
   const { path } = receipt;
   const p2p = receipt.transport !== 'host-memory';
   const rate = receipt.seconds > 0 ? `, ${bytes(Math.round(receipt.bytes / receipt.seconds))}/s` : '';
@@ -27,8 +23,8 @@ export function printReceipt(
     lines.splice(1, 0, ['before that', `${bytes(receipt.resumedFrom)}, by the journal`]);
   if (receipt.unproven !== null) lines.push(['unproven', colour.yellow(printable(receipt.unproven))]);
   if (verifyAsked && receipt.verified) lines.push(['verified', colour.green(`identical, ${receipt.digest}`)]);
-  const width = Math.max(...lines.map(([label]) => label.length));
+  const labels = Math.max(...lines.map(([label]) => label.length));
   return lines
-    .flatMap(([label, text]) => wrap(text, columns, `${colour.dim(label.padEnd(width))}  `))
+    .flatMap(([label, text]) => wrap(text, width, `${colour.dim(label.padEnd(labels))}  `))
     .join('\n');
 }

@@ -1,19 +1,22 @@
 import type { PathBytes, Receipt, System } from '../../index.js';
-import { bytes, type Colours, printable } from '../format.js';
+import { bytes, printable } from '../format.js';
+import { fits, type View } from '../table.js';
 
 /**
  * The route that a copy's bytes took:
  *
  *     nvme0n1 ──▶ CMB of nvme0 ══ PCIe switch ══▶ nvme1n1
  *     host DRAM: 0 B
+ *
+ * If that is too wide, the source is on a line of its own.
  */
 export function drawRoute(
   system: System,
   receipt: Receipt,
   source: string,
   destinations: readonly string[],
-  colour: Colours,
-): string {
+  { colour, width }: View,
+): string[] {
   const memory = place(system, receipt);
   const paint = receipt.transport === 'host-memory' ? colour.yellow : colour.green;
   const link = {
@@ -21,13 +24,14 @@ export function drawRoute(
     'p2p-host-bridge': '══ PCIe, host bridge ══▶',
     'host-memory': '──▶',
   }[receipt.transport];
-  const left = `${short(source)} ──▶ `;
-  const first = `${left}${paint(`[ ${memory} ]`)} ${paint(link)} ${short(destinations[0] ?? '')}`;
-  const indent = ' '.repeat(left.length + memory.length + 4);
-  const rest = destinations.slice(1).map((to) => `${indent} ${paint(link)} ${short(to)}`);
-  return [first, ...rest, colour.dim(`${' '.repeat(left.length)}host DRAM: ${hostDram(receipt.path)}`)].join(
-    '\n',
-  );
+  const drawn = (left: string): string[] => {
+    const first = `${left}${paint(`[ ${memory} ]`)} ${paint(link)} ${short(destinations[0] ?? '')}`;
+    const indent = ' '.repeat(left.length + memory.length + 4);
+    const rest = destinations.slice(1).map((to) => `${indent} ${paint(link)} ${short(to)}`);
+    return [first, ...rest, colour.dim(`${' '.repeat(left.length)}host DRAM: ${hostDram(receipt.path)}`)];
+  };
+  const whole = drawn(`${short(source)} ──▶ `);
+  return fits(whole, width) ? whole : [short(source), ...drawn(' ──▶ ')];
 }
 
 function hostDram({ hostDram: known, unproven = 0 }: PathBytes): string {

@@ -9,7 +9,7 @@ import {
 } from '../../index.js';
 import { refuseHeld } from '../copy/held.js';
 import { resolving } from '../errors.js';
-import { bytes, colours, printable } from '../format.js';
+import { bytes, colours, columns, printable, wrap } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { flag, type OptionsOf, orElse, row, withOptions } from '../option-table.js';
 import {
@@ -154,13 +154,15 @@ async function traceCopy(
     tell(ownJson(traced));
     return;
   }
-  const colour = colours(process.stdout);
+  const view = { colour: colours(process.stdout), width: columns(process.stdout) };
   const route = traced.around.find(({ layer, event }) => layer === 'streams' && event === 'route');
-  const lines = [`${printable(source)} ──▶ ${destinations.map(printable).join(', ')}`];
+  const ends = `${printable(source)} ──▶ ${destinations.map(printable).join(', ')}`;
+  const lines = wrap(ends, view.width, '', '  ');
   if (route !== undefined) {
     const by = route.provider === undefined ? '' : ` by the CMB of ${route.provider}`;
-    lines.push(colour.dim(printable(`${route.transport}${by}: ${route.reason}`)));
+    const how = printable(`${route.transport}${by}: ${route.reason}`);
+    lines.push(...wrap(how, view.width, '', '  ').map(view.colour.dim));
   }
-  for (const request of traced.requests) lines.push('', drawLadder(request, colour));
+  for (const request of traced.requests) lines.push('', ...drawLadder(request, view));
   tell(lines.join('\n'));
 }

@@ -10,7 +10,8 @@
  */
 import { hexNumber } from '../../base/words.js';
 import type { TraceEvent } from '../../index.js';
-import { bytes, type Colours, printable } from '../format.js';
+import { bytes, printable, wrap } from '../format.js';
+import type { View } from '../table.js';
 
 /** The events from the first layer's call to the last layer's completion. */
 export interface TracedRequest {
@@ -76,7 +77,8 @@ interface Rung {
 
 const ARROWS: Record<Side, string> = { down: '▼', device: '◆', up: '▲' };
 
-export function drawLadder({ op, offset, bytes: count, events }: TracedRequest, colour: Colours): string {
+export function drawLadder(request: TracedRequest, { colour, width }: View): string[] {
+  const { op, offset, bytes: count, events } = request;
   const began = events[0]?.time ?? 0;
   const took = (events.at(-1)?.time ?? began) - began;
   const what = count === 0 ? op : `${op} ${bytes(count)} at byte ${offset}`;
@@ -87,9 +89,9 @@ export function drawLadder({ op, offset, bytes: count, events }: TracedRequest, 
     const { side, layer, text } = step;
     const paint = side === 'device' ? colour.yellow : side === 'up' ? colour.green : colour.cyan;
     const time = colour.dim(micros(event.time - began).padStart(9));
-    lines.push(`${time}  ${paint(`${ARROWS[side]} ${layer.padEnd(12)}`)}  ${printable(text)}`);
+    lines.push(...wrap(printable(text), width, `${time}  ${paint(`${ARROWS[side]} ${layer.padEnd(12)}`)}  `));
   }
-  return lines.join('\n');
+  return lines;
 }
 
 function micros(time: number): string {

@@ -55,18 +55,21 @@ function checkConfig(
       'config',
       'warning',
       `whether the kernel has CONFIG_PCI_P2PDMA is not known: ${from}${usually(release)}`,
-      'Look for its configuration.',
-      ['grep PCI_P2PDMA "/boot/config-$(uname -r)" || zgrep PCI_P2PDMA /proc/config.gz'],
+      'Look for its configuration, which is in one of these two files.',
+      ['grep PCI_P2PDMA "/boot/config-$(uname -r)"', 'zgrep PCI_P2PDMA /proc/config.gz'],
     );
   }
   return finding(
     'config',
     'problem',
     `the kernel was built without CONFIG_PCI_P2PDMA (${from}), as Debian’s stock kernels are`,
-    'Boot a kernel that has it. To build one, in its source tree:',
+    'Boot a kernel that has it. To build one, run these commands in its source tree. The last one builds packages for ' +
+      'Debian; for another distribution, run make, and then sudo make modules_install install.',
     [
-      './scripts/config -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE -e SPARSEMEM_VMEMMAP -e ZONE_DEVICE -e PCI_P2PDMA',
-      'make olddefconfig && grep PCI_P2PDMA=y .config && make -j"$(nproc)" bindeb-pkg   # elsewhere than on Debian: make -j"$(nproc)" && sudo make modules_install install',
+      './scripts/config -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE',
+      './scripts/config -e SPARSEMEM_VMEMMAP -e ZONE_DEVICE -e PCI_P2PDMA',
+      'make olddefconfig && grep PCI_P2PDMA=y .config',
+      'make -j"$(nproc)" bindeb-pkg',
     ],
   );
 }
