@@ -191,13 +191,15 @@ export class System {
       fits: (end) => end instanceof Target || typeof end === 'string',
     });
     const { backend } = this.#context;
-    const ends = targets.map((end, i) =>
-      end instanceof Target
-        ? end.blockTarget
-        : {
-            ...backend.inspect(toPath(end), { write: i > 0, earlier: Math.max(0, i - 1) }),
-            name: end,
-          },
+    const ends = backend.together(() =>
+      targets.map((end, i) =>
+        end instanceof Target
+          ? end.blockTarget
+          : {
+              ...backend.inspect(toPath(end), { write: i > 0, earlier: Math.max(0, i - 1) }),
+              name: end,
+            },
+      ),
     );
     const { transport, provider, reason, unproven } = chooseRoute(backend, ends, {});
     const clients = ends.map(({ client }) => client?.bdf ?? null);

@@ -486,6 +486,11 @@ export interface Backend {
   readonly pump?: (request: PumpRequest) => PumpRun | null;
   /** What can be found out about a name or path without opening it. */
   inspect(nameOrPath: string, options?: InspectOptions): End;
+  /**
+   * What `ask` inspects, it sees as of one moment, and what several ends have in common is looked up once. `ask` is
+   * synchronous; nothing is kept after it returns.
+   */
+  together<T>(ask: () => T): T;
   close(): Promise<LeakReport>;
 }
 

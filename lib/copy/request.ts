@@ -61,15 +61,23 @@ export async function makeRequest(
   checkEnds(source, destinations, options);
   const paths = [source, ...destinations].map((end) => (isPath(end) ? toPath(end) : null));
   const context = paths.some((path) => path !== null) ? await open() : null;
-  let earlier = 0;
-  const [from, ...to] = [source, ...destinations].map((end, i) => {
-    const path = paths[i]!;
-    if (path === null) return end;
-    const now = context!.backend.inspect(path, { write: i > 0, earlier });
-    if (i > 0 && now.kind === 'file') earlier++;
-    return new PathEnd(context!, path, now);
-  });
+  const looked = context === null ? [] : inspectAll(context, paths);
+  const [from, ...to] = [source, ...destinations].map((end, i) => looked[i] ?? end);
   return { source: from, destinations: to, options } as CopyRequest;
+}
+
+/** The first path is the source. Null, here and in the result: this end is not a path. */
+function inspectAll(context: StreamContext, paths: readonly (string | null)[]): (PathEnd | null)[] {
+  const { backend } = context;
+  let earlier = 0;
+  return backend.together(() =>
+    paths.map((path, i) => {
+      if (path === null) return null;
+      const now = backend.inspect(path, { write: i > 0, earlier });
+      if (i > 0 && now.kind === 'file') earlier++;
+      return new PathEnd(context, path, now);
+    }),
+  );
 }
 
 /** The same for a copy between paths. */

@@ -3,7 +3,7 @@
  * the form in which the kernel would show the same facts. They are read only through SysfsTree, which does not follow links out
  * of them.
  */
-import type { Entry, EntryKind, Files } from '../native/sysfs/tree.js';
+import type { Content, Entry, EntryKind, Files } from '../native/sysfs/tree.js';
 
 type Folder = Map<string, Node>;
 type Node = Folder | Buffer | { readonly target: string };
@@ -52,17 +52,9 @@ export class MemoryFiles implements Files {
     return node.target;
   }
 
-  read(path: readonly string[], maxBytes: number): Buffer {
-    return this.#file(path).subarray(0, maxBytes);
-  }
-
-  size(path: readonly string[]): number {
-    return this.#file(path).length;
-  }
-
-  #file(path: readonly string[]): Buffer {
+  read(path: readonly string[], maxBytes: number): Content {
     const node = this.#nodeAt(path);
-    if (Buffer.isBuffer(node)) return node;
+    if (Buffer.isBuffer(node)) return { bytes: node.subarray(0, maxBytes), size: node.length };
     throw failure(node === undefined ? 'ENOENT' : 'EISDIR');
   }
 

@@ -227,6 +227,10 @@ export class EmulatorBackend implements Backend {
       : endOf(this.#devices, found, (name) => (this.#writers.get(name) ?? 0) > 0);
   }
 
+  together<T>(ask: () => T): T {
+    return ask();
+  }
+
   /** Describes a file as if it were on the drive that will be chosen when it is opened. */
   #inspectFile(nameOrPath: string, turn: number): End {
     const path = resolvePath(nameOrPath);

@@ -219,6 +219,10 @@ export class NativeBackend implements Backend {
     return look.end;
   }
 
+  together<T>(ask: () => T): T {
+    return this.sysfs.together(ask);
+  }
+
   close(): Promise<LeakReport> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -312,6 +316,10 @@ export class CapturedBackend implements Backend {
 
   inspect(nameOrPath: string): End {
     return inspect(this.sysfs, nameOrPath).end;
+  }
+
+  together<T>(ask: () => T): T {
+    return this.sysfs.together(ask);
   }
 
   async close(): Promise<LeakReport> {

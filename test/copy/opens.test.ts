@@ -154,13 +154,14 @@ t.test('an end that is a URL becomes a path once', async (t) => {
   t.same(await system.close(), NOTHING_LEFT);
 });
 
-/** Copies argv[0] to argv[1], between two files that are there to be seen being opened. */
+/** Opens the system and copies argv[0] to argv[1], with a file that is there to be seen being opened around each. */
 const COPY = `
   const { openSystem } = await import(${JSON.stringify(new URL('../../lib/index.js', import.meta.url).href)});
   const { closeSync, openSync } = await import('node:fs');
   const [from, to] = process.argv.slice(1);
-  const system = await openSystem({ backend: 'native' });
   const mark = () => closeSync(openSync(from + '.mark', 'w'));
+  mark();
+  const system = await openSystem({ backend: 'native' });
   mark();
   await system.pipeline(from, to, { end: 1048575 });
   mark();
@@ -170,8 +171,10 @@ const COPY = `
 const noStrace =
   spawnSync('strace', ['-e', 'trace=none', 'true']).status === 0 ? false : 'no strace here that may trace';
 
+const twice = (paths: readonly string[]) => paths.filter((path, i) => paths.indexOf(path) !== i);
+
 t.test(
-  'a copy of a plain file opens at most 20 files below /sys and /proc',
+  'a copy of a plain file opens at most 20 files below /sys and /proc, and none of them twice',
   { skip: skipNative || noStrace },
   async (t) => {
     const copy = ['--input-type=module', '-e', COPY, file('source'), file('traced')];
@@ -182,14 +185,15 @@ t.test(
     );
     t.equal(run.status, 0, run.stderr.slice(-2000));
     const opened = [...run.stderr.matchAll(/open(?:at2?)?\([^"]*"([^"]*)"/g)].map(([, path]) => path!);
-    const [first, last] = [
-      opened.indexOf(`${file('source')}.mark`),
-      opened.lastIndexOf(`${file('source')}.mark`),
-    ];
-    t.ok(first >= 0 && last > first, 'both marks were seen');
-    const during = opened.slice(first + 1, last);
-    t.ok(during.includes(file('traced')), 'and the copy between them');
-    const kernel = during.filter((path) => /^\/(sys|proc)\//.test(path));
-    t.ok(kernel.length > 0 && kernel.length <= 20, `${kernel.length}:\n${kernel.join('\n')}`);
+    const marks = opened.flatMap((path, i) => (path === `${file('source')}.mark` ? [i] : []));
+    t.equal(marks.length, 3, 'the marks were seen');
+    const ofKernel = (from: number, to: number) =>
+      opened.slice(marks[from]! + 1, marks[to]).filter((path) => /^\/(sys|proc)\//.test(path));
+    const [opening, copying] = [ofKernel(0, 1), ofKernel(1, 2)];
+    t.ok(opened.slice(marks[1], marks[2]).includes(file('traced')), 'and the copy between the last two');
+    t.ok(copying.length > 0 && copying.length <= 20, `${copying.length}:\n${copying.join('\n')}`);
+    t.same(twice(copying), [], 'for the copy');
+    t.ok(opening.length > copying.length);
+    t.same(twice(opening), [], 'for opening the system');
   },
 );

@@ -91,7 +91,7 @@ export interface BlockInfo {
   readonly inUse: InUse;
 }
 
-/** What blockInfo needs to know about the rest of the machine. */
+/** What blockInfo needs to know about the machine: its tree and its devices as of now, and the rest of it. */
 export interface BlockContext {
   readonly tree: SysfsTree;
   readonly devices: BlockDevices;
@@ -103,8 +103,7 @@ export interface BlockContext {
 }
 
 /** Returns null if there is no such device or file. */
-export function blockInfo(machine: BlockContext, pathOrName: string): BlockInfo | null {
-  const context = { ...machine, devices: machine.devices.forOneQuestion() };
+export function blockInfo(context: BlockContext, pathOrName: string): BlockInfo | null {
   const { tree, devices } = context;
   if (pathOrName === '' || pathOrName.includes('\0')) return null;
   if (!pathOrName.includes('/')) {

@@ -1,6 +1,6 @@
 /**
- * Finds block devices by name, by device number and by path, with their layers and users. Nothing is cached between queries:
- * each one is answered from the current tree, because devices come and go.
+ * Finds block devices by name, by device number and by path, with their layers and users. Devices come and go, so the object
+ * is made for one question and not kept.
  */
 import { posix } from 'node:path';
 import { bareName } from '../../backend/names.js';
@@ -48,20 +48,13 @@ export interface InUse {
 export class BlockDevices {
   readonly #tree: SysfsTree;
   readonly #controllers: ReadonlyMap<string, SysfsDir>;
-  /** Lists for the current query, which may need them often; null: nothing is cached. */
-  #lists: { mounts?: Mount[]; swaps?: string[] } | null = null;
+  #mounts: Mount[] | null = null;
+  #swapPaths: string[] | null = null;
 
   /** @param controllers directories of the NVMe controllers, which hold their disks */
   constructor(tree: SysfsTree, controllers: ReadonlyMap<string, SysfsDir>) {
     this.#tree = tree;
     this.#controllers = controllers;
-  }
-
-  /** The same devices for one query: each list that it needs is read once and cached only for this query. */
-  forOneQuestion(): BlockDevices {
-    const devices = new BlockDevices(this.#tree, this.#controllers);
-    devices.#lists = {};
-    return devices;
   }
 
   /** True if they are this machine's devices, so that the paths in their attributes are this machine's too. */
@@ -228,23 +221,21 @@ export class BlockDevices {
   }
 
   mounts(): Mount[] {
-    const lists = this.#lists ?? {};
-    lists.mounts ??= parseMountinfo(
+    this.#mounts ??= parseMountinfo(
       this.#tree.text('proc/self/mountinfo', MAX_LIST, { optional: true }) ??
         this.#tree.text('proc/1/mountinfo', MAX_LIST) ??
         '',
     );
-    return lists.mounts;
+    return this.#mounts;
   }
 
   /** Paths of the swap devices and files. */
   #swaps(): string[] {
-    const lists = this.#lists ?? {};
-    lists.swaps ??= (this.#tree.text('proc/swaps', MAX_LIST, { optional: true }) ?? '')
+    this.#swapPaths ??= (this.#tree.text('proc/swaps', MAX_LIST, { optional: true }) ?? '')
       .split('\n')
       .slice(1)
       .map((line) => line.split(/\s/, 1)[0]!);
-    return lists.swaps;
+    return this.#swapPaths;
   }
 
   /** The mount that contains a normalized absolute path; `number`, if known, is the device number of the path itself. */

@@ -26,6 +26,10 @@ const UNKNOWN = {
 } as const;
 
 export function inspect(sysfs: Sysfs, nameOrPath: string): Look {
+  return sysfs.together(() => lookAt(sysfs, nameOrPath));
+}
+
+function lookAt(sysfs: Sysfs, nameOrPath: string): Look {
   const mark = markOf(sysfs, nameOrPath);
   const info = sysfs.blockInfo(nameOrPath);
   const path = pathOf(nameOrPath, info);

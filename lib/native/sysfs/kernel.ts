@@ -5,6 +5,7 @@
 import { gunzipSync } from 'node:zlib';
 import { type KernelVersion, olderThan, parseRelease } from '../../backend/kernel-release.js';
 import type { Cpu, IommuMode } from '../../backend/topology.js';
+import type { IommuGroups } from './iommu-groups.js';
 import { parseNumber, quote, reasonOf, type SysfsTree } from './tree.js';
 
 export interface IommuFacts {
@@ -67,9 +68,16 @@ export function readRelease(tree: SysfsTree): string | null {
   return version === null ? null : (/^Linux version (\S+)/.exec(version)?.[1] ?? null);
 }
 
-/** `asked`: the release of another kernel, whose rules apply; all other facts are those of the running kernel. */
-export function readKernel(tree: SysfsTree, hasP2pmem: boolean, asked?: string): KernelFacts {
-  const running = readRelease(tree);
+/** What is known before the kernel's settings are read. */
+export interface KernelAtHand {
+  /** What readRelease() found. */
+  readonly running: string | null;
+  /** The release of another kernel, whose rules apply; all other facts are those of the running kernel. */
+  readonly asked: string | undefined;
+  readonly hasP2pmem: boolean;
+}
+
+export function readKernel(tree: SysfsTree, { running, asked, hasP2pmem }: KernelAtHand): KernelFacts {
   const release = asked ?? running;
   const commandLine = tree.text('proc/cmdline', 4096, { optional: true });
   const multipath = tree.text('sys/module/nvme_core/parameters/multipath', 256, { optional: true });
@@ -140,16 +148,15 @@ const foreignOps: readonly {
  * How DMA addresses are generated for the functions in `groups` (the relevant ones: drives and providers), or for all functions
  * if `groups` is empty. One translating group makes the machine `translating`.
  */
-export function readIommu(tree: SysfsTree, release: string | null, groups: ReadonlySet<number>): IommuFacts {
+export function readIommu(
+  tree: SysfsTree,
+  release: string | null,
+  all: IommuGroups,
+  groups: ReadonlySet<number>,
+): IommuFacts {
   const units = tree.dir('sys/class/iommu', { optional: true });
-  const groupsDir = tree.dir('sys/kernel/iommu_groups', { optional: true });
   const unitNames = units?.names() ?? [];
-  const groupTypes = new Map<number, string | null>();
-  for (const name of groupsDir?.names() ?? []) {
-    const number = parseNumber(name);
-    if (number === null || number < 0) continue;
-    groupTypes.set(number, groupsDir!.dir(name)?.text('type') ?? null);
-  }
+  const groupTypes = all.types();
   const is = (mode: IommuMode, why: string): IommuFacts => ({ mode, units: unitNames, groupTypes, why });
 
   if (tree.text('sys/hypervisor/guest_type', 64, { optional: true }) === 'PV') {
@@ -172,7 +179,7 @@ export function readIommu(tree: SysfsTree, release: string | null, groups: Reado
     const types = [...new Set(relevant.map(([, type]) => type))].join(', ');
     return is('none', `groups are of type ${types}: DMA addresses are physical`);
   }
-  if (groups.size > 0 || (units === null && groupsDir === null)) {
+  if (groups.size > 0 || (units === null && !all.listed)) {
     tree.note('/sys/kernel/iommu_groups', 'missing: whether an IOMMU translates is not known');
     return is('unknown', 'sys/kernel/iommu_groups does not list the groups');
   }

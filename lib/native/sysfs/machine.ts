@@ -6,9 +6,11 @@ import { parseRelease } from '../../backend/kernel-release.js';
 import type { Bdf, PciDev, Topology } from '../../backend/topology.js';
 import { type BlockContext, type BlockInfo, blockInfo } from './block.js';
 import { BlockDevices } from './devices.js';
+import { IommuGroups } from './iommu-groups.js';
 import { type IommuFacts, type KernelFacts, readCpu, readIommu, readKernel, readRelease } from './kernel.js';
 import { type HostLimits, readLimits } from './limits.js';
 import { controllerDirs, readControllers, type SysfsController } from './nvme.js';
+import { OneReading } from './one-reading.js';
 import { readP2pmem, readPci } from './pci.js';
 import { type Files, SysfsTree } from './tree.js';
 
@@ -25,6 +27,7 @@ export interface Sysfs {
   /** The topology at the time of reading. `unknowns` grows as more facts are read. */
   readonly topology: Topology;
   readonly controllers: readonly SysfsController[];
+  /** As of now, for one question: never keep them. */
   readonly devices: BlockDevices;
   /** Read at the first access. */
   readonly kernel: KernelFacts;
@@ -36,6 +39,11 @@ export interface Sysfs {
    * such device or file. Paths in a captured tree belong to that machine.
    */
   blockInfo(pathOrName: string): BlockInfo | null;
+  /**
+   * What `ask` finds out about block devices and files is as of one moment: each file of the tree is read at most once. It is
+   * synchronous, so that nothing else happens in between and nothing is kept for later.
+   */
+  together<T>(ask: () => T): T;
   /** The current state of a function's `p2pmem/`. */
   p2pmem(pdev: PciDev): PciDev['p2pmem'];
   /** A function's own directory on this machine's disk, for its `p2pmem/allocate`; null if it is gone. */
@@ -45,29 +53,33 @@ export interface Sysfs {
 /** Read the machine whose sys/ and proc/ are in `where`; with `asked`, as if that kernel were running on it. */
 export function readSysfs(where: string | Files, asked?: string): Sysfs {
   const tree = new SysfsTree(where);
-  const pci = readPci(tree);
+  const groups = new IommuGroups(tree);
+  const pci = readPci(tree, groups);
+  const running = readRelease(tree);
   let facts: KernelFacts | null = null;
   const kernel = (): KernelFacts => {
-    facts ??= readKernel(
-      tree,
-      pci.functions.some((dev) => dev.p2pmem !== null),
-      asked,
-    );
+    const hasP2pmem = pci.functions.some((dev) => dev.p2pmem !== null);
+    facts ??= readKernel(tree, { running, asked, hasP2pmem });
     return facts;
   };
   const dirs = controllerDirs(tree, pci);
   const controllers = readControllers(tree, pci, dirs, kernel);
-  const release = asked ?? readRelease(tree);
-  const iommu = readIommu(tree, release, groupsThatMatter(pci.functions, controllers));
-  const devices = new BlockDevices(tree, dirs);
-  const context: BlockContext = {
-    tree,
-    devices,
-    pci,
-    controllers,
-    iommu: iommu.mode,
-    kernel,
-    release: parseRelease(release),
+  const release = asked ?? running;
+  const iommu = readIommu(tree, release, groups, groupsThatMatter(pci.functions, controllers));
+  const machine = { pci, controllers, iommu: iommu.mode, kernel, release: parseRelease(release) };
+  const reading = (): BlockContext => {
+    const now = new SysfsTree(new OneReading(tree.files), tree);
+    return { ...machine, tree: now, devices: new BlockDevices(now, dirs) };
+  };
+  let current: BlockContext | null = null;
+  const together = <T>(ask: () => T): T => {
+    if (current !== null) return ask();
+    current = reading();
+    try {
+      return ask();
+    } finally {
+      current = null;
+    }
   };
   return {
     root: tree.root,
@@ -83,7 +95,9 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
       unknowns: tree.unknowns,
     },
     controllers,
-    devices,
+    get devices() {
+      return (current ?? reading()).devices;
+    },
     get kernel() {
       return kernel();
     },
@@ -91,7 +105,8 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
     get limits() {
       return readLimits(tree);
     },
-    blockInfo: (pathOrName) => blockInfo(context, pathOrName),
+    blockInfo: (pathOrName) => together(() => blockInfo(current!, pathOrName)),
+    together,
     p2pmem: (pdev) => {
       const dir = pci.dir(pdev.bdf);
       return dir === null ? null : readP2pmem(dir);

@@ -11,6 +11,7 @@
  */
 import { normalizeBdf } from '../../backend/names.js';
 import type { AcsControl, Bdf, HostBridge, PciBar, PciDev, PciePortType } from '../../backend/topology.js';
+import type { IommuGroups } from './iommu-groups.js';
 import { type PciConfig, parsePciConfig } from './pci-config.js';
 import { parseNumber, type SysfsDir, type SysfsTree } from './tree.js';
 
@@ -48,7 +49,7 @@ interface Found {
   dev: Mutable<PciDev> | null;
 }
 
-export function readPci(tree: SysfsTree): SysfsPci {
+export function readPci(tree: SysfsTree, groups: IommuGroups): SysfsPci {
   const found = findFunctions(tree);
   placeByPath(tree, found);
   placeByNesting(found);
@@ -58,7 +59,6 @@ export function readPci(tree: SysfsTree): SysfsPci {
   const byAddress = [...found.values()].sort((a, b) => compareAddresses(a.address, b.address));
   const bridges = new Map<string, Mutable<HostBridge>>();
   const pcieKnown = byAddress.some((f) => hasLinkSpeed(f.dir));
-  const groups = new IommuGroups(tree);
   const functions = byAddress.map((f) => toPciDev(f, bridges, groups, pcieKnown));
   for (const dev of functions) {
     const bridge = dev.hostBridge as Mutable<HostBridge>;
@@ -162,9 +162,10 @@ function walkDevices(tree: SysfsTree, add: (bdf: Bdf, dir: SysfsDir) => void): v
 }
 
 function readConfig(tree: SysfsTree, dir: SysfsDir): PciConfig | null {
-  const bytes = dir.bytes('config', 4096);
-  if (bytes === null) return null;
-  const config = parsePciConfig(bytes, tree.live ? dir.statSize('config') : null);
+  const content = dir.content('config', 4096);
+  if (content === null) return null;
+  const { bytes, size } = content;
+  const config = parsePciConfig(bytes, tree.live ? size : null);
   if (config === null) {
     tree.note(
       `${dir.shown}/config`,
@@ -400,34 +401,6 @@ export function readP2pmem(dir: SysfsDir): PciDev['p2pmem'] {
     available: p2pmem.number('available') ?? 0,
     published: p2pmem.flag('published') ?? false,
   };
-}
-
-class IommuGroups {
-  readonly #tree: SysfsTree;
-  #byBdf: Map<Bdf, number> | null = null;
-
-  constructor(tree: SysfsTree) {
-    this.#tree = tree;
-  }
-
-  /** The group from the function's link or, if links were lost, from the groups' member lists. */
-  of(bdf: Bdf, dir: SysfsDir): number | null {
-    const group = parseNumber(dir.linkName('iommu_group') ?? '');
-    return nonNegative(group) ?? this.#members().get(bdf) ?? null;
-  }
-
-  #members(): Map<Bdf, number> {
-    if (this.#byBdf !== null) return this.#byBdf;
-    this.#byBdf = new Map();
-    const groups = this.#tree.dir('sys/kernel/iommu_groups', { optional: true });
-    for (const name of groups?.names() ?? []) {
-      const number = nonNegative(parseNumber(name));
-      if (number === null) continue;
-      const members = groups!.dir(`${name}/devices`, { optional: true });
-      for (const bdf of members?.names() ?? []) this.#byBdf.set(bdf, number);
-    }
-    return this.#byBdf;
-  }
 }
 
 function nonNegative(value: number | null): number | null {

@@ -42,6 +42,15 @@ export interface Entry {
   readonly kind: EntryKind;
 }
 
+/** What was read of a regular file. */
+export interface Content {
+  readonly bytes: Buffer;
+  /**
+   * The file's size according to stat; sysfs reports a binary attribute's full size, even if the reader may not read all of it.
+   */
+  readonly size: number;
+}
+
 /**
  * The source of the files: this machine's disk, or memory with something that was sent. Paths are components from the root,
  * without symlinks. Failures throw an error whose `code` is the name of an errno.
@@ -58,8 +67,7 @@ export interface Files {
   entries(path: readonly string[]): Entry[];
   linkTarget(path: readonly string[]): string;
   /** At most `maxBytes` of a regular file. */
-  read(path: readonly string[], maxBytes: number): Buffer;
-  size(path: readonly string[]): number;
+  read(path: readonly string[], maxBytes: number): Content;
 }
 
 /** How an attribute is read. */
@@ -75,11 +83,16 @@ export interface NumberOptions extends ReadOptions {
 
 export class SysfsTree {
   readonly files: Files;
-  readonly unknowns: Unknown[] = [];
-  readonly #noted = new Set<string>();
+  readonly unknowns: Unknown[];
+  readonly #noted: Set<string>;
 
-  /** @param where A directory of this machine, or files that are already at hand. */
-  constructor(where: string | Files) {
+  /**
+   * @param where A directory of this machine, or files that are already at hand.
+   * @param of The tree whose files these are: what cannot be read is noted there.
+   */
+  constructor(where: string | Files, of: SysfsTree | null = null) {
+    this.unknowns = of?.unknowns ?? [];
+    this.#noted = of === null ? new Set() : of.#noted;
     if (typeof where !== 'string') {
       this.files = where;
       return;
@@ -209,14 +222,28 @@ export class SysfsDir {
 
   /** At most `maxBytes` of a regular file. */
   bytes(name: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): Buffer | null {
-    return this.#ask(name, options, (path) => this.tree.files.read(path, maxBytes));
+    return this.content(name, maxBytes, options)?.bytes ?? null;
   }
 
-  /**
-   * A file's size according to stat; sysfs reports a binary attribute's full size, even if the reader may not read all of it.
-   */
-  statSize(name: string): number | null {
-    return this.#ask(name, { optional: true }, (path) => this.tree.files.size(path));
+  /** The same, with the file's size. */
+  content(name: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): Content | null {
+    const shown = `${this.shown}/${name}`;
+    const found = resolve(this.tree, this.real, name);
+    if (typeof found === 'string') {
+      if (!options.optional || found !== MISSING) this.tree.note(shown, found);
+      return null;
+    }
+    if (found.kind !== 'file') {
+      this.tree.note(shown, NO_FILE);
+      return null;
+    }
+    try {
+      return this.tree.files.read(found.real, maxBytes);
+    } catch (error) {
+      const why = reasonOf(error);
+      if (!options.optional || why !== MISSING) this.tree.note(shown, why);
+    }
+    return null;
   }
 
   /** A text attribute, trimmed. */
@@ -249,26 +276,6 @@ export class SysfsDir {
 
   malformed(name: string, what: string, text: string): void {
     this.tree.note(`${this.shown}/${name}`, `${what}: ${quote(text)}`);
-  }
-
-  #ask<T>(name: string, options: ReadOptions, use: (path: readonly string[]) => T): T | null {
-    const shown = `${this.shown}/${name}`;
-    const found = resolve(this.tree, this.real, name);
-    if (typeof found === 'string') {
-      if (!options.optional || found !== MISSING) this.tree.note(shown, found);
-      return null;
-    }
-    if (found.kind !== 'file') {
-      this.tree.note(shown, NO_FILE);
-      return null;
-    }
-    try {
-      return use(found.real);
-    } catch (error) {
-      const why = reasonOf(error);
-      if (!options.optional || why !== MISSING) this.tree.note(shown, why);
-    }
-    return null;
   }
 }
 
@@ -365,26 +372,19 @@ class DiskFiles implements Files {
     return readlinkSync(this.#at(path));
   }
 
-  read(path: readonly string[], maxBytes: number): Buffer {
-    return this.#open(path, (fd) => readUpTo(fd, maxBytes));
-  }
-
-  size(path: readonly string[]): number {
-    return this.#open(path, (fd) => fstatSync(fd).size);
+  read(path: readonly string[], maxBytes: number): Content {
+    const fd = openSync(this.#at(path), OPEN_FLAGS);
+    try {
+      const stat = fstatSync(fd);
+      if (!stat.isFile()) throw Object.assign(new Error(NO_FILE), { code: NO_FILE });
+      return { bytes: readUpTo(fd, maxBytes), size: stat.size };
+    } finally {
+      closeSync(fd);
+    }
   }
 
   #at(path: readonly string[]): string {
     return join(this.root, ...path);
-  }
-
-  #open<T>(path: readonly string[], use: (fd: number) => T): T {
-    const fd = openSync(this.#at(path), OPEN_FLAGS);
-    try {
-      if (fstatSync(fd).isFile()) return use(fd);
-      throw Object.assign(new Error(NO_FILE), { code: NO_FILE });
-    } finally {
-      closeSync(fd);
-    }
   }
 }
 

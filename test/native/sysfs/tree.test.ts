@@ -86,6 +86,9 @@ t.test('only regular files are read, and only so much', { skip: process.platform
   t.equal(tree.text('sys/dir'), null);
   t.equal(tree.text('sys/big')?.length, 65536);
   t.equal(tree.bytes('sys/big', 100_000)?.length, 100_000);
+  const content = tree.dir('sys')!.content('big', 64);
+  t.match(content, { size: 200_000 }, 'the size is that of the whole file');
+  t.equal(content!.bytes.length, 64);
   t.match(tree.unknowns, [{ why: 'not a regular file' }, { why: 'not a regular file' }]);
 });
 

@@ -1,0 +1,56 @@
+/**
+ * Files as of one moment: each is read when it is first needed, and every later question about it gets the same answer.
+ * For questions that are asked in one go, without anything else happening in between; never keep it for longer.
+ */
+import type { Content, Entry, EntryKind, Files } from './tree.js';
+
+export class OneReading implements Files {
+  readonly root: string;
+  readonly live: boolean;
+  readonly peerMemory: boolean;
+  readonly #files: Files;
+  /** By what was asked, and about which path. A failure is an answer too. */
+  readonly #answers = new Map<string, { readonly value: unknown } | { readonly error: unknown }>();
+
+  constructor(files: Files) {
+    this.root = files.root;
+    this.live = files.live;
+    this.peerMemory = files.peerMemory;
+    this.#files = files;
+  }
+
+  kindOf(path: readonly string[]): EntryKind | undefined {
+    return this.#once('kind', path, () => this.#files.kindOf(path));
+  }
+
+  entries(path: readonly string[]): Entry[] {
+    return this.#once('entries', path, () => this.#files.entries(path));
+  }
+
+  linkTarget(path: readonly string[]): string {
+    return this.#once('link', path, () => this.#files.linkTarget(path));
+  }
+
+  read(path: readonly string[], maxBytes: number): Content {
+    return this.#once(`${maxBytes} bytes`, path, () => this.#files.read(path, maxBytes));
+  }
+
+  #once<T>(what: string, path: readonly string[], ask: () => T): T {
+    const key = [what, ...path].join('/');
+    let answer = this.#answers.get(key);
+    if (answer === undefined) {
+      answer = answerOf(ask);
+      this.#answers.set(key, answer);
+    }
+    if ('error' in answer) throw answer.error;
+    return answer.value as T;
+  }
+}
+
+function answerOf(ask: () => unknown): { value: unknown } | { error: unknown } {
+  try {
+    return { value: ask() };
+  } catch (error) {
+    return { error };
+  }
+}
