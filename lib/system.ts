@@ -522,7 +522,7 @@ const PLACE = 'a path or a file URL';
 
 function journalPath(journal: unknown): string {
   if (!isPath(journal)) throw wrongType('journal', PLACE, journal);
-  return toPath(journal);
+  return toPath(journal, 'journal');
 }
 
 /** The context of this system, or of the shared system if none is given. */

@@ -8,20 +8,20 @@ import { z } from '../base/zod.js';
 export const ENGINES = ['auto', 'uring', 'threads', 'passthrough'] as const;
 export type Engine = (typeof ENGINES)[number];
 
-const machine = z.union([
-  z.string(),
-  z.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value), {
-    error: 'a description of a machine',
-  }),
-]);
+const machine = z.union(
+  [
+    z.string(),
+    z.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
+  ],
+  { error: "a preset's name, the path of a JSON file, or a description" },
+);
 const root = z.string().min(1);
 const kernel = z.string();
 const cpu = z.string();
-const sent = z.union([
-  z.string().min(1),
-  z.instanceof(URL),
-  z.custom<Uint8Array>((value) => value instanceof Uint8Array),
-]);
+const sent = z.union(
+  [z.string().min(1), z.instanceof(URL), z.custom<Uint8Array>((value) => value instanceof Uint8Array)],
+  { error: 'a path, a URL or bytes' },
+);
 
 export const systemOptions = z.strictObject({
   backend: z

@@ -1,6 +1,6 @@
 /**
  * What a value must be, in words that follow "must be"; zod's own messages are never shown. A table's `error` may state it
- * better.
+ * better, and a union must have one: its branches do not say together what it takes.
  */
 import type { z } from './zod.js';
 
@@ -30,8 +30,6 @@ export function demandOf(issue: Issue): string {
       return atMost(issue);
     case 'not_multiple_of':
       return `a multiple of ${issue.divisor}`;
-    case 'invalid_union':
-      return either((issue.errors as readonly (readonly z.core.$ZodIssue[])[]) ?? []);
     default:
       return 'another value';
   }
@@ -55,7 +53,23 @@ function atMost({ origin, maximum, inclusive }: Issue): string {
   return inclusive ? `${maximum} or less` : `less than ${maximum}`;
 }
 
-function either(branches: readonly (readonly z.core.$ZodIssue[])[]): string {
-  const words = branches.flatMap(([first]) => (first === undefined ? [] : [first.message]));
-  return [...new Set(words)].join(' or ');
+/**
+ * The issues that say something new. Where a value has the wrong type, its length does not matter, and of two limits
+ * of one value the narrower is the one to keep to (a number's own, and that of whole numbers in JavaScript).
+ */
+export function decisive(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue[] {
+  const byPath = new Map<string, z.core.$ZodIssue[]>();
+  for (const issue of issues) {
+    const path = issue.path.map(String).join('\0');
+    byPath.set(path, [...(byPath.get(path) ?? []), issue]);
+  }
+  return [...byPath.values()].flatMap((those) =>
+    those.filter((issue) => !those.some((other) => outweighs(other, issue))),
+  );
+}
+
+function outweighs(one: z.core.$ZodIssue, other: z.core.$ZodIssue): boolean {
+  if (one.code === 'invalid_type') return other.code === 'too_small' || other.code === 'too_big';
+  if (one.code === 'too_big' && other.code === 'too_big') return one.maximum < other.maximum;
+  return one.code === 'too_small' && other.code === 'too_small' && one.minimum > other.minimum;
 }

@@ -1,4 +1,4 @@
-import { demandOf } from '../base/demand.js';
+import { decisive, demandOf } from '../base/demand.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { z } from '../base/zod.js';
 import { layOutBars } from './layout.js';
@@ -117,7 +117,7 @@ const MOST = 10;
 
 /** The problems found by zod as one error, with one line for each problem. */
 function schemaError(issues: readonly z.core.$ZodIssue[]): P2pdmaError {
-  const found = issues.map(problem);
+  const found = decisive(issues).map(problem);
   const [first] = found;
   if (found.length === 1) return invalid(first!.where, first!.what, first!.hint);
   const said = found.slice(0, MOST).map(({ where, what }) => `${where}: ${what}`);

@@ -221,10 +221,11 @@ function toNumber(value: number | string): number {
 
 /** A number as it can be written in JSON, within bounds. */
 function quantity(what: string, min: number, max: number, pattern: RegExp) {
+  const range = `${what} from ${min} to ${max}`;
   return z
-    .union([z.int(), z.string().regex(pattern, { error: `${what}` })], { error: `${what}` })
+    .union([z.int({ error: range }), z.string().regex(pattern, { error: `${what}` })], { error: `${what}` })
     .transform(toNumber)
-    .refine((n) => n >= min && n <= max, { error: `${what} from ${min} to ${max}` });
+    .refine((n) => n >= min && n <= max, { error: range });
 }
 
 const NUMBER = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
@@ -233,9 +234,9 @@ const SIGNED = /^-?(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
 /** Physical addresses have at most 52 bits. */
 const ADDRESS_MAX = 2 ** 52 - 1;
 
-const number = (max: number, min = 0) => quantity('a number (or a "0x…" string)', min, max, NUMBER);
+const number = (max: number, min = 0) => quantity('a whole number (or a "0x…" string)', min, max, NUMBER);
 const bytes = (min = 0) => quantity('a size in bytes, as a number, "0x…" or "16MiB"', min, ADDRESS_MAX, SIZE);
-const address = quantity('an address (a number or a "0x…" string)', 0, ADDRESS_MAX, NUMBER);
+const address = quantity('an address (a whole number or a "0x…" string)', 0, ADDRESS_MAX, NUMBER);
 const orNull = <T extends z.ZodType>(type: T) => type.nullish().transform((v) => v ?? null);
 
 const bdf = z
@@ -325,26 +326,30 @@ const functionSchema = z.strictObject({
 });
 
 const controllerName = z.string().min(1).describe('A controller, by name or BDF.');
-export const faultSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('media-error'),
-    namespace: z.string().min(1),
-    lba: number(Number.MAX_SAFE_INTEGER),
-    op: orNull(z.enum(['read', 'write'])),
-  }),
-  z.strictObject({ kind: z.literal('remove'), controller: controllerName, afterBytes: bytes() }),
-  z.strictObject({ kind: z.literal('drop-peer-writes'), function: bdf }),
-  z.strictObject({
-    kind: z.literal('no-completion'),
-    controller: controllerName,
-    nth: number(Number.MAX_SAFE_INTEGER, 1),
-  }),
-  z.strictObject({
-    kind: z.literal('pool-exhausted'),
-    controller: controllerName,
-    available: bytes().default(0),
-  }),
-]);
+export const faultSchema = z.discriminatedUnion(
+  'kind',
+  [
+    z.strictObject({
+      kind: z.literal('media-error'),
+      namespace: z.string().min(1),
+      lba: number(Number.MAX_SAFE_INTEGER),
+      op: orNull(z.enum(['read', 'write'])),
+    }),
+    z.strictObject({ kind: z.literal('remove'), controller: controllerName, afterBytes: bytes() }),
+    z.strictObject({ kind: z.literal('drop-peer-writes'), function: bdf }),
+    z.strictObject({
+      kind: z.literal('no-completion'),
+      controller: controllerName,
+      nth: number(Number.MAX_SAFE_INTEGER, 1),
+    }),
+    z.strictObject({
+      kind: z.literal('pool-exhausted'),
+      controller: controllerName,
+      available: bytes().default(0),
+    }),
+  ],
+  { error: 'an object whose kind is that of a fault' },
+);
 
 export const machineSchema = z.strictObject({
   $schema: z.string().optional(),

@@ -7,7 +7,7 @@ import type { Origin } from '../backend/backend.js';
 import { ENGINES } from '../backend/system-options.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError, shown, wrongOption } from '../base/arguments.js';
-import { demandOf } from '../base/demand.js';
+import { decisive, demandOf } from '../base/demand.js';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
 import type { Sentence } from '../base/sentence.js';
@@ -66,7 +66,9 @@ const shared = {
 export const readOptions = z.strictObject({
   ...shared,
   end: z
-    .union([offset, z.literal(Number.POSITIVE_INFINITY)])
+    .union([offset, z.literal(Number.POSITIVE_INFINITY)], {
+      error: 'a whole number of 0 or more, or Infinity',
+    })
     .meta({ description: 'Last byte, inclusive.', byDefault: 'its end' })
     .default(Number.POSITIVE_INFINITY),
   sparse: z
@@ -74,7 +76,9 @@ export const readOptions = z.strictObject({
     .describe('Skip holes: they are not read, and this package’s writers leave or punch holes.')
     .default(false),
   bandwidth: z
-    .union([z.number().positive(), z.instanceof(Pace)])
+    .union([z.number().positive(), z.instanceof(Pace)], {
+      error: 'a finite number of bytes per second, or a Pace',
+    })
     .describe(
       'Limit on the bytes read per second (or a Pace, shared by several streams); holes do not count.',
     )
@@ -264,7 +268,7 @@ export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.o
   const given = (known.includes('encoding') ? givenOptions : objectOptions)(value as object);
   const result = table.safeParse(given, { reportInput: true, error: demandOf });
   if (result.success) return result.data;
-  throw issueError(result.error.issues[0]!, known);
+  throw issueError(decisive(result.error.issues)[0]!, known);
 }
 
 /** @throws P2pdmaError ERR_OUT_OF_RANGE: the range ends before it begins */
@@ -298,9 +302,10 @@ function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2p
       hint: meant === '' ? undefined : meant,
     });
   }
-  // A union reports the failure of each branch. The first branch is the usual one.
+  // A union reports the failure of each branch. It says itself what it takes, and its first branch, the usual one, gives the code.
   if (issue.code === 'invalid_union' && issue.errors[0]?.[0] !== undefined) {
-    return issueError({ ...issue.errors[0][0], path: issue.path, input: issue.input } as z.core.$ZodIssue);
+    const { path, input, message } = issue;
+    return issueError({ ...issue.errors[0][0], path, input, message } as z.core.$ZodIssue);
   }
   const code: ErrorCode =
     issue.code === 'too_small' || issue.code === 'too_big' || isFraction(issue.input)

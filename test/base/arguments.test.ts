@@ -93,6 +93,13 @@ const functions: Row[] = [
       ...rows(`${name} journal`, /option journal/, [null, 5, {}], (v) =>
         call('nvme0n1', file, { system, journal: v }),
       ),
+      ...rows(
+        `${name} journal`,
+        /option journal/,
+        ['', 'a\0b', new URL('https://example.org/')],
+        (v) => call('nvme0n1', file, { system, journal: v }),
+        'ERR_INVALID_ARG_VALUE',
+      ),
     ];
   }),
   ...rows('System.pipeline source', /source/, NO_PATHS, (v) => system.pipeline(v, file)),

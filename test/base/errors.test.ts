@@ -1,11 +1,20 @@
 /** What an error carries besides its sentence, and that the sentence is this package's own. */
 import { resolve } from 'node:path';
 import t from 'tap';
+import {
+  describeOptions,
+  diagnoseOptions,
+  explainOptions,
+  snapshotOptions,
+  systemOptions,
+} from '../../lib/backend/system-options.js';
 import { demandOf } from '../../lib/base/demand.js';
 import { P2pdmaError } from '../../lib/base/errors.js';
 import { libraryNames, said, speakWith } from '../../lib/base/sentence.js';
 import { z } from '../../lib/base/zod.js';
 import { createReadStream, diagnose, openSystem, planCopy } from '../../lib/index.js';
+import { parseMachine } from '../../lib/machine/machine.js';
+import { presets } from '../../lib/machine/presets.js';
 import { machineSchema } from '../../lib/machine/schema.js';
 import {
   copyOptions,
@@ -121,8 +130,115 @@ const WRONG = [
 ];
 const ZODS = /Invalid|Too (small|big)|expected|Unrecognized|another value|of the type/;
 
+const TABLES = [
+  ...[readOptions, writeOptions, copyOptions, targetOptions],
+  ...[systemOptions, diagnoseOptions, describeOptions, explainOptions, snapshotOptions],
+];
+
+/** Every table and part of a table, with its name. */
+function parts(name: string, type: z.ZodType): [string, z.ZodType][] {
+  const below: [string, z.ZodType][] =
+    type instanceof z.ZodObject
+      ? Object.entries(type.shape).map(([key, one]) => [`${name}.${key}`, one as z.ZodType])
+      : type instanceof z.ZodArray
+        ? [[name, type.element as z.ZodType]]
+        : type instanceof z.ZodPipe
+          ? [[name, type.in as z.ZodType]]
+          : type instanceof z.ZodUnion
+            ? type.options.map((one) => [name, one as z.ZodType])
+            : 'unwrap' in type
+              ? [[name, (type.unwrap as () => z.ZodType)()]]
+              : [];
+  return [[name, type], ...below.flatMap(([where, one]) => parts(where, one))];
+}
+
+t.test('every union says itself what it takes', async (t) => {
+  const all = [...TABLES, machineSchema].flatMap((table) => parts('', table));
+  const unions = all.filter(([, type]) => type instanceof z.ZodUnion);
+  t.ok(unions.length > 20, String(unions.length));
+  const silent = unions.filter(([, type]) => type.def.error === undefined);
+  t.same(
+    silent.map(([name]) => name),
+    [],
+  );
+  t.same(
+    parts('x', z.object({ a: z.union([z.string(), z.number()]).optional() })).filter(
+      ([, type]) => type instanceof z.ZodUnion && type.def.error === undefined,
+    ).length,
+    1,
+    'one that does not is seen',
+  );
+});
+
+t.test('an option of several kinds: the error states all of them', async (t) => {
+  const sent = 'a path, a URL, bytes, or several of them';
+  const machine = "a preset's name, the path of a JSON file, or a description";
+  const rate = 'a finite number of bytes per second, or a Pace';
+  const end = 'a whole number of 0 or more, or Infinity';
+  const rows = [
+    [diagnoseOptions, 'from', [5, [5], null, {}], 'ERR_INVALID_ARG_TYPE', sent],
+    [systemOptions, 'machine', [5, [], null], 'ERR_INVALID_ARG_TYPE', machine],
+    [diagnoseOptions, 'machine', [5], 'ERR_INVALID_ARG_TYPE', machine],
+    [copyOptions, 'bandwidth', ['x', {}, null], 'ERR_INVALID_ARG_TYPE', rate],
+    [copyOptions, 'bandwidth', [Number.NaN, Number.POSITIVE_INFINITY], 'ERR_OUT_OF_RANGE', rate],
+    [copyOptions, 'bandwidth', [0, -1], 'ERR_OUT_OF_RANGE', 'more than 0'],
+    [readOptions, 'end', ['x', null], 'ERR_INVALID_ARG_TYPE', end],
+    [readOptions, 'end', [0.5, Number.NEGATIVE_INFINITY], 'ERR_OUT_OF_RANGE', end],
+    [readOptions, 'end', [-1], 'ERR_OUT_OF_RANGE', '0 or more'],
+    [diagnoseOptions, 'from', [''], 'ERR_OUT_OF_RANGE', 'a string that is not empty'],
+    [diagnoseOptions, 'from', [[]], 'ERR_OUT_OF_RANGE', 'an array of 1 or more'],
+  ] as const;
+  for (const [table, option, values, code, demand] of rows) {
+    for (const received of values) {
+      t.throws(() => parseOptions(table, { [option]: received }), { code, option, received, demand });
+    }
+  }
+});
+
+t.test('a number out of range: the error states the limit of its own row', async (t) => {
+  for (const received of [1025, 2 ** 53, 1e300]) {
+    const demand = '1024 or less';
+    t.throws(() => parseOptions(readOptions, { queueDepth: received }), {
+      ...{ code: 'ERR_OUT_OF_RANGE', option: 'queueDepth', received, demand },
+    });
+  }
+  for (const received of [0, -1, -1e300]) {
+    t.throws(() => parseOptions(readOptions, { queueDepth: received }), {
+      ...{ code: 'ERR_OUT_OF_RANGE', received, demand: '1 or more' },
+    });
+  }
+  const preset = presets.switch;
+  const vendor = (value: unknown) => ({
+    ...preset,
+    functions: preset.functions.map((fn, i) => (i === 0 ? { ...fn, vendor: value } : fn)),
+  });
+  for (const value of [65536, 2 ** 53, 1e300, -1, -1e300]) {
+    t.throws(() => parseMachine(vendor(value)), {
+      message: /^functions\[0\]\.vendor: must be a whole number \(or a "0x…" string\) from 0 to 65535 \(/,
+    });
+  }
+});
+
+t.test('a machine description: one problem for one value of a wrong type', async (t) => {
+  const preset = presets.switch;
+  for (const key of ['hostBridges', 'functions']) {
+    t.throws(() => parseMachine({ ...preset, [key]: '' }), {
+      message: `${key}: must be an array (received "")`,
+    });
+  }
+  t.throws(() => parseMachine({ ...preset, functions: '', name: '' }), {
+    message:
+      '2 problems: name: must be a string that is not empty (received ""); functions: must be an array (received "")',
+  });
+  t.throws(
+    () => parseMachine({ ...preset, kernel: 'x'.repeat(201) }),
+    { message: /^2 problems: kernel: must be a string of at most 200.*; kernel: must be a kernel release/ },
+    'two faults of one value that both say something',
+  );
+});
+
 t.test('no word of another library: options', async (t) => {
-  for (const table of [readOptions, writeOptions, copyOptions, targetOptions]) {
+  for (const table of TABLES) {
     for (const option of Object.keys(table.shape)) {
       for (const value of WRONG) {
         let message = '';
