@@ -224,7 +224,8 @@ function asJson(this: P2pdmaError): Record<string, unknown> {
   return { code, message, hint, ...Object.fromEntries(facts.map((fact) => [fact, this[fact]])) };
 }
 
-const FACTS = ['errno', 'syscall', 'path', 'offset', 'option', 'received', 'demand'] as const;
+/** The properties that are set only where they apply. */
+export const FACTS = ['errno', 'syscall', 'path', 'offset', 'option', 'received', 'demand'] as const;
 
 const OURS = { name: 'P2pdmaError', prototype: null } as const;
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import t, { type Test } from 'tap';
+import { FACTS } from '../../lib/base/errors.js';
 import { buildProgram, leaves } from '../../lib/cli/program.js';
 import { ERROR_CODES } from '../../lib/index.js';
 import { kernelsDocument } from '../helpers/kernels-document.js';
@@ -44,6 +45,17 @@ t.test('api.md: every public name, with a comment, and nothing of this computer'
   rmSync(folder, { recursive: true });
 });
 
+/** What each fact of an error is. */
+const FACT: Readonly<Record<(typeof FACTS)[number], string>> = {
+  errno: 'the negative Linux errno, if the kernel or the emulated one gave one.',
+  syscall: 'the operation that failed: `read`, `write`, `mmap`, `open`, …',
+  path: 'the path or the name that the error concerns.',
+  offset: 'the byte in `path` where the failed transfer began, or where the first difference is.',
+  option: 'the option that was rejected, by its name in the library.',
+  received: 'the value that was given for the option. It is not in the JSON of the error.',
+  demand: 'what the value has to be, in words.',
+};
+
 t.test('errors.md: every code', async (t) => {
   const rows = Object.entries(ERROR_CODES).map(
     ([code, { cause, remedy }]) => `| \`${code}\` | ${cause} | ${remedy} |`,
@@ -55,8 +67,11 @@ t.test('errors.md: every code', async (t) => {
       '# Error codes',
       '',
       'Every error is a `P2pdmaError`. Its `code` does not change between versions, its `message` says what happened to which object, and its',
-      '`hint` says what to do next. `errno`, `syscall` and `path` are set where the kernel gave them. Results of the kernel have the',
-      'kernel’s names; errors about arguments have Node’s.',
+      '`hint` says what to do next. Results of the kernel have the kernel’s names; errors about arguments have Node’s.',
+      '',
+      'These properties are set where they apply:',
+      '',
+      ...FACTS.map((fact) => `- \`${fact}\`: ${FACT[fact]}`),
       '',
       '| code | what it means | what to do |',
       '|---|---|---|',
