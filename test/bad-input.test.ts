@@ -1,5 +1,5 @@
 /**
- * What is asked for wrongly is refused: with a stable code, with the option and the value in the message, with advice,
+ * Each usage error is refused: with a stable code, with the option and the value in the message, with advice,
  * before anything was written, and leaving nothing behind. Machine: two drives under a
  * switch; the second one's second namespace is read-only.
  */

@@ -1,4 +1,4 @@
-/** What could and could not be learned about a machine from what was sent. */
+/** What could and could not be learned about a machine from the data captured on it. */
 export interface Evidence {
   /** What was recognised, in words, in the order given: `'lspci -xxxx, 12 functions'`. */
   readonly recognised: readonly string[];

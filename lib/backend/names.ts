@@ -33,6 +33,6 @@ export function isNvme({ class: code }: Pick<PciDev, 'class'>): boolean {
 /** The reason, as a clause, why memory of a function that has some but does not publish it should not be used. */
 export function whyNotPublished(dev: Pick<PciDev, 'class'>): string {
   return isNvme(dev)
-    ? 'its CMB is not published (it cannot both be read and written)'
+    ? 'its CMB is not published (it is not both readable and writable)'
     : `its memory is not published: the driver of this function (${classWords(dev.class)}) keeps it to itself`;
 }

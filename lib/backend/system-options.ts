@@ -70,17 +70,19 @@ export const diagnoseOptions = z.strictObject({
   kernel: kernel.describe("Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring?").optional(),
   from: z
     .union([sent, z.array(sent).min(1).readonly()], { error: 'a path, a URL, bytes, or several of them' })
-    .describe('What was sent of another machine instead: see `describeMachine()`.')
+    .describe('Data captured on another machine, to be used instead: see `describeMachine()`.')
     .optional(),
   cpu: cpu
-    .describe("With `from`: the processor, if nothing that was sent shows it: `'amd:0x19'`.")
+    .describe("With `from`: the processor, if the captured data does not show it: `'amd:0x19'`.")
     .optional(),
 });
 
 export const describeOptions = z.strictObject({
   cpu: diagnoseOptions.shape.cpu,
   kernel: kernel
-    .describe("Answer as this kernel would, `'6.12'`; also if nothing that was sent shows which kernel runs.")
+    .describe(
+      "Answer as this kernel would, `'6.12'`; also if the captured data does not show which kernel runs.",
+    )
     .optional(),
 });
 
@@ -117,7 +119,7 @@ export type SystemOptions = z.input<typeof systemOptions> & OneSystem;
  */
 export type DiagnoseOptions = z.input<typeof diagnoseOptions> &
   ({ machine?: undefined } | { root?: undefined });
-/** Facts that are known in addition to what was sent. */
+/** Facts that are known in addition to the captured data. */
 export type DescribeOptions = Pick<z.input<typeof diagnoseOptions>, 'cpu' | 'kernel'>;
 /** What a snapshot contains. */
 export interface SnapshotOptions extends z.input<typeof snapshotOptions> {}

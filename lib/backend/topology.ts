@@ -5,7 +5,7 @@
  * backend from sysfs. A topology is plain data plus links; it never does I/O.
  *
  *        HostBridge  (domain 0000, root bus 00)
- *            │  firstDevice = 00:00.0, which the kernel's allow-list looks at
+ *            │  firstDevice = 00:00.0, which the kernel's host bridge allow-list names
  *        00:01.0  root-port            ← upstream: null (it sits on a root bus)
  *            │
  *        01:00.0  upstream-port

@@ -24,10 +24,10 @@ export function addCompletion(command: Command): void {
     ],
     sections: [
       [
-        'In the shell at hand',
+        'In the running shell',
         [
           ['bash', 'source <(p2pdma completion bash)'],
-          ['zsh', 'source <(p2pdma completion zsh)      # behind compinit'],
+          ['zsh', 'source <(p2pdma completion zsh)      # after compinit'],
           ['fish', 'p2pdma completion fish | source'],
         ],
       ],

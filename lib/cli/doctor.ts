@@ -42,7 +42,7 @@ const MANUAL: Manual = {
     ['0', 'it works'],
     [
       '1',
-      'it works with limits (the warnings), or what was sent does not tell; or doctor itself failed, with a message on stderr',
+      'it works with limits (the warnings), or the captured data does not show enough; or doctor itself failed, with a message on stderr',
     ],
     ['2', 'it is impossible (the problems), or a usage error'],
   ],

@@ -38,13 +38,13 @@ const MACHINE = {
 const SENT = {
   from: row(z.string().min(1, 'Name a file or a folder, or write - for stdin.').optional(), {
     takes: '<what>',
-    text: 'look at another machine by what was sent of it: the text of lspci, a folder; - is stdin; may be given again',
+    text: 'show another machine from data captured on it: the output of lspci, or a folder; - is stdin; may be repeated',
     offers: ['files', 'directories'],
     repeats: true,
   }),
   cpu: row(z.string().optional(), {
     takes: '<vendor:family>',
-    text: 'the processor of that machine, where what was sent does not tell: amd:0x19, intel:6',
+    text: 'the processor of that machine, if the captured data does not show it: amd:0x19, intel:6',
     offers: [{ words: ['amd:0x17', 'amd:0x19', 'amd:0x1a', 'intel:6'] }],
   }),
 };

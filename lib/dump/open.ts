@@ -17,7 +17,7 @@ import { Gathered, type Reader, type Sent } from './sent.js';
 const READERS: readonly Reader[] = [lspciText];
 
 /**
- * Read what was sent. Nothing is unpacked to disk, and only the named inputs are opened.
+ * Read the captured data. Nothing is unpacked to disk, and only the named inputs are opened.
  * @throws P2pdmaError ERR_INVALID_ARG_VALUE: no input contains anything about a machine
  */
 export async function openSent(inputs: readonly Input[], options: DescribeOptions): Promise<CapturedBackend> {
@@ -80,7 +80,7 @@ function unknownInput(name: string): P2pdmaError {
   );
 }
 
-/** Record what none of the files can show, whatever was sent. */
+/** Record what none of the files can show, whatever the data is. */
 function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
   const { files } = gathered;
   if (files.kindOf(['proc', 'cpuinfo']) === undefined) {

@@ -1,5 +1,5 @@
 /**
- * The emulated machine as the streams see it, and the interfaces that only tests and curious users need: the char
+ * The emulated machine as the streams see it, and the interfaces that only tests and curious users need: the character
  * devices, faults, and the hardware itself.
  */
 
@@ -64,7 +64,7 @@ import {
 } from './running-machine.js';
 import { EmulatorTarget } from './target.js';
 
-/** /dev/nvme0: the char device of the RFC. */
+/** /dev/nvme0: the character device of the RFC. */
 export interface CharDevice {
   readonly path: string;
   /**
@@ -340,7 +340,7 @@ export class EmulatorBackend implements Backend {
     return target;
   }
 
-  /** A char device such as /dev/nvme0, by name, path or BDF. @throws P2pdmaError ENODEV */
+  /** A character device such as /dev/nvme0, by name, path or BDF. @throws P2pdmaError ENODEV */
   charDevice(controller: string): CharDevice {
     this.#assertOpen();
     const { driver } = this.#drive(controller, 'open');

@@ -80,7 +80,7 @@ export class EmulatorMemory implements MemoryBackend {
     return this.track(mapping, () => mapping.munmap());
   }
 
-  /** Tracks a mapping that was created elsewhere, for example by mmap() of a char device. */
+  /** Tracks a mapping that was created elsewhere, for example by mmap() of a character device. */
   track(mapping: Omit<Mapping, 'munmap'>, munmap: () => void): Mapping {
     const kept = new ProcessMapping(mapping, () => {
       this.#mappings.delete(kept);

@@ -95,7 +95,8 @@ function isController({ controllers }: Backend, asked: string): boolean {
 }
 
 function whole(name: string, { clients, noP2pReason }: Place): { name: string } | { why: string } {
-  if (noP2pReason !== null) return { why: `${noP2pReason}; a read of it says nothing of the pair` };
+  if (noP2pReason !== null)
+    return { why: `${noP2pReason}; reading it does not show whether this pair works` };
   if (clients.length !== 1) {
     return { why: `a block of ${name} may be on any of several drives; name a drive instead` };
   }
@@ -180,7 +181,12 @@ function failedTrial(
   const errno = error.errno ?? 0;
   const code = errnoName(errno);
   if (!isPeerRefusal(errno, { provider: { bdf }, aligned: true, release })) {
-    return { outcome: 'failed', did, answered: `${error.message}: an error, and no word on the pair.`, code };
+    return {
+      outcome: 'failed',
+      did,
+      answered: `${error.message}: this error does not show whether the pair works.`,
+      code,
+    };
   }
   const byQueue = Math.abs(errno) !== EINVAL && refusesPeersWithEinval(topology.kernel) === true;
   const whose = byQueue

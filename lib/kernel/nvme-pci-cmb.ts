@@ -1,5 +1,5 @@
 /**
- * Mirrors nvme_map_cmb() of drivers/nvme/host/pci.c (6.12) and the char device's mmap of RFC patch 15: the Controller
+ * Mirrors nvme_map_cmb() of drivers/nvme/host/pci.c (6.12) and the character device's mmap of RFC patch 15: the Controller
  * Memory Buffer, which is made available to all as peer memory.
  *
  *     CMBLOC, CMBSZ ──▶ BAR, offset, size ──▶ pciP2pdmaAddResource ──▶ publish, if it takes reads and writes
@@ -168,7 +168,7 @@ export class NvmeCmb {
   }
 
   /**
-   * RFC patch 15: mmap of the controller's char device. Allocates from the CMB; the caller cannot choose the
+   * RFC patch 15: mmap of the controller's character device. Allocates from the CMB; the caller cannot choose the
    * position, so the offset is ignored. (A released kernel returns ENODEV and has `p2pmem/allocate` instead.)
    */
   mmap(length: number, shared: boolean): P2pmemMapping | number {

@@ -29,7 +29,7 @@ export function makeDirect(
   fileSystem: string | null,
 ): string | null {
   const name = fileSystem ?? 'its filesystem';
-  const none = `${name} has no O_DIRECT (asked for on '${path}')`;
+  const none = `${name} does not support O_DIRECT for '${path}'`;
   if (fileSystem !== null && MEMORY_FILE_SYSTEMS.has(fileSystem)) {
     return `'${path}' is on ${name}, which keeps files in memory: there is no device to transfer to`;
   }

@@ -1,5 +1,5 @@
 /**
- * Memory of the native backend: a provider's CMB through its `p2pmem/allocate` or through the controller's char device (the
+ * Memory of the native backend: a provider's CMB through its `p2pmem/allocate` or through the controller's character device (the
  * interface of the RFC), and page-aligned host memory.
  *
  * Both are external ArrayBuffers. Some runtimes (Electron, V8 with its sandbox) refuse those. Then host memory is the buffer of

@@ -488,7 +488,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   /**
-   * Where commands are sent: to the generic char device, which accepts them through the ring, or to the block device's ioctl.
+   * Where commands are sent: to the generic character device, which accepts them through the ring, or to the block device's ioctl.
    */
   #door(admin: boolean): { fd: number; flags: number } {
     if (admin) return { fd: this.#fd, flags: FLAG_ADMIN | FLAG_THREAD };

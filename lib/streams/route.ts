@@ -140,7 +140,7 @@ function whyNotLent(provider: PciDev): string | null {
 
 function whyNoneLent({ functions }: Topology): string {
   const there = functions.filter((f) => f.p2pmem !== null);
-  if (there.some(isNvme)) return 'no CMB is published: those there cannot both be read and written';
+  if (there.some(isNvme)) return 'no CMB is published: none of them is both readable and writable';
   const others = there.map((f) => `; ${f.bdf} (${classWords(f.class)}) keeps its own to itself`).join('');
   return `no drive has a CMB (p2pmem) to lend${others}`;
 }

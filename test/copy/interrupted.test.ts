@@ -142,7 +142,7 @@ for (const [name, backend, skip] of [
     t.ok(lines.some(({ type }) => type === 'stopping'));
     t.match(lines.at(-1), {
       type: 'stopped',
-      message: /\d+ of \d+ bytes were copied; the same command goes on/,
+      message: /\d+ of \d+ bytes were copied; to continue, run the same command again/,
     });
     t.ok(readFileSync(to).equals(content.subarray(0, receipt.bytes)), 'what the receipt says is there');
     t.equal((await Journal.read(journal))!.done, receipt.bytes);

@@ -496,7 +496,7 @@ t.test('a copy that fails on the way keeps its journal, and says so', async (t) 
   );
   t.match(
     stderr,
-    /^emulated machine '.*': .*\nwhat was copied is in .*worn-journal: the same command goes on\nerror E\w+: .*\n\S.*\n$/,
+    /^emulated machine '.*': .*\nwhat was copied is recorded in .*worn-journal; to continue, run the same command again\nerror E\w+: .*\n\S.*\n$/,
   );
   t.match(readFileSync(file('worn-journal'), 'utf8'), /\{"done":1048576\}/);
 });

@@ -81,7 +81,7 @@ t.test('mmap private, at an offset, or of more than there is', async (t) => {
   t.throws(() => backend.memory.mmapP2pmem(ownerDev, 32 * MIB), { code: 'ENOMEM', syscall: 'mmap' });
 });
 
-t.test('mmap of the char device works as in the RFC (a landed kernel answers ENODEV)', async (t) => {
+t.test('mmap of the character device works as in the RFC (a landed kernel answers ENODEV)', async (t) => {
   const { backend, ownerDev, b } = await bench(t);
   const before = backend.memory.available(ownerDev);
   const device = backend.charDevice('/dev/nvme0');

@@ -53,7 +53,7 @@ export function* dataOf(content: Content): Generator<readonly [start: number, en
   }
 }
 
-/** The first position in `[start, …)` whose byte is none of what the contents (shifted by their offset) have there, or −1. */
+/** The first position in `[start, …)` whose byte is in none of the contents (shifted by their offset), or −1. */
 export function firstForeign(
   bytes: Uint8Array,
   start: number,
@@ -61,7 +61,7 @@ export function firstForeign(
 ): number {
   const versions = allowed.map(({ content, offset }) => ({
     bytes: bytesOfContent(content, Math.max(0, start + offset), Math.max(0, start + offset + bytes.length)),
-    // What is asked for before the content's own beginning is none of its bytes.
+    // No byte of the content is before its own beginning.
     from: Math.max(0, -(start + offset)),
     to: content.size - start - offset,
   }));

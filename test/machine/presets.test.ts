@@ -1,6 +1,6 @@
 /**
  * Every machine that comes with the package, both directions, every choice of provider. The table is written from the
- * rules of the patch series (distance, map type, ACS, allow-list, queue feature), not from what the code answers.
+ * rules of the patch series (distance, map type, ACS, host bridge allow-list, queue feature), not from what the code answers.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

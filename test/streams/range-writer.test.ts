@@ -114,7 +114,7 @@ for (const [kernel, errno, name] of [
   });
 }
 
-t.test('an older kernel’s EINVAL is no word on the memory', async (t) => {
+t.test('an older kernel’s EINVAL says nothing about the memory', async (t) => {
   const rig = await scripted('6.12', [-EINVAL]);
   t.match(await rig.write(memory(rig)), { error: { code: 'EINVAL' } });
   t.equal(rig.attempts.length, 1);

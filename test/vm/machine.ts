@@ -124,7 +124,7 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
     if (isHostBridge(f)) {
       if (f.vendor !== 0x8086 || f.device !== 0x29c0) {
         differences.push(
-          `${f.bdf}: the host bridge is 8086:29c0 here, which is not on the kernel’s allow-list`,
+          `${f.bdf}: the host bridge is 8086:29c0 here, which is not on the kernel’s host bridge allow-list`,
         );
       }
       continue;

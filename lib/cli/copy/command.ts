@@ -322,7 +322,8 @@ export async function copy(
     show(receipt);
     const missing = shortfall(receipt, options, plan);
     if (signal !== null && missing !== null) {
-      const again = options.resume === undefined ? '' : `; the same command goes on (${options.resume})`;
+      const again =
+        options.resume === undefined ? '' : `; to continue, run the same command again (${options.resume})`;
       output.say('stopped', `stopped: ${missing.message}${again}`);
       process.exitCode = EXIT[signal];
     } else if (missing !== null) throw missing;
@@ -331,7 +332,10 @@ export async function copy(
     const done = receiptOf(error);
     if (done !== null) show(done);
     if (options.resume !== undefined && existsSync(options.resume)) {
-      output.say('kept', `what was copied is in ${options.resume}: the same command goes on`);
+      output.say(
+        'kept',
+        `what was copied is recorded in ${options.resume}; to continue, run the same command again`,
+      );
     }
     throw error;
   } finally {

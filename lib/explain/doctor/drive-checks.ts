@@ -95,7 +95,7 @@ export function checkMemory({ machine }: MachineFacts): Finding[] {
       finding(
         'cmb',
         'unknown',
-        'whether a drive has a CMB is not known: what was sent does not show it',
+        'whether a drive has a CMB is not known: the captured data does not show it',
         'Look on that machine.',
         ['grep -H . /sys/bus/pci/devices/*/p2pmem/{size,published}'],
       ),

@@ -56,7 +56,7 @@ export interface Whose {
   readonly root?: string;
   readonly machine?: string | object;
   readonly kernel?: string;
-  /** What was sent of the machine. */
+  /** The data captured on the machine. */
   readonly sent?: CapturedBackend;
 }
 
@@ -118,7 +118,7 @@ function sentFacts(backend: CapturedBackend, kernel: string | undefined): Machin
     ...HERE,
     evidence,
     kind: 'captured',
-    what: `what was sent: '${sysfs.root}'${asIf(kernel)}`,
+    what: `the machine captured in '${sysfs.root}'${asIf(kernel)}`,
     ...readFacts(backend),
     live: null,
   };

@@ -1,6 +1,6 @@
 /**
- * The kernel's allow-list of host bridges (pci_p2pdma_whitelist), identified by the first device on their root bus,
- * with the release in which each row was added.
+ * The kernel's host bridge allow-list (pci_p2pdma_whitelist). A host bridge is identified by the
+ * first device on its root bus. Each row has the release in which it was added.
  */
 import type { KernelRelease, KernelVendor } from '../../backend/kernel-release.js';
 import { type Answer, holds, isBeyondTable, type Rule, TABLE_DATE } from './rule.js';

@@ -36,7 +36,7 @@ export const NOT_SHARED = line(
 
 export const HOST_BRIDGE = line(
   'Host bridge not in P2PDMA whitelist: ….:….',
-  'only where ACS sent the traffic up to a host bridge that is not on the allow-list; also during a search for a provider',
+  'only where ACS sent the traffic up to a host bridge that is not on the host bridge allow-list; also during a search for a provider',
   { ...SOURCE, until: [7, 4, 0] },
 );
 
@@ -78,7 +78,7 @@ export function refusalInLog(
   const once = 'A refusal is in the log, once for a pair (`sudo dmesg | grep -i whitelist`)';
   if (commonBridge || holds(HOST_BRIDGE_VERBOSE.rule, release) !== 'no') {
     const sure = commonBridge ? '' : ', of the queue for 7.4 perhaps,';
-    return `${once}: “do not share an upstream bridge or whitelisted host bridge”, and${sure} “Host bridge not in P2PDMA whitelist” with the one that the allow-list lacks.`;
+    return `${once}: “do not share an upstream bridge or whitelisted host bridge”, and${sure} “Host bridge not in P2PDMA whitelist” with the bridge that is not on the host bridge allow-list.`;
   }
-  return `${once}: “do not share an upstream bridge or whitelisted host bridge”; which host bridge the allow-list lacks it does not say where there is no common bridge.`;
+  return `${once}: “do not share an upstream bridge or whitelisted host bridge”. Without a common bridge, it does not say which bridge is not on the host bridge allow-list.`;
 }

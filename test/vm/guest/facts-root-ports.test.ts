@@ -1,4 +1,4 @@
-/** Each drive on a root port of its own: q35's host bridge is not on the kernel's allow-list. */
+/** Each drive on a root port of its own: q35's host bridge is not on the kernel's host bridge allow-list. */
 import t from 'tap';
 import { copyInC, dmesg, guestDrive, p2pmem, witnessed } from './guest.js';
 
