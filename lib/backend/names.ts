@@ -3,10 +3,49 @@ import { classWords } from '../base/pci-class.js';
 import { hex } from '../base/words.js';
 import type { Bdf, HostBridge, PciDev } from './topology.js';
 
+/**
+ * A PCI address as people write it, with or without its domain. A bus has 32 devices, and a device has 8 functions. Domains that
+ * drivers create (VMD) have more than four digits.
+ */
+export const PCI_ADDRESS = /^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$/;
+
 /** `'03:00.0'` → `'0000:03:00.0'`, in lower case; a string that is not an address is only lower-cased. */
 export function normalizeBdf(bdf: string): Bdf {
   const lower = bdf.toLowerCase();
-  return /^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/.test(lower) ? `0000:${lower}` : lower;
+  return PCI_ADDRESS.test(lower) && lower.split(':').length === 2 ? `0000:${lower}` : lower;
+}
+
+/** Is it an address as the kernel writes it: with its domain, in lower case? */
+export function isBdf(name: string): name is Bdf {
+  return PCI_ADDRESS.test(name) && normalizeBdf(name) === name;
+}
+
+/** An address as numbers. */
+export interface PciAddress {
+  readonly domain: number;
+  readonly bus: number;
+  /** Device * 8 + function, as the kernel encodes it. */
+  readonly devfn: number;
+}
+
+/** Null: it is not a PCI address. */
+export function parseBdf(bdf: string): PciAddress | null {
+  if (!PCI_ADDRESS.test(bdf)) return null;
+  const numbers = normalizeBdf(bdf).split(/[:.]/);
+  const [domain, bus, device, fn] = numbers.map((digits) => Number.parseInt(digits, 16));
+  return { domain: domain!, bus: bus!, devfn: device! * 8 + fn! };
+}
+
+/** One number for an address, in the order of the addresses. */
+export function bdfId({ domain, bus, devfn }: PciAddress): number {
+  return domain * 0x10000 + bus * 0x100 + devfn;
+}
+
+/** `'pci0000:00'`: the directory of a root bus in sysfs. Null: it is not one. */
+export function parseRootBus(name: string): { domain: number; bus: number } | null {
+  const [, domain, bus] = /^pci([0-9a-f]{4,8}):([0-9a-f]{2})$/.exec(name) ?? [];
+  if (domain === undefined || bus === undefined) return null;
+  return { domain: Number.parseInt(domain, 16), bus: Number.parseInt(bus, 16) };
 }
 
 /** `'/dev/nvme0n1'` → `'nvme0n1'`. */

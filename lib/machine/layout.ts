@@ -1,4 +1,4 @@
-import { normalizeBdf } from '../backend/names.js';
+import { normalizeBdf, parseBdf } from '../backend/names.js';
 import {
   invalid,
   type Machine,
@@ -212,6 +212,6 @@ function assignAddresses(draft: MachineDraft, functions: readonly PlacedFunction
 
 /** Is this function on that host bridge's root bus? */
 export function onRootBus(bdf: string, bridge: { readonly domain: number; readonly bus: number }): boolean {
-  const [domain = '', bus = ''] = bdf.split(':');
-  return Number.parseInt(domain, 16) === bridge.domain && Number.parseInt(bus, 16) === bridge.bus;
+  const { domain, bus } = parseBdf(bdf)!;
+  return domain === bridge.domain && bus === bridge.bus;
 }

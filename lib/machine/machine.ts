@@ -1,9 +1,10 @@
+import { bdfId, parseBdf } from '../backend/names.js';
 import { decisive, demandOf } from '../base/demand.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { z } from '../base/zod.js';
 import { layOutBars } from './layout.js';
 import { checkLinks, checkPlaces } from './rules.js';
-import { bdfId, FUNCTION_LIMIT, faultSchema, invalid, type Machine, machineSchema } from './schema.js';
+import { FUNCTION_LIMIT, faultSchema, invalid, type Machine, machineSchema } from './schema.js';
 import { checkStacks } from './stack-rules.js';
 
 export type {
@@ -23,7 +24,6 @@ export type {
   NvmeDescription,
 } from './schema.js';
 export {
-  bdfId,
   headName,
   MEMREMAP_COMPAT_ALIGN,
   machineJsonSchema,
@@ -53,7 +53,7 @@ export function parseMachine(json: unknown): Machine {
   const draft = parsed.data;
   const places = new Map(draft.functions.map((fn, i) => [fn.bdf, `functions[${i}]`]));
   checkLinks(draft);
-  draft.functions.sort((a, b) => bdfId(a.bdf) - bdfId(b.bdf));
+  draft.functions.sort((a, b) => bdfId(parseBdf(a.bdf)!) - bdfId(parseBdf(b.bdf)!));
   draft.hostBridges.sort((a, b) => a.domain - b.domain || a.bus - b.bus);
   const machine = layOutBars(draft, places);
   checkPlaces(machine, places);

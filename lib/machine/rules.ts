@@ -1,15 +1,8 @@
-import { rootBusName } from '../backend/names.js';
+import { parseBdf, rootBusName } from '../backend/names.js';
 import { didYouMean } from '../base/nearest.js';
 import { hexNumber } from '../base/words.js';
 import { alignUp, isBridge, onRootBus, WINDOW_ALIGN } from './layout.js';
-import {
-  bdfId,
-  invalid,
-  type Machine,
-  type MachineDraft,
-  type MachineFunction,
-  namespaceName,
-} from './schema.js';
+import { invalid, type Machine, type MachineDraft, type MachineFunction, namespaceName } from './schema.js';
 
 /*
  * The rules that a schema cannot express: the parts of a machine must fit together as PCI and NVMe require. Each rule
@@ -28,13 +21,13 @@ export function checkLinks(draft: MachineDraft): void {
       'It is 2 MiB, unless you know better.',
     );
   }
-  const roots = new Set<number>();
+  const roots = new Set<string>();
   draft.hostBridges.forEach((bridge, i) => {
-    const id = bridge.domain * 0x100 + bridge.bus;
-    if (roots.has(id)) {
-      throw invalid(`hostBridges[${i}]`, `root bus ${busName(id)} has a host bridge already`, 'Remove one.');
+    const root = rootBusName(bridge);
+    if (roots.has(root)) {
+      throw invalid(`hostBridges[${i}]`, `root bus ${root} has a host bridge already`, 'Remove one.');
     }
-    roots.add(id);
+    roots.add(root);
     if (bridge.busOffset % 4096 !== 0) {
       throw invalid(
         `hostBridges[${i}].busOffset`,
@@ -57,7 +50,7 @@ export function checkLinks(draft: MachineDraft): void {
   });
 
   // Maps a secondary bus to the bridge above it.
-  const buses = new Map<number, string>();
+  const buses = new Map<string, string>();
   draft.functions.forEach((fn, i) => {
     const where = `functions[${i}].upstream`;
     if (fn.upstream === null) {
@@ -73,8 +66,9 @@ export function checkLinks(draft: MachineDraft): void {
       );
     }
     checkKind(fn, above, where);
-    const bus = Math.floor(bdfId(fn.bdf) / 0x100);
-    if (Math.floor(bus / 0x100) !== Math.floor(bdfId(fn.upstream) / 0x10000)) {
+    const address = parseBdf(fn.bdf)!;
+    const bus = rootBusName(address);
+    if (address.domain !== parseBdf(fn.upstream)!.domain) {
       throw invalid(
         where,
         `${fn.bdf} and ${fn.upstream} are in different PCI domains`,
@@ -85,14 +79,14 @@ export function checkLinks(draft: MachineDraft): void {
     if (owner !== undefined && owner !== fn.upstream) {
       throw invalid(
         where,
-        `${fn.bdf} is below ${fn.upstream}, but bus ${busName(bus)} is below ${owner}`,
+        `${fn.bdf} is below ${fn.upstream}, but bus ${bus} is below ${owner}`,
         'Give each bridge a bus of its own, and put everything on that bus below it.',
       );
     }
     if (roots.has(bus)) {
       throw invalid(
         where,
-        `bus ${busName(bus)} is a root bus, yet ${fn.bdf} is below ${fn.upstream}`,
+        `bus ${bus} is a root bus, yet ${fn.bdf} is below ${fn.upstream}`,
         'Change its bus, or use null.',
       );
     }
@@ -127,7 +121,7 @@ function checkRoot(fn: Link, where: string, bridges: MachineDraft['hostBridges']
     throw invalid(where, `${fn.bdf} is a downstream port without a switch above`, 'Name its upstream port.');
   }
   if (!bridges.some((bridge) => onRootBus(fn.bdf, bridge))) {
-    const bus = busName(Math.floor(bdfId(fn.bdf) / 0x100));
+    const bus = rootBusName(parseBdf(fn.bdf)!);
     throw invalid(
       where,
       `${fn.bdf} has no bridge above, but bus ${bus} is not a root bus`,
@@ -415,8 +409,4 @@ export function unknown(where: string, what: string, name: string, known: Iterab
       ? 'There is none.'
       : `There are: ${names.slice(0, 8).join(', ')}${names.length > 8 ? ', …' : ''}.`;
   return invalid(where, `no ${what} '${name}'`, `${didYouMean(name, names)} ${list}`.trimStart());
-}
-
-function busName(id: number): string {
-  return rootBusName({ domain: Math.floor(id / 0x100), bus: id % 0x100 });
 }

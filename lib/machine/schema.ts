@@ -1,4 +1,4 @@
-import { normalizeBdf } from '../backend/names.js';
+import { normalizeBdf, PCI_ADDRESS } from '../backend/names.js';
 import type { AcsControl, Bdf, IommuMode, PciePortType } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import { z } from '../base/zod.js';
@@ -241,7 +241,7 @@ const orNull = <T extends z.ZodType>(type: T) => type.nullish().transform((v) =>
 
 const bdf = z
   .string()
-  .regex(/^([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$/, {
+  .regex(PCI_ADDRESS, {
     error: 'a PCI address such as "0000:03:00.0" (or "03:00.0")',
   })
   .transform(normalizeBdf);
@@ -462,18 +462,6 @@ export function headName(subsystem: string, nsid: number): string {
 /** `'nvme0n1'`, 2 → `'nvme0n1p2'`. */
 export function partitionName(disk: string, number: number): string {
   return `${disk}p${number}`;
-}
-
-/** A BDF in its full form as a number that sorts: domain, bus, device, function. */
-export function bdfId(full: Bdf): number {
-  const [domain = '0', bus = '0', rest = '0.0'] = full.split(':');
-  const [device = '0', fn = '0'] = rest.split('.');
-  return (
-    Number.parseInt(domain, 16) * 0x10000 +
-    Number.parseInt(bus, 16) * 0x100 +
-    Number.parseInt(device, 16) * 8 +
-    Number.parseInt(fn, 16)
-  );
 }
 
 /** An ERR_MACHINE_INVALID error that names the place, the problem and the remedy. */

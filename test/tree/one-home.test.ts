@@ -11,6 +11,8 @@ interface Rule {
   readonly home: string;
   /** What to call instead. */
   readonly use: string;
+  /** Files where it is part of something else. */
+  readonly also?: readonly string[];
 }
 
 const RULES: readonly Rule[] = [
@@ -19,6 +21,12 @@ const RULES: readonly Rule[] = [
   { pattern: /\} ?[KMGTP]iB\b/, home: 'base/words.ts', use: 'size()' },
   { pattern: /\/ ?(1024|2 ?\*\* ?[1234]0|MIB)\)?\.toFixed/, home: 'base/words.ts', use: 'size()' },
   { pattern: /[`'"](0000:\$\{|0000:'? ?\+)/, home: 'backend/names.ts', use: 'normalizeBdf()' },
+  {
+    pattern: /\[01\]\[0-9a-f|\{2\}:\[|\bbdf\.split\(/i,
+    home: 'backend/names.ts',
+    use: 'parseBdf(), isBdf(), PCI_ADDRESS',
+    also: ['dump/lspci.ts'], // the heading of a function begins with its address
+  },
   {
     pattern: /'\/dev\/'\.length|slice\(5\)|replace\((\/\^?\\\/dev\\\/|'\/dev\/')/,
     home: 'backend/names.ts',
@@ -33,7 +41,9 @@ function strays(files: Readonly<Record<string, string>>): string[] {
   return Object.entries(files).flatMap(([file, source]) =>
     source.split('\n').flatMap((line, i) => {
       if (/^\s*(\*|\/[/*])/.test(line)) return [];
-      const broken = RULES.filter(({ pattern, home }) => home !== file && pattern.test(line));
+      const broken = RULES.filter(
+        ({ pattern, home, also = [] }) => ![home, ...also].includes(file) && pattern.test(line),
+      );
       return broken.map(({ use }) => `${file}:${i + 1}: use ${use}`);
     }),
   );
@@ -48,6 +58,12 @@ t.test('the checker sees each of them, where it stands and not where it is at ho
     [`const a = \`\${n / MIB} MiB\`;`, 'size()'],
     [`const a = (n / 2 ** 20).toFixed(1) + unit;`, 'size()'],
     [`const a = \`0000:\${short}\`;`, 'normalizeBdf()'],
+    [
+      'const BDF = /^([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f]).([0-7])$/;',
+      'parseBdf(), isBdf(), PCI_ADDRESS',
+    ],
+    ['const a = /^[0-9a-f]{2}:[0-9a-f]{2}.[0-7]$/.test(lower);', 'parseBdf(), isBdf(), PCI_ADDRESS'],
+    ["const [domain, bus] = bdf.split(':');", 'parseBdf(), isBdf(), PCI_ADDRESS'],
     [`const a = path.replace(/^\\/dev\\//, '');`, 'bareName()'],
     ["const a = path.slice('/dev/'.length);", 'bareName()'],
     [`const a = \`Did you mean '\${name}'?\`;`, 'didYouMean()'],

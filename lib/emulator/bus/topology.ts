@@ -1,5 +1,5 @@
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
-import { normalizeBdf } from '../../backend/names.js';
+import { bdfId, normalizeBdf, parseBdf } from '../../backend/names.js';
 import type {
   AcsControl,
   Bdf,
@@ -11,7 +11,7 @@ import type {
   PciePortType,
   Topology,
 } from '../../backend/topology.js';
-import { bdfId, type Machine, type MachineFunction } from '../../machine/schema.js';
+import type { Machine, MachineFunction } from '../../machine/schema.js';
 
 export type P2pmem = NonNullable<PciDev['p2pmem']>;
 
@@ -57,8 +57,9 @@ class EmulatedPciDev implements PciDev {
   ) {
     this.#topology = topology;
     this.bdf = fn.bdf;
-    this.id = bdfId(fn.bdf);
-    this.devfn = this.id % 0x100;
+    const address = parseBdf(fn.bdf)!;
+    this.id = bdfId(address);
+    this.devfn = address.devfn;
     this.vendor = fn.vendor;
     this.device = fn.device;
     this.class = fn.class;
@@ -129,8 +130,8 @@ export class EmulatedTopology implements Topology {
   }
 
   #rootBus(fn: MachineFunction): EmulatedHostBridge {
-    const bus = Math.floor(bdfId(fn.bdf) / 0x100);
-    return this.hostBridges.find((bridge) => bridge.domain * 0x100 + bridge.bus === bus)!;
+    const { domain, bus } = parseBdf(fn.bdf)!;
+    return this.hostBridges.find((bridge) => bridge.domain === domain && bridge.bus === bus)!;
   }
 }
 

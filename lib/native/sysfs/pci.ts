@@ -9,7 +9,7 @@
  * A copied tree may have lost its symlinks. Then functions whose directories are nested in a function's directory
  * are below it; failing that, a bridge's secondary and subordinate bus numbers show which buses are below it.
  */
-import { normalizeBdf } from '../../backend/names.js';
+import { bdfId, isBdf, normalizeBdf, type PciAddress, parseBdf, parseRootBus } from '../../backend/names.js';
 import type { AcsControl, Bdf, HostBridge, PciBar, PciDev, PciePortType } from '../../backend/topology.js';
 import type { IommuGroups } from './iommu-groups.js';
 import { type PciConfig, parsePciConfig } from './pci-config.js';
@@ -56,7 +56,7 @@ export function readPci(tree: SysfsTree, groups: IommuGroups): SysfsPci {
   placeByBusNumbers(tree, found);
   cutImpossible(tree, found);
 
-  const byAddress = [...found.values()].sort((a, b) => compareAddresses(a.address, b.address));
+  const byAddress = [...found.values()].sort((a, b) => bdfId(a.address) - bdfId(b.address));
   const bridges = new Map<string, Mutable<HostBridge>>();
   const pcieKnown = byAddress.some((f) => hasLinkSpeed(f.dir));
   const functions = byAddress.map((f) => toPciDev(f, bridges, groups, pcieKnown));
@@ -76,30 +76,9 @@ export function readPci(tree: SysfsTree, groups: IommuGroups): SysfsPci {
 
 // --- addresses ---
 
-export interface PciAddress {
-  readonly domain: number;
-  readonly bus: number;
-  readonly devfn: number;
-}
-
-/** Domains that drivers create (VMD) have more than four digits. */
-const BDF = /^([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
-const ROOT_BUS = /^pci([0-9a-f]{4,8}):([0-9a-f]{2})$/;
-
-export function parseBdf(bdf: string): PciAddress | null {
-  const match = BDF.exec(bdf);
-  if (match === null) return null;
-  const [domain, bus, device, fn] = match.slice(1).map((digits) => Number.parseInt(digits, 16));
-  return { domain: domain!, bus: bus!, devfn: device! * 8 + fn! };
-}
-
 /** The last PCI function on a resolved path: the function whose directory contains the entry. */
 export function functionOnPath(components: readonly string[]): Bdf | null {
-  return components.findLast((component) => BDF.test(component)) ?? null;
-}
-
-function compareAddresses(a: PciAddress, b: PciAddress): number {
-  return a.domain - b.domain || a.bus - b.bus || a.devfn - b.devfn;
+  return components.findLast(isBdf) ?? null;
 }
 
 // --- which functions there are ---
@@ -126,13 +105,13 @@ function findFunctions(tree: SysfsTree): Map<Bdf, Found> {
 
   const devices = tree.dir('sys/bus/pci/devices', { optional: true });
   for (const bdf of devices?.names() ?? []) {
-    if (!BDF.test(bdf)) continue;
+    if (!isBdf(bdf)) continue;
     const dir = devices!.dir(bdf);
     if (dir !== null) add(bdf, dir);
   }
   for (const { dir } of [...found.values()]) {
     dir.real.forEach((component, index) => {
-      if (!BDF.test(component) || found.has(component)) return;
+      if (!isBdf(component) || found.has(component)) return;
       const above = tree.dir(dir.real.slice(0, index + 1).join('/'));
       if (above !== null) add(component, above);
     });
@@ -148,8 +127,8 @@ function walkDevices(tree: SysfsTree, add: (bdf: Bdf, dir: SysfsDir) => void): v
   const walk = (dir: SysfsDir, depth: number, insidePci: boolean): void => {
     if (depth > 40) return;
     for (const name of dir.directoryNames()) {
-      const isFunction = BDF.test(name);
-      const isPci = isFunction || ROOT_BUS.test(name);
+      const isFunction = isBdf(name);
+      const isPci = isFunction || parseRootBus(name) !== null;
       if (!isPci && (insidePci || depth > 4 || name === 'virtual' || name === 'system')) continue;
       const below = dir.dir(name);
       if (below === null) continue;
@@ -188,9 +167,9 @@ function placeByPath(tree: SysfsTree, found: Map<Bdf, Found>): void {
       continue;
     }
     const above = real.at(-2) ?? '';
-    const root = ROOT_BUS.exec(above);
+    const root = parseRootBus(above);
     if (root !== null) {
-      f.root = { domain: Number.parseInt(root[1]!, 16), bus: Number.parseInt(root[2]!, 16) };
+      f.root = root;
       f.placed = true;
     } else if (found.has(above)) {
       f.upstream = found.get(above)!;
@@ -303,11 +282,11 @@ function toPciDev(
 ): PciDev {
   if (f.dev !== null) return f.dev;
   const upstream = f.upstream === null ? null : toPciDev(f.upstream, bridges, groups, pcieKnown);
-  const { domain, bus, devfn } = f.address;
+  const { devfn } = f.address;
   const { config, dir } = f;
   f.dev = {
     bdf: f.bdf,
-    id: domain * 0x10000 + bus * 0x100 + devfn,
+    id: bdfId(f.address),
     devfn,
     vendor: dir.number('vendor', { max: 0xffff, optional: config !== null }) ?? config?.vendor ?? 0xffff,
     device: dir.number('device', { max: 0xffff, optional: config !== null }) ?? config?.device ?? 0xffff,
