@@ -347,7 +347,7 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
     ...rules(view, all),
     ...trials(view, all),
     ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
-    ...refusals(view, all, others),
+    ...refusals(view, all),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];
@@ -387,10 +387,11 @@ function short(provider: string, client: ClientVerdict): string {
 }
 
 /** What the drives' own disks refuse on every path, unless a note has said it already. */
-function refusals({ colour, width }: View, all: readonly Explanation[], notes: readonly string[]): string[] {
+function refusals({ colour, width }: View, all: readonly Explanation[]): string[] {
+  const told = new Set(all.flatMap(({ notes }) => notes.map(({ refusal }) => refusal)));
   const refused = all.flatMap(({ clients }) => clients.flatMap(({ refusal }) => refusal ?? []));
-  const said = refused.filter((text) => !notes.some((note) => note.startsWith(text)));
-  return [...new Set(said)].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
+  const untold = new Set(refused.filter((text) => !told.has(text)));
+  return [...untold].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
 }
 
 /** For each rule and remedy that prevents peer to peer: the text of one pair, and the number of pairs. */

@@ -413,6 +413,7 @@ export class EmulatorBackend implements Backend {
       ...stacksOf(machine, names),
       name: name ?? machine.name,
       description: takenOf(machine),
+      emulated: true,
       functions: present,
       faults,
     }) as Machine;
@@ -540,9 +541,7 @@ function readsByte(path: string): boolean {
   }
 }
 
-const TAKEN = 'Taken of the emulated machine';
-
 /** The description of a snapshot. It says, once only, that the machine was never physical hardware. */
-function takenOf({ name, description }: Machine): string {
-  return description.startsWith(TAKEN) ? description : `${TAKEN} '${name}'. ${description}`.trimEnd();
+function takenOf({ name, description, emulated }: Machine): string {
+  return emulated ? description : `Taken of the emulated machine '${name}'. ${description}`.trimEnd();
 }

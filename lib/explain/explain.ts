@@ -130,6 +130,8 @@ export interface ExplanationNote {
   kind: 'no-p2pmem' | 'p2pmem-unknown' | 'unpublished' | 'no-peer-mapping' | 'not-for-programs';
   /** The same in words. */
   text: string;
+  /** The `refusal` that clients have for the same reason; absent: they have none. */
+  refusal?: string;
 }
 
 /** The verdicts for one provider's memory. */
@@ -430,13 +432,18 @@ function notesOn({ iommu, kernel, peerMemory }: Topology, provider: PciDev): Exp
     notes.push({ kind: 'unpublished', text });
   }
   if (iommu === 'unsupported') {
-    notes.push({ kind: 'no-peer-mapping', text: `${NO_PEER_MAPPING}: copies go through host memory` });
+    notes.push({
+      kind: 'no-peer-mapping',
+      text: `${NO_PEER_MAPPING}: copies go through host memory`,
+      refusal: NO_PEER_MAPPING,
+    });
   }
   const withheld = withheldFromPrograms(kernel);
   if (withheld !== null) {
     notes.push({
       kind: 'not-for-programs',
       text: `${withheld}; what follows is for its own drivers (nvmet)`,
+      refusal: withheld,
     });
   }
   return notes;

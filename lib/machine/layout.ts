@@ -50,6 +50,7 @@ export function layOutBars(draft: MachineDraft, places: ReadonlyMap<string, stri
     version: draft.version,
     name: draft.name,
     description: draft.description,
+    emulated: draft.emulated,
     kernel: draft.kernel,
     cpu: draft.cpu,
     iommu: draft.iommu,

@@ -13,6 +13,8 @@ export interface Machine {
   readonly version: 1;
   readonly name: string;
   readonly description: string;
+  /** True: a snapshot of an emulated machine, so it never was physical hardware. */
+  readonly emulated: boolean;
   /** The kernel's release, `'6.12'` or `'6.17.0-35-generic'`: its host bridge allow-list, errnos and rules for CMBs apply. */
   readonly kernel: string;
   readonly cpu: { readonly vendor: string | null; readonly family: number | null };
@@ -356,6 +358,10 @@ export const machineSchema = z.strictObject({
   version: z.literal(1, { error: '1, the only version there is' }),
   name: z.string().min(1).max(200),
   description: z.string().default(''),
+  emulated: z
+    .boolean()
+    .default(false)
+    .describe('This is a snapshot of an emulated machine, so it never was physical hardware.'),
   kernel: z
     .string()
     .max(200)

@@ -312,6 +312,7 @@ t.test('an IOMMU that cannot map peer memory: explain and doctor say what a copy
   t.match(notes, [
     { kind: 'no-peer-mapping', text: /cannot map peer memory.*copies go through host memory/ },
   ]);
+  t.equal(clients[0].refusal, notes[0].refusal, 'the note says what the client’s refusal says');
   t.match(clients, [{ refusal: /cannot map peer memory/ }, { refusal: /IOMMU driver .* cannot map/ }]);
   const words = p2pdma('explain', 'nvme0', 'nvme1', '--machine', 'iommu-unsupported').stdout;
   t.match(words, /refused +the DMA operations of this machine cannot map peer memory/);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { buildProgram, leaves } from '../../lib/cli/program.js';
 import { openSystem } from '../../lib/index.js';
+import { presets } from '../../lib/machine/presets.js';
 import { runCli } from '../helpers/cli.js';
 
 t.setTimeout(180_000);
@@ -84,10 +85,18 @@ t.test('demo', async (t) => {
 t.test('snapshot: a machine description has its name, and says what it was taken of', async (t) => {
   const { stdout } = p2pdma(['snapshot', '--name', 'other']);
   const machine = JSON.parse(stdout);
-  t.match(machine, { name: 'other', description: /emulated machine 'switch'/ });
+  t.match(machine, { name: 'other', description: /emulated machine 'switch'/, emulated: true });
   const again = await openSystem({ machine });
   t.match(again.snapshot({ name: 'third' }), { description: machine.description }, 'not once more each time');
   await again.close();
+  const worded = await openSystem({ machine: { ...presets.switch, description: machine.description } });
+  const taken = worded.snapshot() as { description: string };
+  t.equal(
+    taken.description.split('Taken of the emulated machine').length,
+    3,
+    'the words are nothing that is read',
+  );
+  await worded.close();
 });
 
 t.test('errors: the machine is said on stderr too, which may be all that is read', async (t) => {
