@@ -14,6 +14,8 @@ const WHOLE: readonly RegExp[] = [
   /^ {4}(echo|sudo) /,
   // A line of the tree: broken, what is below it would stand below nothing.
   /^[│┃ ]*[├└┣┗┡┠]/,
+  // A string in JSON is on one line.
+  /^ +"description": "/,
   // A digest is one word.
   /^ *sha256:[0-9a-f]{64}$/,
 ];
@@ -27,6 +29,7 @@ const LINES: readonly (readonly string[])[] = [
   ['explain', '--kernel', 'all'],
   ['explain', '--kernel', 'proposed'],
   ['doctor'],
+  ['snapshot'],
   ['copy', 'nvme0n1', 'nvme1n1', '--bytes', '1MiB', '--dry-run'],
   ['copy', 'nvme0n1', 'nvme1n1', '--bytes', '1MiB', '--verify'],
   ['trace', 'copy', 'nvme0n1', 'nvme1n1', '--chunk', '4096'],
@@ -64,6 +67,7 @@ t.test('captured trees: empty, and of a kernel without P2PDMA', async (t) => {
   for (const line of [
     ['list', '--root', empty],
     ['doctor', '--root', empty],
+    ['snapshot', '--root', empty],
     ['list', '--root', lacks],
     ['doctor', '--root', lacks],
   ]) {
@@ -81,17 +85,7 @@ t.test('what is too long for a table is above its rows', async (t) => {
     t.testdir({ [`${'long-'.repeat(15)}name`]: 'x'.repeat(65536) }),
     `${'long-'.repeat(15)}name`,
   );
-  const lines = printed([
-    'bench',
-    source,
-    '--machine',
-    'switch',
-    '--bytes',
-    '4KiB',
-    '--chunks',
-    '4KiB',
-    '--rounds',
-    '1',
-  ]);
+  const small = ['--machine', 'switch', '--bytes', '4KiB', '--chunks', '4KiB', '--rounds', '1'];
+  const lines = printed(['bench', source, ...small]);
   t.match(lines.join('\n'), /\n +4 KiB .*\n {12}└ .*(as fast|no difference)/);
 });
