@@ -11,6 +11,20 @@ import type { PciDev } from './topology.js';
 export { PAGE_SIZE } from './backend.js';
 
 /**
+ * memremap_compat_align(): by default, hot-plugged memory starts and ends at multiples of this value. It is one subsection of the
+ * memory map, the kernel's value on x86, arm64 and riscv.
+ */
+export const MEMREMAP_COMPAT_ALIGN = 2 * 1024 * 1024;
+
+/** What of device memory is not a multiple of the granule of memory hot-plug; null: it can be hot-plugged. */
+export function misaligned(
+  { size, start }: { readonly size: number; readonly start: number },
+  align: number = MEMREMAP_COMPAT_ALIGN,
+): 'size' | 'start' | null {
+  return size % align !== 0 ? 'size' : start % align !== 0 ? 'start' : null;
+}
+
+/**
  * A BAR's registers, little-endian. 64-bit registers are accessed as two halves, as NVMe allows. Reads of a removed device
  * return all ones.
  */

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { readSize } from '../base/words.js';
 import { z } from '../base/zod.js';
 import {
   describeMachine,
@@ -60,9 +61,6 @@ export interface MachineOptions extends OptionsOf<typeof MACHINE & typeof OUTPUT
   readonly cpu?: string;
 }
 
-const SIZE = /^(\d+)\s*(?:([kmgt])(i?b)?|b)?$/i;
-const POWER: Record<string, number> = { '': 0, k: 1, m: 2, g: 3, t: 4 };
-
 /** The section on sizes in the help of commands that take them. */
 export const SIZES = [
   'Sizes',
@@ -76,16 +74,14 @@ export const size = z.string().transform((text, { addIssue }): number => {
     addIssue(why);
     return z.NEVER;
   };
-  const match = SIZE.exec(text.trim());
-  if (match === null) return refuse('Give a size such as 4096, 64KiB or 1MiB.');
-  const [, digits, unit = '', suffix] = match;
-  const power = POWER[unit.toLowerCase()]!;
-  const value = Number(digits) * 1024 ** power;
-  if (suffix?.toLowerCase() === 'b') {
-    const decimal = Number(digits) * 1000 ** power;
-    return refuse(`This unit is ambiguous: write ${digits}${unit.toUpperCase()}iB (${value}) or ${decimal}.`);
+  const found = readSize(text);
+  if (found === null) return refuse('Give a size such as 4096, 64KiB or 1MiB.');
+  const { bytes, ambiguous } = found;
+  if (ambiguous !== null) {
+    const { clear, decimal } = ambiguous;
+    return refuse(`This unit is ambiguous: write ${clear} (${bytes}) or ${decimal}.`);
   }
-  return Number.isSafeInteger(value) ? value : refuse('Give less than 2^53 bytes.');
+  return Number.isSafeInteger(bytes) ? bytes : refuse('Give less than 2^53 bytes.');
 });
 
 export const count = z

@@ -13,7 +13,7 @@
  */
 
 import type { HostMemory } from '../backend/hardware.js';
-import { PAGE_SIZE } from '../backend/hardware.js';
+import { MEMREMAP_COMPAT_ALIGN, misaligned, PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
 import { EINVAL, ENOMEM } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
@@ -29,9 +29,6 @@ export const FOLL_LONGTERM = 1 << 8;
 export const FOLL_PCI_P2PDMA = 1 << 10;
 /** Pin for DMA; gup sets this flag itself. */
 export const FOLL_PIN = 1 << 19;
-
-/** By default, hot-plugged memory starts and ends at multiples of this value: a subsection, 2 MiB. */
-export const MEMREMAP_COMPAT_ALIGN = 2 * 1024 * 1024;
 
 /** enum memory_type, without the types that need a CPU-coherent device. */
 export type MemoryType =
@@ -104,7 +101,7 @@ export function memremapPages(mm: Mm, pgmap: DevPagemap): number {
   const { start, length } = pgmap;
   if (!Number.isSafeInteger(start) || !Number.isSafeInteger(start + length)) return -EINVAL;
   if (start < 0 || length <= 0) return -EINVAL;
-  if (start % mm.compatAlign !== 0 || length % mm.compatAlign !== 0) return -EINVAL;
+  if (misaligned({ start, size: length }, mm.compatAlign) !== null) return -EINVAL;
   if (pgmap.dead || pgmap.refs !== 0) return -EINVAL;
 
   const at = lowerBound(mm.pagemaps, start);

@@ -9,7 +9,7 @@
  */
 
 import type { UnusableCmb } from '../backend/backend.js';
-import type { Hardware, NvmeHardware } from '../backend/hardware.js';
+import { type Hardware, misaligned, type NvmeHardware } from '../backend/hardware.js';
 import * as nvme from '../backend/nvme-spec.js';
 import type { PciBar } from '../backend/topology.js';
 import { ENODEV, errnoName } from '../base/errno.js';
@@ -88,9 +88,9 @@ export class NvmeCmb {
       this.unusable = place;
       return;
     }
-    const misaligned = this.#whyMisaligned(place.bar);
-    if (misaligned !== null && holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) !== 'no') {
-      this.unusable = { kind: 'misaligned', text: misaligned };
+    const why = this.#whyMisaligned(place.bar);
+    if (why !== null && holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) !== 'no') {
+      this.unusable = { kind: 'misaligned', text: why };
       return;
     }
     const { bar, offset } = place;
@@ -133,8 +133,9 @@ export class NvmeCmb {
   /** How the CMB is misaligned for memory hot-plug; null: it is aligned. Some kernels skip it then, others try anyway. */
   #whyMisaligned({ cpuAddress }: PciBar): string | null {
     const align = this.#env.memremapAlign;
-    if (this.size % align === 0 && cpuAddress % align === 0) return null;
-    const what = this.size % align !== 0 ? `size ${this.size}` : `start ${hexNumber(cpuAddress)}`;
+    const wrong = misaligned({ size: this.size, start: cpuAddress }, align);
+    if (wrong === null) return null;
+    const what = wrong === 'size' ? `size ${this.size}` : `start ${hexNumber(cpuAddress)}`;
     return `its ${what} is not a multiple of ${align} bytes, the granule of memory hot-plug`;
   }
 

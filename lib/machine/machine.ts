@@ -25,7 +25,6 @@ export type {
 } from './schema.js';
 export {
   headName,
-  MEMREMAP_COMPAT_ALIGN,
   machineJsonSchema,
   namespaceName,
   partitionName,

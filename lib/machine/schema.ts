@@ -1,6 +1,8 @@
+import { MEMREMAP_COMPAT_ALIGN } from '../backend/hardware.js';
 import { normalizeBdf, PCI_ADDRESS } from '../backend/names.js';
 import type { AcsControl, Bdf, IommuMode, PciePortType } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
+import { readSize } from '../base/words.js';
 import { z } from '../base/zod.js';
 
 /**
@@ -194,9 +196,6 @@ export type Fault =
   /** At most this many bytes of the controller's pool can be allocated. */
   | { readonly kind: 'pool-exhausted'; readonly controller: string; readonly available: number };
 
-/** 2 MiB: one subsection of the memory map, which is the kernel's value on x86, arm64 and riscv. */
-export const MEMREMAP_COMPAT_ALIGN = 0x200000;
-
 /** Maximum number of functions, host bridges or faults in one machine. */
 export const FUNCTION_LIMIT = 8192;
 
@@ -211,13 +210,11 @@ const PORT_TYPES = [
   'unknown',
 ] as const satisfies readonly PciePortType[];
 
-const UNITS: Record<string, number> = { '': 1, b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 };
-
 /** `4096`, `"0x1000"`, `"4096"`, `"16MiB"`: bytes or any other number. NaN if it exceeds 2^53. */
 function toNumber(value: number | string): number {
   if (typeof value === 'number') return value;
-  const [, sign, digits, unit] = /^(-?)(0x[0-9a-f]+|[0-9]+) ?([a-z]*)$/i.exec(value) ?? [];
-  const n = Number(digits) * (UNITS[(unit ?? '').toLowerCase()] ?? Number.NaN) * (sign === '-' ? -1 : 1);
+  if (value.startsWith('-')) return -toNumber(value.slice(1));
+  const n = readSize(value)?.bytes ?? Number(value);
   return Number.isSafeInteger(n) ? n : Number.NaN;
 }
 

@@ -1,10 +1,10 @@
 import t from 'tap';
+import { MEMREMAP_COMPAT_ALIGN } from '../../lib/backend/hardware.js';
 import { EINVAL, ENOMEM } from '../../lib/base/errno.js';
 import {
   type DevPagemap,
   getDevPagemap,
   isPciP2pdmaView,
-  MEMREMAP_COMPAT_ALIGN,
   Mm,
   memremapPages,
   memunmapPages,

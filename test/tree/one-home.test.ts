@@ -32,6 +32,12 @@ const RULES: readonly Rule[] = [
     home: 'backend/names.ts',
     use: 'bareName()',
   },
+  { pattern: /\[kmgt\]\)|\bkib: /i, home: 'base/words.ts', use: 'readSize()' },
+  {
+    pattern: /% (HOTPLUG_GRANULE|(\w+\.)?(compatAlign|memremapAlign|align)) [!=]==|MEMREMAP_COMPAT_ALIGN = /,
+    home: 'backend/hardware.ts',
+    use: 'misaligned(), MEMREMAP_COMPAT_ALIGN',
+  },
   { pattern: /[`'"]did you mean/i, home: 'base/nearest.ts', use: 'didYouMean()' },
   { pattern: /hostBridge: 0\b/, home: 'backend/path-bytes.ts', use: 'zeroPath()' },
 ];
@@ -64,6 +70,10 @@ t.test('the checker sees each of them, where it stands and not where it is at ho
     ],
     ['const a = /^[0-9a-f]{2}:[0-9a-f]{2}.[0-7]$/.test(lower);', 'parseBdf(), isBdf(), PCI_ADDRESS'],
     ["const [domain, bus] = bdf.split(':');", 'parseBdf(), isBdf(), PCI_ADDRESS'],
+    ['const SIZE = /^([0-9]+)([kmgt])(i?b)?$/i;', 'readSize()'],
+    ['const UNITS = { b: 1, kib: 2 ** 10, mib: 2 ** 20 };', 'readSize()'],
+    ['if (start % mm.compatAlign !== 0) return -EINVAL;', 'misaligned(), MEMREMAP_COMPAT_ALIGN'],
+    ['export const MEMREMAP_COMPAT_ALIGN = 0x200000;', 'misaligned(), MEMREMAP_COMPAT_ALIGN'],
     [`const a = path.replace(/^\\/dev\\//, '');`, 'bareName()'],
     ["const a = path.slice('/dev/'.length);", 'bareName()'],
     [`const a = \`Did you mean '\${name}'?\`;`, 'didYouMean()'],

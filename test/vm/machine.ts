@@ -1,6 +1,7 @@
 import path from 'node:path';
+import { MEMREMAP_COMPAT_ALIGN } from '../../lib/backend/hardware.js';
 import { PCI_ACS_CR, PCI_ACS_EC, PCI_ACS_RR } from '../../lib/backend/topology.js';
-import { type Machine, type MachineFunction, MEMREMAP_COMPAT_ALIGN } from '../../lib/machine/machine.js';
+import type { Machine, MachineFunction } from '../../lib/machine/machine.js';
 
 /**
  * A machine description as QEMU 7.2 arguments, so that what the emulator runs can be booted with a real

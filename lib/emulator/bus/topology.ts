@@ -1,3 +1,4 @@
+import { misaligned } from '../../backend/hardware.js';
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
 import { bdfId, normalizeBdf, parseBdf } from '../../backend/names.js';
 import type {
@@ -144,6 +145,6 @@ function describedP2pmem(fn: MachineFunction, align: number): P2pmem | null {
   const cmb = fn.nvme?.cmb ?? null;
   if (cmb === null) return null;
   const bar = fn.bars.find((b) => b.index === cmb.bar);
-  if (bar === undefined || cmb.size % align !== 0 || bar.address % align !== 0) return null;
+  if (bar === undefined || misaligned({ size: cmb.size, start: bar.address }, align) !== null) return null;
   return { size: cmb.size, available: cmb.size, published: cmb.rds && cmb.wds };
 }

@@ -8,6 +8,7 @@
  */
 
 import type { Controller, UnusableCmb } from '../../backend/backend.js';
+import { misaligned } from '../../backend/hardware.js';
 import { parseRelease } from '../../backend/kernel-release.js';
 import { normalizeBdf } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
@@ -246,9 +247,6 @@ function hexField(text: string, name: string): number | null {
   return digits === undefined ? null : Number.parseInt(digits, 16);
 }
 
-/** The granularity of memory hot-plug (memremap_compat_align() on x86 and arm64). */
-const HOTPLUG_GRANULE = 2 * 1024 * 1024;
-
 function cmbOf(
   pdev: PciDev | null,
   registers: CmbRegisters | null,
@@ -291,9 +289,9 @@ function whyUnregistered(
     return { kind: 'no-p2pdma', text };
   }
   if (size === 0) return { kind: 'outside-bar', text: `the CMB lies outside BAR ${registers.bar}` };
-  const misaligned = whyMisaligned(registers.bar, size, start);
-  if (misaligned !== null) {
-    return { kind: 'misaligned', text: `${misaligned}: ${misalignedFate(parseRelease(kernel().release))}` };
+  const why = whyMisaligned(registers.bar, size, start);
+  if (why !== null) {
+    return { kind: 'misaligned', text: `${why}: ${misalignedFate(parseRelease(kernel().release))}` };
   }
   const text = 'the kernel did not register it as peer-to-peer memory; its log may say why';
   return { kind: 'not-registered', text };
@@ -301,8 +299,10 @@ function whyUnregistered(
 
 /** Null: it is aligned well enough for memory hot-plug. */
 function whyMisaligned(bar: number, size: number, start: number | null): string | null {
-  if (size % HOTPLUG_GRANULE !== 0) return `its size, ${size} bytes, is not a multiple of 2 MiB`;
-  if (start === null || start % HOTPLUG_GRANULE === 0) return null;
+  // An address that is not known may be aligned.
+  const wrong = misaligned({ size, start: start ?? 0 });
+  if (wrong === null) return null;
+  if (wrong === 'size') return `its size, ${size} bytes, is not a multiple of 2 MiB`;
   return `BAR ${bar} does not start at a multiple of 2 MiB`;
 }
 
