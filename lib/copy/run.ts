@@ -250,9 +250,10 @@ function withWhatWasDone(failure: Error, source: Readable, destinations: readonl
 
 function merge(source: Readable, destinations: readonly Writable[]): Receipt {
   const ends = destinations.filter((d) => d instanceof P2pWriteStream);
+  const written = ends.map(({ receipt, aside }) => ({ receipt, aside }));
   const parts = [
     ...(source instanceof P2pReadStream ? [source.receipt] : []),
-    ...ends.map((end) => end.receipt),
+    ...written.map(({ receipt }) => receipt),
   ];
   const foreign = destinations.length > ends.length || !(source instanceof P2pReadStream);
   const first = parts[0];
@@ -268,8 +269,10 @@ function merge(source: Readable, destinations: readonly Writable[]): Receipt {
     foreign && decisive.transport !== 'host-memory'
       ? hostRoute('an end is not a p2pdma stream').reason
       : decisive.reason;
-  // A writer's remark on what it could not do is included once, even if several writers have it.
-  const asides = new Set(ends.map((end) => end.aside).filter((a) => a !== null && !why.includes(a)));
+  // A writer's remark on what it could not do is included once, even if several writers have it. Its own reason ends with it.
+  const asides = new Set(written.map(({ aside }) => aside).filter((aside) => aside !== null));
+  const told = why === decisive.reason && written.find(({ receipt }) => receipt === decisive)?.aside;
+  if (told) asides.delete(told);
   const path = zeroPath();
   for (const part of parts) addPath(path, part.path);
   return {
