@@ -1,6 +1,6 @@
 /**
  * Mirrors the part of include/linux/nvme.h (6.12) that is code: struct nvme_command, and its encoding as the 64 bytes
- * of a submission queue entry. The constants are in backend/nvme.ts, which the hardware shares.
+ * of a submission queue entry. The constants are in backend/nvme-spec.ts, which the hardware shares.
  */
 import * as nvme from '../backend/nvme-spec.js';
 

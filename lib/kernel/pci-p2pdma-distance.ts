@@ -278,15 +278,19 @@ export function walkDistance(host: RulingHost, provider: PciDev, client: PciDev)
   return { ...facts, ...settled(above), rule };
 }
 
-/** Functions on the path above which a bridge is not known; bridges above the common bridge do not matter. */
-function lostAbove({
-  commonBridge,
-  providerPath,
-  clientPath,
-}: Pick<DistanceWalk, 'commonBridge' | 'providerPath' | 'clientPath'>): PciDev[] {
-  const below = commonBridge === null ? providerPath : providerPath.slice(0, -1);
-  return [...below, ...clientPath].filter(({ wayUp }) => wayUp === 'unknown');
+/**
+ * Functions on the way above which a bridge is not known. The way ends at the common bridge, unless ACS redirects, or may
+ * redirect: then it goes on to the host bridge.
+ */
+function lostAbove({ commonBridge, providerPath, clientPath, acs, acsUnknown }: WayOf): PciDev[] {
+  const way = [...(commonBridge === null ? providerPath : providerPath.slice(0, -1)), ...clientPath];
+  if (acs.length + acsUnknown.length > 0) {
+    for (let dev = commonBridge; dev !== null; dev = dev.upstream) way.push(dev);
+  }
+  return way.filter(({ wayUp }) => wayUp === 'unknown');
 }
+
+type WayOf = Pick<DistanceWalk, 'commonBridge' | 'providerPath' | 'clientPath' | 'acs' | 'acsUnknown'>;
 
 const ANY_WAY: readonly PciP2pdmaMapType[] = [
   'PCI_P2PDMA_MAP_BUS_ADDR',

@@ -73,6 +73,18 @@ function verdictsByPair(system: System) {
   );
 }
 
+function proposedByPair(system: System) {
+  const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
+  return drives.flatMap((provider) =>
+    system
+      .explain(provider, drives, { proposed: true })
+      .clients.map(
+        ({ bdf, proposed }) =>
+          [`${bdf} to ${provider}`, proposed!.classes.map(({ mapType }) => mapType)] as const,
+      ),
+  );
+}
+
 t.test('a text that lost a function gives no verdict that hangs on it', async (t) => {
   for (const preset of MACHINE_PRESETS) {
     const whole = await openSystem({ machine: preset });
@@ -80,13 +92,43 @@ t.test('a text that lost a function gives no verdict that hangs on it', async (t
     for (const { bdf } of whole.topology.functions) {
       const after = await sent(whole, { without: [bdf] });
       for (const [pair, now] of verdictsByPair(after)) {
-        const sure = now.acsKnown && now.mapType !== 'UNKNOWN' && now.mapType !== 'NOT_SUPPORTED';
+        const sure = now.acsKnown && now.mapType !== 'UNKNOWN';
         if (sure) t.equal(now.mapType, known.get(pair)!.mapType, `${preset} without ${bdf}: ${pair}`);
+      }
+      const proposed = new Map(proposedByPair(whole));
+      for (const [pair, types] of proposedByPair(after)) {
+        for (const [i, type] of types.entries()) {
+          if (type === 'UNKNOWN') continue;
+          t.equal(type, proposed.get(pair)![i], `${preset} without ${bdf}, proposed: ${pair}, class ${i}`);
+        }
       }
       await after.close();
     }
     await whole.close();
   }
+});
+
+t.test('virtual functions do not make a bus a root bus', async (t) => {
+  const whole = await openSystem({ machine: 'switch' });
+  const { functions } = whole.topology;
+  const bridges = functions.filter(({ portType }) => portType !== 'endpoint' && portType !== 'conventional');
+  const text = hexDump(whole.topology, { without: bridges.map(({ bdf }) => bdf) });
+  // As with ARI: devfn 8 of the drives' own buses.
+  const virtual = text
+    .split('\n\n')
+    .filter((part) => /^0[34]:00\.0/m.test(part))
+    .map((part) => part.replace(/^(0[34]):00\.0/m, '$1:01.0'));
+  t.equal(virtual.length, 2);
+  const after = await describeMachine(Buffer.from([text, ...virtual].join('\n\n')), {
+    cpu: 'intel:6',
+    kernel: '6.12',
+  });
+  for (const [pair, { mapType, rule }] of verdictsByPair(after)) {
+    const [client, provider] = pair.split(' to ');
+    if (client !== provider) t.equal(mapType, 'UNKNOWN', `${pair}: ${rule}`);
+  }
+  t.throws(() => after.snapshot(), { code: 'ERR_MACHINE_INVALID' });
+  await Promise.all([whole.close(), after.close()]);
 });
 
 t.test('what lspci does not show is said, and asked for', async (t) => {

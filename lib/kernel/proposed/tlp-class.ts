@@ -91,6 +91,7 @@ function mapTypeOf(
   read: (dev: PciDev) => AcsReading,
 ): PciP2pdmaMapType {
   const { commonBridge, clientPath, providerPath } = walk;
+  if (walk.rule === 'way-unknown') return UNKNOWN;
   // Without a common bridge there is no direct route: what matters is whether translated requests can go up.
   if (commonBridge === null) return tlp.translated ? whereNotBlocked(host, walk, read) : above(host, walk);
   const clientPort = clientPath.at(-1) ?? null;

@@ -102,7 +102,7 @@ function sameSeries(a: KernelVersion, b: KernelVersion): boolean {
   return a[0] === b[0] && a[1] === b[1];
 }
 
-/** True if it is older than P2PDMA for programs (6.2), so that every relevant kernel has it. */
+/** True if it is as old as P2PDMA for programs (6.2) or older, so that every relevant kernel has it. */
 function isAncient({ since }: Rule): boolean {
   return !olderThan([6, 2, 0], since[0], since[1], since[2]);
 }

@@ -197,11 +197,10 @@ function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
     const { domain, bus } = f.address;
     const nearest = nearestAbove(f, bridges.get(domain) ?? []);
     f.upstream = nearest?.f ?? null;
-    f.gap = nearest === null ? !isRootBus(f, found) : nearest.secondary !== bus;
-    if (nearest === null && bus !== 0 && silent.has(domain)) {
+    f.gap = nearest === null ? !isWholeRootBus(f, found) : nearest.secondary !== bus;
+    if (f.gap) tree.note(f.dir.shown, 'a bridge above it is missing');
+    else if (nearest === null && bus !== 0 && silent.has(domain)) {
       tree.note(f.dir.shown, 'which bridge is above is not known; taken to be on a root bus');
-    } else if (f.gap) {
-      tree.note(f.dir.shown, 'a bridge above it is missing');
     }
   }
 }
@@ -209,9 +208,21 @@ function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
 const PCI_CLASS_BRIDGE_HOST = 0x0600;
 
 /**
- * For a function without a bridge above it: is it on a root bus, or is the bridge missing? Bus 0 is a root bus, and so is a bus
- * with functions that only a root bus has. Below a PCIe port there is only device 0, and below an upstream port there are only
- * bridges.
+ * For a function without a bridge above it: is nothing missing above it? On a root bus the host bridge is 00.0, by which the
+ * kernel recognises it. Where 00.0 was not read it may be missing, and with it what the kernel would say.
+ */
+function isWholeRootBus(f: Found, found: Map<Bdf, Found>): boolean {
+  const { domain, bus } = f.address;
+  const hostBridge = [...found.values()].some(
+    ({ address }) => address.domain === domain && address.bus === bus && address.devfn === 0,
+  );
+  return hostBridge && isRootBus(f, found);
+}
+
+/**
+ * Is it on a root bus, or is a bridge missing? Bus 0 is a root bus, and so is a bus with functions that only a root bus has. A
+ * device number above 0 is no sign of one: virtual functions with ARI, and devices below a PCIe-to-PCI bridge, have such
+ * numbers too.
  */
 function isRootBus({ address: { domain, bus } }: Found, found: Map<Bdf, Found>): boolean {
   if (bus === 0) return true;
@@ -219,7 +230,7 @@ function isRootBus({ address: { domain, bus } }: Found, found: Map<Bdf, Found>):
     if (address.domain !== domain || address.bus !== bus) return false;
     const type = config?.portType;
     if (type === 'root-port' || type === 'root-complex-endpoint') return true;
-    return of >> 8 === PCI_CLASS_BRIDGE_HOST || (address.devfn > 7 && of >> 8 !== PCI_CLASS_BRIDGE_PCI);
+    return of >> 8 === PCI_CLASS_BRIDGE_HOST;
   });
 }
 
@@ -266,7 +277,7 @@ function cutImpossible(tree: SysfsTree, found: Map<Bdf, Found>): void {
   for (const f of found.values()) {
     const above = f.upstream?.address;
     if (above === undefined || (above.domain === f.address.domain && above.bus < f.address.bus)) continue;
-    tree.note(f.dir.shown, `cannot be below ${f.upstream!.bdf}; taken to be on a root bus`);
+    tree.note(f.dir.shown, `cannot be below ${f.upstream!.bdf}; a bridge above it is missing`);
     f.upstream = null;
     f.gap = true;
   }
