@@ -21,6 +21,11 @@ export class JoinedWriters {
   readonly #reader: Readable;
   readonly #left: (end: LendingEnd) => void;
   readonly #joined = new Map<NodeJS.WritableStream, Joined>();
+  /**
+   * The last writer has left and nobody else has asked for data since. What Node requested from the reader while it had writers
+   * is not a request of anybody else then: nothing is read for it.
+   */
+  abandoned = false;
 
   /** @param left called when one writer has left, while the others stay */
   constructor(reader: Readable, left: (end: LendingEnd) => void) {
@@ -53,6 +58,7 @@ export class JoinedWriters {
       this.#reader.removeListener('end', atEnd);
     };
     this.#joined.set(destination, { end, options, leave });
+    this.abandoned = false;
     destination.emit('pipe', this.#reader);
   }
 
@@ -62,6 +68,7 @@ export class JoinedWriters {
     if (joined === undefined) return;
     joined.leave();
     this.#joined.delete(destination);
+    this.abandoned = this.#joined.size === 0;
     this.#left(joined.end);
     destination.emit('unpipe', this.#reader, { hasUnpiped: false });
   }
@@ -82,6 +89,7 @@ export class JoinedWriters {
   clear(): [NodeJS.WritableStream, PipeOptions][] {
     const all = [...this.#joined];
     this.#joined.clear();
+    this.abandoned = false;
     for (const [, { leave }] of all) leave();
     return all.map(([destination, { options }]) => [destination, options]);
   }

@@ -57,9 +57,7 @@ export class P2pReadStream extends WatchedReadable {
   /** This package's writers that the stream is piped to, while there is no other consumer. */
   readonly #joined = new JoinedWriters(this, (end) => {
     this.#pump?.remove(end);
-    if (this.#joined.size > 0) return;
-    this.#halt();
-    this.pause();
+    if (this.#joined.size === 0) this.pause();
   });
   /** Another consumer wants to see the data: from then on it passes through this stream's buffer. */
   #seen = false;
@@ -185,19 +183,20 @@ export class P2pReadStream extends WatchedReadable {
     this.#seen = true;
     this.#halt();
     for (const [destination, options] of this.#joined.clear()) super.pipe(destination, options);
+    this.#go();
+  }
+
+  /** @internal */
+  protected override wanted(): void {
+    if (this.#joined.size === 0 && !this.#joined.abandoned) return;
+    this.#joined.abandoned = false;
+    this.#go();
   }
 
   /** As in Node. */
   override pause(): this {
     super.pause();
     this.#halt();
-    return this;
-  }
-
-  /** As in Node. */
-  override resume(): this {
-    super.resume();
-    this.#go();
     return this;
   }
 
@@ -232,7 +231,7 @@ export class P2pReadStream extends WatchedReadable {
     if (this.#feed !== null) return this.#feed.run();
     if (this.#joined.size > 0 && !this.#seen) {
       if (!this.isPaused()) this.#startPump();
-    } else if (this.#demand) this.#startFeeding();
+    } else if (this.#demand && !this.#joined.abandoned) this.#startFeeding();
   };
 
   /** The parts that a pump or a feed of this stream needs. */

@@ -6,6 +6,23 @@ import { Readable } from 'node:stream';
 export abstract class WatchedReadable extends Readable {
   /** Called when a consumer listens for data, or wants it as text. May be called more than once. @internal */
   protected abstract seen(): void;
+  /** Called when data is requested, by a consumer or by Node for one. May be called more than once. @internal */
+  protected abstract wanted(): void;
+
+  /** As in Node. */
+  override resume(): this {
+    super.resume();
+    this.wanted();
+    return this;
+  }
+
+  /** As in Node. */
+  // biome-ignore lint/suspicious/noExplicitAny: as Node types what it returns
+  override read(size?: number): any {
+    // Node itself calls read(0), which requests more but returns nothing.
+    if (size !== 0) this.wanted();
+    return super.read(size);
+  }
 
   /** As in Node. A consumer that listens for data gets ordinary Buffers, which it may keep. */
   override on(event: 'data', listener: (chunk: Buffer) => void): this;

@@ -11,7 +11,7 @@ import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { EmulatorBackend } from '../../lib/emulator/backend.js';
-import { openSystem, type P2pReadStream, type System } from '../../lib/index.js';
+import { openSystem, type P2pReadStream, type P2pWriteStream, type System } from '../../lib/index.js';
 import { presets } from '../../lib/machine/presets.js';
 import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
 import { random } from '../helpers/random.js';
@@ -166,6 +166,96 @@ t.test('unpipe stops at a chunk’s boundary; what is piped to next goes on ther
         if (!reader.closed) await finished(reader);
       }
     });
+  }
+});
+
+/** Each takes the last writer away from a reader; what goes on with the rest comes after a while. */
+const leavings: Record<string, (reader: P2pReadStream, writer: P2pWriteStream) => void> = {
+  'it is unpiped': (reader, writer) => {
+    reader.unpipe(writer);
+  },
+  'it is destroyed': (_reader, writer) => {
+    writer.destroy();
+  },
+  'it is unpiped while paused': (reader, writer) => {
+    reader.pause();
+    reader.unpipe(writer);
+  },
+};
+
+/** Each asks for the rest, and resolves to it. */
+const heirs: Record<string, (reader: P2pReadStream) => Promise<Buffer>> = {
+  'a listener': async (reader) => {
+    const chunks: Buffer[] = [];
+    reader.on('data', (chunk) => chunks.push(chunk));
+    // As in Node: who unpipes pauses.
+    reader.resume();
+    await finished(reader);
+    return Buffer.concat(chunks);
+  },
+  'a loop': async (reader) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of reader) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks);
+  },
+  'read()': async (reader) => {
+    const chunks: Buffer[] = [];
+    while (!reader.readableEnded) {
+      const chunk = reader.read() as Buffer | null;
+      if (chunk !== null) chunks.push(chunk);
+      else await new Promise(setImmediate);
+    }
+    return Buffer.concat(chunks);
+  },
+};
+
+/** What it has read, once that has not changed for a while: what was under way when its writer left has come to its end. */
+async function settled(reader: P2pReadStream): Promise<number> {
+  let same = 0;
+  for (let before = -1; same < 5; await sleep(10)) {
+    same = reader.bytesRead === before ? same + 1 : 0;
+    before = reader.bytesRead;
+  }
+  return reader.bytesRead;
+}
+
+t.test('without its last writer it reads nothing, until somebody asks', async (t) => {
+  for (const { system, from, to, written } of await places()) {
+    for (const [how, leave] of Object.entries(leavings)) {
+      for (const heir of ['another writer', ...Object.keys(heirs)]) {
+        await t.test(`${system.backend}: ${how}, then ${heir}`, async (t) => {
+          const own = heir === 'another writer';
+          const requireP2p = own && system.backend === 'emulator';
+          const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384, requireP2p });
+          const first = system.createWriteStream(to[0], { flush: false });
+          first.on('error', () => {});
+          reader.pipe(first);
+          while (first.bytesWritten === 0) await new Promise(setImmediate);
+          leave(reader, first);
+          const bytesRead = await settled(reader);
+          if (bytesRead === SIZE) return t.end();
+          if (how !== 'it is destroyed') t.equal(bytesRead, first.bytesWritten, 'nothing but what it has');
+          t.equal(reader.readableLength, 0, 'nor in between');
+          const { reason, transport } = reader.receipt;
+          t.notMatch(reason, /consumer|not a p2pdma stream/);
+          t.notOk(reader.destroyed);
+          const done = Buffer.from(await written(to[0], bytesRead));
+          if (own) {
+            const second = system.createWriteStream(to[1], { flush: false });
+            reader.pipe(second);
+            await finished(second);
+            t.equal(reader.transport, transport, 'on the same way');
+            t.ok((await written(to[1], SIZE - bytesRead)).equals(source.subarray(bytesRead)), 'the rest');
+          } else {
+            t.ok((await heirs[heir]!(reader)).equals(source.subarray(bytesRead)), 'the rest');
+          }
+          if (how !== 'it is destroyed')
+            t.ok(done.equals(source.subarray(0, bytesRead)), 'and what was before');
+          first.destroy();
+        });
+      }
+    }
+    t.same(await system.close(), NOTHING_LEFT);
   }
 });
 
