@@ -331,7 +331,8 @@ export async function copy(
     output.end();
     const done = receiptOf(error);
     if (done !== null) show(done);
-    if (options.resume !== undefined && existsSync(options.resume)) {
+    const fits = !(error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_JOURNAL'));
+    if (fits && options.resume !== undefined && existsSync(options.resume)) {
       output.say(
         'kept',
         `what was copied is recorded in ${options.resume}; to continue, run the same command again`,
