@@ -7,43 +7,49 @@
  *
  * It exits with 2 when it finds nothing, and with 8 when it finds several things that exclude each other.
  */
-import { execFile } from 'node:child_process';
+import { type ExecFileException, execFile } from 'node:child_process';
 import { size } from '../base/words.js';
 import type { Signature, SignatureKind } from './signatures.js';
 
 const ASK = { command: 'blkid', timeout: 5000 };
 const MOST_BYTES = 64 * 1024;
 const AMBIVALENT = 8;
+/** It finds nothing; it is another program of that name, which does not know these options; it is not installed. */
+const NOTHING = new Set<number | string>([2, 1, 'ENOENT']);
 
 /**
- * The signatures that `blkid` reports at `path`. Empty: it finds nothing, or `blkid` is not installed. If it has to be
- * stopped, nobody knows what is there, which is not the same as nothing: that counts as something found.
+ * The signatures that `blkid` reports at `path`. Empty: it finds nothing, or util-linux's `blkid` is not installed. If it gives
+ * no answer, nobody knows what is there, which is not the same as nothing: that counts as something found.
  */
 export async function askBlkid(path: string, how = ASK): Promise<Signature[]> {
-  const { code, stopped, stdout } = await run(how, ['-p', '-o', 'export', '--', path]);
-  if (stopped) {
-    const name = `something unknown (blkid was stopped after ${how.timeout / 1000} s or ${size(MOST_BYTES)})`;
-    return [{ name, kind: 'filesystem', offset: 0, label: null }];
-  }
-  if (code === AMBIVALENT) {
-    return [{ name: 'several things at once (blkid)', kind: 'filesystem', offset: 0, label: null }];
-  }
-  return code === 0 ? parseBlkid(stdout) : [];
+  const { ended, stdout } = await run(how, ['-p', '-o', 'export', '--', path]);
+  if (ended === 0) return parseBlkid(stdout);
+  if (NOTHING.has(ended)) return [];
+  const name =
+    ended === AMBIVALENT
+      ? 'several things at once (blkid)'
+      : `something unknown (blkid gave no answer: ${ended})`;
+  return [{ name, kind: 'filesystem', offset: 0, label: null }];
 }
 
+/** `ended`: the exit code, or in words what else ended it. */
 function run(
   { command, timeout }: typeof ASK,
   args: string[],
-): Promise<{ code: number | null; stopped: boolean; stdout: string }> {
+): Promise<{ ended: number | string; stdout: string }> {
   const env = { ...process.env, LC_ALL: 'C', PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
   const options = { env, timeout, killSignal: 'SIGKILL', maxBuffer: MOST_BYTES } as const;
   return new Promise((resolve) => {
     execFile(command, args, options, (error, stdout) => {
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
-      const stopped = error?.killed === true || error?.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER';
-      resolve({ code, stopped, stdout });
+      resolve({ ended: error === null ? 0 : endOf(error, timeout), stdout });
     });
   });
+}
+
+function endOf({ code, killed, signal }: ExecFileException, timeout: number): number | string {
+  if (code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return `more than ${size(MOST_BYTES)}`;
+  if (killed) return `none within ${timeout / 1000} s`;
+  return code ?? signal ?? 'unknown';
 }
 
 export function parseBlkid(text: string): Signature[] {
