@@ -151,15 +151,18 @@ interface Found {
   readonly info: BlockInfo | null;
 }
 
+function whyNothing(info: BlockInfo | null): string {
+  if (info?.kind !== 'namespace') return ': it has no medium.';
+  const cure =
+    info.metadataBytes === 0 ? '' : ' `nvme format --lbaf=…` gives it another format, and erases it.';
+  return `${whyEmpty(info.metadataBytes)}.${cure}`;
+}
+
 function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened, 'readable'> {
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
-    const metadataBytes = info?.metadataBytes ?? null;
-    const why = info?.kind === 'namespace' ? whyEmpty(metadataBytes) : ': it has no medium';
-    const cure =
-      metadataBytes === 0 ? '' : ' `nvme format --lbaf=…` gives a namespace another format, and erases it.';
-    throw nativeError(-ENXIO, 'open', path, `It reports size 0${why}.${cure}`);
+    throw nativeError(-ENXIO, 'open', path, `It reports size 0${whyNothing(info)}`);
   }
   const limits: QueueLimits = {
     logicalBlockSize: facts.logicalBlockSize,
