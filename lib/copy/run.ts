@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
@@ -169,12 +170,19 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
 function assertWhole(source: Readable, expected: number): void {
   if (!(source instanceof P2pReadStream) || source.bytesRead >= expected) return;
   const { path, start, bytesRead } = source;
+  const offset = start + bytesRead;
+  const end = start + expected;
+  // Attributes in /sys report a page and hold a line.
+  const reports = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   throw new P2pdmaError(
     'ERR_SHORT_TRANSFER',
-    `read '${path}': it ended at byte ${start + bytesRead}, but it had ${start + expected} bytes when the copy began`,
+    `read '${path}': it ended at byte ${offset}, ${reports >= end ? `but it reports ${reports} bytes` : `but it had ${end} bytes when the copy began`}`,
     {
-      ...{ path, syscall: 'read', offset: start + bytesRead },
-      hint: 'The source was truncated during the copy; what had been read before that is written. Copy it again when nothing else changes it.',
+      ...{ path, syscall: 'read', offset },
+      hint:
+        reports >= end
+          ? `What it holds is written. The length that it reports is not that of its contents: copy it with cat '${path}' > file.`
+          : 'The source was truncated during the copy; what had been read before that is written. Copy it again when nothing else changes it.',
     },
   );
 }
