@@ -32,6 +32,7 @@ export function loadAddonFile(): unknown {
     return createRequire(file)(file);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED') throw disabled(cause);
+    assertLoader(cause);
     throw unavailable(`'${file}' does not load: ${firstLine(cause)}`, { hint: buildIt(root), cause });
   }
 }
@@ -43,6 +44,7 @@ function find(root: string): string {
     // The finder assumes glibc on every Linux except Alpine.
     return finder.resolve(root).replace(/\.(glibc|musl)\.node$/, `.${libc()}.node`);
   } catch (cause) {
+    assertLoader(cause);
     const prebuilt = `prebuilds/linux-${process.arch}/p2pdma.${libc()}.node`;
     throw unavailable(
       `in '${root}' there is no build/Release/p2pdma.node, no ${prebuilt} (${firstLine(cause)})`,
@@ -63,7 +65,11 @@ function packageRoot(): string {
   const here = thisFile();
   for (let directory = dirname(here); ; directory = dirname(directory)) {
     if (nameOf(directory) === PACKAGE) return directory;
-    if (dirname(directory) === directory) throw bundled(here);
+    if (dirname(directory) === directory) {
+      throw bundled(
+        `'${here}' is not inside the package ${PACKAGE}: a bundler took the code and left the addon out`,
+      );
+    }
   }
 }
 
@@ -89,16 +95,21 @@ export function unavailable(why: string, options: { hint: string; cause?: unknow
   });
 }
 
-function bundled(here: string): P2pdmaError {
-  return unavailable(
-    `'${here}' is not inside the package ${PACKAGE}: a bundler took the code and left the addon out`,
-    {
-      hint:
-        `Mark the package external, and ship node_modules/${PACKAGE} with the bundle: esbuild --external:${PACKAGE}, ` +
-        `rollup and webpack externals: ['${PACKAGE}'], ncc -e ${PACKAGE}. A single executable cannot hold an addon: it ` +
-        'loads the package from a folder beside it.',
-    },
-  );
+/** webpack replaces createRequire(): what is left in its place is no function, on the machine that has the addon too. */
+function assertLoader(cause: unknown): void {
+  if (cause instanceof TypeError && !('code' in cause)) {
+    throw bundled(`a bundler replaced what loads it (${firstLine(cause)})`, cause);
+  }
+}
+
+function bundled(why: string, cause?: unknown): P2pdmaError {
+  return unavailable(why, {
+    hint:
+      `Mark the package external, and ship node_modules/${PACKAGE} with the bundle: esbuild --external:${PACKAGE}, ` +
+      `rollup and webpack externals: ['${PACKAGE}'], ncc -e ${PACKAGE}. A single executable cannot hold an addon: it ` +
+      'loads the package from a folder beside it.',
+    cause,
+  });
 }
 
 function disabled(cause: unknown): P2pdmaError {
