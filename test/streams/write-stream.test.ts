@@ -254,6 +254,21 @@ each('an idle writer holds no memory', async (t, system) => {
   await Promise.all(writers.map((writer) => finished(writer)));
 });
 
+each('an idle reader holds no memory', async (t, system) => {
+  const file = fresh();
+  fs.writeFileSync(file, bytesOf(1_000_000, 1));
+  const from = system.backend === 'native' ? file : 'nvme0n1';
+  const before = process.memoryUsage().arrayBuffers;
+  const readers = [];
+  for (let i = 0; i < 100; i++) readers.push(system.createReadStream(from));
+  await Promise.all(readers.map((reader) => once(reader, 'open')));
+  t.same(system.metrics().pools, []);
+  const taken = process.memoryUsage().arrayBuffers - before;
+  t.ok(taken < 16 * 1024 * 1024, `${taken} bytes for 100 readers`);
+  for (const reader of readers) reader.destroy();
+  await Promise.all(readers.map((reader) => once(reader, 'close')));
+});
+
 let seed = 0;
 const i8 = () => seed++ % 256;
 
