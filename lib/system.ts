@@ -404,10 +404,11 @@ export async function describeMachine(
     mustBe: 'paths, URLs and bytes',
     fits: (one) => typeof one === 'string' || one instanceof URL || one instanceof Uint8Array,
   });
+  const paths = inputs.map((one) => (one instanceof Uint8Array ? one : toPath(one)));
   const given = parseOptions(describeOptions, options);
   if (given.kernel !== undefined) assertRelease(given.kernel);
   const { openSent } = await import('./dump/open.js');
-  return System.over(await openSent(inputs, given));
+  return System.over(await openSent(paths, given));
 }
 
 async function openEmulated(spec: string | object, kernel: string | undefined): Promise<Backend> {

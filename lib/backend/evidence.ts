@@ -4,6 +4,4 @@ export interface Evidence {
   readonly recognised: readonly string[];
   /** What is not known as a result, and what would show it. */
   readonly notKnown: readonly { readonly what: string; readonly why: string }[];
-  /** Points at which the evidence (the kernel's own log) contradicts the verdict computed here. */
-  readonly disagreements: readonly string[];
 }

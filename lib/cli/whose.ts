@@ -55,16 +55,13 @@ export function announce(): void {
 }
 
 /** What the captured data contains, and what it does not show. */
-function account({ recognised, notKnown, disagreements }: Evidence): string {
+function account({ recognised, notKnown }: Evidence): string {
   const colour = colours(process.stdout);
   const width = columns(process.stdout);
   const lines = [
     ...wrap(printable(`read from: ${recognised.join('; ')}`), width).map(colour.dim),
     ...notKnown.flatMap(({ what, why }) =>
       wrap(printable(`${what}: ${why}`), width, colour.yellow('not known: '), '           '),
-    ),
-    ...disagreements.flatMap((text) =>
-      wrap(printable(text), width, colour.red('disagrees: '), '           '),
     ),
   ];
   return lines

@@ -26,10 +26,6 @@ export class MemoryFiles implements Files {
     return this.#add(path, typeof content === 'string' ? Buffer.from(content) : content);
   }
 
-  link(path: readonly string[], target: string): boolean {
-    return this.#add(path, { target });
-  }
-
   folder(path: readonly string[]): boolean {
     return this.#folderAt(path) !== null;
   }

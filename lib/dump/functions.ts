@@ -3,7 +3,6 @@ import { hexNumber } from '../base/words.js';
 import type { FunctionFacts, Gathered } from './sent.js';
 
 const FUNCTIONS = ['sys', 'bus', 'pci', 'devices'];
-const GROUPS = ['sys', 'kernel', 'iommu_groups'];
 
 /** The directory of a function's attributes. */
 export function directoryOf(bdf: string): string[] {
@@ -14,7 +13,7 @@ export function putFunctions({ files, functions }: Gathered): void {
   for (const facts of functions.values()) putFunction(files, facts);
 }
 
-function putFunction(files: Gathered['files'], { bdf, config, resource, ...rest }: FunctionFacts): void {
+function putFunction(files: Gathered['files'], { bdf, config }: FunctionFacts): void {
   const at = directoryOf(bdf);
   const attribute = (name: string, value: string | Buffer): void => {
     files.put([...at, name], value);
@@ -26,7 +25,4 @@ function putFunction(files: Gathered['files'], { bdf, config, resource, ...rest 
     attribute('device', `${hexNumber(config.readUInt16LE(2), 4)}\n`);
     attribute('class', `${hexNumber(config.readUIntLE(9, 3), 6)}\n`);
   }
-  if (resource !== null) attribute('resource', resource);
-  if (rest.numaNode !== null) attribute('numa_node', `${rest.numaNode}\n`);
-  if (rest.iommuGroup !== null) files.folder([...GROUPS, `${rest.iommuGroup}`, 'devices', bdf]);
 }

@@ -1,13 +1,12 @@
 /** Reads what the user named: files, folders, bytes. Reading stops at a limit. */
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { optionError } from '../base/arguments.js';
 import { hostError, P2pdmaError } from '../base/errors.js';
 import { size } from '../base/words.js';
 import type { Sent } from './sent.js';
 
-export type Input = string | URL | Uint8Array;
+export type Input = string | Uint8Array;
 
 /** A packed tree of the whole /sys has a few MiB; a sosreport has some hundred. */
 const MOST_BYTES = 1024 * 2 ** 20;
@@ -28,19 +27,17 @@ export async function lookAt(inputs: readonly Input[]): Promise<Looked> {
   const looked = { name: nameOf(inputs[0]), sent: [] as Sent[], tree: null as string | null };
   const room = { bytes: MOST_BYTES, files: MOST_FILES };
   for (const input of inputs) {
-    if (typeof input !== 'string' && !(input instanceof URL)) {
+    if (typeof input !== 'string') {
       looked.sent.push({ name: nameOf(input), bytes: Buffer.from(input) });
       continue;
     }
-    const path = nameOf(input);
-    const tree = await readPath(path, looked.sent, room);
+    const tree = await readPath(input, looked.sent, room);
     looked.tree ??= tree;
   }
   return looked;
 }
 
 function nameOf(input: Input | undefined): string {
-  if (input instanceof URL) return fileURLToPath(input);
   return typeof input === 'string' ? input : 'the bytes given';
 }
 
@@ -73,7 +70,10 @@ async function directoryNames(path: string): Promise<string[] | null> {
 /** Collect the files of a folder, named by their paths in it; links are not followed. */
 async function walk(top: string, below: string, into: Sent[], room: Room): Promise<void> {
   if (below.split('/').length > MOST_DEPTH) throw tooMuch(top, `folders more than ${MOST_DEPTH} deep`);
-  const entries = await readdir(join(top, below), { withFileTypes: true });
+  const at = join(top, below);
+  const entries = await readdir(at, { withFileTypes: true }).catch((error: Error) => {
+    throw hostError(error, 'open', at);
+  });
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const name = below === '' ? entry.name : `${below}/${entry.name}`;
     if (entry.isDirectory()) await walk(top, name, into, room);

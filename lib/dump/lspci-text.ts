@@ -19,10 +19,10 @@ export const lspciText: Reader = {
 
 function readLspci({ name, bytes }: Sent, into: Gathered): void {
   const functions = parseLspci(bytes.toString('utf8'));
-  const bare = functions.filter((fn) => fn.bytes.length === 0);
+  const bare = functions.filter((fn) => fn.bytes.length < STANDARD);
   if (bare.length === functions.length) throw wordsAlone(name);
   if (bare.length > 0) {
-    into.notKnown(`what ${list(bare.map(({ bdf }) => bdf))} are`, 'their bytes are missing');
+    into.notKnown(`the kind of ${list(bare.map(({ bdf }) => bdf))}`, 'the first 64 bytes were not sent');
   }
   const asRoot = functions.some((fn) => fn.bytes.length === EXPRESS);
   for (const [index, fn] of functions.entries()) {
@@ -34,13 +34,7 @@ function readLspci({ name, bytes }: Sent, into: Gathered): void {
 }
 
 function fromBytes({ bdf, bytes }: LspciFunction, wholeIfShort: boolean): FunctionFacts {
-  return {
-    bdf,
-    config: wholeIfShort && bytes.length === CONVENTIONAL ? withoutExtended(bytes) : bytes,
-    resource: null,
-    iommuGroup: null,
-    numaNode: null,
-  };
+  return { bdf, config: wholeIfShort && bytes.length === CONVENTIONAL ? withoutExtended(bytes) : bytes };
 }
 
 /**
@@ -54,7 +48,9 @@ function withoutExtended(bytes: Buffer): Buffer {
 function kindOf(functions: readonly LspciFunction[]): string {
   const most = Math.max(0, ...functions.map(({ bytes }) => bytes.length));
   const how = most >= EXPRESS ? '-xxxx' : most >= CONVENTIONAL ? '-xxx' : most >= STANDARD ? '-x' : '';
-  return `lspci ${how}`.trimEnd().concat(`, ${functions.length} functions`);
+  return `lspci ${how}`
+    .trimEnd()
+    .concat(`, ${functions.length} function${functions.length === 1 ? '' : 's'}`);
 }
 
 function wordsAlone(name: string): P2pdmaError {

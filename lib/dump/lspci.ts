@@ -5,70 +5,58 @@
  *     <tab>Capabilities: [60] Express (v2) Endpoint, …                                             -v: decoded
  *     00: 36 1b 10 00 07 05 10 00 02 02 08 01 08 00 00 00                                           -x: the bytes
  *
- * Such texts arrive by mail: quoted, with carriage returns, with long lines wrapped, with parts missing. Text after a
- * missing part is not mistaken for the missing part.
+ * Only the bytes are read. Such texts arrive by mail: quoted, with carriage returns, with parts missing. Bytes after a missing
+ * part are not mistaken for the missing part.
  */
-import { normalizeBdf } from '../backend/names.js';
+import { normalizeBdf, PCI_ADDRESS } from '../backend/names.js';
 import type { Bdf } from '../backend/topology.js';
 
 export interface LspciFunction {
   readonly bdf: Bdf;
-  /** The text after the address. */
-  readonly head: string;
-  /** Lines of -v without their leading blanks; wrapped lines are joined. */
-  readonly lines: string[];
   /** The bytes that -x shows, from offset 0 without a gap; empty: none. */
   readonly bytes: Buffer;
 }
 
-const HEAD = /^((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7])\s+(\S.*)$/i;
 const HEX = /^\s*([0-9a-f]{2,3}):((?: [0-9a-f]{2}){1,16})\s*$/i;
 const QUOTE = /^(?:> ?)+/;
 const CONFIG_SIZE = 4096;
 /** No machine has more functions than this. */
 const MAX_FUNCTIONS = 65_536;
 
-interface Cut {
-  readonly bdf: Bdf;
-  head: string;
-  readonly lines: string[];
-  readonly bytes: number[];
+/** A function's first line: its address, and the text after it. */
+function headingOf(line: string): { readonly bdf: Bdf; readonly text: string } | null {
+  const [, address, text] = /^(\S+)\s+(\S.*)$/.exec(line) ?? [];
+  if (address === undefined || text === undefined || !PCI_ADDRESS.test(address)) return null;
+  return { bdf: normalizeBdf(address), text };
+}
+
+function plain(line: string): string {
+  return line.replace(/\r$/, '').replace(QUOTE, '');
 }
 
 /** Functions in the order of the text. A function that appears twice, once as text and once as bytes, is returned once. */
 export function parseLspci(text: string): LspciFunction[] {
-  const found = new Map<Bdf, Cut>();
-  let now: Cut | null = null;
+  const found = new Map<Bdf, number[]>();
+  let now: number[] | null = null;
   for (const raw of text.split('\n')) {
-    const line = raw.replace(/\r$/, '').replace(QUOTE, '');
-    const head = HEAD.exec(line);
-    if (head !== null) {
+    const line = plain(raw);
+    const heading = headingOf(line);
+    if (heading !== null) {
       if (found.size >= MAX_FUNCTIONS) break;
-      const bdf = normalizeBdf(head[1]!);
-      now = found.get(bdf) ?? { bdf, head: head[2]!.trim(), lines: [], bytes: [] };
-      found.set(bdf, now);
-    } else if (line.trim() === '') {
-      // lspci ends a function with an empty line; quoted text may have more of them.
-    } else if (now !== null) addLine(now, line);
+      now = found.get(heading.bdf) ?? [];
+      found.set(heading.bdf, now);
+    } else if (now !== null) addBytes(now, line);
   }
-  return [...found.values()].map(({ bytes, ...rest }) => ({ ...rest, bytes: Buffer.from(bytes) }));
+  return [...found].map(([bdf, bytes]) => ({ bdf, bytes: Buffer.from(bytes) }));
 }
 
-function addLine(to: Cut, line: string): void {
+function addBytes(to: number[], line: string): void {
   const hex = HEX.exec(line);
-  if (hex !== null) {
-    const at = Number.parseInt(hex[1]!, 16);
-    // Bytes after a gap are ignored, because their offset would be wrong.
-    if (at !== to.bytes.length || at >= CONFIG_SIZE) return;
-    for (const byte of hex[2]!.trim().split(' ')) to.bytes.push(Number.parseInt(byte, 16));
-  } else if (/^\s/.test(line)) {
-    to.lines.push(line.trim());
-  } else if (to.lines.length > 0) {
-    // A mail client wrapped the line: its continuation begins in the first column.
-    to.lines.push(`${to.lines.pop()} ${line.trim()}`);
-  } else if (to.bytes.length === 0) {
-    to.head += ` ${line.trim()}`;
-  }
+  if (hex === null) return;
+  const at = Number.parseInt(hex[1]!, 16);
+  // Bytes after a gap are ignored, because their offset would be wrong.
+  if (at !== to.length || at >= CONFIG_SIZE) return;
+  for (const byte of hex[2]!.trim().split(' ')) to.push(Number.parseInt(byte, 16));
 }
 
 /** Is this a text of lspci at all? */
@@ -77,7 +65,7 @@ export function looksLikeLspci(text: string): boolean {
     .slice(0, 64 * 1024)
     .split('\n')
     .some((line) => {
-      const head = HEAD.exec(line.replace(/\r$/, '').replace(QUOTE, ''))?.[2];
-      return head !== undefined && (/^[^:]+: \S/.test(head) || /^[0-9a-f]{4}: /i.test(head));
+      const heading = headingOf(plain(line))?.text;
+      return heading !== undefined && (/^[^:]+: \S/.test(heading) || /^[0-9a-f]{4}: /i.test(heading));
     });
 }

@@ -5,6 +5,7 @@
 import type { DescribeOptions } from '../backend/system-options.js';
 import { optionError } from '../base/arguments.js';
 import type { P2pdmaError } from '../base/errors.js';
+import { said } from '../base/sentence.js';
 import { CapturedBackend } from '../native/backend.js';
 import { readSysfs } from '../native/sysfs/machine.js';
 import { processorOf } from './cpu.js';
@@ -47,11 +48,7 @@ function openTree(tree: string, options: DescribeOptions): CapturedBackend {
     });
   }
   const recognised = ['a folder with sys/ and proc/'];
-  return new CapturedBackend(readSysfs(tree, options.kernel), {
-    recognised,
-    notKnown: [],
-    disagreements: [],
-  });
+  return new CapturedBackend(readSysfs(tree, options.kernel), { recognised, notKnown: [] });
 }
 
 /** The kernel's own files are not combined with other descriptions of the same machine. */
@@ -65,7 +62,9 @@ function besideTree(tree: string): P2pdmaError {
 }
 
 function readOne(sent: Sent, into: Gathered): void {
-  READERS.find((reader) => reader.fits(sent))?.read(sent, into);
+  const reader = READERS.find((one) => one.fits(sent));
+  if (reader !== undefined) reader.read(sent, into);
+  else into.notKnown(`what '${sent.name}' says`, 'it is not recognised, and nothing of it was read');
 }
 
 function unknownInput(name: string): P2pdmaError {
@@ -84,11 +83,17 @@ function unknownInput(name: string): P2pdmaError {
 function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
   const { files } = gathered;
   if (files.kindOf(['proc', 'cpuinfo']) === undefined) {
-    gathered.notKnown('the processor', 'give it (cpu), or /proc/cpuinfo beside');
+    gathered.notKnown(
+      'the processor',
+      said((option) => `name it with ${option('cpu')}`),
+    );
   }
   const release = files.kindOf(['proc', 'sys', 'kernel', 'osrelease']) ?? files.kindOf(['proc', 'version']);
   if (kernel === undefined && release === undefined) {
-    gathered.notKnown('the kernel', 'give its release (kernel), or the output of uname -a beside');
+    gathered.notKnown(
+      'the kernel',
+      said((option) => `name its release with ${option('kernel')}`),
+    );
   }
   if (!files.peerMemory) {
     gathered.notKnown('peer memory (CMBs)', 'lspci does not show it: /sys/bus/pci/devices/*/p2pmem does');

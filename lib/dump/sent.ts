@@ -3,7 +3,7 @@ import type { Evidence } from '../backend/evidence.js';
 import type { Bdf } from '../backend/topology.js';
 import { MemoryFiles } from './files.js';
 
-/** One file that was sent, or that was in an archive. */
+/** One file that was sent. */
 export interface Sent {
   /** Its name, used in messages and to recognise its kind. */
   readonly name: string;
@@ -15,10 +15,6 @@ export interface FunctionFacts {
   readonly bdf: Bdf;
   /** The known part of its configuration space. */
   readonly config: Buffer;
-  /** The content of `resource` in sysfs; null: the sizes of BARs are not known. */
-  readonly resource: string | null;
-  readonly iommuGroup: number | null;
-  readonly numaNode: number | null;
 }
 
 export class Gathered {
@@ -26,7 +22,6 @@ export class Gathered {
   readonly functions = new Map<Bdf, FunctionFacts>();
   readonly #recognised: string[] = [];
   readonly #notKnown = new Map<string, string>();
-  readonly disagreements: string[] = [];
 
   constructor(name: string) {
     this.files = new MemoryFiles(name);
@@ -49,7 +44,6 @@ export class Gathered {
     return {
       recognised: this.#recognised,
       notKnown: [...this.#notKnown].map(([what, why]) => ({ what, why })),
-      disagreements: this.disagreements,
     };
   }
 }

@@ -9,9 +9,9 @@ import type { Origin } from '../backend/backend.js';
 import type { Evidence } from '../backend/evidence.js';
 import { type DiagnoseOptions, diagnoseOptions } from '../backend/system-options.js';
 import { P2pdmaError } from '../base/errors.js';
-import type { Input } from '../dump/input.js';
 import { assertRelease } from '../kernel/releases/rule.js';
 import { parseOptions } from '../streams/options.js';
+import { toPath } from '../streams/paths.js';
 import { gatherFacts, HERE, type Whose } from './doctor/facts.js';
 import { type Finding, finding, type Unchecked } from './doctor/finding.js';
 
@@ -83,7 +83,8 @@ async function sentWhose({ root, machine, from, cpu, kernel }: Given): Promise<W
     );
   }
   const { openSent } = await import('../dump/open.js');
-  const inputs = [from].flat() as readonly Input[];
+  const given = [from].flat() as readonly (string | URL | Uint8Array)[];
+  const inputs = given.map((one) => (one instanceof Uint8Array ? one : toPath(one)));
   const known = { ...(cpu === undefined ? {} : { cpu }), ...(kernel === undefined ? {} : { kernel }) };
   return {
     sent: await openSent(inputs, known),

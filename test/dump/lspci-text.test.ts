@@ -1,6 +1,6 @@
 /** What `lspci -x…` shows of a machine, and what can be known of the machine by it. */
 import t from 'tap';
-import { describeMachine, MACHINE_PRESETS, openSystem, type System } from '../../lib/index.js';
+import { describeMachine, diagnose, MACHINE_PRESETS, openSystem, type System } from '../../lib/index.js';
 import { type DumpOptions, hexDump } from '../helpers/lspci-dump.js';
 
 /** The verdict of every two drives, in all that was decided, without what only /sys tells. */
@@ -192,6 +192,35 @@ t.test('words without bytes: refused, with what to send; a function without them
   const after = await describeMachine(
     Buffer.from(`${hexDump(before.topology)}\n${words.replace('03:', '77:')}`),
   );
-  t.match(after.evidence?.notKnown, [{ what: /77:00\.0/, why: /missing/ }]);
+  t.match(after.evidence?.notKnown, [{ what: /77:00\.0/, why: /first 64 bytes were not sent/ }]);
   await Promise.all([before.close(), after.close()]);
+});
+
+t.test('a drive whose bytes are cut is not known, and so is not absent', async (t) => {
+  const machine = await openSystem({ machine: 'switch' });
+  const whole = hexDump(machine.topology);
+  await machine.close();
+  for (const [cut, verdict] of [
+    [
+      /^04:00\.0 [\s\S]*?(?=\n\n|$(?![\s\S]))/m,
+      /only 0000:03:00\.0 is known as an NVMe drive.*0000:04:00\.0/,
+    ],
+    [
+      /^0[34]:00\.0 [\s\S]*?(?=\n\n|$(?![\s\S]))/gm,
+      /no NVMe drive is known.*0000:03:00\.0 and 0000:04:00\.0/,
+    ],
+  ] as const) {
+    const text = whole.replace(cut, (part) => part.split('\n').slice(0, 3).join('\n'));
+    t.not(text, whole);
+    const { findings, verdict: said } = await diagnose({
+      from: Buffer.from(text),
+      cpu: 'intel:6',
+      kernel: '6.12',
+    });
+    t.match(
+      findings.find(({ check }) => check === 'drives'),
+      { level: 'unknown', fact: verdict },
+    );
+    t.equal(said, 'unknown');
+  }
 });

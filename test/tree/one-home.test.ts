@@ -25,7 +25,6 @@ const RULES: readonly Rule[] = [
     pattern: /\[01\]\[0-9a-f|\{2\}:\[|\bbdf\.split\(/i,
     home: 'backend/names.ts',
     use: 'parseBdf(), isBdf(), PCI_ADDRESS',
-    also: ['dump/lspci.ts'], // the heading of a function begins with its address
   },
   {
     pattern: /'\/dev\/'\.length|slice\(5\)|replace\((\/\^?\\\/dev\\\/|'\/dev\/')/,

@@ -12,11 +12,26 @@ import { farPlace } from '../explain.js';
 import type { LiveFacts, MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
 
-export function checkDrives({ machine, states }: MachineFacts): Finding[] {
-  const { controllers } = machine;
+export function checkDrives({ machine, states, kind }: MachineFacts): Finding[] {
+  const { controllers, topology } = machine;
   const pcie = controllers.filter(({ pdev }) => pdev !== null);
   const dead = pcie.filter(({ name }) => states.has(name));
   const found: Finding[] = [];
+  // A class of 0: it was not read. Each of these could be a drive.
+  const untold = kind === 'captured' ? topology.functions.filter((dev) => dev.class === 0) : [];
+  if (untold.length > 0 && pcie.length < 2) {
+    const known =
+      pcie.length === 0 ? 'no NVMe drive is known' : `only ${label(pcie[0]!)} is known as an NVMe drive`;
+    return [
+      finding(
+        'drives',
+        'unknown',
+        `${known}; what kind of function ${list(untold.map(({ bdf }) => bdf))} is was not read`,
+        'Capture the configuration space of all functions: its first 64 bytes have the class.',
+        ['sudo lspci -xxxx'],
+      ),
+    ];
+  }
   if (pcie.length === 0) {
     const none = controllers.length === 0 ? 'no NVMe controller' : 'no NVMe controller on PCIe';
     const drivers =
