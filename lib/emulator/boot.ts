@@ -25,6 +25,7 @@ import { p2pdmaOf } from '../kernel/pci-p2pdma-pool.js';
 import { disksOf, onEveryPath } from '../machine/disks.js';
 import {
   type Machine,
+  type MachineFunction,
   type MachineInput,
   type NamespaceDescription,
   parseMachine,
@@ -153,6 +154,7 @@ async function bootKernel(
           host: topology,
           params,
           memremapAlign: machine.memremapAlign,
+          captured: capturedCmb(machine, controller.pdev),
         },
       ),
     })),
@@ -191,11 +193,16 @@ function newDevice(pdev: PciDev, machine: Machine, hardware: Hardware, functions
   return device;
 }
 
+/** What the kernel of a captured machine made of a CMB that is described too. */
+function capturedCmb({ functions }: Machine, pdev: PciDev): MachineFunction['p2pmem'] {
+  return functions.find(({ bdf, nvme }) => bdf === pdev.bdf && (nvme?.cmb ?? null) !== null)?.p2pmem ?? null;
+}
+
 /** Adds the providers of a captured machine that are not NVMe controllers; another driver registered their memory. */
 function addCapturedMemory(running: RunningMachine): void {
   const { machine, fabric, mm } = running;
   for (const { bdf, p2pmem, nvme } of machine.functions) {
-    if (p2pmem === null || p2pmem.bar === null || (nvme?.cmb ?? null) !== null) continue;
+    if (p2pmem === null || p2pmem.size === 0 || p2pmem.bar === null || (nvme?.cmb ?? null) !== null) continue;
     const pdev = fabric.topology.find(bdf)!;
     const memory = fabric.barMemory(pdev, p2pmem.bar);
     if (memory === null) continue;

@@ -31,7 +31,7 @@ import {
   pciP2pmemVirtToBus,
   type RulingHost,
 } from './pci-p2pdma.js';
-import { CMB_ALIGN_SKIP } from './releases/memory.js';
+import { CMB_ALIGN_SKIP, NOT_PUBLISHED, NOT_REGISTERED } from './releases/memory.js';
 import { holds } from './releases/rule.js';
 import { MODEL } from './releases/table.js';
 
@@ -44,6 +44,8 @@ export interface NvmeEnvironment {
   readonly params: NvmeParams;
   /** memremap_compat_align(): the granule of memory hot-plug. */
   readonly memremapAlign: number;
+  /** What another kernel made of this CMB, which is captured: here the same is made of it. Null: the driver decides. */
+  readonly captured?: { readonly size: number; readonly published: boolean } | null;
 }
 
 /** Only a CMB that supports the data of both reads and writes is published. */
@@ -89,8 +91,9 @@ export class NvmeCmb {
       return;
     }
     const why = this.#whyMisaligned(place.bar);
-    if (why !== null && holds(CMB_ALIGN_SKIP, this.#env.host.kernel ?? MODEL) !== 'no') {
-      this.unusable = { kind: 'misaligned', text: why };
+    const skipped = this.#whySkipped(why);
+    if (skipped !== null) {
+      this.unusable = skipped;
       return;
     }
     const { bar, offset } = place;
@@ -103,16 +106,32 @@ export class NvmeCmb {
       if (cmbs) this.#writeCmbmsc(0);
       const failed = `it could not be registered as peer memory (${errnoName(error)})`;
       this.unusable =
-        misaligned === null
+        why === null
           ? { kind: 'not-registered', text: failed }
-          : { kind: 'misaligned', text: `${failed}: ${misaligned}` };
+          : { kind: 'misaligned', text: `${failed}: ${why}` };
       if (tracing()) trace('nvme-pci', 'cmb_failed', { controller: pdev.bdf, errno: errnoName(error) });
       return;
     }
     this.mapped = true;
     this.#useSqes = params.useCmbSqes && (cmbsz & nvme.NVME_CMBSZ_SQS) !== 0;
-    this.unusable = whyNotBothWays(cmbsz);
+    this.unusable = this.#whyNotPublished(cmbsz);
     if (this.unusable === null) pciP2pmemPublish(pdev, true);
+  }
+
+  /** Why it is not even tried to register the CMB; null: it is. */
+  #whySkipped(misalignment: string | null): UnusableCmb | null {
+    const { host, captured } = this.#env;
+    if (misalignment !== null && holds(CMB_ALIGN_SKIP, host.kernel ?? MODEL) !== 'no') {
+      return { kind: 'misaligned', text: misalignment };
+    }
+    return captured?.size === 0 ? NOT_REGISTERED : null;
+  }
+
+  #whyNotPublished(cmbsz: number): UnusableCmb | null {
+    const { captured } = this.#env;
+    if (captured?.published) return null;
+    const why = whyNotBothWays(cmbsz);
+    return captured?.published === false ? (why ?? NOT_PUBLISHED) : why;
   }
 
   /** The location of the CMB according to the registers; also sets `size`. */
@@ -126,7 +145,7 @@ export class NvmeCmb {
       return { kind: 'outside-bar', text: `its offset ${hexNumber(offset)} lies outside BAR ${bir}` };
     }
     // Behind some bridges the BAR is smaller than the controller's CMB.
-    this.size = Math.min(this.size, bar.size - offset);
+    this.size = Math.min(this.size, bar.size - offset, this.#env.captured?.size || Number.POSITIVE_INFINITY);
     return { bar, offset };
   }
 

@@ -133,6 +133,7 @@ function complete(fn: DraftFunction, name: string | null): PlacedFunction {
     if (nvme.cmb !== null) add(nvme.cmb.bar, nvme.cmb.offset + nvme.cmb.size, true);
   }
   bars.sort((a, b) => a.index - b.index);
+  const p2pmem = completeP2pmem(fn, bars);
   return {
     bdf: fn.bdf,
     type: fn.type,
@@ -144,8 +145,8 @@ function complete(fn: DraftFunction, name: string | null): PlacedFunction {
     bars,
     numaNode: fn.numaNode,
     iommuGroup: fn.iommuGroup,
-    nvme,
-    p2pmem: completeP2pmem(fn, bars),
+    nvme: nvme === null ? null : { ...nvme, cmb: nvme.cmb ?? cmbOfP2pmem(p2pmem) },
+    p2pmem,
   };
 }
 
@@ -162,9 +163,17 @@ function completeP2pmem(fn: DraftFunction, bars: readonly PlacedBar[]): MachineF
   if (fn.p2pmem === null) return null;
   const { size, available, published } = fn.p2pmem;
   const roomy = bars.filter((bar) => bar.kind === 'memory' && bar.size >= size);
-  // A CMB is never placed in BAR 0 with the registers if another BAR is available.
-  const guess = fn.nvme?.cmb?.bar ?? (roomy.find((bar) => bar.index > 0) ?? roomy[0])?.index ?? null;
+  // BAR 0 of a drive has its registers: nothing is placed there that does not say where.
+  const rest = fn.nvme === null ? roomy[0] : undefined;
+  const guess = fn.nvme?.cmb?.bar ?? (roomy.find((bar) => bar.index > 0) ?? rest)?.index ?? null;
   return { size, available: available ?? size, published, bar: fn.p2pmem.bar ?? guess };
+}
+
+/** Peer memory of a drive is its CMB, for its driver registers nothing else; what more the CMB supports is not known. */
+function cmbOfP2pmem(p2pmem: MachineFunction['p2pmem']): NvmeDescription['cmb'] {
+  if (p2pmem === null || p2pmem.bar === null || p2pmem.size === 0) return null;
+  const { size, available, bar } = p2pmem;
+  return { size, bar, offset: 0, sqs: available < size, cqs: false, lists: false, rds: true, wds: true };
 }
 
 function powerOfTwo(n: number): number {

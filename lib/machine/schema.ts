@@ -101,7 +101,10 @@ export interface MachineFunction {
   readonly numaNode: number | null;
   readonly iommuGroup: number | null;
   readonly nvme: NvmeDescription | null;
-  /** Peer memory as it was captured; in the emulator, functions without `nvme.cmb` get it. */
+  /**
+   * Peer memory as it was captured. Beside `nvme.cmb` it is what the kernel made of the CMB: how much it registered (0: none)
+   * and whether it published it. Without `nvme.cmb`, that of a drive is its CMB; another function gets it as described.
+   */
   readonly p2pmem: {
     readonly size: number;
     readonly available: number;
@@ -316,12 +319,14 @@ const functionSchema = z.strictObject({
   nvme: orNull(nvmeSchema),
   p2pmem: orNull(
     z.strictObject({
-      size: bytes(1),
-      available: orNull(bytes()),
+      size: bytes().describe('Bytes that the kernel registered; 0: none.'),
+      available: orNull(bytes()).describe('Bytes that are free. Of a CMB its driver decides.'),
       published: z.boolean(),
       bar: orNull(number(5)),
     }),
-  ).describe('Peer memory of the function as captured from sysfs.'),
+  ).describe(
+    'Peer memory of the function as captured from sysfs; beside nvme.cmb, what the kernel made of the CMB.',
+  ),
 });
 
 const controllerName = z.string().min(1).describe('A controller, by name or BDF.');

@@ -204,6 +204,33 @@ t.test('a snapshot is read by its own reader, and says what it left out', async 
   }
 });
 
+t.test(
+  'doctor exits for the snapshot as for the tree where the CMB is not lent as its registers say',
+  async (t) => {
+    const MIB = 2 ** 20;
+    for (const [p2pmem, code, shown] of [
+      [undefined, 2, '16 MiB, not published'],
+      [{ size: 16 * MIB, available: 16 * MIB, published: false }, 2, '16 MiB, not published'],
+      [{ size: 3 * MIB, available: 3 * MIB, published: true }, 1, '3 MiB, '],
+    ] as const) {
+      const tree = twoDrivesBelowASwitch();
+      const drive = tree.functions.find(({ bdf }) => bdf === '0000:03:00.0')!;
+      if (p2pmem === undefined) delete drive.p2pmem;
+      else drive.p2pmem = p2pmem;
+      const root = writeSysfsTree(t.testdir({}), tree);
+      const file = join(root, 'machine.json');
+      writeFileSync(file, p2pdma('snapshot', '--root', root).stdout);
+      for (const of of [
+        ['--root', root],
+        ['--machine', file],
+      ]) {
+        t.equal(p2pdma('doctor', ...of).status, code, of.join(' '));
+        t.match(p2pdma('list', ...of).stdout, new RegExp(`nvme0 .* ${shown}`), of.join(' '));
+      }
+    }
+  },
+);
+
 t.test('a tree without PCI has no snapshot, and says so', async (t) => {
   const root = writeSysfsTree(t.testdir({}), { functions: [] });
   const { status, stdout, stderr } = p2pdma('snapshot', '--root', root);

@@ -143,6 +143,30 @@ t.test('a machine captured without privileges is accepted', async (t) => {
   t.equal(m.functions[1]?.nvme, null);
 });
 
+t.test('the p2pmem of a drive: beside its CMB as described, otherwise the CMB itself', async (t) => {
+  const p2pmemOf = (size: number, cmb: { size: string } | null) => {
+    const bars = [{ index: 2, size: '16MiB', prefetchable: true }];
+    const p2pmem = { size, available: size / 2, published: true };
+    return parseMachine(machine([drive('00:02.0', null, { bars, nvme: { cmb }, p2pmem } as Partial<Fn>)]))
+      .functions[0]!;
+  };
+  const registered = p2pmemOf(2 ** 22, { size: '16MiB' });
+  t.match(registered, { nvme: { cmb: { size: 2 ** 24, lists: true } }, p2pmem: { size: 2 ** 22, bar: 2 } });
+  t.match(p2pmemOf(0, { size: '16MiB' }), { nvme: { cmb: { size: 2 ** 24 } }, p2pmem: { size: 0 } });
+  t.strictSame(p2pmemOf(2 ** 22, null).nvme!.cmb, {
+    size: 2 ** 22,
+    bar: 2,
+    offset: 0,
+    sqs: true,
+    cqs: false,
+    lists: false,
+    rds: true,
+    wds: true,
+  });
+  t.equal(p2pmemOf(0, null).nvme!.cmb, null);
+  t.match(p2pmemOf(2 ** 25, null), { nvme: { cmb: null }, p2pmem: { bar: null } }, 'no BAR has room');
+});
+
 t.test('what is wrong is said: where, what, what to do', async (t) => {
   const rows: [string, (m: MachineInput) => unknown, string, RegExp][] = [
     ['no object', () => 7, 'the machine description', /must be an object/],

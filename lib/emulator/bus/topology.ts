@@ -140,7 +140,7 @@ export class EmulatedTopology implements Topology {
 function describedP2pmem(fn: MachineFunction, align: number): P2pmem | null {
   if (fn.p2pmem !== null) {
     const { size, available, published } = fn.p2pmem;
-    return { size, available, published };
+    return size === 0 ? null : { size, available, published };
   }
   const cmb = fn.nvme?.cmb ?? null;
   if (cmb === null) return null;

@@ -2,6 +2,7 @@
  * The properties of a provider's memory that depend on the release: its sysfs directory, its mmap, and CMBs that are
  * not registered.
  */
+import type { UnusableCmb } from '../../backend/backend.js';
 import type { KernelRelease } from '../../backend/kernel-release.js';
 import { holds, type Rule } from './rule.js';
 
@@ -16,6 +17,13 @@ export const CMB_ALIGN_SKIP: Rule = {
   source: 'source of 6.12.117, patch for 6.6.87 (6.12.23 is inferred)',
   sure: 'read',
 };
+
+/** The driver's reason why a CMB is not registered or not published is in the kernel's log, if anywhere. */
+export const NOT_REGISTERED: UnusableCmb = {
+  kind: 'not-registered',
+  text: 'the kernel did not register it as peer-to-peer memory; its log may say why',
+};
+export const NOT_PUBLISHED: UnusableCmb = { kind: 'not-published', text: 'the kernel did not publish it' };
 
 /** Created by VFIO and dma-buf, and by drivers that do not share their memory. */
 export const PROVIDER_WITHOUT_POOL: Rule = {

@@ -12,7 +12,12 @@ import { misaligned } from '../../backend/hardware.js';
 import { parseRelease } from '../../backend/kernel-release.js';
 import { normalizeBdf } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
-import { CMB_ALIGN_SKIP, misalignedFate } from '../../kernel/releases/memory.js';
+import {
+  CMB_ALIGN_SKIP,
+  misalignedFate,
+  NOT_PUBLISHED,
+  NOT_REGISTERED,
+} from '../../kernel/releases/memory.js';
 import { holds } from '../../kernel/releases/rule.js';
 import type { KernelFacts } from './kernel.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
@@ -270,9 +275,7 @@ function cmbOf(
 }
 
 function whyUnpublished(registers: CmbRegisters | null): UnusableCmb {
-  if (registers === null || (registers.rds && registers.wds)) {
-    return { kind: 'not-published', text: 'the kernel did not publish it' };
-  }
+  if (registers === null || (registers.rds && registers.wds)) return NOT_PUBLISHED;
   const lacking = [registers.rds ? null : 'read data (RDS)', registers.wds ? null : 'write data (WDS)'];
   const what = lacking.filter((word) => word !== null).join(' and ');
   return { kind: 'no-data', text: `the CMB does not support ${what}` };
@@ -293,8 +296,7 @@ function whyUnregistered(
   if (why !== null) {
     return { kind: 'misaligned', text: `${why}: ${misalignedFate(parseRelease(kernel().release))}` };
   }
-  const text = 'the kernel did not register it as peer-to-peer memory; its log may say why';
-  return { kind: 'not-registered', text };
+  return NOT_REGISTERED;
 }
 
 /** Null: it is aligned well enough for memory hot-plug. */

@@ -6,11 +6,13 @@
  * not fit its place). Such a detail is left out, the function stays, and the description lists what is missing.
  */
 
+import { MEMREMAP_COMPAT_ALIGN } from '../../backend/hardware.js';
 import type { SnapshotOptions } from '../../backend/system-options.js';
 import type { HostBridge, PciBar, PciDev } from '../../backend/topology.js';
 import { P2pdmaError } from '../../base/errors.js';
 import { list } from '../../base/words.js';
 import type { Sysfs, SysfsController, SysfsNamespace } from './machine.js';
+import { MIN_REGISTERS, SnapshotMemory } from './snapshot-memory.js';
 import { describeStacks, type Stacks } from './snapshot-stacks.js';
 
 /**
@@ -35,15 +37,15 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
   }
   const bridges = new Set<PciDev | null>(topology.functions.map((dev) => dev.upstream));
   const drives = new Map<PciDev, SysfsController>();
+  const memory = new SnapshotMemory(topology.peerMemory !== 'unknown');
   const left: string[] = [];
   for (const controller of controllers) {
-    if (controller.pdev !== null && !drives.has(controller.pdev)) drives.set(controller.pdev, controller);
+    const { pdev } = controller;
+    if (pdev !== null && !drives.has(pdev) && !bridges.has(pdev)) drives.set(pdev, controller);
     else
       left.push(`${controller.name} (${controller.pdev === null ? 'no PCI function' : controller.pdev.bdf})`);
   }
   for (const { bdf } of lost) left.push(`a bridge above ${bdf}, which was not there`);
-  if (topology.peerMemory === 'unknown')
-    left.push('peer memory and sizes of BARs (not shown by what was read)');
   const unusable = unusableBars(topology.functions, drives);
   for (const [{ index, size }, { bdf, why }] of unusable) {
     left.push(`BAR ${index} of ${bdf} (${size} bytes, ${why})`);
@@ -53,10 +55,11 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
   return {
     version: 1,
     name: options.name ?? 'snapshot',
-    description: describe(sysfs, left),
+    description: describe(sysfs, { assumed: memory.assumed, left: [...memory.lost, ...left] }),
     ...(sysfs.kernel.version === null ? {} : { kernel: sysfs.kernel.release }),
     cpu: { vendor: topology.cpu.vendor, family: topology.cpu.family },
     iommu: topology.iommu,
+    ...(memory.granule === MEMREMAP_COMPAT_ALIGN ? {} : { memremapAlign: memory.granule }),
     ...(sysfs.kernel.useCmbSqes === null ? {} : { useCmbSqes: sysfs.kernel.useCmbSqes }),
     hostBridges: topology.hostBridges.map((bridge) => ({
       domain: bridge.domain,
@@ -71,6 +74,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
   function describeFunction(dev: PciDev): object {
     const bars = dev.bars.filter((bar) => bar !== null && !unusable.has(bar)) as PciBar[];
     const drive = drives.get(dev) ?? null;
+    const { cmb, p2pmem } = memory.describe({ dev, drive, bars });
     const place = typeAndClass(dev, bridges.has(dev));
     if (place.type !== dev.portType)
       left.push(`the type of ${dev.bdf} (${dev.portType}, which is out of place)`);
@@ -90,10 +94,8 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
       })),
       numaNode: dev.numaNode,
       iommuGroup: dev.iommuGroup,
-      ...(drive === null || bridges.has(dev)
-        ? {}
-        : { nvme: describeDrive(drive, bars, { options, left, stacks }) }),
-      ...(dev.p2pmem === null || dev.p2pmem.size === 0 ? {} : { p2pmem: describeP2pmem(dev.p2pmem) }),
+      ...(drive === null ? {} : { nvme: describeDrive(drive, cmb, { options, left, stacks }) }),
+      ...(p2pmem === null ? {} : { p2pmem }),
     };
   }
 }
@@ -101,7 +103,10 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
 /** The maximum number of omitted details that are listed. */
 const MOST_LEFT = 12;
 
-function describe({ kernel, topology, controllers }: Sysfs, left: readonly string[]): string {
+function describe(
+  { kernel, topology, controllers }: Sysfs,
+  { assumed, left }: { readonly assumed: readonly string[]; readonly left: readonly string[] },
+): string {
   const { enabled } = kernel.p2pdma;
   const config =
     enabled === null ? 'CONFIG_PCI_P2PDMA not known' : `CONFIG_PCI_P2PDMA=${enabled ? 'y' : 'n'}`;
@@ -111,7 +116,7 @@ function describe({ kernel, topology, controllers }: Sysfs, left: readonly strin
   const out = left.length === 0 ? [] : [`left out: ${left.slice(0, MOST_LEFT).join(', ')}${more}`];
   const captured = `Captured from Linux ${kernel.running ?? '(release unknown)'}, ${config}`;
   const other = kernel.release === kernel.running ? [] : [`described as with Linux ${kernel.release}`];
-  return [captured, ...other, ...cpu, ...metadata, ...out].join('; ');
+  return [captured, ...other, ...cpu, ...metadata, ...assumed, ...out].join('; ');
 }
 
 /** Namespace metadata that a description cannot represent: its size is not known, or not one that a description can have. */
@@ -230,14 +235,8 @@ function busOffset(bridge: HostBridge, functions: readonly PciDev[]): number {
   return offsets.size === 1 && offset % 4096 === 0 ? offset : 0;
 }
 
-function describeP2pmem({ size, available, published }: NonNullable<PciDev['p2pmem']>): object {
-  return { size, available: Math.min(size, available), published };
-}
-
 // --- drives ---
 
-/** BAR 0 holds the registers, and the doorbells of the 16 queue pairs that a description has by default. */
-const MIN_REGISTERS = 0x2000;
 const PAGE_SIZE = 4096;
 
 /** A controller whose name is not known is named by its address. */
@@ -245,7 +244,7 @@ const NAME = /^nvme\d{1,4}$/;
 
 function describeDrive(
   drive: SysfsController,
-  bars: readonly PciBar[],
+  cmb: object | null,
   {
     options,
     left,
@@ -259,7 +258,7 @@ function describeDrive(
     ...(drive.model === null ? {} : { model: drive.model.slice(0, 40) }),
     ...(options.withSerials && drive.serial !== null ? { serial: drive.serial.slice(0, 20) } : {}),
     ...(mdts >= PAGE_SIZE && Number.isFinite(mdts) ? { mdts: 2 ** Math.floor(Math.log2(mdts)) } : {}),
-    cmb: describeCmb(drive, bars, left),
+    cmb,
     namespaces: drive.namespaces.flatMap((ns, index, all) => {
       const first = all.findIndex((other) => other.nsid === ns.nsid) === index;
       const described = first ? describeNamespace(ns, stacks.partitions.get(ns.name) ?? []) : [];
@@ -267,22 +266,6 @@ function describeDrive(
       return described;
     }),
   };
-}
-
-/** Null if the registers are unknown or wrong; then the function's p2pmem, if any, is used instead. */
-function describeCmb(
-  { name, cmbRegisters }: SysfsController,
-  bars: readonly PciBar[],
-  left: string[],
-): object | null {
-  if (cmbRegisters === null) return null;
-  const { bar: index, offset, size: registered, ...flags } = cmbRegisters;
-  const bar = bars.find((candidate) => candidate.index === index && candidate.kind === 'memory');
-  const fits = bar !== undefined && (index > 0 || offset >= MIN_REGISTERS);
-  const size = fits ? Math.min(registered, bar.size - offset) : 0;
-  if (size >= PAGE_SIZE) return { size, bar: index, offset, ...flags };
-  left.push(`the CMB of ${name} (${registered} bytes at ${offset} in BAR ${index}, where there is no room)`);
-  return null;
 }
 
 function describeNamespace(ns: SysfsNamespace, partitions: readonly object[]): object[] {

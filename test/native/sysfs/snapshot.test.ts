@@ -1,10 +1,18 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
 import t, { type Test } from 'tap';
-import { openSystem } from '../../../lib/index.js';
+import { openEmulator } from '../../../lib/emulator/boot.js';
+import { diagnose, openSystem } from '../../../lib/index.js';
 import { type MachineInput, parseMachine } from '../../../lib/machine/machine.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
 import { snapshotMachine } from '../../../lib/native/sysfs/snapshot.js';
-import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
+import {
+  type TreeDescription,
+  type TreeFunction,
+  type TreeNvme,
+  twoDrivesBelowASwitch,
+  writeSysfsTree,
+} from '../../fixtures/sysfs-tree.js';
 
 const MIB = 2 ** 20;
 
@@ -70,6 +78,250 @@ t.test(
     }
   },
 );
+
+interface MemoryShape {
+  readonly name: string;
+  readonly change: (lender: TreeFunction, drive: TreeNvme, tree: TreeDescription) => void;
+  /** What `list` shows of nvme0 in the tree; of the snapshot too, unless something is `left out`. */
+  readonly cmb: { size: number; published: boolean } | null;
+  readonly verdict: 'limited' | 'impossible';
+  /** What the description names as left out. */
+  readonly says?: RegExp;
+  readonly assumes?: string;
+  /** The memory is not in the description: there is none in the emulated machine. */
+  readonly lost?: true;
+}
+
+const p2pmem = (size: number, published = true) => ({ size, available: size, published });
+const withoutRegisters = (drive: TreeNvme) => {
+  delete drive.cmb;
+};
+
+const MEMORY_SHAPES: readonly MemoryShape[] = [
+  { name: 'as it is', change: () => {}, cmb: { size: 16 * MIB, published: true }, verdict: 'limited' },
+  {
+    name: 'registers, and the kernel registered nothing',
+    change: (lender) => delete lender.p2pmem,
+    cmb: { size: 16 * MIB, published: false },
+    verdict: 'impossible',
+  },
+  {
+    name: 'registers, and a p2pmem of size 0',
+    change: (lender) => {
+      lender.p2pmem = p2pmem(0);
+    },
+    cmb: { size: 16 * MIB, published: false },
+    verdict: 'impossible',
+  },
+  {
+    name: 'registers, not published',
+    change: (lender) => {
+      lender.p2pmem = p2pmem(16 * MIB, false);
+    },
+    cmb: { size: 16 * MIB, published: false },
+    verdict: 'impossible',
+  },
+  {
+    name: 'registers that allow no data, published all the same',
+    change: (_, drive) => {
+      drive.cmb = { location: 2, size: (16 << 12) | (2 << 8) | 0x01 };
+    },
+    cmb: { size: 16 * MIB, published: true },
+    verdict: 'limited',
+  },
+  ...[4 * MIB, 3 * MIB].map(
+    (size): MemoryShape => ({
+      name: `registers, ${size} bytes of it registered`,
+      change: (lender) => {
+        lender.p2pmem = p2pmem(size);
+      },
+      cmb: { size, published: true },
+      verdict: 'limited',
+    }),
+  ),
+  {
+    name: 'registers, and more p2pmem than they say',
+    change: (lender) => {
+      lender.p2pmem = p2pmem(32 * MIB);
+    },
+    cmb: { size: 32 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: 16777216 of the 33554432 bytes of the p2pmem of nvme0 \(beyond its CMB\), /,
+  },
+  {
+    name: 'registers, and nearly all of it taken',
+    change: (lender) => {
+      lender.p2pmem = { ...p2pmem(16 * MIB), available: 4096 };
+    },
+    cmb: { size: 16 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: what held 16773120 of the 16777216 bytes of the p2pmem of nvme0, /,
+  },
+  {
+    name: 'registers, and no BARs',
+    change: (lender) => delete lender.bars,
+    cmb: { size: 16 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: the CMB of nvme0 \(16777216 bytes at 0 in BAR 2, where there is no room\), /,
+    lost: true,
+  },
+  ...[16 * MIB, 4 * MIB, 3 * MIB].map(
+    (size): MemoryShape => ({
+      name: `no registers, a p2pmem of ${size} bytes`,
+      change: (lender, drive) => {
+        withoutRegisters(drive);
+        lender.p2pmem = p2pmem(size);
+      },
+      cmb: { size, published: true },
+      verdict: 'limited',
+      assumes: `the CMB registers of nvme0 not known: taken for ${size} bytes at the start of BAR 2`,
+    }),
+  ),
+  {
+    name: 'no registers, not published',
+    change: (lender, drive) => {
+      withoutRegisters(drive);
+      lender.p2pmem = p2pmem(16 * MIB, false);
+    },
+    cmb: { size: 16 * MIB, published: false },
+    verdict: 'impossible',
+    assumes: 'the CMB registers of nvme0 not known: taken for 16777216 bytes at the start of BAR 2',
+  },
+  {
+    name: 'no registers and no BARs',
+    change: (lender, drive) => {
+      withoutRegisters(drive);
+      delete lender.bars;
+    },
+    cmb: { size: 16 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: the p2pmem of nvme0 \(16777216 bytes, for which no BAR has room\), /,
+    lost: true,
+  },
+  {
+    name: 'no registers, larger than every BAR',
+    change: (lender, drive) => {
+      withoutRegisters(drive);
+      lender.p2pmem = p2pmem(32 * MIB);
+    },
+    cmb: { size: 32 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: the p2pmem of nvme0 \(33554432 bytes, for which no BAR has room\), /,
+    lost: true,
+  },
+  {
+    name: 'no registers, room only beside the registers in BAR 0',
+    change: (lender, drive) => {
+      withoutRegisters(drive);
+      lender.bars = [{ index: 0, address: 0x800000000, size: 32 * MIB }];
+    },
+    cmb: { size: 16 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: the p2pmem of nvme0 /,
+    lost: true,
+  },
+  {
+    name: 'no registers, in a BAR at no multiple of its size',
+    change: (lender, drive) => {
+      withoutRegisters(drive);
+      lender.bars![1]!.address += 4 * MIB;
+    },
+    cmb: { size: 16 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: the p2pmem of nvme0 .*, BAR 2 of 0000:03:00.0/,
+    lost: true,
+  },
+  {
+    name: 'no registers, not whole pages',
+    change: (lender, drive) => {
+      withoutRegisters(drive);
+      lender.p2pmem = p2pmem(16 * MIB - 512);
+    },
+    cmb: { size: 16 * MIB - 512, published: true },
+    verdict: 'limited',
+    says: /left out: the p2pmem of nvme0 \(16776704 bytes, not whole pages\), /,
+    lost: true,
+  },
+  {
+    name: 'lost beside much else: the memory comes first',
+    change: (lender, drive, tree) => {
+      withoutRegisters(drive);
+      delete lender.bars;
+      for (let nsid = 2; nsid < 20; nsid++) drive.namespaces.push({ nsid, bytes: 0 });
+      tree.nvme!.reverse();
+    },
+    cmb: { size: 16 * MIB, published: true },
+    verdict: 'limited',
+    says: /left out: the p2pmem of nvme0 .* and \d+ more/,
+    lost: true,
+  },
+  {
+    name: 'what may be a CMB',
+    change: (lender, drive, tree) => {
+      withoutRegisters(drive);
+      delete lender.p2pmem;
+      lender.bars![1]!.size = MIB;
+      tree.release = '6.14.0';
+    },
+    cmb: { size: MIB, published: false },
+    verdict: 'impossible',
+    says: /left out: what may be a CMB of nvme0 \(1048576 bytes\), /,
+    lost: true,
+  },
+];
+
+t.test('peer memory: doctor says of a snapshot what it says of the tree, or the loss is named', async (t) => {
+  for (const { name, change, cmb, verdict, says, assumes, lost } of MEMORY_SHAPES) {
+    const tree = twoDrivesBelowASwitch();
+    change(tree.functions.find(({ bdf }) => bdf === '0000:03:00.0')!, tree.nvme![0]!, tree);
+    const root = writeSysfsTree(t.testdir({}), tree);
+    const machine = JSON.parse(JSON.stringify(snapshotMachine(readSysfs(root)))) as MachineInput;
+    const [there, here] = [await diagnose({ root }), await diagnose({ machine })];
+    t.equal(there.verdict, verdict, `${name}: the tree`);
+    t.equal(here.verdict, lost ? 'impossible' : verdict, `${name}: its snapshot`);
+
+    const description = String(machine.description);
+    if (says === undefined)
+      t.notMatch(description, /left out: .*(CMB|p2pmem) of/, `${name}: nothing is lost`);
+    else t.match(description, says, name);
+    if (assumes === undefined) t.notMatch(description, 'not known', `${name}: nothing is assumed`);
+    else t.match(description, `; ${assumes}; `, name);
+    const systems = [await openSystem({ root }), await openSystem({ machine })];
+    const [seen, emulated] = systems.map((system) => {
+      const found = system.controllers.find((one) => one.name === 'nvme0')!.cmb;
+      return found === null ? null : { size: found.size, published: found.published };
+    });
+    t.same(seen, cmb, `${name}: the tree's CMB`);
+    if (lost) t.equal(emulated, null, `${name}: no CMB is made up`);
+    else t.equal(emulated!.published, cmb!.published, `${name}: whether the CMB is published`);
+    if (says === undefined) t.same(emulated, seen, `${name}: the CMB of the snapshot`);
+    for (const system of systems) await system.close();
+  }
+});
+
+t.test('memory of a drive whose registers were not captured moves data, and is given back', async (t) => {
+  const tree = twoDrivesBelowASwitch();
+  delete tree.nvme![0]!.cmb;
+  tree.functions.find(({ bdf }) => bdf === '0000:03:00.0')!.p2pmem = p2pmem(3 * MIB);
+  const root = writeSysfsTree(t.testdir({}), tree);
+  const machine = JSON.parse(JSON.stringify(snapshotMachine(readSysfs(root)))) as MachineInput;
+  t.match(machine, { memremapAlign: MIB }, 'a kernel that registers 3 MiB has this granule');
+  const system = await openSystem({ machine });
+  await pipeline(
+    system.createReadStream('nvme0n1', { end: 2 * MIB - 1, highWaterMark: MIB }),
+    system.createWriteStream('nvme1n1'),
+  );
+  t.match(system.metrics(), { path: { internal: 2 * MIB, peerBus: 2 * MIB, hostDram: 0 } });
+  await system.close();
+
+  const backend = await openEmulator({ machine });
+  const lender = backend.topology.find('0000:03:00.0')!;
+  backend.memory.mmapP2pmem(lender, 2 * MIB);
+  t.match(lender.p2pmem, { available: MIB });
+  const nothing = { iovas: 0, pages: 0, requests: 0, handles: 0 };
+  t.match(await backend.close(), { ...nothing, slots: 1 }, 'what was never unmapped is told');
+  t.equal(lender.p2pmem, null, 'and its memory is gone with the machine');
+});
 
 t.test('no serial numbers unless asked for', async (t) => {
   const sysfs = read(t);
