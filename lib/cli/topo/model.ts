@@ -28,6 +28,8 @@ export interface TopoNode {
   readonly title: string;
   /** The address of a drive, or what the node is. */
   readonly subtitle: string;
+  /** Vendor and device id by which the kernel recognises a host bridge; null: it is none, or has no such device. */
+  readonly ids: string | null;
   readonly marks: readonly Mark[];
   /** Namespaces, one per line. */
   readonly lines: readonly string[];
@@ -48,6 +50,7 @@ export interface TopoModel {
   readonly notice: string | null;
   /** The CPU; its children are the host bridges. */
   readonly host: TopoNode;
+  readonly iommu: System['topology']['iommu'];
   readonly route: RouteView | null;
   readonly counts: { readonly functions: number; readonly drives: number; readonly cmbs: number };
 }
@@ -90,6 +93,7 @@ export function modelOf(system: System, options: ModelOptions): TopoModel {
     name: options.name,
     notice: system.notice,
     host,
+    iommu,
     route: options.route,
     counts: {
       functions: topology.functions.length,
@@ -126,6 +130,7 @@ class Builder {
       roles: route?.roles.get(id) ?? [],
       route: route?.nodes.get(id) ?? null,
       link: route?.links.get(id) ?? null,
+      ids: null,
     };
   }
 
@@ -145,7 +150,8 @@ class Builder {
       ...this.place(id),
       kind: 'host-bridge',
       title: id,
-      subtitle: device === null ? 'host bridge' : `host bridge ${ids(device)}`,
+      subtitle: device === null ? 'host bridge' : `host bridge ${idsOf(device)}`,
+      ids: device === null ? null : idsOf(device),
       marks: [{ kind: PASSES[passes], text }],
       lines: [],
       details: [why],
@@ -234,7 +240,7 @@ function namespaces(controller: Controller | undefined): string[] {
 function details(dev: PciDev, controller: Controller | undefined): string[] {
   const { acs, numaNode, iommuGroup, p2pmem } = dev;
   return [
-    `${dev.bdf} ${ids(dev)} ${dev.portType}, ${classWords(dev.class)}`,
+    `${dev.bdf} ${idsOf(dev)} ${dev.portType}, ${classWords(dev.class)}`,
     typeof acs === 'number' ? `ACS control ${hexNumber(acs)}` : `ACS: ${acs}`,
     ...(numaNode === null ? [] : [`NUMA node ${numaNode}`]),
     ...(iommuGroup === null ? [] : [`IOMMU group ${iommuGroup}`]),
@@ -244,6 +250,6 @@ function details(dev: PciDev, controller: Controller | undefined): string[] {
   ];
 }
 
-function ids({ vendor, device }: PciDev): string {
+function idsOf({ vendor, device }: PciDev): string {
   return `${hex(vendor, 4)}:${hex(device, 4)}`;
 }

@@ -19,19 +19,16 @@ type Paint = (text: string) => string;
 
 /** The text below the tree is wrapped to `width`; the tree itself is never wrapped. */
 export function drawText(
-  { host, route }: TopoModel,
+  { host, iommu, route }: TopoModel,
   colour: Colours,
   width = Number.POSITIVE_INFINITY,
 ): string {
-  const lines = [
-    `${colour.bold('CPU')} ${printable(host.subtitle)}, ${host.lines.join(', ').replace('IOMMU: ', 'IOMMU ')}`,
-  ];
+  const lines = [`${colour.bold('CPU')} ${printable(host.subtitle)}, IOMMU ${iommu}`];
   if (host.route !== null) lines[0] += `  ${painter(host.route, colour)('◀ host memory')}`;
   for (const bridge of host.children) {
-    const own = bridge.subtitle.replace('host bridge', '').trim();
     const parts = [
       `${bold(bridge, colour)('host bridge')} ${bridge.title}`,
-      ...(own === '' ? [] : [own]),
+      ...(bridge.ids === null ? [] : [bridge.ids]),
       ...bridge.marks.map((mark) => markText(mark, colour)),
     ];
     lines.push(parts.join('  '));
