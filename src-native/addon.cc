@@ -1,4 +1,4 @@
-// Module entry: the per-environment state, its teardown, and the debug counters.
+// The module's entry: the state of each environment, its teardown, and the debug counters.
 #include "engine.h"
 #include "env.h"
 #include "mapping.h"
@@ -22,7 +22,7 @@ bool forgetFd(Env& env, int fd) {
   return true;
 }
 
-// Last step of teardown, when libuv has closed every handle of ours.
+// The last step of the teardown, when libuv has closed every handle of ours.
 void finishTeardown(Env& env) {
   if (!env.tearingDown || env.closing > 0) return;
   for (const auto& [fd, exclusive] : env.fds) close(fd);
@@ -36,7 +36,7 @@ void finishTeardown(Env& env) {
 
 namespace {
 
-// JS thread, at worker termination or process end. Order matters: first the kernel is done with
+// Runs on the JS thread when a worker is terminated or the process ends. The order matters: first the kernel finishes
 // every request (memory of JavaScript's heap is freed after this), then rings and threads go, then fds.
 void tearDown(Env& env) {
   env.tearingDown = true;
@@ -76,8 +76,8 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-// What JavaScript and C++ agree on: raised with each change of a function's arguments or of the shared arrays, here and in
-// lib/native/addon.ts (INTERFACE).
+// The version of the interface between JavaScript and C++. It is raised, here and in lib/native/addon.ts (INTERFACE),
+// with each change of a function's arguments or of the shared arrays.
 constexpr int kInterface = 3;
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {

@@ -1,4 +1,4 @@
-// What JavaScript calls of the engine; engine.ts is the other side.
+// The functions of the engine that JavaScript calls; engine.ts is the other side.
 #include "engine.h"
 #include "records.h"
 
@@ -18,7 +18,7 @@ std::shared_ptr<Engine> engineArg(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-// openEngine({ ring, entries, loop }, requests, completions, control, onCompletions): engine id or -errno.
+// openEngine({ ring, entries, loop }, requests, completions, control, onCompletions) returns an engine id or -errno.
 static Napi::Value openEngine(const Napi::CallbackInfo& info) {
   EnvPtr env = envOf(info.Env());
   if (env->tearingDown) return Napi::Number::New(info.Env(), -ECANCELED);
@@ -34,18 +34,18 @@ static Napi::Value openEngine(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(env->engines.size() - 1));
 }
 
-// wake(id): something was queued after nothing was.
+// wake(id): the request stream, which was empty, has a request now.
 static void wake(const Napi::CallbackInfo& info) {
   if (const auto engine = engineArg(info)) engine->wake();
 }
 
-// knowsTurns(id): is the end of each turn of the event loop seen here, or is flush() to be called?
+// knowsTurns(id): true if the engine sees the end of each turn of the event loop; false if JavaScript has to call flush().
 static Napi::Value knowsTurns(const Napi::CallbackInfo& info) {
   const auto engine = engineArg(info);
   return Napi::Boolean::New(info.Env(), engine && engine->knowsTurns());
 }
 
-// flush(id): the end of a turn of the event loop. Everything queued goes to the kernel in one call.
+// flush(id): a turn of the event loop has ended. Everything that is queued goes to the kernel in one call.
 static void flush(const Napi::CallbackInfo& info) {
   if (const auto engine = engineArg(info)) engine->flush();
 }
@@ -55,12 +55,12 @@ static void retry(const Napi::CallbackInfo& info) {
   if (const auto engine = engineArg(info)) engine->retry();
 }
 
-// take(id): empty the request stream, which is full. Submission still waits for the end of the turn.
+// take(id): empties the request stream, which is full. The requests are still submitted at the end of the turn.
 static void take(const Napi::CallbackInfo& info) {
   if (const auto engine = engineArg(info)) engine->take();
 }
 
-// closeEngine(id): with requests in flight it cancels them and waits.
+// closeEngine(id): cancels the requests that are in flight, and waits for them.
 static void closeEngine(const Napi::CallbackInfo& info) {
   const auto engine = engineArg(info);
   if (!engine) return;
@@ -68,13 +68,13 @@ static void closeEngine(const Napi::CallbackInfo& info) {
   engine->close();
 }
 
-// ringFlags(id): the IORING_SETUP flags in use, or -1 without a ring.
+// ringFlags(id): the IORING_SETUP flags in use, or -1 if there is no ring.
 static Napi::Value ringFlags(const Napi::CallbackInfo& info) {
   const auto engine = engineArg(info);
   return Napi::Number::New(info.Env(), engine ? static_cast<double>(engine->ringFlags()) : -1);
 }
 
-// What engine.ts has to have the same of.
+// The numbers that must be the same in engine.ts.
 static Napi::Object layout(Napi::Env env) {
   const std::pair<const char*, double> facts[] = {
       {"opRead", static_cast<double>(Op::kRead)},

@@ -1,4 +1,4 @@
-// Request stream -> ring or pool -> completion table. See engine.h for who calls what when.
+// From the request stream through the ring or the pool to the completion table. See engine.h for who calls what when.
 #include "engine.h"
 
 #include "mapping.h"
@@ -11,17 +11,17 @@
 namespace p2pdma {
 namespace {
 
-constexpr int32_t kRetryTold = 2;  // in control_[kRetryWanted]: JavaScript has been called for it
+constexpr int32_t kRetryTold = 2;  // in control_[kRetryWanted]: JavaScript has been told
 constexpr uint64_t kNoRequest = ~0ull;
 constexpr uint8_t kSqeFixedFile = 1u << 0;
 constexpr uint8_t kSqeAsync = 1u << 4;
 constexpr uint32_t kMaxRetries = 1000;
 constexpr unsigned kMaxThreads = 32;
 constexpr unsigned kBigRingEntries = 64;
-// The kernel caps one transfer here (MAX_RW_COUNT).
+// The kernel moves no more than this in one transfer (MAX_RW_COUNT).
 constexpr size_t kMaxTransfer = 0x7ffff000;
 
-// IORING_OP_*: an enum in the header, so an older header cannot be asked with #ifdef.
+// IORING_OP_* is an enum in the header, so #ifdef cannot tell whether an older header has a value.
 constexpr uint8_t kOpNop = 0;
 constexpr uint8_t kOpReadv = 1;
 constexpr uint8_t kOpWritev = 2;
@@ -146,7 +146,7 @@ void Engine::take() {
         takePump(r, w, n);
         break;
       case Op::kClose:
-        // From here on the number may be given out again by open(2).
+        // From here on open(2) may return the same number again.
         forgetFd(*env_, r->fd);
         break;
       default:
@@ -184,7 +184,7 @@ void Engine::dispatch(Request* r) {
   }
   if (!pool_) pool_ = std::make_unique<Pool>(*waker_, kMaxThreads);
   const unsigned before = pool_->threads();
-  if (!pool_->start(r)) perform(r);  // no thread to be had: better late than never
+  if (!pool_->start(r)) perform(r);  // no thread can be started: this one does it
   else {
     env_->counters.threads += pool_->threads() - before;
     return;
@@ -205,8 +205,8 @@ bool Engine::openBigRing() {
   return bigLane_.ring.isOpen();
 }
 
-// The slot of a file, given one now if need be; -1: it is used by its fd. A device opened exclusively must be free
-// again the moment it is closed.
+// The slot of a file, which gets one now if it has none; -1 means that it is used by its fd. A device that was opened
+// exclusively must be free again the moment it is closed.
 int Engine::registeredSlot(int fd) {
   int empty = -1;
   for (size_t i = 0, seen = 0; i < fileSlots_.size() && (seen < filesTaken_ || empty < 0); i++) {
@@ -265,7 +265,7 @@ void Engine::prepareEntry(Request* r, io_uring_sqe* sqe) {
       break;
     case Op::kPassthrough: {
       sqe->opcode = kOpUringCmd;
-      // cmd_op shares its place with off; the command begins at byte 48 of the 128.
+      // cmd_op has the same place as off; the command begins at byte 48 of the 128.
       const uint32_t op = (r->flags & kFlagAdmin) ? kNvmeUringAdmin : kNvmeUringIo;
       memcpy(reinterpret_cast<char*>(sqe) + 8, &op, sizeof op);
       memcpy(reinterpret_cast<char*>(sqe) + 48, &r->command, kNvmeUringCommandSize);
@@ -288,7 +288,7 @@ void Engine::submit() {
 void Engine::submit(Lane& lane) {
   Ring& ring = lane.ring;
   while (ring.isOpen()) {
-    // Never more in the ring than completions it can hold.
+    // The ring never has more requests than it can hold completions.
     while (!lane.pending.empty() && lane.inRing < ring.capacity()) {
       io_uring_sqe* sqe = ring.next();
       if (sqe == nullptr) break;
@@ -308,7 +308,7 @@ void Engine::submit(Lane& lane) {
   }
 }
 
-// The kernel takes no more now, or never will.
+// The kernel takes no more requests now, or will never take any.
 void Engine::refused(Lane& lane, int error) {
   const bool passing = error == -EAGAIN || error == -EBUSY;
   if (passing && ++lane.refusals < kMaxRetries) {
@@ -329,7 +329,7 @@ void Engine::refused(Lane& lane, int error) {
   lane.pending.clear();
 }
 
-// Done for good, or once more: after a pause, or another way.
+// The request has its final answer, or is tried again: after a pause, or in another way.
 void Engine::finish(Request* r) {
   if ((r->res == -EAGAIN || r->res == -EINTR) && !quiet_ && r->retries < kMaxRetries) {
     r->retries++;
@@ -337,7 +337,7 @@ void Engine::finish(Request* r) {
     control_[kRetryWanted] = 1;
     return;
   }
-  // The generic device knows no URING_CMD on this kernel: the ioctl does the same.
+  // The generic device does not support URING_CMD on this kernel: the ioctl does the same.
   if (r->op == Op::kPassthrough && (r->flags & kFlagUringCmd) != 0 && r->res == -EOPNOTSUPP && !quiet_) {
     r->flags &= ~kFlagUringCmd;
     dispatch(r);
@@ -350,7 +350,7 @@ void Engine::finish(Request* r) {
   if (pump->isOver()) endPump(pump);
 }
 
-// JavaScript's request has its answer.
+// A request of JavaScript has its answer.
 void Engine::complete(Request* r) {
   forget(r);
   if (quiet_) return;
@@ -361,7 +361,7 @@ void Engine::complete(Request* r) {
   c[3] = static_cast<int32_t>(r->extra >> 32);
 }
 
-// The kernel is done with it: let go of its memory.
+// The kernel has finished the request: release its memory.
 void Engine::forget(Request* r) {
   if (!r->active) return;
   r->active = false;
@@ -371,14 +371,14 @@ void Engine::forget(Request* r) {
   env_->counters.inFlight--;
 }
 
-// True when the completion table is full before the ring is empty.
+// Returns true if the completion table was full before the ring was empty.
 bool Engine::reap(Lane& lane) {
   if (!lane.ring.isOpen()) return false;
   Completion c;
   while (cqCount_ < cqRecords_) {
     if (!lane.ring.pop(&c)) {
-      // Not left for later, even if it is no completion of ours: the eventfd, which has been read, is signalled only
-      // for the first of the deferred work. One call does about 20 of them (from 6.13 on).
+      // This is not left for later, even if it brings no completion for us: the eventfd, which has been read, is
+      // signalled only for the first piece of deferred work. One call does about 20 pieces (from 6.13 on).
       const int ran = lane.ring.runDeferredWork();
       if (ran > 0) continue;
       if (ran < 0) control_[kRetryWanted] = 1;
@@ -411,7 +411,7 @@ void Engine::drain() {
   if (!quiet_ && inFlight_ == 0 && control_[kQueued] == 0) waker_->keepAlive(false);
 }
 
-// One call into JavaScript for everything reaped.
+// One call into JavaScript for everything that was reaped.
 void Engine::deliver() {
   napi_env napi = env_->napi;
   const uint32_t count = cqCount_;
@@ -457,7 +457,7 @@ void Engine::onTurn() {
 void Engine::onWake() {
   const std::shared_ptr<Engine> self = shared_from_this();
   drain();
-  // A pump has more to do, or there was more than the ring holds and now there is room.
+  // A pump has more to do, or what had no room in the ring has room now.
   if (!quiet_ && (!pumps_.empty() || !waker_->knowsTurns())) submit();
 }
 
@@ -479,8 +479,8 @@ void Engine::cancelAll(Lane& lane) {
   ring.submit();
 }
 
-// Block until the kernel has given back every request of this ring. A device that hangs makes this
-// hang until the kernel times the device out: memory that hardware may still write must not be reused.
+// Blocks until the kernel has given back every request of this ring. If a device hangs, this hangs too until the
+// kernel's timeout for the device: memory that hardware may still write must not be reused.
 void Engine::waitFor(Lane& lane) {
   Ring& ring = lane.ring;
   if (!ring.isOpen()) return;
@@ -506,12 +506,12 @@ void Engine::waitFor(Lane& lane) {
 }
 
 void Engine::quiesce() {
-  // What was queued and not taken begins no more: an environment that ends has let go of its mappings before it comes
-  // here, and where they were there may be another thread's stack by now.
+  // What was queued and not yet taken is not begun any more: an environment that ends has released its mappings before
+  // this point, and another thread's stack may be in their place by now.
   quiet_ = true;
   take();
   waitFor(lane_);
-  env_->counters.registeredFiles -= static_cast<int64_t>(filesTaken_);  // they went with the ring
+  env_->counters.registeredFiles -= static_cast<int64_t>(filesTaken_);  // the ring took them with it
   filesTaken_ = 0;
   fileSlots_.clear();
   waitFor(bigLane_);
@@ -538,7 +538,7 @@ void Engine::close() {
   if (quiet_) return;
   quiesce();
   waker_->close();
-  // An environment that ends takes them along, and may have no scope any more for looking at them.
+  // An environment that ends frees them itself, and may no longer have a scope in which they could be looked at.
   if (env_->tearingDown) return;
   for (napi_ref& ref : refs_) {
     napi_delete_reference(env_->napi, ref);

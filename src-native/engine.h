@@ -1,4 +1,4 @@
-// The engine of one thread of JavaScript: requests in, completions out, in batches both ways.
+// The engine of one JS thread: it takes requests and gives completions, both in batches.
 #pragma once
 
 #include "env.h"
@@ -14,15 +14,15 @@
 
 namespace p2pdma {
 
-// In the order in which they run, all on the JS thread unless said otherwise:
+// These run in this order, all of them on the JS thread unless stated otherwise:
 //
-//   wake      JavaScript is about to queue the first request: keep the event loop alive
-//   onTurn    libuv is about to sleep: take the request stream, submit it in one call
-//   flush     the same and reap what is done already: JavaScript calls it where no onTurn comes
-//   (kernel, pool threads)  do the work, signal the waker
-//   onWake    reap everything, one callback into JavaScript per batch; what the pumps do next is submitted at once
-//   retry     JavaScript calls it a while after it was asked to (EAGAIN): the same once more
-//   close     cancel, wait until the kernel is done with all memory; no call comes after this
+//   wake      JavaScript is about to queue the first request: the event loop is kept alive
+//   onTurn    libuv is about to sleep: the request stream is taken and submitted in one call
+//   flush     does the same, and reaps what is done already: JavaScript calls it where there is no onTurn
+//   (kernel, pool threads)  do the work and signal the waker
+//   onWake    reaps everything, with one call into JavaScript per batch; what the pumps do next is submitted at once
+//   retry     does the same once more: JavaScript calls it some time after it was asked to (EAGAIN)
+//   close     cancels, and waits until the kernel no longer uses any memory; no call comes after this
 class Engine final : public Waker::Client, public Pump::Host, public std::enable_shared_from_this<Engine> {
  public:
   struct Shared {
@@ -35,41 +35,41 @@ class Engine final : public Waker::Client, public Pump::Host, public std::enable
   struct Wishes {
     bool ring;
     unsigned entries;
-    bool loop;  // libuv's loop may be asked for
+    bool loop;  // whether libuv's loop may be used
   };
 
   explicit Engine(EnvPtr env);
 
   int open(Napi::Env napi, const Wishes& wishes, Shared shared);
-  // Read what JavaScript has written into the request stream.
+  // Reads what JavaScript has written into the request stream.
   void take();
   void wake();
   void flush();
-  // After a pause: what the kernel had no room for.
+  // After a pause, submits what the kernel had no room for.
   void retry();
   void onTurn() override;
   void onWake() override;
-  // A pump's next request.
+  // Takes the next request of a pump.
   void begin(Request* r) override;
   bool knowsTurns() const { return waker_->knowsTurns(); }
-  // Before the fd is closed: its slot would keep the file open.
+  // Must be called before the fd is closed, because its slot would keep the file open.
   void unregisterFile(int fd);
   void close();
 
-  // -1: no ring.
+  // The IORING_SETUP flags in use; -1 if there is no ring.
   int64_t ringFlags() const { return lane_.ring.isOpen() ? static_cast<int64_t>(lane_.ring.flags()) : -1; }
 
  private:
-  // A ring, what waits for room in it, and what is in it.
+  // A ring, the requests that wait for room in it, and those that are in it.
   struct Lane {
     Ring ring;
     std::deque<Request*> pending;
     size_t inRing = 0;
-    uint32_t refusals = 0;  // submissions in a row that the kernel did not take
+    uint32_t refusals = 0;  // successive submissions that the kernel did not take
   };
 
   struct RunningPump {
-    Request* request;  // JavaScript's, for the whole of it
+    Request* request;  // the request of JavaScript for the whole transfer
     std::unique_ptr<Pump> pump;
   };
 
@@ -98,21 +98,21 @@ class Engine final : public Waker::Client, public Pump::Host, public std::enable
 
   EnvPtr env_;
   std::shared_ptr<Waker> waker_;
-  bool quiet_ = false;  // after quiesce
+  bool quiet_ = false;  // set by quiesce
 
   Lane lane_;
-  Lane bigLane_;  // for URING_CMD, opened when first wanted
+  Lane bigLane_;  // for URING_CMD, opened at its first use
   bool bigRingTried_ = false;
   std::vector<int> fileSlots_;  // of lane_'s ring: the fd in each, -1 where empty
   size_t filesTaken_ = 0;
   std::unique_ptr<Pool> pool_;
   std::vector<std::unique_ptr<Request>> slots_;
-  std::vector<Request*> finished_;  // scratch
+  std::vector<Request*> finished_;  // reused for each batch
   std::vector<RunningPump> pumps_;
-  std::vector<Request*> again_;     // answered EAGAIN or EINTR: once more, after a pause
+  std::vector<Request*> again_;     // answered with EAGAIN or EINTR: tried again after a pause
   size_t inFlight_ = 0;
 
-  // Shared with JavaScript; the references keep the typed arrays alive.
+  // These arrays are shared with JavaScript; the references keep them alive.
   double* sq_ = nullptr;
   size_t sqWords_ = 0;
   int32_t* cq_ = nullptr;

@@ -1,5 +1,5 @@
-// Per-environment state. The addon is context-aware: every worker thread that loads it gets an Env
-// of its own, and nothing here is shared between threads except by the thread pool's own mutex.
+// The state of one environment. The addon is context-aware: every worker thread that loads it gets its own Env, and
+// threads share nothing of it except under the mutex of the thread pool.
 #pragma once
 
 #include <napi.h>
@@ -14,13 +14,13 @@ namespace p2pdma {
 struct Mapping;
 class Engine;
 
-// What is open now. Read by tests and by the backend's leak report.
+// The number of things that are open now. Tests and the backend's report of leaks read it.
 struct Counters {
   int64_t fds = 0;
   int64_t mappings = 0;
   int64_t mappedBytes = 0;
   int64_t rings = 0;
-  int64_t registeredFiles = 0;  // slots taken in rings' file tables
+  int64_t registeredFiles = 0;  // slots in use in the file tables of the rings
   int64_t threads = 0;
   int64_t inFlight = 0;
   int64_t enters = 0;       // io_uring_enter calls that submitted something
@@ -33,20 +33,21 @@ struct Env {
   napi_async_cleanup_hook_handle hook = nullptr;
   bool tearingDown = false;
   Counters counters;
-  std::map<int, bool> fds;            // opened through openFile, not yet closed; true: exclusively
+  std::map<int, bool> fds;            // opened by openFile and not yet closed; true: exclusively
   std::vector<Mapping*> mappings;     // by mapping id; null where free
   std::vector<int> freeMappings;
   std::vector<std::shared_ptr<Engine>> engines;  // by engine id; null where closed
-  int closing = 0;  // wakers whose handles libuv still closes
+  int closing = 0;  // wakers whose handles libuv has not closed yet
 };
 
-// A mapping's finalizer may run after the environment's instance data is gone: both hold the Env.
+// The finalizer of a mapping may run after the instance data of the environment is gone, so both keep a reference to the Env.
 using EnvPtr = std::shared_ptr<Env>;
 
 EnvPtr envOf(napi_env env);
-// An fd of ours is about to be closed, and its number given out again. False: it is none of ours.
+// Must be called before an fd of ours is closed, after which its number may be used again. False: the fd is not ours.
 bool forgetFd(Env& env, int fd);
-// The environment waits at its end until every handle is closed. Only for who has some: Deno 2.9 frees such a hook twice.
+// Makes the environment wait at its end until every handle is closed. It is only for wakers that have handles, because Deno 2.9
+// frees such a hook twice.
 bool awaitTeardown(Env& env);
 void finishTeardown(Env& env);
 

@@ -1,5 +1,5 @@
 // Files and block devices: opening, O_DIRECT, the facts of a block queue, holes.
-// Short system calls, on the thread of JavaScript; whatever may take long goes through the engine.
+// These are short system calls on the JS thread; whatever may take long goes through the engine.
 #include "env.h"
 
 #include <fcntl.h>
@@ -23,12 +23,13 @@ int fdArg(const Napi::CallbackInfo& info) { return info[0].As<Napi::Number>().In
 
 static_assert(sizeof(off_t) == 8, "offsets are 64 bits wide");
 
-// By its number: glibc has fstat as a function from 2.33 on only. The kernel's struct is the C library's.
+// Called by its number, because glibc has fstat as a function only from 2.33 on. The kernel's struct is the C library's.
 int statOf(int fd, struct stat* st) { return static_cast<int>(syscall(SYS_fstat, fd, st)); }
 
 Napi::Value number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 
-// openFile(path, flags, mode): fd or -errno. O_CLOEXEC and O_NOCTTY always; O_NONBLOCK so that a FIFO does not hang.
+// openFile(path, flags, mode) returns an fd or -errno. It always adds O_CLOEXEC and O_NOCTTY, and O_NONBLOCK so that opening a
+// FIFO does not hang.
 Napi::Value openFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string path = info[0].As<Napi::String>().Utf8Value();
@@ -39,7 +40,7 @@ Napi::Value openFile(const Napi::CallbackInfo& info) {
     fd = open(path.c_str(), flags, mode);
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return number(env, -errno);
-  // O_NONBLOCK served its purpose; on the I/O path it would turn waiting into EAGAIN.
+  // O_NONBLOCK is not needed after the open; during I/O it would answer EAGAIN where the call should wait.
   const int now = fcntl(fd, F_GETFL);
   if (now >= 0) fcntl(fd, F_SETFL, now & ~O_NONBLOCK);
   EnvPtr state = envOf(env);
@@ -48,14 +49,14 @@ Napi::Value openFile(const Napi::CallbackInfo& info) {
   return number(env, fd);
 }
 
-// closeFd(fd): for an fd that no request uses (a forgotten target, a failed open).
+// closeFd(fd) closes an fd that no request uses (that of a forgotten target, or of an open that failed).
 Napi::Value closeFd(const Napi::CallbackInfo& info) {
   const int fd = fdArg(info);
   if (!forgetFd(*envOf(info.Env()), fd)) return number(info.Env(), -EBADF);
   return number(info.Env(), close(fd) == 0 ? 0 : -errno);
 }
 
-// setDirect(fd): add O_DIRECT to an open file; -EINVAL where its filesystem has none.
+// setDirect(fd) adds O_DIRECT to an open file; -EINVAL if its filesystem does not support it.
 Napi::Value setDirect(const Napi::CallbackInfo& info) {
   const int fd = fdArg(info);
   const int flags = fcntl(fd, F_GETFL);
@@ -63,13 +64,14 @@ Napi::Value setDirect(const Napi::CallbackInfo& info) {
   return number(info.Env(), fcntl(fd, F_SETFL, flags | O_DIRECT) == 0 ? 0 : -errno);
 }
 
-// struct statx by offset: libc headers may be older than STATX_DIOALIGN (6.1).
+// The fields of struct statx by their offsets, because libc headers may be older than STATX_DIOALIGN (6.1).
 constexpr unsigned kStatxDioAlign = 0x2000;
 constexpr size_t kStatxSize = 256;
 constexpr size_t kDioMemAlign = 0x98;
 constexpr size_t kDioOffsetAlign = 0x9c;
 
-// statFd(fd): what it is, how long, and what O_DIRECT wants of it (0: refused; -1: kernel does not say).
+// statFd(fd) returns the kind of the file, its length, and the alignment that O_DIRECT requires (0: O_DIRECT is refused; -1: the
+// kernel does not say).
 Napi::Value statFd(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const int fd = fdArg(info);
@@ -105,7 +107,8 @@ Napi::Value statFd(const Napi::CallbackInfo& info) {
   return out;
 }
 
-// readAt(fd, uint8Array, offset): bytes read, or -errno. For a look at a file while it is opened, not for transfers.
+// readAt(fd, uint8Array, offset) returns the bytes read, or -errno. It is for a look at a file while it is being opened, not for
+// transfers.
 Napi::Value readAt(const Napi::CallbackInfo& info) {
   auto into = info[1].As<Napi::Uint8Array>();
   const off_t offset = static_cast<off_t>(info[2].As<Napi::Number>().DoubleValue());
@@ -116,13 +119,13 @@ Napi::Value readAt(const Napi::CallbackInfo& info) {
   return number(info.Env(), n < 0 ? -errno : static_cast<double>(n));
 }
 
-// fileSize(fd): length now, or -errno.
+// fileSize(fd) returns the present length, or -errno.
 Napi::Value fileSize(const Napi::CallbackInfo& info) {
   struct stat st;
   return number(info.Env(), statOf(fdArg(info), &st) == 0 ? static_cast<double>(st.st_size) : -errno);
 }
 
-// blockFacts(fd): sizes in bytes.
+// blockFacts(fd) returns the sizes of a block queue, in bytes.
 Napi::Value blockFacts(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const int fd = fdArg(info);
@@ -145,15 +148,15 @@ Napi::Value blockFacts(const Napi::CallbackInfo& info) {
   return out;
 }
 
-// nsid(fd): namespace id of an NVMe block or char device, or -errno (ENOTTY: not NVMe).
+// nsid(fd) returns the namespace id of an NVMe block or character device, or -errno (ENOTTY: it is not NVMe).
 Napi::Value nsid(const Napi::CallbackInfo& info) {
   const int id = ioctl(fdArg(info), _IO('N', 0x40));
   return number(info.Env(), id >= 0 ? id : -errno);
 }
 
-// fileFlags(fd): FS_IOC_GETFLAGS, or -errno.
+// fileFlags(fd) returns the flags of FS_IOC_GETFLAGS, or -errno.
 Napi::Value fileFlags(const Napi::CallbackInfo& info) {
-  int flags = 0;  // the kernel writes an int, whatever the ioctl's number says
+  int flags = 0;  // the kernel writes an int, although the ioctl's number says long
   if (ioctl(fdArg(info), FS_IOC_GETFLAGS, &flags) != 0) return number(info.Env(), -errno);
   return number(info.Env(), static_cast<uint32_t>(flags));
 }
@@ -161,7 +164,8 @@ Napi::Value fileFlags(const Napi::CallbackInfo& info) {
 constexpr unsigned kExtentsAtOnce = 256;
 constexpr unsigned kMostExtents = 65536;
 
-// extentFlags(fd): FIEMAP_EXTENT_* of all the file's extents, or'ed; -EFBIG where there are too many to ask; or -errno.
+// extentFlags(fd) returns the FIEMAP_EXTENT_* flags of all extents of the file, combined with or; -EFBIG if there are too many
+// to ask for; or another -errno.
 Napi::Value extentFlags(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const int fd = fdArg(info);
@@ -173,7 +177,7 @@ Napi::Value extentFlags(const Napi::CallbackInfo& info) {
     memset(memory.data(), 0, memory.size() * 8);
     map->fm_start = next;
     map->fm_length = FIEMAP_MAX_OFFSET - next;
-    map->fm_flags = FIEMAP_FLAG_SYNC;  // what is only in the page cache has no extents yet
+    map->fm_flags = FIEMAP_FLAG_SYNC;  // data that is only in the page cache has no extents yet
     map->fm_extent_count = kExtentsAtOnce;
     if (ioctl(fd, FS_IOC_FIEMAP, map) != 0) return number(env, -errno);
     for (unsigned i = 0; i < map->fm_mapped_extents; i++) {
@@ -187,7 +191,7 @@ Napi::Value extentFlags(const Napi::CallbackInfo& info) {
   return number(env, -EFBIG);
 }
 
-// seek(fd, offset, what): 0 the next data, 1 the next hole at or after offset; -ENXIO past the end.
+// seek(fd, offset, what) returns where the next data (0) or the next hole (1) at or after offset begins; -ENXIO past the end.
 Napi::Value seek(const Napi::CallbackInfo& info) {
   const off_t offset = static_cast<off_t>(info[1].As<Napi::Number>().DoubleValue());
   const int whence = info[2].As<Napi::Number>().Int32Value() == 0 ? SEEK_DATA : SEEK_HOLE;

@@ -1,4 +1,4 @@
-// The waker of a runtime that has libuv. Its functions are looked up, so that the addon loads where there is none.
+// The waker for a runtime that has libuv. Its functions are looked up, so that the addon also loads where there is no libuv.
 #include "old-symbols.h"
 #include "waker.h"
 
@@ -14,14 +14,14 @@ P2PDMA_OLD(dlsym);
 namespace p2pdma {
 namespace {
 
-// Handles as libuv gives them out to who does not know their size: their kinds, and what is done with them, are ABI.
+// Handles, for a caller who does not know their size: the numbers of their kinds and the calls on them are part of libuv's ABI.
 using Handle = void;
 constexpr int kPoll = 8;
 constexpr int kPrepare = 9;
 constexpr int kReadable = 1;
 
 struct Uv {
-  // Part of Node-API, but not of what every runtime has of it.
+  // This function is part of Node-API, but not every runtime has it.
   napi_status (*loop)(napi_env, void** loop);
   size_t (*handleSize)(int kind);
   int (*pollInit)(void* loop, Handle*, int fd);
@@ -63,7 +63,7 @@ class LoopWaker final : public Waker {
     free(prepare_);
   }
 
-  // The handles hold it until libuv has closed them.
+  // The handles keep this object until libuv has closed them.
   bool start(const std::shared_ptr<LoopWaker>& self) {
     eventFd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     poll_ = calloc(1, uv_.handleSize(kPoll));
@@ -105,7 +105,7 @@ class LoopWaker final : public Waker {
   }
 
  private:
-  // Every handle begins with what its user wants to find there.
+  // The first field of every handle is a pointer that belongs to its user.
   static void*& data(Handle* handle) { return *static_cast<void**>(handle); }
   static LoopWaker* of(Handle* handle) { return static_cast<LoopWaker*>(data(handle)); }
 
@@ -132,7 +132,7 @@ class LoopWaker final : public Waker {
   Client* client_;
   const Uv uv_;
   int eventFd_ = -1;
-  int open_ = 0;  // handles that libuv has not closed
+  int open_ = 0;  // handles that libuv has not closed yet
   Handle* poll_ = nullptr;
   Handle* prepare_ = nullptr;
   std::shared_ptr<LoopWaker> self_;

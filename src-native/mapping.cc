@@ -1,5 +1,5 @@
-// Mappings: CMB (p2pmem/allocate or the controller's char device) and page-aligned host memory.
-// Everything here runs on the thread of JavaScript.
+// Mappings of a CMB (p2pmem/allocate or the controller's character device) and of page-aligned host memory.
+// Everything here runs on the JS thread.
 #include "mapping.h"
 
 #include "engine.h"
@@ -48,7 +48,7 @@ Napi::Value failure(Napi::Env env, int error, const char* syscall) {
   return out;
 }
 
-// Wrap fresh memory. On refusal (Electron, V8 sandbox) the memory is unmapped again.
+// Wraps new memory in an ArrayBuffer. If the runtime refuses (Electron, V8 sandbox), the memory is unmapped again.
 Napi::Value give(Napi::Env napi, void* addr, size_t length, size_t bytes, bool huge) {
   EnvPtr env = envOf(napi);
   auto* m = new Mapping;
@@ -87,7 +87,7 @@ Napi::Value give(Napi::Env napi, void* addr, size_t length, size_t bytes, bool h
   return out;
 }
 
-// mapHost(bytes): reserved huge pages if there are any, else transparent ones, else ordinary pages.
+// mapHost(bytes) takes reserved huge pages if there are any, otherwise transparent ones, otherwise ordinary pages.
 Napi::Value mapHost(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const size_t bytes = static_cast<size_t>(info[0].As<Napi::Number>().DoubleValue());
@@ -100,7 +100,7 @@ Napi::Value mapHost(const Napi::CallbackInfo& info) {
       madvise(addr, length, MADV_DONTFORK);
       return give(env, addr, length, bytes, true);
     }
-    // Room to cut an aligned piece out of.
+    // The mapping is larger than asked for, so that an aligned part can be cut out of it.
     length = roundUp(bytes, pageSize());
     char* raw = static_cast<char*>(mmap(nullptr, length + kHugePage, prot, flags, -1, 0));
     if (raw != MAP_FAILED) {
@@ -120,7 +120,7 @@ Napi::Value mapHost(const Napi::CallbackInfo& info) {
   return give(env, addr, length, bytes, false);
 }
 
-// mapFile(path, bytes): MAP_SHARED at offset 0, the only way the kernel hands out a CMB.
+// mapFile(path, bytes) maps with MAP_SHARED at offset 0, the only way in which the kernel gives out a CMB.
 Napi::Value mapFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string path = info[0].As<Napi::String>().Utf8Value();
@@ -136,7 +136,7 @@ Napi::Value mapFile(const Napi::CallbackInfo& info) {
   return give(env, addr, length, bytes, false);
 }
 
-// unmap(id, buffer): detach, then munmap as soon as no request uses it. False: it was gone already.
+// unmap(id, buffer) detaches the buffer and calls munmap(2) as soon as no request uses it. False: it was unmapped already.
 Napi::Value unmap(const Napi::CallbackInfo& info) {
   Napi::Env napi = info.Env();
   EnvPtr env = envOf(napi);
@@ -148,12 +148,12 @@ Napi::Value unmap(const Napi::CallbackInfo& info) {
   if (napi_get_arraybuffer_info(napi, info[1], &data, &length) != napi_ok || data != m->addr) {
     return Napi::Boolean::New(napi, false);
   }
-  // What is queued but not taken yet must count as a user, or it would meet whatever is mapped here next.
+  // A request that is queued but not taken yet must count as a user, or it would use whatever is mapped here next.
   for (const auto& engine : env->engines) {
     if (engine) engine->take();
   }
-  // A buffer that cannot be detached would leave JavaScript looking at unmapped memory: keep it. Bun and Deno finalize
-  // it while it is detached: it must be there afterwards.
+  // If a buffer cannot be detached, JavaScript would look at unmapped memory: the mapping is kept. Bun and Deno run the
+  // finalizer during the detach, so the mapping must still exist afterwards.
   m->inFlight++;
   const bool detached = napi_detach_arraybuffer(napi, info[1]) == napi_ok;
   m->inFlight--;
@@ -162,7 +162,7 @@ Napi::Value unmap(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(napi, detached);
 }
 
-// addressOf(uint8Array): address of its ArrayBuffer's first byte; 0 if detached.
+// addressOf(uint8Array) returns the address of the first byte of its ArrayBuffer; 0 if it is detached.
 Napi::Value addressOf(const Napi::CallbackInfo& info) {
   napi_typedarray_type type;
   size_t length = 0;
@@ -176,8 +176,8 @@ Napi::Value addressOf(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(reinterpret_cast<uintptr_t>(data) - offset));
 }
 
-// mappingAt(address): id of the mapping that begins there, or -1. For a buffer that changed hands
-// (ArrayBuffer.prototype.transfer): its memory is ours all the same.
+// mappingAt(address) returns the id of the mapping that begins there, or -1. It finds the mapping of a buffer that was
+// transferred (ArrayBuffer.prototype.transfer): the buffer is another one, the memory is still ours.
 Napi::Value mappingAt(const Napi::CallbackInfo& info) {
   EnvPtr env = envOf(info.Env());
   const auto address = static_cast<uintptr_t>(info[0].As<Napi::Number>().DoubleValue());
@@ -187,9 +187,9 @@ Napi::Value mappingAt(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), -1);
 }
 
-// externalBuffers(): does this runtime take external ArrayBuffers?
+// externalBuffers() returns whether this runtime allows external ArrayBuffers.
 Napi::Value externalBuffers(const Napi::CallbackInfo& info) {
-  auto* bytes = new uint64_t[1]();  // V8 wants every backing store at an address of its own
+  auto* bytes = new uint64_t[1]();  // V8 requires a different address for every backing store
   napi_value buffer;
   const napi_status status = napi_create_external_arraybuffer(
       info.Env(), bytes, sizeof(uint64_t),

@@ -1,4 +1,4 @@
-// Memory given to JavaScript as external ArrayBuffers.
+// Memory that JavaScript has as external ArrayBuffers.
 #pragma once
 
 #include "env.h"
@@ -7,8 +7,8 @@
 
 namespace p2pdma {
 
-// Who holds a mapping: JavaScript (until munmap or garbage collection) and every request in flight.
-// munmap(2) happens when the last of them lets go, on the thread of JavaScript.
+// A mapping is kept by JavaScript (until it is unmapped or collected) and by every request in flight. munmap(2) is called on
+// the JS thread when the last of them releases it.
 struct Mapping {
   EnvPtr env;
   int id = -1;
@@ -16,7 +16,7 @@ struct Mapping {
   size_t length = 0;     // as mapped, in pages
   uint32_t inFlight = 0;
   bool heldByJs = true;
-  bool finalized = false;  // V8 has let go of the backing store
+  bool finalized = false;  // V8 has released the backing store
 };
 
 void retainMapping(Env& env, int id);

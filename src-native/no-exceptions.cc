@@ -1,6 +1,6 @@
-// For prebuilt addons: what the standard library calls when it would throw, and its memory. Code compiled without
-// exceptions cannot catch them; the library's own definitions would bring the unwinder along, which asks for a newer
-// glibc than the rest, and for things that musl does not have.
+// For prebuilt addons: the functions that the standard library calls when it would throw, and operator new and delete.
+// Code compiled without exceptions cannot catch them; the library's own definitions would link the unwinder, which
+// needs a newer glibc than the rest and functions that musl does not have.
 #include <cstdlib>
 #include <new>
 
@@ -18,7 +18,7 @@ void operator delete[](void* p, std::size_t) noexcept { free(p); }
 
 extern "C" {
 void __cxa_pure_virtual() { abort(); }
-// Glibc has it from 2.32 on. False: there may be more threads than one.
+// Glibc has this variable from 2.32 on. False means that there may be more than one thread.
 char __libc_single_threaded = 0;
 }
 

@@ -1,5 +1,5 @@
-// What glibc moved into libc.so at 2.34, by the name that it has had before and keeps: an addon that is compiled here
-// loads where glibc is older. For prebuilt addons; one that is compiled where it runs needs nothing of the kind.
+// Functions that glibc moved into libc.so at 2.34, by their older names, which still exist: an addon that is compiled with
+// these loads where glibc is older. Only prebuilt addons need this, not one that is compiled where it runs.
 #pragma once
 
 #if defined(P2PDMA_OLD_GLIBC)

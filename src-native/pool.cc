@@ -1,4 +1,4 @@
-// Threads that do blocking system calls, and what each kind of request is as a system call.
+// Threads that make blocking system calls, and the system call of each kind of request.
 #include "pool.h"
 
 #include "lock.h"
@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kStack = 512 * 1024;
 
-// Whatever may run on a pool thread never touches JavaScript.
+// Nothing that may run on a pool thread touches JavaScript.
 template <typename F>
 int64_t restart(F call) {
   int64_t n;
@@ -57,7 +57,7 @@ void perform(Request* r) {
       n = close(fd) == 0 || errno == EINTR ? 0 : -errno;
       break;
     case Op::kNop:
-    case Op::kPump:  // none of a thread's
+    case Op::kPump:  // never given to a thread
       break;
   }
   r->res = static_cast<int32_t>(n);
@@ -87,7 +87,7 @@ bool Pool::start(Request* r) {
   }
   Lock lock(&mutex_);
   pthread_cond_signal(&wake_);
-  if (!threads_.empty()) return true;  // the others will come to it
+  if (!threads_.empty()) return true;  // the threads that exist will do it
   queue_.pop_back();
   return false;
 }

@@ -1,4 +1,4 @@
-// The thread engine: threads of its own (libuv's pool has four and serves everybody), made as needed.
+// The thread engine. It has its own threads, started as needed, because the four of libuv's pool serve everybody.
 #pragma once
 
 #include "request.h"
@@ -16,11 +16,11 @@ class Pool {
   Pool(Waker& waker, unsigned maxThreads);
   ~Pool();
 
-  // JS thread. False: no thread could be made.
+  // Called on the JS thread. False: no thread could be started.
   bool start(Request* r);
-  // JS thread: move everything that finished to `out`.
+  // Called on the JS thread: moves everything that has finished to `out`.
   void reap(std::vector<Request*>* out);
-  // JS thread: let running system calls finish, end the threads. What had not begun goes to `dropped`.
+  // Called on the JS thread: waits for the running system calls and ends the threads. Requests that had not begun go to `dropped`.
   void stop(std::vector<Request*>* dropped);
   unsigned threads() const { return static_cast<unsigned>(threads_.size()); }
 

@@ -26,7 +26,7 @@ Pump::Pump(Host& host, Plan plan) : host_(host), plan_(std::move(plan)), slots_(
   plan_.state[kPumpFailedLeg] = -1;
 }
 
-// As many reads as there is memory for.
+// Begins as many reads as there is memory for.
 void Pump::fill() {
   if (plan_.state[kPumpStop] != 0) halted_ = true;
   while (!halted_ && next_ < plan_.length && reading_ < plan_.depth && !free_.empty()) {

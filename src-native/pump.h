@@ -1,4 +1,4 @@
-// One pump: the chunks of a range, read into slots of memory and written to every destination, with no JavaScript between.
+// One pump reads the chunks of a range into slots of memory and writes them to every destination, without JavaScript.
 #pragma once
 
 #include "records.h"
@@ -14,9 +14,9 @@ namespace p2pdma {
 //   slot     free ─▶ being read ─▶ being written, once per destination ─▶ free
 //   range    ████ moved ████│▒▒ in flight ▒▒│ next ─────────────────────▶ length
 //
-// It moves only whole chunks that the kernel takes and brings in full. At the first answer of any other kind, and when it is
-// told to stop, it begins no more reads, lets what is in flight come to its end, and says how far it came without a gap and
-// what the answer was. What that means is for JavaScript to decide, which goes on from there.
+// It moves only chunks that the kernel reads and writes in full. After the first answer of any other kind, and when it is told
+// to stop, it begins no more reads, waits for what is in flight, and reports how far it came without a gap and what the answer
+// was. JavaScript decides what that means and continues from there.
 class Pump {
  public:
   struct End {
@@ -29,13 +29,13 @@ class Pump {
     std::vector<End> destinations;
     int64_t length;   // bytes: whole blocks of every end
     int64_t chunk;    // bytes: whole blocks of every end
-    uint32_t depth;   // reads in flight at most
-    char* memory;     // of the first slot
-    size_t stride;    // from slot to slot, in bytes
+    uint32_t depth;   // the largest number of reads in flight
+    char* memory;     // the address of the first slot
+    size_t stride;    // the distance from slot to slot, in bytes
     uint32_t slots;
-    double* state;    // kPumpLegs and kPumpLegWords per leg, shared with JavaScript
+    double* state;    // kPumpLegs words, then kPumpLegWords per leg; shared with JavaScript
   };
-  // Who takes its requests to the kernel. Each comes back through `ended`.
+  // The object that passes the pump's requests to the kernel. Each comes back through `ended`.
   class Host {
    public:
     virtual void begin(Request* r) = 0;
@@ -47,9 +47,9 @@ class Pump {
   Pump(Host& host, Plan plan);
 
   void start() { fill(); }
-  // One of its requests has its answer.
+  // One of the pump's requests has its answer.
   void ended(Request* r);
-  // Nothing is in flight, and nothing more will be.
+  // Nothing is in flight, and no more requests will begin.
   bool isOver() const { return busy_ == 0 && (halted_ || next_ >= plan_.length); }
 
   template <typename Visit>
@@ -62,7 +62,7 @@ class Pump {
  private:
   struct Slot {
     std::vector<std::unique_ptr<Request>> requests;  // the read, then the write of each destination
-    int64_t at = 0;                                  // of its chunk, from the beginning of the range
+    int64_t at = 0;                                  // where its chunk begins, counted from the beginning of the range
     int64_t bytes = 0;
     size_t writing = 0;
     bool failed = false;
@@ -84,8 +84,8 @@ class Pump {
   const Plan plan_;
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_;
-  std::vector<Piece> beyond_;  // written, and waiting for the gap before them to close
-  int64_t next_ = 0;           // the first byte of which no read was begun
+  std::vector<Piece> beyond_;  // written, but with a gap before them
+  int64_t next_ = 0;           // the first byte for which no read has begun
   uint32_t reading_ = 0;
   uint32_t busy_ = 0;  // slots that are not free
   bool halted_ = false;

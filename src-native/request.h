@@ -1,4 +1,4 @@
-// One request in flight. Kept per slot and reused; its address is stable while the kernel may read it.
+// One request in flight. It is kept for its slot and reused; its address does not change while the kernel may read it.
 #pragma once
 
 #include "nvme.h"
@@ -23,18 +23,18 @@ enum class Op : uint8_t {
   kPump = 8,
 };
 
-// Flags beside the op code, as in engine.ts.
-constexpr uint32_t kFlagAsync = 1;     // may block in the kernel (page cache): never inline in the submitting call
-constexpr uint32_t kFlagAdmin = 2;     // passthrough: admin queue
+// The flags beside the op code, the same as in engine.ts.
+constexpr uint32_t kFlagAsync = 1;     // may block in the kernel (page cache), so it never runs inside the submitting call
+constexpr uint32_t kFlagAdmin = 2;     // passthrough to the admin queue
 constexpr uint32_t kFlagUringCmd = 4;  // passthrough: the fd is an NVMe generic char device
-constexpr uint32_t kFlagThread = 8;    // not through the ring, although there is one
+constexpr uint32_t kFlagThread = 8;    // by a thread, although there is a ring
 
 class Pump;
 
 struct Request {
-  uint32_t slot = 0;       // JavaScript's number for it, or the pump's
-  Pump* pump = nullptr;    // whose it is; null: JavaScript's
-  uint32_t leg = 0;        // of a pump: 0 the read, from 1 the write to each destination
+  uint32_t slot = 0;       // the number that JavaScript or the pump gave it
+  Pump* pump = nullptr;    // the pump to which it belongs; null: it belongs to JavaScript
+  uint32_t leg = 0;        // in a pump: 0 is the read, from 1 the write to each destination
   Op op = Op::kNop;
   uint32_t flags = 0;
   int fd = -1;
@@ -50,7 +50,7 @@ struct Request {
   bool active = false;
 };
 
-// What the thread engine does with it; result into res and extra.
+// Performs the request as the thread engine does, and stores the result in res and extra.
 void perform(Request* r);
 
 }  // namespace p2pdma

@@ -1,4 +1,4 @@
-// io_uring without liburing: setup with the best flags the kernel knows, submit, reap.
+// io_uring without liburing: set-up with the best flags that the kernel supports, submission, reaping.
 #include "ring.h"
 
 #include <sys/mman.h>
@@ -13,8 +13,8 @@
 namespace p2pdma {
 namespace {
 
-// Headers may be older than the kernel this runs on. System call numbers are the same on every
-// architecture newer than 5.1; flags are ABI.
+// Headers may be older than the kernel on which this runs. The numbers of system calls since 5.1 are the same on every
+// architecture, and flags are part of the ABI.
 constexpr long kSetup = 425;
 constexpr long kEnter = 426;
 constexpr long kRegister = 427;
@@ -33,7 +33,7 @@ constexpr unsigned kRegisterFiles = 2;
 constexpr unsigned kRegisterEventFd = 4;
 constexpr unsigned kRegisterFilesUpdate = 6;
 constexpr unsigned kRegisterProbe = 8;
-// Files in use at once that are worth a slot; RLIMIT_NOFILE, which bounds the table, is larger anywhere.
+// The number of files in use at once that get a slot; RLIMIT_NOFILE, which limits the table, is larger everywhere.
 constexpr unsigned kFileSlots = 64;
 constexpr unsigned kSqCqOverflow = 1u << 1;
 constexpr unsigned kSqTaskrun = 1u << 2;
@@ -56,8 +56,8 @@ T* at(void* base, unsigned offset) {
 int Ring::open(unsigned entries, Size size, int eventFd) {
   big_ = size == Size::kBig;
   const unsigned base = kSetupCqSize | kSetupClamp | (big_ ? kSetupSqe128 | kSetupCqe32 : 0);
-  // Deferred task work (6.1) runs completions in batches when we ask, never in the middle of
-  // JavaScript; cooperative (5.19) at least spares the interrupt.
+  // With deferred task work (6.1) completions run in batches when we ask, never in the middle of JavaScript;
+  // cooperative task work (5.19) at least avoids the interrupt.
   const unsigned attempts[] = {base | kSetupSingleIssuer | kSetupDeferTaskrun | kSetupTaskrunFlag,
                                base | kSetupCoopTaskrun, base};
   io_uring_params p;
@@ -96,7 +96,7 @@ int Ring::open(unsigned entries, Size size, int eventFd) {
     close();
     return -failed;
   }
-  // A child of fork() must not hold the ring's memory.
+  // A child of fork() must not keep the ring's memory.
   madvise(sqMap_, sqMapSize_, MADV_DONTFORK);
   madvise(sqes_, sqesSize_, MADV_DONTFORK);
   sqHead_ = at<unsigned>(sqMap_, p.sq_off.head);
@@ -119,7 +119,7 @@ int Ring::open(unsigned entries, Size size, int eventFd) {
     }
   }
   free(probe);
-  if ((p.features & kFeatNoDrop) == 0) supported_[0] = false;  // completions could be lost: as good as none
+  if ((p.features & kFeatNoDrop) == 0) supported_[0] = false;  // completions could be lost: the ring is not used
 
   if (syscall(kRegister, fd_, kRegisterEventFd, &eventFd, 1) != 0) {
     const int failed = errno;
@@ -127,8 +127,8 @@ int Ring::open(unsigned entries, Size size, int eventFd) {
     return -failed;
   }
   registerFiles();
-  // 6.13 gave each slot a reference count of its own; before, slots were freed in the order of all requests, up
-  // to 6.3 a second late. 6.14 is the first that can be told by its features.
+  // Since 6.13 each slot has its own reference count; before, slots were freed in the order of all requests, and up to
+  // 6.3 as much as a second later. 6.14 is the first release that can be recognised by its features.
   releasesFilesAtOnce_ = (p.features & kFeatRwAttr) != 0;
   return 0;
 }
@@ -191,7 +191,7 @@ bool Ring::takeBack(uint64_t* userData) {
   const size_t size = big_ ? 128 : 64;
   const char* sqe = static_cast<char*>(sqes_) + (localTail_ & sqMask_) * size;
   memcpy(userData, sqe + offsetof(io_uring_sqe, user_data), sizeof *userData);
-  // The kernel looks only when it is entered, by this thread.
+  // The kernel does this only when this thread enters it.
   __atomic_store_n(sqTail_, localTail_, __ATOMIC_RELEASE);
   return true;
 }
@@ -203,9 +203,9 @@ int Ring::enter(unsigned atLeast) {
   }
 }
 
-// The kernel queues the work first and raises the flag after it. A worker that is preempted between the two raises it
-// over work that has been done meanwhile, and entering takes it down only when it finds work: so it is taken down here,
-// before entering, which raises it again over what it leaves.
+// The kernel queues the work first and sets the flag after it. If a worker is preempted between the two, the flag is set
+// for work that has been done meanwhile, and entering the kernel clears it only if there is work. So it is cleared here
+// before entering, and the kernel sets it again if it leaves work undone.
 int Ring::runDeferredWork() {
   if ((__atomic_load_n(sqFlags_, __ATOMIC_ACQUIRE) & kSqTaskrun) == 0) return 0;
   __atomic_fetch_and(sqFlags_, ~kSqTaskrun, __ATOMIC_SEQ_CST);

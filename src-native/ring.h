@@ -1,4 +1,4 @@
-// One io_uring, spoken over linux/io_uring.h alone.
+// One io_uring, used through linux/io_uring.h only.
 #pragma once
 
 #include <linux/io_uring.h>
@@ -15,46 +15,46 @@ struct Completion {
   uint64_t extra;  // CQE32: the command's own result
 };
 
-// Used by one thread only, the one that opened it.
+// It is used only by the thread that opened it.
 class Ring {
  public:
   enum class Size { kNormal, kBig };  // kBig: SQE128 + CQE32, for URING_CMD
 
   ~Ring() { close(); }
 
-  // 0 or -errno.
+  // Returns 0 or -errno.
   int open(unsigned entries, Size size, int eventFd);
   void close();
   bool isOpen() const { return fd_ >= 0; }
 
-  // The op codes that this kernel has.
+  // Whether this kernel supports an op code.
   bool supports(uint8_t op) const { return supported_[op]; }
 
-  // A zeroed entry to fill, or null when the submission queue is full.
+  // Returns a zeroed entry to fill in, or null if the submission queue is full.
   io_uring_sqe* next();
-  // The second 64 bytes of an entry of a big ring follow the first.
+  // In a big ring the second 64 bytes of an entry follow the first.
   unsigned unsubmitted() const { return localTail_ - submittedTail_; }
 
-  // Give what is prepared to the kernel, in one call unless it is interrupted. Returns entries it took,
-  // or -errno when it took none (EAGAIN, EBUSY: try again later).
+  // Gives the prepared entries to the kernel, in one call unless it is interrupted. Returns the number of entries that it
+  // took, or -errno if it took none (EAGAIN, EBUSY: try again later).
   int submit();
-  // Take the last prepared entry that the kernel did not take out again: its user data. False: there is none.
+  // Removes the last prepared entry that the kernel has not taken, and gives its user data. False: there is none.
   bool takeBack(uint64_t* userData);
-  // Run deferred completion work; wait for `atLeast` completions.
+  // Runs deferred completion work and waits for `atLeast` completions.
   int enter(unsigned atLeast);
 
-  // Take one completion, if there is one.
+  // Takes one completion, if there is one.
   bool pop(Completion* out);
-  // Have the kernel do what it does only when it is entered: completions, or the end of a request that a worker did.
-  // 1: something may have come of it; 0: there was none; -errno: not now.
+  // Lets the kernel do the work that it does only when it is entered: completions, and the end of requests that a worker
+  // did. Returns 1 if there may be new completions, 0 if there was no such work, and -errno if it cannot be done now.
   int runDeferredWork();
   unsigned capacity() const { return cqEntries_; }
 
-  // Registered files: a slot spares each request the lookup of its fd. 0 slots where the kernel has none.
+  // Registered files: with a slot the kernel does not look up the fd for each request. 0 slots if the kernel has none.
   unsigned fileSlots() const { return fileSlots_; }
-  // Put an open file into a slot; -1 empties it. 0 or -errno.
+  // Puts an open file into a slot; -1 empties the slot. Returns 0 or -errno.
   int setFile(unsigned slot, int fd);
-  // An emptied slot's file is let go with the last request on it; before 6.14 it may be later than that.
+  // The file of an emptied slot is released with the last request on it; before 6.14 possibly later than that.
   bool releasesFilesAtOnce() const { return releasesFilesAtOnce_; }
 
   unsigned flags() const { return setupFlags_; }
@@ -69,8 +69,8 @@ class Ring {
   unsigned setupFlags_ = 0;
   unsigned sqEntries_ = 0;
   unsigned cqEntries_ = 0;
-  unsigned localTail_ = 0;      // prepared up to here
-  unsigned submittedTail_ = 0;  // taken by the kernel up to here
+  unsigned localTail_ = 0;      // entries are prepared up to here
+  unsigned submittedTail_ = 0;  // the kernel has taken entries up to here
   void* sqMap_ = nullptr;
   size_t sqMapSize_ = 0;
   void* cqMap_ = nullptr;

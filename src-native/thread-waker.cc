@@ -1,4 +1,4 @@
-// The waker that needs Node-API alone.
+// The waker that needs nothing but Node-API.
 #include "lock.h"
 #include "thread.h"
 #include "waker.h"
@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kWatcherStack = 256 * 1024;
 
-// One call at a time is under way: between signal() and the call that it brings, further signals are that same call.
+// Only one call is under way at a time: signals between signal() and the call that follows lead to that same call.
 class ThreadWaker final : public Waker {
  public:
   ThreadWaker(napi_env env, Client* client) : env_(env), client_(client) {}
@@ -23,7 +23,7 @@ class ThreadWaker final : public Waker {
   ~ThreadWaker() override { pthread_mutex_destroy(&mutex_); }
 
   bool start(const std::shared_ptr<ThreadWaker>& self) {
-    // The runtime's share in it, until the function is finalized.
+    // The runtime holds this reference until the function is finalized.
     auto* context = new std::shared_ptr<ThreadWaker>(self);
     napi_value name;
     if (napi_create_string_utf8(env_, "p2pdma.engine", NAPI_AUTO_LENGTH, &name) != napi_ok ||
@@ -73,21 +73,21 @@ class ThreadWaker final : public Waker {
   static std::shared_ptr<ThreadWaker>* of(void* context) { return static_cast<std::shared_ptr<ThreadWaker>*>(context); }
 
   static void onCall(napi_env env, napi_value, void* context, void*) {
-    // Without an environment: it is ending, and the call is only to be forgotten.
+    // There is no environment: it is ending, and the call has nothing to do.
     if (env == nullptr) return;
     const std::shared_ptr<ThreadWaker> self = *of(context);
-    // Before the client looks: what is signalled while it looks is another call.
+    // This is reset before the client looks: a signal that comes while it looks leads to another call.
     self->pending_ = false;
     if (self->client_ != nullptr) self->client_->onWake();
   }
 
-  // After close(), or because the environment ends: whichever comes first.
+  // Runs after close() or because the environment ends, whichever comes first.
   static void onFinalize(napi_env, void*, void* context) {
     (*of(context))->forget();
     delete of(context);
   }
 
-  // From here on no thread calls the function.
+  // From here on no thread calls the function any more.
   napi_threadsafe_function forget() {
     Lock lock(&mutex_);
     napi_threadsafe_function function = function_;
@@ -119,7 +119,7 @@ class ThreadWaker final : public Waker {
   const napi_env env_;
   Client* client_;
   bool keptAlive_ = true;
-  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;  // of function_
+  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;  // protects function_
   napi_threadsafe_function function_ = nullptr;
   std::atomic<bool> pending_{false};
   std::atomic<bool> stopping_{false};

@@ -1,4 +1,4 @@
-// Threads of ours beside that of JavaScript.
+// Threads of the addon beside the JS thread.
 #pragma once
 
 #include <pthread.h>
@@ -7,7 +7,7 @@
 
 namespace p2pdma {
 
-// Start one that gets no signals: they are JavaScript's business. 0 or an errno.
+// Starts a thread that gets no signals, because JavaScript handles them. Returns 0 or an errno.
 int startThread(pthread_t* thread, size_t stackBytes, void* (*main)(void*), void* argument);
 
 void joinThread(pthread_t thread);

@@ -1,4 +1,4 @@
-// Calls the thread of JavaScript from any other, and from the kernel through an eventfd.
+// Calls the JS thread from any other thread, and from the kernel through an eventfd.
 //
 //                                       LoopWaker: libuv polls the eventfd
 //     pool threads ── signal() ───┐   ┌───────────────────────────────────┐
@@ -6,8 +6,8 @@
 //     kernel ──────── eventfd ────┘   └───────────────────────────────────┘
 //                                       ThreadWaker: a thread reads it, and calls a threadsafe function
 //
-// The second needs Node-API alone. The first costs a third less CPU time for each small transfer, for it wakes one
-// thread and not two: it is taken where the runtime has libuv.
+// The second needs only Node-API. The first needs a third less CPU time for each small transfer, because it wakes one
+// thread instead of two: it is used where the runtime has libuv.
 #pragma once
 
 #include "env.h"
@@ -20,7 +20,7 @@ class Waker {
  public:
   class Client {
    public:
-    // There may be something to reap.
+    // There may be completions to reap.
     virtual void onWake() = 0;
     // LoopWaker: the event loop is about to sleep.
     virtual void onTurn() = 0;
@@ -30,21 +30,21 @@ class Waker {
   };
 
   virtual ~Waker() = default;
-  // All on the JS thread, but for signal().
+  // All of these are called on the JS thread, except signal().
 
-  // The eventfd, watched from now on; or -errno.
+  // Returns the eventfd, which is watched from now on, or -errno.
   virtual int watch() = 0;
-  // Is onTurn called? Else JavaScript has to see to it.
+  // Whether onTurn is called; if not, JavaScript has to call flush().
   virtual bool knowsTurns() const = 0;
-  // Does the event loop wait for what may come?
+  // Sets whether the event loop waits for calls that may come.
   virtual void keepAlive(bool wanted) = 0;
-  // Any thread.
+  // Called on any thread.
   virtual void signal() = 0;
-  // No call comes after this.
+  // After this there are no more calls.
   virtual void close() = 0;
 };
 
-// Null: it cannot be had here.
+// Null if this kind of waker is not available here.
 std::shared_ptr<Waker> openLoopWaker(const EnvPtr& env, Waker::Client* client);
 std::shared_ptr<Waker> openThreadWaker(napi_env env, Waker::Client* client);
 
