@@ -53,6 +53,11 @@ export function bareName(nameOrPath: string): string {
   return nameOrPath.startsWith('/dev/') ? nameOrPath.slice('/dev/'.length) : nameOrPath;
 }
 
+/** Were its vendor and device ID read? No vendor has the ID ffff. */
+export function idsKnown({ vendor }: Pick<PciDev, 'vendor'>): boolean {
+  return vendor !== 0xffff;
+}
+
 /** The root bus of a host bridge: `'0000:00'`. */
 export function rootBusName({ domain, bus }: Pick<HostBridge, 'domain' | 'bus'>): string {
   return `${hex(domain, 4)}:${hex(bus, 2)}`;

@@ -80,11 +80,11 @@ export interface PciDev {
   readonly id: number;
   /** `device << 3 | function`. */
   readonly devfn: number;
-  /** PCI vendor ID. */
+  /** PCI vendor ID; 0xffff: not known. */
   readonly vendor: number;
-  /** PCI device ID. */
+  /** PCI device ID; 0xffff: not known. */
   readonly device: number;
-  /** 24-bit class code: 0x010802 is an NVMe controller, 0x060400 a PCI bridge. */
+  /** 24-bit class code: 0x010802 is an NVMe controller, 0x060400 a PCI bridge, 0: not known. */
   readonly class: number;
   /** Its PCIe device/port type, as far as it is relevant for a request that passes through it. */
   readonly portType: PciePortType;

@@ -1,11 +1,7 @@
-/**
- * Reads the text of lspci with the bytes of -x as facts about functions. Text without bytes (-v, -vvv) is recognised and
- * rejected: it is not parsed yet, and a machine about which nothing is known would look like one without drives.
- */
-import { optionError } from '../base/arguments.js';
-import type { P2pdmaError } from '../base/errors.js';
-import { list } from '../base/words.js';
+/** Reads the text of lspci, its words, its bytes and its tree, as facts about functions. */
 import { type LspciFunction, looksLikeLspci, parseLspci } from './lspci.js';
+import { looksLikeTree, parseTree } from './lspci-tree.js';
+import { type Depth, deniedIn, depthOf, readWords, textFacts } from './lspci-words.js';
 import type { FunctionFacts, Gathered, Reader, Sent } from './sent.js';
 
 const STANDARD = 64;
@@ -13,28 +9,53 @@ const CONVENTIONAL = 256;
 const EXPRESS = 4096;
 
 export const lspciText: Reader = {
-  fits: ({ bytes }) => looksLikeLspci(bytes.toString('latin1', 0, 256 * 1024)),
+  fits: ({ bytes }) => {
+    const start = textOf(bytes.subarray(0, 256 * 1024));
+    return looksLikeLspci(start) || looksLikeTree(start);
+  },
   read: readLspci,
 };
 
+/** Some shells write what a command prints as UTF-16. */
+function textOf(bytes: Buffer): string {
+  return bytes.toString(bytes[0] === 0xff && bytes[1] === 0xfe ? 'utf16le' : 'utf8');
+}
+
 function readLspci({ name, bytes }: Sent, into: Gathered): void {
-  const functions = parseLspci(bytes.toString('utf8'));
-  const bare = functions.filter((fn) => fn.bytes.length < STANDARD);
-  if (bare.length === functions.length) throw wordsAlone(name);
-  if (bare.length > 0) {
-    into.notKnown(`the kind of ${list(bare.map(({ bdf }) => bdf))}`, 'the first 64 bytes were not sent');
-  }
+  const text = textOf(bytes);
+  const functions = parseLspci(text);
+  const facts = textFacts(functions);
   const asRoot = functions.some((fn) => fn.bytes.length === EXPRESS);
   for (const [index, fn] of functions.entries()) {
     const last = index === functions.length - 1;
-    into.functions.set(fn.bdf, fromBytes(fn, asRoot && !last));
+    into.add(factsOf(fn, readWords(fn, facts), asRoot && !last));
   }
-  into.recognised(kindOf(functions));
-  account(functions, into);
+  if (functions.length > 0) into.recognised(kindOf(functions));
+  if (!looksLikeTree(text)) return;
+  const tree = parseTree(text);
+  if (tree === null)
+    into.notKnown(`what lspci -t shows in '${name}'`, 'its columns are lost: send it as a file');
+  else {
+    for (const one of tree) into.add(one);
+    into.recognised(`lspci -t, ${count(tree)}`);
+  }
 }
 
-function fromBytes({ bdf, bytes }: LspciFunction, wholeIfShort: boolean): FunctionFacts {
-  return { bdf, config: wholeIfShort && bytes.length === CONVENTIONAL ? withoutExtended(bytes) : bytes };
+/** The bytes say more than the words, as far as there are any. */
+function factsOf(fn: LspciFunction, words: FunctionFacts, wholeIfShort: boolean): FunctionFacts {
+  const { bytes } = fn;
+  if (bytes.length === 0) return words;
+  if (bytes.length < STANDARD) return { ...words, lacks: lackOfBytes(bytes.length) };
+  const lacks =
+    depthOf(fn) === 'heading' || words.acs === undefined ? lackOfBytes(bytes.length) : words.lacks;
+  const config = wholeIfShort && bytes.length === CONVENTIONAL ? withoutExtended(bytes) : bytes;
+  return { ...words, config, ...(lacks === undefined ? {} : { lacks }) };
+}
+
+function lackOfBytes(length: number): string {
+  if (length === STANDARD) return 'only root sees more than 64 bytes: sudo lspci -xxxx';
+  if (length === CONVENTIONAL) return 'it lies beyond byte 256: sudo lspci -xxxx';
+  return 'their bytes are cut: sudo lspci -xxxx';
 }
 
 /**
@@ -46,30 +67,30 @@ function withoutExtended(bytes: Buffer): Buffer {
 }
 
 function kindOf(functions: readonly LspciFunction[]): string {
+  const options = `${wordsOption(functions)}${numbersOption(functions)}${bytesOption(functions)}`;
+  const denied = functions.some(deniedIn) ? ' not as root' : '';
+  return `lspci ${options === '' ? '' : `-${options}`}`.trimEnd().concat(denied, `, ${count(functions)}`);
+}
+
+const WORDS: Readonly<Record<Depth, string>> = { heading: '', v: 'v', vv: 'vv' };
+
+function wordsOption(functions: readonly LspciFunction[]): string {
+  const depths = functions.map(depthOf);
+  return WORDS[depths.includes('vv') ? 'vv' : depths.includes('v') ? 'v' : 'heading'];
+}
+
+function numbersOption(functions: readonly LspciFunction[]): string {
+  if (functions.some(({ heading }) => /\[[0-9a-f]{4}\]: /.test(heading))) return 'nn';
+  const bare = functions.every(({ heading }) => /^[0-9a-f]{4}: /.test(heading));
+  return bare && functions.every(({ bytes }) => bytes.length < STANDARD) ? 'n' : '';
+}
+
+function bytesOption(functions: readonly LspciFunction[]): string {
   const most = Math.max(0, ...functions.map(({ bytes }) => bytes.length));
-  const how = most >= EXPRESS ? '-xxxx' : most >= CONVENTIONAL ? '-xxx' : most >= STANDARD ? '-x' : '';
-  return `lspci ${how}`
-    .trimEnd()
-    .concat(`, ${functions.length} function${functions.length === 1 ? '' : 's'}`);
+  return most >= EXPRESS ? 'xxxx' : most >= CONVENTIONAL ? 'xxx' : most >= STANDARD ? 'x' : '';
 }
 
-function wordsAlone(name: string): P2pdmaError {
-  return optionError(
-    'ERR_INVALID_ARG_VALUE',
-    'from',
-    `'${name}' is the text of lspci without the bytes of configuration space, and its words are not read`,
-    { path: name, hint: 'Send the output of `sudo lspci -xxxx`, which has the bytes.' },
-  );
-}
-
-/** Records what such a text cannot show. */
-function account(functions: readonly LspciFunction[], into: Gathered): void {
-  const short = functions.filter(({ bytes }) => bytes.length > 0 && bytes.length < CONVENTIONAL);
-  if (short.length === functions.length && short.length > 0) {
-    into.notKnown('ACS and PCIe port types', 'only root sees more than 64 bytes: sudo lspci -xxxx');
-  } else if (functions.every(({ bytes }) => bytes.length <= CONVENTIONAL)) {
-    into.notKnown('ACS', 'it lies beyond byte 256: sudo lspci -xxxx');
-  } else if (short.length > 0) {
-    into.notKnown(`ACS of ${list(short.map(({ bdf }) => bdf))}`, 'their bytes are cut');
-  }
+function count(functions: readonly { readonly bdf: string }[]): string {
+  const { size: number } = new Set(functions.map(({ bdf }) => bdf));
+  return `${number} function${number === 1 ? '' : 's'}`;
 }

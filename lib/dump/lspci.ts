@@ -2,19 +2,29 @@
  * The text of lspci, split into functions:
  *
  *     0000:03:00.0 Non-Volatile memory controller [0108]: … [1b36:0010] (rev 02) (prog-if 02 [NVM Express])   its heading
- *     <tab>Capabilities: [60] Express (v2) Endpoint, …                                             -v: decoded
+ *     <tab>Capabilities: [60] Express (v2) Endpoint, …                                             -v: words
  *     00: 36 1b 10 00 07 05 10 00 02 02 08 01 08 00 00 00                                           -x: the bytes
  *
- * Only the bytes are read. Such texts arrive by mail: quoted, with carriage returns, with parts missing. Bytes after a missing
- * part are not mistaken for the missing part.
+ * Such texts arrive by mail: quoted, with carriage returns, without tabs, with long lines wrapped, with parts missing. A line
+ * that does not begin as one of lspci's lines does is the rest of the line before it. Bytes after a missing part are not mistaken
+ * for the missing part.
  */
 import { normalizeBdf, PCI_ADDRESS } from '../backend/names.js';
 import type { Bdf } from '../backend/topology.js';
 
+/** One function's part of the text. A function may have several. */
 export interface LspciFunction {
   readonly bdf: Bdf;
+  /** What follows the address in its first line. */
+  readonly heading: string;
+  /** Its other lines, without the bytes. */
+  readonly words: readonly string[];
   /** The bytes that -x shows, from offset 0 without a gap; empty: none. */
   readonly bytes: Buffer;
+  /** The text goes on after it, or it ends as a function ends: its last lines are not cut off. */
+  readonly ended: boolean;
+  /** Somebody left something out of it, and said so. */
+  readonly elided: boolean;
 }
 
 const HEX = /^\s*([0-9a-f]{2,3}):((?: [0-9a-f]{2}){1,16})\s*$/i;
@@ -22,41 +32,131 @@ const QUOTE = /^(?:> ?)+/;
 const CONFIG_SIZE = 4096;
 /** No machine has more functions than this. */
 const MAX_FUNCTIONS = 65_536;
+/** No line of lspci is longer than this. */
+const MAX_LINE = 4096;
+
+const FIRST_WORDS = [
+  '[A-Z][\\w.+-]*:',
+  'Physical Slot:',
+  'Device tree node:',
+  'NUMA node:',
+  'IOMMU group:',
+  'BIST (?:result:|is running)',
+  '(?:Region|Memory window|I/O window) \\d+:',
+  '(?:\\[(?:virtual|enhanced)\\] )?(?:Memory at|I/O ports at|Expansion ROM at)',
+  '(?:I/O|Memory|Prefetchable memory) behind bridge:',
+  'Secondary status:',
+  'Kernel (?:driver in use|modules):',
+  '!!!',
+];
+const FIRST = new RegExp(`^(?:${FIRST_WORDS.join('|')})(?=\\s|$)`);
+/** `…`, `[...]`, `(SNIP)`, `<snip>`, `[8<]`. */
+const ELISION = /^[[(<{]*\s*(?:\.{2,}|…|snip(?:ped)?|cut|-*8<-*)[\s.…]*[\])>}]*$/i;
+const LAST_WORDS = /^Kernel (?:driver in use|modules): \S/;
+
+/** A line without what mail programs add to it. */
+export function plainLine(line: string): string {
+  return line.replace(/\r$/, '').replaceAll('\u00a0', ' ').replace(QUOTE, '');
+}
 
 /** A function's first line: its address, and the text after it. */
 function headingOf(line: string): { readonly bdf: Bdf; readonly text: string } | null {
-  const [, address, text] = /^(\S+)\s+(\S.*)$/.exec(line) ?? [];
+  const [, address, text] = /^\s*(\S{7,16})\s+(\S.*)$/.exec(line) ?? [];
   if (address === undefined || text === undefined || !PCI_ADDRESS.test(address)) return null;
   return { bdf: normalizeBdf(address), text };
 }
 
-function plain(line: string): string {
-  return line.replace(/\r$/, '').replace(QUOTE, '');
-}
+/** `Host bridge: …` or `0600: …`: a sentence that begins with an address does not go on like this. */
+const NAMES_CLASS = /^[^:]+: \S|^[^:]+ \[[0-9a-f]{4}\]:$/;
 
-/** Functions in the order of the text. A function that appears twice, once as text and once as bytes, is returned once. */
-export function parseLspci(text: string): LspciFunction[] {
-  const found = new Map<Bdf, number[]>();
-  let now: number[] | null = null;
-  for (const raw of text.split('\n')) {
-    const line = plain(raw);
-    const heading = headingOf(line);
-    if (heading !== null) {
-      if (found.size >= MAX_FUNCTIONS) break;
-      now = found.get(heading.bdf) ?? [];
-      found.set(heading.bdf, now);
-    } else if (now !== null) addBytes(now, line);
+class Part {
+  readonly bdf: Bdf;
+  heading: string;
+  readonly words: string[] = [];
+  readonly bytes: number[] = [];
+  ended = false;
+  elided = false;
+  /** Its last line may go on in the next one. */
+  #open = true;
+  #blankSince = false;
+
+  constructor(bdf: Bdf, heading: string) {
+    this.bdf = bdf;
+    this.heading = heading;
   }
-  return [...found].map(([bdf, bytes]) => ({ bdf, bytes: Buffer.from(bytes) }));
+
+  /** True: there was a blank line between two of its lines. */
+  add(line: string): boolean {
+    const hex = HEX.exec(line);
+    const text = line.trim();
+    if (hex !== null) this.#addBytes(hex);
+    else if (ELISION.test(text)) this.elided = true;
+    else if (FIRST.test(text)) {
+      this.words.push(text.slice(0, MAX_LINE));
+      this.#open = true;
+      const spread = this.#blankSince;
+      this.#blankSince = false;
+      return spread;
+    } else if (this.#open) this.#goOn(text);
+    return false;
+  }
+
+  blank(): void {
+    this.#open = false;
+    this.#blankSince = true;
+  }
+
+  /** After the last line of the text. */
+  close(blankLinesSeparate: boolean): void {
+    this.ended = LAST_WORDS.test(this.words.at(-1) ?? '') || (blankLinesSeparate && this.#blankSince);
+  }
+
+  get namesClass(): boolean {
+    return NAMES_CLASS.test(this.heading);
+  }
+
+  #goOn(text: string): void {
+    const before = this.words.pop();
+    const all = `${before ?? this.heading} ${text}`.slice(0, MAX_LINE);
+    if (before === undefined) this.heading = all;
+    else this.words.push(all);
+  }
+
+  #addBytes(hex: RegExpExecArray): void {
+    this.#open = false;
+    const at = Number.parseInt(hex[1]!, 16);
+    // Bytes after a gap are ignored, because their offset would be wrong.
+    if (at !== this.bytes.length || at >= CONFIG_SIZE) return;
+    for (const byte of hex[2]!.trim().split(' ')) this.bytes.push(Number.parseInt(byte, 16));
+  }
 }
 
-function addBytes(to: number[], line: string): void {
-  const hex = HEX.exec(line);
-  if (hex === null) return;
-  const at = Number.parseInt(hex[1]!, 16);
-  // Bytes after a gap are ignored, because their offset would be wrong.
-  if (at !== to.length || at >= CONFIG_SIZE) return;
-  for (const byte of hex[2]!.trim().split(' ')) to.push(Number.parseInt(byte, 16));
+/** The parts in the order of the text. */
+export function parseLspci(text: string): LspciFunction[] {
+  const parts: Part[] = [];
+  let spread = false;
+  for (const raw of text.split('\n')) {
+    const line = plainLine(raw);
+    const now = parts.at(-1);
+    if (line.trim() === '') {
+      now?.blank();
+      continue;
+    }
+    const heading = headingOf(line);
+    if (heading === null) {
+      if (now?.add(line)) spread = true;
+      continue;
+    }
+    if (parts.length >= MAX_FUNCTIONS) break;
+    parts.push(new Part(heading.bdf, heading.text));
+  }
+  return parts.map((part, index) => {
+    const next = parts[index + 1];
+    part.close(!spread);
+    const ended = next === undefined || !next.namesClass ? part.ended : true;
+    const { bdf, heading, words, bytes, elided } = part;
+    return { bdf, heading, words, bytes: Buffer.from(bytes), ended, elided };
+  });
 }
 
 /** Is this a text of lspci at all? */
@@ -65,7 +165,7 @@ export function looksLikeLspci(text: string): boolean {
     .slice(0, 64 * 1024)
     .split('\n')
     .some((line) => {
-      const heading = headingOf(plain(line))?.text;
-      return heading !== undefined && (/^[^:]+: \S/.test(heading) || /^[0-9a-f]{4}: /i.test(heading));
+      const heading = headingOf(plainLine(line))?.text;
+      return heading !== undefined && NAMES_CLASS.test(heading);
     });
 }

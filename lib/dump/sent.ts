@@ -1,4 +1,5 @@
 /** The inputs that were sent, and the result: files as the kernel shows them, and an account of what is known. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Evidence } from '../backend/evidence.js';
 import type { Bdf } from '../backend/topology.js';
 import { MemoryFiles } from './files.js';
@@ -10,11 +11,52 @@ export interface Sent {
   readonly bytes: Buffer;
 }
 
-/** Facts about one PCI function whose own directory in /sys is not available. */
+/** A memory BAR as the kernel shows it. */
+export interface Bar {
+  readonly index: number;
+  readonly address: number;
+  readonly size: number;
+  readonly prefetchable: boolean;
+  /** 64-bit. */
+  readonly wide: boolean;
+}
+
+/**
+ * Facts about one PCI function whose own directory in /sys is not available. Undefined: nobody told; null: it was told twice, and
+ * differently. Neither is known.
+ */
 export interface FunctionFacts {
   readonly bdf: Bdf;
-  /** The known part of its configuration space. */
+  /** The known part of its configuration space, from offset 0; empty: none. */
   readonly config: Buffer;
+  /** 24 bits. */
+  readonly class?: number | null;
+  readonly vendor?: number | null;
+  readonly device?: number | null;
+  /** The buses below it: it is a bridge. */
+  readonly buses?: { readonly secondary: number; readonly subordinate: number } | null;
+  /** Device/Port Type of its PCI Express capability; `'none'`: it has no such capability. */
+  readonly express?: number | 'none' | null;
+  /** ACS Control. */
+  readonly acs?: number | 'none' | null;
+  readonly bars?: readonly Bar[] | null;
+  readonly numaNode?: number | null;
+  readonly iommuGroup?: number | null;
+  /** Why its capabilities are not known, as far as they are not, and what would show them. */
+  readonly lacks?: string;
+}
+
+/** What two texts say of one function. */
+function together(a: FunctionFacts, b: FunctionFacts): FunctionFacts {
+  const both: Record<string, unknown> = { ...a };
+  for (const [key, value] of Object.entries(b)) {
+    if (value === undefined) continue;
+    const before = both[key];
+    if (before === undefined) both[key] = value;
+    else if (key !== 'config' && key !== 'lacks' && !isDeepStrictEqual(before, value)) both[key] = null;
+  }
+  const longer = a.config.length >= b.config.length ? a : b;
+  return { ...(both as unknown as FunctionFacts), config: longer.config };
 }
 
 export class Gathered {
@@ -25,6 +67,12 @@ export class Gathered {
 
   constructor(name: string) {
     this.files = new MemoryFiles(name);
+  }
+
+  /** Add what is told of a function to what has been told of it. */
+  add(facts: FunctionFacts): void {
+    const before = this.functions.get(facts.bdf);
+    this.functions.set(facts.bdf, before === undefined ? facts : together(before, facts));
   }
 
   recognised(what: string): void {

@@ -20,7 +20,7 @@
  */
 
 import type { KernelRelease } from '../backend/kernel-release.js';
-import { deviceId, rootBusName } from '../backend/names.js';
+import { deviceId, idsKnown, rootBusName } from '../backend/names.js';
 import {
   type Cpu,
   type HostBridge,
@@ -412,6 +412,11 @@ function settles({ kernel = MODEL }: RulingHost, { commonBridge }: DistanceWalk)
   );
 }
 
+function isNamed(bridge: HostBridge): boolean {
+  const dev = pciHostBridgeDev(bridge);
+  return dev === null || idsKnown(dev);
+}
+
 /** The first release whose list has these host bridges; null: no known release has them. */
 function upgradeFor(host: RulingHost, walk: DistanceWalk): string | null {
   const missing = listings(host, walk).filter(({ listed }) => listed !== 'yes');
@@ -435,6 +440,9 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   }
   if (walk.rule === 'cpu-unknown' && walk.commonBridge === null) {
     return 'Read /proc/cpuinfo too: capture it into the tree.';
+  }
+  if (walk.rule === 'host-bridge-list-unknown' && !walk.hostBridges.every(isNamed)) {
+    return 'Read the IDs of the host bridge too: `lspci -nn` shows them.';
   }
   if (walk.rule === 'host-bridge-list-unknown' && walk.commonBridge === null) {
     const upgrade = upgradeFor(host, walk);
@@ -474,7 +482,7 @@ function hostBridgeNames(walk: DistanceWalk): string {
 
 function hostBridgeName(bridge: HostBridge): string {
   const dev = bridge.firstDevice;
-  const id = dev === null ? '' : ` (${deviceId(dev)})`;
+  const id = dev === null || !idsKnown(dev) ? '' : ` (${deviceId(dev)})`;
   return `${rootBusName(bridge)}${id}`;
 }
 

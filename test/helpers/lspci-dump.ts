@@ -1,4 +1,8 @@
-/** The text that `lspci -xxxx` prints for a machine, and the machines for which tests create such texts. */
+/** The text that `lspci -xxxx` prints for a machine, what lspci makes of it, and the machines for which tests create such texts. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { PciDev, Topology } from '../../lib/index.js';
 import { configSpace, type TreeFunction } from '../fixtures/sysfs-tree.js';
 
@@ -22,6 +26,26 @@ export function hexDump(topology: Topology, options: DumpOptions = {}): string {
       return `${headOf(dev, domains)}\n${hexLines(config)}\n`;
     })
     .join('\n');
+}
+
+/** False, or why what lspci itself prints cannot be had here. */
+export const noLspci: string | false =
+  spawnSync('lspci', ['--version']).error === undefined ? false : 'lspci is not installed (package pciutils)';
+
+/** What `lspci OPTIONS` prints where the bytes are those of `dump`. */
+export function lspci(dump: string, ...options: readonly string[]): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lspci-'));
+  const file = join(folder, 'dump.txt');
+  try {
+    writeFileSync(file, dump);
+    return execFileSync('lspci', ['-F', file, ...options], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      maxBuffer: 2 ** 26,
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 function headOf({ bdf, class: of, vendor, device }: PciDev, domains: boolean): string {

@@ -3,6 +3,7 @@
  * first device on its root bus. Each row has the release in which it was added.
  */
 import type { KernelRelease, KernelVendor } from '../../backend/kernel-release.js';
+import { idsKnown } from '../../backend/names.js';
 import { type Answer, holds, isBeyondTable, type Rule, TABLE_DATE } from './rule.js';
 
 export interface AllowedHostBridge {
@@ -148,9 +149,13 @@ export interface Listing {
 
 /** Null: a kernel whose release is not known. */
 export function listingOf(
-  { vendor, device }: { readonly vendor: number; readonly device: number },
+  ids: { readonly vendor: number; readonly device: number },
   release: KernelRelease | null,
 ): Listing {
+  if (!idsKnown(ids)) {
+    return { listed: 'unknown', row: null, doubt: 'its vendor and device ID were not read' };
+  }
+  const { vendor, device } = ids;
   const row =
     HOST_BRIDGES.find((entry) => entry.vendor === vendor && (entry.device ?? device) === device) ?? null;
   const answer = row === null ? 'no' : holds(row.rule, release);
