@@ -4,7 +4,7 @@
 // again, since the addon only needs a compiler with these flags. Other architectures are cross-compiled with Debian's
 // compilers. Both variants are compiled with glibc's headers: the C library types that the addon uses have the kernel's
 // own layout, or are opaque and no larger in musl, and both libraries have the names that it uses.
-// test/install/prebuilds.test.ts checks these names.
+// test/install/prebuilds.test.ts checks these names, and test/install/other-platforms.test.ts runs what can be run.
 'use strict';
 
 const { spawnSync } = require('node:child_process');

