@@ -1,6 +1,7 @@
 // Runs after tsc and finishes the build. It makes the command executable and puts it where npx looks first: otherwise
 // each `npx p2pdma` here would install the folder into npm's cache, and two at a time would conflict. It removes
-// compiled files whose source no longer exists, because they would still be tested and packed.
+// compiled files whose source no longer exists, because they would still be tested and packed. And what is packed names
+// no source maps, because they are not packed.
 'use strict';
 
 const fs = require('node:fs');
@@ -19,9 +20,23 @@ if (process.platform !== 'win32' && fs.existsSync(bin)) {
   fs.symlinkSync(path.relative(bin, command), made);
   fs.renameSync(made, link);
 }
+for (const folder of ['lib', 'examples']) {
+  for (const name of fs.readdirSync(path.join(dist, folder), { recursive: true })) {
+    if (name.endsWith('.js')) withoutMap(path.join(dist, folder, name));
+  }
+}
 for (const folder of ['lib', 'test', 'examples', 'bench']) {
   for (const name of fs.readdirSync(path.join(dist, folder), { recursive: true })) {
     const source = path.join(root, folder, name.replace(compiled, '.ts'));
     if (compiled.test(name) && !fs.existsSync(source)) fs.rmSync(path.join(dist, folder, name));
   }
+}
+
+function withoutMap(file) {
+  const text = fs.readFileSync(file, 'utf8');
+  const plain = text.replace(/^\/\/# sourceMappingURL=.*\n?/m, '');
+  if (plain === text) return;
+  const made = `${file}-${process.pid}`;
+  fs.writeFileSync(made, plain, { mode: fs.statSync(file).mode });
+  fs.renameSync(made, file);
 }

@@ -83,7 +83,7 @@ function onAMachineOfItsOwn(t: Test, file: string, body: string): void {
 }
 
 t.test('links lead somewhere', async (t) => {
-  for (const file of ['README.md', 'CHANGELOG.md', ...files]) {
+  for (const file of ['README.md', 'CHANGELOG.md', 'NOTICES.md', ...files]) {
     const text = read(file).replaceAll(/^```[\s\S]*?^```/gm, '');
     for (const [, target, , anchor] of text.matchAll(/\]\((?!https?:)([^)#\s]*)(#([^)\s]*))?\)/g)) {
       const path = target === '' ? file : join(file, '..', target!);

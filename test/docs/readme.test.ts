@@ -9,6 +9,10 @@ import { blocksOf, runJs, runSh, sessionsOf } from '../helpers/doc-blocks.js';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 const blocks = blocksOf(readme);
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  readonly name: string;
+  readonly engines: { readonly node: string };
+};
 
 // The blocks import 'p2pdma', which resolves from inside the package.
 const folder = mkdtempSync(join(root, 'dist', 'readme-'));
@@ -33,6 +37,15 @@ t.test('the two lines come first', async (t) => {
   t.ok(blocks[0]!.line < 5);
 });
 
+t.test('after them, for a project of one’s own: how to install it, and ten lines to run', async (t) => {
+  const install = blocks.findIndex(({ body }) => body === `npm install ${manifest.name}`);
+  t.ok(install > 0);
+  const { language, body } = blocks[install + 1]!;
+  t.equal(language, 'js');
+  t.ok(body.split('\n').length <= 10);
+  t.match(body, "machine: '", 'on an emulated machine');
+});
+
 for (const [i, block] of blocks.entries()) {
   if (i === 0) continue;
   t.test(`line ${block.line}: ${block.language}`, async (t) => {
@@ -40,6 +53,8 @@ for (const [i, block] of blocks.entries()) {
       case 'js':
         return runJs(t, block.body, join(folder, `block-${i}.mjs`));
       case 'sh':
+        // What it installs is what install/package.test.ts installs, and tries.
+        if (block.body === `npm install ${manifest.name}`) return;
         return runSh(t, sessionsOf([block], 'sh')[0]!);
       case '':
         t.match(block.body, /[│─▶]/, 'a drawing');
@@ -56,8 +71,7 @@ t.test('the number of machines is right', async (t) => {
 });
 
 t.test('where it runs: what package.json and the prebuilds say', async (t) => {
-  const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  t.match(readme, `Node ${engines.node.replace('>=', '')} or newer`);
+  t.match(readme, `Node ${manifest.engines.node.replace('>=', '')} or newer`);
   const script = readFileSync(join(root, 'scripts/prebuild.cjs'), 'utf8');
   const architectures = [...script.matchAll(/^ {2}(\w+): \{ prefix:/gm)].map(([, name]) => name);
   const libcs = [...script.matchAll(/^ {2}(glibc|musl): \{/gm)].map(([, name]) => name);

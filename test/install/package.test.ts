@@ -14,7 +14,7 @@ import {
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
@@ -84,14 +84,60 @@ t.test('what is in the tarball: all that is needed, nothing else', { skip }, asy
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
     .flatMap((name) => ['.js', '.d.ts'].map((suffix) => `dist/lib/${name.slice(0, -3)}${suffix}`));
+  const examples = readdirSync(join(root, 'examples')).map((name) => name.replace('.ts', ''));
   const expected = [
-    ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
+    ...['CHANGELOG.md', 'LICENSE', 'NOTICES.md', 'README.md', 'SECURITY.md', 'package.json'],
+    ...filesBelow('docs'),
+    ...examples.flatMap((name) => [`examples/${name}.ts`, `dist/examples/${name}.js`]),
     ...['schema/machine.schema.json', 'scripts/build-addon.cjs'],
     ...readdirSync(join(root, 'src-native')).map((name) => `src-native/${name}`),
     ...modules,
   ];
   const rest = paths.filter((path) => !/^prebuilds\/linux-\w+\/p2pdma\.\w+\.node$/.test(path));
   t.strictSame(rest.sort(), expected.sort());
+});
+
+function filesBelow(folder: string): string[] {
+  const entries = readdirSync(join(root, folder), { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  return files.map((file) => relative(root, join(file.parentPath, file.name)));
+}
+
+t.test('links in it lead to what is in it, or anywhere on the web', { skip }, async (t) => {
+  const paths = new Set(packed!.files.map(({ path }) => path));
+  const there = (path: string) => paths.has(path) || [...paths].some((one) => one.startsWith(`${path}/`));
+  let links = 0;
+  for (const file of [...paths].filter((path) => path.endsWith('.md'))) {
+    const text = readFileSync(join(root, file), 'utf8').replaceAll(/^```[\s\S]*?^```/gm, '');
+    for (const [, target] of text.matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {
+      t.ok(there(join(dirname(file), target!)), `${file} links to ${target}`);
+      links++;
+    }
+  }
+  t.ok(links > 50, `${links} links`);
+});
+
+t.test('no script in it names a source map that is not in it', { skip }, async (t) => {
+  const paths = new Set(packed!.files.map(({ path }) => path));
+  const scripts = [...paths].filter((path) => /\.[cm]?js$/.test(path));
+  t.ok(scripts.length > 100);
+  for (const file of scripts) {
+    const map = /^\/\/# sourceMappingURL=(?!data:)(.*)$/m.exec(readFileSync(join(root, file), 'utf8'))?.[1];
+    t.ok(map === undefined || paths.has(join(dirname(file), map)), `${file} names ${map}`);
+  }
+});
+
+t.test('one address: what package.json says of where it is made', { skip }, async (t) => {
+  const { repository, homepage, bugs, keywords, author, funding } = JSON.parse(
+    readFileSync(join(root, 'package.json'), 'utf8'),
+  );
+  const address = /^git\+(https:\/\/.*)\.git$/.exec(repository.url)?.[1];
+  t.ok(address);
+  t.equal(homepage, `${address}#readme`);
+  t.equal(bugs.url, `${address}/issues`);
+  t.ok(keywords.includes('nvme') && keywords.includes('stream'));
+  t.match(readFileSync(join(root, 'LICENSE'), 'utf8'), author);
+  t.equal(funding, undefined);
 });
 
 /** Npm 12 and pnpm 12 run none unasked, pnpm fails then; and a binding.gyp is a script that nobody wrote. */
@@ -122,6 +168,15 @@ t.test('npx p2pdma in an otherwise empty folder', { skip: installed }, async (t)
     '--json',
   );
   t.match(JSON.parse(receipt), { transport: 'p2p-bus', path: { hostDram: 0 }, verified: true });
+});
+
+t.test('the examples run where it is installed', { skip: installed }, async (t) => {
+  const file = join(folder, 'node_modules/p2pdma/dist/examples/pipe.js');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [file], { cwd: folder, encoding: 'utf8' });
+  t.equal(status, 0, stderr);
+  t.match(stdout, /^1048576 bytes, p2p-bus$/m);
+  const [, stated] = /installed, it is `node (\S+)`/.exec(readFileSync(join(root, 'README.md'), 'utf8'))!;
+  t.equal(join(folder, stated!), file);
 });
 
 t.test('it depends on what it says, and no optional peer is needed', { skip: installed }, async (t) => {
