@@ -85,16 +85,22 @@ function account(configs: ReadonlyMap<FunctionFacts, Buffer>, gathered: Gathered
       'the kernel knows a host bridge by its vendor and device ID, which lspci -nn shows',
     );
   }
+  let conventional = 0;
   const reasons = new Map<string, [FunctionFacts, Buffer][]>();
   for (const one of all) {
     const [{ lacks }, config] = one;
-    if (lacks === undefined || parsePciConfig(config)?.acs !== 'unknown') continue;
+    const known = parsePciConfig(config);
+    if (known?.portType === 'conventional') conventional++;
+    if (lacks === undefined || (known !== null && known.acs !== 'unknown')) continue;
     reasons.set(lacks, [...(reasons.get(lacks) ?? []), one]);
   }
   for (const [why, lacking] of reasons) {
-    const portTypes = lacking.every(([, config]) => parsePciConfig(config)?.portType === null);
+    const portTypes = lacking.every(([, config]) => (parsePciConfig(config)?.portType ?? null) === null);
     const what = portTypes ? 'ACS and PCIe port types' : 'ACS';
-    gathered.notKnown(lacking.length === all.length ? what : `${what} of ${named(lacking)}`, why);
+    gathered.notKnown(
+      lacking.length === all.length - conventional ? what : `${what} of ${named(lacking)}`,
+      why,
+    );
   }
 }
 

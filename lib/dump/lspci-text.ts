@@ -31,6 +31,10 @@ function readLspci({ name, bytes }: Sent, into: Gathered): void {
     into.add(factsOf(fn, readWords(fn, facts), asRoot && !last));
   }
   if (functions.length > 0) into.recognised(kindOf(functions));
+  const last = functions.at(-1);
+  if (last !== undefined && last.words.length > 0 && !last.ended) {
+    into.notKnown(`functions after ${last.bdf}`, 'the text may be cut there');
+  }
   if (!looksLikeTree(text)) return;
   const tree = parseTree(text);
   if (tree === null)

@@ -22,6 +22,9 @@ const BUSES = /-\[(?:[0-9a-f]{4,8}:)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?\]-/y;
 const IDS = / {2}(?:.*\[)?([0-9a-f]{4}):([0-9a-f]{4})\]?$/;
 const FIRST_LINE = /^ ?-(?:\+-)?\[[0-9a-f]{4,8}:[0-9a-f]{2}\]-/;
 
+/** lspci itself has room for 256 characters and a name. */
+const MAX_LINE = 1024;
+
 export function looksLikeTree(text: string): boolean {
   return text
     .slice(0, 64 * 1024)
@@ -31,7 +34,7 @@ export function looksLikeTree(text: string): boolean {
 
 /** Null: the columns of the drawing are lost. */
 export function parseTree(text: string): FunctionFacts[] | null {
-  const lines = text.split('\n').map((line) => plainLine(line).trimEnd());
+  const lines = text.split('\n').map((line) => plainLine(line).trimEnd().slice(0, MAX_LINE));
   const first = lines.findIndex((line) => FIRST_LINE.test(line));
   const drawing = new Drawing();
   for (const line of lines.slice(first)) {

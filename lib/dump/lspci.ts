@@ -49,7 +49,9 @@ const FIRST_WORDS = [
   'Kernel (?:driver in use|modules):',
   '!!!',
 ];
-const FIRST = new RegExp(`^(?:${FIRST_WORDS.join('|')})(?=\\s|$)`);
+/** Registers of a capability; some mail programs leave no blank after the colon. */
+const REGISTER = '[A-Z][A-Za-z]*(?:Cap|Ctl|Sta)\\d?:';
+const FIRST = new RegExp(`^(?:${REGISTER}|(?:${FIRST_WORDS.join('|')})(?=\\s|$))`);
 /** `…`, `[...]`, `(SNIP)`, `<snip>`, `[8<]`. */
 const ELISION = /^[[(<{]*\s*(?:\.{2,}|…|snip(?:ped)?|cut|-*8<-*)[\s.…]*[\])>}]*$/i;
 const LAST_WORDS = /^Kernel (?:driver in use|modules): \S/;
@@ -135,7 +137,8 @@ class Part {
 export function parseLspci(text: string): LspciFunction[] {
   const parts: Part[] = [];
   let spread = false;
-  for (const raw of text.split('\n')) {
+  // The end of the last line is no blank line.
+  for (const raw of text.replace(/\r?\n$/, '').split('\n')) {
     const line = plainLine(raw);
     const now = parts.at(-1);
     if (line.trim() === '') {

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { describeMachine, diagnose, MACHINE_PRESETS, openSystem, type System } from '../../lib/index.js';
 import { type DumpOptions, hexDump } from '../helpers/lspci-dump.js';
+import { sureVerdict, verdictsByPair } from '../helpers/sent-verdicts.js';
 
 /** The verdict of every two drives, in all that was decided, without what only /sys tells. */
 function verdicts(system: System): unknown[] {
@@ -55,7 +56,7 @@ t.test(
         const [before, after] = await throughText(preset, { bytes });
         const known = new Map(verdictsByPair(before));
         for (const [pair, now] of verdictsByPair(after)) {
-          const sure = now.acsKnown && now.mapType !== 'UNKNOWN';
+          const sure = sureVerdict(now) !== null;
           if (sure) t.equal(now.mapType, known.get(pair)!.mapType, `${preset}, ${bytes} bytes, ${pair}`);
         }
         await Promise.all([before.close(), after.close()]);
@@ -63,15 +64,6 @@ t.test(
     }
   },
 );
-
-function verdictsByPair(system: System) {
-  const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
-  return drives.flatMap((provider) =>
-    system
-      .explain(provider, drives)
-      .clients.map((verdict) => [`${verdict.bdf} to ${provider}`, verdict] as const),
-  );
-}
 
 function proposedByPair(system: System) {
   const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
@@ -92,7 +84,7 @@ t.test('a text that lost a function gives no verdict that hangs on it', async (t
     for (const { bdf } of whole.topology.functions) {
       const after = await sent(whole, { without: [bdf] });
       for (const [pair, now] of verdictsByPair(after)) {
-        const sure = now.acsKnown && now.mapType !== 'UNKNOWN';
+        const sure = sureVerdict(now) !== null;
         if (sure) t.equal(now.mapType, known.get(pair)!.mapType, `${preset} without ${bdf}: ${pair}`);
       }
       const proposed = new Map(proposedByPair(whole));
