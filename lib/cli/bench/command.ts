@@ -174,7 +174,7 @@ async function bench(system: System, devices: readonly string[], options: BenchO
   }
   const providers = prepared.map(({ job, provider, reason }) => ({ what: job.what, provider, reason }));
   if (options.json) {
-    tell(ownJson({ depth: options.depth, providers, rows }));
+    tell(ownJson({ queueDepth: options.depth, providers, rows }));
   } else {
     const view = { colour: colours(process.stdout), width: columns(process.stdout) };
     tell(report(system, rows, providers, view).join('\n'));
@@ -292,10 +292,10 @@ function drawRows(rows: readonly BenchRow[], view: View): string[] {
   return fits(below, width) ? below : remarkedTable(head, whatAbove, view);
 }
 
-function figures({ chunk, p2p, host }: BenchRow): string[] {
+function figures({ highWaterMark, p2p, host }: BenchRow): string[] {
   const speed = (result: WayResult | null) =>
     result === null ? 'not possible' : `${bytes(Math.round(result.bytesPerSecond))}/s`;
   const cpu = (result: WayResult | null) =>
     result === null ? '' : `${(result.cpuSecondsPerGiB * 1000).toFixed(0)} ms/GiB`;
-  return [bytes(chunk), speed(p2p), cpu(p2p), speed(host), cpu(host)];
+  return [bytes(highWaterMark), speed(p2p), cpu(p2p), speed(host), cpu(host)];
 }

@@ -23,7 +23,8 @@ export interface WayResult {
 export interface BenchRow {
   /** `'read nvme0n1'`, `'copy nvme0n1 → nvme1n1'` */
   readonly what: string;
-  readonly chunk: number;
+  /** Chunk size in bytes. */
+  readonly highWaterMark: number;
   /** Null: no peer-to-peer route. */
   readonly p2p: WayResult | null;
   readonly host: WayResult;
@@ -77,7 +78,7 @@ export async function compare(
   const quotients = samples.p2p.map((sample, i) => samples.host[i]!.seconds / sample.seconds);
   return {
     what: job.what,
-    chunk,
+    highWaterMark: chunk,
     p2p: p2pPossible ? summary(samples.p2p) : null,
     host: summary(samples.host),
     ratio: p2pPossible ? median(quotients) : null,

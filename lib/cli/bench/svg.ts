@@ -48,7 +48,9 @@ const WAYS: Readonly<Record<Way, string>> = { p2p: 'peer to peer', host: 'host m
 /** `notice` is printed at the top if the machine is emulated. */
 export function benchSvg(rows: readonly BenchRow[], heading: string, notice: string | null): string {
   const title = clip(heading, 2 * MOST_LETTERS);
-  const names = rows.map(({ what, chunk }) => [clip(what, MOST_LETTERS), `${bytes(chunk)} chunks`] as const);
+  const names = rows.map(
+    ({ what, highWaterMark }) => [clip(what, MOST_LETTERS), `${bytes(highWaterMark)} chunks`] as const,
+  );
   const widest = (texts: readonly string[], bold = false) =>
     Math.max(0, ...texts.map((text) => textWidth(text, { ...FONT, bold })));
   const all = rows.flatMap(({ p2p, host }) => (p2p === null ? [host] : [p2p, host]));

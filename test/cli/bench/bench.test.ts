@@ -19,10 +19,11 @@ const SMALL = ['--bytes', '1MiB', '--rounds', '3', '--chunks', '16K,64K'];
 t.test('reads, both ways, each size; with CPU time', async (t) => {
   const run = bench('nvme0n1', 'nvme1n1', '--machine', 'switch', '--json', ...SMALL);
   t.equal(run.status, 0, run.stderr);
-  const { backend, rows, providers } = JSON.parse(run.stdout);
+  const { backend, queueDepth, rows, providers } = JSON.parse(run.stdout);
   t.equal(backend, 'emulator');
+  t.equal(queueDepth, 8);
   t.same(
-    rows.map(({ what, chunk }: BenchRow) => [what, chunk]),
+    rows.map(({ what, highWaterMark }: BenchRow) => [what, highWaterMark]),
     [
       ['read nvme0n1', 16384],
       ['read nvme0n1', 65536],
@@ -102,7 +103,14 @@ t.test('--svg: the picture', async (t) => {
 
 t.test('--svg: names from outside are escaped, and what is not possible is said', async (t) => {
   const host = { bytesPerSecond: 1e9, cpuSecondsPerGiB: 0.1, userCpuSecondsPerGiB: 0.05, samples: [] };
-  const row = { what: 'read <b>&\u001b[31m', chunk: 4096, p2p: null, host, ratio: null, faster: null };
+  const row = {
+    what: 'read <b>&\u001b[31m',
+    highWaterMark: 4096,
+    p2p: null,
+    host,
+    ratio: null,
+    faster: null,
+  };
   const svg = benchSvg([row], 'title', null);
   t.match(svg, 'read &lt;b&gt;&amp;\\x1b[31m');
   t.match(svg, 'peer to peer: not possible here');

@@ -46,7 +46,7 @@ function benches(): Record<string, BenchRow[]> {
   const row = (what: string, p2p: WayResult | null, host: WayResult): BenchRow => {
     const ratio = p2p && p2p.bytesPerSecond / host.bytesPerSecond;
     const faster = ratio === null ? null : ratio > 1.05 ? 'p2p' : ratio < 0.95 ? 'host' : 'same';
-    return { what, chunk: 65536, p2p, host, ratio, faster };
+    return { what, highWaterMark: 65536, p2p, host, ratio, faster };
   };
   return {
     'both ways': [
