@@ -14,6 +14,12 @@ const { values, positionals } = parseArgs({
   },
 });
 
+/** Everything that cli-table3 draws around the cells. */
+const EDGES = [
+  ...['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'],
+  ...['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'],
+];
+
 const suites: Record<string, () => Promise<{ figures(settings: Settings): Promise<Figure[]> }>> = {
   emulator: () => import('./emulator/figures.js'),
   native: () => import('./native/figures.js'),
@@ -35,10 +41,19 @@ for (const name of chosen) {
 
 if (values.json) console.log(JSON.stringify(report));
 else {
+  const short = (value: number) => (value >= 1000 ? value.toFixed(0) : value.toPrecision(3));
   for (const [name, figures] of Object.entries(report)) {
-    const table = new Table({ head: [name, 'reached', 'goal', ''], style: { head: [] } });
-    for (const { figure, value, unit, goal, reached } of figures) {
-      table.push([figure, `${value.toPrecision(3)} ${unit}`, goal, reached ? 'ok' : 'SHORT']);
+    // 80 columns.
+    const table = new Table({
+      head: [name, 'reached', 'of the rounds', 'goal', ''],
+      colWidths: [40, 11, 13, 9, 7],
+      style: { head: [], 'padding-left': 0 },
+      wordWrap: true,
+      chars: Object.fromEntries(EDGES.map((edge) => [edge, ''])),
+    });
+    for (const { figure, value, unit, spread, goal, reached } of figures) {
+      const rounds = spread === null ? '' : spread.map(short).join('–');
+      table.push([figure, `${short(value)} ${unit}`, rounds, goal, reached ? 'ok' : 'SHORT']);
     }
     console.log(table.toString());
   }

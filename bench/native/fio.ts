@@ -4,6 +4,7 @@ import { run } from './run.js';
 
 interface FioJob {
   readonly usr_cpu: number;
+  readonly sys_cpu: number;
   readonly job_runtime: number;
   readonly read: FioSide;
   readonly write: FioSide;
@@ -28,8 +29,12 @@ async function fio(args: readonly string[]): Promise<FioJob[]> {
   return (JSON.parse(text.slice(text.indexOf('{'))) as { jobs: FioJob[] }).jobs;
 }
 
-const userCpu = (jobs: readonly FioJob[]) =>
-  jobs.reduce((sum, job) => sum + ((job.usr_cpu / 100) * job.job_runtime) / 1000, 0);
+/** Of the work, in seconds: the start of fio and its laying out are not in it. */
+function cpuOf(jobs: readonly FioJob[]): { userCpu: number; cpu: number } {
+  const seconds = (of: (job: FioJob) => number) =>
+    jobs.reduce((sum, job) => sum + ((of(job) / 100) * job.job_runtime) / 1000, 0);
+  return { userCpu: seconds((job) => job.usr_cpu), cpu: seconds((job) => job.usr_cpu + job.sys_cpu) };
+}
 
 /**
  * The ceiling: one job reads the source, one writes the destination, at the same time and independently. Its time is that
@@ -50,7 +55,7 @@ export function fioReadAndWrite(
         ...['--name=write', '--rw=write', `--filename=${destination}`],
       ]);
       const seconds = Math.max(...jobs.map((job) => Math.max(job.read.runtime, job.write.runtime))) / 1000;
-      return { seconds, userCpu: userCpu(jobs) };
+      return { seconds, ...cpuOf(jobs) };
     },
   };
 }
@@ -64,7 +69,7 @@ export function fioRandomReads({ source, bytes }: Devices, depth: number, second
         ...['--name=random', '--rw=randread', '--bs=4096', `--iodepth=${depth}`, '--norandommap'],
         ...[`--filename=${source}`, `--size=${bytes}`, '--time_based', `--runtime=${seconds}`],
       ]);
-      return { iops: jobs[0]!.read.iops, userCpu: userCpu(jobs) };
+      return { iops: jobs[0]!.read.iops, ...cpuOf(jobs) };
     },
   };
 }

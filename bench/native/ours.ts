@@ -9,6 +9,8 @@ export interface Ours {
   readonly depth?: number;
   /** Pipes at the same time, each over its part of the devices. */
   readonly pipes?: number;
+  /** Default: true. */
+  readonly flush?: boolean;
 }
 
 function words({ chunk, depth, pipes }: Ours): string {
@@ -18,10 +20,11 @@ function words({ chunk, depth, pipes }: Ours): string {
   return parts.join(', ');
 }
 
-function transferOptions({ chunk, depth }: Ours) {
-  const options: { highWaterMark?: number; queueDepth?: number } = {};
+function transferOptions({ chunk, depth, flush = true }: Ours) {
+  const options: { highWaterMark?: number; queueDepth?: number; flush?: boolean } = {};
   if (chunk !== undefined) options.highWaterMark = chunk;
   if (depth !== undefined) options.queueDepth = depth;
+  if (!flush) options.flush = false;
   return options;
 }
 
@@ -57,7 +60,8 @@ export function ourPipeline(
   return {
     name: `p2pdma pipeline, ${words(wanted)}`,
     run: async () => {
-      const receipt = await system.pipeline(source, destination, { flags: 'r+', ...transferOptions(wanted) });
+      const options = { flags: 'r+', end: bytes - 1, ...transferOptions(wanted) } as const;
+      const receipt = await system.pipeline(source, destination, options);
       if (receipt.bytes !== bytes) throw new Error(`copied ${receipt.bytes} of ${bytes} bytes`);
     },
   };
