@@ -96,6 +96,12 @@ class LoopWaker final : public Waker {
     (void)ignored;
   }
 
+  void clear() override {
+    uint64_t count;
+    ssize_t ignored = read(eventFd_, &count, sizeof count);
+    (void)ignored;
+  }
+
   void close() override {
     if (client_ == nullptr) return;
     client_ = nullptr;
@@ -109,13 +115,8 @@ class LoopWaker final : public Waker {
   static void*& data(Handle* handle) { return *static_cast<void**>(handle); }
   static LoopWaker* of(Handle* handle) { return static_cast<LoopWaker*>(data(handle)); }
 
-  static void onReady(Handle* poll, int, int) {
-    LoopWaker* self = of(poll);
-    uint64_t count;
-    ssize_t ignored = read(self->eventFd_, &count, sizeof count);
-    (void)ignored;
-    self->client_->onWake();
-  }
+  // As long as nobody has called clear(), libuv calls this again.
+  static void onReady(Handle* poll, int, int) { of(poll)->client_->onWake(); }
 
   static void onPrepare(Handle* prepare) { of(prepare)->client_->onTurn(); }
 

@@ -63,6 +63,9 @@ class ThreadWaker final : public Waker {
     if (function_ != nullptr) napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
   }
 
+  // They were cleared before the call.
+  void clear() override {}
+
   void close() override {
     client_ = nullptr;
     unwatch();

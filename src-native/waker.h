@@ -40,6 +40,8 @@ class Waker {
   virtual void keepAlive(bool wanted) = 0;
   // Called on any thread.
   virtual void signal() = 0;
+  // Called in onWake: there is no further call for the signals so far. What was done before them is visible from now on.
+  virtual void clear() = 0;
   // After this there are no more calls.
   virtual void close() = 0;
 };
