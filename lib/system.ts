@@ -390,10 +390,10 @@ export async function openSystem(options: SystemOptions = {}): Promise<System> {
 }
 
 /**
- * Open a machine that is described by data that somebody sent: the text of lspci (`-xxxx`, `-vvvnn`, …), or a folder with sys/
- * and proc/. It can be examined and explained like any other machine. Inputs are paths, URLs or bytes; if there are several,
- * their contents are combined. `evidence` says what was recognised and what is unknown as a result. Every verdict treats it as
- * unknown.
+ * Open a machine that is described by data that somebody sent: the text of lspci (`-xxxx`, `-vvvnn`, …), a folder or an archive
+ * with sys/ and proc/, or a sosreport. It can be examined and explained like any other machine. Inputs are paths, URLs or bytes;
+ * if there are several, their contents are combined. `evidence` says what was recognised and what is unknown as a result. Every
+ * verdict treats it as unknown.
  * @throws P2pdmaError ERR_INVALID_ARG_VALUE: nothing in the input describes a machine; ENOENT, EACCES
  */
 export async function describeMachine(

@@ -10,11 +10,12 @@ type Node = Folder | Buffer | { readonly target: string };
 
 /** No sysfs path has more components than this. */
 const MAX_DEPTH = 64;
+const MAX_LINKS = 40;
 
 export class MemoryFiles implements Files {
   readonly root: string;
   readonly live = false;
-  peerMemory = true;
+  peerMemory = false;
   readonly #top: Folder = new Map();
 
   constructor(root: string) {
@@ -24,6 +25,11 @@ export class MemoryFiles implements Files {
   /** False: there is already an entry at this path; the first one stays. */
   put(path: readonly string[], content: Buffer | string): boolean {
     return this.#add(path, typeof content === 'string' ? Buffer.from(content) : content);
+  }
+
+  /** The same for a symlink; its target begins at the root if it has a leading slash. */
+  link(path: readonly string[], target: string): boolean {
+    return this.#add(path, { target });
   }
 
   folder(path: readonly string[]): boolean {
@@ -68,17 +74,32 @@ export class MemoryFiles implements Files {
     return true;
   }
 
-  #folderAt(path: readonly string[]): Folder | null {
-    if (path.length > MAX_DEPTH) return null;
+  /** Makes what is missing, below links too. */
+  #folderAt(path: readonly string[], links = 0): Folder | null {
+    if (path.length > MAX_DEPTH || links > MAX_LINKS) return null;
     let folder = this.#top;
-    for (const name of path) {
+    for (const [index, name] of path.entries()) {
       const below: Node = folder.get(name) ?? new Map();
-      if (!(below instanceof Map)) return null;
+      if (Buffer.isBuffer(below)) return null;
+      if (!(below instanceof Map)) {
+        const target = resolved(path.slice(0, index), below.target);
+        return target === null ? null : this.#folderAt([...target, ...path.slice(index + 1)], links + 1);
+      }
       folder.set(name, below);
       folder = below;
     }
     return folder;
   }
+}
+
+/** The path to which a link in the folder `from` leads; null: out of these files. */
+function resolved(from: readonly string[], target: string): string[] | null {
+  const path = target.startsWith('/') ? [] : [...from];
+  for (const part of target.split('/')) {
+    if (part === '..' && path.pop() === undefined) return null;
+    if (part !== '' && part !== '.' && part !== '..') path.push(part);
+  }
+  return path;
 }
 
 function kindOfNode(node: Node): EntryKind {

@@ -1,9 +1,9 @@
 /** Reads what the user named: files, folders, bytes. Reading stops at a limit. */
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { optionError } from '../base/arguments.js';
 import { hostError, P2pdmaError } from '../base/errors.js';
 import { size } from '../base/words.js';
+import { tooMuch } from './bounds.js';
 import type { Sent } from './sent.js';
 
 export type Input = string | Uint8Array;
@@ -100,11 +100,4 @@ async function readWhole(path: string, room: Room): Promise<Buffer> {
   } finally {
     await file?.close();
   }
-}
-
-function tooMuch(path: string, what: string): Error {
-  return optionError('ERR_INVALID_ARG_VALUE', 'from', `'${path}' holds ${what}, and no more is read`, {
-    path,
-    hint: 'Send /sys and /proc, or the text of lspci, alone.',
-  });
 }

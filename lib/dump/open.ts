@@ -8,11 +8,14 @@ import type { P2pdmaError } from '../base/errors.js';
 import { said } from '../base/sentence.js';
 import { CapturedBackend } from '../native/backend.js';
 import { readSysfs } from '../native/sysfs/machine.js';
+import { openArchive } from './archive.js';
 import { processorOf } from './cpu.js';
 import { putFunctions } from './functions.js';
 import { type Input, lookAt } from './input.js';
 import { lspciText } from './lspci-text.js';
 import { Gathered, type Reader, type Sent } from './sent.js';
+
+const CPUINFO = ['proc', 'cpuinfo'];
 
 /** The first reader that recognises an input reads it. */
 const READERS: readonly Reader[] = [lspciText];
@@ -30,10 +33,12 @@ export async function openSent(inputs: readonly Input[], options: DescribeOption
   }
   const gathered = new Gathered(name);
   const { files } = gathered;
-  if (cpu !== null) files.put(['proc', 'cpuinfo'], cpu);
-  for (const one of sent) readOne(one, gathered);
-  if (gathered.nothing) throw unknownInput(name);
-  if (gathered.functions.size > 0) files.peerMemory = false;
+  for (const one of sent) {
+    for (const text of await openArchive(one, gathered)) readOne(text, gathered);
+  }
+  if (gathered.functions.size + gathered.captured.size === 0) throw unknownInput(name);
+  if (cpu !== null && !files.put(CPUINFO, cpu)) throw saysItself(name, options.cpu!);
+  files.peerMemory = gathered.wholeFunctions;
   putFunctions(gathered);
   accountForRest(gathered, options);
   return new CapturedBackend(readSysfs(files, options.kernel), gathered.evidence());
@@ -41,14 +46,16 @@ export async function openSent(inputs: readonly Input[], options: DescribeOption
 
 /** Open a folder that contains sys/ and proc/; the kernel's files are already there. */
 function openTree(tree: string, options: DescribeOptions): CapturedBackend {
-  if (options.cpu !== undefined) {
-    throw optionError('ERR_INVALID_ARG_VALUE', 'cpu', `'${tree}' says itself which processor it has`, {
-      received: options.cpu,
-      hint: 'Drop it.',
-    });
-  }
+  if (options.cpu !== undefined) throw saysItself(tree, options.cpu);
   const recognised = ['a folder with sys/ and proc/'];
   return new CapturedBackend(readSysfs(tree, options.kernel), { recognised, notKnown: [] });
+}
+
+function saysItself(name: string, cpu: string): P2pdmaError {
+  return optionError('ERR_INVALID_ARG_VALUE', 'cpu', `'${name}' says itself which processor it has`, {
+    received: cpu,
+    hint: 'Drop it.',
+  });
 }
 
 /** The kernel's own files are not combined with other descriptions of the same machine. */
@@ -64,7 +71,8 @@ function besideTree(tree: string): P2pdmaError {
 function readOne(sent: Sent, into: Gathered): void {
   const reader = READERS.find((one) => one.fits(sent));
   if (reader !== undefined) reader.read(sent, into);
-  else into.notKnown(`what '${sent.name}' says`, 'it is not recognised, and nothing of it was read');
+  else if (!sent.optional)
+    into.notKnown(`what '${sent.name}' says`, 'it is not recognised, and nothing of it was read');
 }
 
 function unknownInput(name: string): P2pdmaError {
@@ -74,7 +82,7 @@ function unknownInput(name: string): P2pdmaError {
     `nothing in '${name}' says anything of a machine’s PCI functions`,
     {
       path: name,
-      hint: 'Send the output of `sudo lspci -xxxx`, or a folder that holds copies of /sys and /proc.',
+      hint: 'Send the output of `sudo lspci -xxxx`, or a folder or an archive that holds copies of /sys and /proc.',
     },
   );
 }
@@ -82,7 +90,7 @@ function unknownInput(name: string): P2pdmaError {
 /** Record what none of the files can show, whatever the data is. */
 function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
   const { files } = gathered;
-  if (files.kindOf(['proc', 'cpuinfo']) === undefined) {
+  if (files.kindOf(CPUINFO) === undefined) {
     gathered.notKnown(
       'the processor',
       said((option) => `name it with ${option('cpu')}`),
@@ -95,8 +103,12 @@ function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
       said((option) => `name its release with ${option('kernel')}`),
     );
   }
+  const whose = gathered.captured.size > 0 ? 'what was copied' : 'lspci';
   if (!files.peerMemory) {
-    gathered.notKnown('peer memory (CMBs)', 'lspci does not show it: /sys/bus/pci/devices/*/p2pmem does');
-    gathered.notKnown('the IOMMU’s mode', 'lspci does not show it: /sys/kernel/iommu_groups does');
+    const where = '/sys/bus/pci/devices/*/p2pmem does';
+    gathered.notKnown('peer memory (CMBs)', `${whose} does not show it: ${where}`);
+  }
+  if (files.kindOf(['sys', 'kernel', 'iommu_groups']) === undefined) {
+    gathered.notKnown('the IOMMU’s mode', `${whose} does not show it: /sys/kernel/iommu_groups does`);
   }
 }

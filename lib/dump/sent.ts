@@ -9,7 +9,12 @@ export interface Sent {
   /** Its name, used in messages and to recognise its kind. */
   readonly name: string;
   readonly bytes: Buffer;
+  /** Nothing is said if it is not recognised: it came with many others. */
+  readonly optional?: boolean;
 }
+
+/** Takes what was unpacked, piece by piece. */
+export type Sink = (chunk: Buffer) => void;
 
 /** A memory BAR as the kernel shows it. */
 export interface Bar {
@@ -62,6 +67,8 @@ function together(a: FunctionFacts, b: FunctionFacts): FunctionFacts {
 export class Gathered {
   readonly files: MemoryFiles;
   readonly functions = new Map<Bdf, FunctionFacts>();
+  /** The functions whose directories in /sys were captured; true: whole, so that what is missing does not exist. */
+  readonly captured = new Map<Bdf, boolean>();
   readonly #recognised: string[] = [];
   readonly #notKnown = new Map<string, string>();
 
@@ -79,8 +86,10 @@ export class Gathered {
     this.#recognised.push(what);
   }
 
-  get nothing(): boolean {
-    return this.#recognised.length === 0;
+  /** Every function that is known has its own directory here, in whole. */
+  get wholeFunctions(): boolean {
+    const known = [...this.captured.keys(), ...this.functions.keys()];
+    return known.length > 0 && known.every((bdf) => this.captured.get(bdf) === true);
   }
 
   /** Record once that `what` is not known; `why` says what would show it. */
