@@ -200,8 +200,7 @@ async function ceiling(
     const userCpu = ratioOfSums(results, competitor, fio);
     const cpu = ratioOfSums(results, competitor, fio, 'cpu');
     log(`  ${how}: ${cpu.value.toFixed(2)} × the CPU time of fio, the kernel's included`);
-    if (goals.userCpu !== null)
-      figures.push(atMost(`  user CPU against fio, ${how}`, userCpu, goals.userCpu));
+    if (goals.userCpu !== null) figures.push(atMost(`user CPU against fio, ${how}`, userCpu, goals.userCpu));
     return figures;
   });
 }
