@@ -63,8 +63,9 @@ export function rootBusName({ domain, bus }: Pick<HostBridge, 'domain' | 'bus'>)
   return `${hex(domain, 4)}:${hex(bus, 2)}`;
 }
 
-/** The vendor and device ID as lspci -n shows them: `'8086:0a54'`. */
+/** The vendor and device ID as lspci -n shows them: `'8086:0a54'`; or that they are not known. */
 export function deviceId({ vendor, device }: { readonly vendor: number; readonly device: number }): string {
+  if (!idsKnown({ vendor })) return 'IDs unknown';
   return `${hex(vendor, 4)}:${hex(device, 4)}`;
 }
 

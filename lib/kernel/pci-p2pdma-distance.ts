@@ -434,8 +434,8 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
   }
   if (walk.rule === 'acs-unknown') {
     return (
-      'Read the topology as root (for example `sudo p2pdma explain`): ACS settings lie in extended ' +
-      'configuration space, which only root can read.'
+      'Read the topology as root (`sudo p2pdma explain`, or `sudo lspci -xxxx` to be sent): ACS settings lie in ' +
+      'extended configuration space, which only root can read.'
     );
   }
   if (walk.rule === 'cpu-unknown' && walk.commonBridge === null) {
@@ -482,7 +482,7 @@ function hostBridgeNames(walk: DistanceWalk): string {
 
 function hostBridgeName(bridge: HostBridge): string {
   const dev = bridge.firstDevice;
-  const id = dev === null || !idsKnown(dev) ? '' : ` (${deviceId(dev)})`;
+  const id = dev === null ? '' : ` (${deviceId(dev)})`;
   return `${rootBusName(bridge)}${id}`;
 }
 

@@ -251,5 +251,5 @@ function details(dev: PciDev, controller: Controller | undefined): string[] {
 }
 
 function idsOf({ vendor, device }: PciDev): string {
-  return `${hex(vendor, 4)}:${hex(device, 4)}`;
+  return vendor === 0xffff ? 'IDs unknown' : `${hex(vendor, 4)}:${hex(device, 4)}`;
 }

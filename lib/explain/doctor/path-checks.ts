@@ -52,7 +52,7 @@ function checkAcs({ machine, kernel, kind }: MachineFacts, pairs: readonly Pair[
         'acs',
         'warning',
         `ACS settings could not be read on the way of ${counted(hidden.length, 'pair')}: only root sees them`,
-        kind === 'captured' ? 'Capture the tree as root.' : 'Ask as root.',
+        kind === 'captured' ? 'Capture it as root: /sys, or what `sudo lspci -xxxx` prints.' : 'Ask as root.',
         kind === 'captured' ? [] : ['sudo env "PATH=$PATH" npx p2pdma doctor'],
       ),
     );

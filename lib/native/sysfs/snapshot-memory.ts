@@ -10,7 +10,7 @@
  */
 
 import { MEMREMAP_COMPAT_ALIGN } from '../../backend/hardware.js';
-import type { PciBar, PciDev } from '../../backend/topology.js';
+import type { PciBar, PciDev, Topology } from '../../backend/topology.js';
 import type { SysfsController } from './machine.js';
 
 /** BAR 0 holds the registers, and the doorbells of the 16 queue pairs that a description has by default. */
@@ -41,10 +41,12 @@ export class SnapshotMemory {
   granule = MEMREMAP_COMPAT_ALIGN;
   readonly #known: boolean;
 
-  /** @param known false: what was read cannot show peer memory, so that none is no evidence */
-  constructor(known: boolean) {
-    this.#known = known;
-    if (!known) this.lost.push('peer memory and sizes of BARs (not shown by what was read)');
+  constructor({ peerMemory, functions }: Topology) {
+    // What was read cannot show peer memory: none is no evidence.
+    this.#known = peerMemory !== 'unknown';
+    if (this.#known) return;
+    const sizes = functions.some(({ bars }) => bars.some((bar) => bar !== null)) ? '' : ' and sizes of BARs';
+    this.lost.push(`peer memory${sizes} (not shown by what was read)`);
   }
 
   describe(owner: Owner): { readonly cmb: DescribedCmb | null; readonly p2pmem: DescribedP2pmem | null } {

@@ -37,7 +37,7 @@ export function snapshotMachine(sysfs: Sysfs, options: SnapshotOptions = {}): un
   }
   const bridges = new Set<PciDev | null>(topology.functions.map((dev) => dev.upstream));
   const drives = new Map<PciDev, SysfsController>();
-  const memory = new SnapshotMemory(topology.peerMemory !== 'unknown');
+  const memory = new SnapshotMemory(topology);
   const left: string[] = [];
   for (const controller of controllers) {
     const { pdev } = controller;
