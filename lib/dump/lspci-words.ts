@@ -46,7 +46,8 @@ export function deniedIn({ words }: LspciFunction): boolean {
 
 /** The facts in the words of one function. */
 export function readWords(fn: LspciFunction, text: TextFacts): FunctionFacts {
-  const { bdf, bytes, words } = fn;
+  const { bdf, bytes } = fn;
+  const words = withoutVirtual(fn.words);
   const heading = readHeading(fn.heading);
   const known: FunctionFacts = { bdf, config: bytes, ...heading };
   if (fn.elided || isMixed(words)) return { ...known, lacks: 'their text is cut' };
@@ -84,17 +85,27 @@ function whyNot(fn: LspciFunction, depth: Depth): string {
 // --- is it all there? ---
 
 /**
- * The parts of a function's text, in their order; lines that are not listed may be anywhere. Capabilities have a `Status:` and
- * `Flags:` of their own, and virtual functions regions without a size.
+ * The parts of a function's text, in their order; lines that are not listed may be anywhere. Capabilities have a `Status:` and a
+ * `Control:` of their own.
  */
 const ORDER: readonly RegExp[] = [
   /^(?:Subsystem:|DeviceName:|Physical Slot:|Control: I|Status: Cap|Latency:|Interrupt: p|NUMA node:|IOMMU group:)/,
-  /^(?:Region \d:.*\[size=|Bus: p|(?:I\/O|Memory|Prefetchable memory) behind bridge:|Secondary status:|BridgeCtl:)/,
+  /^(?:Region \d:|Bus: p|(?:I\/O|Memory|Prefetchable memory) behind bridge:|Secondary status:|BridgeCtl:)/,
   /^Capabilities:/,
   DRIVER,
 ];
 const ONCE =
-  /^(?:Subsystem:|Control: I|Status: Cap|Interrupt: p|NUMA node:|IOMMU group:|Bus: p|BridgeCtl:|Region \d(?=:.*\[size=)|ACSCap:|ACSCtl:|Kernel driver in use:|Capabilities: \[[0-9a-f]+)/;
+  /^(?:Subsystem:|Control: I|Status: Cap|Interrupt: p|NUMA node:|IOMMU group:|Bus: p|BridgeCtl:|Region \d:|ACSCap:|ACSCtl:|Kernel driver in use:|Capabilities: \[[0-9a-f]+)/;
+
+/** Without the regions that the virtual functions of this one would have. */
+function withoutVirtual(words: readonly string[]): readonly string[] {
+  const capabilities = words.findIndex((line) => line.startsWith('Capabilities:'));
+  return words.filter((line, at) => {
+    if (capabilities < 0 || at < capabilities || !line.startsWith('Region ')) return true;
+    const own = words.slice(capabilities, at).findLast((one) => one.startsWith('Capabilities:'));
+    return own?.includes('(SR-IOV)') !== true;
+  });
+}
 
 /** It has lines of two functions: one of them lost its heading. */
 function isMixed(words: readonly string[]): boolean {

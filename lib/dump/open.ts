@@ -16,6 +16,7 @@ import { lspciText } from './lspci-text.js';
 import { Gathered, type Reader, type Sent } from './sent.js';
 
 const CPUINFO = ['proc', 'cpuinfo'];
+const GROUPS = ['sys', 'kernel', 'iommu_groups'];
 
 /** The first reader that recognises an input reads it. */
 const READERS: readonly Reader[] = [lspciText];
@@ -87,6 +88,15 @@ function unknownInput(name: string): P2pdmaError {
   );
 }
 
+/** The words of lspci show which group a function is in, not of which type the groups are. An empty folder: there are none. */
+function showsGroupTypes(files: Gathered['files']): boolean {
+  if (files.kindOf(GROUPS) !== 'directory') return false;
+  const groups = files.entries(GROUPS);
+  return (
+    groups.length === 0 || groups.some(({ name }) => files.kindOf([...GROUPS, name, 'type']) !== undefined)
+  );
+}
+
 /** Record what none of the files can show, whatever the data is. */
 function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
   const { files } = gathered;
@@ -108,7 +118,7 @@ function accountForRest(gathered: Gathered, { kernel }: DescribeOptions): void {
     const where = '/sys/bus/pci/devices/*/p2pmem does';
     gathered.notKnown('peer memory (CMBs)', `${whose} does not show it: ${where}`);
   }
-  if (files.kindOf(['sys', 'kernel', 'iommu_groups']) === undefined) {
+  if (!showsGroupTypes(files)) {
     gathered.notKnown('the IOMMU’s mode', `${whose} does not show it: /sys/kernel/iommu_groups does`);
   }
 }

@@ -83,7 +83,7 @@ const DRIVE =
   '\tCapabilities: [40] Express (v2) Endpoint, IntMsgNum 0, FlitMode-\n' +
   '\tCapabilities: [100 v1] Advanced Error Reporting\n' +
   '\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n' +
-  '\t\tRegion 0: Memory at 0000383fe1000000 (64-bit, non-prefetchable)\n' +
+  '\t\tRegion 0: Memory at 0000383fe1000000 (64-bit, non-prefetchable) [size=16K]\n' +
   '\tKernel driver in use: nvme\n\tKernel modules: nvme\n';
 
 async function functionsOf(text: string) {
