@@ -50,6 +50,8 @@ export function readWords(fn: LspciFunction, text: TextFacts): FunctionFacts {
   const words = withoutVirtual(fn.words);
   const heading = readHeading(fn.heading);
   const known: FunctionFacts = { bdf, config: bytes, ...heading };
+  // Without a class it may be a remark that begins with an address, between the lines of another function.
+  if (heading.class === undefined) return known;
   if (fn.elided || isMixed(words)) return { ...known, lacks: 'their text is cut' };
   const depth = depthOf(fn);
   const capabilities = words.flatMap((line) => capabilityOf(line) ?? []);

@@ -11,6 +11,7 @@
  */
 import { normalizeBdf, PCI_ADDRESS } from '../backend/names.js';
 import type { Bdf } from '../backend/topology.js';
+import { readHeading } from './lspci-heading.js';
 
 /** One function's part of the text. A function may have several. */
 export interface LspciFunction {
@@ -113,8 +114,9 @@ class Part {
     this.ended = LAST_WORDS.test(this.words.at(-1) ?? '') || (blankLinesSeparate && this.#blankSince);
   }
 
-  get namesClass(): boolean {
-    return NAMES_CLASS.test(this.heading);
+  /** What begins here is a function, and not a remark that begins with an address. */
+  get isFunction(): boolean {
+    return readHeading(this.heading).class !== undefined;
   }
 
   #goOn(text: string): void {
@@ -156,7 +158,7 @@ export function parseLspci(text: string): LspciFunction[] {
   return parts.map((part, index) => {
     const next = parts[index + 1];
     part.close(!spread);
-    const ended = next === undefined || !next.namesClass ? part.ended : true;
+    const ended = next === undefined || !next.isFunction ? part.ended : true;
     const { bdf, heading, words, bytes, elided } = part;
     return { bdf, heading, words, bytes: Buffer.from(bytes), ended, elided };
   });

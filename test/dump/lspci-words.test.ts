@@ -177,6 +177,18 @@ t.test('a function without PCI Express is known by its whole list only', async (
   }
 });
 
+t.test(
+  'a remark that begins with an address takes no lines from the function that it stands in',
+  async (t) => {
+    for (const remark of ['01:00.0 here: it is slow', '01:00.0 is slow', '00:01.0 see below: this one']) {
+      const text = `${HOST}${PORT_HEAD}${EXPRESS}${AER}${remark}\n${ACS}${DRIVER}${DRIVE}`;
+      const [, port, drive] = await functionsOf(text);
+      t.match(port, { bdf: '0000:00:01.0', acs: 'unknown' }, remark);
+      t.match(drive, { bdf: '0000:01:00.0', acs: 'none' }, remark);
+    }
+  },
+);
+
 t.test('what two texts say differently is not known', async (t) => {
   const one = HOST + PORT_HEAD + EXPRESS + AER + ACS + DRIVER;
   const other = one
