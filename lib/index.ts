@@ -55,6 +55,7 @@ export {
   pipeline,
   planCopy,
   type RouteChoice,
+  type Stacked,
   System,
   type Unreachable,
 } from './system.js';

@@ -43,6 +43,7 @@ import {
   type Unreachable,
 } from './explain/explain.js';
 import { withProposed } from './explain/proposed.js';
+import { type Stacked, stackedOn } from './explain/stacked.js';
 import { assertRelease } from './kernel/releases/rule.js';
 import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-table.js';
 import type { Metrics } from './streams/metrics.js';
@@ -63,7 +64,7 @@ import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 
-export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Unreachable };
+export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Stacked, Unreachable };
 
 /** The route of a copy, determined in advance. The receipt of the copy will say the same. */
 export interface RouteChoice extends Origin, Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
@@ -248,6 +249,12 @@ export class System {
   /** The verdicts for every provider with every NVMe drive. If there is no provider, every drive is treated as one. */
   explainAll(): Explanation[] {
     return explainAll(this.#context.backend);
+  }
+
+  /** The block devices over several drives: multipath heads and md arrays. */
+  stacked(): Stacked[] {
+    const { backend } = this.#context;
+    return backend.together(() => stackedOn(backend));
   }
 
   /** Find out what is below a namespace, block device or file, without opening it; null: it does not exist. */

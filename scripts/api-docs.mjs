@@ -35,7 +35,7 @@ const CHAPTERS = {
     ...['Controller', 'Place', 'SnapshotOptions', 'describeMachine', 'Evidence'],
   ],
   'Verdicts: explain and doctor': [
-    ...['Explanation', 'ClientVerdict', 'Hop', 'Unreachable'],
+    ...['Explanation', 'ClientVerdict', 'Hop', 'Unreachable', 'Stacked'],
     ...['hostBridgeVerdict', 'HostBridgeVerdict', 'KERNEL_RELEASES'],
     ...['diagnose', 'DiagnoseOptions', 'Diagnosis'],
     ...['Finding'],

@@ -473,6 +473,8 @@ export interface Backend {
   readonly release: string | null;
   readonly topology: Topology;
   readonly controllers: readonly Controller[];
+  /** Names of the md arrays with a member on one of the drives: `'md0'`. */
+  readonly arrays: readonly string[];
   readonly memory: MemoryBackend;
   /** Open a namespace by name (`nvme0n1`), device path (`/dev/nvme0n1`) or file path. */
   openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget>;

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { list } from '../base/words.js';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
 import { CommandError, resolving } from './errors.js';
 import { notesOn } from './explain-notes.js';
@@ -322,16 +323,24 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
   const { asIf, others } = notesOn(all);
   const drives = all[0]!.clients;
   const label = (bdf: string) => nameOf(view, bdf).split(' ')[0]!;
-  const heads = drives.map(({ bdf }) => label(bdf));
+  const over = system
+    .stacked()
+    .filter(({ controllers }) => controllers.length > 0)
+    .map(({ name }) => overSeveral(system, name, all));
+  const heads = [...drives.map(({ bdf }) => label(bdf)), ...over.map(({ name }) => printable(name))];
   const first = Math.max('provider'.length, ...all.map(({ provider }) => nameOf(view, provider).length));
   const cell = Math.max(...heads.map((head) => head.length), 'refused'.length) + 2;
   const most = Math.max(1, Math.floor((width - first - 2) / cell));
   const tables: string[] = [];
   for (let from = 0; from < drives.length; from += most) {
-    const rows = all.map(({ provider, clients }) => [
-      nameOf(view, provider),
-      ...clients.slice(from, from + most).map((client) => paint(colour, client)(short(provider, client))),
-    ]);
+    const rows = all.map(({ provider, clients }) => {
+      const columns = [...clients, ...over.map(({ worst }) => worst.get(provider)!)];
+      const shown = columns.slice(from, from + most);
+      return [
+        nameOf(view, provider),
+        ...shown.map((client) => paint(colour, client)(short(provider, client))),
+      ];
+    });
     tables.push(table(['provider', ...heads.slice(from, from + most)], rows, colour), '');
   }
   const unknown = all.some(({ clients }) => clients.some(({ mapType }) => mapType === 'UNKNOWN'));
@@ -341,16 +350,39 @@ function matrix(view: View, all: readonly Explanation[]): string[] {
     ...wrap(
       'rows: whose memory; columns: who does the DMA. own: inside the drive; bus N: peer to peer, N hops; ' +
         `bridge N: through the host bridge; refused: the kernel will not; ${unknown ? 'unknown: not known; ' : ''}` +
-        '?: ACS could not be read',
+        '?: ACS could not be read' +
+        (over.length === 0
+          ? ''
+          : `; ${list(over.map(({ name }) => printable(name)))}: the worst of its drives`),
       width,
     ).map(colour.dim),
     ...rules(view, all),
     ...trials(view, all),
     ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
-    ...refusals(view, all),
+    ...refusals(view, all, over),
     ...troubles(view, all),
     ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
   ];
+}
+
+/** A multipath head or an array: for each provider, the verdict of the drive that comes off worst. */
+interface OverSeveral {
+  readonly name: string;
+  readonly worst: ReadonlyMap<string, ClientVerdict>;
+}
+
+function overSeveral(system: System, name: string, all: readonly Explanation[]): OverSeveral {
+  const worst = new Map<string, ClientVerdict>();
+  for (const { provider } of all) {
+    const clients = system.explain(provider, [name]).clients.toSorted((a, b) => badness(b) - badness(a));
+    if (clients[0] !== undefined) worst.set(provider, clients[0]);
+  }
+  return { name, worst };
+}
+
+function badness({ mapType, distance, refusal }: ClientVerdict): number {
+  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 3000;
+  return { UNKNOWN: 2000, THRU_HOST_BRIDGE: 1000, BUS_ADDR: 0 }[mapType] + distance;
 }
 
 const OUTCOMES = {
@@ -387,9 +419,17 @@ function short(provider: string, client: ClientVerdict): string {
 }
 
 /** What the drives' own disks refuse on every path, unless a note has said it already. */
-function refusals({ colour, width }: View, all: readonly Explanation[]): string[] {
+function refusals(
+  { colour, width }: View,
+  all: readonly Explanation[],
+  over: readonly OverSeveral[],
+): string[] {
   const told = new Set(all.flatMap(({ notes }) => notes.map(({ refusal }) => refusal)));
-  const refused = all.flatMap(({ clients }) => clients.flatMap(({ refusal }) => refusal ?? []));
+  const clientsOf = [
+    ...all.flatMap(({ clients }) => clients),
+    ...over.flatMap(({ worst }) => [...worst.values()]),
+  ];
+  const refused = clientsOf.flatMap(({ refusal }) => refusal ?? []);
   const untold = new Set(refused.filter((text) => !told.has(text)));
   return [...untold].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
 }

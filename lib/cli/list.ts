@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { classWords } from '../base/pci-class.js';
-import type { Controller, Place, System } from '../index.js';
+import type { Controller, Place, Stacked, System } from '../index.js';
 import { bytes, type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withMachine, withSent } from './options.js';
@@ -25,11 +25,16 @@ export function addList(command: Command): void {
     const system = await inspectMachine(options);
     try {
       const controllers = system.controllers.map((controller) => describe(system, controller));
+      const overSeveral = system.stacked().map(describeStacked);
       const otherProviders = otherMemory(system);
       const view = { colour: colours(process.stdout), width: columns(process.stdout) };
       const text = options.json
-        ? ownJson({ controllers, otherProviders })
-        : [...draw(controllers, view), ...drawOthers(otherProviders, view)].join('\n');
+        ? ownJson({ controllers, overSeveral, otherProviders })
+        : [
+            ...draw(controllers, view),
+            ...drawStacked(overSeveral, view),
+            ...drawOthers(otherProviders, view),
+          ].join('\n');
       tell(text);
     } finally {
       await system.close();
@@ -94,6 +99,34 @@ function describe(system: System, controller: Controller): Described {
     cmb: cmb === null ? null : { ...cmb, available: pdev?.p2pmem?.available ?? 0 },
     cmbKnown: cmb !== null || pdev === null || system.topology.peerMemory !== 'unknown',
   };
+}
+
+/** A block device over several drives, without its place, of which only what matters for a copy is shown. */
+interface OverSeveral extends Pick<Stacked, 'name' | 'kind' | 'level' | 'size' | 'controllers'> {
+  /** Why CMB memory cannot be given to it, or null. */
+  noP2pReason: string | null;
+  inUse: string | null;
+  partitions: Place['partitions'];
+}
+
+function describeStacked({ place, ...stacked }: Stacked): OverSeveral {
+  const { noP2pReason, inUse, partitions } = place;
+  return { ...stacked, noP2pReason, inUse, partitions };
+}
+
+function drawStacked(devices: readonly OverSeveral[], view: View): string[] {
+  if (devices.length === 0) return [];
+  const rows = devices.map((device) => {
+    const { name, kind, level, size, controllers, noP2pReason } = device;
+    const what = kind === 'md' ? `md ${level ?? ''}`.trim() : 'multipath head';
+    const reason =
+      noP2pReason === null ? [] : [`${view.colour.yellow('no peer-to-peer:')} ${printable(noP2pReason)}`];
+    return {
+      cells: [printable(name), what, size === null ? '?' : bytes(size), printable(controllers.join(', '))],
+      remarks: [...reason, ...uses(device)],
+    };
+  });
+  return ['', ...remarkedTable(['device', 'what it is', 'size', 'over'], rows, view)];
 }
 
 interface OtherProvider {
@@ -178,14 +211,19 @@ function remarks({ bdf, transport }: Described, ns: Namespace, colour: Colours):
     said.push(
       `${colour.yellow(`over ${printable(transport)}:`)} no PCI function here does its DMA, host memory only`,
     );
-  } else if (ns.noP2pReason !== null) {
+  } else if (ns.noP2pReason !== null && !ns.multipath) {
     said.push(`${colour.yellow('no peer-to-peer:')} ${printable(ns.noP2pReason)}`);
   }
   if (ns.zones !== null) said.push(`${colour.yellow('zoned:')} ${printable(ns.zones)}`);
-  const held = ns.partitions.some(({ inUse }) => inUse !== null);
-  for (const { name, size, inUse } of ns.partitions) {
-    said.push(`${printable(name)} ${bytes(size)}${inUse === null ? '' : `, ${printable(inUse)}`}`);
-  }
-  if (ns.inUse !== null && !held) said.push(printable(ns.inUse));
-  return said;
+  // What is said of a multipath head stands below, once: each of its paths has a row here.
+  return ns.multipath ? said : [...said, ...uses(ns)];
+}
+
+/** Who mounts or holds a device and its partitions. */
+function uses({ inUse, partitions }: Pick<Namespace, 'inUse' | 'partitions'>): string[] {
+  const said = partitions.map(({ name, size, inUse: by }) => {
+    return `${printable(name)} ${bytes(size)}${by === null ? '' : `, ${printable(by)}`}`;
+  });
+  const held = partitions.some((part) => part.inUse !== null);
+  return inUse === null || held ? said : [...said, printable(inUse)];
 }

@@ -145,6 +145,11 @@ export class EmulatorBackend implements Backend {
     return this.running.machine;
   }
 
+  get arrays(): readonly string[] {
+    const names = this.description.arrays.map(({ name }) => name);
+    return names.filter((name) => this.#devices.find(name) !== null);
+  }
+
   get controllers(): readonly Controller[] {
     return this.#present().map(({ driver, hardware }) => ({
       name: driver.ctrl.name,

@@ -213,6 +213,10 @@ export class NativeBackend implements Backend {
     return snapshotMachine(this.sysfs, options);
   }
 
+  get arrays(): readonly string[] {
+    return arraysOf(this.sysfs);
+  }
+
   inspect(nameOrPath: string): End {
     const look = inspect(this.sysfs, nameOrPath);
     this.#looks.set(look.end, look);
@@ -314,6 +318,10 @@ export class CapturedBackend implements Backend {
     return snapshotMachine(this.sysfs, options);
   }
 
+  get arrays(): readonly string[] {
+    return arraysOf(this.sysfs);
+  }
+
   inspect(nameOrPath: string): End {
     return inspect(this.sysfs, nameOrPath).end;
   }
@@ -325,4 +333,8 @@ export class CapturedBackend implements Backend {
   async close(): Promise<LeakReport> {
     return { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
   }
+}
+
+function arraysOf(sysfs: Sysfs): string[] {
+  return sysfs.devices.arrays().filter((name) => (inspect(sysfs, name).end.place?.clients.length ?? 0) > 0);
 }

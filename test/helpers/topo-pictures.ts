@@ -24,6 +24,7 @@ export function systemOf(machine: TestMachine, controllers: readonly object[] = 
     notice: null,
     topology: machine,
     controllers,
+    stacked: () => [],
   } as unknown as System;
 }
 

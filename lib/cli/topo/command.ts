@@ -88,7 +88,8 @@ function nameOf(system: System, { machine, root }: TopoOptions): string {
   return system.backend === 'native' ? 'this machine' : 'an emulated machine';
 }
 
-function asJson({ topology }: System, route: RouteView | null): object {
+function asJson(system: System, route: RouteView | null): object {
+  const { topology } = system;
   return {
     cpu: topology.cpu,
     kernel: topology.kernel?.text ?? null,
@@ -111,6 +112,7 @@ function asJson({ topology }: System, route: RouteView | null): object {
       iommuGroup: dev.iommuGroup,
       p2pmem: dev.p2pmem,
     })),
+    overSeveral: system.stacked().map(({ place: _, ...device }) => device),
     route:
       route === null
         ? null

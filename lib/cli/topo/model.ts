@@ -6,6 +6,7 @@ import {
   type HostBridge,
   hostBridgeVerdict,
   type PciDev,
+  type Stacked,
   type System,
 } from '../../index.js';
 import { bytes } from '../format.js';
@@ -52,6 +53,8 @@ export interface TopoModel {
   readonly host: TopoNode;
   readonly iommu: System['topology']['iommu'];
   readonly route: RouteView | null;
+  /** The block devices over several drives: `'md0  raid1 1 GiB over nvme1, nvme2'`. */
+  readonly overSeveral: readonly string[];
   readonly counts: { readonly functions: number; readonly drives: number; readonly cmbs: number };
 }
 
@@ -84,7 +87,7 @@ export function modelOf(system: System, options: ModelOptions): TopoModel {
     title: 'CPU and memory',
     subtitle: cpu.vendor === null ? 'unknown CPU' : `${cpu.vendor}${family}`,
     marks: [],
-    lines: [`IOMMU: ${iommu}`],
+    lines: [`IOMMU: ${iommu}`, ...system.stacked().map(overSeveral)],
     details: [],
     dev: null,
     children: topology.hostBridges.map((bridge) => build.bridge(bridge)),
@@ -95,12 +98,19 @@ export function modelOf(system: System, options: ModelOptions): TopoModel {
     host,
     iommu,
     route: options.route,
+    overSeveral: system.stacked().map(overSeveral),
     counts: {
       functions: topology.functions.length,
       drives: controllers.filter((c) => c.pdev !== null).length,
       cmbs: topology.functions.filter((f) => f.p2pmem !== null).length,
     },
   };
+}
+
+function overSeveral({ name, kind, level, size, controllers }: Stacked): string {
+  const what = kind === 'md' ? `md ${level ?? ''}`.trim() : 'multipath head';
+  const large = size === null ? '' : ` ${bytes(size)}`;
+  return `${name}  ${what}${large} over ${controllers.join(', ')}`;
 }
 
 class Builder {

@@ -19,7 +19,7 @@ type Paint = (text: string) => string;
 
 /** The text below the tree is wrapped to `width`; the tree itself is never wrapped. */
 export function drawText(
-  { host, iommu, route }: TopoModel,
+  { host, iommu, route, overSeveral }: TopoModel,
   colour: Colours,
   width = Number.POSITIVE_INFINITY,
 ): string {
@@ -36,6 +36,9 @@ export function drawText(
   }
   if (host.children.length === 0)
     lines.push('no PCI functions are known (--machine switch shows an emulated machine)');
+  if (overSeveral.length > 0) {
+    lines.push('', ...overSeveral.flatMap((text) => wrap(printable(text), width, '', '  ')));
+  }
   if (route !== null) lines.push('', ...routeText(route, colour, width));
   return lines.join('\n');
 }

@@ -62,8 +62,8 @@ function checkConfig(
   return finding(
     'config',
     'problem',
-    `the kernel was built without CONFIG_PCI_P2PDMA (${from}), as Debian’s stock kernels are`,
-    'Boot a kernel that has it. To build one, run these commands in its source tree. The last one builds packages for ' +
+    `the kernel was built without CONFIG_PCI_P2PDMA (${from}), as Debian’s are up to 6.12`,
+    'Boot a kernel that has it: Debian’s from backports do, from 6.16 on. To build one, run these commands in its source tree. The last one builds packages for ' +
       'Debian; for another distribution, run make, and then sudo make modules_install install.',
     [
       './scripts/config -e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE',

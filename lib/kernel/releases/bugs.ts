@@ -59,7 +59,7 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
       what: 'a mirror (raid1, raid10) does not treat it as an error of a member if that member refuses the peer’s memory',
       since: [7, 2, 0],
       commits: ['f7b24c7b41f2', '02666132403a'],
-      source: 'source; not fixed on the date of the table',
+      source: 'source; not fixed on the date of the table, nor in 7.3.4',
       sure: 'read',
     },
     condition: 'a member of the mirror cannot reach the provider',

@@ -21,11 +21,12 @@ export interface Distribution {
   readonly sure: Certainty;
 }
 
-const NOT_SET = 'Debian builds none of its kernels with CONFIG_PCI_P2PDMA, so you have to build one.';
+const NOT_SET = 'Those from backports have it, from 6.16 on; otherwise build one.';
 const ZHAOXIN_LIST = 'Its host bridge allow-list also has Zhaoxin’s processors.';
 
 export const DISTRIBUTIONS: readonly Distribution[] = [
-  row('Debian', '12, 13 and backports, stock kernels', [6, 1, 0], null, false, 'read', NOT_SET),
+  row('Debian', '12 and 13, stock kernels up to 6.12', [6, 1, 0], [6, 13, 0], false, 'read', NOT_SET),
+  row('Debian', 'backports for 13, and sid: from 6.16 on', [6, 16, 0], null, true, 'read'),
   row(
     'Ubuntu',
     '22.04 with its GA kernel, and older',

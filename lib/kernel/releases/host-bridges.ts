@@ -36,7 +36,7 @@ const BEFORE_6_2 = listed('Intel’s Xeons from Sandy Bridge on, except v4', {
 const GOOGLES = listed('Google’s processors', {
   since: [7, 1, 0],
   commits: ['1a1f96e3e2a8', '70cf146a674c'],
-  source: 'source of a 7.1, patch for 7.1.3',
+  source: 'source of a 7.1, patch for 7.1.3, source of 7.2.13',
   sure: 'read',
 });
 const ACCELERATORS = listed('Xeon root buses that begin with an accelerator (DSA, IAA, QAT)', {
@@ -50,13 +50,13 @@ const ACCELERATORS = listed('Xeon root buses that begin with an accelerator (DSA
     [7, 0, 1],
   ],
   commits: ['0ba76b19fd4c', 'cbad530277b5'],
-  source: 'patch, and 7.1.3',
+  source: 'patch, 7.1.3, source of 7.2.13',
   sure: 'read',
 });
 const VERA_RUBIN = listed('NVIDIA Vera Rubin', {
   since: [7, 3, 0],
   commits: ['894a78088fc3'],
-  source: 'source after 7.3-rc1',
+  source: 'source of 7.3.4',
   sure: 'read',
 });
 const ZHAOXINS = listed('Zhaoxin’s processors', {

@@ -37,7 +37,7 @@ export const RDMA_HOST: Rule = {
   what: 'NVMe over RDMA takes peer memory, if the RDMA card does its own DMA (not rxe, siw)',
   since: [7, 1, 0],
   commits: ['23528aa3320a'],
-  source: 'patch',
+  source: 'patch, source of 7.2.13',
   sure: 'read',
 };
 
@@ -45,7 +45,7 @@ export const MULTIPATH_HEAD: Rule = {
   what: 'an NVMe multipath head takes peer memory, if each of its paths does',
   since: [7, 2, 0],
   commits: ['fb0eeeed91f3'],
-  source: 'patch',
+  source: 'patch, source of 7.2.13',
   sure: 'read',
 };
 
@@ -53,8 +53,8 @@ export const MD: Rule = {
   what: 'an md array (raid0, raid1, raid10) takes peer memory, if each of its members does',
   since: [7, 2, 0],
   commits: ['02666132403a', '7882834048f1'],
-  source: 'source of blk_stack_limits(), list of changes for 7.2',
-  sure: 'listed',
+  source: 'source of 7.2.13',
+  sure: 'read',
 };
 
 /** The md personalities that pass peer memory on; the others read the data with the CPU. */

@@ -62,6 +62,14 @@ export class BlockDevices {
     return this.#tree.live;
   }
 
+  /** Names of the md arrays. */
+  arrays(): string[] {
+    const names = this.#homes().flatMap((home) => home.subdirectoryNames());
+    return [...new Set(names)].filter(
+      (name) => /^md/.test(name) && this.byName(name)?.dir.dir('md', { optional: true }) != null,
+    );
+  }
+
   /** Find a device by its name, `'nvme0n1'`, `'cciss/c0d0'`. */
   byName(name: string): BlockDir | null {
     const entry = name.replaceAll('/', '!');

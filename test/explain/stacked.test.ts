@@ -1,0 +1,67 @@
+import t from 'tap';
+import { openSystem } from '../../lib/index.js';
+import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
+import { p2pdma } from '../helpers/cli.js';
+
+t.test('multipath heads and md arrays of emulated machines', async (t) => {
+  const over = async (machine: string) => {
+    const system = await openSystem({ machine });
+    const found = system.stacked().map(({ place, ...rest }) => ({ ...rest, layer: place.layers[0]?.kind }));
+    await system.close();
+    return found;
+  };
+  const size = 2 ** 30;
+  t.strictSame(await over('multipath'), [
+    {
+      ...{ name: 'nvme2n1', kind: 'multipath-head', level: null, size },
+      ...{ controllers: ['nvme2', 'nvme3'], layer: 'multipath-head' },
+    },
+  ]);
+  t.strictSame(await over('mirror'), [
+    { name: 'md0', kind: 'md', level: 'raid1', size, controllers: ['nvme1', 'nvme2'], layer: 'md' },
+  ]);
+  t.strictSame(await over('switch'), []);
+});
+
+t.test('those of a captured tree', async (t) => {
+  const root = writeSysfsTree(t.testdir({}), twoDrivesBelowASwitch());
+  const system = await openSystem({ root });
+  t.match(system.stacked(), [
+    { name: 'nvme2n1', kind: 'multipath-head', level: null, controllers: ['nvme2'] },
+    { name: 'md0', kind: 'md', controllers: ['nvme0', 'nvme1'] },
+  ]);
+  await system.close();
+});
+
+const text = (...args: string[]) => p2pdma(...args).stdout;
+
+t.test('list says of a head once what it refuses, on a line of its own', async (t) => {
+  const listed = text('list', '--machine', 'multipath');
+  t.equal(listed.match(/is an NVMe multipath head/g)?.length, 1);
+  t.match(listed, /\nnvme2n1 +multipath head +1 GiB +nvme2, nvme3\n +└ no peer-to-peer: nvme2n1 is/);
+  t.match(text('list', '--machine', 'mirror'), /\nmd0 +md raid1 +1 GiB +nvme1, nvme2\n/);
+  t.match(JSON.parse(text('list', '--machine', 'mirror', '--json')), {
+    overSeveral: [{ name: 'md0', level: 'raid1', controllers: ['nvme1', 'nvme2'], noP2pReason: null }],
+  });
+  t.notMatch(text('list', '--machine', 'switch'), 'over');
+});
+
+t.test('topo shows them below the tree, and in its other formats', async (t) => {
+  t.match(text('topo', '--machine', 'mirror'), /\n\nmd0 {2}md raid1 1 GiB over nvme1, nvme2\n/);
+  t.match(text('topo', '--machine', 'multipath', '--format', 'svg'), /nvme2n1 {2}multipath head 1 GiB over/);
+  t.match(JSON.parse(text('topo', '--machine', 'multipath', '--format', 'json')), {
+    overSeveral: [{ name: 'nvme2n1', kind: 'multipath-head', controllers: ['nvme2', 'nvme3'] }],
+  });
+});
+
+t.test('the matrix has a column for each, with the verdict of the drive that comes off worst', async (t) => {
+  const rows = (...args: string[]) =>
+    text('explain', ...args)
+      .split('\n')
+      .filter((line) => line.startsWith('nvme') && line.includes('0000:'))
+      .map((line) => line.split(/ {2,}/).at(-1));
+  t.strictSame(rows('--machine', 'multipath'), ['refused', 'refused']);
+  t.strictSame(rows('--machine', 'multipath', '--kernel', '7.2'), ['bus 4', 'bus 4']);
+  t.strictSame(rows('--machine', 'mirror'), ['refused', 'refused'], 'one leg is on another root port');
+  t.match(text('explain', '--machine', 'mirror'), /each leg of md0 \(raid1\) must be reachable/);
+});
