@@ -124,10 +124,21 @@ function isMixed(words: readonly string[]): boolean {
   return false;
 }
 
+/** Capabilities of which -vv always shows some lines, the last of them named here. */
+const LAST_LINES: readonly (readonly [capability: RegExp, line: RegExp])[] = [
+  [/\] Express /, /^DevSta:/],
+  [/\] Advanced Error Reporting$/, /^AERCap:/],
+];
+
 const DRIVE_OR_BRIDGE: ReadonlySet<number> = new Set([0x0108, 0x0604]);
 
 function isWhole({ words, ended }: LspciFunction, text: TextFacts, kind: number | undefined): boolean {
-  if (!ended) return false;
+  const complete = LAST_LINES.every(
+    ([capability, last]) =>
+      !words.some((line) => line.startsWith('Capabilities:') && capability.test(line)) ||
+      words.some((line) => last.test(line)),
+  );
+  if (!ended || !complete) return false;
   return !text.drivers || !DRIVE_OR_BRIDGE.has((kind ?? 0) >> 8) || words.some((line) => DRIVER.test(line));
 }
 
@@ -155,7 +166,8 @@ const EXPRESS: readonly (readonly [type: number, name: string])[] = [
   [9, 'Root Complex Integrated Endpoint'],
   [10, 'Root Complex Event Collector'],
 ];
-const EXPRESS_LINES = /^(?:Dev|Lnk|Slt|Root)(?:Cap|Ctl|Sta)2?:/;
+/** Lines of this capability, and drivers that bind to nothing without it. */
+const EXPRESS_LINES = /^(?:Dev|Lnk|Slt|Root)(?:Cap|Ctl|Sta)2?:|^Kernel driver in use: (?:pcieport|nvme)$/;
 const ACS = 'Access Control Services';
 
 function expressOf(

@@ -67,8 +67,8 @@ const PORT_HEAD =
   '\tControl: I/O+ Mem+\n\tStatus: Cap+ 66MHz-\n\tNUMA node: 1\n\tIOMMU group: 7\n' +
   '\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0\n';
 const EXPRESS =
-  '\tCapabilities: [40] Express (v2) Root Port (Slot+), MSI 00\n\t\tDevCap:\tMaxPayload 256 bytes\n';
-const AER = '\tCapabilities: [100 v1] Advanced Error Reporting\n';
+  '\tCapabilities: [40] Express (v2) Root Port (Slot+), MSI 00\n\t\tDevCap:\tMaxPayload 256 bytes\n\t\tDevSta:\tCorrErr-\n';
+const AER = '\tCapabilities: [100 v1] Advanced Error Reporting\n\t\tAERCap:\tFirst Error Pointer: 00\n';
 const ACS =
   '\tCapabilities: [140 v1] Access Control Services\n' +
   '\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans+\n' +
@@ -80,8 +80,7 @@ const DRIVE =
   '\tRegion 0: Memory at fe000000 (64-bit, non-prefetchable) [size=16K]\n' +
   '\tRegion 2: Memory at 800000000 (64-bit, prefetchable) [virtual] [size=1G]\n' +
   '\tRegion 4: Memory at <unassigned> (32-bit, non-prefetchable) [size=4K]\n' +
-  '\tCapabilities: [40] Express (v2) Endpoint, IntMsgNum 0, FlitMode-\n' +
-  '\tCapabilities: [100 v1] Advanced Error Reporting\n' +
+  `${EXPRESS.replace('Root Port (Slot+), MSI 00', 'Endpoint, IntMsgNum 0, FlitMode-')}${AER}` +
   '\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n' +
   '\t\tRegion 0: Memory at 0000383fe1000000 (64-bit, non-prefetchable) [size=16K]\n' +
   '\tKernel driver in use: nvme\n\tKernel modules: nvme\n';
@@ -141,6 +140,12 @@ t.test('ACS is known only where no line can be missing', async (t) => {
       'unknown',
       'root-port',
     ],
+    [
+      'the rest of a capability is missing',
+      EXPRESS + AER.replace(/\t\tAERCap.*\n/, '') + DRIVER,
+      'unknown',
+      'root-port',
+    ],
     ['the last lines are missing', EXPRESS + AER, 'unknown', 'root-port'],
     ['the list lost PCI Express', AER + DRIVER, 'unknown', 'root-port'],
     ['something was left out', `${EXPRESS}\t[...]\n${AER}${DRIVER}`, 'unknown', 'root-port'],
@@ -166,11 +171,13 @@ t.test('ACS is known only where no line can be missing', async (t) => {
 });
 
 t.test('a function without PCI Express is known by its whole list only', async (t) => {
+  const other = DRIVER.replace('pcieport', 'shpchp');
   const power = '\tCapabilities: [60] Power Management version 3\n\t\tStatus: D0 NoSoftRst+\n';
   for (const [name, capabilities, acs] of [
-    ['a list without it', power + DRIVER, 'none'],
-    ['its lines are left', `${power}\t\tLnkSta:\tSpeed 8GT/s\n${DRIVER}`, 'unknown'],
-    ['nothing of the list', DRIVER, 'unknown'],
+    ['a list without it', power + other, 'none'],
+    ['the driver needs it', power + DRIVER, 'unknown'],
+    ['its lines are left', `${power}\t\tLnkSta:\tSpeed 8GT/s\n${other}`, 'unknown'],
+    ['nothing of the list', other, 'unknown'],
   ] as const) {
     const functions = await functionsOf(HOST + PORT_HEAD + capabilities + DRIVE);
     t.equal(functions[1]?.acs, acs, name);
