@@ -1,5 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { Readable } from 'node:stream';
+import { Readable, type Writable } from 'node:stream';
 import {
   type Backend,
   type Controller,
@@ -33,7 +33,12 @@ import type { Sentence } from './base/sentence.js';
 import { TRACE_CHANNEL } from './base/trace.js';
 import { copy } from './copy/copy.js';
 import type { CopyPlan } from './copy/plan.js';
-import type { CopyOptions, PipelineDestination, PipelineSource } from './copy/request.js';
+import {
+  type CopyOptions,
+  isForeign,
+  type PipelineDestination,
+  type PipelineSource,
+} from './copy/request.js';
 import {
   type ClientVerdict,
   type Explanation,
@@ -489,16 +494,32 @@ export async function pipeline(
 
 /**
  * What `pipeline` with these arguments would do: its route and memory, what each destination holds and would lose, and what
- * would prevent the copy. Nothing is opened for writing. Only for copies between paths.
+ * would prevent the copy. Nothing is opened for writing. Its ends are paths, or Node streams that are not of this package,
+ * from which nothing is read.
  * @throws P2pdmaError if the copy is impossible: a source that cannot be read, bad options, overlap, a journal of
  * another copy
  */
-export async function planCopy(
+export function planCopy(
   source: string | URL,
   destinations: string | URL | readonly (string | URL)[],
+  options?: PipelineOptions,
+): Promise<CopyPlan & { readonly bytes: number }>;
+export function planCopy(
+  source: string | URL | Readable,
+  destinations: string | URL | Writable | readonly (string | URL | Writable)[],
+  options?: PipelineOptions,
+): Promise<CopyPlan>;
+export async function planCopy(
+  source: string | URL | Readable,
+  destinations: string | URL | Writable | readonly (string | URL | Writable)[],
   options: PipelineOptions = {},
 ): Promise<CopyPlan> {
   const { system, journal, ...rest } = objectOptions(options);
+  const all = [source, ...(Array.isArray(destinations) ? destinations : [destinations])];
+  if (journal === undefined && all.some(isForeign) && all.every((end) => isPath(end) || isForeign(end))) {
+    const { planStream } = await import('./copy/plan.js');
+    return planStream(contextOf(system), source, all.slice(1) as (string | URL | Writable)[], rest);
+  }
   const { from, to } = paths(source, destinations, 'planCopy');
   const context = contextOf(system);
   if (journal === undefined) {

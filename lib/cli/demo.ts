@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { openSystem, planCopy } from '../index.js';
 import { copy, settingsOf } from './copy/command.js';
+import { endsOf } from './copy/pipes.js';
 import { resolving } from './errors.js';
 import { LOOKS, manual } from './help.js';
 import { speaksFor } from './whose.js';
@@ -23,10 +24,10 @@ export function addDemo(command: Command): void {
     const system = await openSystem({ machine: 'switch' });
     speaksFor(system, 'text');
     try {
-      const ends = [file ?? process.execPath, ['nvme1n1']] as const;
       const options = { backend: 'emulator', provider: 'nvme0', engine: 'auto', verify: true } as const;
-      const plan = await resolving(() => planCopy(...ends, settingsOf(system, options)));
-      await copy(system, ...ends, options, plan);
+      const ends = endsOf(file ?? process.execPath, ['nvme1n1'], options);
+      const plan = await resolving(() => planCopy(ends.names.source, 'nvme1n1', settingsOf(system, options)));
+      await copy(system, ends, options, plan);
     } finally {
       await system.close();
     }

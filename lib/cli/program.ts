@@ -99,11 +99,13 @@ function checkWords(action: Command): void {
   if (provider === 'none' && requireP2p === true) {
     throw contradiction('--provider none and --require-p2p contradict each other');
   }
-  if (!action.args.includes('-')) return;
+  // `p2pdma copy` checks what its own '-' is.
+  const copies = action.name() === 'copy' && action.parent?.parent === null;
+  if (copies || !action.args.includes('-')) return;
   throw new CommandError(
     'ERR_INVALID_ARG_VALUE',
     "'-' is not supported as stdin or stdout",
-    'For a file of this name put ./ before it; for pipes use streams (examples/gzip-backup.ts).',
+    'For a file of this name put ./ before it; `p2pdma copy` takes pipes.',
   );
 }
 

@@ -23,6 +23,7 @@ const NOBODY: { [key in keyof Speaker]: Speaker[key] | null } = {
 };
 let speaker = NOBODY;
 let says: Says = 'data';
+let out: NodeJS.WriteStream = process.stdout;
 let onStdout = false;
 let onStderr = false;
 let onTerminal = false;
@@ -31,6 +32,7 @@ let onTerminal = false;
 export function nobodySpeaks(): void {
   speaker = NOBODY;
   says = 'data';
+  out = process.stdout;
   onStdout = onStderr = onTerminal = false;
 }
 
@@ -40,18 +42,29 @@ export function speaksFor({ backend, machine, notice, evidence }: Speaker, how: 
   says = how;
 }
 
-/** Print a text on stdout, after the notice. */
+/** From here on stdout carries the data of a copy, so texts and JSON go to stderr. */
+export function stdoutIsData(): void {
+  out = process.stderr;
+}
+
+/** Where texts and JSON go. */
+export function voice(): NodeJS.WriteStream {
+  return out;
+}
+
+/** Print a text on stdout (on stderr, if stdout carries data), after the notice. */
 export function tell(output: string): void {
   announce();
-  process.stdout.write(`${output}\n`);
+  out.write(`${output}\n`);
 }
 
 /** Print the notice, if the output is text and it has not been printed yet. */
 export function announce(): void {
-  if (says !== 'text' || onStdout) return;
-  onStdout = true;
-  if (speaker.notice !== null) process.stdout.write(heading(speaker.notice, process.stdout));
-  if (speaker.evidence !== null) process.stdout.write(account(speaker.evidence));
+  if (says !== 'text' || onStdout || (out === process.stderr && onStderr)) return;
+  if (out === process.stderr) onStderr = true;
+  else onStdout = true;
+  if (speaker.notice !== null) out.write(heading(speaker.notice, out));
+  if (speaker.evidence !== null) out.write(account(speaker.evidence));
 }
 
 /** What the captured data contains, and what it does not show. */

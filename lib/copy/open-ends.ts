@@ -15,12 +15,14 @@ import {
   type WriteStreamOptions,
   writeOptions,
 } from '../streams/options.js';
+import { Pace } from '../streams/pace.js';
 import { writeFlags } from '../streams/paths.js';
 import { P2pReadStream } from '../streams/read-stream.js';
 import type { Source } from '../streams/source.js';
 import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { whyNotZones } from '../streams/zones.js';
+import { portionOf } from './portion.js';
 import { pathAgain, type ReadBack, readAgain } from './read-back.js';
 import { type CopyOptions, type CopyRequest, PathEnd } from './request.js';
 
@@ -173,7 +175,11 @@ export class OpenEnds {
   #reader(settings: ReadStreamOptions): Readable {
     const { source } = this.#request;
     if (source instanceof Target) return source.createReadStream(settings);
-    if (!(source instanceof PathEnd)) return source;
+    if (source instanceof P2pReadStream) return source;
+    if (!(source instanceof PathEnd)) {
+      const { end = Number.POSITIVE_INFINITY, bandwidth } = settings;
+      return portionOf(source, end, Pace.of(bandwidth));
+    }
     const reader = P2pReadStream.over(this.from!.source(false), settings);
     this.#over.set(reader, this.from!);
     return reader;

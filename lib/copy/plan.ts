@@ -5,6 +5,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
 import { type BlockTarget, type End, type Origin, originOf } from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
@@ -23,7 +24,14 @@ import { transfer } from '../streams/transfer.js';
 import { whyNotZones } from '../streams/zones.js';
 import { askBlkid } from './blkid.js';
 import { assertApart } from './overlap.js';
-import { type CopyOptions, makePathRequest, type PathEnd, type PathRequest } from './request.js';
+import {
+  type CopyOptions,
+  makePathRequest,
+  makeRequest,
+  PathEnd,
+  type PathRequest,
+  type StreamRequest,
+} from './request.js';
 import { SPOT } from './signature-table.js';
 import { findSignatures, LOOK, type Signature, spotsOf } from './signatures.js';
 
@@ -33,9 +41,9 @@ export interface PlannedEnd {
   readonly name: string;
   /** As the caller gave it. */
   readonly path: string;
-  /** An NVMe namespace as it is, another block device, or a file. */
-  readonly kind: 'namespace' | 'block' | 'file';
-  /** In bytes, at present; 0 if it cannot be opened and reports no size. */
+  /** An NVMe namespace as it is, another block device, a file, or a stream of another kind (a pipe). */
+  readonly kind: 'namespace' | 'block' | 'file' | 'stream';
+  /** In bytes, at present; 0 if it reports no size: it cannot be opened, or it is a stream. */
   readonly size: number;
   /** PCI function that does its DMA, or null. */
   readonly client: Bdf | null;
@@ -45,12 +53,15 @@ export interface PlannedEnd {
 
 /** A destination, and what the copy would do to it. */
 export interface PlannedDestination extends PlannedEnd {
-  /** `create`: a new file; `truncate`: an existing file loses what it has; `overwrite`: the bytes `from` to `to` go. */
-  readonly effect: 'create' | 'truncate' | 'overwrite';
+  /**
+   * `create`: a new file; `truncate`: an existing file loses what it has; `overwrite`: the bytes `from` to `to` go; `pass`:
+   * it is a stream, which passes the bytes on.
+   */
+  readonly effect: 'create' | 'truncate' | 'overwrite' | 'pass';
   /** First byte to be written; `to` < `from`: none. */
   readonly from: number;
-  /** Last byte to be written. */
-  readonly to: number;
+  /** Last byte to be written; null: the source is a stream of unknown length. */
+  readonly to: number | null;
   /** What it holds at present, by its signatures. */
   readonly holds: readonly Signature[];
   /** Who mounts or holds it, or null. */
@@ -65,8 +76,8 @@ export interface CopyPlan extends Origin {
   readonly destinations: readonly PlannedDestination[];
   /** First byte of the source. */
   readonly start: number;
-  /** How many bytes would be copied. */
-  readonly bytes: number;
+  /** How many bytes would be copied; null: the source is a stream of unknown length. */
+  readonly bytes: number | null;
   /** Sparse: how many of them are data, the rest holes; null: holes are not skipped. */
   readonly dataBytes: number | null;
   /** As the receipt would say. */
@@ -89,6 +100,9 @@ export interface CopyPlan extends Origin {
   readonly problems: readonly P2pdmaError[];
 }
 
+/** A plan whose length is known: both ends are paths. */
+export type KnownPlan = CopyPlan & { readonly bytes: number };
+
 /**
  * Plan a copy between paths.
  * @throws P2pdmaError errors that make a plan impossible: a source that cannot be read, bad options, overlap. Errors
@@ -99,58 +113,64 @@ export async function planCopy(
   from: string | URL,
   to: readonly (string | URL)[],
   options: CopyOptions = {},
-): Promise<CopyPlan> {
+): Promise<KnownPlan> {
   return planRequest(await makePathRequest(open, from, to, options));
 }
 
+/** The same where an end is a stream of another kind. Nothing is read from it, and nothing is written to it. */
+export async function planStream(
+  open: OpenContext,
+  from: string | URL | Readable,
+  to: readonly (string | URL | Writable)[],
+  options: CopyOptions = {},
+): Promise<CopyPlan> {
+  const request = await makeRequest(open, from, to, options);
+  return plan({ ...request, context: await open() } as StreamRequest);
+}
+
 /** The same for ends that were inspected before. */
-export async function planRequest(request: PathRequest): Promise<CopyPlan> {
+export async function planRequest(request: PathRequest): Promise<KnownPlan> {
+  return (await plan(request)) as KnownPlan;
+}
+
+async function plan(request: StreamRequest): Promise<CopyPlan> {
   const { context, source, destinations: to } = request;
   const settings = parseOptions(copyOptions, request.options);
   assertInOrder(settings);
   context.assertOpen();
-  const seen = await look(source, async (target) => ({
-    ...facts(target),
-    dataBytes: settings.sparse ? dataIn(target, settings.start, settings.end) : null,
-  }));
-  assertApart(request, seen);
+  const looked = source instanceof PathEnd ? await lookAtSource(source, settings) : null;
+  assertApart(request, looked);
+  const seen = looked ?? STREAM;
   const { start } = settings;
-  // Otherwise nothing would be copied from a source that has data, and a file would be truncated for it.
-  if (start > seen.size || (start === seen.size && start > 0)) {
-    const what = `${start} is ${start > seen.size ? 'beyond' : 'at'} the end of '${source.path}' (${seen.size} bytes)`;
-    throw optionError('ERR_OUT_OF_RANGE', 'start', what, { path: source.path, received: start });
-  }
-  const bytes = Math.max(0, Math.min(settings.end + 1, seen.size) - start);
+  const bytes = looked === null ? streamBytes(settings) : bytesOf(source as PathEnd, looked, settings);
 
   const destinations: PlannedDestination[] = [];
   const problems: P2pdmaError[] = [];
   // A file that does not exist yet is assumed to need the same alignment as the source.
   let alignment = seen.dmaAlignment;
   for (const end of to) {
-    const { planned, problem, dmaAlignment } = await planDestination(end, settings, bytes);
+    const { planned, problem, dmaAlignment } =
+      end instanceof PathEnd ? await planDestination(end, settings, bytes) : passedOn(bytes);
     destinations.push(planned);
     alignment = Math.max(alignment, dmaAlignment);
     if (problem !== null) problems.push(problem);
   }
 
-  const route = foreseeRoute(
-    context,
-    [
-      { name: seen.name, ...source.now },
-      ...to.map(({ now }, i) => ({ name: destinations[i]!.name, ...now })),
-    ],
-    alignment,
-    settings,
+  const ends = [source, ...to].map((end, i) =>
+    end instanceof PathEnd ? { name: i === 0 ? seen.name : destinations[i - 1]!.name, ...end.now } : null,
   );
+  const route = ends.every((end) => end !== null)
+    ? foreseeRoute(context, ends, alignment, settings)
+    : hostRoute('an end is a stream of another kind, whose chunks are in host memory');
   if (settings.requireP2p && route.provider === null) {
-    problems.push(p2pRequired(source.path, route.reason));
+    problems.push(p2pRequired(source instanceof PathEnd ? source.path : seen.name, route.reason));
   }
   const block = seen.blockSize;
   const highWaterMark = chunkSize(settings.highWaterMark, block, route.provider?.p2pmem?.size);
   if (route.provider !== null) assertChunkFits(highWaterMark, route.provider);
   return {
     ...originOf(context.backend),
-    source: { ...end(seen), client: source.now.client?.bdf ?? null, identity: source.now.identity },
+    source: { ...end(seen), ...(source instanceof PathEnd ? whose(source.now) : NOBODYS) },
     destinations,
     start,
     bytes,
@@ -168,7 +188,7 @@ export async function planRequest(request: PathRequest): Promise<CopyPlan> {
 }
 
 type Settings = ReturnType<typeof parseOptions<typeof copyOptions>>;
-type Facts = Pick<PlannedEnd, 'name' | 'path' | 'kind' | 'size'> & {
+type Facts = Pick<BlockTarget, 'name' | 'path' | 'kind' | 'size'> & {
   readonly blockSize: number;
   readonly dmaAlignment: number;
 };
@@ -177,8 +197,53 @@ function facts({ name, path, kind, size, limits }: BlockTarget): Facts {
   return { name, path, kind, size, blockSize: limits.logicalBlockSize, dmaAlignment: limits.dmaAlignment };
 }
 
-function end({ name, path, kind, size }: Facts): Pick<PlannedEnd, 'name' | 'path' | 'kind' | 'size'> {
+function end<K extends PlannedEnd['kind']>({
+  name,
+  path,
+  kind,
+  size,
+}: Pick<PlannedEnd, 'name' | 'path' | 'size'> & { readonly kind: K }) {
   return { name, path, kind, size };
+}
+
+/** What is known of a stream of another kind. */
+const STREAM = {
+  ...({ name: 'stream', path: '', kind: 'stream', size: 0 } as const),
+  ...{ blockSize: 1, dmaAlignment: 1, dataBytes: null },
+};
+
+const NOBODYS = { client: null, identity: null };
+
+function whose({ client, identity }: End): Pick<PlannedEnd, 'client' | 'identity'> {
+  return { client: client?.bdf ?? null, identity };
+}
+
+/** A destination that is a stream of another kind. */
+function passedOn(bytes: number | null): Awaited<ReturnType<typeof planDestination>> {
+  const range = { from: 0, to: bytes === null ? null : bytes - 1 };
+  const planned = { ...end(STREAM), ...NOBODYS, effect: 'pass', ...range, holds: [], inUse: null } as const;
+  return { planned, problem: null, dmaAlignment: 1 };
+}
+
+async function lookAtSource(source: PathEnd, { sparse, start, end }: Settings) {
+  return look(source, async (target) => ({
+    ...facts(target),
+    dataBytes: sparse ? dataIn(target, start, end) : null,
+  }));
+}
+
+/** @throws P2pdmaError ERR_OUT_OF_RANGE */
+function bytesOf({ path }: PathEnd, { size }: Facts, { start, end }: Settings): number {
+  // Otherwise nothing would be copied from a source that has data, and a file would be truncated for it.
+  if (start > size || (start === size && start > 0)) {
+    const what = `${start} is ${start > size ? 'beyond' : 'at'} the end of '${path}' (${size} bytes)`;
+    throw optionError('ERR_OUT_OF_RANGE', 'start', what, { path, received: start });
+  }
+  return Math.max(0, Math.min(end + 1, size) - start);
+}
+
+function streamBytes({ end }: Settings): number | null {
+  return Number.isFinite(end) ? end + 1 : null;
 }
 
 /** Open for reading, inspect, close. */
@@ -208,11 +273,11 @@ function dataIn(target: BlockTarget, start: number, end: number): number {
 async function planDestination(
   to: PathEnd,
   { destinationStart: from, flags, force }: Settings,
-  bytes: number,
+  bytes: number | null,
 ): Promise<{ planned: PlannedDestination; problem: P2pdmaError | null; dmaAlignment: number }> {
   const { context, now: will } = to;
-  const range = { from, to: from + bytes - 1 };
-  const shared = { client: will.client?.bdf ?? null, identity: will.identity, inUse: will.inUse, ...range };
+  const range = { from, to: bytes === null ? null : from + bytes - 1 };
+  const shared = { ...whose(will), inUse: will.inUse, ...range };
   let there: Facts & Held;
   try {
     there = await look(to, async (target) => ({
@@ -238,9 +303,9 @@ async function planDestination(
 function whyNotDevice(
   { now }: PathEnd,
   { path, size }: Facts,
-  { from, bytes, force }: { readonly from: number; readonly bytes: number; readonly force: boolean },
+  { from, bytes, force }: { readonly from: number; readonly bytes: number | null; readonly force: boolean },
 ): P2pdmaError | null {
-  if (from + bytes > size) {
+  if (bytes !== null && from + bytes > size) {
     return errnoError(-ENOSPC, 'write', path, {
       hint: `${bytes} bytes are to be written from byte ${from} on, and ${Math.max(0, size - from)} fit.`,
     });

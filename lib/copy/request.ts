@@ -11,7 +11,7 @@ import { optionError, shown } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import { type CopyOptions, copyOptions, parseOptions } from '../streams/options.js';
 import { isPath, type OpenContext, toPath } from '../streams/paths.js';
-import type { P2pReadStream } from '../streams/read-stream.js';
+import { P2pReadStream } from '../streams/read-stream.js';
 import type { StreamContext } from '../streams/session.js';
 import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
@@ -48,6 +48,13 @@ export interface PathRequest extends CopyRequest {
   readonly context: StreamContext;
   readonly source: PathEnd;
   readonly destinations: readonly PathEnd[];
+}
+
+/** A copy of which at least one end is a stream of another kind: it can be planned, but not resumed. */
+export interface StreamRequest extends CopyRequest {
+  readonly context: StreamContext;
+  readonly source: PathEnd | Readable;
+  readonly destinations: readonly (PathEnd | Writable)[];
 }
 
 /** @throws P2pdmaError errors in the request itself: ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE */
@@ -91,11 +98,7 @@ export async function makePathRequest(
   return { ...request, context: request.source.context };
 }
 
-function checkEnds(
-  source: PipelineSource,
-  ends: readonly PipelineDestination[],
-  { verify }: CopyOptions,
-): void {
+function checkEnds(source: PipelineSource, ends: readonly PipelineDestination[], options: CopyOptions): void {
   if (ends.length === 0) {
     throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'pipeline: there is no destination', {
       hint: 'Name at least one: a path, a Target or a Writable.',
@@ -104,6 +107,9 @@ function checkEnds(
   if (!isPath(source) && !(source instanceof Target) && !isStream(source, 'read')) {
     throw wrongEnd('source', 'Readable', source);
   }
+  const { verify } = options;
+  if (isForeign(source)) assertInOneGo(options);
+  if (ends.every(isForeign)) assertNoPosition(options);
   for (const end of ends) {
     if (isPath(end)) continue;
     if (!(end instanceof Target) && !isStream(end, 'write')) {
@@ -117,6 +123,38 @@ function checkEnds(
       });
     }
   }
+}
+
+/** A stream that is not of this package: it has no positions, and cannot be opened again. */
+export function isForeign(end: unknown): end is Readable | Writable {
+  return isStream(end) && !(end instanceof P2pReadStream || end instanceof P2pWriteStream);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: an option that has no meaning for a source that can only be read onwards */
+function assertInOneGo({ start = 0, sparse = false }: CopyOptions): void {
+  if (start > 0) {
+    const what = `a stream cannot be read from byte ${start} on, only from where it is`;
+    throw optionError('ERR_INVALID_ARG_VALUE', 'start', what, {
+      received: start,
+      hint: (option) =>
+        `Skip the bytes before they reach the copy. Where they go in the destination is ${option('destinationStart')}.`,
+    });
+  }
+  if (sparse) {
+    throw optionError('ERR_INVALID_ARG_VALUE', 'sparse', 'a stream has no holes that could be skipped', {
+      received: sparse,
+      hint: (option) => `Drop ${option('sparse')}, or name the file itself as the source.`,
+    });
+  }
+}
+
+function assertNoPosition({ destinationStart = 0 }: CopyOptions): void {
+  if (destinationStart === 0) return;
+  const what = `a stream cannot be written from byte ${destinationStart} on`;
+  throw optionError('ERR_INVALID_ARG_VALUE', 'destinationStart', what, {
+    received: destinationStart,
+    hint: (option) => `Drop ${option('destinationStart')}.`,
+  });
 }
 
 function wrongEnd(which: string, kind: string, value: unknown): P2pdmaError {

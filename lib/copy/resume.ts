@@ -23,7 +23,7 @@ import { copyOver } from './copy.js';
 import { Journal, type JournalEnd, type JournalHeader } from './journal.js';
 import { OpenEnds } from './open-ends.js';
 import { assertJournalApart } from './overlap.js';
-import { type CopyPlan, type PlannedEnd, planRequest } from './plan.js';
+import { type CopyPlan, type KnownPlan, type PlannedEnd, planRequest } from './plan.js';
 import { bootId } from './processes.js';
 import { type Moment, type Report, reportTo } from './progress.js';
 import { type CopyOptions, makePathRequest, type PathRequest } from './request.js';
@@ -47,7 +47,7 @@ export async function planResumable(
   destinations: readonly (string | URL)[],
   options: CopyOptions,
   path: string,
-): Promise<CopyPlan> {
+): Promise<KnownPlan> {
   const request = await makePathRequest(open, source, destinations, options);
   try {
     return (await prepare(request, path)).plan;
@@ -121,12 +121,12 @@ class ResumableCopy {
   readonly #context: StreamContext;
   readonly #options: CopyOptions;
   readonly #ends: OpenEnds;
-  readonly #plan: CopyPlan;
+  readonly #plan: KnownPlan;
   readonly #journal: Journal;
   readonly #tell: Report | undefined;
   #receipt: Receipt | null = null;
 
-  constructor({ context, options }: PathRequest, ends: OpenEnds, plan: CopyPlan, journal: Journal) {
+  constructor({ context, options }: PathRequest, ends: OpenEnds, plan: KnownPlan, journal: Journal) {
     this.#context = context;
     this.#options = options;
     this.#ends = ends;
@@ -343,7 +343,7 @@ function nextLength(length: number, { bytes, seconds }: Receipt): number {
 
 type About = Omit<JournalHeader, 'id' | 'created'>;
 
-async function describe(plan: CopyPlan, options: CopyOptions): Promise<About> {
+async function describe(plan: KnownPlan, options: CopyOptions): Promise<About> {
   const source = await endOf(plan.source);
   const there = plan.source.kind === 'file' ? await stat(plan.source.path, { bigint: true }) : null;
   return {
@@ -363,6 +363,7 @@ async function describe(plan: CopyPlan, options: CopyOptions): Promise<About> {
 
 async function endOf({ path: given, kind, size, identity }: PlannedEnd): Promise<JournalEnd> {
   const path = resolve(given);
+  if (kind === 'stream') throw new TypeError('a copy of a stream has no journal');
   if (kind !== 'file') {
     return { path, kind, device: { size, identity, boot: identity === null ? bootId() : null }, file: null };
   }

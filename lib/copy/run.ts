@@ -9,6 +9,7 @@ import { type Receipt, withReceipt, worse } from '../streams/receipt.js';
 import { hostRoute } from '../streams/route.js';
 import { closedError, outOfRange } from '../streams/source.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
+import { Portion } from './portion.js';
 import type { Moment, Report } from './progress.js';
 import { pathAgain, type ReadBack } from './read-back.js';
 import type { PassingDigest } from './verify.js';
@@ -210,15 +211,23 @@ function watch(
   report: Report | undefined,
 ): NodeJS.Timeout | undefined {
   if (report === undefined) return undefined;
-  const total = source instanceof P2pReadStream ? source.length : null;
+  const total = lengthOf(source);
   return setInterval(() => {
     const written = destinations.map((d) =>
       d instanceof P2pWriteStream ? d.bytesWritten : Number.POSITIVE_INFINITY,
     );
     const slowest = Math.min(...written);
-    const bytes = Number.isFinite(slowest) ? slowest : 0;
+    // Streams of other kinds do not say how much they have written; what was read for them is known.
+    const read = source instanceof P2pReadStream ? source.bytesRead : 0;
+    const bytes = Number.isFinite(slowest) ? slowest : read;
     report({ bytes, total, phase: 'copy', ...progressRoute(source, destinations) });
   }, 100);
+}
+
+/** Null: a stream of another kind says no length, and none was asked for. */
+function lengthOf(source: Readable): number | null {
+  if (source instanceof P2pReadStream) return source.length;
+  return source instanceof Portion && Number.isFinite(source.most) ? source.most : null;
 }
 
 function progressRoute(

@@ -25,6 +25,7 @@ t.test('the same words, as text and as JSON, with the same exit code', async (t)
       'ERR_INVALID_ARG_VALUE',
       /^'-'/,
       /^For a file of this name put \.\/ before/,
+      'trace',
       'copy',
       'a',
       '-',

@@ -31,7 +31,8 @@ import {
   size,
   withMachine,
 } from '../options.js';
-import { announce, ownJson, reminder, tell } from '../whose.js';
+import { announce, ownJson, reminder, stdoutIsData, tell, voice } from '../whose.js';
+import { type Ends, endsOf, inNames, pipeError } from './pipes.js';
 import { holdings, printPlan } from './plan.js';
 import { copyOutput } from './progress.js';
 import { printReceipt } from './receipt.js';
@@ -121,6 +122,13 @@ const MANUAL: Manual = {
         'or power loss, having compared the last part that it had written.',
     ],
     [
+      'Pipes',
+      "As the source, '-' is stdin; as a destination, it is stdout. The data then goes through host memory. Nobody can be asked " +
+        'what may be overwritten, as stdin is the data: without --force it is refused. A pipe that ends early looks like one ' +
+        'that is complete: with --bytes, fewer are an error. With --verify what was written is read back and compared with ' +
+        'the digest of what arrived. With stdout as a destination, the receipt is on stderr.',
+    ],
+    [
       'Progress',
       'A bar on stderr if that is a terminal: bytes, rate, time left, route. With --json one JSON object a line: ' +
         '{"type": "progress", "phase": "copy", "bytes": …, "total": …, ' +
@@ -146,6 +154,8 @@ const MANUAL: Manual = {
       'p2pdma copy nvme0n1 nvme1n1 --bytes 64KiB --destination-start 1MiB',
     ],
     ['An image onto a drive, without its holes.', 'p2pdma copy disk.img nvme1n1 --sparse'],
+    ['A compressed image onto a drive.', 'zstd -dc image.zst | p2pdma copy - nvme1n1 --verify'],
+    ['A drive into a compressed image.', 'p2pdma copy nvme0n1 - | zstd > image.zst'],
     [
       'At most 200 MiB/s; the same command again goes on where it was interrupted.',
       'p2pdma copy nvme0n1 nvme1n1 --resume copy.journal --bwlimit 200M',
@@ -170,27 +180,28 @@ export function addCopy(command: Command): void {
   withOptions(command, 'Output:', OUTPUT).action(
     async (source: string, destinations: string[], options: CopyOptions) => {
       const silent = options.json || (options.quiet && !options.dryRun);
-      const system = await openMachine(options, silent ? 'data' : 'text');
+      const ends = await resolving(() => endsOf(source, destinations, options));
       try {
-        await careful(system, source, destinations, options);
+        const system = await openMachine(options, silent ? 'data' : 'text');
+        if (ends.stdout) stdoutIsData();
+        try {
+          await careful(system, ends, options);
+        } finally {
+          await system.close();
+        }
       } finally {
-        await system.close();
+        ends.close();
       }
     },
   );
 }
 
 /** Plan, check what the destinations hold, ask the user, copy. */
-async function careful(
-  system: System,
-  source: string,
-  destinations: readonly string[],
-  options: CopyOptions,
-): Promise<void> {
+async function careful(system: System, ends: Ends, options: CopyOptions): Promise<void> {
   // If a piece is written into an existing file, the rest of the file is kept.
-  if (options.destinationStart !== undefined && destinations.some(isFile)) options.keep = true;
+  if (options.destinationStart !== undefined && ends.names.destinations.some(isFile)) options.keep = true;
   const settings = settingsOf(system, options);
-  const plan = await resolving(() => planned(source, destinations, settings, options));
+  const plan = await resolving(() => planned(ends, settings, options));
   // For a copy that resumes, the user was asked before; it compares what it had written first.
   const goesOn = plan.resume !== null && plan.resume.done > 0;
   const needsForce = !options.force && !goesOn && plan.destinations.some(({ holds }) => holds.length > 0);
@@ -198,9 +209,7 @@ async function careful(
     const refusal = needsForce && !asks(options) ? [refusalOf(plan)] : [];
     const problems = [...plan.problems, ...refusal].map(inWords);
     const shown = { ...plan, needsForce, problems };
-    const text = options.json
-      ? ownJson(shown)
-      : printPlan(shown, colours(process.stdout), columns(process.stdout));
+    const text = options.json ? ownJson(shown) : printPlan(shown, colours(voice()), columns(voice()));
     tell(text);
     if (problems.length > 0) process.exitCode = 1;
     return;
@@ -208,13 +217,12 @@ async function careful(
   const [problem] = plan.problems;
   if (problem !== undefined) throw problem;
   if (needsForce) await guard(plan, options);
-  await copy(system, source, destinations, options, plan);
+  await copy(system, ends, options, plan);
 }
 
 /** The plan for the command line. @throws P2pdmaError, CommandError if the line, or something that it names, is not valid */
 async function planned(
-  source: string,
-  destinations: readonly string[],
+  ends: Ends,
   settings: PipelineOptions,
   { bytes, end }: CopyOptions,
 ): Promise<CopyPlan> {
@@ -225,9 +233,9 @@ async function planned(
       'Drop one of them.',
     );
   }
-  const plan = await planCopy(source, destinations, settings);
-  const { path, size } = plan.source;
-  if (settings.end === undefined || settings.end < size) return plan;
+  const plan = inNames(await planCopy(ends.source, ends.destinations, settings), ends);
+  const { path, size, kind } = plan.source;
+  if (kind === 'stream' || settings.end === undefined || settings.end < size) return plan;
   const [which, what] =
     bytes === undefined
       ? ['--end', `${end} is beyond the last byte of '${path}' (${size} bytes)`]
@@ -257,7 +265,9 @@ function refusalOf(plan: CopyPlan): CommandError {
   return new CommandError(
     'ERR_HOLDS_DATA',
     held(plan),
-    'Nothing was written. Pass --force if it may be destroyed, or confirm on a terminal.',
+    plan.source.kind === 'stream'
+      ? 'Nothing was written. stdin is the data, so you cannot be asked: pass --force if it may be destroyed.'
+      : 'Nothing was written. Pass --force if it may be destroyed, or confirm on a terminal.',
   );
 }
 
@@ -281,13 +291,7 @@ async function yes(question: string): Promise<boolean> {
 }
 
 /** Copy, show the progress, and print the receipt with the route of the bytes. */
-export async function copy(
-  system: System,
-  source: string,
-  destinations: readonly string[],
-  options: CopyOptions,
-  plan: CopyPlan,
-): Promise<void> {
+export async function copy(system: System, ends: Ends, options: CopyOptions, plan: CopyPlan): Promise<void> {
   const output = copyOutput(options);
   const stop = new AbortController();
   // The notice is printed above the progress.
@@ -305,9 +309,11 @@ export async function copy(
     stop.abort();
   };
   const show = (receipt: Receipt): void => {
-    if (options.json) tell(ownJson(receipt));
+    // Between the lines of progress on stderr, a receipt says what it is.
+    if (options.json) tell(ownJson({ ...(ends.stdout ? { type: 'receipt' } : {}), ...receipt }));
     else if (!options.quiet) {
-      const view = { colour: colours(process.stdout), width: columns(process.stdout) };
+      const view = { colour: colours(voice()), width: columns(voice()) };
+      const { source, destinations } = ends.names;
       tell(`${drawRoute(system, receipt, source, destinations, view).join('\n')}\n`);
       tell(printReceipt(receipt, options.verify ?? false, view));
     }
@@ -317,7 +323,8 @@ export async function copy(
   try {
     if (plan.resume !== null)
       output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
-    const receipt = await pipeline(source, destinations, settings);
+    if (ends.remark !== null) output.say('remark', ends.remark);
+    const receipt = await pipeline(ends.source, ends.destinations, settings);
     output.end();
     show(receipt);
     const missing = shortfall(receipt, options, plan);
@@ -338,7 +345,7 @@ export async function copy(
         `what was copied is recorded in ${options.resume}; to continue, run the same command again`,
       );
     }
-    throw error;
+    throw pipeError(error, ends);
   } finally {
     output.end();
     process.off('SIGINT', interrupt);
@@ -356,7 +363,11 @@ function shortfall(receipt: Receipt, options: CopyOptions, plan: CopyPlan): Comm
   if (plan.resume !== null && receipt.resumedFrom === undefined) {
     return new CommandError('ERR_INCOMPLETE', 'what had been copied was not compared to its end', AGAIN);
   }
-  if (done < plan.bytes) {
+  if (plan.bytes !== null && done < plan.bytes && plan.source.kind === 'stream') {
+    const message = `${plan.source.path} ended after ${done} of ${plan.bytes} bytes`;
+    return new CommandError('ERR_INCOMPLETE', message, 'Look at whoever wrote into it: it may have failed.');
+  }
+  if (plan.bytes !== null && done < plan.bytes) {
     return new CommandError('ERR_INCOMPLETE', `${done} of ${plan.bytes} bytes were copied`, AGAIN);
   }
   if (options.verify && !receipt.verified) {

@@ -15,16 +15,10 @@ export function printPlan(
   colour: Colours,
   columns: number,
 ): string {
-  const { source, destinations, start, bytes: count } = plan;
+  const { source, destinations, bytes: count } = plan;
   const p2p = plan.transport !== 'host-memory';
-  const range = count === 0 ? 'nothing' : `bytes ${start} to ${start + count - 1}`;
-  const lines: [string, string][] = [
-    [
-      'would copy',
-      `${bytes(count)} (${count} bytes): ${range} of ${printable(source.path)}, ${bytes(source.size)}`,
-    ],
-  ];
-  if (plan.dataBytes !== null) {
+  const lines: [string, string][] = [['would copy', amount(plan)]];
+  if (plan.dataBytes !== null && count !== null) {
     lines.push([
       'of that',
       `${bytes(plan.dataBytes)} of data, ${bytes(count - plan.dataBytes)} of holes that are skipped`,
@@ -36,7 +30,11 @@ export function printPlan(
     if (end.holds.length > 0 && plan.needsForce) {
       lines.push([
         '',
-        colour.yellow('on a terminal you will be asked first; elsewhere it is refused without --force'),
+        colour.yellow(
+          source.kind === 'stream'
+            ? 'it is refused without --force: stdin is the data, so you cannot be asked'
+            : 'on a terminal you will be asked first; elsewhere it is refused without --force',
+        ),
       ]);
     }
     if (end.inUse !== null) lines.push(['in use', colour.red(printable(end.inUse))]);
@@ -61,10 +59,20 @@ export function printPlan(
     .join('\n');
 }
 
+/** How much would be copied of what. */
+function amount({ source, start, bytes: count }: Pick<CopyPlan, 'source' | 'start' | 'bytes'>): string {
+  if (count === null) return `everything that ${printable(source.path)} delivers`;
+  const much = `${bytes(count)} (${count} bytes)`;
+  if (source.kind === 'stream') return `the first ${much} that ${printable(source.path)} delivers`;
+  const range = count === 0 ? 'nothing' : `bytes ${start} to ${start + count - 1}`;
+  return `${much}: ${range} of ${printable(source.path)}, ${bytes(source.size)}`;
+}
+
 const KINDS: Readonly<Record<PlannedEnd['kind'], string>> = {
   namespace: 'namespace',
   block: 'block device',
   file: 'file',
+  stream: 'stream',
 };
 
 function effect({ effect: what, kind, size, from, to }: PlannedDestination, colour: Colours): string {
@@ -74,10 +82,15 @@ function effect({ effect: what, kind, size, from, to }: PlannedDestination, colo
     case 'truncate':
       return size === 0 ? 'an empty file' : colour.yellow(`a file of ${bytes(size)}, which is replaced`);
     case 'overwrite':
+      if (to === null) {
+        return colour.yellow(`this ${KINDS[kind]} of ${bytes(size)} is overwritten from byte ${from} on`);
+      }
       if (to < from) return 'nothing of it is overwritten';
       return colour.yellow(
         `bytes ${from} to ${to} of this ${KINDS[kind]}${size === 0 && kind !== 'file' ? '' : ` of ${bytes(size)}`} are overwritten`,
       );
+    case 'pass':
+      return 'a stream';
     default:
       return what satisfies never;
   }

@@ -47,9 +47,14 @@ const PHASES: Readonly<Record<Phase, string>> = {
 /** A line is assumed to have at least 80 columns; anything beyond the last column is cut off. */
 function progressBar() {
   const width = process.stderr.columns ?? 80;
+  const whole = '{phase} {bar} {percentage}% {done} of {all} {rate}/s ETA {left} {route}';
+  // The length of what comes out of a pipe is not known.
+  const open = '{phase} {done} {rate}/s for {duration_formatted} {route}';
+  let known = true;
   const bar = new cliProgress.SingleBar(
     {
-      format: '{phase} {bar} {percentage}% {done} of {all} {rate}/s ETA {left} {route}',
+      format: (options, params, payload) =>
+        cliProgress.Format.Formatter({ ...options, format: known ? whole : open }, params, payload),
       barsize: Math.max(8, Math.min(40, width - 85)),
       stream: process.stderr,
       hideCursor: true,
@@ -74,6 +79,7 @@ function progressBar() {
       };
       if (started !== phase) {
         if (started !== null) bar.stop();
+        known = total !== null;
         bar.start(total ?? 0, 0, fields);
       }
       started = phase;

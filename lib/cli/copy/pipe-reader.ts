@@ -1,0 +1,71 @@
+import { readSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { Readable } from 'node:stream';
+
+const CHUNK = 512 * 1024;
+/** What a pipe holds, and what one read of it gives at most, unless it was made larger. */
+const PIPE_HOLDS = 64 * 1024;
+
+/**
+ * Reads a pipe in large chunks.
+ *
+ *     pipe ── readSync until it is empty ──▶ chunk ──▶ push
+ *       └──── empty: the socket says when there is something again
+ *
+ * A Socket over the descriptor makes it non-blocking, so that `readSync` returns what the pipe holds and never waits. It costs
+ * a fraction of what a Socket's own reads (one event, one Buffer, one write per 64 KiB) or reads in a thread cost.
+ */
+export class PipeReader extends Readable {
+  readonly #fd: number;
+  readonly #socket: Socket;
+  #chunk = Buffer.alloc(0);
+
+  constructor(fd: number) {
+    super({ highWaterMark: CHUNK });
+    this.#fd = fd;
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(PIPE_HOLDS),
+      callback: (bytes: number, buffer: Uint8Array) => {
+        this.push(Buffer.from(buffer.subarray(0, bytes)));
+        // It pauses until the next `resume`.
+        return false;
+      },
+    };
+    const inTurns = { fd, readable: true, writable: false, manualStart: true, onread };
+    this.#socket = new Socket(inTurns);
+    this.#socket.on('error', (error) => this.destroy(error));
+    this.#socket.on('end', () => this.push(null));
+  }
+
+  override _read(): void {
+    const chunk = this.#chunk.length >= PIPE_HOLDS ? this.#chunk : Buffer.allocUnsafeSlow(CHUNK);
+    let filled = 0;
+    let got: number | null = 0;
+    while (filled < chunk.length) {
+      got = this.#readInto(chunk.subarray(filled));
+      if (got === null || got === 0) break;
+      filled += got;
+    }
+    this.#chunk = chunk.subarray(filled);
+    // After a part of a chunk, the next `_read` finds the pipe empty, or at its end, again.
+    if (filled > 0) this.push(chunk.subarray(0, filled));
+    else if (got === 0) this.push(null);
+    else if (!this.destroyed) this.#socket.resume();
+  }
+
+  /** 0: the end; null: the pipe is empty, or it failed. */
+  #readInto(into: Buffer): number | null {
+    try {
+      return readSync(this.#fd, into);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return null;
+      this.destroy(error as Error);
+      return null;
+    }
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#socket.destroy();
+    callback(error);
+  }
+}
