@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSy
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Machine } from '../../lib/machine/machine.js';
-import { cacheFolder, needSpace, repository, tailOf, VmError, which } from './host.js';
+import { cacheFolder, needSpace, repository, run, tailOf, VmError, which } from './host.js';
 import type { Userland } from './initramfs.js';
 import type { Kernel } from './kernel.js';
 import { type QemuMachine, qemuMachine } from './machine.js';
@@ -91,6 +91,10 @@ export async function boot(options: BootOptions): Promise<BootResult> {
     truncateSync(image.file, image.size);
   }
   mkdirSync(file('out'));
+  const { modules } = options.kernel;
+  if (modules !== null) {
+    await run('sh', ['-c', `cat '${options.image.file}' '${modules}' > '${file('initramfs')}'`]);
+  }
   const plan: GuestPlan = {
     machine: machine.name,
     iommu: machine.iommu,
@@ -125,7 +129,14 @@ export async function boot(options: BootOptions): Promise<BootResult> {
     ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-smp', '2', '-m', String(memoryMiB)],
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
     ...['-serial', `file:${file('console.log')}`, '-serial', 'stdio'],
-    ...['-kernel', options.kernel.image, '-initrd', options.image.file, '-append', append.join(' ')],
+    ...[
+      '-kernel',
+      options.kernel.image,
+      '-initrd',
+      modules === null ? options.image.file : file('initramfs'),
+      '-append',
+      append.join(' '),
+    ],
     ...share('tools', options.userland.tools, 0x1d, true),
     ...share('out', file('out'), 0x1e, false),
     ...TRACE_EVENTS.flatMap((event) => ['-trace', event]),

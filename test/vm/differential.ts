@@ -2,23 +2,43 @@
  * The emulator's half of the scenarios beside the kernel's: what is equal, what is excused, and the kernel's half as it
  * was recorded, so that the emulator is held to it where no kernel is booted.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { olderThan, parseRelease } from '../../lib/backend/kernel-release.js';
 import { errnoName } from '../../lib/base/errno.js';
+import { distributionOf } from '../../lib/kernel/releases/distributions.js';
+import { withheldFromPrograms } from '../../lib/kernel/releases/table.js';
+import type { Machine } from '../../lib/machine/machine.js';
 import type { BootResult } from './boot.js';
 import { emulate } from './emulated-probe.js';
+import type { Guest } from './guest/guest.js';
 import { vmFile } from './host.js';
 import { machineByName } from './machines.js';
-import { loadScenarios, type Outcome, type Outcomes, type Scenario, scenariosOf } from './scenarios.js';
+import {
+  loadScenarios,
+  NEWER,
+  type Outcome,
+  type Outcomes,
+  type Scenario,
+  scenariosOf,
+} from './scenarios.js';
 
-const RECORDED = vmFile('recorded-answers.json');
+/** What the kernels of a series answered when they were last asked, and which release it was that answered. */
+export interface Recorded {
+  readonly release: string;
+  readonly answers: Outcomes;
+}
+
+const fileOf = (series: string) => vmFile('recorded-answers', `${series}.json`);
 
 export interface Compared {
   readonly scenario: Scenario;
   readonly emulator: Outcome;
   readonly kernel: Outcome | null;
   readonly verdict: Verdict;
+  /** Why they may differ on this kernel; null: they may not. */
+  readonly excuse: string | null;
 }
 
 /** `'excused'`: they differ, and the scenario says why they may. `'needless'`: it has an excuse, and they are equal. */
@@ -39,48 +59,81 @@ export function totals(rows: readonly Compared[]): string {
   return `${count('pass')} passed, ${count('fail')} failed, ${count('skip')} skipped`;
 }
 
-export function readRecorded(): Outcomes {
-  return existsSync(RECORDED) ? (JSON.parse(readFileSync(RECORDED, 'utf8')) as Outcomes) : {};
+/** Null: no kernel of this series was asked yet. */
+export function readRecorded(series: string): Recorded | null {
+  const file = fileOf(series);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Recorded) : null;
 }
 
-/** Keep what kernels answered, in the order of the scenarios; those of machines not booted stay as they were. */
-export function record(answered: Outcomes): void {
-  const all = { ...readRecorded(), ...answered };
+/** The series of which there are answers. */
+export function recordedSeries(): string[] {
+  return readdirSync(vmFile('recorded-answers')).map((name) => name.replace(/\.json$/, ''));
+}
+
+/** Keep what a kernel answered, in the order of the scenarios; those of machines not booted stay as they were. */
+export function record(series: string, { release, answers }: Recorded): void {
+  const all = { ...readRecorded(series)?.answers, ...answers };
   const lines = loadScenarios().flatMap(({ name }) => {
     const outcome = all[name];
-    return outcome === undefined ? [] : [`  ${JSON.stringify(name)}: ${JSON.stringify(outcome)}`];
+    return outcome === undefined ? [] : [`    ${JSON.stringify(name)}: ${JSON.stringify(outcome)}`];
   });
-  writeFileSync(RECORDED, `{\n${lines.join(',\n')}\n}\n`);
+  const head = `{\n  "release": ${JSON.stringify(release)},\n  "answers": {\n`;
+  writeFileSync(fileOf(series), `${head}${lines.join(',\n')}\n  }\n}\n`);
 }
 
 /** What the guest of a boot answered; null if its plan has no scenarios. */
-export function answersOf(result: BootResult): Outcomes | null {
+export function answersOf(result: BootResult): Recorded | null {
   const file = path.join(result.folder, 'out/scenarios.json');
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Outcomes) : null;
+  if (!existsSync(file)) return null;
+  const { release } = JSON.parse(readFileSync(path.join(result.folder, 'out/guest.json'), 'utf8')) as Guest;
+  return { release, answers: JSON.parse(readFileSync(file, 'utf8')) as Outcomes };
 }
 
-/** Run a machine's scenarios on the emulator and put the kernel's answers beside. */
-export async function compare(machine: string, kernel: Outcomes): Promise<Compared[]> {
+/** What a kernel makes of a machine: one that is built without P2PDMA takes no notice of CMBs. */
+function asRunBy(release: string, machine: Machine): Machine {
+  const known = distributionOf(parseRelease(release));
+  const functions =
+    known?.p2pdma === false
+      ? machine.functions.map((f) => (f.nvme === null ? f : { ...f, nvme: { ...f.nvme, cmb: null } }))
+      : machine.functions;
+  return { ...machine, kernel: release, functions };
+}
+
+/** What the kernels from 7.2 on do otherwise than 6.12, on which the emulator's block layer is modelled. */
+function newerKernel(release: string, { operation }: Scenario): string | null {
+  if (olderThan(parseRelease(release)!.version, 7, 2)) return null;
+  return NEWER.find(({ operations }) => operations.includes(operation))?.why ?? null;
+}
+
+/** An excuse is for kernels that give programs memory; where there is none, the two may agree for that reason alone. */
+function needed(release: string, { excused }: Scenario): boolean {
+  const kernel = parseRelease(release);
+  const gives = withheldFromPrograms(kernel) === null && distributionOf(kernel)?.p2pdma !== false;
+  return excused !== null && gives;
+}
+
+/** Run a machine's scenarios on the emulator, as that release of the kernel, and put the kernel's answers beside. */
+export async function compare(machine: string, { release, answers: kernel }: Recorded): Promise<Compared[]> {
   const scenarios = scenariosOf(machine);
-  const emulator = await emulate(machineByName(machine), scenarios);
+  const emulator = await emulate(asRunBy(release, machineByName(machine)), scenarios);
   return scenarios.map((scenario) => {
     const [mine, theirs] = [emulator[scenario.name]!, kernel[scenario.name] ?? null];
     const equal = isDeepStrictEqual(mine, theirs);
-    const excused = scenario.excused !== null;
-    const different = excused && theirs !== null ? 'excused' : 'unequal';
-    const verdict = equal ? (excused ? 'needless' : 'equal') : different;
-    return { scenario, emulator: mine, kernel: theirs, verdict };
+    const excuse = scenario.excused ?? newerKernel(release, scenario);
+    const different = excuse !== null && theirs !== null ? 'excused' : 'unequal';
+    const verdict = equal ? (needed(release, scenario) ? 'needless' : 'equal') : different;
+    return { scenario, emulator: mine, kernel: theirs, verdict, excuse };
   });
 }
 
 /** One line for each: scenario, what the emulator answered, what the kernel answered, verdict. */
 export function table(rows: readonly Compared[]): string[] {
-  return rows.map(({ scenario, emulator, kernel, verdict }) => {
+  return rows.map(({ scenario, emulator, kernel, verdict, excuse }) => {
     const [mine, theirs] = [
       inShort(scenario, emulator),
       kernel === null ? 'not asked' : inShort(scenario, kernel),
     ];
-    const reason = verdict === 'excused' ? `: ${scenario.excused}` : '';
+    const reason = verdict === 'excused' ? `: ${excuse}` : '';
     return `${scenario.name} | ${mine} | ${theirs} | ${verdict}${reason}`;
   });
 }

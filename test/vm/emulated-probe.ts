@@ -4,6 +4,7 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { type Mapping, originOf } from '../../lib/backend/backend.js';
+import { parseRelease } from '../../lib/backend/kernel-release.js';
 import { EBADF } from '../../lib/base/errno.js';
 import { P2pdmaError } from '../../lib/base/errors.js';
 import { TRACE_CHANNEL, type TraceEvent } from '../../lib/base/trace.js';
@@ -18,6 +19,7 @@ import {
   unpinUserPages,
 } from '../../lib/kernel/gup.js';
 import { pciMmapP2pmem } from '../../lib/kernel/pci-p2pdma.js';
+import { withheldFromPrograms } from '../../lib/kernel/releases/table.js';
 import type { Machine } from '../../lib/machine/machine.js';
 import { io } from '../helpers/emulated-io.js';
 import { Died, type Outcome, type Respondent, runScenario, type Scenario, said } from './scenarios.js';
@@ -69,6 +71,7 @@ class EmulatedProbe implements Respondent {
       case 'alloc':
         return this.#keep(n[0]!, this.#backend.memory.allocHost(n[1]!), n[1]!);
       case 'unmap':
+        if (!this.#memory.has(n[0]!)) throw new BadQuestion();
         this.#memory.get(n[0]!)!.mapping.munmap();
         this.#memory.delete(n[0]!);
         return 0;
@@ -154,7 +157,8 @@ class EmulatedProbe implements Respondent {
       return this.#keep(slot, this.#backend.charDevice(name!).mmap(request), request.length);
     }
     const pdev = controllers.find((controller) => controller.name === name)?.pdev ?? null;
-    if (pdev === null) return -19;
+    // Before 6.2 there is no file to map it by.
+    if (pdev === null || withheldFromPrograms(parseRelease(running.machine.kernel)) !== null) return -19;
     const mapping = pciMmapP2pmem(running.mm, pdev, request);
     if (typeof mapping === 'number') return mapping;
     return this.#keep(

@@ -2,15 +2,38 @@ import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { cacheFolder, hashOf, needSpace, output, run, VmError, vmFile, which } from './host.js';
+import { ensureStockKernel, type Kernel } from './stock-kernel.js';
+
+export type { Kernel };
 
 /** The kernels that are booted: Debian's source packages, and what of kernel/config they do not heed. */
-export const KERNELS = {
+const BUILT = {
   /** The referee: user space can map p2pmem since 6.2. */
   '6.12': { source: 'linux-source-6.12', differs: [] },
   /** Before that: the kernel does peer-to-peer DMA for its own drivers only. */
   '6.1': { source: 'linux-source-6.1', differs: ['CONFIG_INTEL_IOMMU_DEFAULT_ON'] },
 } satisfies Record<string, { readonly source: string; readonly differs: readonly string[] }>;
-export type Series = keyof typeof KERNELS;
+
+/** Debian's own images, by the series whose newest is fetched. */
+const STOCK = {
+  /** Without CONFIG_PCI_P2PDMA. */
+  'stock-6.1': '6.1',
+  /** From here on multipath heads and md arrays take peer memory. */
+  'stock-7.2': '7.2',
+  'stock-7.3': '7.3',
+} satisfies Record<string, string>;
+
+export type Series = keyof typeof BUILT | keyof typeof STOCK;
+
+/** The kernel of a series, from the cache or made now. @throws VmError it cannot be had here */
+export function ensureKernel(
+  series: Series = '6.12',
+  report: (line: string) => void = () => {},
+): Promise<Kernel> {
+  return series in STOCK
+    ? ensureStockKernel(STOCK[series as keyof typeof STOCK], report)
+    : ensureBuiltKernel(series as keyof typeof BUILT, report);
+}
 
 /** Part of the cache key: raise it when the way of building changes. */
 const RECIPE = 2;
@@ -18,20 +41,12 @@ const RECIPE = 2;
 /** Parts of the source that no configuration here reads; leaving them out halves the unpacking. */
 const UNREAD = ['*/Documentation/*/*', '*/drivers/gpu/drm/amd/include/*', '*/tools/testing/selftests/*'];
 
-export interface Kernel {
-  readonly image: string;
-  /** Debian's version of the source package. */
-  readonly source: string;
-  /** 0 if it was in the cache. */
-  readonly buildSeconds: number;
-}
-
 /** Debian's kernel of a series with kernel/config on top of tinyconfig. Built once per source and config. */
-export async function ensureKernel(
-  series: Series = '6.12',
-  report: (line: string) => void = () => {},
+async function ensureBuiltKernel(
+  series: keyof typeof BUILT,
+  report: (line: string) => void,
 ): Promise<Kernel> {
-  const { source: sourcePackage, differs } = KERNELS[series];
+  const { source: sourcePackage, differs } = BUILT[series];
   const archive = `/usr/src/${sourcePackage}.tar.xz`;
   if (!existsSync(archive)) {
     throw new VmError(`No kernel source: ${archive} is missing. Run: apt-get install ${sourcePackage}`);
@@ -43,7 +58,8 @@ export async function ensureKernel(
   const key = hashOf(source, fragment, String(RECIPE));
   const kept = cacheFolder('kernel');
   const image = path.join(kept, `bzImage-${key}`);
-  if (existsSync(image)) return { image, source, buildSeconds: 0 };
+  if (existsSync(image))
+    return { image, source: `${sourcePackage} ${source}`, buildSeconds: 0, modules: null };
 
   for (const tool of ['make', 'gcc', 'flex', 'bison', 'bc', 'xz', 'zstd']) {
     if (which(tool) === null)
@@ -80,7 +96,7 @@ export async function ensureKernel(
   }
   const buildSeconds = (performance.now() - started) / 1000;
   report(`kernel: built in ${buildSeconds.toFixed(0)} s`);
-  return { image, source, buildSeconds };
+  return { image, source: `${sourcePackage} ${source}`, buildSeconds, modules: null };
 }
 
 function withoutOptions(fragment: string, names: readonly string[]): string {

@@ -2,10 +2,11 @@
  * `npm run test:vm`: build what is missing, boot each plan's machine, check the witness, print a summary.
  * Exit 0 only if everything ran and passed; 1 if something failed; 2 if the referee cannot work here.
  *
- *   --only PLAN      this one alone
+ *   --only PLAN,…    these alone
+ *   --kernels        Debian's own kernels too, which are fetched first (700 MB)
  *   --verbose        print the guests' TAP as it comes
  *   --keep           keep the folders of boots that passed
- *   --record         keep the kernels' answers to the scenarios in recorded-answers.json
+ *   --record         keep the kernels' answers to the scenarios in recorded-answers/
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -19,6 +20,7 @@ import {
   type Compared,
   compare,
   differences,
+  type Recorded,
   readRecorded,
   record,
   table,
@@ -27,11 +29,10 @@ import {
 import type { Guest } from './guest/guest.js';
 import { cacheFolder, VmError } from './host.js';
 import { ensureUserland, type Userland } from './initramfs.js';
-import { ensureKernel, KERNELS, type Kernel, type Series } from './kernel.js';
+import { ensureKernel, type Kernel, type Series } from './kernel.js';
 import { type Image, packImage } from './pack.js';
 import { ensurePackages } from './packages.js';
 import { type Plan, plans } from './plans.js';
-import type { Outcomes } from './scenarios.js';
 import { type Mark, readTrace, sections, type Verdict, verdicts } from './witness.js';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -53,7 +54,7 @@ export async function witnessOf(result: BootResult): Promise<Verdict[]> {
 }
 
 /** The table of a machine's scenarios, and what is wrong with it. */
-async function scenariosOnBoth(machine: string, answers: Outcomes, say: (line: string) => void) {
+async function scenariosOnBoth(machine: string, answers: Recorded, say: (line: string) => void) {
   const compared = await compare(machine, answers);
   for (const line of table(compared)) say(`  scenario: ${line}`);
   const failures: string[] = [];
@@ -66,8 +67,8 @@ async function scenariosOnBoth(machine: string, answers: Outcomes, say: (line: s
 }
 
 /** Recorded answers that are not what a kernel answers. */
-function outdated(answers: Outcomes): string[] {
-  const recorded = readRecorded();
+function outdated(series: Series, { answers }: Recorded): string[] {
+  const recorded = readRecorded(series)?.answers ?? {};
   return Object.keys(answers).filter((name) => !isDeepStrictEqual(recorded[name], answers[name]));
 }
 
@@ -95,6 +96,8 @@ interface Report {
   readonly passed: number;
   /** Transfers that the witness confirms. */
   readonly witnessed: number;
+  /** Whose answers the scenarios have; null: none were asked. */
+  readonly release: string | null;
   readonly scenarios: readonly Compared[];
   readonly failures: readonly string[];
 }
@@ -114,7 +117,7 @@ const say = (line: string) => console.log(`# ${line}`);
 
 /** Boot one plan's machine and judge it. Says all of it at the end, because other guests run at the same time. */
 async function runPlan(
-  { name: plan, machine, tests, alone: _, series: _series, ...more }: Plan,
+  { name: plan, machine, tests, alone: _, series = '6.12', optional: _optional, ...more }: Plan,
   { verbose, keep, record: recording, ...parts }: Settings,
 ): Promise<Report> {
   const said: string[] = [];
@@ -153,9 +156,11 @@ async function runPlan(
     const { compared, failures: unequal } = await scenariosOnBoth(machine.name, answers, tell);
     scenarios.push(...compared);
     failures.push(...unequal);
-    if (recording === true) record(answers);
-    for (const name of outdated(answers)) {
-      failures.push(`scenario: ${name}: not what recorded-answers.json says; see it, then use --record`);
+    if (recording === true) record(series, answers);
+    for (const name of outdated(series, answers)) {
+      failures.push(
+        `scenario: ${name}: not what recorded-answers/${series}.json says; see it, then use --record`,
+      );
     }
   }
   if (broken !== null) failures.push(`${plan}: ${broken.split('\n')[0]}`);
@@ -164,7 +169,7 @@ async function runPlan(
   else tell(`  kept: ${result.folder}`);
   for (const line of said) say(line);
   if (broken !== null) console.log(broken);
-  return { passed, witnessed, scenarios, failures };
+  return { passed, witnessed, release: answers?.release ?? null, scenarios, failures };
 }
 
 /** Two guests at a time: each keeps little more than one processor busy. Those that measure run alone, last. */
@@ -187,30 +192,49 @@ async function inTurns(chosen: readonly Plan[], run: (plan: Plan) => Promise<Rep
   return reports;
 }
 
+/** The kernels of the chosen plans, from the cache or made now. */
+async function kernelsOf(chosen: readonly Plan[]): Promise<Map<Series, Kernel>> {
+  const kernels = new Map<Series, Kernel>();
+  for (const series of new Set(chosen.map(seriesOf))) {
+    const kernel = await ensureKernel(series, say);
+    kernels.set(series, kernel);
+    const cached = kernel.buildSeconds === 0 ? ', from the cache' : '';
+    say(`kernel ${series}: ${kernel.source}${cached}`);
+  }
+  return kernels;
+}
+
+/** For each kernel that was asked: how many scenarios, and what came of them. */
+function scenariosPerKernel(reports: readonly Report[]): string[] {
+  return [...new Set(reports.flatMap(({ release }) => release ?? []))].map((release) => {
+    const rows = reports.filter((report) => report.release === release).flatMap((report) => report.scenarios);
+    const machines = new Set(rows.map(({ scenario }) => scenario.machine)).size;
+    return `scenarios on Linux ${release}: ${rows.length} on ${machines} machines: ${totals(rows)}`;
+  });
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       only: { type: 'string' },
+      kernels: { type: 'boolean' },
       verbose: { type: 'boolean' },
       keep: { type: 'boolean' },
       record: { type: 'boolean' },
     },
   });
   const started = performance.now();
-  const chosen = plans.filter((plan) => values.only === undefined || plan.name === values.only);
-  if (chosen.length === 0)
+  const only = values.only?.split(',');
+  const chosen = plans.filter(({ name, optional }) =>
+    only === undefined ? values.kernels === true || optional !== true : only.includes(name),
+  );
+  if (chosen.length < (only?.length ?? 1))
     throw new VmError(`--only ${values.only}: there are ${plans.map((p) => p.name).join(', ')}`);
 
   const failures = testSelf().map((file) => `referee's own test: ${file}`);
   const installed = await ensurePackages(path.join(cacheFolder(), 'packages.log'));
   if (installed.length > 0) say(`packages: installed ${installed.join(' ')}`);
-  const kernels = new Map<Series, Kernel>();
-  for (const series of new Set(chosen.map(seriesOf))) {
-    const kernel = await ensureKernel(series, say);
-    kernels.set(series, kernel);
-    const cached = kernel.buildSeconds === 0 ? ', from the cache' : '';
-    say(`kernel: ${KERNELS[series].source} ${kernel.source}${cached}`);
-  }
+  const kernels = await kernelsOf(chosen);
   const userland = await ensureUserland(say);
 
   const image = await packImage(userland);
@@ -224,9 +248,9 @@ async function main(): Promise<number> {
   }
   failures.push(...reports.flatMap((report) => report.failures));
   const sum = (of: (report: Report) => number) => reports.reduce((total, report) => total + of(report), 0);
-  const scenarios = reports.flatMap((report) => report.scenarios);
-  const machines = new Set(scenarios.map(({ scenario }) => scenario.machine)).size;
-  say(`scenarios: ${scenarios.length} on ${machines} machines: ${totals(scenarios)}`);
+  for (const line of scenariosPerKernel(reports)) say(line);
+  const left = plans.filter((plan) => plan.optional === true && !chosen.includes(plan)).length;
+  if (left > 0) say(`not booted: ${left} machines on Debian's own kernels (--kernels)`);
   const seconds = ((performance.now() - started) / 1000).toFixed(0);
   say(
     `test:vm: ${chosen.length} boots, ${sum((r) => r.passed)} passed in the guests, ${sum((r) => r.witnessed)} transfers confirmed by the witness, ${seconds} s`,

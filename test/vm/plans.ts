@@ -11,6 +11,8 @@ export interface Plan
   readonly name: string;
   /** Which kernel; default: the referee, 6.12. */
   readonly series?: Series;
+  /** Booted only with --kernels: its kernel has to be fetched, and boots for half a minute. */
+  readonly optional?: boolean;
   /** It measures: no other guest beside it. */
   readonly alone?: boolean;
 }
@@ -35,6 +37,19 @@ const forScenarios = [
   'blocks-4k',
   'iommu-switch',
 ].map((name) => ({ name, ...withScenarios(name) }));
+
+/** The scenarios on the other kernels: what a release changes shows where a pair is allowed and where it is not. */
+const otherKernels: readonly Series[] = ['6.1', 'stock-6.1', 'stock-7.2', 'stock-7.3'];
+const onOtherKernels = otherKernels.flatMap((series) =>
+  ['switch', 'root-ports'].map(
+    (machine): Plan => ({
+      name: `${machine} on ${series}`,
+      series,
+      ...withScenarios(machine),
+      ...(series.startsWith('stock') ? { optional: true, memoryMiB: 1536 } : {}),
+    }),
+  ),
+);
 
 /** The long ones first, so that the last two end together. */
 export const plans: readonly Plan[] = [
@@ -109,6 +124,7 @@ export const plans: readonly Plan[] = [
     } satisfies Survey,
   },
   ...forScenarios,
+  ...onOtherKernels,
   {
     name: 'filesystems',
     machine: machineByName('metadata'),

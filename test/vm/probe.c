@@ -179,6 +179,8 @@ static long answer(char *word)
 	}
 	if (strcmp(word, "unmap") == 0) {
 		unsigned m = slot();
+		if (memory[m].at == NULL)
+			return -2;
 		int result = munmap(memory[m].at, memory[m].length);
 		memory[m].at = NULL;
 		return result;
@@ -272,6 +274,8 @@ static long answer(char *word)
 		int fd = handles[slot()];
 		unsigned m = slot();
 		size_t offset = number();
+		if (memory[m].at == NULL)
+			return -2;
 		struct nvme_passthru_cmd c = {
 			.opcode = 6, .addr = (uintptr_t)(memory[m].at + offset), .data_len = 4096, .cdw10 = 1,
 		};

@@ -56,6 +56,8 @@ export const said = {
 };
 
 interface ScenarioFile {
+  /** What kernels from 7.2 on do otherwise, by operation. */
+  readonly newer: readonly { readonly operations: readonly string[]; readonly why: string }[];
   readonly defaults: Readonly<Record<string, string>>;
   readonly operations: Readonly<
     Record<string, { readonly what: string; readonly signal?: 'SIGKILL'; readonly ask: readonly string[] }>
@@ -72,8 +74,12 @@ interface ScenarioFile {
   }[];
 }
 
+const file = JSON.parse(readFileSync(vmFile('scenarios.json'), 'utf8')) as ScenarioFile;
+
+/** Differences between kernels from 7.2 on and 6.12 that the emulator does not model. */
+export const NEWER = file.newer;
+
 export function loadScenarios(): Scenario[] {
-  const file = JSON.parse(readFileSync(vmFile('scenarios.json'), 'utf8')) as ScenarioFile;
   const names = new Set<string>();
   return file.scenarios.map((row, i) => {
     const operation = file.operations[row.operation];
