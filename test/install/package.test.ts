@@ -18,6 +18,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
+import { KINDS, writeProject } from './type-projects.js';
 
 t.setTimeout(240_000);
 
@@ -271,76 +272,11 @@ t.test('importing does nothing but define', { skip: installed || linux }, async 
 
 // --- types ---
 
-const USE = `
-export async function use(system: System): Promise<number> {
-  const options: ReadStreamOptions = { start: 0, queueDepth: 4 };
-  const stream: P2pReadStream = system.createReadStream('nvme0n1', options);
-  for await (const chunk of stream) return (chunk as Buffer).length;
-  const error: unknown = await stream.closed;
-  return error instanceof P2pdmaError && error.code === 'ERR_NOT_LENT' ? stream.receipt.path.hostDram : 0;
-}
-export const opened: Promise<System> = openSystem({ machine: 'switch' });
-// @ts-expect-error no such option
-openSystem({ machine: 'switch', speed: 11 });
-export function sealed(system: System, stream: P2pReadStream): void {
-  // @ts-expect-error openSystem() makes them
-  new System();
-  // @ts-expect-error createReadStream() makes them
-  new P2pReadStream({ highWaterMark: 1 });
-  // @ts-expect-error what a system has inside is not published
-  system.context;
-  // @ts-expect-error nor what a stream has
-  stream.attachment;
-  // @ts-expect-error an error has a code
-  new P2pdmaError('a message');
-  const pace = new Pace(1024);
-  // @ts-expect-error the streams spend it
-  pace.spend(1, 1);
-}
-export const refusal: P2pdmaError = new P2pdmaError('ENOSPC', 'as if there was no space', { cause: null });
-export const verdict: Diagnosis['verdict'] = 'limited';
-export const transport: Receipt['transport'] = 'p2p-bus';
-`;
-const NAMES = `import {
-  type Diagnosis, openSystem, P2pdmaError, P2pReadStream, Pace, type ReadStreamOptions, type Receipt, System,
-} from 'p2pdma';`;
-const LATE = `
-type P2pdma = typeof import('p2pdma', { with: { 'resolution-mode': 'import' } });
-export async function use(): Promise<number> {
-  const { openSystem }: P2pdma = await import('p2pdma');
-  const system = await openSystem({ machine: 'switch' });
-  // @ts-expect-error no such option
-  await openSystem({ machine: 'switch', speed: 11 });
-  return system.createReadStream('nvme0n1').receipt.bytes;
-}
-`;
-const REQUIRED = `import p2pdma = require('p2pdma');
-export const opened: Promise<p2pdma.System> = p2pdma.openSystem({ machine: 'switch' });
-`;
-
-/** node16 knows no require of ES modules: there CommonJS has import() alone. */
-const kinds = [
-  { module: 'node16', files: { 'esm.mts': NAMES + USE, 'late.cts': LATE } },
-  { module: 'nodenext', files: { 'esm.mts': NAMES + USE, 'cjs.cts': NAMES + USE, 'required.cts': REQUIRED } },
-  { module: 'preserve', resolution: 'bundler', files: { 'esm.mts': NAMES + USE, 'plain.ts': NAMES + USE } },
-];
-
-for (const { module, resolution = module, files } of kinds) {
-  t.test(`types: module ${module}, moduleResolution ${resolution}`, { skip: installed }, async (t) => {
-    const project = join(folder, `types-${module}`);
-    mkdirSync(project);
+for (const kind of KINDS) {
+  t.test(`types: ${kind.title}`, { skip: installed }, async (t) => {
     const types = join(folder, 'node_modules/@types');
     if (!existsSync(types)) symlinkSync(join(root, 'node_modules/@types'), types);
-    for (const [name, text] of Object.entries(files)) writeFileSync(join(project, name), text as string);
-    const compilerOptions = {
-      ...{ module, moduleResolution: resolution, target: 'es2022', lib: ['es2023', 'esnext.disposable'] },
-      // Once with our declarations themselves, as whoever has not set skipLibCheck.
-      ...{ types: ['node'], strict: true, noEmit: true, skipLibCheck: module !== 'nodenext' },
-    };
-    writeFileSync(
-      join(project, 'tsconfig.json'),
-      JSON.stringify({ compilerOptions, files: Object.keys(files) }),
-    );
+    const project = writeProject(folder, kind);
     const tsc = join(root, 'node_modules/typescript/bin/tsc');
     const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', project], { encoding: 'utf8' });
     t.equal(status, 0, stdout);
