@@ -32,7 +32,7 @@ import {
   withMachine,
 } from '../options.js';
 import { announce, ownJson, reminder, stdoutIsData, tell, voice } from '../whose.js';
-import { type Ends, endsOf, inNames, pipeError } from './pipes.js';
+import { type Ends, endsOf, inNames, PIPE_CHUNK, pipeError } from './pipes.js';
 import { holdings, printPlan } from './plan.js';
 import { copyOutput } from './progress.js';
 import { printReceipt } from './receipt.js';
@@ -126,7 +126,8 @@ const MANUAL: Manual = {
       "As the source, '-' is stdin; as a destination, it is stdout. The data then goes through host memory. Nobody can be asked " +
         'what may be overwritten, as stdin is the data: without --force it is refused. A pipe that ends early looks like one ' +
         'that is complete: with --bytes, fewer are an error. With --verify what was written is read back and compared with ' +
-        'the digest of what arrived. With stdout as a destination, the receipt is on stderr.',
+        'the digest of what arrived. With stdout as a destination, the receipt is on stderr. Chunks from stdin are 4 MiB, ' +
+        'unless --chunk says otherwise.',
     ],
     [
       'Progress',
@@ -200,6 +201,7 @@ export function addCopy(command: Command): void {
 async function careful(system: System, ends: Ends, options: CopyOptions): Promise<void> {
   // If a piece is written into an existing file, the rest of the file is kept.
   if (options.destinationStart !== undefined && ends.names.destinations.some(isFile)) options.keep = true;
+  if (ends.stdin) options.chunk ??= PIPE_CHUNK;
   const settings = settingsOf(system, options);
   const plan = await resolving(() => planned(ends, settings, options));
   // For a copy that resumes, the user was asked before; it compares what it had written first.

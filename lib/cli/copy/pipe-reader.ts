@@ -2,7 +2,8 @@ import { readSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 
-const CHUNK = 512 * 1024;
+/** A smaller one would be written to a file through the page cache (range-writer.ts), which is slower in a long copy. */
+const CHUNK = 1024 * 1024;
 /** What a pipe holds, and what one read of it gives at most, unless it was made larger. */
 const PIPE_HOLDS = 64 * 1024;
 

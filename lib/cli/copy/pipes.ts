@@ -13,6 +13,11 @@ import { CommandError } from '../errors.js';
 import { PipeReader } from './pipe-reader.js';
 
 const PIPE = '-';
+/**
+ * The chunk size for stdin, if none is given: so much is written at once while as much is read. With 512 KiB, two seldom come
+ * together, and what is written waits for the drive each time.
+ */
+export const PIPE_CHUNK = 4 * 1024 * 1024;
 const STDIN = 0;
 const STDOUT = 1;
 
@@ -121,7 +126,7 @@ function openStdin(destinations: readonly string[]): { stream: Readable; remark:
   refuseSame(there, destinations, 'stdin', 'destination');
   if (there.isFIFO() || there.isSocket()) return { stream: new PipeReader(STDIN), remark: null };
   return {
-    stream: createReadStream('', { fd: STDIN, autoClose: false, highWaterMark: 512 * 1024 }),
+    stream: createReadStream('', { fd: STDIN, autoClose: false, highWaterMark: 1024 * 1024 }),
     remark: there.isFile() ? namedInstead('stdin', STDIN, 'source') : null,
   };
 }
