@@ -137,7 +137,7 @@ export class EmulatorBackend implements Backend {
   }
 
   get notice(): string {
-    return noticeOf(this.description);
+    return noticeOf(this.description, this.running.notRegistered);
   }
 
   /** The machine description that it was created from. */

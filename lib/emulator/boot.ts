@@ -142,6 +142,7 @@ async function bootKernel(
     fabric,
     hardware,
     mm,
+    notRegistered: [],
     drives: controllers.map((controller) => ({
       hardware: controller,
       driver: new NvmeDev(
@@ -205,10 +206,16 @@ function addCapturedMemory(running: RunningMachine): void {
     if (p2pmem === null || p2pmem.size === 0 || p2pmem.bar === null || (nvme?.cmb ?? null) !== null) continue;
     const pdev = fabric.topology.find(bdf)!;
     const memory = fabric.barMemory(pdev, p2pmem.bar);
-    if (memory === null) continue;
+    if (memory === null) {
+      running.notRegistered.push(bdf);
+      continue;
+    }
     const io = { mapBar: (_bar: number, offset: number, length: number) => memory.mapBar(offset, length) };
     const error = pciP2pdmaAddResource(mm, fabric.topology, pdev, { bar: p2pmem.bar, size: p2pmem.size }, io);
-    if (error !== 0) continue;
+    if (error !== 0) {
+      running.notRegistered.push(bdf);
+      continue;
+    }
     pciP2pmemPublish(pdev, p2pmem.published);
     reserve(running, pdev, p2pmem.available);
   }

@@ -4,12 +4,16 @@ import { type Machine, namespaceName } from '../machine/machine.js';
 const MOST = 4;
 
 /** The beginning of every text about an emulated machine: that it is emulated, and how long its drives exist. */
-export function noticeOf({ name, functions }: Machine): string {
+export function noticeOf({ name, functions }: Machine, notRegistered: readonly string[] = []): string {
   const all = functions.flatMap(({ nvme }) =>
     (nvme?.namespaces ?? []).map(({ nsid, file }) => ({ name: namespaceName(nvme!.name, nsid), file })),
   );
   const kept = all.filter(({ file }) => file !== null);
-  return `emulated machine '${name}': ${lifetime(kept, kept.length === all.length)}`;
+  const left =
+    notRegistered.length === 0
+      ? ''
+      : `; left out, because it cannot be registered: the peer memory of ${notRegistered.join(', ')}`;
+  return `emulated machine '${name}': ${lifetime(kept, kept.length === all.length)}${left}`;
 }
 
 function lifetime(kept: readonly { name: string; file: string | null }[], all: boolean): string {

@@ -36,6 +36,8 @@ export interface RunningMachine {
   readonly fabric: Fabric;
   readonly hardware: Hardware;
   readonly mm: Mm;
+  /** Functions of a captured machine whose peer memory could not be registered here, which the notice says. */
+  readonly notRegistered: string[];
   /** In BDF order. */
   readonly drives: readonly Drive[];
   /** Memory held in pools of functions that are not NVMe controllers, and by faults. It is released at the end. */

@@ -103,3 +103,20 @@ t.test('a p2pmem of size 0 is no provider', async (t) => {
   t.equal(system.explainAll().length, 1);
   t.notMatch(p2pdma('list', '--root', root).stdout, /other functions/);
 });
+
+t.test('captured memory that the emulator cannot register is left out, and the notice says so', async (t) => {
+  const { system } = await opened(t, withGpu({ size: GIB, available: GIB, published: true }));
+  const machine = system.snapshot() as { functions: { bdf: string; p2pmem?: { size: number } }[] };
+  const as = async (size: number) => {
+    const functions = machine.functions.map((f) =>
+      f.bdf === GPU ? { ...f, p2pmem: { ...f.p2pmem, size, available: 0 } } : f,
+    );
+    const emulated = await openSystem({ machine: { ...machine, functions } });
+    t.teardown(() => emulated.close());
+    return emulated;
+  };
+  t.notMatch((await as(GIB)).notice, /left out/);
+  const odd = await as(GIB + 4096);
+  t.match(odd.notice, /; left out, because it cannot be registered: the peer memory of 0000:07:00\.0$/);
+  t.equal(odd.topology.find(GPU)?.p2pmem, null);
+});

@@ -21,7 +21,7 @@ export interface Distribution {
   readonly sure: Certainty;
 }
 
-const NOT_SET = 'Those from backports have it, from 6.16 on; otherwise build one.';
+const NOT_SET = 'Debian’s kernels from backports have CONFIG_PCI_P2PDMA, from 6.16 on; otherwise build one.';
 const ZHAOXIN_LIST = 'Its host bridge allow-list also has Zhaoxin’s processors.';
 
 export const DISTRIBUTIONS: readonly Distribution[] = [

@@ -12,6 +12,7 @@ import { misaligned } from '../../backend/hardware.js';
 import { parseRelease } from '../../backend/kernel-release.js';
 import { normalizeBdf } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
+import { distributionOf } from '../../kernel/releases/distributions.js';
 import {
   CMB_ALIGN_SKIP,
   misalignedFate,
@@ -312,21 +313,32 @@ function whyMisaligned(bar: number, size: number, start: number | null): string 
 const FIRST_OTHER_BAR = 2;
 
 /**
- * A kernel that skips a misaligned CMB does not show its registers either. Only its BAR remains visible: prefetchable memory,
- * which neither the registers nor an MSI-X table would be in.
+ * A kernel that skips a misaligned CMB does not show its registers either, and one that is built without P2PDMA shows those of
+ * no CMB. Only its BAR remains visible: prefetchable memory, which neither the registers nor an MSI-X table would be in.
  */
 function hiddenCmb({ bars }: PciDev, kernel: () => KernelFacts): Controller['cmb'] {
-  const release = parseRelease(kernel().release);
-  if (holds(CMB_ALIGN_SKIP, release) === 'no') return null;
-  const bar = bars.find(
-    (one) =>
-      one !== null &&
-      one.index >= FIRST_OTHER_BAR &&
-      one.prefetchable &&
-      whyMisaligned(one.index, one.size, one.cpuAddress) !== null,
+  const { release: text, p2pdma } = kernel();
+  const release = parseRelease(text);
+  const others = bars.filter(
+    (one) => one !== null && one.index >= FIRST_OTHER_BAR && one.prefetchable && one.size > 0,
   );
+  const lacks = (p2pdma.enabled ?? distributionOf(release)?.p2pdma) === false;
+  if (lacks && others[0] != null) return withoutP2pdma(others[0]);
+  if (holds(CMB_ALIGN_SKIP, release) === 'no') return null;
+  const bar = others.find((one) => whyMisaligned(one!.index, one!.size, one!.cpuAddress) !== null);
   if (bar == null) return null;
   const why = whyMisaligned(bar.index, bar.size, bar.cpuAddress);
-  const text = `BAR ${bar.index} may be a CMB, whose registers the kernel does not show: ${why}, and ${misalignedFate(release)}`;
-  return { size: bar.size, published: false, unusable: { kind: 'perhaps-misaligned', text } };
+  const hint = `BAR ${bar.index} may be a CMB, whose registers the kernel does not show: ${why}, and ${misalignedFate(release)}`;
+  return { size: bar.size, published: false, unusable: { kind: 'perhaps-misaligned', text: hint } };
+}
+
+function withoutP2pdma({
+  index,
+  size,
+}: {
+  readonly index: number;
+  readonly size: number;
+}): Controller['cmb'] {
+  const text = `BAR ${index} may be a CMB, whose registers a kernel without CONFIG_PCI_P2PDMA does not show`;
+  return { size, published: false, unusable: { kind: 'no-p2pdma', text } };
 }

@@ -295,6 +295,16 @@ t.test('a CMB whose registers the kernel does not show: its BAR is named for wha
     'an MSI-X table is not prefetchable',
   );
   t.equal(cmbOf('6.8.0', { size: MIB }), null, 'that kernel shows the registers of any CMB');
+  tree.config = { p2pdma: false, at: 'boot' };
+  t.match(cmbOf('6.1.0-56-amd64', { size: 16 * MIB }), {
+    size: 16 * MIB,
+    published: false,
+    unusable: {
+      kind: 'no-p2pdma',
+      text: 'BAR 2 may be a CMB, whose registers a kernel without CONFIG_PCI_P2PDMA does not show',
+    },
+  });
+  tree.config = { p2pdma: true, at: 'boot' };
   tree.nvme![0]!.cmb = { location: 2, size: (1 << 12) | (2 << 8) | 0x1f };
   t.match(
     cmbOf('6.8.0', { size: MIB })?.unusable?.text,
