@@ -14,6 +14,8 @@ const arrows = [
   // The process that uses a journal is found in /proc, which only one file reads.
   ['copy', ['native/sysfs/tree', 'streams', 'kernel', 'host', 'backend', 'base']],
   ['explain', ['dump', 'native', 'emulator', 'machine', 'streams', 'kernel', 'backend', 'base']],
+  // What a picture of a machine shows. It also runs in a browser, where nothing of Node exists.
+  ['page', ['explain/explain', 'explain/stacked', 'kernel', 'backend', 'base']],
   [
     'system',
     ['copy', 'explain', 'emulator', 'machine', 'dump', 'native', 'streams', 'kernel', 'backend', 'base'],
@@ -24,10 +26,12 @@ const arrows = [
     'cli',
     [
       'index',
+      'page',
       'machine/preset-table',
       'base/errors',
       'base/nearest',
       'base/pci-class',
+      'base/printable',
       'base/sentence',
       'base/words',
       'base/zod',
@@ -49,7 +53,7 @@ const atNeed = [
   'machine/(?!preset-table)',
   'copy/(plan|resume|verify|journal|journal-owner|processes|blkid|signatures|signature-table)[.]',
   'explain/(try[.]|doctor/.*checks[.])',
-  'cli/(?!(main|program|commands|errors|format|help|line|shells|whose)[.])',
+  'cli/(?!(main|program|commands|errors|format|help|line|shells|version|whose)[.])',
 ].map((part) => `^lib/${part}`);
 
 const inLib = (part) => `^lib/${part}(/|\\.ts$)`;

@@ -2,7 +2,7 @@
 // each `npx p2pdma` here would install the folder into npm's cache, and two at a time would conflict. It removes
 // compiled files whose source no longer exists, because they would still be tested and packed. And what is packed names
 // no source maps, because they are not packed, and can be read by TypeScript before 5.7, for which Uint8Array has no
-// parameter (the one that is taken away is the one that is meant without it).
+// parameter (the one that is taken away is the one that is meant without it). At the end it bundles the page.
 'use strict';
 
 const fs = require('node:fs');
@@ -33,6 +33,7 @@ for (const folder of ['lib', 'test', 'examples', 'bench']) {
     if (compiled.test(name) && !fs.existsSync(source)) fs.rmSync(path.join(dist, folder, name));
   }
 }
+require('./bundle-page.cjs');
 
 function without(words, file) {
   const text = fs.readFileSync(file, 'utf8');

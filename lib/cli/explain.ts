@@ -1,12 +1,23 @@
 import type { Command } from 'commander';
 import { list } from '../base/words.js';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
+import { arrow, kindOf as hopKind, remarksOn } from '../page/hops.js';
 import { CommandError, resolving } from './errors.js';
 import { notesOn } from './explain-notes.js';
-import { type Colours, colours, columns, printable, visibleLength, wrap } from './format.js';
+import {
+  type Colours,
+  colours,
+  columns,
+  PAGE_WIDTH,
+  printable,
+  uncoloured,
+  visibleLength,
+  wrap,
+} from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
-import { flag, type OptionsOf, row, withOptions } from './option-table.js';
+import { contradiction } from './line.js';
+import { flag, type OptionsOf, oneOf, row, withOptions } from './option-table.js';
 import {
   inspectMachine,
   type MachineOptions,
@@ -23,6 +34,11 @@ const ASKED = {
   try: row(flag, {
     text: 'ask the kernel too: read one block of each client into the memory; nothing is written to a drive',
   }),
+  format: row(oneOf(['text', 'html', 'json']), {
+    takes: '<format>',
+    text: 'text (the default), html (a page to ask in: one file that fetches nothing) or json',
+    conflicts: 'json',
+  }),
 };
 
 export function addExplain(command: Command): void {
@@ -31,8 +47,17 @@ export function addExplain(command: Command): void {
   withKernel(
     withSent(withMachine(command)),
     '; all: one after another, what changes; proposed: what is not merged',
-  ).action(async (provider: string | undefined, clients: string[], options: ExplainOptions) => {
+  ).action(async (provider: string | undefined, clients: string[], given: ExplainOptions) => {
+    const options = given.format === 'json' ? { ...given, json: true } : given;
     await resolving(() => assertTriable(options));
+    if (options.format === 'html') {
+      await resolving(() => assertPage(options));
+      const { explainPage } = await import('./page/explain.js');
+      const look = { colour: uncoloured, width: PAGE_WIDTH };
+      const text = (system: System) => answer(system, provider, clients, {}, look);
+      tell(await explainPage({ provider, clients, options, text }));
+      return;
+    }
     if (options.kernel === 'all') {
       tell(await resolving(() => everyKernel(provider, clients, options)));
       return;
@@ -72,6 +97,13 @@ function assertTriable({ try: asks, root, from, machine, kernel }: ExplainOption
   );
 }
 
+/** A page computes: it has every kernel in it, and asks none. */
+function assertPage({ try: asks, kernel }: ExplainOptions): void {
+  if (asks) throw contradiction('--format html computes, and --try asks the kernel');
+  if (kernel !== 'all' && kernel !== 'proposed') return;
+  throw contradiction(`--format html has a choice of kernels, and --kernel ${kernel} compares them`);
+}
+
 const MANUAL: Manual = {
   about: [
     'Computes the verdict that the kernel will come to for the memory of a provider and the drives that are to do DMA to ' +
@@ -99,6 +131,10 @@ const MANUAL: Manual = {
     ['Ask the kernel, where the answer is UNKNOWN.', 'p2pdma explain nvme0 nvme1 --try --machine switch'],
     ['What another kernel would say.', 'p2pdma explain --machine root-ports --kernel 7.2'],
     ['From which kernel on each pair works.', 'p2pdma explain --machine root-ports --kernel all'],
+    [
+      'A page to ask in: other pairs, ACS bits, kernels.',
+      'p2pdma explain nvme0 nvme1 --machine acs --format html > acs.html',
+    ],
     ['What patches that are not merged would change.', 'p2pdma explain --machine acs --kernel proposed'],
   ],
 };
@@ -107,11 +143,12 @@ async function answer(
   system: System,
   provider: string | undefined,
   clients: readonly string[],
-  options: ExplainOptions,
+  options: Pick<ExplainOptions, 'try' | 'json'>,
+  look: Pick<View, 'colour' | 'width'> = { colour: colours(process.stdout), width: columns(process.stdout) },
 ): Promise<string[]> {
   const ask = (of: string, by: readonly string[]): Explanation | Promise<Explanation> =>
     options.try ? system.explain(of, by, { try: true }) : system.explain(of, by);
-  const view: View = { system, colour: colours(process.stdout), width: columns(process.stdout) };
+  const view: View = { system, ...look };
   if (provider === undefined) {
     const all: Explanation[] = [];
     for (const row of system.explainAll()) {
@@ -272,47 +309,14 @@ function wayless(view: View, { asked, reason, remedy, stack }: Unreachable): str
 
 const plain = (text: string): string => text;
 
-function arrow({ role }: Hop): string {
-  switch (role) {
-    case 'client':
-    case 'up':
-      return '▲';
-    case 'turn':
-    case 'host-bridge':
-      return '◆';
-    case 'down':
-    case 'provider':
-      return '▼';
-    default:
-      return role satisfies never;
-  }
-}
-
-function kindOf({ kind, name }: Hop): string {
-  return name === null ? kind.replaceAll('-', ' ') : printable(name);
+function kindOf(hop: Hop): string {
+  return printable(hopKind(hop));
 }
 
 function remark({ colour }: View, hop: Hop, client: ClientVerdict): string {
-  const said: string[] = [];
-  if (hop.role === 'client') said.push('does the DMA');
-  if (hop.role === 'provider') {
-    said.push(client.hops.length === 1 ? 'does DMA to memory of its own' : 'the memory is here');
-  }
-  if (hop.role === 'turn') said.push('the common bridge: turns round here');
-  if (hop.acs === 'redirects') {
-    const counts = client.acs.includes(hop.at);
-    said.push(
-      counts
-        ? colour.yellow('ACS redirects peer traffic up')
-        : colour.dim('ACS redirects, but above the common bridge'),
-    );
-  }
-  if (hop.acs === 'unknown') said.push(colour.yellow('ACS unknown'));
-  if (hop.passes !== null) {
-    said.push(hop.passes ? colour.green('passes it on') : colour.red('does not pass it on'));
-  } else if (hop.kind === 'host-bridge') said.push(colour.yellow('not known whether it passes it on'));
-  if (hop.note !== null) said.push(`(${hop.note})`);
-  return said.join(', ').replace(', (', ' (');
+  const tints = { good: colour.green, bad: colour.red, doubt: colour.yellow, aside: colour.dim };
+  const said = remarksOn(hop, client).map(({ text, tone }) => (tone === null ? text : tints[tone](text)));
+  return `${said.join(', ')}${hop.note === null ? '' : ` (${hop.note})`}`.trimStart();
 }
 
 // --- all of them ---

@@ -1,5 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import picocolors from 'picocolors';
+import { UNPRINTABLE } from '../base/printable.js';
 import { hex } from '../base/words.js';
 
 type When = 'auto' | 'always' | 'never';
@@ -17,21 +18,12 @@ export function colours(stream: NodeJS.WriteStream) {
   return picocolors.createColors(when === 'auto' ? suits : when === 'always');
 }
 
+export const uncoloured = picocolors.createColors(false);
+
 export type Colours = ReturnType<typeof colours>;
 
+export { printable } from '../base/printable.js';
 export { size as bytes } from '../base/words.js';
-
-// Control characters (C0, DEL, C1), and those that change the text direction or end a line.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
-
-/** Text from outside (device names, paths) with its control characters made visible. */
-export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (character) => {
-    const code = character.charCodeAt(0);
-    return code > 0xff ? `\\u{${hex(code)}}` : `\\x${hex(code, 2)}`;
-  });
-}
 
 /** JSON that is safe to print on a terminal: JSON.stringify does not escape DEL, C1 and bidirectional controls. */
 export function json(value: unknown, indent?: number): string {
@@ -45,6 +37,9 @@ export function columns(stream: NodeJS.WriteStream): number {
   const wanted = stream.isTTY === true ? stream.columns : Number(process.env.COLUMNS);
   return wanted >= 40 ? wanted : stream.isTTY === true ? 80 : Number.POSITIVE_INFINITY;
 }
+
+/** The columns of a text in a page. */
+export const PAGE_WIDTH = 110;
 
 /** The number of columns that a coloured text takes. */
 export function visibleLength(text: string): number {

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { readSize } from '../base/words.js';
 import { z } from '../base/zod.js';
@@ -225,4 +226,12 @@ async function open(
   const system = await (named ? resolving(() => openSystem(wanted)) : openSystem(wanted));
   speaksFor(system, says);
   return system;
+}
+
+/** What a picture calls the machine. */
+export function machineName(system: System, { machine, root, from }: MachineOptions): string {
+  if (machine !== undefined) return basename(machine, '.json');
+  if (root !== undefined) return basename(root) || 'this machine';
+  if (from !== undefined) return 'a machine that was sent';
+  return system.backend === 'native' ? 'this machine' : 'an emulated machine';
 }

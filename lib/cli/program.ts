@@ -1,10 +1,10 @@
 /** The program and its commands. */
-import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { COMMANDS, type CommandRow } from './commands.js';
 import { CommandError, resolving, speaksOf } from './errors.js';
 import { LOOKS, manual } from './help.js';
 import { contradiction, LineCommand, noCommand, term } from './line.js';
+import { packageVersion } from './version.js';
 import { nobodySpeaks } from './whose.js';
 
 const WIDEST = 100;
@@ -112,9 +112,4 @@ function checkWords(action: Command): void {
 /** The commands that have an action, without those that only group other commands. */
 export function leaves({ commands }: Pick<Command, 'commands'>): Command[] {
   return commands.flatMap((command) => (command.commands.length > 0 ? leaves(command) : [command]));
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

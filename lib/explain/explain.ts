@@ -7,7 +7,7 @@
  *                       (refuses: said beside the verdict)
  */
 
-import type { Backend, Controller, Place } from '../backend/backend.js';
+import type { Backend, Controller, End, Place } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
 import { bareName, deviceId, isNvme, rootBusName, whyNotPublished } from '../backend/names.js';
 import type { HostBridge, PciDev, PciePortType, Topology } from '../backend/topology.js';
@@ -152,7 +152,12 @@ export interface Explanation {
   unreachable?: Unreachable[];
 }
 
-type Machine = Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
+/** What is asked of a machine: its functions, its controllers, and what lies below a name. */
+type Machine = Pick<Backend, 'topology' | 'controllers'> & Located;
+interface Located {
+  inspect(nameOrPath: string): Pick<End, 'place'>;
+}
+
 /** What the disks of a function refuse, determined once for all providers. */
 type Refusals = Map<PciDev, string | null>;
 
@@ -281,7 +286,7 @@ function disksRefusal(machine: Machine, pdev: PciDev, refusals: Refusals): strin
  * The place of a controller without a PCI function of its own is that of its namespaces: with some fabrics, a card in
  * this machine does the DMA.
  */
-export function farPlace(machine: Pick<Backend, 'inspect'>, { namespaces }: Controller): Place | null {
+export function farPlace(machine: Located, { namespaces }: Controller): Place | null {
   const [first] = namespaces;
   return first === undefined ? null : machine.inspect(first.name).place;
 }

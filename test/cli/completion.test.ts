@@ -41,7 +41,10 @@ t.test('commands, options, their values', async (t) => {
   t.same((await complete('list', '--machine=acs')).values, ['--machine=acs', '--machine=acs-listed']);
   t.same((await complete('list', '--machine', '')).values, [...MACHINE_PRESETS]);
   t.same(await complete('list', '--root', ''), { values: [], besides: 'directories' });
-  t.same(await complete('topo', '--format', ''), { values: ['text', 'svg', 'dot', 'json'], besides: '' });
+  t.same(await complete('topo', '--format', ''), {
+    values: ['text', 'svg', 'html', 'dot', 'json'],
+    besides: '',
+  });
   t.same((await complete('topo', '--color=n')).values, ['--color=never']);
   t.same((await complete('completion', '')).values, ['bash', 'zsh', 'fish']);
   t.same(await complete('list', 'x'), { values: [], besides: '' }, 'it takes no operands');
@@ -117,7 +120,7 @@ t.test('bash', { skip: spawnSync('bash', ['--version']).status !== 0 && 'no bash
     'multi-function',
     'multipath',
   ]);
-  t.same(bash('p2pdma topo --format '), ['text', 'svg', 'dot', 'json']);
+  t.same(bash('p2pdma topo --format '), ['text', 'svg', 'html', 'dot', 'json']);
   t.same(bash('p2pdma list --root ').sort(), ['bin', 'captured'], 'folders only');
   t.same(bash('p2pdma copy --machine switch d'), ['disk of mine.img']);
   t.same(bash('p2pdma copy --machine switch nvme'), ['nvme0n1', 'nvme1n1']);

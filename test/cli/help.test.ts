@@ -139,7 +139,7 @@ t.test('unknown names: the nearest', async (t) => {
     [/trace has no command 'cpy'\nDid you mean 'copy'\?/, 'help', 'trace', 'cpy'],
     [/copy has no option '--verfy'\nDid you mean '--verify'\?/, 'copy', 'a', 'b', '--verfy'],
     [
-      /'sgv' is not an allowed value of --format\nAllowed values: text, svg, dot, json\. Did you mean 'svg'\?/,
+      /'sgv' is not an allowed value of --format\nAllowed values: text, svg, html, dot, json\. Did you mean 'svg'\?/,
       'topo',
       '--format',
       'sgv',

@@ -1,8 +1,9 @@
 /** The pictures that the tests of `topo` look at: one per preset, and machines that are designed to be hard to draw. */
-import { modelOf } from '../../lib/cli/topo/model.js';
+
 import { findRoute } from '../../lib/cli/topo/route.js';
 import { drawSvg } from '../../lib/cli/topo/svg.js';
 import { openSystem, type PciDev, type System } from '../../lib/index.js';
+import { modelOf } from '../../lib/page/tree.js';
 import { MiB, type TestBridge, TestMachine, ZEN } from './pci-fixture.js';
 
 /** As in docs/presets: the route of a copy from the first drive to all other drives. */
@@ -78,6 +79,27 @@ export function bigServer() {
     switchBelow(port, domain === 0 ? 12 : 8, domain === 0);
     const straight = machine.add(bridge, { bdf: bdf(domain, 2), type: 'root-port' });
     controllers.push(controllerOf(machine.add(straight, { bdf: bdf(bus++) }), `nvme${controllers.length}`));
+  }
+  return systemOf(machine, controllers);
+}
+
+/** Switches of 16 ports below root ports of one host bridge, one drive on each port. */
+export function manyDrives(count: number): System {
+  const machine = new TestMachine();
+  const bridge = machine.bridge(0);
+  const controllers: ReturnType<typeof controllerOf>[] = [];
+  let bus = 1;
+  const hex = (value: number) => value.toString(16).padStart(2, '0');
+  machine.add(bridge, { bdf: '0000:00:00.0', type: 'conventional', vendor: 0x8086, device: 0x2020 });
+  for (let n = 0; n < count; ) {
+    const root = machine.add(bridge, { bdf: `0000:00:${hex(1 + Math.floor(n / 16))}.0`, type: 'root-port' });
+    const up = machine.add(root, { bdf: `0000:${hex(bus++)}:00.0`, type: 'upstream-port' });
+    const level = bus++;
+    for (let i = 0; i < 16 && n < count; i++, n++) {
+      const port = { bdf: `0000:${hex(level)}:${hex(i)}.0`, type: 'downstream-port', acs: 0x1d } as const;
+      const drive = machine.add(machine.add(up, port), { bdf: `0000:${hex(bus++)}:00.0`, p2pmem: CMB });
+      controllers.push(controllerOf(drive, `nvme${n}`));
+    }
   }
   return systemOf(machine, controllers);
 }

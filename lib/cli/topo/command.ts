@@ -1,16 +1,23 @@
-import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { z } from '../../base/zod.js';
 import { hostBridgeVerdict, type System } from '../../index.js';
+import { modelOf } from '../../page/tree.js';
+import { bridgeId, type RouteView } from '../../page/way.js';
 import { resolving } from '../errors.js';
-import { colours, columns } from '../format.js';
+import { colours, columns, uncoloured } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { flag, type OptionsOf, oneOf, row, withOptions } from '../option-table.js';
-import { inspectMachine, type MachineOptions, withKernel, withMachine, withSent } from '../options.js';
+import {
+  inspectMachine,
+  type MachineOptions,
+  machineName,
+  withKernel,
+  withMachine,
+  withSent,
+} from '../options.js';
 import { ownJson, tell } from '../whose.js';
 import { drawDot } from './dot.js';
-import { modelOf } from './model.js';
-import { bridgeId, findRoute, type RouteView } from './route.js';
+import { findRoute } from './route.js';
 import { drawSvg } from './svg.js';
 import { drawText } from './text.js';
 
@@ -21,9 +28,9 @@ const DRAWN = {
     offers: ['functions', 'namespaces', 'files'],
   }),
   all: row(flag, { text: 'also every function that leads to no drive' }),
-  format: row(oneOf(['text', 'svg', 'dot', 'json']), {
+  format: row(oneOf(['text', 'svg', 'html', 'dot', 'json']), {
     takes: '<format>',
-    text: 'text (the default), svg, dot or json',
+    text: 'text (the default), svg, html (a page to ask in: one file that fetches nothing), dot or json',
     conflicts: 'json',
   }),
 };
@@ -53,6 +60,7 @@ const MANUAL: Manual = {
       'A picture for a page, light and dark.',
       'p2pdma topo --machine acs --route nvme0 nvme1 --format svg > acs.svg',
     ],
+    ['A page that somebody else can ask in.', 'p2pdma topo --machine acs --format html > acs.html'],
     ['With graphviz.', 'p2pdma topo --format dot | dot -Tpng > tree.png'],
   ],
 };
@@ -76,16 +84,23 @@ async function draw(system: System, options: TopoOptions): Promise<string> {
   const route = names === undefined ? null : await resolving(() => findRoute(system, names));
   const format = options.json ? 'json' : options.format;
   if (format === 'json') return ownJson(asJson(system, route));
-  const model = modelOf(system, { name: nameOf(system, options), route, all: options.all ?? false });
+  const name = machineName(system, options);
+  const model = modelOf(system, { name, route, all: options.all ?? false });
+  if (format === 'html') {
+    const [{ pageOf }, { gatherFacts }] = await Promise.all([
+      import('../page/html.js'),
+      import('../page/gather.js'),
+    ]);
+    const asked = { provider: route?.provider ?? null, clients: route?.clients ?? [] };
+    return pageOf({
+      title: `PCI topology of ${name}`,
+      facts: await gatherFacts(system, options, { name, asked }),
+      text: drawText(model, uncoloured),
+    });
+  }
   if (format === 'svg') return drawSvg(model);
   if (format === 'dot') return drawDot(model);
   return drawText(model, colours(process.stdout), columns(process.stdout));
-}
-
-function nameOf(system: System, { machine, root }: TopoOptions): string {
-  if (machine !== undefined) return basename(machine, '.json');
-  if (root !== undefined) return basename(root) || 'this machine';
-  return system.backend === 'native' ? 'this machine' : 'an emulated machine';
 }
 
 function asJson(system: System, route: RouteView | null): object {

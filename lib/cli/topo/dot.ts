@@ -1,7 +1,8 @@
 /** The tree for Graphviz: `p2pdma topo --format dot | dot -Tpng`. */
+
+import type { TopoModel, TopoNode } from '../../page/tree.js';
+import { type RouteKind, routeWords } from '../../page/way.js';
 import { printable } from '../format.js';
-import type { TopoModel, TopoNode } from './model.js';
-import { type RouteKind, routeWords } from './route.js';
 
 const look: Readonly<Record<RouteKind, { color: string; fill: string; style: string }>> = {
   bus: { color: '#1a7f37', fill: '#dafbe1', style: 'solid' },

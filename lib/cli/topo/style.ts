@@ -2,8 +2,10 @@
  * Colours of the SVG in light and dark mode. Texts have a contrast of at least 4.5 to their background (tested in a
  * browser).
  */
+
+import type { Mark } from '../../page/tree.js';
+import { ROUTE_KINDS, type RouteKind } from '../../page/way.js';
 import { MONO, SANS } from '../svg-text.js';
-import { ROUTE_KINDS, type RouteKind } from './route.js';
 
 type Both = readonly [light: string, dark: string];
 
@@ -16,7 +18,7 @@ interface Tone {
   readonly text: Both;
 }
 
-const tones: Readonly<Record<string, Tone>> = {
+export const tones: Readonly<Record<string, Tone>> = {
   plain: { line: ['#8c959f', '#656c76'], fill: ['#f6f8fa', '#161b22'], text: ['#1f2328', '#e6edf3'] },
   bus: { line: ['#1a7f37', '#3fb950'], fill: ['#dafbe1', '#12301b'], text: ['#0f4d22', '#aff5b4'] },
   'host-bridge': { line: ['#0969da', '#58a6ff'], fill: ['#ddf4ff', '#0f2a4a'], text: ['#0a3069', '#cae8ff'] },
@@ -28,9 +30,20 @@ const tones: Readonly<Record<string, Tone>> = {
   off: { line: ['#8c959f', '#656c76'], fill: ['#ffffff', '#0d1117'], text: ['#4d555e', '#b1bac4'] },
 };
 
-const PAPER: Both = ['#ffffff', '#0d1117'];
-const INK: Both = ['#1f2328', '#e6edf3'];
-const MUTED: Both = ['#4d555e', '#b1bac4'];
+/** What each mark of a node looks like. */
+export const markTones: Readonly<Record<Mark['kind'], string>> = {
+  acs: 'acs',
+  'acs-unknown': 'acs',
+  cmb: 'cmb',
+  'cmb-off': 'off',
+  passes: 'bus',
+  'passes-not': 'refused',
+  'passes-unknown': 'off',
+};
+
+export const PAPER: Both = ['#ffffff', '#0d1117'];
+export const INK: Both = ['#1f2328', '#e6edf3'];
+export const MUTED: Both = ['#4d555e', '#b1bac4'];
 const FRAME_FILL: Both = ['#fbfcfd', '#11161d'];
 
 /** Line patterns, so that the kinds can be distinguished without colours. */

@@ -1,9 +1,10 @@
 /** The tree as a self-contained SVG, with its own background, light and dark mode, system fonts, a title and a description. */
+
+import type { Mark, TopoModel, TopoNode } from '../../page/tree.js';
+import { ROUTE_KINDS, type RouteKind, type RouteView, routeWords } from '../../page/way.js';
 import { clip, type Font, textWidth, wrap, xml } from '../svg-text.js';
 import { COLUMN_GAP, type Layout, type LayoutBox, layOut, type Rect } from './layout.js';
-import type { Mark, TopoModel, TopoNode } from './model.js';
-import { ROUTE_KINDS, type RouteKind, type RouteView, routeWords } from './route.js';
-import { styleSheet } from './style.js';
+import { markTones, styleSheet } from './style.js';
 
 const SCOPE = 'p2pdma-topo';
 const MARGIN = 24;
@@ -220,7 +221,7 @@ function putMemory(
 ): readonly string[] {
   const [mark] = marks;
   if (mark === undefined) return lines;
-  const pills = marks.map((one) => ({ text: one.text, tone: toneOf(one) }));
+  const pills = marks.map((one) => ({ text: one.text, tone: markTones[one.kind] }));
   const x = into.pills(pills, SMALL);
   const [first, ...others] = lines;
   const beside = first !== undefined && marks.length === 1 && mark.text.length < 16;
@@ -231,7 +232,7 @@ function putMemory(
 
 function putMarks(into: ContentWriter, { marks }: TopoNode): void {
   for (const mark of marks) {
-    into.pill(mark.text, SMALL, toneOf(mark));
+    into.pill(mark.text, SMALL, markTones[mark.kind]);
     into.down(ROW.pill);
   }
 }
@@ -249,24 +250,6 @@ function putRoles(into: ContentWriter, { kind, roles, route }: TopoNode): void {
     into.pill('host memory', font, tone);
   } else return;
   into.down(ROW.pill);
-}
-
-function toneOf({ kind }: Mark): string {
-  switch (kind) {
-    case 'acs':
-    case 'acs-unknown':
-      return 'acs';
-    case 'cmb':
-      return 'cmb';
-    case 'cmb-off':
-      return 'off';
-    case 'passes':
-      return 'bus';
-    case 'passes-not':
-      return 'refused';
-    case 'passes-unknown':
-      return 'off';
-  }
 }
 
 function toBox(node: TopoNode, contents: Map<string, Content>): LayoutBox {
@@ -374,7 +357,7 @@ function drawLegend(column: Column, { host, route }: TopoModel): void {
   ];
   for (const [kind, label, text] of pills) {
     if (!marks.has(kind)) continue;
-    const tone = toneOf({ kind, text: label });
+    const tone = markTones[kind];
     entries.push({
       swatch: (x, y) =>
         `<rect class="box ${tone}" x="${n(x - 1)}" y="${n(y - 8.5)}" width="34" height="17" rx="8.5"/>` +

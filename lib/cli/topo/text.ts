@@ -11,9 +11,10 @@
  *           ┗━ 0000:02:01.0  downstream-port
  *              ┗━ 0000:04:00.0  nvme1  CMB 16 MiB  nvme1n1 1 GiB  ◀ destination
  */
+
+import type { Mark, TopoModel, TopoNode } from '../../page/tree.js';
+import { type RouteKind, type RouteView, routeWords } from '../../page/way.js';
 import { type Colours, printable, wrap } from '../format.js';
-import type { Mark, TopoModel, TopoNode } from './model.js';
-import { type RouteKind, type RouteView, routeWords } from './route.js';
 
 type Paint = (text: string) => string;
 

@@ -2,39 +2,18 @@
  * The pictures of `p2pdma topo --format svg` and `p2pdma bench --svg` as a browser draws them, light and dark: no label touches another, is
  * crossed by a line, or leaves its box or the picture; and every label can be read.
  */
-import { existsSync } from 'node:fs';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import t, { type Test } from 'tap';
 import type { BenchRow, WayResult } from '../../../lib/cli/bench/run.js';
 import { benchSvg } from '../../../lib/cli/bench/svg.js';
-import { modelOf } from '../../../lib/cli/topo/model.js';
 import { drawSvg } from '../../../lib/cli/topo/svg.js';
 import { MACHINE_PRESETS } from '../../../lib/index.js';
+import { modelOf } from '../../../lib/page/tree.js';
+import { launch, noBrowser } from '../../helpers/browser.js';
 import { look, parseError } from '../../helpers/look-at-svg.js';
 import { bigServer, NASTY, nastyNames, presetPicture } from '../../helpers/topo-pictures.js';
 
 const NOTICE = "emulated machine 'switch': its drives end with this process";
-
-const executablePath = [
-  process.env.CHROMIUM,
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-].find((path) => path !== undefined && existsSync(path));
-const skip =
-  executablePath === undefined && 'there is no chromium (apt-get install chromium, or CHROMIUM=path)';
-
-const LAUNCH = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 function benches(): Record<string, BenchRow[]> {
   const way = (bytesPerSecond: number, cpuSecondsPerGiB: number): WayResult => ({
@@ -88,8 +67,8 @@ async function check(t: Test, page: Page, svg: string, least: number): Promise<v
   t.equal(papers.size, 2, 'light differs from dark');
 }
 
-t.test('in a browser', { skip, timeout: 110_000 }, async (t) => {
-  const browser: Browser = await chromium.launch({ executablePath: executablePath!, args: LAUNCH });
+t.test('in a browser', { skip: noBrowser, timeout: 110_000 }, async (t) => {
+  const browser = await launch();
   t.teardown(() => browser.close());
   const page = await browser.newPage({ viewport: { width: 1600, height: 1000 } });
   const requests: string[] = [];

@@ -4,11 +4,12 @@ import t from 'tap';
 import { textWidth, wrap, xml } from '../../../lib/cli/svg-text.js';
 import { drawDot } from '../../../lib/cli/topo/dot.js';
 import { type LayoutBox, layOut, type Rect } from '../../../lib/cli/topo/layout.js';
-import { modelOf, type TopoNode } from '../../../lib/cli/topo/model.js';
-import { findRoute, type RouteView } from '../../../lib/cli/topo/route.js';
+import { findRoute } from '../../../lib/cli/topo/route.js';
 import { drawSvg } from '../../../lib/cli/topo/svg.js';
 import { drawText } from '../../../lib/cli/topo/text.js';
 import { openSystem, type System } from '../../../lib/index.js';
+import { modelOf, type TopoNode } from '../../../lib/page/tree.js';
+import type { RouteView } from '../../../lib/page/way.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 import { p2pdma } from '../../helpers/cli.js';
 import { TestMachine } from '../../helpers/pci-fixture.js';
@@ -149,7 +150,7 @@ t.test('routes: names that are not there, too few of them', async (t) => {
     [/ERR_INVALID_ARG_VALUE: .*nvme9/, '--route', 'nvme0', 'nvme9'],
     [/ERR_INVALID_ARG_VALUE: option --route: there is no 'nvme9n1'/, '--route', 'nvme9n1', 'nvme0n1'],
     [/--route needs a value\nWrite: --route <names\.\.\.>/, '--route'],
-    [/Allowed values: text, svg, dot, json/, '--format', 'png'],
+    [/Allowed values: text, svg, html, dot, json/, '--format', 'png'],
     [/--format and --json cannot be used together/, '--format', 'svg', '--json'],
   ] as const) {
     const { status, stdout, stderr } = topo('--machine', 'switch', ...args);

@@ -1,20 +1,21 @@
-/** The tree that every format of `p2pdma topo` shows: plain data, created once from a System. */
-import { classWords } from '../../base/pci-class.js';
-import { hex, hexNumber } from '../../base/words.js';
-import {
-  type Controller,
-  type HostBridge,
-  hostBridgeVerdict,
-  type PciDev,
-  type Stacked,
-  type System,
-} from '../../index.js';
-import { bytes } from '../format.js';
-import { bridgeId, HOST_ID, type RouteKind, type RouteView } from './route.js';
+/** The tree that every picture of a machine shows (`p2pdma topo`, the page): plain data, created once from a machine. */
+import type { Controller } from '../backend/backend.js';
+import { deviceId, rootBusName } from '../backend/names.js';
+import type { HostBridge, PciDev, Topology } from '../backend/topology.js';
+import { classWords } from '../base/pci-class.js';
+import { size as bytes, hexNumber } from '../base/words.js';
+import type { Stacked } from '../explain/stacked.js';
+import { hostBridgeVerdict, pciBridgeHasAcsRedir } from '../kernel/pci-p2pdma-distance.js';
+import { HOST_ID, type RouteKind, type RouteView } from './way.js';
 
-const PCI_ACS_RR = 0x04;
-const PCI_ACS_CR = 0x08;
-const PCI_ACS_EC = 0x20;
+/** The machine that is drawn; a System is one. */
+export interface Seen {
+  readonly topology: Topology;
+  readonly controllers: readonly Controller[];
+  readonly notice: string | null;
+  /** See System. */
+  stacked(): readonly Stacked[];
+}
 
 /** A property of a node that is shown as a mark. */
 export interface Mark {
@@ -51,7 +52,7 @@ export interface TopoModel {
   readonly notice: string | null;
   /** The CPU; its children are the host bridges. */
   readonly host: TopoNode;
-  readonly iommu: System['topology']['iommu'];
+  readonly iommu: Topology['iommu'];
   readonly route: RouteView | null;
   /** The block devices over several drives: `'md0  raid1 1 GiB over nvme1, nvme2'`. */
   readonly overSeveral: readonly string[];
@@ -76,7 +77,7 @@ const PASSES = {
 const FEW = 4;
 const NAMESPACES_SHOWN = 4;
 
-export function modelOf(system: System, options: ModelOptions): TopoModel {
+export function modelOf(system: Seen, options: ModelOptions): TopoModel {
   const { topology, controllers } = system;
   const build = new Builder(system, options);
   const { cpu, iommu } = topology;
@@ -114,12 +115,12 @@ function overSeveral({ name, kind, level, size, controllers }: Stacked): string 
 }
 
 class Builder {
-  readonly #system: System;
+  readonly #system: Seen;
   readonly #options: ModelOptions;
   readonly #below = new Map<PciDev | HostBridge, PciDev[]>();
   readonly #controllers = new Map<string, Controller>();
 
-  constructor(system: System, options: ModelOptions) {
+  constructor(system: Seen, options: ModelOptions) {
     this.#system = system;
     this.#options = options;
     for (const controller of system.controllers) {
@@ -145,7 +146,7 @@ class Builder {
   }
 
   bridge(bridge: HostBridge): TopoNode {
-    const id = bridgeId(bridge);
+    const id = rootBusName(bridge);
     const { passes, rule, why, device } = hostBridgeVerdict(this.#system.topology, bridge);
     const text = {
       'cpu-zen': 'passes peers: AMD Zen',
@@ -223,10 +224,10 @@ class Builder {
   }
 }
 
-function acsMarks({ acs }: PciDev): Mark[] {
-  if (acs === 'unknown') return [{ kind: 'acs-unknown', text: 'ACS unknown' }];
-  if (acs === 'none' || (acs & (PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC)) === 0) return [];
-  return [{ kind: 'acs', text: 'ACS redirects' }];
+function acsMarks(dev: PciDev): Mark[] {
+  const redirects = pciBridgeHasAcsRedir(dev);
+  if (redirects === null) return [{ kind: 'acs-unknown', text: 'ACS unknown' }];
+  return redirects ? [{ kind: 'acs', text: 'ACS redirects' }] : [];
 }
 
 function cmbMarks({ p2pmem }: PciDev, controller: Controller | undefined): Mark[] {
@@ -260,6 +261,6 @@ function details(dev: PciDev, controller: Controller | undefined): string[] {
   ];
 }
 
-function idsOf({ vendor, device }: PciDev): string {
-  return vendor === 0xffff ? 'IDs unknown' : `${hex(vendor, 4)}:${hex(device, 4)}`;
+function idsOf(dev: PciDev): string {
+  return dev.vendor === 0xffff ? 'IDs unknown' : deviceId(dev);
 }
