@@ -87,6 +87,14 @@ export const plans: readonly Plan[] = [
     tests: [{ file: 'guest/before-6.2.test.js' }],
   },
   {
+    name: 'without-p2pdma',
+    series: 'stock-6.1',
+    optional: true,
+    memoryMiB: 1536,
+    machine: machineByName('switch'),
+    tests: [{ file: 'guest/without-p2pdma.test.js' }],
+  },
+  {
     name: 'root-ports',
     ...withScenarios('root-ports', { file: 'guest/facts-root-ports.test.js' }),
   },
