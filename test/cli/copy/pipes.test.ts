@@ -250,14 +250,18 @@ t.test('Ctrl-C: what arrived is written, although the producer is still there', 
 t.test(
   'a reader of stdout that does not read does not keep a second signal from stopping the copy',
   async (t) => {
-    const child = spawn(process.execPath, [main, 'copy', file('source'), '-'], {
+    const child = spawn(process.execPath, [main, 'copy', file('source'), '-', '--json'], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child.stdout.pause();
     const ended = once(child, 'exit');
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    let stderr = '';
+    const said = async (what: string) => {
+      while (!stderr.includes(what)) stderr += (await once(child.stderr, 'data'))[0];
+    };
+    await said('"type":"progress"');
     child.kill('SIGTERM');
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await said('"type":"stopping"');
     child.kill('SIGTERM');
     const [code] = await ended;
     t.equal(code, 143);
