@@ -71,7 +71,7 @@ export class Attachment {
   /** Implements the stream's _destroy. `cleanUp` resolves when nothing is in flight any more and the target is closed. */
   end(error: Error | null, cleanUp: () => Promise<void>, callback: Done): void {
     if (error !== null) this.context?.failed(error);
-    this.#opened.reject(error ?? closedError(this.#stream.path));
+    if (this.target === null) this.#opened.reject(error ?? closedError(this.#stream.path));
     cleanUp()
       .then(
         () => callback(error),

@@ -259,6 +259,9 @@ export function objectOptions<T extends object>(value: T | null | undefined): T 
   return all as T;
 }
 
+/** What no options at all mean, by table: most streams get none, and checking nothing takes as long as checking something. */
+const byDefault = new WeakMap<z.ZodType, object>();
+
 /**
  * Validate `value` against a table. Errors have Node's error codes, and their messages contain the option and the value.
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE, ERR_UNKNOWN_ENCODING
@@ -266,8 +269,14 @@ export function objectOptions<T extends object>(value: T | null | undefined): T 
 export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
   const known = table instanceof z.ZodObject ? Object.keys(table.shape) : [];
   const given = (known.includes('encoding') ? givenOptions : objectOptions)(value as object);
+  const isEmpty = Object.keys(given).length === 0;
+  const defaults = isEmpty ? byDefault.get(table) : undefined;
+  if (defaults !== undefined) return { ...defaults } as z.output<T>;
   const result = table.safeParse(given, { reportInput: true, error: demandOf });
-  if (result.success) return result.data;
+  if (result.success) {
+    if (isEmpty) byDefault.set(table, { ...(result.data as object) });
+    return result.data;
+  }
   throw issueError(decisive(result.error.issues)[0]!, known);
 }
 
