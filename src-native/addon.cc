@@ -26,8 +26,11 @@ bool forgetFd(Env& env, int fd) {
 void finishTeardown(Env& env) {
   if (!env.tearingDown || env.closing > 0) return;
   for (const auto& [fd, exclusive] : env.fds) close(fd);
+  for (int fd : env.watched) close(fd);
   env.fds.clear();
+  env.watched.clear();
   env.counters.fds = 0;
+  env.counters.watched = 0;
   if (env.hook == nullptr) return;
   napi_async_cleanup_hook_handle hook = env.hook;
   env.hook = nullptr;
@@ -62,6 +65,7 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
   Napi::Object out = Napi::Object::New(info.Env());
   const Counters& c = env->counters;
   out.Set("fds", static_cast<double>(c.fds));
+  out.Set("watched", static_cast<double>(c.watched));
   out.Set("mappings", static_cast<double>(c.mappings));
   out.Set("mappedBytes", static_cast<double>(c.mappedBytes));
   out.Set("rings", static_cast<double>(c.rings));
@@ -78,7 +82,7 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 
 // The version of the interface between JavaScript and C++. It is raised, here and in lib/native/addon.ts (INTERFACE),
 // with each change of a function's arguments or of the shared arrays.
-constexpr int kInterface = 3;
+constexpr int kInterface = 4;
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* state = new EnvPtr(new Env);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 namespace p2pdma {
@@ -17,6 +18,7 @@ class Engine;
 // The number of things that are open now. Tests and the backend's report of leaks read it.
 struct Counters {
   int64_t fds = 0;
+  int64_t watched = 0;  // files of /proc that are kept open for their announcements
   int64_t mappings = 0;
   int64_t mappedBytes = 0;
   int64_t rings = 0;
@@ -34,6 +36,7 @@ struct Env {
   bool tearingDown = false;
   Counters counters;
   std::map<int, bool> fds;            // opened by openFile and not yet closed; true: exclusively
+  std::set<int> watched;              // opened by openWatched and not yet closed
   std::vector<Mapping*> mappings;     // by mapping id; null where free
   std::vector<int> freeMappings;
   std::vector<std::shared_ptr<Engine>> engines;  // by engine id; null where closed

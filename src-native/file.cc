@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -101,6 +102,7 @@ Napi::Value statFd(const Napi::CallbackInfo& info) {
   out.Set("blockSize", static_cast<double>(st.st_blksize));
   out.Set("device", std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev)));
   out.Set("rdev", std::to_string(major(st.st_rdev)) + ":" + std::to_string(minor(st.st_rdev)));
+  out.Set("identity", std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino));
   out.Set("inode", std::to_string(st.st_ino));
   out.Set("dioMemAlign", memAlign);
   out.Set("dioOffsetAlign", offsetAlign);
@@ -199,6 +201,32 @@ Napi::Value seek(const Napi::CallbackInfo& info) {
   return number(info.Env(), at < 0 ? -errno : static_cast<double>(at));
 }
 
+// openWatched(path) opens a file of /proc that announces its changes; returns an fd or -errno.
+Napi::Value openWatched(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return number(env, -errno);
+  EnvPtr state = envOf(env);
+  state->watched.insert(fd);
+  state->counters.watched++;
+  return number(env, fd);
+}
+
+Napi::Value closeWatched(const Napi::CallbackInfo& info) {
+  EnvPtr state = envOf(info.Env());
+  if (state->watched.erase(fdArg(info)) == 0) return number(info.Env(), -EBADF);
+  state->counters.watched--;
+  return number(info.Env(), close(fdArg(info)) == 0 ? 0 : -errno);
+}
+
+// hasChanged(fd): whether a watched file changed since it was opened or since this was last asked (proc_pid_mountinfo(5):
+// POLLPRI). If the kernel cannot be asked, it may have changed.
+Napi::Value hasChanged(const Napi::CallbackInfo& info) {
+  pollfd file = {fdArg(info), POLLPRI, 0};
+  return Napi::Boolean::New(info.Env(), poll(&file, 1, 0) != 0);
+}
+
 }  // namespace
 
 void initFile(Napi::Env env, Napi::Object exports) {
@@ -213,6 +241,9 @@ void initFile(Napi::Env env, Napi::Object exports) {
   exports.Set("fileFlags", Napi::Function::New(env, fileFlags));
   exports.Set("extentFlags", Napi::Function::New(env, extentFlags));
   exports.Set("seek", Napi::Function::New(env, seek));
+  exports.Set("openWatched", Napi::Function::New(env, openWatched));
+  exports.Set("closeWatched", Napi::Function::New(env, closeWatched));
+  exports.Set("hasChanged", Napi::Function::New(env, hasChanged));
 }
 
 }  // namespace p2pdma

@@ -3,6 +3,11 @@ import { readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { UnderlyingRange } from '../backend/backend.js';
 
+/** The range of an open file; `identity`: its st_dev and st_ino, as in `'65025:12'`. */
+export function openFileRange(path: string, identity: string): UnderlyingRange {
+  return { on: `file ${identity}`, name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
+}
+
 /** The range of a file, independent of its name; a file that does not exist yet is identified by where it would be created. */
 export function fileRange(path: string): UnderlyingRange {
   const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };

@@ -24,6 +24,8 @@ export interface FileStat {
   readonly blockSize: number;
   /** Device number of the filesystem, `'259:1'`. */
   readonly device: string;
+  /** The st_dev and st_ino that node:fs reports, `'65025:12'`. */
+  readonly identity: string;
   /** Its inode number in that filesystem. */
   readonly inode: string;
   /** Device number of a device node. */
@@ -45,6 +47,8 @@ export interface BlockFacts {
 /** What this thread's part of the addon holds open, and what it has done. */
 export interface Counters {
   readonly fds: number;
+  /** Files of /proc that are kept open for their announcements. */
+  readonly watched: number;
   readonly mappings: number;
   readonly mappedBytes: number;
   readonly rings: number;
@@ -97,6 +101,11 @@ export interface Addon {
   extentFlags(fd: number): number;
   /** SEEK_DATA (0) or SEEK_HOLE (1). */
   seek(fd: number, offset: number, what: 0 | 1): number;
+  /** Open a file of /proc that announces its changes. */
+  openWatched(path: string): number;
+  closeWatched(fd: number): number;
+  /** Whether a watched file may have changed since it was opened, or since the last call. */
+  hasChanged(fd: number): boolean;
 
   /** Returns an engine id, or a negative errno. The arrays are shared with C++: see engine.ts. */
   openEngine(
@@ -128,7 +137,7 @@ export interface Addon {
  * The version of the interface between JavaScript and C++. It is raised with each change of Addon or of engine.ts's arrays,
  * here and in addon.cc.
  */
-const INTERFACE = 3;
+const INTERFACE = 4;
 
 let loaded: Addon | null = null;
 
@@ -156,6 +165,7 @@ export function nativeCounters(): Counters {
   return (
     loaded?.counters() ?? {
       fds: 0,
+      watched: 0,
       mappings: 0,
       mappedBytes: 0,
       rings: 0,

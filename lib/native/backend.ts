@@ -23,6 +23,7 @@ import { optionError } from '../base/arguments.js';
 import { ENOTTY } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { assertNoDeviceName } from '../host/device-names.js';
+import { openFileRange } from '../host/file-range.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
 import { btrfsWay } from './btrfs-way.js';
@@ -36,6 +37,7 @@ import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
 import { NativeTarget } from './target.js';
 import { trace, tracing } from './trace.js';
+import { WatchedMounts } from './watched-mounts.js';
 
 export interface NativeOptions {
   /** The directory that contains sys/ and proc/; default `/`, this machine. */
@@ -91,7 +93,12 @@ function noSysfs(): P2pdmaError {
 }
 
 /** A backend that is garbage-collected releases its engine; targets and memory have finalizers of their own. */
-const forgotten = new FinalizationRegistry<NativeEngine>((engine) => engine.release());
+const forgotten = new FinalizationRegistry<{ engine: NativeEngine; mounts: WatchedMounts }>(
+  ({ engine, mounts }) => {
+    mounts.close();
+    engine.release();
+  },
+);
 
 export class NativeBackend implements Backend {
   readonly name = 'native';
@@ -108,6 +115,7 @@ export class NativeBackend implements Backend {
   readonly noExternalBuffers: string | null;
   readonly sysfs: Sysfs;
   readonly #engine: NativeEngine;
+  readonly #mounts: WatchedMounts;
   readonly #targets = new Map<number, WeakRef<NativeTarget>>();
   readonly #looks = new WeakMap<End, Look>();
   #opened = 0;
@@ -123,7 +131,9 @@ export class NativeBackend implements Backend {
     this.engineReason = this.#engine.reason;
     this.noExternalBuffers = externalBuffersReason();
     this.memory = new NativeMemory(sysfs);
-    forgotten.register(this, this.#engine, this);
+    this.#mounts = new WatchedMounts(loadAddon());
+    sysfs.takeMountsFrom(this.#mounts);
+    forgotten.register(this, { engine: this.#engine, mounts: this.#mounts }, this);
     if (tracing()) trace('native-backend', 'open', { engine: this.engine, reason: this.engineReason });
   }
 
@@ -165,7 +175,8 @@ export class NativeBackend implements Backend {
         ...this.#wayOf(opened, now, { path, passthrough }),
         metadataBytes: now?.metadataBytes ?? null,
         zones: now?.zones ?? null,
-        ranges: rangesOf(this.sysfs, path, kind === 'file' ? null : now),
+        fileSystem: opened.kind === 'file' ? (now?.fileSystem ?? null) : null,
+        ranges: kind === 'file' ? [openFileRange(path, opened.identity)] : rangesOf(this.sysfs, path, now),
       },
       engine,
       { topology: this.topology, passthrough, onClose: forget(this.#targets, key) },
@@ -241,6 +252,8 @@ export class NativeBackend implements Backend {
     const open = [...this.#targets.values()].filter((ref) => ref.deref() !== undefined).length;
     const requests = targets.reduce((sum, target) => sum + (target?.inFlight ?? 0), 0);
     forgotten.unregister(this);
+    this.sysfs.takeMountsFrom(null);
+    this.#mounts.close();
     this.#engine.release();
     return { iovas: 0, pages: 0, slots: p2pmem, requests, handles: mappings + open };
   }

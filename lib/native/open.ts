@@ -20,6 +20,8 @@ export interface Opened {
   readonly kind: 'block' | 'file';
   readonly writable: boolean;
   readonly readable: boolean;
+  /** The st_dev and st_ino of what is open, as in `'65025:12'`. */
+  readonly identity: string;
   /** The size of a device, or the size of a file at the time of opening. */
   readonly size: number;
   readonly limits: QueueLimits;
@@ -33,6 +35,7 @@ export interface Opened {
 const BUSY_TRIES = 5;
 const BUSY_PAUSE_MS = 20;
 
+/** @param info what was found at the path just now, in this same turn */
 export async function openPath(
   addon: Addon,
   path: string,
@@ -41,10 +44,7 @@ export async function openPath(
 ): Promise<Opened> {
   const write = options.write === true;
   assertPermitted(path, 'open', { write });
-  const there = statOrNull(path);
-  const refused = there === null ? null : notCopyable(path, there);
-  if (refused !== null) throw refused;
-  const isDevice = there?.isBlockDevice() === true;
+  const isDevice = !isFile(info) && isBlockDevice(path);
   const { fd, readable } = isDevice
     ? { fd: await openDevice(addon, path, write, options.force === true, info), readable: true }
     : openFile(addon, path, write, options);
@@ -60,6 +60,19 @@ export async function openPath(
     addon.closeFd(fd);
     throw error;
   }
+}
+
+/** A regular file was there, whose size is known for this reason; what cannot be copied from has none. */
+function isFile(info: BlockInfo | null): boolean {
+  return info?.kind === 'file' && info.size !== null;
+}
+
+/** @throws P2pdmaError EINVAL: it is a pipe, a socket or a character device, which must not even be opened */
+function isBlockDevice(path: string): boolean {
+  const there = statOrNull(path);
+  const refused = there === null ? null : notCopyable(path, there);
+  if (refused !== null) throw refused;
+  return there?.isBlockDevice() === true;
 }
 
 async function openDevice(
@@ -175,6 +188,7 @@ function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Open
   return {
     fd,
     kind: 'block',
+    identity: stat.identity,
     writable: write,
     size: facts.size,
     limits,
@@ -209,6 +223,7 @@ function file(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened
   return {
     fd,
     kind: 'file',
+    identity: stat.identity,
     writable: write,
     size: stat.size,
     limits,

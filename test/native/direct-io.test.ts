@@ -16,6 +16,7 @@ const stat: FileStat = {
   blockSize: 4096,
   device: '0:42',
   rdev: '0:0',
+  identity: '42:7',
   inode: '7',
   dioMemAlign: -1,
   dioOffsetAlign: -1,

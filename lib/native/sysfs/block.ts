@@ -24,8 +24,16 @@ import {
 } from './devices.js';
 import { fileSystemFacts } from './filesystems.js';
 import type { KernelFacts } from './kernel.js';
+import type { MountedFacts } from './mounted-facts.js';
 import type { Mount } from './mountinfo.js';
-import { blockSize, MAX_SECTORS, metadataBytesOf, NVME_DISK, type SysfsController } from './nvme.js';
+import {
+  blockSize,
+  MAX_SECTORS,
+  maxTransferOf,
+  metadataBytesOf,
+  NVME_DISK,
+  type SysfsController,
+} from './nvme.js';
 import { inLayer, overlayLayers } from './overlay.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
 import { layerRefusal, overNetwork } from './refusals.js';
@@ -91,6 +99,9 @@ export interface BlockInfo {
   readonly inUse: InUse;
 }
 
+/** What is the same for all files of a mounted filesystem. */
+export type MountedInfo = Omit<BlockInfo, 'size'>;
+
 /** What blockInfo needs to know about the machine: its tree and its devices as of now, and the rest of it. */
 export interface BlockContext {
   readonly tree: SysfsTree;
@@ -100,6 +111,8 @@ export interface BlockContext {
   readonly iommu: IommuMode;
   readonly kernel: () => KernelFacts;
   readonly release: KernelRelease | null;
+  /** What is known of the filesystems that are mounted; null: nothing is remembered. */
+  readonly remembered: MountedFacts<MountedInfo> | null;
 }
 
 /** Returns null if there is no such device or file. */
@@ -199,6 +212,12 @@ function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo
     const below = overlayInfo(context, { ...place, mount }, depth);
     if (below !== null) return below;
   }
+  if (mount === null || context.remembered === null) return { ...mountedInfo(context, mount), size };
+  return { ...context.remembered.of(mount, context, () => mountedInfo(context, mount)), size };
+}
+
+/** What is the same for all files of a mounted filesystem. */
+function mountedInfo(context: BlockContext, mount: Mount | null): MountedInfo {
   const { devices } = context;
   const on = mount === null ? [] : devices.devicesOf(mount);
   const under = walkDown(context, on);
@@ -214,7 +233,6 @@ function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo
     number: first === null ? null : numberOf(first.dir),
     ...common(under),
     partitions: [],
-    size,
     readOnly: mount?.options.includes('ro') ?? false,
     metadataBytes: null,
     zones: null,
@@ -423,11 +441,11 @@ function queueLimits(context: BlockContext, device: BlockDir | null, pciP2pdma: 
   const queue = disk?.dir.dir('queue') ?? null;
   const logicalBlockSize = blockSize(queue) ?? CAUTIOUS.logicalBlockSize;
   const mask = queue?.number('dma_alignment', { max: 0xffff, optional: true }) ?? null;
-  const sectorsKb = queue?.number('max_sectors_kb', { min: 1, max: 2 ** 32 }) ?? null;
+  const maxTransfer = queue === null ? null : maxTransferOf(queue);
   return {
     logicalBlockSize,
     dmaAlignment: mask !== null && Number.isInteger(Math.log2(mask + 1)) ? mask + 1 : logicalBlockSize,
-    maxTransfer: sectorsKb === null ? CAUTIOUS.maxTransfer : sectorsKb * 1024,
+    maxTransfer: maxTransfer ?? CAUTIOUS.maxTransfer,
     maxSegments: queue?.number('max_segments', { min: 1, max: 0xffff }) ?? CAUTIOUS.maxSegments,
     pciP2pdma,
   };
@@ -445,7 +463,7 @@ function statOf(path: string): BigIntStats | null {
 
 function realPath(path: string): string {
   try {
-    return realpathSync(path);
+    return realpathSync.native(path);
   } catch {
     return path;
   }

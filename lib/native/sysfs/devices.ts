@@ -4,7 +4,7 @@
  */
 import { posix } from 'node:path';
 import { bareName } from '../../backend/names.js';
-import { findMount, type Mount, parseMountinfo } from './mountinfo.js';
+import { findMount, type Mount, type MountSource, parseMountinfo } from './mountinfo.js';
 import { MAX_SECTORS, NVME_DISK } from './nvme.js';
 import type { SysfsDir, SysfsTree } from './tree.js';
 
@@ -48,13 +48,19 @@ export interface InUse {
 export class BlockDevices {
   readonly #tree: SysfsTree;
   readonly #controllers: ReadonlyMap<string, SysfsDir>;
+  readonly #mountSource: MountSource | null;
   #mounts: Mount[] | null = null;
   #swapPaths: string[] | null = null;
 
   /** @param controllers directories of the NVMe controllers, which hold their disks */
-  constructor(tree: SysfsTree, controllers: ReadonlyMap<string, SysfsDir>) {
+  constructor(
+    tree: SysfsTree,
+    controllers: ReadonlyMap<string, SysfsDir>,
+    mountSource: MountSource | null = null,
+  ) {
     this.#tree = tree;
     this.#controllers = controllers;
+    this.#mountSource = mountSource;
   }
 
   /** True if they are this machine's devices, so that the paths in their attributes are this machine's too. */
@@ -229,11 +235,13 @@ export class BlockDevices {
   }
 
   mounts(): Mount[] {
-    this.#mounts ??= parseMountinfo(
-      this.#tree.text('proc/self/mountinfo', MAX_LIST, { optional: true }) ??
-        this.#tree.text('proc/1/mountinfo', MAX_LIST) ??
-        '',
-    );
+    this.#mounts ??=
+      this.#mountSource?.mounts() ??
+      parseMountinfo(
+        this.#tree.text('proc/self/mountinfo', MAX_LIST, { optional: true }) ??
+          this.#tree.text('proc/1/mountinfo', MAX_LIST) ??
+          '',
+      );
     return this.#mounts;
   }
 

@@ -4,11 +4,13 @@
  */
 import { parseRelease } from '../../backend/kernel-release.js';
 import type { Bdf, PciDev, Topology } from '../../backend/topology.js';
-import { type BlockContext, type BlockInfo, blockInfo } from './block.js';
+import { type BlockContext, type BlockInfo, blockInfo, type MountedInfo } from './block.js';
 import { BlockDevices } from './devices.js';
 import { IommuGroups } from './iommu-groups.js';
 import { type IommuFacts, type KernelFacts, readCpu, readIommu, readKernel, readRelease } from './kernel.js';
 import { type HostLimits, readLimits } from './limits.js';
+import { MountedFacts } from './mounted-facts.js';
+import type { MountSource } from './mountinfo.js';
 import { controllerDirs, readControllers, type SysfsController } from './nvme.js';
 import { OneReading } from './one-reading.js';
 import { readP2pmem, readPci } from './pci.js';
@@ -44,6 +46,11 @@ export interface Sysfs {
    * synchronous, so that nothing else happens in between and nothing is kept for later.
    */
   together<T>(ask: () => T): T;
+  /**
+   * From now on take the mounts from here. Facts about a mounted filesystem that cannot change while it is mounted are then
+   * remembered; null: forget them.
+   */
+  takeMountsFrom(source: MountSource | null): void;
   /** The current state of a function's `p2pmem/`. */
   p2pmem(pdev: PciDev): PciDev['p2pmem'];
   /** A function's own directory on this machine's disk, for its `p2pmem/allocate`; null if it is gone. */
@@ -67,9 +74,11 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
   const release = asked ?? running;
   const iommu = readIommu(tree, release, groups, groupsThatMatter(pci.functions, controllers));
   const machine = { pci, controllers, iommu: iommu.mode, kernel, release: parseRelease(release) };
+  let mountSource: MountSource | null = null;
+  let remembered: MountedFacts<MountedInfo> | null = null;
   const reading = (): BlockContext => {
     const now = new SysfsTree(new OneReading(tree.files), tree);
-    return { ...machine, tree: now, devices: new BlockDevices(now, dirs) };
+    return { ...machine, tree: now, devices: new BlockDevices(now, dirs, mountSource), remembered };
   };
   let current: BlockContext | null = null;
   const together = <T>(ask: () => T): T => {
@@ -107,6 +116,10 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
     },
     blockInfo: (pathOrName) => together(() => blockInfo(current!, pathOrName)),
     together,
+    takeMountsFrom: (source) => {
+      mountSource = source;
+      remembered = source === null ? null : new MountedFacts();
+    },
     p2pmem: (pdev) => {
       const dir = pci.dir(pdev.bdf);
       return dir === null ? null : readP2pmem(dir);

@@ -203,6 +203,12 @@ export function metadataBytesOf(dir: SysfsDir): number | null {
   return dir.number('metadata_bytes', { max: 0xffff, optional: true });
 }
 
+/** A queue’s longest transfer, in bytes; the administrator can change it at any time. */
+export function maxTransferOf(queue: SysfsDir): number | null {
+  const sectorsKb = queue.number('max_sectors_kb', { min: 1, max: 2 ** 32 });
+  return sectorsKb === null ? null : sectorsKb * 1024;
+}
+
 /** `queue/logical_block_size`: a power of two. */
 export function blockSize(queue: SysfsDir | null): number | null {
   const value = queue?.number('logical_block_size', { min: 512, max: 65536 }) ?? null;
