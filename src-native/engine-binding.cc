@@ -90,6 +90,7 @@ static Napi::Object layout(Napi::Env env) {
       {"flagAdmin", kFlagAdmin},
       {"flagUringCmd", kFlagUringCmd},
       {"flagThread", kFlagThread},
+      {"flagHere", kFlagHere},
       {"flagsFrom", kFlagsFrom},
       {"headerWords", static_cast<double>(kHeaderWords)},
       {"segmentWords", static_cast<double>(kSegmentWords)},

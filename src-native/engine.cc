@@ -171,6 +171,12 @@ void Engine::dispatch(Request* r) {
     return;
   }
   if (r->op == Op::kPump) return startPump(r);
+  if ((r->flags & kFlagHere) != 0) {
+    perform(r);
+    finished_.push_back(r);
+    waker_->signal();
+    return;
+  }
   const bool rw = r->op == Op::kRead || r->op == Op::kWrite;
   if (lane_.ring.isOpen() && (r->flags & kFlagThread) == 0) {
     if (rw || r->op == Op::kSync || r->op == Op::kNop) {

@@ -28,6 +28,7 @@ constexpr uint32_t kFlagAsync = 1;     // may block in the kernel (page cache), 
 constexpr uint32_t kFlagAdmin = 2;     // passthrough to the admin queue
 constexpr uint32_t kFlagUringCmd = 4;  // passthrough: the fd is an NVMe generic char device
 constexpr uint32_t kFlagThread = 8;    // by a thread, although there is a ring
+constexpr uint32_t kFlagHere = 16;     // a system call that is short here: on the JS thread, without a change of threads
 
 class Pump;
 

@@ -17,6 +17,11 @@ const STACKED_FILE_SYSTEMS = new Set(['overlay', 'ecryptfs', 'aufs']);
 /** Local file systems that are known to do direct I/O if they accept the flag. */
 const DIRECT_FILE_SYSTEMS = new Set(['ext2', 'ext3', 'ext4', 'xfs', 'f2fs', 'btrfs', 'zonefs']);
 
+/** A filesystem on this computer, whose calls wait for nothing but its own disk. */
+export function isLocal(fileSystem: string | null): boolean {
+  return fileSystem !== null && (MEMORY_FILE_SYSTEMS.has(fileSystem) || DIRECT_FILE_SYSTEMS.has(fileSystem));
+}
+
 /**
  * Make `fd` transfer directly. If that is impossible, return the reason in words and leave `fd` as it was.
  * @param fileSystem its type, or null: not known

@@ -37,6 +37,7 @@ export const LAYOUT = {
   flagAdmin: 2,
   flagUringCmd: 4,
   flagThread: 8,
+  flagHere: 16,
   /** The factor of the flags in the word that also holds the op code. */
   flagsFrom: 256,
   headerWords: 5,
@@ -75,6 +76,7 @@ export const {
   flagAdmin: FLAG_ADMIN,
   flagUringCmd: FLAG_URING_CMD,
   flagThread: FLAG_THREAD,
+  flagHere: FLAG_HERE,
 } = LAYOUT;
 const {
   flagsFrom: FLAGS_FROM,

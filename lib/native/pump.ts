@@ -10,15 +10,16 @@ import { type LentTarget, NativeTarget } from './target.js';
 
 /** Start the pump, or decline; in that case nothing has happened. */
 export function startPump(request: PumpRequest): PumpRun | null {
-  const { source, destinations, slots } = request;
+  const { source, destinations, slots, length } = request;
   if (slots.length === 0 || memoryOf(slots[0]!).errno !== 0) return null;
   const legs: LentTarget[] = [];
   const decline = () => {
     for (const leg of legs) leg.giveBack();
     return null;
   };
-  for (const [i, { target }] of [source, ...destinations].entries()) {
-    const leg = target instanceof NativeTarget ? target.lend(i === 0 ? 'read' : 'write', slots[0]!) : null;
+  for (const [i, { target, offset }] of [source, ...destinations].entries()) {
+    const op = i === 0 ? 'read' : 'write';
+    const leg = target instanceof NativeTarget ? target.lend(op, slots[0]!, offset + length) : null;
     if (leg === null) return decline();
     legs.push(leg);
   }

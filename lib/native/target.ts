@@ -27,11 +27,13 @@ import { nvmeErrorStatus } from '../kernel/nvme-core.js';
 import { assertSendable, mayMoveMetadata, metadataOf } from '../kernel/nvme-user-command.js';
 import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
 import { type Addon, loadAddon } from './addon.js';
+import { isLocal } from './direct-io.js';
 import {
   type Completer,
   type EngineCommand,
   FLAG_ADMIN,
   FLAG_ASYNC,
+  FLAG_HERE,
   FLAG_THREAD,
   FLAG_URING_CMD,
   type NativeEngine,
@@ -53,6 +55,9 @@ import { trace, tracing } from './trace.js';
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
 const PUNCH_HOLE = 0x3;
 
+/** The part of a file's beginning that is copied from and to the page cache in the submitting call, if that need not wait. */
+const SMALL = 128 * 1024;
+
 /** Nearest first. */
 const WAYS: readonly KnownWay[] = ['internal', 'peerBus', 'hostBridge'];
 
@@ -67,6 +72,8 @@ export interface NativeTargetFacts {
   /** For a namespace, the bytes of metadata per block; null: sysfs does not report it. */
   readonly metadataBytes: number | null;
   readonly zones?: string | null;
+  /** Of a file, `'ext4'`; null or missing: not known. */
+  readonly fileSystem?: string | null;
   /** Default: only its path, without the devices under it. */
   readonly ranges?: readonly UnderlyingRange[];
 }
@@ -115,6 +122,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #fd: number;
   readonly #writable: boolean;
   readonly #flags: number;
+  /** A file of a filesystem on this computer. */
+  readonly #local: boolean;
   readonly #size: number;
   readonly #onClose: () => void;
   /** The PCI functions that do its DMA. */
@@ -165,6 +174,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#writable = opened.writable;
     this.#size = opened.size;
     this.#flags = opened.buffered === null ? 0 : FLAG_ASYNC;
+    this.#local = this.kind === 'file' && isLocal(facts.fileSystem ?? null);
     this.#onClose = options.onClose;
     this.#fds = [opened.fd];
     forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
@@ -196,7 +206,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   #queue(io: IoRequest): number {
     if (io.buffered === true) return this.#queueCached(io);
     if (this.engine === 'passthrough') return this.#queueCommand(io);
-    let flags = this.#flags;
+    let flags = this.#flagsUpTo(io.offset + bytesOf(io.segments));
     if (this.#hasOwners) {
       if (io.segments.length > 1 && mixesOwn(io.segments, this.#clients)) return this.#queueCut(io);
       flags += this.#apart(io);
@@ -211,7 +221,16 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#cached ??= this.buffered === null ? this.#openCached() : this.#fd;
     if (this.#cached < 0) return this.#cached;
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    return this.#engine.readWrite(this, io, op, FLAG_ASYNC, this.#cached);
+    const flags = io.offset + bytesOf(io.segments) <= SMALL ? 0 : FLAG_ASYNC;
+    return this.#engine.readWrite(this, io, op, flags, this.#cached);
+  }
+
+  /**
+   * The flags of transfers that end here at the latest. Through the page cache they may block, so they run elsewhere. Only at the
+   * beginning of a file the submitting call tries it, without waiting: copying so little takes less than changing threads.
+   */
+  #flagsUpTo(end: number): number {
+    return this.buffered !== null && end <= SMALL ? 0 : this.#flags;
   }
 
   #openCached(): number {
@@ -274,17 +293,17 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   /**
-   * Lend this target to a pump that moves its chunks with memory like `slot`, until `giveBack()`. Null: it is closed, or it
-   * must handle each transfer itself.
+   * Lend this target up to byte `end` to a pump that moves its chunks with memory like `slot`, until `giveBack()`. Null: it is
+   * closed, or it must handle each transfer itself.
    */
-  lend(op: 'read' | 'write', slot: Uint8Array): LentTarget | null {
+  lend(op: 'read' | 'write', slot: Uint8Array, end: number): LentTarget | null {
     if (this.engine === 'passthrough' || this.#closed || (op === 'write' && !this.#writable)) return null;
     const { provider } = memoryOf(slot);
     const isOwn = ownerOf(slot, this.#clients) !== null;
     // See #apart(): requests of the other kind, if there are any, are submitted from a thread.
     if (this.#hasOwners && (isOwn ? this.#inFlight.count : 0) !== this.#own.size) return null;
     const lent = {
-      ...{ engine: this.#engine, fd: this.#fd, flags: this.#flags },
+      ...{ engine: this.#engine, fd: this.#fd, flags: this.#flagsUpTo(end) },
       pathOf: (bytes: number) => {
         const path = zeroPath();
         this.#bookTo(provider, bytes, path);
@@ -384,7 +403,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (!Number.isSafeInteger(size) || size < 0) {
       throw new P2pdmaError('ERR_OUT_OF_RANGE', `a length of ${size} bytes: must be an integer, 0 or more`);
     }
-    await this.#call('ftruncate', { op: OP_TRUNCATE, flags: 0, offset: size });
+    await this.#call('ftruncate', { op: OP_TRUNCATE, flags: this.#flagsOfShortCall(), offset: size });
   }
 
   /** Make [offset, offset + length) a hole that reads as zeros. EOPNOTSUPP if holes are not supported. */
@@ -530,14 +549,21 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#closed = true;
     await this.#inFlight.idle();
     forgotten.unregister(this);
-    // close(2) of a device can take long, so it is not called on this thread.
-    const results = await Promise.all(
-      this.#fds.map((fd) => this.#engine.call({ op: OP_CLOSE, flags: 0, fd })),
-    );
+    const flags = this.#flagsOfShortCall();
+    const results = await Promise.all(this.#fds.map((fd) => this.#engine.call({ op: OP_CLOSE, flags, fd })));
     this.#engine.release();
     this.#onClose();
     const failed = results.find((result) => result < 0);
     if (failed !== undefined) throw errnoError(failed, 'close', this.path);
+  }
+
+  /**
+   * close(2) and ftruncate(2) can take long: on a device, over a network, with a large file. Then they are not called here.
+   */
+  #flagsOfShortCall(): number {
+    if (!this.#local) return 0;
+    const size = this.#addon.fileSize(this.#fd);
+    return size >= 0 && size <= SMALL ? FLAG_HERE : 0;
   }
 
   #traceSubmit(io: IoRequest): void {
