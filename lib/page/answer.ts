@@ -58,14 +58,14 @@ export function providersOf(machine: ExplainedMachine): Bdf[] {
   return own.length > 0 ? own : drivesOf(machine);
 }
 
-/** The way of a verdict; a queue that takes no peer memory refuses whatever the way. */
+/** The way of a verdict; what is refused beside it (a queue, a leg of an array) has none. */
 export function kindOfWay(client: ClientVerdict): RouteKind {
   return client.refusal === null ? legOf(client) : 'refused';
 }
 
 /** `'peer-to-peer on the bus, distance 4'` */
 export function verdictWords(client: ClientVerdict): string {
-  if (client.refusal !== null && client.mapType !== 'NOT_SUPPORTED') return 'refused, whatever the way';
+  if (client.refusal !== null && client.mapType !== 'NOT_SUPPORTED') return 'refused';
   const words = routeWords[legOf(client)];
   return client.distance < 0 ? words : `${words}, distance ${client.distance}`;
 }

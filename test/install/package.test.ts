@@ -83,7 +83,7 @@ const linux = process.platform === 'linux' ? false : 'looks into /proc';
 t.test('what is in the tarball: all that is needed, nothing else', { skip }, async (t) => {
   const paths = packed!.files.map(({ path }) => path);
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.ts'))
+    .filter((name) => name.endsWith('.ts') && !name.startsWith(join('page', 'browser')))
     .flatMap((name) => ['.js', '.d.ts'].map((suffix) => `dist/lib/${name.slice(0, -3)}${suffix}`));
   const examples = readdirSync(join(root, 'examples')).map((name) => name.replace('.ts', ''));
   const expected = [
@@ -93,6 +93,8 @@ t.test('what is in the tarball: all that is needed, nothing else', { skip }, asy
     ...['schema/machine.schema.json', 'scripts/build-addon.cjs'],
     ...readdirSync(join(root, 'src-native')).map((name) => `src-native/${name}`),
     ...modules,
+    // What runs in a page is bundled.
+    ...['dist/lib/page/browser/main.js', 'dist/lib/page/browser/style.css'],
   ];
   const rest = paths.filter((path) => !/^prebuilds\/linux-\w+\/p2pdma\.\w+\.node$/.test(path));
   t.strictSame(rest.sort(), expected.sort());

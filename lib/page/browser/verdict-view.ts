@@ -80,7 +80,9 @@ function factsOn(pair: Explanation): HTMLElement[] {
       ...fact('remedy', none.remedy),
     ];
   }
+  const several = pair.clients.length > 1;
   return pair.clients.flatMap((client) => [
+    ...fact('client', several ? client.bdf : null),
     ...fact('map type', client.mapType),
     ...fact('stack', client.stack.length > 1 ? client.stack.join(' ─▶ ') : null),
     ...fact('refused', client.refusal),
@@ -103,7 +105,7 @@ const BITS = [
 
 export function drawHops(answer: Answer, changed: ReadonlyMap<string, AcsControl>): void {
   const { pair, machine } = answer;
-  const rows = pair.clients.flatMap((client) =>
+  const rows = pair.clients.flatMap((client, nth) =>
     client.hops.map((hop, i) => {
       const acs = machine.topology.find(hop.at)?.acs ?? 'none';
       return element(
@@ -119,7 +121,7 @@ export function drawHops(answer: Answer, changed: ReadonlyMap<string, AcsControl
         ),
         element('th', { scope: 'row', class: 'address' }, hop.at),
         element('td', {}, kindOf(hop)),
-        element('td', {}, ...acsCell(hop, acs, { changed: changed.has(hop.at), row: i })),
+        element('td', {}, ...acsCell(hop, acs, { changed: changed.has(hop.at), row: `${nth}.${i}` })),
         element('td', {}, ...remarks(hop, client)),
       );
     }),
@@ -139,10 +141,10 @@ function remarks(hop: Hop, client: ClientVerdict): (HTMLElement | string)[] {
 function acsCell(
   { kind, at }: Hop,
   acs: AcsControl,
-  { changed, row }: { readonly changed: boolean; readonly row: number },
+  { changed, row }: { readonly changed: boolean; readonly row: string },
 ): (HTMLElement | string)[] {
   if (kind === 'host-bridge') return ['–'];
-  if (acs === 'none') return ['no ACS'];
+  if (acs === 'none') return ['no\u00a0ACS'];
   // A port above the common bridge is on the way twice, so the row is part of the id.
   const button = (text: string, value: string) =>
     element(

@@ -231,6 +231,17 @@ t.test('in a browser', { skip: noBrowser, timeout: 300_000 }, async (t) => {
     );
   });
 
+  t.test('an array: each of its drives has a verdict and a way, and no id is there twice', async (t) => {
+    await open('explain', 'nvme0', 'md0', '--machine', 'mirror');
+    t.same(await page.locator('#verdict p').count(), 2);
+    t.same(await page.locator('#facts dt', { hasText: /^client$/ }).count(), 2);
+    const ids = await page.$$eval('[id]', (all) => all.map(({ id }) => id));
+    t.same(
+      ids.filter((id, i) => ids.indexOf(id) !== i),
+      [],
+    );
+  });
+
   t.test('4 to 200 drives', async (t) => {
     for (const count of [4, 48, 200]) {
       await page.goto(await pageFor(`${count} drives`, manyDrives(count)));
