@@ -5,7 +5,7 @@
  *
  * A pipe has no positions and cannot be read again, so some options have no meaning there; they are refused.
  */
-import { createReadStream, createWriteStream, fstatSync, readlinkSync, type Stats, statSync } from 'node:fs';
+import { createReadStream, createWriteStream, fstatSync, type Stats, statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { CopyPlan } from '../../index.js';
@@ -122,12 +122,12 @@ function openStdin(destinations: readonly string[]): { stream: Readable; remark:
       'Pipe the data into it: zstd -dc image.zst | p2pdma copy - nvme1n1.',
     );
   }
-  refuseDevice('stdin', STDIN, there, 'source');
+  refuseDevice('stdin', there, 'source');
   refuseSame(there, destinations, 'stdin', 'destination');
   if (there.isFIFO() || there.isSocket()) return { stream: new PipeReader(STDIN), remark: null };
   return {
     stream: createReadStream('', { fd: STDIN, autoClose: false, highWaterMark: 1024 * 1024 }),
-    remark: there.isFile() ? namedInstead('stdin', STDIN, 'source') : null,
+    remark: there.isFile() ? namedInstead('stdin', 'source') : null,
   };
 }
 
@@ -139,7 +139,7 @@ function openStdout(source: string): { stream: Writable; remark: string | null }
       'Pipe it on: p2pdma copy nvme0n1 - | zstd > image.zst. Or name a file.',
     );
   }
-  refuseDevice('stdout', STDOUT, there, 'destination');
+  refuseDevice('stdout', there, 'destination');
   refuseSame(there, [source], 'stdout', 'source');
   // It does not block this thread when its reader is slow, so a signal still stops the copy.
   if (there.isFIFO() || there.isSocket()) {
@@ -147,15 +147,15 @@ function openStdout(source: string): { stream: Writable; remark: string | null }
   }
   return {
     stream: createWriteStream('', { fd: STDOUT, autoClose: false }),
-    remark: there.isFile() ? namedInstead('stdout', STDOUT, 'destination') : null,
+    remark: there.isFile() ? namedInstead('stdout', 'destination') : null,
   };
 }
 
 /** Under its name a device is checked for what it holds and who uses it. */
-function refuseDevice(which: string, fd: number, there: Stats, role: string): void {
+function refuseDevice(which: string, there: Stats, role: string): void {
   if (!there.isBlockDevice()) return;
   throw refused(
-    `${which} is the block device '${pathOf(fd)}'`,
+    `${which} is a block device`,
     `Name it as the ${role} instead of '-': then it is checked, and the data can go peer to peer.`,
   );
 }
@@ -174,16 +174,8 @@ function refuseSame(there: Stats, others: readonly string[], which: string, othe
   }
 }
 
-function namedInstead(which: string, fd: number, role: string): string {
-  return `${which} is the file '${pathOf(fd)}': named as the ${role} instead of '-', it could go peer to peer`;
-}
-
-function pathOf(fd: number): string {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    return `/dev/fd/${fd}`;
-  }
+function namedInstead(which: string, role: string): string {
+  return `${which} is a regular file: named as the ${role} instead of '-', it could go peer to peer`;
 }
 
 function refused(message: string, hint: string): CommandError {

@@ -172,10 +172,10 @@ t.test('what has no meaning is refused, with the reason', async (t) => {
 t.test('stdin and stdout that are files', async (t) => {
   const from = shell('$P2PDMA - $DIR/named < $DIR/source');
   t.equal(from.status, 0, from.stderr);
-  t.match(from.stderr, /^stdin is the file '.*source': named as the source instead of '-'/);
+  t.match(from.stderr, /^stdin is a regular file: named as the source instead of '-'/);
   t.ok(readFileSync(file('named')).equals(content));
   const to = shell('$P2PDMA $DIR/source - > $DIR/redirected');
-  t.match(to.stderr, /^stdout is the file '.*redirected'/);
+  t.match(to.stderr, /^stdout is a regular file: named as the destination/);
   t.ok(readFileSync(file('redirected')).equals(content));
   const appended = shell('$P2PDMA $DIR/source - --quiet >> $DIR/redirected');
   t.equal(appended.status, 0, appended.stderr);
