@@ -41,6 +41,7 @@ const EVERYWHERE = new Set([
     'mmap',
     'munmap',
     'open',
+    'poll',
     'pread',
     'preadv',
     'pwritev',
