@@ -26,6 +26,19 @@ const NEVER = new Set(['peer memory (CMBs)', 'the IOMMU’s mode']);
 
 const words = (of: Topology, ...options: string[]) => withKernelLines(lspci(hexDump(of), ...options));
 
+/** What is known of nested-switches from a whole text: every drive reaches every other below the common switch. */
+const BELOW_ONE_SWITCH = [
+  '0000:03:00.0 to 0000:03:00.0: BUS_ADDR, same-function',
+  '0000:03:00.0 to 0000:06:00.0: BUS_ADDR, common-bridge',
+  '0000:03:00.0 to 0000:07:00.0: BUS_ADDR, common-bridge',
+  '0000:06:00.0 to 0000:03:00.0: BUS_ADDR, common-bridge',
+  '0000:06:00.0 to 0000:06:00.0: BUS_ADDR, same-function',
+  '0000:06:00.0 to 0000:07:00.0: BUS_ADDR, common-bridge',
+  '0000:07:00.0 to 0000:03:00.0: BUS_ADDR, common-bridge',
+  '0000:07:00.0 to 0000:06:00.0: BUS_ADDR, common-bridge',
+  '0000:07:00.0 to 0000:07:00.0: BUS_ADDR, same-function',
+];
+
 const DUMPS: readonly Dump[] = [
   {
     file: 'root-acs.txt',
@@ -60,17 +73,7 @@ const DUMPS: readonly Dump[] = [
       `On Tuesday, somebody wrote:\n\n${quoted(wrapped(words(of, '-vvvnn'), 72))}\n> --\n> somebody\n`,
     recognised: ['lspci -vvnn, 11 functions'],
     notKnown: [],
-    verdicts: [
-      '0000:03:00.0 to 0000:03:00.0: BUS_ADDR, same-function',
-      '0000:03:00.0 to 0000:06:00.0: BUS_ADDR, common-bridge',
-      '0000:03:00.0 to 0000:07:00.0: BUS_ADDR, common-bridge',
-      '0000:06:00.0 to 0000:03:00.0: BUS_ADDR, common-bridge',
-      '0000:06:00.0 to 0000:06:00.0: BUS_ADDR, same-function',
-      '0000:06:00.0 to 0000:07:00.0: BUS_ADDR, common-bridge',
-      '0000:07:00.0 to 0000:03:00.0: BUS_ADDR, common-bridge',
-      '0000:07:00.0 to 0000:06:00.0: BUS_ADDR, common-bridge',
-      '0000:07:00.0 to 0000:07:00.0: BUS_ADDR, same-function',
-    ],
+    verdicts: BELOW_ONE_SWITCH,
   },
   {
     file: 'cut.txt',
@@ -118,17 +121,7 @@ const DUMPS: readonly Dump[] = [
     write: (of) => words(of, '-D', '-vvnn'),
     recognised: ['lspci -vvnn, 11 functions'],
     notKnown: [],
-    verdicts: [
-      '0000:03:00.0 to 0000:03:00.0: BUS_ADDR, same-function',
-      '0000:03:00.0 to 0000:06:00.0: BUS_ADDR, common-bridge',
-      '0000:03:00.0 to 0000:07:00.0: BUS_ADDR, common-bridge',
-      '0000:06:00.0 to 0000:03:00.0: BUS_ADDR, common-bridge',
-      '0000:06:00.0 to 0000:06:00.0: BUS_ADDR, same-function',
-      '0000:06:00.0 to 0000:07:00.0: BUS_ADDR, common-bridge',
-      '0000:07:00.0 to 0000:03:00.0: BUS_ADDR, common-bridge',
-      '0000:07:00.0 to 0000:06:00.0: BUS_ADDR, common-bridge',
-      '0000:07:00.0 to 0000:07:00.0: BUS_ADDR, same-function',
-    ],
+    verdicts: BELOW_ONE_SWITCH,
   },
   {
     file: 'pciutils-3.5.txt',
