@@ -31,8 +31,9 @@ export class OneReading implements Files {
     return this.#once('link', path, () => this.#files.linkTarget(path));
   }
 
-  read(path: readonly string[], maxBytes: number): Content {
-    return this.#once(`${maxBytes} bytes`, path, () => this.#files.read(path, maxBytes));
+  read(path: readonly string[], maxBytes: number, enough?: (read: Buffer) => boolean): Content {
+    const key = `${maxBytes} bytes${enough === undefined ? '' : ', as far as needed'}`;
+    return this.#once(key, path, () => this.#files.read(path, maxBytes, enough));
   }
 
   #once<T>(what: string, path: readonly string[], ask: () => T): T {

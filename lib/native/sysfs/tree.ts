@@ -66,14 +66,19 @@ export interface Files {
   kindOf(path: readonly string[]): EntryKind | undefined;
   entries(path: readonly string[]): Entry[];
   linkTarget(path: readonly string[]): string;
-  /** At most `maxBytes` of a regular file. */
-  read(path: readonly string[], maxBytes: number): Content;
+  /**
+   * At most `maxBytes` of a regular file. With `enough`, less may be read: it is asked after each piece, with all that was read
+   * so far, and true ends the reading.
+   */
+  read(path: readonly string[], maxBytes: number, enough?: (read: Buffer) => boolean): Content;
 }
 
 /** How an attribute is read. */
 export interface ReadOptions {
   /** Its absence is normal and is not recorded in `unknowns`. */
   readonly optional?: boolean;
+  /** True if what was read so far is all that is needed: see {@link Files.read}. */
+  readonly enough?: (read: Buffer) => boolean;
 }
 
 export interface NumberOptions extends ReadOptions {
@@ -238,7 +243,7 @@ export class SysfsDir {
       return null;
     }
     try {
-      return this.tree.files.read(found.real, maxBytes);
+      return this.tree.files.read(found.real, maxBytes, options.enough);
     } catch (error) {
       const why = reasonOf(error);
       if (!options.optional || why !== MISSING) this.tree.note(shown, why);
@@ -372,12 +377,12 @@ class DiskFiles implements Files {
     return readlinkSync(this.#at(path));
   }
 
-  read(path: readonly string[], maxBytes: number): Content {
+  read(path: readonly string[], maxBytes: number, enough?: (read: Buffer) => boolean): Content {
     const fd = openSync(this.#at(path), OPEN_FLAGS);
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw Object.assign(new Error(NO_FILE), { code: NO_FILE });
-      return { bytes: readUpTo(fd, maxBytes), size: stat.size };
+      return { bytes: readUpTo(fd, maxBytes, enough), size: stat.size };
     } finally {
       closeSync(fd);
     }
@@ -398,17 +403,19 @@ function kindOfEntry(of: Pick<Dirent, 'isDirectory' | 'isFile' | 'isSymbolicLink
 
 /** Reading is synchronous, so one scratch buffer is enough. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
+/** Bytes per piece for a reader who may need only the beginning. */
+const PIECE = 256;
 
-function readUpTo(fd: number, maxBytes: number): Buffer {
-  const chunks: Buffer[] = [];
-  let total = 0;
-  while (total < maxBytes) {
-    const got = readSync(fd, scratch, 0, Math.min(scratch.length, maxBytes - total), null);
+function readUpTo(fd: number, maxBytes: number, enough?: (read: Buffer) => boolean): Buffer {
+  let read: Buffer = Buffer.alloc(0);
+  const piece = enough === undefined ? scratch.length : PIECE;
+  while (read.length < maxBytes) {
+    const got = readSync(fd, scratch, 0, Math.min(piece, maxBytes - read.length), null);
     if (got === 0) break;
-    chunks.push(Buffer.from(scratch.subarray(0, got)));
-    total += got;
+    read = Buffer.concat([read, scratch.subarray(0, got)]);
+    if (enough?.(read)) break;
   }
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  return read;
 }
 
 function textOf(bytes: Buffer | null): string | null {

@@ -4,6 +4,7 @@ import type { UnusableCmb } from '../../../lib/backend/backend.js';
 import type { PciDev } from '../../../lib/backend/topology.js';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
+import { type Files, SysfsTree } from '../../../lib/native/sysfs/tree.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 
 const MIB = 2 ** 20;
@@ -143,6 +144,36 @@ t.test('a capture of 256 bytes leaves ACS unknown', async (t) => {
   t.equal(topology.find('02:00.0')?.portType, 'downstream-port');
   t.equal(topology.find('02:00.0')?.acs, 'unknown');
 });
+
+t.test(
+  'of a running machine, no more configuration space is read than ACS needs, and the answer is the same',
+  async (t) => {
+    const tree = writeSysfsTree(t.testdir(), twoDrivesBelowASwitch());
+    const { files } = new SysfsTree(tree);
+    const bytes = new Map<string, number>();
+    const running: Files = {
+      root: files.root,
+      live: true,
+      peerMemory: files.peerMemory,
+      kindOf: (path) => files.kindOf(path),
+      entries: (path) => files.entries(path),
+      linkTarget: (path) => files.linkTarget(path),
+      read: (path, maxBytes, enough) => {
+        const content = files.read(path, maxBytes, enough);
+        if (path.at(-1) === 'config') bytes.set(path.at(-2)!, content.bytes.length);
+        return content;
+      },
+    };
+    const { functions } = readSysfs(running).topology;
+    const whole = readSysfs(tree).topology.functions;
+    t.same(
+      functions.map(({ bdf, portType, acs, bars }) => [bdf, portType, acs, bars]),
+      whole.map(({ bdf, portType, acs, bars }) => [bdf, portType, acs, bars]),
+    );
+    t.equal(bytes.get('0000:00:00.0'), 256, 'a conventional function has no extended capabilities');
+    t.ok(bytes.get('0000:02:00.0')! < 1024, 'a port: as far as its ACS capability');
+  },
+);
 
 t.test('the verdict is there for any two functions of a captured tree, with or without p2pmem', async (t) => {
   const { topology } = read(t);
