@@ -6,7 +6,8 @@
 
 namespace p2pdma {
 
-Pump::Pump(Host& host, Plan plan) : host_(host), plan_(std::move(plan)), slots_(plan_.slots) {
+Pump::Pump(Host& host, Plan plan)
+    : host_(host), plan_(std::move(plan)), slots_(plan_.slots), writes_(plan_.destinations.size()) {
   for (uint32_t i = 0; i < plan_.slots; i++) {
     char* const memory = plan_.memory + i * plan_.stride;
     for (size_t leg = 0; leg <= plan_.destinations.size(); leg++) {
@@ -65,17 +66,39 @@ void Pump::ended(Request* r) {
     reading_--;
     if (slot.failed) release(index);
     else write(index);
-  } else if (--slot.writing == 0) {
-    if (!slot.failed) moved({slot.at, slot.bytes});
-    release(index);
+  } else {
+    wrote(r->leg);
+    if (--slot.writing == 0) {
+      if (!slot.failed) moved({slot.at, slot.bytes});
+      release(index);
+    }
   }
   fill();
 }
 
 void Pump::write(uint32_t index) {
-  Slot& slot = slots_[index];
-  slot.writing = plan_.destinations.size();
-  for (size_t leg = 1; leg <= plan_.destinations.size(); leg++) begin(index, leg);
+  slots_[index].writing = plan_.destinations.size();
+  for (size_t leg = 1; leg <= plan_.destinations.size(); leg++) {
+    Writes& writes = writes_[leg - 1];
+    if (writes.inFlight < plan_.depth) {
+      writes.inFlight++;
+      begin(index, leg);
+    } else {
+      writes.waiting.push_back(index);
+    }
+  }
+}
+
+// A write of this leg has ended, so the next one can begin.
+void Pump::wrote(size_t leg) {
+  Writes& writes = writes_[leg - 1];
+  if (writes.waiting.empty()) {
+    writes.inFlight--;
+    return;
+  }
+  const uint32_t index = writes.waiting.front();
+  writes.waiting.pop_front();
+  begin(index, leg);
 }
 
 // Of several failures the one nearest to the beginning counts: only up to there nothing is missing.

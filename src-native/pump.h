@@ -6,12 +6,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <vector>
 
 namespace p2pdma {
 
-//   slot     free ─▶ being read ─▶ being written, once per destination ─▶ free
+//   slot     free ─▶ being read ─▶ waiting ─▶ being written, once per destination ─▶ free
 //   range    ████ moved ████│▒▒ in flight ▒▒│ next ─────────────────────▶ length
 //
 // It moves only chunks that the kernel reads and writes in full. After the first answer of any other kind, and when it is told
@@ -29,7 +30,7 @@ class Pump {
     std::vector<End> destinations;
     int64_t length;   // bytes: whole blocks of every end
     int64_t chunk;    // bytes: whole blocks of every end
-    uint32_t depth;   // the largest number of reads in flight
+    uint32_t depth;   // the largest number of transfers of each end in flight
     char* memory;     // the address of the first slot
     size_t stride;    // the distance from slot to slot, in bytes
     uint32_t slots;
@@ -67,6 +68,10 @@ class Pump {
     size_t writing = 0;
     bool failed = false;
   };
+  struct Writes {
+    uint32_t inFlight = 0;
+    std::deque<uint32_t> waiting;  // slots that have been read
+  };
   struct Piece {
     int64_t at;
     int64_t bytes;
@@ -75,6 +80,7 @@ class Pump {
   void fill();
   void begin(uint32_t slot, size_t leg);
   void write(uint32_t slot);
+  void wrote(size_t leg);
   double* leg(size_t leg) { return plan_.state + kPumpLegs + leg * kPumpLegWords; }
   void fail(uint32_t slot, size_t leg, int32_t result);
   void release(uint32_t slot);
@@ -84,6 +90,7 @@ class Pump {
   const Plan plan_;
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_;
+  std::vector<Writes> writes_;  // one per destination
   std::vector<Piece> beyond_;  // written, but with a gap before them
   int64_t next_ = 0;           // the first byte for which no read has begun
   uint32_t reading_ = 0;

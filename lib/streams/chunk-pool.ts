@@ -5,6 +5,9 @@ import { hostRoute, type Route } from './route.js';
 import type { StreamContext } from './session.js';
 import { assertChunkFits, SlotPool } from './slot-pool.js';
 
+/** The most memory for chunks that wait, in bytes. */
+const MOST_STOCK = 2 * 1024 * 1024;
+
 /** A pool for a reader's chunks, and the route that this pool allows. */
 export interface ChunkPool {
   readonly route: Route;
@@ -36,15 +39,22 @@ export function takeChunkPool(context: StreamContext, route: Route, wanted: Want
   const largest = chunkSize(highWaterMark, block, provider?.p2pmem?.size);
   if (provider !== null) assertChunkFits(largest, provider);
   const chunk = Math.min(largest, most);
-  const count = Math.min(2 * wanted.queueDepth, Math.ceil(most / chunk));
+  const stock = stockFor(wanted.queueDepth, chunk);
+  const count = (stock: number) => Math.min(2 * wanted.queueDepth + stock, Math.ceil(most / chunk));
   if (provider === null) {
-    return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count) };
+    return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count(stock)) };
   }
   // The writers' tails and heads (read-modify-write of part of a block) need a page each.
   const kept = 2 * PAGE_SIZE * wanted.writers;
   const available = context.backend.memory.available(provider);
-  const room = Math.min(count, Math.floor((available - kept) / chunk));
-  const { bytes, fitting } = fit(chunk, room, { available, kept, block });
+  const room = Math.floor((available - kept) / chunk);
+  // A CMB is small and shared, so half of it is left to others.
+  const slots = Math.min(count(0), room);
+  const { bytes, fitting } = fit(chunk, Math.max(slots, Math.min(count(stock), Math.floor(room / 2))), {
+    available,
+    kept,
+    block,
+  });
   let why = `its pool has ${available} bytes free, a chunk needs ${chunk}`;
   try {
     if (fitting >= 1) return { route, chunk: bytes, pool: new SlotPool(context, provider, bytes, fitting) };
@@ -53,6 +63,14 @@ export function takeChunkPool(context: StreamContext, route: Route, wanted: Want
     why = error.message;
   }
   return takeChunkPool(context, hostRoute(`provider ${provider.bdf}: ${why}`), wanted);
+}
+
+/**
+ * How many chunks may wait between being read and being written. Devices complete their transfers in bunches: without a stock,
+ * one of them would be idle while the other works. Large chunks keep a device busy for long enough.
+ */
+function stockFor(queueDepth: number, chunk: number): number {
+  return Math.min(2 * queueDepth, Math.floor(MOST_STOCK / chunk));
 }
 
 /** If there is room for one chunk but not for the pages that are kept free, make the chunk shorter by what is missing. */

@@ -101,6 +101,32 @@ for (const engine of engines) {
     },
   );
 
+  t.test(`${engine}: no end has more in flight than the depth`, { skip: skipNative }, async (t) => {
+    const { file, backend, slots } = await ground(t, engine);
+    const source = await file('source', 200 * CHUNK, 6);
+    const a = await file('a', 200 * CHUNK, 7);
+    const b = await file('b', 200 * CHUNK, 8);
+    for (const depth of [1, 2]) {
+      const run = backend.pump({
+        ...{ source: at(source.target), destinations: [at(a.target), at(b.target)] },
+        ...{ length: 200 * CHUNK, chunk: CHUNK, depth, slots },
+      })!;
+      let over = false;
+      run.over.then(() => (over = true));
+      const seen: number[] = [];
+      while (!over) {
+        const { source, destinations } = run.progress();
+        seen.push(source.inFlight, ...destinations.map(({ inFlight }) => inFlight));
+        await new Promise(setImmediate);
+      }
+      t.ok(
+        Math.max(...seen) <= depth && Math.max(...seen) > 0,
+        `depth ${depth}: at most ${Math.max(...seen)}`,
+      );
+      for (const { path } of [a, b]) t.ok(readFileSync(path).equals(source.model), path);
+    }
+  });
+
   t.test(`${engine}: stopped at any moment, it says how far it came`, { skip: skipNative }, async (t) => {
     const { file, backend, slots } = await ground(t, engine);
     const source = await file('source', 64 * CHUNK, 4);
