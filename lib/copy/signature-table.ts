@@ -60,6 +60,8 @@ const sector =
 
 const MINIX_MAGIC = ['7f13', '137f', '8f13', '138f', '6824', '2468', '7824', '2478'].map(hex);
 
+const ATARI_IDS = every(0x1c7, 12, 4);
+
 const PARTITION_TABLES: readonly Row[] = [
   // GPT: the header is in LBA 1 and in the last LBA, for block sizes of 512 to 4096 bytes.
   {
@@ -88,6 +90,14 @@ const PARTITION_TABLES: readonly Row[] = [
   { name: 'UnixWare VTOC', kind: 'partition table', at: [29 * 512 + 4], magic: [hex('0d605eca')] },
   { name: 'Ultrix disklabel', kind: 'partition table', at: [16312], magic: [hex('57290300')] },
   { name: 'Amiga RDB', kind: 'partition table', at: every(0, 512, 16), magic: [text('RDSK')] },
+  {
+    name: 'Atari partition table',
+    kind: 'partition table',
+    // The identifier of each of the four entries; its flags are in the byte before it.
+    at: ATARI_IDS,
+    magic: ['GEM', 'BGM', 'XGM', 'LNX', 'SWP', 'RAW'].map(text),
+    also: atariSane,
+  },
   { name: 'Windows LDM', kind: 'partition table', at: [0xc00, -512], magic: [text('PRIVHEAD')] },
 ];
 
@@ -116,6 +126,7 @@ const FILESYSTEMS: readonly Row[] = [
   { name: 'NILFS2', kind: 'filesystem', at: nilfsPlaces, magic: [hex('3434')], also: nilfsSane },
   { name: 'GFS2', kind: 'filesystem', at: [0x10000], magic: [hex('01161970')], also: gfsIs(1801) },
   { name: 'GFS', kind: 'filesystem', at: [0x10000], magic: [hex('01161970')], also: gfsIs(1309) },
+  { name: 'ScoutFS', kind: 'filesystem', at: [0x10004], magic: [hex('8b423c10')] },
   { name: 'OCFS2', kind: 'filesystem', at: [0x400, 0x800, 0x1000, 0x2000], magic: [text('OCFSV2')] },
   { name: 'OCFS', kind: 'filesystem', at: [8, 0x2000], magic: [text('OracleCFS')] },
   { name: 'EROFS', kind: 'filesystem', at: [1024], magic: [hex('e2e1f5e0')] },
@@ -357,6 +368,13 @@ function sunChecksum(look: Look): boolean {
   let sum = 0;
   for (let at = 0; at < 512; at += 2) sum ^= word(look, at, 2);
   return sum === 0;
+}
+
+/** The entry is in use, and lies on the disk, whose length in sectors is at 0x1c2. */
+function atariSane(look: Look, at: number): boolean {
+  const sectors = bigWord(look, 0x1c2, 4);
+  const [start, length] = [bigWord(look, at + 3, 4), bigWord(look, at + 7, 4)];
+  return (word(look, at - 1, 1) & 1) === 1 && start > 0 && length > 0 && start + length <= sectors;
 }
 
 /** s_log_block_size must be small: a magic of two bytes alone is weak evidence. */
