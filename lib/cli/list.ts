@@ -3,7 +3,7 @@ import { classWords } from '../base/pci-class.js';
 import type { Controller, Place, Stacked, System } from '../index.js';
 import { bytes, type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
-import { inspectMachine, type MachineOptions, withMachine, withSent } from './options.js';
+import { inspectMachine, type MachineOptions, withKernel, withMachine, withSent } from './options.js';
 import { type RemarkedRow, remarkedTable, type View } from './table.js';
 import { ownJson, tell } from './whose.js';
 
@@ -21,7 +21,7 @@ export function addList(command: Command): void {
       ['Another machine, by what was captured of it.', 'p2pdma list --root ./captured'],
     ],
   });
-  withSent(withMachine(command)).action(async (options: MachineOptions) => {
+  withKernel(withSent(withMachine(command))).action(async (options: MachineOptions) => {
     const system = await inspectMachine(options);
     try {
       const controllers = system.controllers.map((controller) => describe(system, controller));

@@ -68,11 +68,14 @@ export function announce(): void {
 }
 
 /** What the captured data contains, and what it does not show. */
-function account({ recognised, notKnown }: Evidence): string {
+function account({ recognised, notKnown, contradictions }: Evidence): string {
   const colour = colours(process.stdout);
   const width = columns(process.stdout);
   const lines = [
     ...wrap(printable(`read from: ${recognised.join('; ')}`), width).map(colour.dim),
+    ...contradictions.flatMap((words) =>
+      wrap(printable(words), width, colour.red('contradiction: '), '               '),
+    ),
     ...notKnown.flatMap(({ what, why }) =>
       wrap(printable(`${what}: ${why}`), width, colour.yellow('not known: '), '           '),
     ),

@@ -102,11 +102,17 @@ export class Captured {
   putInto(into: Gathered, form: string): void {
     const tree = this.#tree();
     into.recognised(this.#kind(tree, form));
+    const other: string[] = [];
     for (const [path, node] of tree ?? []) {
       const at = path.split('/');
       if (node === null) into.files.folder(at);
-      else if (Buffer.isBuffer(node)) into.files.put(at, node);
-      else into.files.link(at, node.link);
+      else if (!Buffer.isBuffer(node)) into.files.link(at, node.link);
+      else if (!into.files.put(at, node) && !into.files.holds(at, node)) other.push(`/${path}`);
+    }
+    if (other.length > 0) {
+      into.contradiction(
+        `'${this.#name}' has another ${list(other, 4)} than what was sent before it; the first counts`,
+      );
     }
     for (const [bdf, { path, whole }] of functionsIn(tree)) {
       into.captured.set(bdf, whole);

@@ -27,6 +27,12 @@ export class MemoryFiles implements Files {
     return this.#add(path, typeof content === 'string' ? Buffer.from(content) : content);
   }
 
+  /** Is exactly this at this path? */
+  holds(path: readonly string[], content: Buffer): boolean {
+    const node = this.#nodeAt(path);
+    return Buffer.isBuffer(node) && node.equals(content);
+  }
+
   /** The same for a symlink; its target begins at the root if it has a leading slash. */
   link(path: readonly string[], target: string): boolean {
     return this.#add(path, { target });

@@ -20,19 +20,27 @@ export interface Looked {
   readonly sent: Sent[];
   /** The folder that directly contains sys/ and proc/; null: there is none. */
   readonly tree: string | null;
+  /** The folders of unpacked sosreports. */
+  readonly reports: readonly string[];
 }
 
 /** @throws P2pdmaError ENOENT, EACCES, …; ERR_INVALID_ARG_VALUE: the input exceeds a limit */
 export async function lookAt(inputs: readonly Input[]): Promise<Looked> {
-  const looked = { name: nameOf(inputs[0]), sent: [] as Sent[], tree: null as string | null };
+  const looked = {
+    name: nameOf(inputs[0]),
+    sent: [] as Sent[],
+    tree: null as string | null,
+    reports: [] as string[],
+  };
   const room = { bytes: MOST_BYTES, files: MOST_FILES };
   for (const input of inputs) {
     if (typeof input !== 'string') {
       looked.sent.push({ name: nameOf(input), bytes: Buffer.from(input) });
       continue;
     }
-    const tree = await readPath(input, looked.sent, room);
-    looked.tree ??= tree;
+    const kind = await readPath(input, looked.sent, room);
+    if (kind === 'tree') looked.tree ??= input;
+    if (kind === 'report') looked.reports.push(input);
   }
   return looked;
 }
@@ -46,13 +54,15 @@ interface Room {
   files: number;
 }
 
-async function readPath(path: string, into: Sent[], room: Room): Promise<string | null> {
+/** What the folder is that is not read here: a captured tree, or an unpacked sosreport. */
+async function readPath(path: string, into: Sent[], room: Room): Promise<'tree' | 'report' | null> {
   const names = await directoryNames(path);
   if (names === null) {
     into.push({ name: path, bytes: await readWhole(path, room) });
     return null;
   }
-  if (names.includes('sys')) return path;
+  if (names.includes('sos_commands')) return 'report';
+  if (names.includes('sys')) return 'tree';
   await walk(path, '', into, room);
   return null;
 }

@@ -2,27 +2,18 @@
 import { type LspciFunction, looksLikeLspci, parseLspci } from './lspci.js';
 import { looksLikeTree, parseTree } from './lspci-tree.js';
 import { type Depth, deniedIn, depthOf, readWords, textFacts } from './lspci-words.js';
-import type { FunctionFacts, Gathered, Reader, Sent } from './sent.js';
+import type { FunctionFacts, Gathered, Reader, SentText } from './sent.js';
 
 const STANDARD = 64;
 const CONVENTIONAL = 256;
 const EXPRESS = 4096;
 
 export const lspciText: Reader = {
-  fits: ({ bytes }) => {
-    const start = textOf(bytes.subarray(0, 256 * 1024));
-    return looksLikeLspci(start) || looksLikeTree(start);
-  },
+  fits: ({ start }) => looksLikeLspci(start) || looksLikeTree(start),
   read: readLspci,
 };
 
-/** Some shells write what a command prints as UTF-16. */
-function textOf(bytes: Buffer): string {
-  return bytes.toString(bytes[0] === 0xff && bytes[1] === 0xfe ? 'utf16le' : 'utf8');
-}
-
-function readLspci({ name, bytes }: Sent, into: Gathered): void {
-  const text = textOf(bytes);
+function readLspci({ name, text }: SentText, into: Gathered): void {
   const functions = parseLspci(text);
   const facts = textFacts(functions);
   const asRoot = functions.some((fn) => fn.bytes.length === EXPRESS);
@@ -34,6 +25,7 @@ function readLspci({ name, bytes }: Sent, into: Gathered): void {
   const last = functions.at(-1);
   if (last !== undefined && last.words.length > 0 && !last.ended) {
     into.notKnown(`functions after ${last.bdf}`, 'the text may be cut there');
+    into.cutAfter ??= last.bdf;
   }
   if (!looksLikeTree(text)) return;
   const tree = parseTree(text);

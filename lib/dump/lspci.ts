@@ -166,11 +166,8 @@ export function parseLspci(text: string): LspciFunction[] {
 
 /** Is this a text of lspci at all? */
 export function looksLikeLspci(text: string): boolean {
-  return text
-    .slice(0, 64 * 1024)
-    .split('\n')
-    .some((line) => {
-      const heading = headingOf(plainLine(line))?.text;
-      return heading !== undefined && NAMES_CLASS.test(heading);
-    });
+  return text.split('\n').some((line) => {
+    const heading = headingOf(plainLine(line))?.text;
+    return heading !== undefined && NAMES_CLASS.test(heading);
+  });
 }

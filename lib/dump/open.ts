@@ -6,20 +6,38 @@ import type { DescribeOptions } from '../backend/system-options.js';
 import { optionError } from '../base/arguments.js';
 import type { P2pdmaError } from '../base/errors.js';
 import { said } from '../base/sentence.js';
+import { size } from '../base/words.js';
 import { CapturedBackend } from '../native/backend.js';
 import { readSysfs } from '../native/sysfs/machine.js';
 import { openArchive } from './archive.js';
 import { processorOf } from './cpu.js';
+import { putDrives } from './drives.js';
+import { openUnpacked } from './folder.js';
 import { putFunctions } from './functions.js';
+import { cpuinfo, procVersion, takeRelease, uname } from './host-texts.js';
 import { type Input, lookAt } from './input.js';
+import { compareWithLog, kernelLog } from './kernel-log.js';
+import { lsblk, nvmeList, nvmeListSubsys } from './listings.js';
 import { lspciText } from './lspci-text.js';
-import { Gathered, type Reader, type Sent } from './sent.js';
+import { Gathered, type Reader, type Sent, SentText } from './sent.js';
 
 const CPUINFO = ['proc', 'cpuinfo'];
 const GROUPS = ['sys', 'kernel', 'iommu_groups'];
 
-/** The first reader that recognises an input reads it. */
-const READERS: readonly Reader[] = [lspciText];
+/** Each that recognises something in a text reads it: one file may hold what several commands printed. */
+const READERS: readonly Reader[] = [
+  nvmeList,
+  nvmeListSubsys,
+  lsblk,
+  uname,
+  procVersion,
+  cpuinfo,
+  kernelLog,
+  lspciText,
+];
+
+/** Far more than anybody's log. */
+const MOST_OF_A_TEXT = 256 * 2 ** 20;
 
 /**
  * Read the captured data. Nothing is unpacked to disk, and only the named inputs are opened.
@@ -27,29 +45,38 @@ const READERS: readonly Reader[] = [lspciText];
  */
 export async function openSent(inputs: readonly Input[], options: DescribeOptions): Promise<CapturedBackend> {
   const cpu = options.cpu === undefined ? null : processorOf(options.cpu);
-  const { name, sent, tree } = await lookAt(inputs);
+  const { name, sent, tree, reports } = await lookAt(inputs);
   if (tree !== null) {
     if (inputs.length > 1) throw besideTree(tree);
     return openTree(tree, options);
   }
   const gathered = new Gathered(name);
   const { files } = gathered;
-  for (const one of sent) {
-    for (const text of await openArchive(one, gathered)) readOne(text, gathered);
-  }
+  const texts: Sent[] = [];
+  for (const report of reports) texts.push(...(await openUnpacked(report, gathered)));
+  for (const one of sent) texts.push(...(await openArchive(one, gathered)));
+  takeRelease(gathered);
+  for (const text of texts) readOne(text, gathered);
   if (gathered.functions.size + gathered.captured.size === 0) throw unknownInput(name);
   if (cpu !== null && !files.put(CPUINFO, cpu)) throw saysItself(name, options.cpu!);
   files.peerMemory = gathered.wholeFunctions;
   putFunctions(gathered);
+  putDrives(gathered);
   accountForRest(gathered, options);
-  return new CapturedBackend(readSysfs(files, options.kernel), gathered.evidence());
+  const sysfs = readSysfs(files, options.kernel);
+  compareWithLog(sysfs.topology, gathered);
+  return new CapturedBackend(sysfs, gathered.evidence(), gathered.cutAfter);
 }
 
 /** Open a folder that contains sys/ and proc/; the kernel's files are already there. */
 function openTree(tree: string, options: DescribeOptions): CapturedBackend {
   if (options.cpu !== undefined) throw saysItself(tree, options.cpu);
   const recognised = ['a folder with sys/ and proc/'];
-  return new CapturedBackend(readSysfs(tree, options.kernel), { recognised, notKnown: [] });
+  return new CapturedBackend(readSysfs(tree, options.kernel), {
+    recognised,
+    notKnown: [],
+    contradictions: [],
+  });
 }
 
 function saysItself(name: string, cpu: string): P2pdmaError {
@@ -70,10 +97,16 @@ function besideTree(tree: string): P2pdmaError {
 }
 
 function readOne(sent: Sent, into: Gathered): void {
-  const reader = READERS.find((one) => one.fits(sent));
-  if (reader !== undefined) reader.read(sent, into);
-  else if (!sent.optional)
-    into.notKnown(`what '${sent.name}' says`, 'it is not recognised, and nothing of it was read');
+  const what = `what '${sent.name}' says`;
+  if (sent.bytes.length > MOST_OF_A_TEXT) {
+    into.notKnown(what, `it has more than ${size(MOST_OF_A_TEXT)}, and nothing of it was read`);
+    return;
+  }
+  const text = new SentText(sent);
+  const readers = READERS.filter((one) => one.fits(text));
+  for (const reader of readers) reader.read(text, into);
+  if (readers.length === 0 && !sent.optional)
+    into.notKnown(what, 'it is not recognised, and nothing of it was read');
 }
 
 function unknownInput(name: string): P2pdmaError {

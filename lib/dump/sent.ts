@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Evidence } from '../backend/evidence.js';
 import type { Bdf } from '../backend/topology.js';
+import { Drives } from './drive-facts.js';
 import { MemoryFiles } from './files.js';
 
 /** One file that was sent. */
@@ -11,6 +12,31 @@ export interface Sent {
   readonly bytes: Buffer;
   /** Nothing is said if it is not recognised: it came with many others. */
   readonly optional?: boolean;
+}
+
+/** So much of a text is looked at to recognise what it contains. */
+export const START = 16 * 2 ** 20;
+
+/** A sent file as text. Some shells write what a command prints as UTF-16. */
+export class SentText implements Sent {
+  readonly name: string;
+  readonly bytes: Buffer;
+  readonly start: string;
+
+  constructor({ name, bytes }: Sent) {
+    this.name = name;
+    this.bytes = bytes;
+    this.start = this.#decoded(START);
+  }
+
+  get text(): string {
+    return this.bytes.length <= START ? this.start : this.#decoded(this.bytes.length);
+  }
+
+  #decoded(end: number): string {
+    const encoding = this.bytes[0] === 0xff && this.bytes[1] === 0xfe ? 'utf16le' : 'utf8';
+    return this.bytes.toString(encoding, 0, end);
+  }
 }
 
 /** Takes what was unpacked, piece by piece. */
@@ -64,11 +90,30 @@ function together(a: FunctionFacts, b: FunctionFacts): FunctionFacts {
   return { ...(both as unknown as FunctionFacts), config: longer.config };
 }
 
+/** A pair of which the kernel said something. */
+export interface LoggedPair {
+  readonly client: string;
+  readonly provider: string;
+  readonly said: 'refused' | 'redirected';
+}
+
 export class Gathered {
   readonly files: MemoryFiles;
   readonly functions = new Map<Bdf, FunctionFacts>();
   /** The functions whose directories in /sys were captured; true: whole, so that what is missing does not exist. */
   readonly captured = new Map<Bdf, boolean>();
+  readonly drives = new Drives((words) => this.contradiction(words));
+  /** The namespaces that are known by the words of other programs only. */
+  readonly toldNamespaces: string[] = [];
+  /** The function after which a text may be cut, so that there may be others. */
+  cutAfter: Bdf | null = null;
+  /** The kernel that runs there, by the first text that told. */
+  release: { readonly text: string; readonly from: string } | null = null;
+  /** What the kernel's log says of pairs. */
+  readonly logged = new Map<string, LoggedPair>();
+  /** The functions that registered peer-to-peer memory, as the kernel's log says. */
+  readonly registered = new Set<Bdf>();
+  readonly #contradictions = new Set<string>();
   readonly #recognised: string[] = [];
   readonly #notKnown = new Map<string, string>();
 
@@ -97,9 +142,15 @@ export class Gathered {
     if (!this.#notKnown.has(what)) this.#notKnown.set(what, why);
   }
 
+  /** Two things that were sent exclude each other. */
+  contradiction(words: string): void {
+    this.#contradictions.add(words);
+  }
+
   evidence(): Evidence {
     return {
       recognised: this.#recognised,
+      contradictions: [...this.#contradictions],
       notKnown: [...this.#notKnown].map(([what, why]) => ({ what, why })),
     };
   }
@@ -107,6 +158,6 @@ export class Gathered {
 
 /** The reader of one kind of input. */
 export interface Reader {
-  fits(sent: Sent): boolean;
-  read(sent: Sent, into: Gathered): void;
+  fits(sent: SentText): boolean;
+  read(sent: SentText, into: Gathered): void;
 }

@@ -286,12 +286,15 @@ export class CapturedBackend implements Backend {
   readonly controllers: readonly Controller[];
   readonly memory: MemoryBackend;
   readonly evidence: Evidence | null;
+  /** The function after which what was sent may be cut; null: all functions are there, as far as can be seen. */
+  readonly cutAfter: string | null;
   readonly sysfs: Sysfs;
   readonly engine = null;
 
-  constructor(sysfs: Sysfs, evidence: Evidence | null = null) {
+  constructor(sysfs: Sysfs, evidence: Evidence | null = null, cutAfter: string | null = null) {
     this.sysfs = sysfs;
     this.evidence = evidence;
+    this.cutAfter = cutAfter;
     this.release = sysfs.kernel.release;
     this.topology = sysfs.topology;
     this.controllers = sysfs.controllers;

@@ -73,3 +73,37 @@ t.test('all of it fits 80 columns', async (t) => {
     }
   }
 });
+
+t.test('an option that is named exists', (t) => {
+  for (const [line] of COMMANDS) {
+    const { stdout, stderr } = runCli([...line, '--from', join(dumps, 'root-acs.txt')], { env: ENV });
+    if (line.includes('--kernel')) continue;
+    t.match(stdout, /^not known: the kernel: name its release with --kernel$/m, stderr);
+    const named = runCli([...line, '--kernel', '6.12.30', ...CPU, '--from', join(dumps, 'root-acs.txt')]);
+    t.equal(named.status, 0);
+    t.notMatch(named.stdout, /the kernel:/);
+  }
+  t.end();
+});
+
+t.test('a text that is cut before its first drive, or after it, does not say that there is no other', (t) => {
+  const text = readFileSync(join(dumps, 'pciutils-3.14.txt'), 'utf8');
+  const parts = text.split('\n\n');
+  const drives = parts.flatMap((part, at) => (/Non-Volatile memory/.test(part) ? at : []));
+  for (const [end, says] of [
+    [drives[0]!, /^unknown +drives +no NVMe drive is known; the text may be cut after\n/m],
+    [drives[1]!, /^unknown +drives +only 0000:03:00\.0 is known as an NVMe drive; the text may/m],
+  ] as const) {
+    const folder = t.testdir({ 'cut.txt': parts.slice(0, end).join('\n\n').slice(0, -40) });
+    const { status, stdout } = runCli(
+      ['doctor', '--kernel', '6.12.30', ...CPU, '--from', join(folder, 'cut.txt')],
+      {
+        env: ENV,
+      },
+    );
+    t.match(stdout, says);
+    t.notMatch(stdout, /no NVMe controller/);
+    t.equal(status, 1, 'not known');
+  }
+  t.end();
+});

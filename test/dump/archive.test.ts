@@ -1,5 +1,7 @@
 /** Archives of machines whose verdicts are known: the same machine read from its folder. */
 import { randomBytes } from 'node:crypto';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { describeMachine, openSystem, type System } from '../../lib/index.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
@@ -180,10 +182,27 @@ t.test('a sosreport: lspci’s text, and the few files of /sys that are in it', 
       read.topology.functions.map(({ bdf, acs, portType, upstream }) => [bdf, acs, portType, upstream?.bdf]),
       whole.topology.functions.map(({ bdf, acs, portType, upstream }) => [bdf, acs, portType, upstream?.bdf]),
     );
+    const unpacked = await describeMachine(unpack(report, t.testdir()));
+    t.equal(unpacked.evidence?.recognised[0], 'a sosreport (unpacked) with proc/, sys/ and texts');
+    t.strictSame(unpacked.evidence?.notKnown, read.evidence?.notKnown);
+    t.strictSame(facts(unpacked), facts(read));
+    await unpacked.close();
     await read.close();
   });
   await whole.close();
 });
+
+/** The folder in which the one top folder of these entries is. */
+function unpack(entries: readonly Packed[], into: string): string {
+  for (const { path, content } of entries) {
+    const at = join(into, path);
+    mkdirSync(dirname(at), { recursive: true });
+    if (content === null) mkdirSync(at, { recursive: true });
+    else if (Buffer.isBuffer(content)) writeFileSync(at, content);
+    else symlinkSync(content.link, at);
+  }
+  return join(into, entries[0]!.path.split('/')[0]!);
+}
 
 t.test('texts, packed together or one compressed', async (t) => {
   const machine = await openSystem({ machine: 'switch' });

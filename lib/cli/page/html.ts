@@ -91,10 +91,13 @@ function head({ notice, evidence }: PageFacts): string {
   const parts = notice === null ? [] : [`<p class="notice">${xml(notice)}</p>`];
   if (evidence !== null) {
     parts.push(`<p>Read from: ${xml(evidence.recognised.join('; '))}.</p>`);
-    const unknown = evidence.notKnown.map(
-      ({ what, why }) => `<li><strong>not known:</strong> ${xml(what)}: ${xml(why)}</li>`,
-    );
-    if (unknown.length > 0) parts.push(`<ul class="note">${unknown.join('')}</ul>`);
+    const notes = [
+      ...evidence.contradictions.map((words) => `<li><strong>contradiction:</strong> ${xml(words)}</li>`),
+      ...evidence.notKnown.map(
+        ({ what, why }) => `<li><strong>not known:</strong> ${xml(what)}: ${xml(why)}</li>`,
+      ),
+    ];
+    if (notes.length > 0) parts.push(`<ul class="note">${notes.join('')}</ul>`);
   }
   return parts.join('\n');
 }

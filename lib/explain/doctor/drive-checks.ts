@@ -12,16 +12,22 @@ import { farPlace } from '../explain.js';
 import type { LiveFacts, MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
 
-export function checkDrives({ machine, states, kind }: MachineFacts): Finding[] {
+const TO_FILE = 'sudo lspci -xxxx > machine.txt';
+
+export function checkDrives({ machine, states, kind, cutAfter }: MachineFacts): Finding[] {
   const { controllers, topology } = machine;
   const pcie = controllers.filter(({ pdev }) => pdev !== null);
   const dead = pcie.filter(({ name }) => states.has(name));
   const found: Finding[] = [];
   // A class of 0: it was not read. Each of these could be a drive.
   const untold = kind === 'captured' ? topology.functions.filter((dev) => dev.class === 0) : [];
-  if (untold.length > 0 && pcie.length < 2) {
+  if (pcie.length < 2 && (untold.length > 0 || cutAfter !== null)) {
     const known =
       pcie.length === 0 ? 'no NVMe drive is known' : `only ${label(pcie[0]!)} is known as an NVMe drive`;
+    if (untold.length === 0) {
+      const rest = `the text may be cut after ${cutAfter}`;
+      return [finding('drives', 'unknown', `${known}; ${rest}`, 'Send all of it, as a file.', [TO_FILE])];
+    }
     return [
       finding(
         'drives',
@@ -275,13 +281,28 @@ function checkNodes(live: LiveFacts, nodes: readonly string[]): Finding[] {
 
 // --- what is not a plain disk ---
 
-export function checkMultipath({ machine, kernel }: MachineFacts): Finding[] {
+export function checkMultipath({ machine, kernel, kind }: MachineFacts): Finding[] {
   const namespaces = machine.controllers.flatMap((controller) =>
     controller.pdev === null ? [] : controller.namespaces.map(({ name }) => name),
   );
-  const heads = [...new Set(namespaces)].filter(
-    (name) => machine.inspect(name).place?.layers[0]?.kind === 'multipath-head',
-  );
+  const places = [...new Set(namespaces)].map((name) => [name, machine.inspect(name).place] as const);
+  const heads = places.flatMap(([name, place]) => (place?.layers[0]?.kind === 'multipath-head' ? name : []));
+  const unplaced = places.flatMap(([name, place]) => (place === null ? name : []));
+  if (
+    unplaced.length > 0 &&
+    kind === 'captured' &&
+    holds(MULTIPATH_HEAD, machine.topology.kernel) !== 'yes'
+  ) {
+    return [
+      finding(
+        'multipath',
+        'unknown',
+        `whether ${list(unplaced)} ${unplaced.length === 1 ? 'is a multipath head' : 'are multipath heads'} is not known: the captured data does not show it`,
+        'Look on that machine.',
+        ['ls -d /sys/class/nvme-subsystem/*/nvme*n*'],
+      ),
+    ];
+  }
   if (heads.length === 0) {
     const off = kernel?.nvmeMultipath === false ? ' (nvme_core.multipath=N)' : '';
     return namespaces.length === 0

@@ -36,6 +36,8 @@ export interface MachineFacts {
   readonly name: string | null;
   readonly notice: string | null;
   readonly evidence: Evidence | null;
+  /** The function after which what was sent of the machine may be cut; null: nothing is known to be missing. */
+  readonly cutAfter: string | null;
   readonly machine: Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
   /** Null: the machine is emulated, so this package acts as its kernel. */
   readonly kernel: KernelFacts | null;
@@ -50,7 +52,7 @@ export interface MachineFacts {
 }
 
 /** The values for machines that are not emulated. */
-export const HERE = { backend: 'native', name: null, notice: null, evidence: null } as const;
+export const HERE = { backend: 'native', name: null, notice: null, evidence: null, cutAfter: null } as const;
 
 export interface Whose {
   readonly root?: string;
@@ -81,6 +83,7 @@ async function emulatedFacts(spec: string | object, kernel: string | undefined):
     name: backend.machine,
     notice: backend.notice,
     evidence: null,
+    cutAfter: null,
     what: `the emulated machine '${backend.machine}'${asIf(kernel)}`,
     machine: backend,
     kernel: null,
@@ -117,6 +120,7 @@ function sentFacts(backend: CapturedBackend, kernel: string | undefined): Machin
   return {
     ...HERE,
     evidence,
+    cutAfter: backend.cutAfter,
     kind: 'captured',
     what: `the machine captured in '${sysfs.root}'${asIf(kernel)}`,
     ...readFacts(backend),
