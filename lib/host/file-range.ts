@@ -1,5 +1,5 @@
 /** The device or file that holds the bytes of a file or a device, according to this host's filesystem. */
-import { readlinkSync, realpathSync, statSync } from 'node:fs';
+import { type BigIntStats, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { UnderlyingRange } from '../backend/backend.js';
 
@@ -8,18 +8,24 @@ export function openFileRange(path: string, identity: string): UnderlyingRange {
   return { on: `file ${identity}`, name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
 }
 
-/** The range of a file, independent of its name; a file that does not exist yet is identified by where it would be created. */
-export function fileRange(path: string): UnderlyingRange {
-  const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
+/** What the kernel says of a path; null: there is nothing, or it cannot be asked about. */
+export function statOf(path: string): BigIntStats | null {
   try {
-    const there = statSync(path, { bigint: true });
-    const on = there.isBlockDevice()
-      ? `device ${deviceNumber(there.rdev)}`
-      : `file ${there.dev}:${there.ino}`;
-    return { ...whole, on };
+    return statSync(path, { bigint: true });
   } catch {
-    return { ...whole, on: `file ${wouldBeAt(path, 0)}` };
+    return null;
   }
+}
+
+/**
+ * The range of a file, independent of its name; a file that does not exist yet is identified by where it would be created.
+ * @param there  what {@link statOf} says of it
+ */
+export function fileRange(path: string, there: BigIntStats | null = statOf(path)): UnderlyingRange {
+  const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
+  if (there === null) return { ...whole, on: `file ${wouldBeAt(path, 0)}` };
+  const on = there.isBlockDevice() ? `device ${deviceNumber(there.rdev)}` : `file ${there.dev}:${there.ino}`;
+  return { ...whole, on };
 }
 
 /** Resolves like the kernel: links are followed before `..` is applied. */

@@ -7,7 +7,7 @@
  *
  * The reported reason is that of the topmost layer that refuses.
  */
-import { type BigIntStats, realpathSync, statSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import type { Legs, QueueLimits } from '../../backend/backend.js';
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
@@ -135,10 +135,10 @@ export function blockInfo(context: BlockContext, pathOrName: string): BlockInfo 
 /** For this machine: the path is inspected, and a file that does not exist yet is judged by its directory. */
 function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   const { devices } = context;
-  const stat = statOf(path);
+  const stat = devices.statOf(path);
   if (stat === null) {
     const directory = posix.dirname(path);
-    const parent = statOf(directory);
+    const parent = devices.statOf(directory);
     if (parent === null || path.startsWith('/dev/')) return devicePathInfo(context, path);
     const real = realPath(directory);
     const mount = devices.mountOf(real, deviceNumber(parent.dev));
@@ -261,7 +261,9 @@ function overlayInfo(
   const [first] = places;
   if (first === undefined || places.some(({ layer, mount: on }) => !layer.startsWith('/') || on === null))
     return null;
-  const there = context.tree.live && places.find(({ layer }) => statOf(inLayer(layer, mount, path)) !== null);
+  const there =
+    context.tree.live &&
+    places.find(({ layer }) => context.devices.statOf(inLayer(layer, mount, path)) !== null);
   const { layer, mount: on } = there || first;
   const info = fileInfo(context, { mount: on, path: inLayer(layer, mount, path), size }, depth + 1);
   const one = !split && places.every((place) => place.mount!.device === on!.device);
@@ -452,14 +454,6 @@ function queueLimits(context: BlockContext, device: BlockDir | null, pciP2pdma: 
 }
 
 // --- this machine's files ---
-
-function statOf(path: string): BigIntStats | null {
-  try {
-    return statSync(path, { bigint: true });
-  } catch {
-    return null;
-  }
-}
 
 function realPath(path: string): string {
   try {

@@ -2,8 +2,10 @@
  * Finds block devices by name, by device number and by path, with their layers and users. Devices come and go, so the object
  * is made for one question and not kept.
  */
+import type { BigIntStats } from 'node:fs';
 import { posix } from 'node:path';
 import { bareName } from '../../backend/names.js';
+import { statOf } from '../../host/file-range.js';
 import { findMount, type Mount, type MountSource, parseMountinfo } from './mountinfo.js';
 import { MAX_SECTORS, NVME_DISK } from './nvme.js';
 import type { SysfsDir, SysfsTree } from './tree.js';
@@ -51,6 +53,7 @@ export class BlockDevices {
   readonly #mountSource: MountSource | null;
   #mounts: Mount[] | null = null;
   #swapPaths: string[] | null = null;
+  readonly #stats = new Map<string, BigIntStats | null>();
 
   /** @param controllers directories of the NVMe controllers, which hold their disks */
   constructor(
@@ -66,6 +69,16 @@ export class BlockDevices {
   /** True if they are this machine's devices, so that the paths in their attributes are this machine's too. */
   get live(): boolean {
     return this.#tree.live;
+  }
+
+  /** What the kernel says of one of this machine's paths; null: there is nothing, or it cannot be asked about. */
+  statOf(path: string): BigIntStats | null {
+    let stat = this.#stats.get(path);
+    if (stat === undefined) {
+      stat = statOf(path);
+      this.#stats.set(path, stat);
+    }
+    return stat;
   }
 
   /** Names of the md arrays. */

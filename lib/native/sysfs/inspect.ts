@@ -2,7 +2,7 @@
  * Finds out what a name or path refers to, and what it would be if it were opened as a source or destination of a copy. Nothing
  * is opened for this.
  */
-import { type BigIntStats, existsSync, statSync } from 'node:fs';
+import { type BigIntStats, existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
 import { deviceIdentity } from './identity.js';
@@ -66,24 +66,16 @@ export function rangesOf(sysfs: Sysfs, path: string, info: BlockInfo | null): Un
  * Identifies a file by its numbers, and a file that does not exist yet by its directory. A device has no mark, because its
  * users and even the drive itself can change at any moment.
  */
-export function markOf({ live }: Sysfs, path: string): string | null {
+export function markOf({ live, devices }: Sysfs, path: string): string | null {
   if (!live) return null;
-  const there = statOf(path);
+  const there = devices.statOf(path);
   if (there !== null) return there.isFile() ? `file ${numbersOf(there)}` : null;
-  const directory = statOf(dirname(resolve(path)));
+  const directory = devices.statOf(dirname(resolve(path)));
   return directory === null ? null : `nothing in ${numbersOf(directory)}`;
 }
 
 function numbersOf({ dev, ino }: BigIntStats): string {
   return `${dev}:${ino}`;
-}
-
-function statOf(path: string): BigIntStats | null {
-  try {
-    return statSync(path, { bigint: true });
-  } catch {
-    return null;
-  }
 }
 
 function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {

@@ -6,7 +6,6 @@
  * Filesystems are not traversed: a file's blocks move, and its disk is in use anyway. A path in a captured tree
  * belongs to the other machine and is not looked up here.
  */
-import { statSync } from 'node:fs';
 import type { UnderlyingRange } from '../../backend/backend.js';
 import { deviceNumber, fileRange } from '../../host/file-range.js';
 import { type BlockDevices, type BlockDir, numberOf } from './devices.js';
@@ -41,9 +40,9 @@ class WayDown {
 
   addPath(path: string, range: Part): void {
     const { live } = this.#devices;
-    const device = live ? blockDevice(path) : null;
-    if (device !== null) this.addDevice(device, range);
-    else if (live) this.found.push({ ...fileRange(path), ...range });
+    const there = live ? this.#devices.statOf(path) : null;
+    if (there?.isBlockDevice()) this.addDevice(deviceNumber(there.rdev), range);
+    else if (live) this.found.push({ ...fileRange(path, there), ...range });
     else this.found.push({ on: `file ${path}`, name: path, ...range });
   }
 
@@ -78,16 +77,6 @@ class WayDown {
       const on = below === null ? null : numberOf(below);
       if (on !== null) this.addDevice(on, { start: 0, length: bytesIn(below!, 'size'), exact: false });
     }
-  }
-}
-
-/** The number of a block device; null for anything else, and if it cannot be inspected: opening it will report why. */
-function blockDevice(path: string): string | null {
-  try {
-    const there = statSync(path, { bigint: true });
-    return there.isBlockDevice() ? deviceNumber(there.rdev) : null;
-  } catch {
-    return null;
   }
 }
 

@@ -4,8 +4,9 @@ import type { UnusableCmb } from '../../../lib/backend/backend.js';
 import type { PciDev } from '../../../lib/backend/topology.js';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma-distance.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
-import { type Files, SysfsTree } from '../../../lib/native/sysfs/tree.js';
+import { SysfsTree } from '../../../lib/native/sysfs/tree.js';
 import { type TreeDescription, twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
+import { runningTree } from '../../helpers/running-tree.js';
 
 const MIB = 2 ** 20;
 
@@ -149,21 +150,10 @@ t.test(
   'of a running machine, no more configuration space is read than ACS needs, and the answer is the same',
   async (t) => {
     const tree = writeSysfsTree(t.testdir(), twoDrivesBelowASwitch());
-    const { files } = new SysfsTree(tree);
     const bytes = new Map<string, number>();
-    const running: Files = {
-      root: files.root,
-      live: true,
-      peerMemory: files.peerMemory,
-      kindOf: (path) => files.kindOf(path),
-      entries: (path) => files.entries(path),
-      linkTarget: (path) => files.linkTarget(path),
-      read: (path, maxBytes, enough) => {
-        const content = files.read(path, maxBytes, enough);
-        if (path.at(-1) === 'config') bytes.set(path.at(-2)!, content.bytes.length);
-        return content;
-      },
-    };
+    const running = runningTree(new SysfsTree(tree).files, (path, content) => {
+      if (path.at(-1) === 'config') bytes.set(path.at(-2)!, content.bytes.length);
+    });
     const { functions } = readSysfs(running).topology;
     const whole = readSysfs(tree).topology.functions;
     t.same(

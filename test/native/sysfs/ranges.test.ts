@@ -5,6 +5,7 @@ import t from 'tap';
 import { BlockDevices } from '../../../lib/native/sysfs/devices.js';
 import { underlying } from '../../../lib/native/sysfs/ranges.js';
 import { SysfsTree } from '../../../lib/native/sysfs/tree.js';
+import { runningTree } from '../../helpers/running-tree.js';
 
 const root = mkdtempSync(join(tmpdir(), 'p2pdma-underlying-'));
 t.teardown(() => rmSync(root, { recursive: true }));
@@ -34,11 +35,7 @@ symlinkSync('../../nvme0n1/nvme0n1p2', join(root, 'sys/devices/dm-0/slaves/nvme0
 
 const captured = new BlockDevices(new SysfsTree(root), new Map());
 /** The same as if it were this machine's. */
-const devices = Object.create(captured, {
-  live: { value: true },
-  byNumber: { value: (number: string) => captured.byNumber(number) },
-  diskOf: { value: captured.diskOf.bind(captured) },
-}) as BlockDevices;
+const devices = new BlockDevices(new SysfsTree(runningTree(new SysfsTree(root).files)), new Map());
 
 const all = Number.POSITIVE_INFINITY;
 
