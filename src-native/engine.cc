@@ -211,8 +211,9 @@ bool Engine::openBigRing() {
   return bigLane_.ring.isOpen();
 }
 
-// The slot of a file, which gets one now if it has none; -1 means that it is used by its fd. A device that was opened
-// exclusively must be free again the moment it is closed.
+// The slot of a file, which gets one now if it has none; -1 means that it is used by its fd. A file gets its slot with its
+// second transfer: registering it costs more than one transfer saves. A device that was opened exclusively must be free again
+// the moment it is closed.
 int Engine::registeredSlot(int fd) {
   int empty = -1;
   for (size_t i = 0, seen = 0; i < fileSlots_.size() && (seen < filesTaken_ || empty < 0); i++) {
@@ -220,6 +221,7 @@ int Engine::registeredSlot(int fd) {
     if (fileSlots_[i] >= 0) seen++;
     else if (empty < 0) empty = static_cast<int>(i);
   }
+  if (filesSeen_.insert(fd).second) return -1;
   const auto file = env_->fds.find(fd);
   if (empty < 0 || file == env_->fds.end() || (file->second && !lane_.ring.releasesFilesAtOnce())) return -1;
   if (lane_.ring.setFile(static_cast<unsigned>(empty), fd) != 0) return -1;
@@ -230,6 +232,7 @@ int Engine::registeredSlot(int fd) {
 }
 
 void Engine::unregisterFile(int fd) {
+  filesSeen_.erase(fd);
   for (size_t i = 0; i < fileSlots_.size() && filesTaken_ > 0; i++) {
     if (fileSlots_[i] != fd) continue;
     lane_.ring.setFile(static_cast<unsigned>(i), -1);
@@ -526,6 +529,7 @@ void Engine::quiesce() {
   env_->counters.registeredFiles -= static_cast<int64_t>(filesTaken_);  // the ring took them with it
   filesTaken_ = 0;
   fileSlots_.clear();
+  filesSeen_.clear();
   waitFor(bigLane_);
   if (pool_) {
     std::vector<Request*> dropped;

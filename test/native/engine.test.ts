@@ -370,7 +370,12 @@ t.test('both engines', { skip: skipNative }, async (t) => {
         await all;
         t.ok([...results.values()].every((result) => result === BLOCK));
         t.ok(Buffer.compare(content, memory) === 0, `round ${round}: each read is through its own file`);
-        t.equal(nativeCounters().registeredFiles, 64, 'as many as the table has slots');
+        const registered = round === 1 ? 0 : 64;
+        t.equal(
+          nativeCounters().registeredFiles,
+          registered,
+          'with the second read, as many as fit the table',
+        );
       }
 
       const [closed, other] = [fds[0]!, fds[1]!];
