@@ -6,6 +6,7 @@
 import { isPath, type OpenContext } from '../streams/paths.js';
 import { type Receipt, withReceipt } from '../streams/receipt.js';
 import { Target } from '../streams/target.js';
+import { copyAtOnce } from './at-once.js';
 import { OpenEnds } from './open-ends.js';
 import { assertApart } from './overlap.js';
 import { type Report, reportTo } from './progress.js';
@@ -34,7 +35,8 @@ export async function copy(
     const request = await makeRequest(open, source, to, options);
     ends = new OpenEnds(request);
     assertApart(request, await ends.source());
-    receipt = await copyOver(ends, options, reportTo(options.onProgress));
+    const report = reportTo(options.onProgress);
+    receipt = (await copyAtOnce(ends, options, report)) ?? (await copyOver(ends, options, report));
   } catch (error) {
     for (const stream of given) if (isStream(stream)) stream.destroy();
     await ends?.close().catch(() => {});

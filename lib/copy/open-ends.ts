@@ -18,6 +18,7 @@ import {
 import { Pace } from '../streams/pace.js';
 import { writeFlags } from '../streams/paths.js';
 import { P2pReadStream } from '../streams/read-stream.js';
+import type { StreamContext } from '../streams/session.js';
 import type { Source } from '../streams/source.js';
 import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
@@ -38,6 +39,11 @@ export class OpenEnd {
   constructor(end: PathEnd, options: OpenOptions) {
     this.#end = end;
     this.#options = options;
+  }
+
+  /** As the caller gave it. */
+  get path(): string {
+    return this.#end.path;
   }
 
   open(): Promise<BlockTarget> {
@@ -132,6 +138,14 @@ export class OpenEnds {
     this.#request = request;
     this.from = source instanceof PathEnd ? new OpenEnd(source, { engine: options.engine ?? 'auto' }) : null;
     this.to = destinations.map((end) => (end instanceof PathEnd ? new OpenEnd(end, write) : null));
+  }
+
+  /** The ends of a copy between paths only; null: an end is something else. */
+  paths(): { context: StreamContext; from: OpenEnd; to: readonly OpenEnd[] } | null {
+    const { source } = this.#request;
+    const to = this.to.filter((end) => end !== null);
+    if (!(source instanceof PathEnd) || to.length < this.to.length) return null;
+    return { context: source.context, from: this.from!, to };
   }
 
   /** The source, open; null: it is a stream. @throws P2pdmaError the error of opening it */

@@ -1,14 +1,13 @@
 import { statSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { P2pReadStream } from '../streams/read-stream.js';
-import { type Receipt, withReceipt, worse } from '../streams/receipt.js';
-import { hostRoute } from '../streams/route.js';
+import { type Receipt, withReceipt } from '../streams/receipt.js';
 import { closedError, outOfRange } from '../streams/source.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
+import { mergedReceipt } from './merged-receipt.js';
 import { Portion } from './portion.js';
 import type { Moment, Report } from './progress.js';
 import { pathAgain, type ReadBack } from './read-back.js';
@@ -170,12 +169,19 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
  */
 function assertWhole(source: Readable, expected: number): void {
   if (!(source instanceof P2pReadStream) || source.bytesRead >= expected) return;
-  const { path, start, bytesRead } = source;
+  throw endedEarly(source, expected);
+}
+
+/** The error for a source that ended after `bytesRead` of the `expected` bytes. */
+export function endedEarly(
+  { path, start, bytesRead }: Pick<P2pReadStream, 'path' | 'start' | 'bytesRead'>,
+  expected: number,
+): P2pdmaError {
   const offset = start + bytesRead;
   const end = start + expected;
   // Attributes in /sys report a page and hold a line.
   const reports = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  throw new P2pdmaError(
+  return new P2pdmaError(
     'ERR_SHORT_TRANSFER',
     `read '${path}': it ended at byte ${offset}, ${reports >= end ? `but it reports ${reports} bytes` : `but it had ${end} bytes when the copy began`}`,
     {
@@ -267,45 +273,8 @@ function withWhatWasDone(failure: Error, source: Readable, destinations: readonl
 
 function merge(source: Readable, destinations: readonly Writable[]): Receipt {
   const ends = destinations.filter((d) => d instanceof P2pWriteStream);
-  const written = ends.map(({ receipt, aside }) => ({ receipt, aside }));
-  const parts = [
-    ...(source instanceof P2pReadStream ? [source.receipt] : []),
-    ...written.map(({ receipt }) => receipt),
-  ];
-  const foreign = destinations.length > ends.length || !(source instanceof P2pReadStream);
-  const first = parts[0];
-  if (first === undefined) {
-    throw new P2pdmaError(
-      'ERR_INVALID_ARG_VALUE',
-      'pipeline: neither source nor destination is a p2pdma stream',
-    );
-  }
-  const transport = foreign ? 'host-memory' : parts.map((part) => part.transport).reduce(worse);
-  const decisive = parts.find((part) => part.transport === transport) ?? first;
-  const why =
-    foreign && decisive.transport !== 'host-memory'
-      ? hostRoute('an end is not a p2pdma stream').reason
-      : decisive.reason;
-  // A writer's remark on what it could not do is included once, even if several writers have it. Its own reason ends with it.
-  const asides = new Set(written.map(({ aside }) => aside).filter((aside) => aside !== null));
-  const told = why === decisive.reason && written.find(({ receipt }) => receipt === decisive)?.aside;
-  if (told) asides.delete(told);
-  const path = zeroPath();
-  for (const part of parts) addPath(path, part.path);
-  return {
-    // If several destinations ended early, the number of bytes that all of them have.
-    bytes: ends.length > 0 ? Math.min(...ends.map((end) => end.bytesWritten)) : first.bytes,
-    seconds: Math.max(...parts.map((part) => part.seconds)),
-    backend: first.backend,
-    machine: first.machine,
-    provider: transport === 'host-memory' ? null : decisive.provider,
-    transport,
-    reason: [why, ...asides].join('; '),
-    unproven: parts.map((part) => part.unproven).find((u) => u !== null) ?? null,
-    path,
-    verified: false,
-    digest: null,
-  };
+  const read = source instanceof P2pReadStream ? source.receipt : null;
+  return mergedReceipt(read, ends, { foreign: destinations.length > ends.length || read === null });
 }
 
 async function verify(
