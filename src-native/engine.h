@@ -10,7 +10,7 @@
 
 #include <deque>
 #include <memory>
-#include <unordered_set>
+#include <set>
 #include <vector>
 
 namespace p2pdma {
@@ -106,7 +106,7 @@ class Engine final : public Waker::Client, public Pump::Host, public std::enable
   bool bigRingTried_ = false;
   std::vector<int> fileSlots_;  // of lane_'s ring: the fd in each, -1 where empty
   size_t filesTaken_ = 0;
-  std::unordered_set<int> filesSeen_;  // files that had a transfer
+  std::set<int> filesSeen_;  // files that had a transfer
   std::unique_ptr<Pool> pool_;
   std::vector<std::unique_ptr<Request>> slots_;
   std::vector<Request*> finished_;  // reused for each batch
