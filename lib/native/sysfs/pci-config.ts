@@ -23,8 +23,7 @@ const PCI_EXP_FLAGS = 2;
 const PCI_EXT_CAP_START = 0x100;
 const PCI_EXT_CAP_ID_ACS = 0x0d;
 const PCI_ACS_CTRL = 6;
-/** The bytes of configuration space that do not need PCI Express. */
-export const PCI_CFG_SPACE_SIZE = 256;
+const PCI_CFG_SPACE_SIZE = 256;
 const PCI_CFG_SPACE_EXP_SIZE = 4096;
 
 export interface PciConfig {

@@ -12,7 +12,7 @@
 import { bdfId, isBdf, normalizeBdf, type PciAddress, parseBdf, parseRootBus } from '../../backend/names.js';
 import type { AcsControl, Bdf, HostBridge, PciBar, PciDev, PciePortType } from '../../backend/topology.js';
 import type { IommuGroups } from './iommu-groups.js';
-import { PCI_CFG_SPACE_SIZE, type PciConfig, parsePciConfig } from './pci-config.js';
+import { type PciConfig, parsePciConfig } from './pci-config.js';
 import { parseNumber, type SysfsDir, type SysfsTree } from './tree.js';
 
 const PCI_STD_NUM_BARS = 6;
@@ -142,11 +142,13 @@ function walkDevices(tree: SysfsTree, add: (bdf: Bdf, dir: SysfsDir) => void): v
 
 /**
  * Each read of the configuration space goes to the device, four bytes at a time: a microsecond each over PCIe, many more in a
- * virtual machine. So on a live system no more of it is read than is needed to know the function's ACS.
+ * virtual machine. So on a live system no more of it is read than is needed to know the function's kind and its ACS.
  */
 function readConfig(tree: SysfsTree, dir: SysfsDir): PciConfig | null {
-  const enough = (read: Buffer) =>
-    read.length >= PCI_CFG_SPACE_SIZE && parsePciConfig(read)?.acs !== 'unknown';
+  const enough = (read: Buffer) => {
+    const soFar = parsePciConfig(read);
+    return soFar !== null && soFar.portType !== null && soFar.acs !== 'unknown';
+  };
   const content = dir.content('config', 4096, tree.live ? { enough } : {});
   if (content === null) return null;
   const { bytes, size } = content;

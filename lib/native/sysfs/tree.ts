@@ -404,7 +404,7 @@ function kindOfEntry(of: Pick<Dirent, 'isDirectory' | 'isFile' | 'isSymbolicLink
 /** Reading is synchronous, so one scratch buffer is enough. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
 /** Bytes per piece for a reader who may need only the beginning. */
-const PIECE = 256;
+const PIECE = 64;
 
 function readUpTo(fd: number, maxBytes: number, enough?: (read: Buffer) => boolean): Buffer {
   let read: Buffer = Buffer.alloc(0);
