@@ -29,6 +29,8 @@ export async function copy(
     ? (destinations as readonly PipelineDestination[])
     : [destinations as PipelineDestination];
   const given = [source, ...to].filter((end) => !isPath(end) && !(end instanceof Target));
+  // A stream may fail before run() listens to it, while another end is still being opened. run() finds that it failed.
+  for (const stream of given) if (isStream(stream)) stream.on('error', () => {});
   let ends: OpenEnds | null = null;
   let receipt: Receipt;
   try {

@@ -31,6 +31,17 @@ t.test('a reader that is destroyed without an error', async (t) => {
   t.same(await system.close(), NOTHING_LEFT);
 });
 
+t.test('a writer that fails while the reader is still being opened', async (t) => {
+  const system = await openSystem({ machine });
+  const slow = await openSystem({ machine: { ...described, latency: { readUs: 50_000, writeUs: 0 } } });
+  const file = join(t.testdir({ file: 'content' }), 'file');
+  const writer = system.createWriteStream(`${file}.missing`, { flags: 'r+' });
+  // Its drive scans for the file's namespace, which takes longer than finding no file.
+  const copy = slow.pipeline(slow.createReadStream(file), writer);
+  await t.rejects(copy, { code: 'ENOENT' });
+  for (const one of [system, slow]) t.same(await one.close(), NOTHING_LEFT);
+});
+
 t.test('a foreign source that is destroyed without an error', async (t) => {
   const system = await openSystem({ machine });
   const source = Readable.from(
