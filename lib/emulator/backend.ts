@@ -281,7 +281,7 @@ export class EmulatorBackend implements Backend {
       this.#assertOpen();
       if (hardware.full) throw tooManyFiles(path, hardware);
       nsid = hardware.attachNamespace(store);
-      await nvmeScanWork(driver.ctrl);
+      await scanned(driver);
       ns = driver.ctrl.namespaces.find((candidate) => candidate.nsid === nsid);
       if (ns === undefined) throw errnoError(-EIO, 'open', path);
       this.#files.set(ns, drive);
@@ -491,6 +491,20 @@ function sizeOf(path: string): number | null {
     return there.isFile() ? there.size : null;
   } catch {
     return null;
+  }
+}
+
+/** Looks for new namespaces. A reset in between ends the commands of a scan; the driver scans again after it. */
+async function scanned(driver: Drive['driver']): Promise<void> {
+  for (;;) {
+    const { settled } = driver;
+    await settled;
+    try {
+      await nvmeScanWork(driver.ctrl);
+      if (driver.settled === settled) return;
+    } catch (error) {
+      if (driver.settled === settled) throw error;
+    }
   }
 }
 

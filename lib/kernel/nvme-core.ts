@@ -381,8 +381,10 @@ async function nvmeScan(ctrl: NvmeCtrl): Promise<void> {
   const active: number[] = [];
   for (let after = 0; ; ) {
     const list = await nvmeIdentify(ctrl, nvme.NVME_ID_CNS_NS_ACTIVE_LIST, after);
+    // Without the list nothing is known about any namespace: none may be removed.
+    if (list === null) throw new Error(`${ctrl.name}: the list of active namespaces cannot be read`);
     let found = 0;
-    for (; list !== null && found < 1024; found++) {
+    for (; found < 1024; found++) {
       const nsid = list.getUint32(found * 4, true);
       if (nsid === 0) break;
       active.push(nsid);

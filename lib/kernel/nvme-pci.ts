@@ -50,6 +50,8 @@ export class NvmeDev implements NvmeCtrlOps {
   readonly #clock: Hardware['clock'];
   readonly #params: NvmeParams;
   readonly #mapper: NvmeDataMapper;
+  /** Settled when the last reset is. */
+  #resetting: Promise<void> = Promise.resolve();
 
   constructor(name: string, hw: NvmeHardware, device: Device, env: NvmeEnvironment) {
     const { hardware, params } = env;
@@ -225,8 +227,20 @@ export class NvmeDev implements NvmeCtrlOps {
     requests.cancelAll();
   }
 
+  /** Resolves when no reset is under way: flush_work(&ctrl->reset_work). */
+  get settled(): Promise<void> {
+    return this.#resetting;
+  }
+
+  /** nvme_reset_ctrl() */
+  reset(): Promise<void> {
+    const work = this.#resetWork();
+    this.#resetting = this.#resetting.then(() => work);
+    return work;
+  }
+
   /** nvme_reset_work() */
-  async reset(): Promise<void> {
+  async #resetWork(): Promise<void> {
     const { ctrl } = this;
     if (ctrl.state !== 'NVME_CTRL_LIVE') {
       // The controller is not up yet: the caller that waits for the timed-out command gets an error.
@@ -273,6 +287,8 @@ export class NvmeDev implements NvmeCtrlOps {
   /** nvme_shutdown(): an orderly shutdown. The driver's resources are released; the CMB is released separately. */
   async shutdown(): Promise<void> {
     const { ctrl } = this;
+    // A reset would go on to set up the queues that are released here.
+    await this.#resetting;
     if (ctrl.state === 'NVME_CTRL_LIVE' && this.hw.present) {
       ctrl.state = 'NVME_CTRL_DELETING_NOIO';
       try {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import t from 'tap';
 import { EINVAL, EIO, ENODATA } from '../../../lib/base/errno.js';
 import type { EmulatorBackend } from '../../../lib/emulator/backend.js';
@@ -283,6 +284,31 @@ t.test('removal during a reset leaves nothing without an answer', async (t) => {
   await reset;
   for (const { result } of await Promise.all(reads)) t.equal(result, -EIO);
   await a.close();
+  t.same(await backend.close(), NOTHING);
+});
+
+t.test('closing during a reset waits for the reset, and nothing of it is left', async (t) => {
+  const { backend, clock } = await boot();
+  const { driver } = backend.running.drives[0]!;
+  const reset = driver.reset();
+  t.same(await during(clock, backend.close()), NOTHING);
+  await reset;
+});
+
+t.test('a file can be opened while its drive is reset', async (t) => {
+  const path = join(t.testdir({ file: 'content' }), 'file');
+  const backend = await openEmulator({ machine: presets.switch });
+  const { driver } = backend.running.drives[0]!;
+  for (let turns = 0; turns < 12; turns++) {
+    const opening = backend.openTarget(path, {});
+    for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+    const reset = driver.reset();
+    const target = await opening;
+    t.equal(target.size, 7, `${turns} turns before the reset`);
+    await reset;
+    await target.close();
+  }
+  t.equal(backend.controllers[0]!.namespaces.length, 1, 'its namespaces are still there');
   t.same(await backend.close(), NOTHING);
 });
 
