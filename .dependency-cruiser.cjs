@@ -22,6 +22,8 @@ const arrows = [
   ],
   ['prometheus', ['system', 'streams', 'base']],
   ['index', ['prometheus', 'system', 'explain', 'copy', 'streams', 'kernel', 'backend', 'base']],
+  // Not public: `p2pdma sim` and the tests play its scenarios.
+  ['sim', ['system', 'copy', 'emulator', 'machine', 'streams', 'kernel', 'backend', 'base']],
   [
     'cli',
     [
@@ -51,6 +53,7 @@ const atNeed = [
   'emulator/',
   'dump/',
   'machine/(?!preset-table)',
+  'sim/',
   'copy/(plan|resume|verify|journal|journal-owner|processes|blkid|signatures|signature-table)[.]',
   'explain/(try[.]|doctor/.*checks[.])',
   'cli/(?!(main|program|commands|errors|format|help|line|shells|version|whose)[.])',

@@ -44,6 +44,8 @@ export interface EmulatorOptions {
   readonly clock?: Clock;
   /** Module parameters of the NVMe driver: timeouts, retries, queue depth, … */
   readonly params?: Partial<NvmeParams>;
+  /** Makes the medium of a disk. Default: memory, or the file that the description names. */
+  readonly medium?: (disk: string, namespace: NamespaceDescription) => NamespaceStore;
 }
 
 /**
@@ -59,7 +61,7 @@ export async function openEmulator(options: EmulatorOptions): Promise<EmulatorBa
 async function boot(machine: Machine, options: EmulatorOptions): Promise<EmulatorBackend> {
   const clock = options.clock ?? new RealClock();
   const fabric = buildFabric(machine);
-  const controllers = await buildControllers(machine, fabric, clock);
+  const controllers = await buildControllers(machine, fabric, clock, options.medium);
   const hardware: Hardware = {
     memory: fabric.memory,
     iommu: fabric.iommu,
@@ -82,7 +84,12 @@ async function boot(machine: Machine, options: EmulatorOptions): Promise<Emulato
   }
 }
 
-async function buildControllers(machine: Machine, fabric: Fabric, clock: Clock): Promise<NvmeController[]> {
+async function buildControllers(
+  machine: Machine,
+  fabric: Fabric,
+  clock: Clock,
+  medium: EmulatorOptions['medium'],
+): Promise<NvmeController[]> {
   const controllers: NvmeController[] = [];
   const media = new Map<string, NamespaceStore>();
   const faults = machine.faults.flatMap((fault) => onEveryPath(machine, fault));
@@ -93,7 +100,7 @@ async function buildControllers(machine: Machine, fabric: Fabric, clock: Clock):
     for (const ns of nvme.namespaces) {
       // A namespace that several controllers share has only one store.
       const disk = disks.find((one) => one.namespace.nsid === ns.nsid && one.controllers.includes(nvme.name));
-      const store = media.get(disk!.name) ?? (await openStore(ns));
+      const store = media.get(disk!.name) ?? medium?.(disk!.name, ns) ?? (await openStore(ns));
       media.set(disk!.name, store);
       stores.set(ns.nsid, store);
     }

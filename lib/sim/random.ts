@@ -16,6 +16,11 @@ export class Random {
     return (x ^ (x >>> 14)) >>> 0;
   }
 
+  /** From 0 to less than 1. */
+  fraction(): number {
+    return this.#next() / 2 ** 32;
+  }
+
   /** From 0 to n − 1. */
   below(n: number): number {
     return Math.floor((this.#next() / 2 ** 32) * n);

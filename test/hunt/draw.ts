@@ -1,7 +1,7 @@
 /** One case, drawn from the seed and its index: plain data, so that it can be printed and run again. */
 import { presets } from '../../lib/machine/presets.js';
-import type { Content } from './content.js';
-import { Random } from './random.js';
+import type { Content } from '../../lib/sim/content.js';
+import { Random } from '../../lib/sim/random.js';
 
 /** Those whose drives are nobody's legs: a namespace in an array or below a head is busy. */
 const MACHINES = Object.values(presets)

@@ -4,9 +4,9 @@
  */
 import './poisoned.js';
 import t from 'tap';
+import { bytesOfContent, firstForeign } from '../../lib/sim/content.js';
 import { skipNative } from '../helpers/native.js';
 import { seed } from '../helpers/random.js';
-import { bytesOfContent, firstForeign } from './content.js';
 import { hunt, tell } from './hunt.js';
 
 const COPIES = 100;

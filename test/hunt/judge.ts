@@ -1,6 +1,6 @@
 /** What must hold after a case, whatever happened to it: a sentence for each thing that does not. */
 import type { P2pdmaError, Receipt } from '../../lib/index.js';
-import { type Content, firstForeign, zeros } from './content.js';
+import { type Content, firstForeign, zeros } from '../../lib/sim/content.js';
 import type { DisturbanceKind } from './draw.js';
 import type { Stage } from './stage.js';
 

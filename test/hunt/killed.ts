@@ -8,7 +8,7 @@ import { writeSync } from 'node:fs';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { openSystem } from '../../lib/index.js';
-import { bytesOfContent } from './content.js';
+import { bytesOfContent } from '../../lib/sim/content.js';
 import type { Case } from './draw.js';
 import type { Stage } from './stage.js';
 

@@ -19,8 +19,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { System } from '../../lib/index.js';
+import { bytesOfContent, type Content, dataOf } from '../../lib/sim/content.js';
 import { peek, poke } from '../helpers/copies.js';
-import { bytesOfContent, type Content, dataOf } from './content.js';
 import { type BackendName, DEVICE_BYTES, type PlaceKind } from './draw.js';
 
 const FULL_BYTES = 300 * 1024;

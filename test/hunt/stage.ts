@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { EmulatorBackend } from '../../lib/emulator/backend.js';
 import type { Receipt, System } from '../../lib/index.js';
 import { P2pReadStream, P2pWriteStream } from '../../lib/index.js';
-import type { Content } from './content.js';
+import type { Content } from '../../lib/sim/content.js';
 import type { Case } from './draw.js';
 import type { FilePlace, Place } from './places.js';
 

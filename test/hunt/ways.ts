@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { finished, pipeline as nodePipeline } from 'node:stream/promises';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { P2pWriteStream, PipelineDestination, PipelineOptions } from '../../lib/index.js';
-import { bytesOfContent } from './content.js';
+import { bytesOfContent } from '../../lib/sim/content.js';
 import type { Way } from './draw.js';
 import { killed } from './killed.js';
 import type { Stage } from './stage.js';

@@ -1,0 +1,36 @@
+import t from 'tap';
+import { drawScenario } from '../../lib/sim/draw.js';
+import { Simulation } from '../../lib/sim/simulation.js';
+import { seed } from '../helpers/random.js';
+
+const play = (one: number) => new Simulation(drawScenario(one)).run();
+
+t.test('200 seeds, new ones each time: nothing is wrong', { timeout: 240_000 }, async (t) => {
+  const first = Math.abs(seed);
+  let complete = 0;
+  for (let one = first; one < first + 200; one++) {
+    const { wrong, ended } = await play(one);
+    if (wrong.length > 0) t.fail(`npm run sim -- --seed ${one}`, { wrong });
+    complete += ended['copy complete'] ?? 0;
+  }
+  t.ok(complete > 100, `${complete} copies are complete`);
+});
+
+t.test('the same seed ends in the same hash, and another seed in another', async (t) => {
+  const hashes = new Set<string>();
+  for (let one = 1; one <= 30; one++) {
+    const first = await play(one);
+    t.strictSame(await play(one), first, `seed ${one}`);
+    hashes.add(first.hash);
+  }
+  t.equal(hashes.size, 30);
+});
+
+t.test('afterwards the time and the files of this process are its own again', async (t) => {
+  const { setTimeout: timer } = globalThis;
+  const { pid } = process;
+  await play(1);
+  t.equal(globalThis.setTimeout, timer);
+  t.equal(process.pid, pid);
+  t.equal((await import('node:fs')).existsSync('/sim/0a'), false);
+});
