@@ -6,6 +6,7 @@
  */
 export type {
   Controller,
+  Disk,
   LeakReport,
   Origin,
   PassthroughCommand,

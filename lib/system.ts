@@ -3,6 +3,7 @@ import { Readable, type Writable } from 'node:stream';
 import {
   type Backend,
   type Controller,
+  type Disk,
   type LeakReport,
   type Mapping,
   type Origin,
@@ -260,6 +261,11 @@ export class System {
   stacked(): Stacked[] {
     const { backend } = this.#context;
     return backend.together(() => stackedOn(backend));
+  }
+
+  /** The disks of this machine: what a person recognises them by. Nothing is opened. */
+  disks(): readonly Disk[] {
+    return this.#context.backend.disks();
   }
 
   /** Find out what is below a namespace, block device or file, without opening it; null: it does not exist. */

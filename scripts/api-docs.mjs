@@ -32,7 +32,7 @@ const CHAPTERS = {
   ],
   'The machine': [
     ...['Topology', 'PciDev', 'HostBridge'],
-    ...['Controller', 'Place', 'SnapshotOptions', 'describeMachine', 'Evidence'],
+    ...['Controller', 'Disk', 'Place', 'SnapshotOptions', 'describeMachine', 'Evidence'],
   ],
   'Verdicts: explain and doctor': [
     ...['Explanation', 'ClientVerdict', 'Hop', 'Unreachable', 'Stacked'],

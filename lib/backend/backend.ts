@@ -275,6 +275,36 @@ export interface Controller {
   } | null;
 }
 
+/** What udev found on a device when it last looked at it. Null: it found none. @inline */
+export interface DiskRecord {
+  /** The kind of partition table: `'gpt'`, `'dos'`. */
+  readonly table: string | null;
+  /** What a filesystem or a RAID member is: `'ext4'`, `'LVM2_member'`. */
+  readonly type: string | null;
+  /** The filesystem's label. */
+  readonly label: string | null;
+  /** The name that the partition table gives to a partition. */
+  readonly partitionLabel: string | null;
+}
+
+/** What a person recognises a disk by. */
+export interface Disk {
+  /** Its name in /dev: `'nvme0n1'`. */
+  readonly name: string;
+  /** In bytes; null: not known. */
+  readonly size: number | null;
+  /** As the drive reports it; null: not known. */
+  readonly model: string | null;
+  /** Its serial number; null: not known. The namespaces of one controller have the same. */
+  readonly serial: string | null;
+  /** Its names below /dev/disk/by-id, the shortest first. */
+  readonly ids: readonly string[];
+  /** What is on it, from udev's records and not read from it; null: there is no record. */
+  readonly record: DiskRecord | null;
+  /** The same of its partitions. */
+  readonly partitions: readonly { readonly name: string; readonly record: DiskRecord | null }[];
+}
+
 /** What is still held after everything was closed. A number other than zero is a leak. */
 export interface LeakReport {
   /** IOVA ranges still mapped. */
@@ -486,6 +516,8 @@ export interface Backend {
    * must be submitted to the targets, just as when a backend has no pump.
    */
   readonly pump?: (request: PumpRequest) => PumpRun | null;
+  /** The disks with these names (default: all), and what a person recognises them by. */
+  disks(only?: readonly string[]): readonly Disk[];
   /** What can be found out about a name or path without opening it. */
   inspect(nameOrPath: string, options?: InspectOptions): End;
   /**

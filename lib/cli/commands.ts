@@ -62,7 +62,7 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'copy',
     summary: 'copy a namespace, device or file to one or several others',
     args: [
-      ['<src>', 'namespace (nvme0n1), block device or file; - is stdin'],
+      ['<src>', 'namespace (nvme0n1), block device, serial number or file; - is stdin'],
       ['<dst...>', 'one or several likewise (- is stdout); the source is read once for all of them'],
     ],
     load: async () => (await import('./copy/command.js')).addCopy,

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { classWords } from '../base/pci-class.js';
-import type { Controller, Place, Stacked, System } from '../index.js';
+import type { Controller, Disk, Place, Stacked, System } from '../index.js';
 import { bytes, type Colours, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { inspectMachine, type MachineOptions, withKernel, withMachine, withSent } from './options.js';
+import { diskText, idsText } from './recognise.js';
 import { type RemarkedRow, remarkedTable, type View } from './table.js';
 import { ownJson, tell } from './whose.js';
 
@@ -13,6 +14,9 @@ export function addList(command: Command): void {
       'Lists the NVMe controllers with their PCI addresses, namespaces and CMBs (size, what is free of it, or why it ' +
         'cannot be used), and below a namespace what somebody who is about to copy should know: partitions, who mounts ' +
         'or holds it, multipath, fabrics. It only looks: nothing is opened.',
+      'Model and serial number are those that the drive reports. Partition tables, filesystems and labels are those that ' +
+        'udev wrote down when it last looked at the disk; without its records they are not shown. Since when a filesystem ' +
+        'has been in use stands on the disk itself, which `p2pdma copy --dry-run` reads.',
     ],
     environment: LOOKS,
     examples: [
@@ -24,8 +28,10 @@ export function addList(command: Command): void {
   withKernel(withSent(withMachine(command))).action(async (options: MachineOptions) => {
     const system = await inspectMachine(options);
     try {
-      const controllers = system.controllers.map((controller) => describe(system, controller));
-      const overSeveral = system.stacked().map(describeStacked);
+      const disks = system.disks();
+      const diskOf = (name: string) => disks.find((disk) => disk.name === name) ?? null;
+      const controllers = system.controllers.map((controller) => describe(system, controller, diskOf));
+      const overSeveral = system.stacked().map((device) => describeStacked(device, diskOf));
       const otherProviders = otherMemory(system);
       const view = { colour: colours(process.stdout), width: columns(process.stdout) };
       const text = options.json
@@ -58,6 +64,8 @@ interface Namespace {
   /** Who mounts or holds it or its partitions, or null. */
   inUse: string | null;
   partitions: Place['partitions'];
+  /** What a person recognises it by; null: not known. */
+  disk: Disk | null;
 }
 
 type Cmb = NonNullable<Controller['cmb']>;
@@ -74,7 +82,9 @@ interface Described {
   cmbKnown: boolean;
 }
 
-function describe(system: System, controller: Controller): Described {
+type DiskOf = (name: string) => Disk | null;
+
+function describe(system: System, controller: Controller, diskOf: DiskOf): Described {
   const { name, pdev, transport, model, namespaces, cmb } = controller;
   return {
     name,
@@ -94,6 +104,7 @@ function describe(system: System, controller: Controller): Described {
         zones: place?.zones ?? null,
         inUse: place?.inUse ?? null,
         partitions: place?.partitions ?? [],
+        disk: diskOf(ns.name),
       };
     }),
     cmb: cmb === null ? null : { ...cmb, available: pdev?.p2pmem?.available ?? 0 },
@@ -107,11 +118,13 @@ interface OverSeveral extends Pick<Stacked, 'name' | 'kind' | 'level' | 'size' |
   noP2pReason: string | null;
   inUse: string | null;
   partitions: Place['partitions'];
+  /** Of a multipath head; null: it is no disk. */
+  disk: Disk | null;
 }
 
-function describeStacked({ place, ...stacked }: Stacked): OverSeveral {
+function describeStacked({ place, ...stacked }: Stacked, diskOf: DiskOf): OverSeveral {
   const { noP2pReason, inUse, partitions } = place;
-  return { ...stacked, noP2pReason, inUse, partitions };
+  return { ...stacked, noP2pReason, inUse, partitions, disk: diskOf(stacked.name) };
 }
 
 function drawStacked(devices: readonly OverSeveral[], view: View): string[] {
@@ -219,11 +232,42 @@ function remarks({ bdf, transport }: Described, ns: Namespace, colour: Colours):
   return ns.multipath ? said : [...said, ...uses(ns)];
 }
 
-/** Who mounts or holds a device and its partitions. */
-function uses({ inUse, partitions }: Pick<Namespace, 'inUse' | 'partitions'>): string[] {
-  const said = partitions.map(({ name, size, inUse: by }) => {
-    return `${printable(name)} ${bytes(size)}${by === null ? '' : `, ${printable(by)}`}`;
-  });
+/** What a person recognises a device by, and who mounts or holds it and its partitions. */
+function uses({ inUse, partitions, disk }: Pick<Namespace, 'inUse' | 'partitions' | 'disk'>): string[] {
+  const said = disk === null ? [] : portrait(disk);
+  for (const { name, size, inUse: by } of partitions) {
+    const record = disk?.partitions.find((part) => part.name === name)?.record ?? null;
+    const facts = [
+      `${printable(name)} ${bytes(size)}`,
+      recordText(record),
+      by === null ? null : printable(by),
+    ];
+    said.push(facts.filter((fact) => fact !== null).join(', '));
+  }
   const held = partitions.some((part) => part.inUse !== null);
-  return inUse === null || held ? said : [...said, printable(inUse)];
+  if (inUse !== null && !held) said.push(printable(inUse));
+  return said;
+}
+
+/** Its size has a column of its own. */
+function portrait({ model, serial, ids, record }: Disk): string[] {
+  const content = recordText(record);
+  const names = idsText(ids);
+  return [
+    `${diskText({ model, serial, size: null })}${content === null ? '' : `, ${content}`}`,
+    ...(names === null ? [] : [`by-id ${names}`]),
+  ];
+}
+
+/** What udev found: `gpt`, `ext4 'home'`; null: nothing, or it has no record. */
+function recordText(record: Disk['record']): string | null {
+  if (record === null) return null;
+  const { table, type, label, partitionLabel } = record;
+  const quoted = (text: string | null) => (text === null ? [] : [`'${printable(text)}'`]);
+  const words = [
+    ...(partitionLabel === null ? [] : [`named ${quoted(partitionLabel).join('')}`]),
+    ...(table === null ? [] : [`${printable(table)} partition table`]),
+    ...(type === null ? [] : [[printable(type), ...quoted(label)].join(' ')]),
+  ];
+  return words.length === 0 ? null : words.join(', ');
 }

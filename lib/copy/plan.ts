@@ -6,7 +6,14 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import { type BlockTarget, type End, type Origin, originOf } from '../backend/backend.js';
+import {
+  type BlockTarget,
+  type Disk,
+  type End,
+  type Origin,
+  originOf,
+  type Place,
+} from '../backend/backend.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EROFS } from '../base/errno.js';
@@ -49,6 +56,20 @@ export interface PlannedEnd {
   readonly client: Bdf | null;
   /** The identifier that a device keeps when its name changes; null: none is known, or it is a file. */
   readonly identity: string | null;
+  /** The disks that hold a device's bytes, and what a person recognises them by; empty for a file. */
+  readonly disks: readonly Disk[];
+}
+
+/** A partition of a disk that would be written. @inline */
+export interface PlannedPartition {
+  /** `'nvme1n1p1'`. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /** What it holds at present, by our table of signatures; null: it could not be read, or there are too many to look at. */
+  readonly holds: readonly Signature[] | null;
+  /** Who mounts or holds it, or null. */
+  readonly inUse: string | null;
 }
 
 /** A destination, and what the copy would do to it. */
@@ -64,6 +85,8 @@ export interface PlannedDestination extends PlannedEnd {
   readonly to: number | null;
   /** What it holds at present, by its signatures. */
   readonly holds: readonly Signature[];
+  /** The partitions that it has. */
+  readonly partitions: readonly PlannedPartition[];
   /** Who mounts or holds it, or null. */
   readonly inUse: string | null;
 }
@@ -170,7 +193,7 @@ async function plan(request: StreamRequest): Promise<CopyPlan> {
   if (route.provider !== null) assertChunkFits(highWaterMark, route.provider);
   return {
     ...originOf(context.backend),
-    source: { ...end(seen), ...(source instanceof PathEnd ? whose(source.now) : NOBODYS) },
+    source: { ...end(seen), ...(source instanceof PathEnd ? whose(source) : NOBODYS) },
     destinations,
     start,
     bytes,
@@ -212,16 +235,62 @@ const STREAM = {
   ...{ blockSize: 1, dmaAlignment: 1, dataBytes: null },
 };
 
-const NOBODYS = { client: null, identity: null };
+const NOBODYS = { client: null, identity: null, disks: [] };
 
-function whose({ client, identity }: End): Pick<PlannedEnd, 'client' | 'identity'> {
-  return { client: client?.bdf ?? null, identity };
+function whose({ context, now }: PathEnd): Pick<PlannedEnd, 'client' | 'identity' | 'disks'> {
+  const { client, identity, kind, place } = now;
+  const names = kind === 'file' ? [] : diskNames(place);
+  const disks = names.length === 0 ? [] : context.backend.disks(names);
+  return { client: client?.bdf ?? null, identity, disks };
+}
+
+function diskNames(place: Place | null): string[] {
+  const layers = place?.layers.filter(({ kind }) => kind === 'disk' || kind === 'multipath-head') ?? [];
+  // The paths below a multipath head are the same disk.
+  const heads = layers.filter(({ kind }) => kind === 'multipath-head');
+  return (heads.length > 0 ? heads : layers).map(({ name }) => name);
+}
+
+/** So many partitions are looked at. */
+const MOST_PARTITIONS = 16;
+
+async function partitionsOf({ context, now }: PathEnd): Promise<PlannedPartition[]> {
+  if (now.kind === 'file') return [];
+  const planned: PlannedPartition[] = [];
+  for (const [i, { name, size, inUse }] of (now.place?.partitions ?? []).entries()) {
+    const holds = i < MOST_PARTITIONS ? await heldByPartition(context, name) : null;
+    planned.push({ name, size, inUse, holds });
+  }
+  return planned;
+}
+
+/** It is shown to whoever decides. The disk's own table already refuses the copy, so that what cannot be read changes nothing. */
+async function heldByPartition(context: StreamContext, name: string): Promise<Signature[] | null> {
+  try {
+    const target = await context.backend.openTarget(name, {});
+    try {
+      return await signaturesIn(context, target);
+    } finally {
+      await target.close();
+    }
+  } catch (error) {
+    if (error instanceof P2pdmaError) return null;
+    throw error;
+  }
 }
 
 /** A destination that is a stream of another kind. */
 function passedOn(bytes: number | null): Awaited<ReturnType<typeof planDestination>> {
   const range = { from: 0, to: bytes === null ? null : bytes - 1 };
-  const planned = { ...end(STREAM), ...NOBODYS, effect: 'pass', ...range, holds: [], inUse: null } as const;
+  const planned = {
+    ...end(STREAM),
+    ...NOBODYS,
+    effect: 'pass',
+    ...range,
+    holds: [],
+    partitions: [],
+    inUse: null,
+  } as const;
   return { planned, problem: null, dmaAlignment: 1 };
 }
 
@@ -277,7 +346,7 @@ async function planDestination(
 ): Promise<{ planned: PlannedDestination; problem: P2pdmaError | null; dmaAlignment: number }> {
   const { context, now: will } = to;
   const range = { from, to: bytes === null ? null : from + bytes - 1 };
-  const shared = { ...whose(will), inUse: will.inUse, ...range };
+  const shared = { ...whose(to), inUse: will.inUse, ...range };
   let there: Facts & Held;
   try {
     there = await look(to, async (target) => ({
@@ -286,13 +355,19 @@ async function planDestination(
     }));
   } catch (error) {
     if (!(error instanceof P2pdmaError)) throw error;
-    const planned: PlannedDestination = { ...shared, ...(await unopened(to, flags)), holds: [] };
+    const planned: PlannedDestination = {
+      ...shared,
+      ...(await unopened(to, flags)),
+      holds: [],
+      partitions: [],
+    };
     const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(to) : error;
     return { planned, problem: may, dmaAlignment: 1 };
   }
   const { holds, unread, ...seen } = there;
   const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
-  const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds };
+  const partitions = await partitionsOf(to);
+  const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds, partitions };
   const zoned = whyNotZones(to.path, to.now.place?.zones);
   const device = seen.kind === 'file' ? null : (zoned ?? whyNotDevice(to, seen, { from, bytes, force }));
   const problem = device ?? (force ? null : unread) ?? (await whyNotWritable(to, seen, flags));
@@ -360,7 +435,7 @@ const UNREADABLE: ReadonlySet<string> = new Set(['EILSEQ', 'ENODATA', 'EIO']);
 async function unopened(
   { path, now }: PathEnd,
   flags: Settings['flags'],
-): Promise<Omit<PlannedEnd, 'client' | 'identity'> & Pick<PlannedDestination, 'effect'>> {
+): Promise<Omit<PlannedEnd, 'client' | 'identity' | 'disks'> & Pick<PlannedDestination, 'effect'>> {
   if (now.kind !== 'file') {
     const name = now.place?.layers[0]?.name ?? path;
     return { name, path, kind: now.kind, size: now.size ?? 0, effect: 'overwrite' };

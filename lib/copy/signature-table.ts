@@ -12,6 +12,16 @@ export type SignatureKind =
   | 'swap space'
   | 'cache';
 
+/** When it was used, as far as the structure itself says; ISO 8601 in UTC. @inline */
+export interface SignatureTimes {
+  /** When it was made. */
+  readonly created: string | null;
+  /** When it was last mounted. */
+  readonly mounted: string | null;
+  /** When its structure was last written. */
+  readonly written: string | null;
+}
+
 export interface Row {
   readonly name: string | ((read: Look, at: number) => string);
   readonly kind: SignatureKind;
@@ -23,6 +33,8 @@ export interface Row {
   readonly also?: (read: Look, at: number) => boolean;
   /** Offset of the label from the magic, and its length. */
   readonly label?: readonly [number, number];
+  /** Seconds since 1970, of a structure that has such fields; 0: it was never done. */
+  readonly times?: (read: Look, at: number) => Partial<Record<keyof SignatureTimes, number>>;
 }
 
 /** Reads bytes of the target; null where they were not read. */
@@ -57,6 +69,9 @@ export const SPOTS: readonly number[] = [
 const sector =
   (fromEnd: number, plus = 0) =>
   (size: number): number[] => [size - (size % 512) - fromEnd * 512 + plus];
+
+/** From 1904 to 1970, in seconds. */
+const HFS_EPOCH = 2_082_844_800;
 
 const MINIX_MAGIC = ['7f13', '137f', '8f13', '138f', '6824', '2468', '7824', '2478'].map(hex);
 
@@ -103,7 +118,10 @@ const PARTITION_TABLES: readonly Row[] = [
 
 const FILESYSTEMS: readonly Row[] = [
   // Linux filesystems.
-  { name: extVersion, kind: 'filesystem', at: [0x438], magic: [hex('53ef')], also: extSane, label: [64, 16] },
+  {
+    ...{ name: extVersion, kind: 'filesystem', at: [0x438], magic: [hex('53ef')], also: extSane },
+    ...{ label: [64, 16], times: extTimes },
+  },
   { name: 'XFS', kind: 'filesystem', at: [0], magic: [text('XFSB'), text('EXFS')], label: [108, 12] },
   { name: 'XFS log', kind: 'filesystem', at: every(0, 512, 512), magic: [hex('feedbabe')], also: xfsLogSane },
   { name: 'btrfs', kind: 'filesystem', at: [0x10040], magic: [text('_BHRfS_M')], label: [0xeb, 256] },
@@ -123,7 +141,14 @@ const FILESYSTEMS: readonly Row[] = [
     magic: [text('ReIsErFs'), text('ReIsEr2Fs'), text('ReIsEr3Fs')],
   },
   { name: 'Reiser4', kind: 'filesystem', at: [0x10000], magic: [text('ReIsEr4')] },
-  { name: 'NILFS2', kind: 'filesystem', at: nilfsPlaces, magic: [hex('3434')], also: nilfsSane },
+  {
+    name: 'NILFS2',
+    kind: 'filesystem',
+    at: nilfsPlaces,
+    magic: [hex('3434')],
+    also: nilfsSane,
+    times: nilfsTimes,
+  },
   { name: 'GFS2', kind: 'filesystem', at: [0x10000], magic: [hex('01161970')], also: gfsIs(1801) },
   { name: 'GFS', kind: 'filesystem', at: [0x10000], magic: [hex('01161970')], also: gfsIs(1309) },
   { name: 'ScoutFS', kind: 'filesystem', at: [0x10004], magic: [hex('8b423c10')] },
@@ -174,7 +199,14 @@ const FILESYSTEMS: readonly Row[] = [
   // Without a type string the BIOS parameter block must be valid. The magic is the beginning of the boot code.
   { name: 'FAT', kind: 'filesystem', at: [0], magic: [hex('eb'), hex('e9')], also: fatSane },
   { name: 'FAT', kind: 'filesystem', at: [510], magic: [hex('55aa')], also: fatSane },
-  { name: 'HFS+', kind: 'filesystem', at: [1024], magic: ['482b', '4858'].map(hex), also: hfsPlusSane },
+  {
+    name: 'HFS+',
+    kind: 'filesystem',
+    at: [1024],
+    magic: ['482b', '4858'].map(hex),
+    also: hfsPlusSane,
+    times: hfsPlusTimes,
+  },
   { name: 'HFS', kind: 'filesystem', at: [1024], magic: [text('BD')], also: hfsSane },
   { name: 'APFS', kind: 'filesystem', at: [32], magic: [text('NXSB')] },
   {
@@ -252,7 +284,10 @@ const VOLUMES: readonly Row[] = [
   { name: 'DRBD control volume', kind: 'volume manager', at: [0], magic: [text('$DRBDmgr=q')] },
   { name: 'DRBD proxy log', kind: 'volume manager', at: [0, 16], magic: [text('DRBDdlh*')] },
 
-  { name: 'md 1.1', kind: 'RAID member', at: [0], magic: [hex('fc4e2ba9')], also: mdSane, label: [32, 32] },
+  {
+    ...{ name: 'md 1.1', kind: 'RAID member', at: [0], magic: [hex('fc4e2ba9')] },
+    ...{ also: mdSane, label: [32, 32], times: mdTimes },
+  },
   {
     name: 'md 1.2',
     kind: 'RAID member',
@@ -260,6 +295,7 @@ const VOLUMES: readonly Row[] = [
     magic: [hex('fc4e2ba9')],
     also: mdSane,
     label: [32, 32],
+    times: mdTimes,
   },
   {
     name: 'md 1.0',
@@ -269,6 +305,7 @@ const VOLUMES: readonly Row[] = [
     magic: [hex('fc4e2ba9')],
     also: mdSane,
     label: [32, 32],
+    times: mdTimes,
   },
   {
     name: 'md 0.90',
@@ -349,6 +386,11 @@ function word(look: Look, at: number, bytes: 1 | 2 | 4): number {
   return view === null ? 0 : Buffer.from(view).readUIntLE(0, bytes);
 }
 
+/** 64 bits; what is beyond 2^53 is no time. */
+function long(look: Look, at: number): number {
+  return word(look, at, 4) + word(look, at + 4, 4) * 2 ** 32;
+}
+
 function bigWord(look: Look, at: number, bytes: 2 | 4): number {
   const view = look(at, bytes);
   return view === null ? 0 : Buffer.from(view).readUIntBE(0, bytes);
@@ -380,6 +422,30 @@ function atariSane(look: Look, at: number): boolean {
 /** s_log_block_size must be small: a magic of two bytes alone is weak evidence. */
 function extSane(look: Look): boolean {
   return word(look, 0x418, 4) <= 6;
+}
+
+/** s_mkfs_time, s_mtime and s_wtime, each with the byte that extends it. */
+function extTimes(look: Look): ReturnType<NonNullable<Row['times']>> {
+  const seconds = (low: number, high: number) =>
+    word(look, 0x400 + low, 4) + word(look, 0x400 + high, 1) * 2 ** 32;
+  return { created: seconds(0x108, 0x276), mounted: seconds(0x2c, 0x275), written: seconds(0x30, 0x274) };
+}
+
+/** s_ctime, s_mtime, s_wtime: 64 bits each. */
+function nilfsTimes(look: Look, at: number): ReturnType<NonNullable<Row['times']>> {
+  const seconds = (offset: number) => long(look, at - 6 + offset);
+  return { created: seconds(88), mounted: seconds(96), written: seconds(104) };
+}
+
+/** modifyDate, in UTC; createDate is in the local time of whoever made it. HFS counts from 1904. */
+function hfsPlusTimes(look: Look, at: number): ReturnType<NonNullable<Row['times']>> {
+  const since1904 = bigWord(look, at + 20, 4);
+  return { written: since1904 === 0 ? 0 : since1904 - HFS_EPOCH };
+}
+
+/** ctime and utime: seconds in the lower 40 bits. */
+function mdTimes(look: Look, at: number): ReturnType<NonNullable<Row['times']>> {
+  return { created: long(look, at + 64) % 2 ** 40, written: long(look, at + 192) % 2 ** 40 };
 }
 
 /** The version follows from the features: has_journal, and for ext4 any feature that ext3 does not know. */

@@ -5,7 +5,16 @@
  *     0      512    1 KiB   4 KiB      32 KiB   64 KiB   128 KiB …  1, 2, 4 MiB      end − 64 KiB …   end
  *     │ MBR   GPT    ext     md 1.2      ISO      btrfs    ZFS        VMFS, LUKS2       md 0.9/1.0    GPT copy
  */
-import { type Look, type Row, SIGNATURES, type SignatureKind, SPOT, SPOTS, same } from './signature-table.js';
+import {
+  type Look,
+  type Row,
+  SIGNATURES,
+  type SignatureKind,
+  type SignatureTimes,
+  SPOT,
+  SPOTS,
+  same,
+} from './signature-table.js';
 
 export type { SignatureKind } from './signature-table.js';
 
@@ -19,6 +28,8 @@ export interface Signature {
   readonly offset: number;
   /** The volume's own name, if it has one. */
   readonly label: string | null;
+  /** When it was used; absent: this structure has no times, or it is not read for them. */
+  readonly times?: SignatureTimes;
 }
 
 /** The two ends of a target: `head` begins at byte 0, `tail` ends at its last byte; they may overlap. */
@@ -66,18 +77,31 @@ function match(row: Row, size: number, look: Look): Signature | null {
   for (const place of typeof row.at === 'function' ? row.at(size) : row.at) {
     const at = place < 0 ? size + place : place;
     for (const magic of row.magic) {
-      if (!same(look(at, magic.length), magic) || row.also?.(look, at) === false) continue;
-      const label = row.label === undefined ? null : look(at + row.label[0], row.label[1]);
-      return {
-        name: typeof row.name === 'string' ? row.name : row.name(look, at),
-        kind: row.kind,
-        offset: at,
-        label: label === null ? null : labelText(label),
-      };
+      if (same(look(at, magic.length), magic) && row.also?.(look, at) !== false) return told(row, look, at);
     }
   }
   return null;
 }
+
+function told(row: Row, look: Look, at: number): Signature {
+  const label = row.label === undefined ? null : look(at + row.label[0], row.label[1]);
+  return {
+    name: typeof row.name === 'string' ? row.name : row.name(look, at),
+    kind: row.kind,
+    offset: at,
+    label: label === null ? null : labelText(label),
+    ...(row.times === undefined ? {} : { times: inIso(row.times(look, at)) }),
+  };
+}
+
+function inIso(times: ReturnType<NonNullable<Row['times']>>): SignatureTimes {
+  const iso = (seconds = 0): string | null =>
+    seconds > 0 && seconds < LAST_YEAR ? new Date(seconds * 1000).toISOString() : null;
+  return { created: iso(times.created), mounted: iso(times.mounted), written: iso(times.written) };
+}
+
+/** The beginning of the year 10000: what is later is no time. */
+const LAST_YEAR = 253_402_300_800;
 
 function labelText(bytes: Uint8Array): string | null {
   const end = bytes.indexOf(0);

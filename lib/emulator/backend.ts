@@ -8,6 +8,7 @@ import { resolve as resolvePath } from 'node:path';
 import {
   type Backend,
   type Controller,
+  type Disk,
   type End,
   findController,
   type InspectOptions,
@@ -48,7 +49,7 @@ import { pciHasP2pmem } from '../kernel/pci-p2pdma.js';
 import { withheldFromPrograms } from '../kernel/releases/table.js';
 import { disksOf, onEveryPath } from '../machine/disks.js';
 import { madeUpSerial } from '../machine/layout.js';
-import type { Fault, Machine } from '../machine/machine.js';
+import { type Fault, type Machine, partitionName } from '../machine/machine.js';
 import { type BlockDevice, BlockDevices, endOf, onlyOf } from './block-devices.js';
 import { EmulatorMemory } from './memory.js';
 import { noticeOf } from './notice.js';
@@ -230,6 +231,21 @@ export class EmulatorBackend implements Backend {
     return found === null
       ? this.#inspectFile(nameOrPath, write ? 1 + this.#nextDrive + earlier : 0)
       : endOf(this.#devices, found, (name) => (this.#writers.get(name) ?? 0) > 0);
+  }
+
+  disks(only?: readonly string[]): Disk[] {
+    const alive = this.#present().map(({ driver }) => driver.ctrl.name);
+    return disksOf(this.description).flatMap(({ name, controllers, namespace }) => {
+      const through = controllers.find((controller) => alive.includes(controller));
+      const nvme = this.description.functions.find((fn) => fn.nvme?.name === through)?.nvme;
+      if (nvme == null || only?.includes(name) === false) return [];
+      const { size, nsid, partitions } = namespace;
+      const { model, serial } = nvme;
+      const parts = partitions.map(({ number }) => ({ name: partitionName(name, number), record: null }));
+      // udev's name for it.
+      const ids = [`nvme-${`${model} ${serial}`.replaceAll(/\s+/g, '_')}_${nsid}`];
+      return [{ name, size, model, serial, ids, record: null, partitions: parts }];
+    });
   }
 
   together<T>(ask: () => T): T {

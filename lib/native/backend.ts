@@ -10,6 +10,7 @@ import type {
   Backend,
   BlockTarget,
   Controller,
+  Disk,
   End,
   LeakReport,
   Mapping,
@@ -228,6 +229,10 @@ export class NativeBackend implements Backend {
     return arraysOf(this.sysfs);
   }
 
+  disks(only?: readonly string[]): Disk[] {
+    return this.sysfs.disks(only);
+  }
+
   inspect(nameOrPath: string): End {
     const look = inspect(this.sysfs, nameOrPath);
     this.#looks.set(look.end, look);
@@ -336,6 +341,10 @@ export class CapturedBackend implements Backend {
 
   get arrays(): readonly string[] {
     return arraysOf(this.sysfs);
+  }
+
+  disks(only?: readonly string[]): Disk[] {
+    return this.sysfs.disks(only);
   }
 
   inspect(nameOrPath: string): End {

@@ -13,7 +13,7 @@ import {
   type System,
 } from '../../index.js';
 import { CommandError, inWords, resolving } from '../errors.js';
-import { colours, columns, printable } from '../format.js';
+import { colours, columns, printable, wrap } from '../format.js';
 import { LOOKS, type Manual, manual } from '../help.js';
 import { flag, type OptionsOf, oneOf, row, withOptions } from '../option-table.js';
 import {
@@ -31,9 +31,11 @@ import {
   size,
   withMachine,
 } from '../options.js';
+import { holdings, recognised } from '../recognise.js';
 import { announce, ownJson, reminder, stdoutIsData, tell, voice } from '../whose.js';
+import { named, resolvedText } from './names.js';
 import { type Ends, endsOf, inNames, PIPE_CHUNK, pipeError } from './pipes.js';
-import { holdings, printPlan } from './plan.js';
+import { printPlan } from './plan.js';
 import { copyOutput } from './progress.js';
 import { printReceipt } from './receipt.js';
 import { drawRoute } from './route.js';
@@ -114,6 +116,14 @@ const MANUAL: Manual = {
       'terminal and refused elsewhere. A device that is mounted or held is refused.',
   ],
   sections: [
+    [
+      'Naming a disk',
+      'By its name (nvme1n1, /dev/nvme1n1), by a name that udev gave it (/dev/disk/by-id/…, also without the folders), or by ' +
+        'its serial number, if only one disk has it; otherwise the candidates are listed. What a name stands for is said ' +
+        'before anything is read. A word that is a disk and also a file in this folder is refused: put /dev/ or ./ before ' +
+        'it. Model, serial number, partitions, labels and mount points are shown by --dry-run, and with the question ' +
+        'whether a disk may be overwritten.',
+    ],
     SIZES,
     [
       'Interrupting',
@@ -145,6 +155,7 @@ const MANUAL: Manual = {
   environment: LOOKS,
   examples: [
     ['What would happen? Nothing is written.', 'p2pdma copy nvme0n1 nvme1n1 --dry-run'],
+    ['Onto the disk with this serial number.', 'p2pdma copy disk.img S6Z1NJ0W123456'],
     ['Copy, read back, compare.', 'p2pdma copy nvme0n1 nvme1n1 --verify'],
     [
       'One read, two writes; nothing through host memory.',
@@ -186,7 +197,7 @@ export function addCopy(command: Command): void {
         const system = await openMachine(options, silent ? 'data' : 'text');
         if (ends.stdout) stdoutIsData();
         try {
-          await careful(system, ends, options);
+          await careful(system, await devices(system, ends, options), options);
         } finally {
           await system.close();
         }
@@ -195,6 +206,18 @@ export function addCopy(command: Command): void {
       }
     },
   );
+}
+
+/** The ends by their devices, having said which. */
+async function devices(system: System, given: Ends, options: CopyOptions): Promise<Ends> {
+  const { ends, resolved } = await resolving(() => named(system, given));
+  const { say } = copyOutput(options);
+  for (const one of resolved) {
+    const { name, path, disk } = one;
+    const { model = null, serial = null } = disk ?? {};
+    say('resolved', resolvedText(one), { given: one.given, name, path, model, serial });
+  }
+  return ends;
 }
 
 /** Plan, check what the destinations hold, ask the user, copy. */
@@ -276,9 +299,20 @@ function refusalOf(plan: CopyPlan): CommandError {
 /** @throws CommandError ERR_HOLDS_DATA unless the user agrees that the existing data may be lost */
 async function guard(plan: CopyPlan, options: CopyOptions): Promise<void> {
   if (!asks(options)) throw refusalOf(plan);
-  if (await yes(`${reminder()}${printable(held(plan))}.\nThis will be destroyed. Copy all the same? [y/N] `))
-    return;
+  const question = 'This will be destroyed. Copy all the same? [y/N] ';
+  const text = [`${printable(held(plan))}.`, ...portrait(plan, columns(process.stderr)), question].join('\n');
+  if (await yes(`${reminder()}${text}`)) return;
   throw new CommandError('ERR_HOLDS_DATA', `not copied: ${held(plan)}`, 'Nothing was written.');
+}
+
+/** What the disks are recognised by. */
+function portrait({ destinations }: CopyPlan, width: number): string[] {
+  const full = destinations.filter(({ holds }) => holds.length > 0);
+  return full.flatMap((end) => [
+    ...(full.length > 1 ? wrap(printable(end.path), width) : []),
+    ...recognised(end).flatMap(([label, text]) => wrap(text, width, `  ${label.padEnd(10)}`)),
+    ...(end.inUse === null ? [] : wrap(printable(end.inUse), width, `  ${'in use'.padEnd(10)}`)),
+  ]);
 }
 
 async function yes(question: string): Promise<boolean> {

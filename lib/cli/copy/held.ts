@@ -1,6 +1,6 @@
 import type { CopyPlan } from '../../index.js';
 import { CommandError } from '../errors.js';
-import { holdings } from './plan.js';
+import { holdings } from '../recognise.js';
 
 /** @throws P2pdmaError the first problem of the plan; ERR_HOLDS_DATA: a destination holds data */
 export function refuseHeld({ problems, destinations }: CopyPlan): void {

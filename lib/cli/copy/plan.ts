@@ -1,13 +1,7 @@
-import type { CopyPlan, PlannedDestination, PlannedEnd, Signature } from '../../index.js';
+import type { CopyPlan, PlannedDestination, PlannedEnd } from '../../index.js';
 import type { Said } from '../errors.js';
 import { bytes, type Colours, printable, wrap } from '../format.js';
-
-/** The signatures in words: `ext4 'backup' (filesystem), GPT (partition table)`. */
-export function holdings(holds: readonly Signature[]): string {
-  return holds
-    .map(({ name, kind, label }) => `${name}${label === null ? '' : ` '${label}'`} (${kind})`)
-    .join(', ');
-}
+import { diskText, holdings, recognised } from '../recognise.js';
 
 /** Prints the plan for a person: what would be copied where, over which route, and what it would overwrite. */
 export function printPlan(
@@ -17,13 +11,14 @@ export function printPlan(
 ): string {
   const { source, destinations, bytes: count } = plan;
   const p2p = plan.transport !== 'host-memory';
-  const lines: [string, string][] = [['would copy', amount(plan)]];
+  const lines: (readonly [label: string, text: string])[] = [['would copy', amount(plan)]];
   if (plan.dataBytes !== null && count !== null) {
     lines.push([
       'of that',
       `${bytes(plan.dataBytes)} of data, ${bytes(count - plan.dataBytes)} of holes that are skipped`,
     ]);
   }
+  for (const disk of source.disks) lines.push(['disk', diskText(disk)]);
   for (const end of destinations) {
     lines.push(['to', `${printable(end.path)}: ${effect(end, colour)}`]);
     if (end.holds.length > 0) lines.push(['it holds', colour.red(printable(holdings(end.holds)))]);
@@ -37,6 +32,7 @@ export function printPlan(
         ),
       ]);
     }
+    lines.push(...recognised(end));
     if (end.inUse !== null) lines.push(['in use', colour.red(printable(end.inUse))]);
   }
   lines.push(

@@ -81,10 +81,14 @@ export class BlockDevices {
     return stat;
   }
 
+  /** Names of the devices that are not partitions. */
+  names(): string[] {
+    return [...new Set(this.#homes().flatMap((home) => home.subdirectoryNames()))];
+  }
+
   /** Names of the md arrays. */
   arrays(): string[] {
-    const names = this.#homes().flatMap((home) => home.subdirectoryNames());
-    return [...new Set(names)].filter(
+    return this.names().filter(
       (name) => /^md/.test(name) && this.byName(name)?.dir.dir('md', { optional: true }) != null,
     );
   }
@@ -338,7 +342,7 @@ export function numberOf(dir: SysfsDir): string | null {
   return text !== null && /^\d+:\d+$/.test(text) ? text : null;
 }
 
-function partitionsOf(disk: SysfsDir): BlockDir[] {
+export function partitionsOf(disk: SysfsDir): BlockDir[] {
   return disk
     .directoryNames()
     .map((name) => ({ name, dir: disk.dir(name) }))

@@ -2,10 +2,12 @@
  * The sysfs reader: a machine as its kernel shows it, at `/` or in a captured tree that contains sys/ and proc/, on any
  * operating system. Nothing here throws: what cannot be read is in `topology.unknowns`.
  */
+import type { Disk } from '../../backend/backend.js';
 import { parseRelease } from '../../backend/kernel-release.js';
 import type { Bdf, PciDev, Topology } from '../../backend/topology.js';
 import { type BlockContext, type BlockInfo, blockInfo, type MountedInfo } from './block.js';
 import { BlockDevices } from './devices.js';
+import { disksOf } from './disks.js';
 import { IommuGroups } from './iommu-groups.js';
 import { type IommuFacts, type KernelFacts, readCpu, readIommu, readKernel, readRelease } from './kernel.js';
 import { type HostLimits, readLimits } from './limits.js';
@@ -51,6 +53,8 @@ export interface Sysfs {
    * remembered; null: forget them.
    */
   takeMountsFrom(source: MountSource | null): void;
+  /** The disks with these names (default: all), as of now. */
+  disks(only?: readonly string[]): Disk[];
   /** The current state of a function's `p2pmem/`. */
   p2pmem(pdev: PciDev): PciDev['p2pmem'];
   /** A function's own directory on this machine's disk, for its `p2pmem/allocate`; null if it is gone. */
@@ -120,6 +124,7 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
       mountSource = source;
       remembered = source === null ? null : new MountedFacts();
     },
+    disks: (only) => together(() => disksOf(current!.tree, current!.devices, only)),
     p2pmem: (pdev) => {
       const dir = pci.dir(pdev.bdf);
       return dir === null ? null : readP2pmem(dir);
