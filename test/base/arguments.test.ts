@@ -249,6 +249,7 @@ t.test('every public function is in the table', async (t) => {
     'metrics',
     'explainAll',
     'stacked',
+    'disks',
     'flush',
     'shutdown',
     'meter',
