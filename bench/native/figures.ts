@@ -24,6 +24,7 @@ import { ourPipe, ourPipeline } from './ours.js';
 import { ourRandomReads } from './random-reads.js';
 import { rssGrowth } from './rss.js';
 import { run } from './run.js';
+import { openSmallFiles } from './small-files.js';
 import { emptyModule, importing, nothing, version } from './start-up.js';
 
 const KIB = 1024;
@@ -124,6 +125,33 @@ const parts: Record<string, (bench: Bench) => Promise<Figure[]>> = {
     };
     log(`  of an idle event loop while fio runs: ${delay(idle).value.toFixed(2)} ms`);
     return [atMost('event loop delay, p99, during four copies', delay(pumps), 1, 'ms')];
+  },
+
+  async small({ system, rounds, log }) {
+    const files = openSmallFiles(system);
+    log(`  ${files.words}`);
+    const report: Figure[] = [];
+    try {
+      for (const atOnce of [1, 16]) {
+        const { fs, pipeline, pipe, node } = files.copying(atOnce);
+        const copied = await race([fs, pipeline, pipe, node], rounds);
+        for (const ours of [pipeline, pipe, node]) {
+          report.push(
+            atMost(`64 KiB file, ${ours.name}: time against fs streams`, ratio(copied, ours, fs), 0.8),
+            atMost(`64 KiB file, ${ours.name}: CPU`, ratioOfSums(copied, ours, fs, 'cpu'), 0.8),
+          );
+        }
+        const { fs: reader, ours } = files.reading(atOnce);
+        const read = await race([reader, ours], rounds);
+        report.push(
+          atMost(`64 KiB file, ${ours.name}: time against fs streams`, ratio(read, ours, reader), 1),
+          atMost(`64 KiB file, ${ours.name}: CPU`, ratioOfSums(read, ours, reader, 'cpu'), 1),
+        );
+      }
+    } finally {
+      files.close();
+    }
+    return report;
   },
 
   async http({ system, devices, rounds, log }) {
