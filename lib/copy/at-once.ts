@@ -5,7 +5,7 @@
  *
  * Streams would cost more than the copy itself. The receipt, the metrics and the errors are those that streams would give.
  */
-import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { tracing } from '../base/trace.js';
 import type { Metered, Metrics } from '../streams/metrics.js';
@@ -24,6 +24,12 @@ import { endedEarly } from './run.js';
 /** The largest file that is copied at once, in bytes. */
 const MOST = 128 * 1024;
 
+/** How many buffers a system keeps for further copies. */
+const MOST_KEPT = 16;
+
+/** Buffers of MOST bytes and a page that no copy uses, by system: allocating one costs as much as filling it. */
+const kept = new WeakMap<StreamContext, Uint8Array[]>();
+
 /** Copy, or decline with null; then the ends are as they were, and the copy needs streams. */
 export async function copyAtOnce(
   ends: OpenEnds,
@@ -40,9 +46,17 @@ export async function copyAtOnce(
   if (targets.some(({ kind }) => kind !== 'file')) return null;
   const route = chooseRoute(context.backend, [source.target, ...targets], options);
   if (route.provider !== null) return null;
+  const buffers = kept.get(context) ?? [];
+  kept.set(context, buffers);
+  const buffer = buffers.pop() ?? context.backend.memory.allocBuffer(MOST + PAGE_SIZE);
   const small = new SmallCopy(context, route, source, destinations);
-  if (!(await small.read())) return null;
-  await small.write(options);
+  try {
+    if (!(await small.read(buffer))) return null;
+    await small.write(options);
+  } finally {
+    // Nothing is in flight any more, whatever happened.
+    if (buffers.length < MOST_KEPT) buffers.push(buffer);
+  }
   const { receipt } = small;
   const { bytes, transport, provider, backend, machine } = receipt;
   report?.({ bytes, total: bytes, phase: 'copy', transport, provider, backend, machine });
@@ -60,8 +74,8 @@ function isPlain(options: CopyOptions): boolean {
   return !tracing() && process.env.P2PDMA_PUMP !== '0';
 }
 
-function isSmall({ kind, size }: BlockTarget, { highWaterMark = MOST }: CopyOptions): boolean {
-  return kind === 'file' && size <= Math.min(MOST, highWaterMark);
+function isSmall({ kind, size, limits }: BlockTarget, { highWaterMark = MOST }: CopyOptions): boolean {
+  return kind === 'file' && size <= Math.min(MOST, highWaterMark) && limits.logicalBlockSize <= PAGE_SIZE;
 }
 
 /** Like Promise.all(), but it also waits for the others if one fails. */
@@ -89,13 +103,13 @@ class SmallCopy {
   }
 
   /** Read it all. False: it has grown. */
-  async read(): Promise<boolean> {
+  async read(buffer: Uint8Array): Promise<boolean> {
     const { target, bytesPath } = this.#reader;
     const { logicalBlockSize: block } = target.limits;
     const { size } = target;
     this.#expected = size;
     // One byte more shows whether it has grown.
-    const view = this.#context.backend.memory.allocBuffer(Math.ceil((size + 1) / block) * block);
+    const view = buffer.subarray(0, Math.ceil((size + 1) / block) * block);
     try {
       const bytes = await transfer(target, { op: 'read', view, offset: 0, expect: 0 }, bytesPath);
       if (bytes > size) return false;

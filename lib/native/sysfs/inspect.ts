@@ -5,6 +5,7 @@
 import { type BigIntStats, existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
+import { statOf } from '../../host/file-range.js';
 import { deviceIdentity } from './identity.js';
 import type { BlockInfo, Sysfs } from './machine.js';
 import { underlying } from './ranges.js';
@@ -30,7 +31,8 @@ export function inspect(sysfs: Sysfs, nameOrPath: string): Look {
 }
 
 function lookAt(sysfs: Sysfs, nameOrPath: string): Look {
-  const mark = markOf(sysfs, nameOrPath);
+  const { devices } = sysfs;
+  const mark = markOf(sysfs, nameOrPath, (path) => devices.statOf(path));
   const info = sysfs.blockInfo(nameOrPath);
   const path = pathOf(nameOrPath, info);
   const { client, legs, noP2pReason, noP2pByCommand, unproven } = info ?? UNKNOWN;
@@ -41,7 +43,7 @@ function lookAt(sysfs: Sysfs, nameOrPath: string): Look {
     ...{ client, legs, noP2pReason, noP2pByCommand, unproven },
     inUse: info?.inUse.words ?? null,
     readOnly: info?.readOnly ?? false,
-    identity: info === null || info.kind === 'file' ? null : deviceIdentity(sysfs.devices, info.name!),
+    identity: info === null || info.kind === 'file' ? null : deviceIdentity(devices, info.name!),
     endsWithProcess: false,
     ranges: rangesOf(sysfs, path, info),
     place: placeOf(nameOrPath, info),
@@ -66,11 +68,11 @@ export function rangesOf(sysfs: Sysfs, path: string, info: BlockInfo | null): Un
  * Identifies a file by its numbers, and a file that does not exist yet by its directory. A device has no mark, because its
  * users and even the drive itself can change at any moment.
  */
-export function markOf({ live, devices }: Sysfs, path: string): string | null {
+export function markOf({ live }: Pick<Sysfs, 'live'>, path: string, stat = statOf): string | null {
   if (!live) return null;
-  const there = devices.statOf(path);
+  const there = stat(path);
   if (there !== null) return there.isFile() ? `file ${numbersOf(there)}` : null;
-  const directory = devices.statOf(dirname(resolve(path)));
+  const directory = stat(dirname(resolve(path)));
   return directory === null ? null : `nothing in ${numbersOf(directory)}`;
 }
 
