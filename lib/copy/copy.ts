@@ -37,7 +37,7 @@ export async function copy(
     const request = await makeRequest(open, source, to, options);
     ends = new OpenEnds(request);
     assertApart(request, await ends.source());
-    const report = reportTo(options.onProgress);
+    const report = reportTo(options);
     receipt = (await copyAtOnce(ends, options, report)) ?? (await copyOver(ends, options, report));
   } catch (error) {
     for (const stream of given) if (isStream(stream)) stream.destroy();

@@ -1,19 +1,24 @@
 /** The progress of a copy, as passed to `onProgress` and printed by `p2pdma copy --json`: one object. */
-import type { OnProgress, Progress } from '../streams/options.js';
+import { type CopyOptions, DEFAULT_DEPTH, type Progress } from '../streams/options.js';
 
 /** What is known at one moment. The speed can only be computed from several of them. */
-export type Moment = Omit<Progress, 'type' | 'bytesPerSecond' | 'etaSeconds'>;
+export type Moment = Omit<Progress, 'type' | 'bytesPerSecond' | 'etaSeconds' | 'queueDepth'>;
 
 export type Report = (now: Moment) => void;
 
+/** A comparison reads one step ahead: verify.ts. */
+const COMPARED_AT_ONCE = 2;
+
 /** Creates the reporter of one copy, used from its first phase to its last. */
-export function reportTo(onProgress: OnProgress | undefined): Report | undefined {
+export function reportTo(options: CopyOptions): Report | undefined {
+  const { onProgress, queueDepth: depth = DEFAULT_DEPTH } = options;
   if (onProgress === undefined) return undefined;
   const rate = new Rate();
   return ({ phase, bytes, total, ...route }) => {
     const bytesPerSecond = Math.round(rate.add(bytes, phase));
     const etaSeconds = timeLeft(bytes, total, bytesPerSecond);
-    onProgress({ type: 'progress', phase, bytes, total, bytesPerSecond, etaSeconds, ...route });
+    const queueDepth = phase === 'copy' ? depth : COMPARED_AT_ONCE;
+    onProgress({ type: 'progress', phase, bytes, total, bytesPerSecond, etaSeconds, queueDepth, ...route });
   };
 }
 

@@ -132,7 +132,7 @@ class ResumableCopy {
     this.#ends = ends;
     this.#plan = plan;
     this.#journal = journal;
-    this.#tell = reportTo(options.onProgress);
+    this.#tell = reportTo(options);
   }
 
   async run(): Promise<Receipt> {

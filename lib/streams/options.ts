@@ -126,7 +126,9 @@ export interface Progress {
   readonly bytesPerSecond: number;
   /** Seconds until this phase is done, at the current rate; null: unknown. */
   readonly etaSeconds: number | null;
-  /** The route of the data; null: it is not chosen yet, or this phase only compares. */
+  /** How many transfers may be in flight; while comparing, at each end. */
+  readonly queueDepth: number;
+  /** The route of the data; null: it is not chosen yet, or this phase only compares, which goes through host memory. */
   readonly transport: Transport | null;
   /** PCI address of the function whose CMB is used, or null. */
   readonly provider: Bdf | null;
