@@ -11,6 +11,8 @@ const arrows = [
   ['dump', ['native', 'kernel', 'backend', 'base']],
   ['emulator', ['machine', 'kernel', 'host', 'backend', 'base']],
   ['streams', ['kernel', 'backend', 'base']],
+  // What a process says of its streams, and whom it says it to.
+  ['observe', ['streams', 'backend', 'base']],
   // The process that uses a journal is found in /proc, which only one file reads.
   ['copy', ['native/sysfs/tree', 'streams', 'kernel', 'host', 'backend', 'base']],
   ['explain', ['dump', 'native', 'emulator', 'machine', 'streams', 'kernel', 'backend', 'base']],
@@ -18,7 +20,19 @@ const arrows = [
   ['page', ['explain/explain', 'explain/stacked', 'kernel', 'backend', 'base']],
   [
     'system',
-    ['copy', 'explain', 'emulator', 'machine', 'dump', 'native', 'streams', 'kernel', 'backend', 'base'],
+    [
+      'observe',
+      'copy',
+      'explain',
+      'emulator',
+      'machine',
+      'dump',
+      'native',
+      'streams',
+      'kernel',
+      'backend',
+      'base',
+    ],
   ],
   ['prometheus', ['system', 'streams', 'base']],
   ['index', ['prometheus', 'system', 'explain', 'copy', 'streams', 'kernel', 'backend', 'base']],
@@ -28,6 +42,7 @@ const arrows = [
     'cli',
     [
       'index',
+      'observe/ask',
       'page',
       'machine/preset-table',
       'base/errors',
@@ -50,6 +65,7 @@ for (const [i, [who, may]] of arrows.entries()) {
 // Modules that are loaded when they are first needed. The rest of lib/ may reach them by import() only.
 const atNeed = [
   'native/',
+  'observe/',
   'emulator/',
   'dump/',
   'machine/(?!preset-table)',

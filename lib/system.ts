@@ -5,7 +5,6 @@ import {
   type Controller,
   type Disk,
   type LeakReport,
-  type Mapping,
   type Origin,
   originOf,
   type Place,
@@ -52,6 +51,7 @@ import { withProposed } from './explain/proposed.js';
 import { type Stacked, stackedOn } from './explain/stacked.js';
 import { assertRelease } from './kernel/releases/rule.js';
 import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-table.js';
+import { type Allocation, MappedAllocation } from './streams/allocation.js';
 import type { Metrics } from './streams/metrics.js';
 import {
   givenOptions,
@@ -70,24 +70,21 @@ import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 
-export type { ClientVerdict, Explanation, Hop, PipelineDestination, PipelineSource, Stacked, Unreachable };
+export type {
+  Allocation,
+  ClientVerdict,
+  Explanation,
+  Hop,
+  PipelineDestination,
+  PipelineSource,
+  Stacked,
+  Unreachable,
+};
 
 /** The route of a copy, determined in advance. The receipt of the copy will say the same. */
 export interface RouteChoice extends Origin, Pick<Receipt, 'transport' | 'provider' | 'reason' | 'unproven'> {
   /** For each target, the PCI function that does its DMA; null: no function does. */
   readonly clients: readonly (string | null)[];
-}
-
-/** A piece of CMB (or host) memory that the caller owns, for use with the reads and writes of a Target. */
-export interface Allocation {
-  /** A plain Buffer over the memory. */
-  readonly buffer: Buffer;
-  /** PCI address of the provider; null: host memory. */
-  readonly provider: string | null;
-  /** Free the memory. First wait for all I/O on it to complete. Using the buffer afterwards throws. */
-  free(): void;
-  /** Same as `free()`. */
-  [Symbol.dispose](): void;
 }
 
 /**
@@ -336,43 +333,31 @@ export class System {
   }
 }
 
-class MappedAllocation implements Allocation {
-  readonly buffer: Buffer;
-  readonly provider: string | null;
-  #context: StreamContext;
-  #mapping: Mapping | null;
-
-  constructor(context: StreamContext, mapping: Mapping, bytes: number) {
-    this.#context = context;
-    this.#mapping = mapping;
-    this.buffer = Buffer.from(mapping.buffer, 0, bytes);
-    this.provider = mapping.provider?.bdf ?? null;
-    context.mappings++;
-    context.add(this);
-  }
-
-  free(): void {
-    if (this.#mapping === null) return;
-    this.#mapping.munmap();
-    this.#mapping = null;
-    this.#context.mappings--;
-    this.#context.remove(this);
-  }
-
-  async shutdown(): Promise<void> {
-    this.free();
-  }
-
-  [Symbol.dispose](): void {
-    this.free();
-  }
-}
-
 /**
  * Open a machine.
  * @throws P2pdmaError ERR_BACKEND_UNAVAILABLE, ERR_MACHINE_INVALID, ENOENT (machine file)
  */
 export async function openSystem(options: SystemOptions = {}): Promise<System> {
+  const system = await open(options);
+  // For `p2pdma top`. Nothing is opened unless somebody asks for it.
+  if (asksToBeObserved() && options.inspect !== true) await beObserved(system);
+  return system;
+}
+
+function asksToBeObserved(): boolean {
+  return !['', '0', undefined].includes(process.env.P2PDMA_OBSERVE);
+}
+
+async function beObserved(system: System): Promise<void> {
+  try {
+    await (await import('./observe/serve.js')).observe(system.context);
+  } catch (error) {
+    await system.close();
+    throw error;
+  }
+}
+
+async function open(options: SystemOptions): Promise<System> {
   const { backend, machine, root, engine, inspect, kernel } = parseOptions(systemOptions, options);
   if (kernel !== undefined) assertRelease(kernel);
   if (backend === 'native' && machine !== undefined) {

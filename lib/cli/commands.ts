@@ -53,6 +53,12 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     group: 'Looking:',
+    name: 'top',
+    summary: 'what the copies on this machine move now, by provider and client',
+    load: async () => (await import('./top.js')).addTop,
+  },
+  {
+    group: 'Looking:',
     name: 'snapshot',
     summary: 'this machine as JSON, for the emulator',
     load: async () => (await import('./snapshot.js')).addSnapshot,

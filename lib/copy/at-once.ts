@@ -185,6 +185,7 @@ interface OpenedEnd {
 /** What the system's metrics need to know of each end. */
 abstract class SmallEnd implements Metered {
   abstract readonly metered: 'reader' | 'writer';
+  abstract readonly bytesPath: PathBytes;
   readonly end: OpenEnd;
   readonly target: BlockTarget;
   readonly #route: Route;
@@ -198,6 +199,15 @@ abstract class SmallEnd implements Metered {
 
   get path(): string {
     return this.end.path;
+  }
+
+  /** Its memory is the host's. */
+  get receipt(): NonNullable<Metered['receipt']> {
+    return { provider: null, path: this.bytesPath };
+  }
+
+  get attachment(): NonNullable<Metered['attachment']> {
+    return { target: this.target };
   }
 
   meter(into: Metrics): void {

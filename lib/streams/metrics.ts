@@ -65,6 +65,16 @@ export interface Metrics extends Origin {
   readonly p2pmem: readonly P2pmemUse[];
 }
 
+/** What one stream has moved so far. @inline */
+export interface Flow {
+  /** PCI address of the function whose CMB is used; null: host memory. */
+  readonly provider: string | null;
+  /** PCI address of the function that does the DMA of its target; null: not known, or several do. */
+  readonly client: string | null;
+  /** Bytes by the route they took. */
+  readonly path: PathBytes;
+}
+
 /** A message on the channel: what closed, and the totals at that moment. */
 export interface MetricsEvent extends Origin {
   /** What closed. */
@@ -73,6 +83,8 @@ export interface MetricsEvent extends Origin {
   readonly path: string;
   /** The system's totals, as `system.metrics()` returns them. */
   readonly metrics: Metrics;
+  /** What a stream moved, and whose memory and which function did it; null: a target, which may have used several. */
+  readonly flow: Flow | null;
 }
 
 /** The diagnostics channel on which a MetricsEvent is published whenever a stream or target closes. */
@@ -84,8 +96,18 @@ export const metricsChannel = channel(METRICS_CHANNEL);
 export interface Metered {
   readonly metered: MetricsEvent['closed'];
   readonly path: string;
+  /** What a stream has moved so far, and its target; a target of its own may move each transfer in another way. */
+  readonly receipt?: Pick<Receipt, 'provider' | 'path'>;
+  readonly attachment?: { readonly target: { readonly client: { readonly bdf: string } | null } | null };
   /** Add what it has done so far, and what it has in flight. */
   meter(into: Metrics): void;
+}
+
+/** Null: it is a target. */
+export function flowOf({ receipt, attachment }: Metered): Flow | null {
+  if (receipt === undefined) return null;
+  const { provider, path } = receipt;
+  return { provider, client: attachment?.target?.client?.bdf ?? null, path };
 }
 
 export function noMetrics(origin: Origin): Metrics {

@@ -9,6 +9,8 @@ import {
 import { P2pdmaError } from '../base/errors.js';
 import {
   copyMetrics,
+  type Flow,
+  flowOf,
   type Metered,
   type Metrics,
   metricsChannel,
@@ -74,6 +76,7 @@ export class StreamContext {
       closed: closable.metered,
       path: closable.path,
       metrics: this.metrics(),
+      flow: flowOf(closable),
     });
   }
 
@@ -95,6 +98,11 @@ export class StreamContext {
       closable.meter(sum);
     }
     return { ...sum, pools: poolUse(this.pools), p2pmem: this.closed ? [] : this.#p2pmem() };
+  }
+
+  /** What each open stream has moved so far. */
+  flows(): Flow[] {
+    return [...this.#open].flatMap((closable) => (isMetered(closable) ? (flowOf(closable) ?? []) : []));
   }
 
   #p2pmem(): Metrics['p2pmem'] {

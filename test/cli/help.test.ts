@@ -67,7 +67,7 @@ for (const name of ['disk.img', 'a.img']) writeFileSync(join(folder, name), byte
 for (const name of ['.zfunc', '.local/share/bash-completion/completions', '.config/fish/completions', 'bin'])
   mkdirSync(join(folder, name), { recursive: true });
 
-const NEEDS_NONE = ['--machine', '--root', 'help', 'completion', 'demo'];
+const NEEDS_NONE = ['--machine', '--root', 'help', 'completion', 'demo', 'top'];
 const onSmall = ['--machine', join(folder, 'small.json')];
 
 /** `p2pdma` as an emulated machine where the line names none; what else the lines call does as little as possible. */
@@ -135,7 +135,7 @@ t.test(
 t.test('unknown names: the nearest', async (t) => {
   for (const [pattern, ...args] of [
     [/p2pdma has no command 'copi'\nDid you mean 'copy'\?/, 'copi'],
-    [/p2pdma has no command 'cop'\nDid you mean 'copy'\?/, 'help', 'cop'],
+    [/p2pdma has no command 'cop'\nDid you mean one of 'top', 'copy'\?/, 'help', 'cop'],
     [/trace has no command 'cpy'\nDid you mean 'copy'\?/, 'help', 'trace', 'cpy'],
     [/copy has no option '--verfy'\nDid you mean '--verify'\?/, 'copy', 'a', 'b', '--verfy'],
     [

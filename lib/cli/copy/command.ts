@@ -97,6 +97,7 @@ const WAY = {
 };
 
 const OUTPUT = {
+  observe: row(flag, { text: 'let `p2pdma top` show this copy while it runs' }),
   quiet: row(flag, { text: 'print no progress and no receipt; the exit code says how it went' }),
 };
 
@@ -141,9 +142,11 @@ const MANUAL: Manual = {
     ],
     [
       'Progress',
-      'A bar on stderr if that is a terminal: bytes, rate, time left, route. With --json one JSON object a line: ' +
+      'A bar on stderr if that is a terminal: bytes, rate, time left, route, depth. SIGUSR1 (on BSD and macOS also SIGINFO, which is ' +
+        'Ctrl-T) prints one line on stderr, as dd does, also without a terminal and with --quiet: kill -USR1 PID. It does not ' +
+        'start Node’s inspector while a copy runs. With --json one JSON object a line: ' +
         '{"type": "progress", "phase": "copy", "bytes": …, "total": …, ' +
-        '"bytesPerSecond": …, "etaSeconds": …, "transport": …, "provider": …, "backend": …, "machine": …}; the phases are recheck (--resume), copy and verify. An error is the last line.',
+        '"bytesPerSecond": …, "etaSeconds": …, "queueDepth": …, "transport": …, "provider": …, "backend": …, "machine": …}; the phases are recheck (--resume), copy and verify. An error is the last line.',
     ],
   ],
   exitCodes: [
@@ -194,7 +197,7 @@ export function addCopy(command: Command): void {
       const silent = options.json || (options.quiet && !options.dryRun);
       const ends = await resolving(() => endsOf(source, destinations, options));
       try {
-        const system = await openMachine(options, silent ? 'data' : 'text');
+        const system = await observed(options.observe, () => openMachine(options, silent ? 'data' : 'text'));
         if (ends.stdout) stdoutIsData();
         try {
           await careful(system, await devices(system, ends, options), options);
@@ -206,6 +209,19 @@ export function addCopy(command: Command): void {
       }
     },
   );
+}
+
+/** A system that is opened meanwhile is observed, if that is wanted here or in the environment. */
+async function observed<T>(wanted: boolean | undefined, open: () => Promise<T>): Promise<T> {
+  const before = process.env.P2PDMA_OBSERVE;
+  if (!wanted) return open();
+  process.env.P2PDMA_OBSERVE = '1';
+  try {
+    return await open();
+  } finally {
+    if (before === undefined) delete process.env.P2PDMA_OBSERVE;
+    else process.env.P2PDMA_OBSERVE = before;
+  }
 }
 
 /** The ends by their devices, having said which. */
@@ -333,7 +349,7 @@ export async function copy(system: System, ends: Ends, options: CopyOptions, pla
   // The notice is printed above the progress.
   if (process.stdout.isTTY) announce();
   const settings = { ...settingsOf(system, options), stop: stop.signal };
-  if (output.progress !== null) settings.onProgress = output.progress;
+  settings.onProgress = output.progress;
   let signal: 'SIGINT' | 'SIGTERM' | null = null;
   const interrupt = (name: 'SIGINT' | 'SIGTERM') => {
     if (signal !== null) process.exit(EXIT[name]);
@@ -356,6 +372,7 @@ export async function copy(system: System, ends: Ends, options: CopyOptions, pla
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
+  for (const name of ASKING) process.on(name, output.ask);
   try {
     if (plan.resume !== null)
       output.say('resuming', `resuming at byte ${plan.resume.done} of ${plan.bytes}`, plan.resume);
@@ -386,8 +403,15 @@ export async function copy(system: System, ends: Ends, options: CopyOptions, pla
     output.end();
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
+    for (const name of ASKING) process.off(name, output.ask);
   }
 }
+
+/**
+ * How dd is asked how far it is: SIGINFO (Ctrl-T) where it exists, SIGUSR1 elsewhere. A listener for SIGUSR1 also keeps Node
+ * from starting its inspector.
+ */
+const ASKING: readonly NodeJS.Signals[] = process.platform === 'win32' ? [] : ['SIGUSR1', 'SIGINFO'];
 
 const EXIT = { SIGINT: 130, SIGTERM: 143 };
 

@@ -1,0 +1,126 @@
+/**
+ * The process that is observed. It listens on a Unix socket of its own, which says what the streams of its systems have moved
+ * to whoever connects, and then hangs up:
+ *
+ *     streams that are open ────────────────────────┐
+ *     channel p2pdma:metrics ─ those that closed ───┴─ FlowSum[] ─ one line of JSON ─▶ p2pdma top
+ *
+ * Nothing is counted for it beyond what streams count anyway, and nothing is computed unless somebody connects.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { chmodSync, unlinkSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { basename, join } from 'node:path';
+import { threadId } from 'node:worker_threads';
+import type { Origin } from '../backend/backend.js';
+import { addPath, zeroPath } from '../backend/path-bytes.js';
+import { EOPNOTSUPP } from '../base/errno.js';
+import { errnoError, hostError } from '../base/errors.js';
+import { type Flow, METRICS_CHANNEL, type MetricsEvent } from '../streams/metrics.js';
+import type { StreamContext } from '../streams/session.js';
+import { type FlowSum, folders, makeFolder, type Observation } from './socket.js';
+
+const contexts = new Set<StreamContext>();
+let closed: FlowSum[] = [];
+let listening: Promise<Server> | null = null;
+
+/** Show what a system does until it closes. @throws P2pdmaError the socket cannot be opened */
+export async function observe(context: StreamContext): Promise<void> {
+  contexts.add(context);
+  context.add({ shutdown: async () => leave(context) });
+  listening ??= listen();
+  try {
+    await listening;
+  } catch (error) {
+    listening = null;
+    leave(context);
+    throw error;
+  }
+}
+
+function leave(context: StreamContext): void {
+  if (!contexts.delete(context) || contexts.size > 0) return;
+  // The socket's file is removed when the server is closed.
+  listening?.then(
+    (server) => server.close(),
+    () => {},
+  );
+  listening = null;
+  closed = [];
+  unsubscribe(METRICS_CHANNEL, onClosed);
+}
+
+async function listen(): Promise<Server> {
+  if (process.platform === 'win32') {
+    throw errnoError(-EOPNOTSUPP, 'listen', 'P2PDMA_OBSERVE', {
+      hint: 'There is no such socket on Windows.',
+    });
+  }
+  const [folder] = folders();
+  makeFolder(folder!);
+  const path = join(folder!, `${process.pid}.${threadId}.sock`);
+  // What an earlier process with this number left behind.
+  remove(path);
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.end(`${JSON.stringify(observation())}\n`);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(hostError(error as NodeJS.ErrnoException, 'listen', path)));
+    server.listen(path, resolve);
+  });
+  chmodSync(path, 0o600);
+  server.unref();
+  const atExit = () => remove(path);
+  process.once('exit', atExit);
+  server.once('close', () => process.off('exit', atExit));
+  subscribe(METRICS_CHANNEL, onClosed);
+  return server;
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // There is none.
+  }
+}
+
+function onClosed(message: unknown): void {
+  const { backend, machine, flow } = message as MetricsEvent;
+  if (flow !== null) add(closed, { backend, machine }, flow);
+}
+
+function add(sums: FlowSum[], { backend, machine }: Origin, { provider, client, path }: Flow): FlowSum {
+  const same = (sum: FlowSum) =>
+    sum.backend === backend && sum.machine === machine && sum.provider === provider && sum.client === client;
+  let sum = sums.find(same);
+  if (sum === undefined) {
+    sum = { backend, machine, provider, client, path: zeroPath(), open: 0 };
+    sums.push(sum);
+  }
+  addPath(sum.path, path);
+  return sum;
+}
+
+function observation(): Observation {
+  const flows = structuredClone(closed);
+  const memory: Observation['memory'][number][] = [];
+  let inFlight = 0;
+  for (const context of contexts) {
+    for (const flow of context.flows()) add(flows, context.origin, flow).open++;
+    const metrics = context.metrics();
+    inFlight += metrics.inFlight;
+    if (context.origin.backend === 'emulator') {
+      memory.push(...metrics.p2pmem.map((use) => ({ ...context.origin, ...use })));
+    }
+  }
+  return { pid: process.pid, command: commandLine(), flows, inFlight, memory };
+}
+
+/** The interpreter says nothing; a script is named without its folders. */
+function commandLine(): string {
+  const [, script = '', ...words] = process.argv;
+  const name = basename(script).replace(/^main\.js$/, 'p2pdma');
+  return [name, ...words].join(' ').slice(0, 1000);
+}

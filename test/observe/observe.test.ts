@@ -1,0 +1,180 @@
+/** What a process says of its streams to whoever asks, and that nothing is opened unless it is wanted. */
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { openSystem } from '../../lib/index.js';
+import { askAll, type FlowSum } from '../../lib/observe/ask.js';
+import { folders } from '../../lib/observe/socket.js';
+
+const MIB = 1024 * 1024;
+const skip = process.platform === 'win32' && 'no Unix sockets';
+
+/** Runs `work` with a runtime directory of its own. */
+async function inside(
+  work: (folder: string) => Promise<void>,
+  observe: string | undefined = '1',
+): Promise<void> {
+  const runtime = mkdtempSync(join(tmpdir(), 'p2pdma-run-'));
+  const before = { XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR, P2PDMA_OBSERVE: process.env.P2PDMA_OBSERVE };
+  process.env.XDG_RUNTIME_DIR = runtime;
+  if (observe === undefined) delete process.env.P2PDMA_OBSERVE;
+  else process.env.P2PDMA_OBSERVE = observe;
+  try {
+    await work(join(runtime, 'p2pdma'));
+  } finally {
+    for (const [name, value] of Object.entries(before)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+    rmSync(runtime, { recursive: true });
+  }
+}
+
+const sumOf = (flows: readonly FlowSum[]) =>
+  flows.reduce((sum, { path }) => sum + Object.values(path).reduce((a, b) => a + b, 0), 0);
+
+t.test('unless it is wanted, nothing is opened', { skip }, async (t) => {
+  for (const value of [undefined, '', '0']) {
+    await inside(async (folder) => {
+      if (value === undefined) delete process.env.P2PDMA_OBSERVE;
+      const system = await openSystem({ machine: 'switch' });
+      t.notOk(existsSync(folder), `P2PDMA_OBSERVE=${value}`);
+      await system.close();
+    }, value);
+  }
+  await inside(async (folder) => {
+    const system = await openSystem({ machine: 'switch', inspect: true } as object);
+    t.notOk(existsSync(folder), 'nor by what only looks');
+    await system.close();
+  });
+});
+
+t.test('what is open and what has closed, by provider and client', { skip }, async (t) => {
+  await inside(async (folder) => {
+    const system = await openSystem({ machine: 'switch' });
+    const [name] = readdirSync(folder);
+    t.equal(statSync(folder).mode & 0o777, 0o700);
+    t.equal(statSync(join(folder, name!)).mode & 0o777, 0o600);
+    const ask = async () => (await askAll()).processes.find(({ pid }) => pid === process.pid)!;
+    t.match(await ask(), {
+      flows: [],
+      inFlight: 0,
+      memory: [{ machine: 'switch', provider: '0000:03:00.0' }, {}],
+    });
+
+    await system.pipeline('nvme0n1', 'nvme1n1', { end: MIB - 1 });
+    const of = (client: string, path: object, open: number) => ({
+      ...{ backend: 'emulator', machine: 'switch', provider: '0000:03:00.0', client, path, open },
+    });
+    const [read, written] = (await ask()).flows;
+    t.match(read, of('0000:03:00.0', { internal: MIB, peerBus: 0, hostDram: 0 }, 0));
+    t.match(written, of('0000:04:00.0', { internal: 0, peerBus: MIB, hostDram: 0 }, 0));
+
+    await system.pipeline('nvme0n1', 'nvme1n1', { end: MIB - 1, provider: 'none' });
+    const host = (await ask()).flows.filter(({ provider }) => provider === null);
+    t.same(
+      host.map(({ client, path }) => [client, path.hostDram]),
+      [
+        ['0000:03:00.0', MIB],
+        ['0000:04:00.0', MIB],
+      ],
+    );
+
+    const slow = system.pipeline('nvme0n1', 'nvme1n1', { end: 8 * MIB - 1, bandwidth: 16 * MIB });
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    const live = (await ask()).flows.find(
+      ({ client, provider }) => provider !== null && client === '0000:04:00.0',
+    )!;
+    t.equal(live.open, 1);
+    t.ok(live.path.peerBus > MIB && live.path.peerBus < 9 * MIB, `${live.path.peerBus} bytes so far`);
+    await slow;
+    t.equal(
+      (await ask()).flows.find(({ client, provider }) => provider !== null && client === '0000:04:00.0')!.path
+        .peerBus,
+      9 * MIB,
+    );
+
+    const other = await openSystem({ machine: 'acs' });
+    await system.close();
+    t.equal(readdirSync(folder).length, 1, 'as long as one of its systems is open');
+    await other.close();
+    t.same((await askAll()).processes, []);
+    t.same(readdirSync(folder), [], 'and then nothing is left');
+    const again = await openSystem({ machine: 'switch' });
+    t.same((await ask()).flows, [], 'a new beginning');
+    t.match(await again.close(), { handles: 0, slots: 0, requests: 0 });
+  });
+});
+
+t.test('a small file, which is copied without streams', { skip }, async (t) => {
+  await inside(async () => {
+    await using system = await openSystem({ machine: 'no-cmb' });
+    const small = join(t.testdir({ from: 'x'.repeat(4096) }), 'from');
+    const { path } = await system.pipeline(small, `${small}-to`);
+    const { flows } = (await askAll()).processes.find(({ pid }) => pid === process.pid)!;
+    t.equal(sumOf(flows), path.hostDram, 'as the receipt says');
+    t.match(flows, [
+      { machine: 'no-cmb', provider: null },
+      { machine: 'no-cmb', provider: null },
+    ]);
+  });
+});
+
+t.test('what a killed process left behind is removed, what gives no answer is said', { skip }, async (t) => {
+  await inside(async (folder) => {
+    mkdirSync(folder, { mode: 0o700 });
+    const stale = join(folder, '999999.0.sock');
+    const script = `require('net').createServer().listen(${JSON.stringify(stale)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    await new Promise((resolve) => spawn(process.execPath, ['-e', script]).once('close', resolve));
+    t.ok(existsSync(stale), 'killed, so it is still there');
+    writeFileSync(join(folder, 'other'), '', { flag: 'w' });
+    const mute = createServer(() => {});
+    await new Promise<void>((resolve) => mute.listen(join(folder, '999998.0.sock'), resolve));
+    const odd = createServer((socket) => socket.end('what?\n'));
+    await new Promise<void>((resolve) => odd.listen(join(folder, '999997.0.sock'), resolve));
+    const { processes, silent } = await askAll();
+    t.same(processes, []);
+    t.same(silent.map((path) => path.slice(folder.length + 1)).sort(), ['999997.0.sock', '999998.0.sock']);
+    t.same(
+      readdirSync(folder).sort(),
+      ['999997.0.sock', '999998.0.sock', 'other'],
+      'only what nobody listens on',
+    );
+    mute.close();
+    odd.close();
+  });
+});
+
+t.test('a folder that others may enter, or a link, is refused and not looked into', { skip }, async (t) => {
+  await inside(async (folder) => {
+    mkdirSync(folder);
+    chmodSync(folder, 0o755);
+    await t.rejects(openSystem({ machine: 'switch' }), {
+      code: 'EACCES',
+      message: /a directory of this user that nobody else may enter/,
+    });
+    t.same((await askAll()).silent, []);
+    rmSync(folder, { recursive: true });
+    symlinkSync(t.testdir(), folder);
+    await t.rejects(openSystem({ machine: 'switch' }), { code: 'EACCES' });
+  });
+  await inside(async () => {
+    process.env.XDG_RUNTIME_DIR = 'relative';
+    t.same(folders(), [join(tmpdir(), `p2pdma-${process.geteuid!()}`)], 'only an absolute path is one');
+    process.env.XDG_RUNTIME_DIR = '/nowhere/at/all';
+    await t.rejects(openSystem({ machine: 'switch' }), { code: 'ENOENT', syscall: 'mkdir' });
+  });
+});
