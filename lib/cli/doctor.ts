@@ -1,33 +1,82 @@
 import type { Command } from 'commander';
+import { z } from '../base/zod.js';
 import { type DiagnoseOptions, type Diagnosis, diagnose, type Finding } from '../index.js';
 import { DEFAULT_PRESET } from '../machine/preset-table.js';
-import { resolving } from './errors.js';
-import { type Colours, colours, columns, printable, wrap } from './format.js';
+import { CommandError, resolving } from './errors.js';
+import { type Colours, colours, columns, PAGE_WIDTH, printable, uncoloured, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
+import { flag, type OptionsOf, row, withOptions } from './option-table.js';
 import { type MachineOptions, withKernel, withMachine, withSent } from './options.js';
 import { ownJson, speaksFor, tell } from './whose.js';
+
+const REPORT = {
+  report: row(z.string().min(1, 'Name a file, such as report.html.').optional(), {
+    takes: '<file>',
+    text: 'also write a page for a ticket: this, list, topo, explain and versions in one file that fetches nothing; a file that exists is not overwritten',
+    offers: ['files'],
+  }),
+  withNames: row(flag, {
+    text: 'in the page also serial numbers, the host’s name, mount points and paths (default: they are left out)',
+  }),
+};
+
+interface DoctorOptions extends MachineOptions, OptionsOf<typeof REPORT> {}
 
 /** Exit code for each verdict. */
 const CODES = { works: 0, limited: 1, unknown: 1, impossible: 2 } as const;
 
 export function addDoctor(command: Command): void {
   manual(command, MANUAL);
-  withKernel(withSent(withMachine(command))).action(async (options: MachineOptions) => {
-    const { backend, machine, root, kernel, from, cpu, json: asJson } = options;
+  withOptions(command, 'Report:', REPORT);
+  withKernel(withSent(withMachine(command))).action(async (options: DoctorOptions) => {
+    const { backend, machine, root, kernel, from, cpu, json: asJson, report } = options;
+    await resolving(() => assertReport(options));
     const emulated = machine ?? (backend === 'emulator' ? DEFAULT_PRESET : undefined);
     // They select exactly one machine: withMachine has checked that.
     const what = { root, machine: emulated, kernel, from, cpu } as DiagnoseOptions;
     const named = [root, machine, kernel, from].some((one) => one !== undefined);
     const diagnosis = await (named ? resolving(() => diagnose(what)) : diagnose(what));
+    if (report !== undefined) await writeReport(report, diagnosis, options);
     speaksFor(diagnosis, asJson ? 'data' : 'text');
     const exitCode = CODES[diagnosis.verdict];
     tell(
       asJson
-        ? ownJson({ ...diagnosis, exitCode })
-        : draw(diagnosis, colours(process.stdout), columns(process.stdout)).join('\n'),
+        ? ownJson({ ...diagnosis, exitCode, ...(report === undefined ? {} : { report }) })
+        : [
+            ...draw(diagnosis, colours(process.stdout), columns(process.stdout)),
+            ...(report === undefined ? [] : wrap(`report: ${printable(report)}`, columns(process.stdout))),
+          ].join('\n'),
     );
     process.exitCode = exitCode;
   });
+}
+
+function assertReport({ report, withNames }: DoctorOptions): void {
+  if (withNames && report === undefined) {
+    throw new CommandError(
+      'ERR_INVALID_ARG_VALUE',
+      '--with-names is about the page of --report, which is not given',
+      'Add --report, or drop --with-names.',
+    );
+  }
+}
+
+async function writeReport(file: string, diagnosis: Diagnosis, options: DoctorOptions): Promise<void> {
+  const [{ reportPage }, { answer }, { createFile }] = await Promise.all([
+    import('./page/report.js'),
+    import('./explain.js'),
+    import('./page/file.js'),
+  ]);
+  await createFile(file, () =>
+    reportPage({
+      diagnosis,
+      titles: TITLES,
+      conclusion: conclusion(diagnosis.findings, diagnosis.verdict, uncoloured),
+      options,
+      withNames: options.withNames ?? false,
+      explained: (system) => answer(system, undefined, [], {}, { colour: uncoloured, width: PAGE_WIDTH }),
+    }),
+  );
 }
 
 const MANUAL: Manual = {
@@ -57,6 +106,7 @@ const MANUAL: Manual = {
     ['An emulated machine on which it cannot work (exit code 2).', 'p2pdma doctor --machine acs'],
     ['What an upgrade would bring.', 'p2pdma doctor --machine switch --kernel 7.2'],
     ['For a program.', 'p2pdma doctor --machine switch --json'],
+    ['A page to send with a question.', 'sudo npx p2pdma doctor --report report.html'],
   ],
 };
 

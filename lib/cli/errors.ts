@@ -15,7 +15,7 @@ export const MISUSED = 2;
 
 /** An error of the command line. `code` is one of the library's codes, or one that exists only here. */
 export class CommandError extends Error {
-  readonly code: ErrorCode | 'ERR_HOLDS_DATA' | 'ERR_INCOMPLETE' | 'EPIPE';
+  readonly code: ErrorCode | 'ERR_HOLDS_DATA' | 'ERR_INCOMPLETE' | 'EPIPE' | 'EEXIST';
   readonly hint: string;
 
   constructor(code: CommandError['code'], message: string, hint: string) {

@@ -139,7 +139,8 @@ const MANUAL: Manual = {
   ],
 };
 
-async function answer(
+/** What explain prints: of one provider, or of all of them. */
+export async function answer(
   system: System,
   provider: string | undefined,
   clients: readonly string[],
