@@ -10,7 +10,7 @@ const arrows = [
   ['native', ['kernel', 'host', 'backend', 'base']],
   ['dump', ['native', 'kernel', 'backend', 'base']],
   ['emulator', ['machine', 'kernel', 'host', 'backend', 'base']],
-  ['streams', ['kernel', 'backend', 'base']],
+  ['streams', ['host', 'kernel', 'backend', 'base']],
   // What a process says of its streams, and whom it says it to.
   ['observe', ['streams', 'backend', 'base']],
   // The process that uses a journal is found in /proc, which only one file reads.

@@ -62,7 +62,8 @@ import {
   targetOptions,
   type WriteStreamOptions,
 } from './streams/options.js';
-import { isPath, type OpenContext, pathSource, toPath, writeFlags } from './streams/paths.js';
+import { pathSource } from './streams/path-source.js';
+import { isPath, type OpenContext, toPath } from './streams/paths.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
@@ -155,15 +156,12 @@ export class System {
   }
 
   /** Create a Readable over a path; see the function `createReadStream`. */
-  createReadStream(path: string | URL, options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
+  createReadStream(path: StreamPath, options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
     return createReadStream(path, { ...givenOptions(options), system: this });
   }
 
   /** Create a Writable over a path; see the function `createWriteStream`. */
-  createWriteStream(
-    path: string | URL,
-    options?: WriteStreamOptions | BufferEncoding | null,
-  ): P2pWriteStream {
+  createWriteStream(path: StreamPath, options?: WriteStreamOptions | BufferEncoding | null): P2pWriteStream {
     return createWriteStream(path, { ...givenOptions(options), system: this });
   }
 
@@ -438,29 +436,29 @@ export function defaultSystem(): Promise<System> {
   return shared;
 }
 
+/** What a stream is opened on: a path, a name such as `'nvme0n1'`, or nothing if the option `fd` says it. @inline */
+export type StreamPath = string | Buffer | URL | null | undefined;
+
 /**
  * Like `fs.createReadStream`, for namespaces, block devices and files, with O_DIRECT. `start` and `end` (inclusive) may
  * be unaligned. If the stream is piped into this package's writers, it lends them CMB slots; any other consumer gets
  * ordinary Buffers.
  */
 export function createReadStream(
-  path: string | URL,
+  path: StreamPath,
   options?: (ReadStreamOptions & { system?: System }) | BufferEncoding | null,
 ): P2pReadStream {
   const { system, ...rest } = givenOptions(options);
-  return P2pReadStream.over(
-    pathSource(contextOf(system), toPath(path), { engine: rest.engine ?? 'auto' }),
-    rest,
-  );
+  return P2pReadStream.over(pathSource(contextOf(system), path, rest, 'reader'), rest);
 }
 
 /** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT. The data is durable at `finish`. */
 export function createWriteStream(
-  path: string | URL,
+  path: StreamPath,
   options?: (WriteStreamOptions & { system?: System }) | BufferEncoding | null,
 ): P2pWriteStream {
   const { system, ...rest } = givenOptions(options);
-  return P2pWriteStream.over(pathSource(contextOf(system), toPath(path), writeFlags(rest)), rest);
+  return P2pWriteStream.over(pathSource(contextOf(system), path, rest, 'writer'), rest);
 }
 
 /**

@@ -5,7 +5,6 @@
  * On purpose different:
  *   - a directory is refused when it is opened, node:fs opens it and fails to read;
  *   - `highWaterMark` must be > 0 here, and its default is 512 KiB; sizes of chunks are not compared;
- *   - `pending` stays false once the file was open, as documented; node:fs says true again after 'close';
  *   - an option that does not exist is refused here.
  */
 import fs, { readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +21,7 @@ const system = await openSystem({ machine: 'switch' });
 /** What could be seen of a stream, from outside. */
 interface Story {
   events: string[];
-  /** `pending` when it was made, and at 'open', 'ready' and the end. */
+  /** `pending` when it was made, and at each event. */
   pending: boolean[];
   code: string | null;
   bytes: Buffer;
@@ -47,7 +46,7 @@ function listen(stream: Stream, last: readonly string[]): { story: Story; over: 
   for (const event of ['open', 'ready', 'end', 'finish', 'close']) {
     stream.on(event, () => {
       story.events.push(event);
-      if (event !== 'close') story.pending.push(stream.pending);
+      story.pending.push(stream.pending);
     });
   }
   stream.on('error', (error) => {

@@ -33,6 +33,7 @@ const NOT_OF_LIB: Readonly<Record<string, string>> = {
   docs: 'README and docs',
   hunt: 'random programs against the kernel and a model',
   install: 'the package as npm installs it',
+  'node-fs': 'the streams and handles beside those of node:fs',
   runtimes: 'the same test on each runtime',
   system: 'the file lib/system.ts',
   tree: 'the sources as a whole',

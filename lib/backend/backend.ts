@@ -181,6 +181,13 @@ export interface BlockTarget {
   readonly ranges: readonly UnderlyingRange[];
   /** False: this process may write it but not read it. @internal */
   readonly readable: boolean;
+  /** The number of its open descriptor, where this process has one. @internal */
+  readonly fd?: number | undefined;
+  /**
+   * Set: node:fs reads and writes it, one call at a time and in order, for this reason (in words). It has no size that is
+   * known in advance, a read returns what is there, and it ends where a read returns nothing. @internal
+   */
+  readonly inOrder?: string;
   /** Queue one transfer. Transfers of one event-loop turn are submitted together. @internal */
   submit(io: IoRequest): void;
   /** Make everything that was written durable. */
@@ -214,6 +221,8 @@ export interface OpenOptions {
   readonly exclusive?: boolean | undefined;
   /** Files only: start at length 0. */
   readonly truncate?: boolean | undefined;
+  /** Files only: the permissions of a new file, before the umask; default: 0o666. */
+  readonly mode?: number | undefined;
   /** Native only: which engine does the I/O. */
   readonly engine?: Engine | undefined;
   /** Emulator only: on which controller (name or BDF) a file is placed; default: see openSystem. */

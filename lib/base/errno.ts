@@ -32,7 +32,7 @@ export const ERRNO_ROWS = {
   },
   ENOENT: {
     errno: 2,
-    text: 'no such file, device or namespace',
+    text: 'no such file or directory',
     cause: 'There is no file, device or namespace with this name.',
     remedy: 'Check the name; `p2pdma list` shows the namespaces that exist.',
   },
@@ -56,7 +56,7 @@ export const ERRNO_ROWS = {
   },
   EBADF: {
     errno: 9,
-    text: 'not open for this',
+    text: 'bad file descriptor',
     cause: 'The target is closed, or was not opened for this kind of access (reading or writing).',
     remedy: 'Open it again; to write to it, open it for writing.',
   },
@@ -174,13 +174,13 @@ export const ERRNO_ROWS = {
   },
   ESPIPE: {
     errno: 29,
-    text: 'illegal seek',
+    text: 'invalid seek',
     cause: 'The file is a pipe or a socket, which has no positions.',
     remedy: 'Name a file or a device.',
   },
   EROFS: {
     errno: 30,
-    text: 'read-only',
+    text: 'read-only file system',
     cause: 'The target is read-only.',
     remedy: 'Make it writable (a device: `blockdev --setrw`; a filesystem: remount it), or write elsewhere.',
   },
@@ -222,7 +222,7 @@ export const ERRNO_ROWS = {
   },
   ELOOP: {
     errno: 40,
-    text: 'too many symbolic links',
+    text: 'too many symbolic links encountered',
     cause: 'The path leads through symbolic links that point at each other.',
     remedy: 'Correct the links: `namei` shows them.',
   },
@@ -407,6 +407,7 @@ export const {
   EPERM,
   EREMOTEIO,
   EROFS,
+  ESPIPE,
 } = Object.fromEntries(names.map((name) => [name, ERRNO_ROWS[name].errno])) as Numbers;
 
 const byNumber = new Map<number, ErrnoName>(names.map((name) => [ERRNO_ROWS[name].errno, name]));

@@ -139,7 +139,7 @@ class SmallCopy {
           if (flush) await writer.target.flush();
         }),
       );
-      const { path, bytes } = this.#reader;
+      const { meteredPath: path, bytes } = this.#reader;
       if (bytes < this.#expected) throw endedEarly({ path, start: 0, bytesRead: bytes }, this.#expected);
     } catch (error) {
       this.#context.failed(error);
@@ -197,7 +197,7 @@ abstract class SmallEnd implements Metered {
     this.#route = route;
   }
 
-  get path(): string {
+  get meteredPath(): string {
     return this.end.path;
   }
 

@@ -162,6 +162,7 @@ export class OpenEnds {
     const { source, destinations } = this.#request;
     const { destinationStart, verify = false } = options;
     const readSettings: ReadStreamOptions = { canary: verify, ...pick(options, readOptions) };
+    delete readSettings.flags;
     const writeSettings: WriteStreamOptions = pick(options, writeOptions);
     if (destinationStart === undefined) delete writeSettings.start;
     else writeSettings.start = destinationStart;

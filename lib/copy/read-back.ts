@@ -24,5 +24,5 @@ export async function readAgain<T>(
 }
 
 /** Reads back whatever the stream's path leads to now. */
-export const pathAgain: ReadBack = ({ attachment, path }, use) =>
-  readAgain({ context: attachment.context!, path }, use);
+export const pathAgain: ReadBack = ({ attachment, meteredPath }, use) =>
+  readAgain({ context: attachment.context!, path: meteredPath }, use);

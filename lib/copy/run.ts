@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import { optionError } from '../base/arguments.js';
 import { ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { P2pReadStream } from '../streams/read-stream.js';
@@ -83,6 +84,7 @@ async function move(
   source.pause();
   const passing = options.verify && !(source instanceof P2pReadStream) ? await newDigest() : null;
   await checkBeforeFirstByte(source, destinations);
+  if (options.verify) await assertReadableAgain([source, ...destinations]);
   const expected = source instanceof P2pReadStream ? source.length : 0;
   if (passing !== null)
     source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
@@ -142,6 +144,19 @@ function assertNotUsedUp(source: Readable, destinations: readonly Writable[]): v
   );
 }
 
+/** What node:fs reads and writes in order (a pipe, an fd, an appended file) cannot be read back from a position. */
+async function assertReadableAgain(streams: readonly (Readable | Writable)[]): Promise<void> {
+  for (const stream of streams) {
+    if (!(stream instanceof P2pReadStream || stream instanceof P2pWriteStream)) continue;
+    const { inOrder, path } = await stream.attachment.opened();
+    if (inOrder === undefined) continue;
+    throw optionError('ERR_INVALID_ARG_VALUE', 'verify', `'${path}' cannot be read back: ${inOrder}`, {
+      received: true,
+      hint: (option) => `Drop ${option('verify')}, or name a path, a Target or another stream.`,
+    });
+  }
+}
+
 /** Everything that can be known to go wrong is found before anything is written. */
 async function checkBeforeFirstByte(source: Readable, destinations: readonly Writable[]): Promise<void> {
   if (destinations.length === 0) {
@@ -151,12 +166,13 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
   const ends = destinations.filter((d) => d instanceof P2pWriteStream);
   if (!(source instanceof P2pReadStream)) return;
   const from = await source.attachment.opened();
-  if (source.start > from.size) throw outOfRange(source.path, source.start, from);
+  if (from.inOrder === undefined && source.start > from.size)
+    throw outOfRange(source.meteredPath, source.start, from);
   for (const end of ends) {
     const target = await end.attachment.opened();
     const room = target.size - end.start;
     if (target.kind !== 'file' && source.length > room) {
-      throw errnoError(-ENOSPC, 'write', end.path, {
+      throw errnoError(-ENOSPC, 'write', end.meteredPath, {
         hint: `${source.length} bytes are to be written from byte ${end.start} on, and ${Math.max(0, room)} fit.`,
       });
     }
@@ -169,12 +185,13 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
  */
 function assertWhole(source: Readable, expected: number): void {
   if (!(source instanceof P2pReadStream) || source.bytesRead >= expected) return;
-  throw endedEarly(source, expected);
+  const { meteredPath: path, start, bytesRead } = source;
+  throw endedEarly({ path, start, bytesRead }, expected);
 }
 
 /** The error for a source that ended after `bytesRead` of the `expected` bytes. */
 export function endedEarly(
-  { path, start, bytesRead }: Pick<P2pReadStream, 'path' | 'start' | 'bytesRead'>,
+  { path, start, bytesRead }: { readonly path: string; readonly start: number; readonly bytesRead: number },
   expected: number,
 ): P2pdmaError {
   const offset = start + bytesRead;
@@ -199,10 +216,10 @@ function assertEachHasAll(source: Readable, destinations: readonly Writable[]): 
   if (!(source instanceof P2pReadStream) || source.readableEncoding !== null) return;
   for (const end of destinations) {
     if (!(end instanceof P2pWriteStream) || end.bytesWritten >= source.bytesRead) continue;
-    const { path, start, bytesWritten } = end;
+    const { meteredPath: path, start, bytesWritten } = end;
     throw new P2pdmaError(
       'ERR_SHORT_TRANSFER',
-      `write '${path}': it got ${bytesWritten} of the ${source.bytesRead} bytes that were read from '${source.path}'`,
+      `write '${path}': it got ${bytesWritten} of the ${source.bytesRead} bytes that were read from '${source.meteredPath}'`,
       {
         ...{ path, syscall: 'write', offset: start + bytesWritten },
         hint: 'Others read from the source as well. Give the copy a source of its own.',

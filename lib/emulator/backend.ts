@@ -290,6 +290,7 @@ export class EmulatorBackend implements Backend {
       create: write && options.create === true,
       exclusive: write && options.exclusive === true,
       truncate: write && options.truncate === true,
+      mode: options.mode,
     });
     let ns: NvmeNs | undefined;
     let nsid: number | null = null;

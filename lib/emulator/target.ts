@@ -143,6 +143,11 @@ export class EmulatorTarget implements BlockTarget {
     return this.#file === null ? this.#capacity : this.#file.length;
   }
 
+  /** Of a file. */
+  get fd(): number | undefined {
+    return this.#file?.fd;
+  }
+
   /** The number of transfers and commands that are not finished yet. */
   get inFlight(): number {
     return this.#inFlight.count;

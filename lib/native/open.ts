@@ -115,10 +115,11 @@ function openFile(
   if (write && options.create) flags |= constants.O_CREAT;
   if (write && options.create && options.exclusive) flags |= constants.O_EXCL;
   if (write && options.truncate) flags |= constants.O_TRUNC;
-  let fd = addon.openFile(path, flags, 0o666);
+  const mode = options.mode ?? 0o666;
+  let fd = addon.openFile(path, flags, mode);
   // A file that may be written but not read: everything except reading it back is possible.
   const readable = fd !== -EACCES || !write;
-  if (!readable) fd = addon.openFile(path, (flags & ~constants.O_RDWR) | constants.O_WRONLY, 0o666);
+  if (!readable) fd = addon.openFile(path, (flags & ~constants.O_RDWR) | constants.O_WRONLY, mode);
   if (fd >= 0) return { fd, readable };
   throw nativeError(fd, 'open', path, fileHint(fd, path, options));
 }

@@ -180,6 +180,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
   }
 
+  get fd(): number {
+    return this.#fd;
+  }
+
   get size(): number {
     if (this.kind !== 'file' || this.#closed) return this.#size;
     const size = this.#addon.fileSize(this.#fd);

@@ -3,11 +3,11 @@ import type { BlockTarget } from '../backend/backend.js';
 import type { P2pdmaError } from '../base/errors.js';
 import type { Metered } from './metrics.js';
 import type { StreamContext } from './session.js';
-import { closedError, outOfRange, type Source } from './source.js';
+import { closedError, type Source } from './source.js';
 import { deferred } from './transfer.js';
 
 type Done = (error?: Error | null) => void;
-type OurStream = (Readable | Writable) & Metered & { shutdown(): Promise<void> };
+type OurStream = (Readable | Writable) & Metered & { readonly autoClose: boolean; shutdown(): Promise<void> };
 
 /** Connects a stream to its target, from its construction until nothing is in flight and the target is closed. */
 export class Attachment {
@@ -15,6 +15,7 @@ export class Attachment {
   readonly #stream: OurStream;
   readonly #opened = deferred<BlockTarget>();
   readonly #settled = deferred();
+  #closed = false;
   /** The context of the stream's system; null until the stream is open. */
   context: StreamContext | null = null;
   /** Null until it is open. */
@@ -24,6 +25,7 @@ export class Attachment {
     this.#stream = stream;
     this.source = source;
     this.#opened.promise.catch(() => {});
+    source.whenGone?.(() => stream.destroy());
   }
 
   /** Resolves when its target is open. */
@@ -36,12 +38,18 @@ export class Attachment {
     return this.#settled.promise;
   }
 
-  /** Implements the stream's _construct, for a stream that begins at byte `start`. */
-  construct(
-    start: number,
-    adopt: (target: BlockTarget, context: StreamContext) => void,
-    callback: Done,
-  ): void {
+  /** The number of the open descriptor; null: it has none, it is not open yet, or it is closed. */
+  get fd(): number | null {
+    return this.#closed ? null : (this.source.fd ?? this.target?.fd ?? null);
+  }
+
+  /** True until it is open, and again when it is closed. */
+  get pending(): boolean {
+    return this.#closed || (this.target === null && this.source.fd === undefined);
+  }
+
+  /** Implements the stream's _construct. */
+  construct(adopt: (target: BlockTarget, context: StreamContext) => void, callback: Done): void {
     const stream = this.#stream;
     this.source.open().then(
       ({ context, target }) => {
@@ -49,7 +57,6 @@ export class Attachment {
         this.target = target;
         try {
           context.add(stream);
-          if (target.kind !== 'file' && start > target.size) throw outOfRange(stream.path, start, target);
           adopt(target, context);
         } catch (error) {
           this.#opened.reject(error as Error);
@@ -57,7 +64,9 @@ export class Attachment {
         }
         this.#opened.resolve(target);
         callback();
-        stream.emit('open', target.name);
+        // As in node:fs: what was open already is not announced.
+        if (this.source.fd !== undefined) return;
+        stream.emit('open', target.fd ?? target.name);
         stream.emit('ready');
       },
       (error: P2pdmaError) => {
@@ -71,7 +80,7 @@ export class Attachment {
   /** Implements the stream's _destroy. `cleanUp` resolves when nothing is in flight any more and the target is closed. */
   end(error: Error | null, cleanUp: () => Promise<void>, callback: Done): void {
     if (error !== null) this.context?.failed(error);
-    if (this.target === null) this.#opened.reject(error ?? closedError(this.#stream.path));
+    if (this.target === null) this.#opened.reject(error ?? closedError(this.source.path));
     cleanUp()
       .then(
         () => callback(error),
@@ -85,7 +94,10 @@ export class Attachment {
 
   /** Close the target, if it belongs to the stream. */
   async close(): Promise<void> {
-    const { owned, kept = false } = this.source;
+    const { owned, kept = false, fd } = this.source;
+    this.#closed = true;
+    // A descriptor that its stream was not to close stays open when the system closes: its number may be another file's by now.
+    if (fd !== undefined && !this.#stream.autoClose && this.context?.closed === true) return;
     if (owned && !kept && this.target !== null) await this.context!.closeTarget(this.target);
   }
 }

@@ -9,6 +9,9 @@ import { isPeerRefusal } from './refusal.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import { retirePool, type SlotPool } from './slot-pool.js';
 
+/** The most that one read of a pipe asks for by default: as much as a pipe holds. */
+const IN_ORDER_CHUNK = 64 * 1024;
+
 /** The stream that a feed serves. */
 export interface Fed extends ReaderParts {
   /** The path as the caller gave it. */
@@ -28,6 +31,10 @@ export class Feed {
   readonly #ahead: ReadAhead;
   readonly #pool: SlotPool | null;
   readonly #chunk: number;
+  /** The size that the consumer asked for; null: any. */
+  readonly #asked: number | null;
+  /** What was read and is still to be delivered, in pieces of that size. */
+  #rest: Buffer = Buffer.alloc(0);
   readonly route: Route;
 
   /**
@@ -42,12 +49,14 @@ export class Feed {
     this.#pool = pool;
     if (pool !== null) pool.onFree = () => fed.go();
     const { target, settings, extents, pace, scope, path } = fed;
+    this.#asked = pool === null ? (settings.highWaterMark ?? null) : null;
     this.#ahead = new ReadAhead(
       {
         ...{ target, extents, pace, scope, path },
         depth: settings.queueDepth,
         canary: settings.canary,
         chunk: () => this.#chunk,
+        exact: this.#asked === null ? undefined : atOnce(this.#asked),
         memory: (bytes) => this.#piece(bytes),
         go: () => fed.go(),
         retries: () => false,
@@ -72,6 +81,7 @@ export class Feed {
 
   /** Drop what was not delivered. Resolves when no read is in flight. */
   async halt(): Promise<void> {
+    this.#rest = this.#rest.subarray(0, 0);
     await this.#ahead.halt();
   }
 
@@ -91,12 +101,21 @@ export class Feed {
   /** Deliver the chunks that are ready in order, as long as the stream wants them, and begin more reads. */
   run(): void {
     this.#ahead.fill();
-    for (let job = this.#next(); job !== null; job = this.#next()) this.#hand(job);
+    while (this.#fed.wants() && (this.#rest.length > 0 || this.#readOn())) this.#give();
     if (this.#fed.wants() && this.#ahead.ended) this.#fed.ended();
   }
 
-  #next(): ReadJob | null {
-    return this.#fed.wants() ? this.#ahead.take() : null;
+  /** Take what was read next. Returns false if there is none yet. */
+  #readOn(): boolean {
+    const job = this.#ahead.take();
+    if (job !== null) this.#hand(job);
+    return this.#rest.length > 0;
+  }
+
+  #give(): void {
+    const chunk = this.#asked === null ? this.#rest : this.#rest.subarray(0, this.#asked);
+    this.#rest = this.#rest.subarray(chunk.length);
+    this.#fed.give(chunk, this.#ahead.position - this.#rest.length);
   }
 
   #hand(job: ReadJob): void {
@@ -106,14 +125,20 @@ export class Feed {
       this.#fed.failed(this.#explain(error));
       return;
     }
-    const chunk = job.hole ? Buffer.alloc(job.to) : asBuffer(job.bytes);
+    const chunk = job.hole ? Buffer.alloc(job.to) : this.#delivered(job.bytes);
     if (slot !== null) {
       slot.lent = true;
       slot.filling = false;
     }
     this.#ahead.put(job);
     this.#ahead.fill();
-    this.#fed.give(chunk, this.#ahead.position);
+    this.#rest = chunk;
+  }
+
+  /** A pipe gives what is there: if that is little, it should not keep a whole chunk's memory. */
+  #delivered(bytes: Uint8Array): Buffer {
+    const little = this.#fed.target.inOrder !== undefined && 2 * bytes.length < this.#chunk;
+    return little ? Buffer.from(bytes) : asBuffer(bytes);
   }
 
   #piece(bytes: number): Piece | null {
@@ -136,6 +161,13 @@ export class Feed {
   }
 }
 
+/** Small chunks are read together: as many of them as this holds. */
+const TOGETHER = 64 * 1024;
+
+function atOnce(asked: number): number {
+  return asked * Math.max(1, Math.floor(TOGETHER / asked));
+}
+
 /** Choose the memory: ordinary memory or, with `memory: 'cmb'`, a pool from which chunks are lent. */
 function memoryFor(
   { name, context, target, settings }: Fed,
@@ -146,10 +178,11 @@ function memoryFor(
   const block = target.limits.logicalBlockSize;
   if (memory !== 'cmb') {
     const route = hostRoute(
-      'the consumer is not a p2pdma stream, so it gets ordinary Buffers that it may keep',
+      target.inOrder ?? 'the consumer is not a p2pdma stream, so it gets ordinary Buffers that it may keep',
     );
     if (requireP2p) throw p2pRequired(name, route.reason);
-    return { route, chunk: chunkSize(highWaterMark, block), pool: null };
+    const asked = highWaterMark ?? (target.inOrder === undefined ? undefined : IN_ORDER_CHUNK);
+    return { route, chunk: chunkSize(asked, block), pool: null };
   }
   const wanted = chooseRoute(context.backend, [target], settings);
   const taken = takeChunkPool(context, wanted, {

@@ -95,7 +95,8 @@ export const metricsChannel = channel(METRICS_CHANNEL);
 /** A stream or target that keeps its own sums. */
 export interface Metered {
   readonly metered: MetricsEvent['closed'];
-  readonly path: string;
+  /** The path on which it is open, or the words for it. */
+  readonly meteredPath: string;
   /** What a stream has moved so far, and its target; a target of its own may move each transfer in another way. */
   readonly receipt?: Pick<Receipt, 'provider' | 'path'>;
   readonly attachment?: { readonly target: { readonly client: { readonly bdf: string } | null } | null };

@@ -3,6 +3,7 @@
  * the documentation use its descriptions.
  */
 
+import type { FileHandle } from 'node:fs/promises';
 import type { Origin } from '../backend/backend.js';
 import { ENGINES } from '../backend/system-options.js';
 import type { Bdf } from '../backend/topology.js';
@@ -63,8 +64,35 @@ const shared = {
     .optional(),
 };
 
+/** As node:fs takes them: see open-flags.ts. */
+const anyFlags = { error: "flags of node:fs, such as 'wx', or a number" };
+
+/** Options of streams only, because a copy opens its ends itself. */
+const opening = {
+  mode: z
+    .union([z.int(), z.string(), z.null()], { error: 'a number, or octal digits' })
+    .describe('The permissions of a new file, before the umask; without it 0o666.')
+    .optional(),
+  fd: z
+    .custom<number | FileHandle | null>(isDescriptor, { error: 'a descriptor or a FileHandle' })
+    .describe(
+      'A descriptor or FileHandle to use instead of the path. node:fs reads and writes it; it is closed like a path.',
+    )
+    .optional(),
+};
+
+function isDescriptor(value: unknown): boolean {
+  const number = typeof value === 'object' && value !== null ? (value as { fd?: unknown }).fd : value;
+  return value === null || (typeof number === 'number' && Number.isInteger(number));
+}
+
 export const readOptions = z.strictObject({
   ...shared,
+  ...opening,
+  flags: z
+    .union([z.string(), z.int(), z.null()], anyFlags)
+    .describe('How a file is opened, as in node:fs.')
+    .optional(),
   end: z
     .union([offset, z.literal(Number.POSITIVE_INFINITY)], {
       error: 'a whole number of 0 or more, or Infinity',
@@ -91,10 +119,11 @@ export const readOptions = z.strictObject({
 
 export const writeOptions = z.strictObject({
   ...shared,
+  ...opening,
   flags: z
-    .enum(['w', 'wx', 'r+'])
-    .describe('For files: truncate, create only, or write into an existing one.')
-    .default('w'),
+    .union([z.string(), z.int(), z.null()], anyFlags)
+    .describe("How a file is opened, as in node:fs. With 'a', node:fs itself writes.")
+    .optional(),
   flush: z.boolean().describe('Make the data durable before finish.').default(true),
   force: z.boolean().describe('Write to a device that is in use.').default(false),
 });
@@ -143,8 +172,12 @@ export type OnProgress = (progress: Progress) => void;
 
 /** The options of a copy: those options of readers and writers that make sense for a copy, and its own. */
 export const copyOptions = z.strictObject({
-  ...readOptions.omit({ autoClose: true, emitClose: true, encoding: true }).shape,
-  ...writeOptions.pick({ flags: true, flush: true, force: true }).shape,
+  ...readOptions.omit({ autoClose: true, emitClose: true, encoding: true, mode: true, fd: true }).shape,
+  ...writeOptions.pick({ flush: true, force: true }).shape,
+  flags: z
+    .enum(['w', 'wx', 'r+'])
+    .describe('For files: truncate, create only, or write into an existing one.')
+    .default('w'),
   destinationStart: offset.describe('First byte written in each destination.').default(0),
   verify: z.boolean().describe('Read the destinations back through host memory and compare.').default(false),
   stop: z
@@ -261,6 +294,10 @@ export function objectOptions<T extends object>(value: T | null | undefined): T 
   return all as T;
 }
 
+function dropNulls(given: Record<string, unknown>): void {
+  for (const name of ['highWaterMark', 'flush']) if (given[name] === null) delete given[name];
+}
+
 /** What no options at all mean, by table: most streams get none, and checking nothing takes as long as checking something. */
 const byDefault = new WeakMap<z.ZodType, object>();
 
@@ -271,6 +308,8 @@ const byDefault = new WeakMap<z.ZodType, object>();
 export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
   const known = table instanceof z.ZodObject ? Object.keys(table.shape) : [];
   const given = (known.includes('encoding') ? givenOptions : objectOptions)(value as object);
+  // node:fs takes null for no value here.
+  if (known.includes('autoClose')) dropNulls(given as Record<string, unknown>);
   const isEmpty = Object.keys(given).length === 0;
   const defaults = isEmpty ? byDefault.get(table) : undefined;
   if (defaults !== undefined) return { ...defaults } as z.output<T>;
@@ -292,15 +331,18 @@ export function assertInOrder({ start, end }: Pick<ReadSettings, 'start' | 'end'
 
 /** Options of node:fs that do not exist here, and what to use instead. */
 const ELSEWHERE = new Map([
-  ['fd', 'Pass a path, or a target from system.target().'],
+  [
+    'fd',
+    'A copy opens its ends itself: pass a path, a target from system.target(), or a stream with this option.',
+  ],
   ['fs', 'I/O goes to the device itself, so fs cannot be replaced.'],
   ['mode', 'A new file gets 0o666 minus the umask; change it with fs.chmod.'],
 ]);
 
-/** Flags of node:fs that are not supported here, and what to use instead. */
+/** Flags of node:fs that a copy does not take, and what to use instead. */
 const FLAGS = new Map([
-  ['a', "Appending is not supported; use 'r+' with start at the file's size."],
-  ['a+', "Appending is not supported; use 'r+' with start at the file's size."],
+  ['a', 'A copy does not append: pass a stream that was created with this flag.'],
+  ['a+', 'A copy does not append: pass a stream that was created with this flag.'],
   ['w+', "A writer does not read; use 'w'."],
 ]);
 

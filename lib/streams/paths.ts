@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import type { OpenOptions } from '../backend/backend.js';
+import type { Engine } from '../backend/system-options.js';
 import { optionError, shown } from '../base/arguments.js';
 import { type ErrorCode, P2pdmaError, type P2pdmaErrorOptions } from '../base/errors.js';
-import type { WriteStreamOptions } from './options.js';
+import { openingOf } from './open-flags.js';
 import type { StreamContext } from './session.js';
-import type { Source } from './source.js';
 
 /** Gets the context of the system in which a path is opened. The system may have to be opened first. */
 export type OpenContext = () => Promise<StreamContext>;
@@ -56,24 +56,14 @@ function wrongPath(
     : optionError(code, option, what, facts);
 }
 
-/** The source of a stream over a path. It is opened when the stream is constructed. */
-export function pathSource(context: OpenContext, path: string, options: OpenOptions): Source {
-  return { path, owned: true, open: () => openPath(context, path, options) };
-}
-
-async function openPath(open: OpenContext, path: string, options: OpenOptions) {
-  const context = await open();
-  return { context, target: await context.openTarget(path, options) };
-}
-
-export function writeFlags(options: WriteStreamOptions = {}): OpenOptions {
+/** How a copy opens its destinations. */
+export function writeFlags(
+  options: {
+    flags?: string | number | null | undefined;
+    force?: boolean | undefined;
+    engine?: Engine | undefined;
+  } = {},
+): OpenOptions {
   const { flags = 'w', force = false, engine = 'auto' } = options;
-  return {
-    write: true,
-    force,
-    engine,
-    create: flags !== 'r+',
-    exclusive: flags === 'wx',
-    truncate: flags !== 'r+',
-  };
+  return { ...openingOf(flags, 'writer').options, force, engine };
 }

@@ -105,7 +105,7 @@ export class RangeWriter {
     const position = places.next;
     const room = this.#room(bytes, position);
     const whole = room - (room % block);
-    if (position % block !== 0 || whole === 0) return ended(null, 0);
+    if (position % block !== 0 || whole === 0 || target.inOrder !== undefined) return ended(null, 0);
     let release = () => {};
     const range = new LentRange({ target, position, bytes: whole }, this.#tally, (moved) => {
       release();
@@ -147,8 +147,8 @@ export class RangeWriter {
 
   /** Write zeros. Where a hole can take their place, they are not written. `fresh`: the file has no data there yet. */
   hole(bytes: number, offset: number, fresh: boolean, ended: Ended): void {
-    const { kind, limits, size } = this.target;
-    if (kind === 'file' && (fresh || offset >= size)) {
+    const { kind, limits, size, inOrder } = this.target;
+    if (kind === 'file' && inOrder === undefined && (fresh || offset >= size)) {
       this.#tally.written.add(offset, bytes);
       return ended(null, bytes);
     }

@@ -55,6 +55,11 @@ export interface Reading {
   readonly path: PathBytes;
   /** Size of the largest chunk in bytes; a multiple of the block size. */
   chunk(): number;
+  /**
+   * How many bytes each chunk has to have (the last one may have less), whatever the blocks: a block in which a chunk ends is
+   * read again for the next one. Absent: chunks end where blocks do.
+   */
+  readonly exact?: number | undefined;
   /** Memory for this number of bytes; null: none is free now, and `go()` is called when there is some. */
   memory(bytes: number): Piece | null;
   /** Called when the next chunk may be ready, or when there is room for more reads. */
@@ -90,6 +95,7 @@ export class ReadAhead {
     const { target } = reading;
     this.#reading = reading;
     this.#isFile = target.kind === 'file';
+    this.#sizeless = target.inOrder !== undefined;
     this.#block = target.limits.logicalBlockSize;
     this.#position = from;
     this.#next = from;
@@ -138,9 +144,12 @@ export class ReadAhead {
     const { extents, pace } = this.#reading;
     const block = this.#block;
     const offset = this.#next - (this.#next % block);
-    let behind = this.#isFile ? Math.min(this.#end, this.#reach()) : this.#end;
+    const { exact = Number.POSITIVE_INFINITY } = this.#reading;
+    const most = this.#next + exact;
+    let behind = Math.min(this.#isFile ? Math.min(this.#end, this.#reach()) : this.#end, most);
     if (extents !== null && extents.dataEnd > this.#next) behind = Math.min(behind, extents.dataEnd);
-    const length = Math.min(Math.ceil((behind - offset) / block) * block, this.#reading.chunk());
+    const whole = Math.ceil((behind - offset) / block) * block;
+    const length = most === Number.POSITIVE_INFINITY ? Math.min(whole, this.#reading.chunk()) : whole;
     const piece = this.#reading.memory(length);
     if (piece === null) return false;
     const job = this.#spare.pop() ?? new ReadJob();
@@ -148,7 +157,7 @@ export class ReadAhead {
     job.length = length;
     job.from = this.#next - offset;
     // A file that has grown in the meantime fills more of its last block than the known size says.
-    job.to = Math.min(length, (this.#isFile ? this.#end : behind) - offset);
+    job.to = Math.min(length, (this.#isFile ? Math.min(this.#end, most) : behind) - offset);
     job.hole = false;
     job.finished = false;
     job.error = null;
@@ -258,6 +267,10 @@ export class ReadAhead {
 
   /** Learn from this chunk how long the file is. */
   #look(job: ReadJob): void {
+    if (this.#reading.target.inOrder !== undefined && job.moved > 0) {
+      this.#next = this.#position;
+      return;
+    }
     if (job.moved < job.to) {
       // The transfer has checked that nothing follows.
       this.#forget();

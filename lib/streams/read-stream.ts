@@ -37,15 +37,12 @@ import { WatchedReadable } from './watched-readable.js';
 export class P2pReadStream extends WatchedReadable {
   /** For this package's own functions. @internal */
   readonly metered = 'reader';
-  /** The path as the caller gave it. */
-  readonly path: string;
-  /** Offset of the first byte that it reads. */
-  readonly start: number;
   /** Bytes pushed so far, or given to this package's writers. */
   bytesRead = 0;
   /** @internal */
   readonly attachment: Attachment;
-  readonly #options: ReadSettings;
+  /** @internal */
+  protected readonly settings: ReadSettings;
   readonly #scope = new AsyncScope();
   #route: Route | null = null;
   #extents: Extents | null = null;
@@ -83,23 +80,16 @@ export class P2pReadStream extends WatchedReadable {
       ...{ autoDestroy: settings.autoClose, emitClose: settings.emitClose },
       ...(settings.encoding ? { encoding: settings.encoding } : {}),
     });
-    this.#options = settings;
+    this.settings = settings;
     this.#seen = Boolean(settings.encoding);
     this.#pace = Pace.of(settings.bandwidth);
     this.attachment = new Attachment(this, source);
-    this.path = source.path;
-    this.start = settings.start;
     if (settings.signal !== undefined) addAbortSignal(settings.signal, this);
   }
 
   /** @internal */
   static over(source: Source, options?: StreamArgument<ReadStreamOptions>): P2pReadStream {
     return new P2pReadStream(source, options);
-  }
-
-  /** True until the target is open. */
-  get pending(): boolean {
-    return this.attachment.target === null;
   }
 
   /** The total number of bytes it will deliver, according to the target's present size; 0 until the target is open. */
@@ -204,12 +194,14 @@ export class P2pReadStream extends WatchedReadable {
 
   override _construct(callback: (error?: Error | null) => void): void {
     const adopt = (target: BlockTarget) => {
-      const { start, end, sparse } = this.#options;
+      const { start, end, sparse } = this.settings;
       this.#position = start;
       this.#end = this.#stopped ? start : end + 1;
       if (sparse) this.#extents = new Extents(target);
+      // What has no offsets is read once and in order, so all consumers get it through Node's buffer.
+      if (target.inOrder !== undefined) this.seen();
     };
-    this.attachment.construct(this.start, adopt, (error) => {
+    this.attachment.construct(adopt, (error) => {
       callback(error);
       this.#go();
     });
@@ -238,7 +230,7 @@ export class P2pReadStream extends WatchedReadable {
   #reading() {
     return {
       ...{ context: this.attachment.context!, target: this.attachment.target! },
-      settings: this.#options,
+      settings: this.settings,
       ...{ scope: this.#scope, extents: this.#extents, pace: this.#pace, path: this.#bytesPath },
       ended: () => this.#finish(),
       failed: (error: Error) => this.destroy(error),
@@ -290,7 +282,7 @@ export class P2pReadStream extends WatchedReadable {
       this.#feed = new Feed(
         {
           ...this.#reading(),
-          name: this.path,
+          name: this.meteredPath,
           wants: () => this.#demand && !this.destroyed,
           give: (chunk, position) => this.#give(chunk, position),
           go: this.#dueNow,
@@ -334,16 +326,5 @@ export class P2pReadStream extends WatchedReadable {
     // A consumer that got everything may keep its last chunks as long as it needs. If the stream ended early, it may not.
     this.#feed?.retire(this.readableEnded && !this.attachment.context!.closed);
     await this.attachment.close();
-  }
-
-  /** Destroy it now. Resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
-  shutdown(): Promise<void> {
-    if (!this.destroyed) this.destroy();
-    return this.attachment.settled();
-  }
-
-  /** Destroys the stream, and waits until nothing is in flight. */
-  override async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
   }
 }

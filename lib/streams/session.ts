@@ -74,7 +74,7 @@ export class StreamContext {
     metricsChannel.publish({
       ...this.origin,
       closed: closable.metered,
-      path: closable.path,
+      path: closable.meteredPath,
       metrics: this.metrics(),
       flow: flowOf(closable),
     });
@@ -121,7 +121,11 @@ export class StreamContext {
   /** The backend's openTarget(), so that closing the system also closes the target. Close the target with `closeTarget`. */
   async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
     this.assertOpen();
-    const opening = this.backend.openTarget(nameOrPath, options);
+    return this.adopt(this.backend.openTarget(nameOrPath, options));
+  }
+
+  /** Make it this system's target, so that closing the system also closes it. */
+  async adopt(opening: Promise<BlockTarget>): Promise<BlockTarget> {
     const closable: Closable = {
       shutdown: () =>
         opening.then(

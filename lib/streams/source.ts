@@ -5,8 +5,14 @@ import type { StreamContext } from './session.js';
 
 /** How a stream gets its target. It is opened when the stream is constructed. */
 export interface Source {
-  /** The value of `stream.path`. It is known before the target is open. */
+  /** What errors, receipts and metrics call it. It is known before the target is open. */
   readonly path: string;
+  /** The value of `stream.path`, if it is not the same: a Buffer, or undefined with an fd. */
+  readonly given?: { readonly path: Buffer | undefined };
+  /** A descriptor that somebody else opened. */
+  readonly fd?: number;
+  /** Calls back when its owner closes it. */
+  whenGone?(gone: () => void): void;
   open(): Promise<{ context: StreamContext; target: BlockTarget }>;
   /** False: the target belongs to someone else, and the stream must leave it open. */
   readonly owned: boolean;
@@ -14,6 +20,11 @@ export interface Source {
   readonly kept?: boolean;
   /** Only for writers: called once, before the first byte or the end. */
   begin?(target: BlockTarget): Promise<void>;
+}
+
+/** Its value of `stream.path`, as in node:fs. */
+export function pathGiven(source: Source): string | Buffer {
+  return source.given === undefined ? source.path : (source.given.path as Buffer);
 }
 
 export function outOfRange(path: string, start: number, { size }: BlockTarget): P2pdmaError {

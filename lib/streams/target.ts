@@ -79,6 +79,10 @@ export class Target {
   get name(): string {
     return this.#target.name;
   }
+  /** For this package's own functions. @internal */
+  get meteredPath(): string {
+    return this.path;
+  }
   /** The path as the caller gave it. */
   get path(): string {
     return this.#target.path;

@@ -1,9 +1,72 @@
-import { Readable } from 'node:stream';
+import { finished, Readable } from 'node:stream';
+import type { Attachment } from './attachment.js';
+import type { ReadSettings } from './options.js';
+import { pathGiven } from './source.js';
 
 /**
- * A Readable that is notified when a consumer wants to see its data: before the listener is added, by whichever method.
+ * A Readable that is notified when a consumer wants to see its data: before the listener is added, by whichever method. It
+ * also has the properties that every fs.ReadStream has.
  */
 export abstract class WatchedReadable extends Readable {
+  /** @internal */
+  abstract readonly attachment: Attachment;
+  /** @internal */
+  protected abstract readonly settings: ReadSettings;
+
+  /** The path as the caller gave it; as in node:fs, a stream over an `fd` has none. */
+  get path(): string | Buffer {
+    return pathGiven(this.attachment.source);
+  }
+  /** For this package's own functions. @internal */
+  get meteredPath(): string {
+    return this.attachment.source.path;
+  }
+  /** Offset of the first byte that it reads. */
+  get start(): number {
+    return this.settings.start;
+  }
+  /** Offset of the last byte that it reads; Infinity: the last one there is. */
+  get end(): number {
+    return this.settings.end;
+  }
+  /** How the file is opened, as the caller said it. */
+  get flags(): string | number | null {
+    return this.settings.flags === undefined ? 'r' : this.settings.flags;
+  }
+  /** The permissions of a new file, as the caller said them. */
+  get mode(): number | string | null {
+    return this.settings.mode === undefined ? 0o666 : this.settings.mode;
+  }
+  /** Whether the target is closed when the stream ends or fails. */
+  get autoClose(): boolean {
+    return this.settings.autoClose;
+  }
+  /** The number of the open descriptor; null: there is none, as on an emulated drive, or the stream is not open. */
+  get fd(): number | null {
+    return this.attachment.fd;
+  }
+  /** True until the target is open, and again when it is closed. */
+  get pending(): boolean {
+    return this.attachment.pending;
+  }
+
+  /** Destroy the stream, as in Node. `callback` is called when its target is closed, with an error if it had not ended. */
+  close(callback?: (error?: Error | null) => void): void {
+    if (callback !== undefined) finished(this, callback);
+    this.destroy();
+  }
+
+  /** Destroy it now. Resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
+  shutdown(): Promise<void> {
+    if (!this.destroyed) this.destroy();
+    return this.attachment.settled();
+  }
+
+  /** Destroys the stream, and waits until nothing is in flight. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+
   /** Called when a consumer listens for data, or wants it as text. May be called more than once. @internal */
   protected abstract seen(): void;
   /** Called when data is requested, by a consumer or by Node for one. May be called more than once. @internal */
@@ -27,7 +90,7 @@ export abstract class WatchedReadable extends Readable {
   /** As in Node. A consumer that listens for data gets ordinary Buffers, which it may keep. */
   override on(event: 'data', listener: (chunk: Buffer) => void): this;
   override on(event: 'error', listener: (error: Error) => void): this;
-  override on(event: 'open', listener: (name: string) => void): this;
+  override on(event: 'open', listener: (fd: number | string) => void): this;
   // biome-ignore lint/suspicious/noExplicitAny: as Node types the listeners of other events
   override on(event: string | symbol, listener: (...args: any[]) => void): this;
   override on(event: string | symbol, listener: (...args: never[]) => void): this {

@@ -1,13 +1,16 @@
-import { addAbortSignal, Writable } from 'node:stream';
+import { constants } from 'node:fs';
+import { addAbortSignal } from 'node:stream';
 import type { BlockTarget } from '../backend/backend.js';
 import { InFlight } from '../backend/in-flight.js';
 import { addPath } from '../backend/path-bytes.js';
 import { AsyncScope } from './async-scope.js';
 import { Attachment } from './attachment.js';
 import { lengthOf } from './byte-queue.js';
+import { FileWritable } from './file-writable.js';
 import type { Ended } from './joint.js';
 import { type Given, type LendingEnd, lendingEnd } from './lending.js';
 import type { Metrics } from './metrics.js';
+import { openFlags } from './open-flags.js';
 import {
   chunkSize,
   parseOptions,
@@ -37,19 +40,16 @@ type Done = (error?: Error | null) => void;
  *                                      ├─▶ one position, in the order of the calls ─▶ RangeWriter ─▶ target
  *     a pump       ─▶ LendingEnd.give ─┘
  */
-export class P2pWriteStream extends Writable {
+export class P2pWriteStream extends FileWritable {
   /** For this package's own functions. @internal */
   readonly metered = 'writer';
-  /** The path as the caller gave it. */
-  readonly path: string;
-  /** Offset of the first byte that it writes. */
-  readonly start: number;
   /** @internal */
   readonly [lendingEnd]: LendingEnd;
   readonly #scope = new AsyncScope();
   /** @internal */
   readonly attachment: Attachment;
-  readonly #options: WriteSettings;
+  /** @internal */
+  protected readonly settings: WriteSettings;
   readonly #tally: WriteTally;
   #ranges: RangeWriter | null = null;
   #route: Route | null = null;
@@ -70,12 +70,10 @@ export class P2pWriteStream extends Writable {
       ...(settings.encoding ? { defaultEncoding: settings.encoding } : {}),
       decodeStrings: true,
     });
-    this.#options = settings;
+    this.settings = settings;
     this.attachment = new Attachment(this, source);
     this.#places = new Places(settings.start);
     this.#tally = new WriteTally(settings.start);
-    this.start = settings.start;
-    this.path = source.path;
     this[lendingEnd] = {
       opened: () => this.attachment.opened(),
       blockSize: () => this.attachment.target?.limits.logicalBlockSize ?? 512,
@@ -120,11 +118,6 @@ export class P2pWriteStream extends Writable {
   /** The number of bytes that the kernel has accepted, counted from `start` without a gap. */
   get bytesWritten(): number {
     return this.#tally.written.at - this.start;
-  }
-
-  /** True until the target is open. */
-  get pending(): boolean {
-    return this.attachment.target === null;
   }
 
   /** How the data travels; null before the first chunk. */
@@ -172,13 +165,13 @@ export class P2pWriteStream extends Writable {
 
   override _construct(callback: Done): void {
     const adopt = (target: BlockTarget, context: StreamContext) => {
-      const zoned = whyNotZones(this.path, target.zones);
+      const zoned = whyNotZones(this.meteredPath, target.zones);
       if (zoned !== null) throw zoned;
-      this.#ranges = new RangeWriter(context, target, this.#tally, this.#options);
-      this.#ranges.requireP2p = this.#options.requireP2p;
+      this.#ranges = new RangeWriter(context, target, this.#tally, this.settings);
+      this.#ranges.requireP2p = this.settings.requireP2p;
       this.#ranges.onRefused = (reason) => this[lendingEnd].onRefused?.(reason);
     };
-    this.attachment.construct(this.start, adopt, callback);
+    this.attachment.construct(adopt, callback);
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Done): void {
@@ -209,7 +202,7 @@ export class P2pWriteStream extends Writable {
   }
 
   #writeChunks(chunks: readonly Buffer[], position: number, ended: Ended): void {
-    const provider = this.#options.memory === 'cmb' ? (this.#route?.provider ?? null) : null;
+    const provider = this.settings.memory === 'cmb' ? (this.#route?.provider ?? null) : null;
     writeChunks(this.#ranges!, chunks, { position, provider, fresh: this.#isFresh() }, ended);
   }
 
@@ -235,7 +228,7 @@ export class P2pWriteStream extends Writable {
       else finish(error);
     };
     const go = () => {
-      if (this.destroyed) ended(closedError(this.path), 0);
+      if (this.destroyed) ended(closedError(this.meteredPath), 0);
       else start(ended);
     };
     if (this.#ready) go();
@@ -254,14 +247,21 @@ export class P2pWriteStream extends Writable {
 
   /** Choose the route when no pump has chosen one. Returns the error if the options do not allow the route. */
   #chooseOwnRoute(): Error | null {
-    const { memory, requireP2p } = this.#options;
+    const { memory, requireP2p } = this.settings;
     try {
       this.#route =
         memory === 'cmb'
-          ? chooseRoute(this.attachment.context!.backend, [this.attachment.target!], this.#options)
-          : hostRoute('the source is not a p2pdma stream, so its chunks are in host memory');
+          ? chooseRoute(this.attachment.context!.backend, [this.attachment.target!], this.settings)
+          : hostRoute(
+              this.attachment.target!.inOrder ??
+                'the source is not a p2pdma stream, so its chunks are in host memory',
+            );
       if (this.#route.provider === null && (requireP2p || memory === 'cmb')) {
-        throw p2pRequired(this.path, this.#route.reason, memory === 'cmb' ? 'memory: cmb' : 'requireP2p');
+        throw p2pRequired(
+          this.meteredPath,
+          this.#route.reason,
+          memory === 'cmb' ? 'memory: cmb' : 'requireP2p',
+        );
       }
       return null;
     } catch (error) {
@@ -271,7 +271,7 @@ export class P2pWriteStream extends Writable {
 
   /** True if the target is a file that was empty at the start: ranges that were not written are holes. */
   #isFresh(): boolean {
-    return this.attachment.source.owned && this.#options.flags !== 'r+';
+    return this.attachment.source.owned && (openFlags(this.flags) & constants.O_TRUNC) !== 0;
   }
 
   override _final(callback: Done): void {
@@ -286,7 +286,7 @@ export class P2pWriteStream extends Writable {
     await this.#whenIdle();
     if (this.destroyed) return;
     await this.#setLength();
-    if (this.#options.flush && !this.destroyed) await this.attachment.target!.flush();
+    if (this.settings.flush && !this.destroyed) await this.attachment.target!.flush();
     this.#ended = performance.now();
   }
 
@@ -302,16 +302,6 @@ export class P2pWriteStream extends Writable {
     return this.#under.idle();
   }
 
-  /** End the stream and close its target, as in Node. `callback` is called when that is done. */
-  close(callback?: (error?: Error | null) => void): void {
-    if (callback !== undefined) {
-      if (this.closed) process.nextTick(callback);
-      else this.once('close', callback);
-    }
-    if (!this.#options.autoClose) this.once('finish', () => this.destroy());
-    this.end();
-  }
-
   override _destroy(error: Error | null, callback: Done): void {
     this.#ended ||= performance.now();
     this.attachment.end(error, () => this.#cleanUp(), this.#scope.wrap(callback));
@@ -323,16 +313,5 @@ export class P2pWriteStream extends Writable {
     if (this.attachment.target === null) return;
     if (this.#ready && !this.writableFinished) await this.#setLength().catch(() => {});
     await this.attachment.close();
-  }
-
-  /** Destroy it now. Resolves when nothing is in flight and the target is closed. Used when the system closes. @internal */
-  shutdown(): Promise<void> {
-    if (!this.destroyed) this.destroy();
-    return this.attachment.settled();
-  }
-
-  /** Destroys the stream unless it is finished, and waits until nothing is in flight. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
   }
 }

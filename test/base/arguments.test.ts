@@ -169,10 +169,10 @@ const functions: Row[] = [
   ...rows('Target.passthrough data', /passthrough: view/, [null, 'text', 5], (v) =>
     target.passthrough({ opcode: 6, admin: true, data: v }),
   ),
-  ...streamRows('createReadStream', p2p.createReadStream, [undefined, ...NO_PATHS.slice(1)]),
-  ...streamRows('createWriteStream', p2p.createWriteStream, NO_PATHS),
-  ...streamRows('System.createReadStream', system.createReadStream.bind(system), NO_PATHS),
-  ...streamRows('System.createWriteStream', system.createWriteStream.bind(system), NO_PATHS),
+  ...streamRows('createReadStream', p2p.createReadStream, [undefined, ...NO_STRINGS.slice(1)]),
+  ...streamRows('createWriteStream', p2p.createWriteStream, NO_STRINGS),
+  ...streamRows('System.createReadStream', system.createReadStream.bind(system), NO_STRINGS),
+  ...streamRows('System.createWriteStream', system.createWriteStream.bind(system), NO_STRINGS),
   ...streamRows('Target.createReadStream', (_: unknown, o: never) => target.createReadStream(o), []),
   ...streamRows('Target.createWriteStream', (_: unknown, o: never) => target.createWriteStream(o), []),
 ];

@@ -61,7 +61,7 @@ t.test('facts: the option, what came, what it must be', async (t) => {
   await t.rejects(planCopy(name, 'nvme0n1', { system }), {
     code: 'ENOENT',
     path: resolve(name),
-    message: `ENOENT: no such file, device or namespace, open '${resolve(name)}'`,
+    message: `ENOENT: no such file or directory, open '${resolve(name)}'`,
   });
   await t.rejects(planCopy('nvme0n1', 'nvme1n1', { system, highWaterMark: 2 ** 26 }), {
     code: 'ERR_CHUNK_TOO_LARGE',

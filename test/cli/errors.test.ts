@@ -227,7 +227,7 @@ t.test('a file that is called as an option, a phrase, or with a quote keeps its 
     'ENOENT: queueDepth',
   ]) {
     const missing = JSON.parse(p2pdma('copy', name, 'q', ...SWITCH, '--json').stderr);
-    t.match(missing, { code: 'ENOENT', message: `no such file, device or namespace, open '${file(name)}'` });
+    t.match(missing, { code: 'ENOENT', message: `no such file or directory, open '${file(name)}'` });
     writeFileSync(file(name), 'hello');
     const twice = p2pdma('copy', name, name, ...SWITCH);
     t.equal(twice.status, 2);

@@ -31,7 +31,7 @@ function rig() {
 
 /** A reader that has read so much, in `transfers` transfers. */
 const reader = (bytes: number, transfers: number) => ({
-  ...{ metered: 'reader' as const, path: `of ${bytes}` },
+  ...{ metered: 'reader' as const, meteredPath: `of ${bytes}` },
   shutdown: async () => {},
   meter: (into: Metrics) => {
     into.bytes.read += bytes;

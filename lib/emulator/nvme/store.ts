@@ -201,6 +201,8 @@ export interface FileStoreOptions {
   readonly exclusive?: boolean;
   /** Truncate the file to length 0 when it is opened. */
   readonly truncate?: boolean;
+  /** The permissions of a new file, before the umask. */
+  readonly mode?: number | undefined;
   /**
    * Image: the size of the namespace; a shorter file is extended to it (sparse); default: the size of the file. File:
    * the size that the namespace reports; default: 8 TiB.
@@ -221,7 +223,7 @@ export class FileStore implements NamespaceStore {
   readonly readOnly: boolean;
   readonly deallocatedReadsZero = false;
   readonly volatileCache = true;
-  readonly #fd: number;
+  readonly fd: number;
   #length: number;
   /** Ranges past the end of the file that reads requested. */
   #ends: { from: number; to: number }[] = [];
@@ -235,7 +237,7 @@ export class FileStore implements NamespaceStore {
     this.blockSize = options.blockSize ?? 512;
     this.metadataBytes = options.metadataBytes ?? 0;
     this.readOnly = options.readOnly ?? false;
-    this.#fd = fd;
+    this.fd = fd;
     this.#length = length;
     const size =
       this.kind === 'file' ? (options.size ?? FILE_CAPACITY) : Math.min(options.size ?? length, length);
@@ -249,7 +251,7 @@ export class FileStore implements NamespaceStore {
     if (options.create) flags |= O_CREAT;
     if (options.exclusive) flags |= O_EXCL;
     if (options.truncate) flags |= O_TRUNC;
-    const fd = await call<number>('open', path, (done) => fs.open(path, flags, 0o666, done));
+    const fd = await call<number>('open', path, (done) => fs.open(path, flags, options.mode ?? 0o666, done));
     try {
       const stat = await call<fs.Stats>('fstat', path, (done) => fs.fstat(fd, done));
       if (stat.isDirectory()) throw hostError({ code: 'EISDIR' }, 'open', path);
@@ -273,7 +275,7 @@ export class FileStore implements NamespaceStore {
 
   /** The current exact length of the file, whoever changed it. */
   get length(): number {
-    if (this.kind === 'file' && this.#closing === null) this.#length = fs.fstatSync(this.#fd).size;
+    if (this.kind === 'file' && this.#closing === null) this.#length = fs.fstatSync(this.fd).size;
     return this.#length;
   }
 
@@ -298,7 +300,7 @@ export class FileStore implements NamespaceStore {
 
   /** Sets the exact length: removes the padding of the last block, or extends the file with a hole. */
   async truncate(length: number): Promise<void> {
-    await call<void>('ftruncate', this.path, (done) => fs.ftruncate(this.#fd, length, done));
+    await call<void>('ftruncate', this.path, (done) => fs.ftruncate(this.fd, length, done));
     this.#length = length;
   }
 
@@ -315,8 +317,8 @@ export class FileStore implements NamespaceStore {
       done(error === null ? moved : -errnoOf(error));
       if (this.#pending === 0 && this.#idle !== null) this.#idle();
     };
-    if (op === 'read') fs.read(this.#fd, bytes, 0, bytes.length, offset, ended);
-    else fs.write(this.#fd, bytes, 0, bytes.length, offset, ended);
+    if (op === 'read') fs.read(this.fd, bytes, 0, bytes.length, offset, ended);
+    else fs.write(this.fd, bytes, 0, bytes.length, offset, ended);
   }
 
   read(offset: number, length: number, io: StoreIo): number {
@@ -358,7 +360,7 @@ export class FileStore implements NamespaceStore {
 
   flush(io: StoreIo): number {
     this.#pending++;
-    fs.fdatasync(this.#fd, (error) =>
+    fs.fdatasync(this.fd, (error) =>
       this.#end(io, error === null ? NVME_SC_SUCCESS : statusOf(error, 'write')),
     );
     return STORE_PENDING;
@@ -367,7 +369,7 @@ export class FileStore implements NamespaceStore {
   close(): Promise<void> {
     this.#closing ??= (async () => {
       if (this.#pending > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
-      await call<void>('close', this.path, (done) => fs.close(this.#fd, done));
+      await call<void>('close', this.path, (done) => fs.close(this.fd, done));
     })();
     return this.#closing;
   }
@@ -401,12 +403,12 @@ export class FileStore implements NamespaceStore {
       const position = offset + moved;
       if (parts.length === 1) {
         const bytes = parts[0]!;
-        if (op === 'read') fs.read(this.#fd, bytes, 0, bytes.length, position, step);
-        else fs.write(this.#fd, bytes, 0, bytes.length, position, step);
+        if (op === 'read') fs.read(this.fd, bytes, 0, bytes.length, position, step);
+        else fs.write(this.fd, bytes, 0, bytes.length, position, step);
       } else {
         const vector = parts.length > IOV_MAX ? parts.slice(0, IOV_MAX) : parts;
-        if (op === 'read') fs.readv(this.#fd, vector, position, step);
-        else fs.writev(this.#fd, vector, position, step);
+        if (op === 'read') fs.readv(this.fd, vector, position, step);
+        else fs.writev(this.fd, vector, position, step);
       }
     };
     go();

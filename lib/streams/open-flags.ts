@@ -1,0 +1,73 @@
+/** The flags of node:fs: text such as `'wx+'`, or a number for open(2). */
+import { constants } from 'node:fs';
+import type { OpenOptions } from '../backend/backend.js';
+import { wrongOption } from '../base/arguments.js';
+
+const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND } = constants;
+/** The bits that say whether to read, write or do both; node:fs has no name for them. */
+const ACCESS = 3;
+const OURS = ACCESS | O_CREAT | O_EXCL | O_TRUNC | (constants.O_DIRECT ?? 0);
+
+const BASE = new Map([
+  ['r', { only: O_RDONLY, more: 0 }],
+  ['w', { only: O_WRONLY, more: O_TRUNC | O_CREAT }],
+  ['a', { only: O_WRONLY, more: O_APPEND | O_CREAT }],
+]);
+/** `x` goes with `w` and `a`, `s` with `r` and `a`. */
+const WORD = /^(?:([xs]?)([rwa])|([rwa])([xs]))(\+?)$/;
+
+/**
+ * As node:fs reads them; null is `'r'`, as there.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE
+ */
+export function openFlags(flags: string | number | null): number {
+  if (flags === null) return O_RDONLY;
+  if (typeof flags === 'number') return flags;
+  const match = WORD.exec(flags);
+  const [, before = '', second = '', first = '', after = '', plus] = match ?? [];
+  const letter = second || first;
+  const extra = before || after;
+  const base = BASE.get(letter);
+  if (base === undefined || (extra === 'x' && letter === 'r') || (extra === 's' && letter === 'w')) {
+    throw wrongOption('flags', { code: 'ERR_INVALID_ARG_VALUE', demand: KNOWN, received: flags });
+  }
+  const also = extra === 'x' ? O_EXCL : extra === 's' ? (constants.O_SYNC ?? 0) : 0;
+  return (plus === '+' ? O_RDWR : base.only) | base.more | also;
+}
+
+const KNOWN = "flags of node:fs: 'r', 'w' or 'a', with 'x', 's' or '+'";
+
+/** What a stream asks of open(2), and whether this package's own I/O can serve it. */
+export interface Opening {
+  /** As the backend opens it. */
+  readonly options: Pick<OpenOptions, 'write' | 'create' | 'exclusive' | 'truncate'>;
+  /** Why node:fs itself has to open and use it, in words; null: there is no such reason. */
+  readonly plain: string | null;
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE */
+export function openingOf(flags: string | number | null, role: 'reader' | 'writer' | 'both'): Opening {
+  const bits = openFlags(flags);
+  const access = bits & ACCESS;
+  const write = access !== O_RDONLY;
+  const options = {
+    write,
+    create: (bits & O_CREAT) !== 0,
+    exclusive: (bits & O_EXCL) !== 0,
+    truncate: (bits & O_TRUNC) !== 0,
+  };
+  return { options, plain: whyPlain(bits, access, role) };
+}
+
+function whyPlain(bits: number, access: number, role: 'reader' | 'writer' | 'both'): string | null {
+  if ((bits & O_APPEND) !== 0) {
+    return 'it appends: only the kernel knows where the file ends when bytes arrive, so they go through the page cache';
+  }
+  if ((bits & ~OURS) !== 0) return 'its flags have more bits than this package’s own I/O knows';
+  const cannot = role === 'reader' ? access === O_WRONLY : access === O_RDONLY;
+  if (role !== 'both' && cannot) return `its flags do not let a ${role} do its work`;
+  if (access === O_RDONLY && (bits & (O_CREAT | O_EXCL | O_TRUNC)) !== 0) {
+    return 'its flags create or empty a file that they open only for reading';
+  }
+  return null;
+}

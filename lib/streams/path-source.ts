@@ -1,0 +1,163 @@
+/**
+ * What a stream over a path, a descriptor or a FileHandle opens. This package's own I/O serves namespaces, block devices and
+ * files. The rest (pipes, character devices, appending, descriptors of others) is opened, read and written by node:fs, and the
+ * receipt says why.
+ */
+import type { EventEmitter } from 'node:events';
+import type { FileHandle } from 'node:fs/promises';
+import type { BlockTarget, OpenOptions } from '../backend/backend.js';
+import { wrongOption } from '../base/arguments.js';
+import { EINVAL } from '../base/errno.js';
+import { errnoError, hostError, P2pdmaError } from '../base/errors.js';
+import { type Opening, openFlags, openingOf } from './open-flags.js';
+import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
+import { type OpenContext, toPath } from './paths.js';
+import type { StreamContext } from './session.js';
+import type { Source } from './source.js';
+
+type Given = ReadStreamOptions & WriteStreamOptions;
+type Role = 'reader' | 'writer';
+
+/**
+ * The source of a stream. It is opened when the stream is constructed.
+ * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE
+ */
+export function pathSource(
+  context: OpenContext,
+  path: string | Buffer | URL | null | undefined,
+  options: Given,
+  role: Role,
+): Source {
+  const positioned = options.start !== undefined;
+  if (options.fd != null) return borrowed(context, options.fd, positioned);
+  const { force = false, engine = 'auto' } = options;
+  const flags = options.flags === undefined ? (role === 'reader' ? 'r' : 'w') : options.flags;
+  const opening = openingOf(flags, role);
+  const mode = fileMode(options.mode);
+  const way: Way = {
+    ...{ opening, mode, positioned, flags: openFlags(flags) },
+    how: { ...opening.options, force, engine, mode },
+  };
+  if (!(path instanceof Uint8Array)) {
+    const name = toPath(path as string | URL);
+    return { path: name, owned: true, open: () => openPath(context, name, way) };
+  }
+  const bytes = Buffer.from(path.buffer, path.byteOffset, path.byteLength);
+  const name = toPath(bytes.toString());
+  const same = Buffer.from(name).equals(bytes);
+  const opened = same ? name : { name, bytes };
+  return { path: name, given: { path: bytes }, owned: true, open: () => openPath(context, opened, way) };
+}
+
+/** How a path is opened. */
+interface Way {
+  readonly opening: Opening;
+  /** For open(2). */
+  readonly flags: number;
+  readonly mode: number | undefined;
+  /** For the backend. */
+  readonly how: OpenOptions;
+  readonly positioned: boolean;
+}
+
+type Named = string | { readonly name: string; readonly bytes: Buffer };
+
+async function openPath(open: OpenContext, path: Named, way: Way) {
+  const context = await open();
+  const reason = typeof path === 'string' ? way.opening.plain : 'its path is not UTF-8';
+  if (reason !== null) return { context, target: await openPlain(context, path, way, reason) };
+  const name = path as string;
+  try {
+    return { context, target: await context.openTarget(name, way.how) };
+  } catch (error) {
+    const what = await whatIsSpecial(error, name);
+    if (what === null) throw error;
+    return { context, target: await openPlain(context, name, way, `${what} has no offsets and no size`) };
+  }
+}
+
+/** What the backend refused to open because it is neither a file nor a block device, in words. */
+async function whatIsSpecial(error: unknown, path: string): Promise<string | null> {
+  if (!(error instanceof P2pdmaError) || error.code !== 'EINVAL' || error.syscall !== 'open') return null;
+  const { specialFile, statOrNull } = await import('../host/path-advice.js');
+  const stats = statOrNull(path);
+  if (stats === null || stats.isSocket()) return null;
+  return (
+    specialFile(stats) ?? (stats.isFile() && stats.size === 0 ? 'a file that is made when it is read' : null)
+  );
+}
+
+/** @throws P2pdmaError as open(2) would; ENOENT for the name of a device that does not exist; EINVAL for a device */
+async function openPlain(
+  context: StreamContext,
+  path: Named,
+  { flags, mode, positioned, opening }: Way,
+  reason: string,
+): Promise<BlockTarget> {
+  const name = typeof path === 'string' ? path : path.name;
+  const [{ PlainTarget }, { openPlainFile }, { assertNoDeviceName }, { statOrNull }] = await Promise.all([
+    import('../host/plain-target.js'),
+    import('../host/plain-file.js'),
+    import('../host/device-names.js'),
+    import('../host/path-advice.js'),
+  ]);
+  if (typeof path === 'string') {
+    const isDevice = context.backend.inspect(name).kind !== 'file' || statOrNull(name)?.isBlockDevice();
+    if (isDevice) {
+      throw errnoError(-EINVAL, 'open', name, {
+        what: `a device cannot be opened like this: ${reason}`,
+        hint: (option) => `Leave ${option('flags')} out, and say where to begin with ${option('start')}.`,
+      });
+    }
+    assertNoDeviceName(name, context.backend.controllers, { create: opening.options.create === true });
+  }
+  return context.adopt(
+    openPlainFile(typeof path === 'string' ? path : path.bytes, flags, mode).then(
+      (file) => new PlainTarget(file, { path: name, reason, positioned }),
+      (error: NodeJS.ErrnoException) => {
+        throw hostError(error, 'open', name);
+      },
+    ),
+  );
+}
+
+function borrowed(open: OpenContext, given: number | FileHandle, positioned: boolean): Source {
+  const number = typeof given === 'number' ? given : given.fd;
+  if (number < 0 || number >= 2 ** 31) {
+    const demand = 'a descriptor: 0 or more';
+    throw wrongOption('fd', { code: 'ERR_OUT_OF_RANGE', demand, received: number });
+  }
+  const path = `fd ${number}`;
+  const reason = 'the descriptor is somebody else’s: its flags and its position are theirs';
+  return {
+    ...{ path, given: { path: undefined }, fd: number, owned: true },
+    whenGone: (gone) => {
+      // A FileHandle is an EventEmitter, which its type does not say.
+      const { once } = given as unknown as Partial<EventEmitter>;
+      once?.call(given, 'close', gone);
+    },
+    open: async () => {
+      const context = await open();
+      const [{ PlainTarget }, files] = await Promise.all([
+        import('../host/plain-target.js'),
+        import('../host/plain-file.js'),
+      ]);
+      const file = typeof given === 'number' ? files.fileOfNumber(given) : files.fileOfHandle(given);
+      const target = new PlainTarget(file, { path, reason, positioned });
+      return { context, target };
+    },
+  };
+}
+
+/** As node:fs reads a mode: a number, or octal digits. */
+function fileMode(mode: number | string | null | undefined): number | undefined {
+  if (mode == null) return undefined;
+  const digits = typeof mode === 'string' && /^[0-7]+$/.test(mode);
+  const value = digits ? Number.parseInt(mode, 8) : mode;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 32) return value;
+  throw wrongOption('mode', {
+    code: typeof value === 'number' ? 'ERR_OUT_OF_RANGE' : 'ERR_INVALID_ARG_VALUE',
+    demand: 'the permissions of a new file, as a number or in octal digits',
+    received: mode,
+  });
+}
