@@ -99,10 +99,30 @@ function asRunBy(release: string, machine: Machine): Machine {
   return { ...machine, kernel: release, functions };
 }
 
-/** What the kernels from 7.2 on do otherwise than 6.12, on which the emulator's block layer is modelled. */
-function newerKernel(release: string, { operation }: Scenario): string | null {
-  if (olderThan(parseRelease(release)!.version, 7, 2)) return null;
-  return NEWER.find(({ operations }) => operations.includes(operation))?.why ?? null;
+/**
+ * What the kernels from 7.2 on do otherwise than 6.12, on which the emulator's block layer is modelled. Only these answers
+ * are excused: a scenario that differs in anything else is unequal.
+ */
+function newerKernel(
+  release: string,
+  { operation, questions }: Scenario,
+  mine: Outcome,
+  theirs: Outcome | null,
+): string | null {
+  if (theirs === null || olderThan(parseRelease(release)!.version, 7, 2)) return null;
+  const newer = NEWER.find(({ operations }) => operations.includes(operation));
+  if (newer === undefined || mine.answers.length !== theirs.answers.length) return null;
+  const { answers: _mine, ...around } = mine;
+  const { answers: _theirs, ...aroundTheirs } = theirs;
+  const known = questions.every((question, i) => {
+    const [emulator, kernel] = [mine.answers[i], theirs.answers[i]];
+    const word = question.split(' ')[0];
+    return (
+      emulator === kernel ||
+      newer.instead.some((one) => one[0] === word && one[1] === emulator && one[2] === kernel)
+    );
+  });
+  return known && isDeepStrictEqual(around, aroundTheirs) ? newer.why : null;
 }
 
 /** An excuse is for kernels that give programs memory; where there is none, the two may agree for that reason alone. */
@@ -119,7 +139,7 @@ export async function compare(machine: string, { release, answers: kernel }: Rec
   return scenarios.map((scenario) => {
     const [mine, theirs] = [emulator[scenario.name]!, kernel[scenario.name] ?? null];
     const equal = isDeepStrictEqual(mine, theirs);
-    const excuse = scenario.excused ?? newerKernel(release, scenario);
+    const excuse = scenario.excused ?? newerKernel(release, scenario, mine, theirs);
     const different = excuse !== null && theirs !== null ? 'excused' : 'unequal';
     const verdict = equal ? (needed(release, scenario) ? 'needless' : 'equal') : different;
     return { scenario, emulator: mine, kernel: theirs, verdict, excuse };

@@ -11,6 +11,7 @@ import type { Machine, MachineFunction } from '../../lib/machine/machine.js';
  *   host bridge, bus > 0      pxb-pcie: a root bus of its own
  *   switches                  x3130-upstream, xio3130-downstream, as deep as described
  *   drives                    nvme + one nvme-ns per namespace, each a sparse raw file
+ *   subsystems                nvme-subsys; the first of its controllers brings the namespaces, shared by all
  *   iommu: translating        intel-iommu, and intel_iommu=on for the kernel
  *
  * Bus numbers are the firmware's, not the description's: `guestBdf` says which is which.
@@ -77,12 +78,15 @@ const ACS_REDIRECTS = PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC;
 /** Slots of pcie.0 that are taken: 00.0 is the host bridge, 1f.x the chipset, and ours for 9p and pxb. */
 const FIRST_OWN_SLOT = 0x18;
 
+/** Options of `nvme-ns` by namespace (`'nvme2n1'`), for what descriptions have no words for: zones, metadata within blocks. */
+export type NamespaceOptions = Readonly<Record<string, Readonly<Record<string, string | number>>>>;
+
 /** The QEMU arguments alone. */
 export function machineToQemu(machine: Machine, folder = '.'): string[] {
   return qemuMachine(machine, folder).args;
 }
 
-export function qemuMachine(machine: Machine, folder: string): QemuMachine {
+export function qemuMachine(machine: Machine, folder: string, special: NamespaceOptions = {}): QemuMachine {
   const reason = whyNotBootable(machine);
   if (reason !== null) throw new Error(`machine ${machine.name} cannot be booted: ${reason}`);
   const args: string[] = [];
@@ -115,6 +119,8 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
     if (bus !== 0)
       device('pxb-pcie', { id: busId(bus), bus_nr: bus, bus: 'pcie.0', addr: `0x${hex(pxbSlot++)}` });
   }
+
+  for (const { name } of machine.subsystems) device('nvme-subsys', { id: name, nqn: name });
 
   const multi = new Set(
     machine.functions.filter((f) => !f.bdf.endsWith('.0')).map((f) => f.bdf.slice(0, -2)),
@@ -158,15 +164,21 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
 
   function addDrive(f: MachineFunction, place: Record<string, string>, guest: string): QemuDrive {
     const nvme = f.nvme!;
-    const serial = nvme.serial === '' ? `p2pdma-${nvme.name}` : nvme.serial;
+    const subsystem = machine.subsystems.find(({ controllers }) => controllers.includes(nvme.name));
+    const owner = subsystem?.controllers[0] ?? nvme.name;
+    // Of a subsystem there is one serial number: its first controller's.
+    const described = machine.functions.find((one) => one.nvme?.name === owner)!.nvme!.serial;
+    const serial = described === '' ? `p2pdma-${owner}` : described;
     const options: Record<string, string | number> = {
       ...place,
       serial,
       mdts: Math.floor(Math.log2(nvme.mdts / 4096)),
+      ...(subsystem === undefined ? {} : { subsys: subsystem.name }),
     };
     if (nvme.cmb !== null) options.cmb_size_mb = nvme.cmb.size / MIB;
     device('nvme', options);
-    const namespaces = nvme.namespaces.map(({ nsid, size, blockSize, metadata, readOnly }) => {
+    const brought = owner === nvme.name ? nvme.namespaces : [];
+    const namespaces = brought.map(({ nsid, size, blockSize, metadata, readOnly }) => {
       const blk = `${nvme.name}n${nsid}`;
       const file = path.join(folder, `${blk}.raw`);
       // QEMU keeps metadata behind the blocks.
@@ -181,7 +193,8 @@ export function qemuMachine(machine: Machine, folder: string): QemuMachine {
         logical_block_size: blockSize,
         physical_block_size: blockSize,
         ...(metadata > 0 ? { ms: metadata, pi: 1 } : {}),
-        shared: 'off',
+        shared: subsystem === undefined ? 'off' : 'on',
+        ...special[blk],
       });
       return { nsid, blk, size, blockSize };
     });

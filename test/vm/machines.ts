@@ -126,6 +126,21 @@ const own = {
       nvme: { cmb: { size: '16MiB' }, namespaces: [{ nsid: 1, size: '256MiB', metadata: 8 }] },
     },
   ]),
+  /** Plain, plain, and what the plan makes of the namespaces of the other three: zoned, of size 0, with metadata beside. */
+  kinds: machine('kinds', 'five drives under a switch, three of them with namespaces of another kind', [
+    rootPort('00:01.0'),
+    upstreamPort('01:00.0', '00:01.0'),
+    ...[0, 1, 2, 3, 4].flatMap((i) => {
+      const port = `02:0${i}.0`;
+      const plain = drive(`0${3 + i}:00.0`, port);
+      const metadata = i === 4 ? 8 : 0;
+      const namespaces = [{ nsid: 1, size: '256MiB', metadata } as const];
+      return [
+        downstreamPort(port, '01:00.0'),
+        i < 2 ? plain : { ...plain, nvme: { cmb: { size: '16MiB' }, namespaces } },
+      ];
+    }),
+  ]),
   /** Logical blocks of 4096 bytes, and two namespaces on one drive. */
   'blocks-4k': machine(
     'blocks-4k',

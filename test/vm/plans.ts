@@ -6,7 +6,10 @@ import { scenariosOf } from './scenarios.js';
 
 /** What is booted: a machine, and the test files that run in it. A suite of the library is named from here too. */
 export interface Plan
-  extends Pick<BootOptions, 'machine' | 'tests' | 'limitSeconds' | 'data' | 'memoryMiB' | 'kernelArgs'> {
+  extends Pick<
+    BootOptions,
+    'machine' | 'tests' | 'limitSeconds' | 'data' | 'memoryMiB' | 'kernelArgs' | 'namespaceOptions'
+  > {
   /** Of a machine's plans, which one; for `--only`. */
   readonly name: string;
   /** Which kernel; default: the referee, 6.12. */
@@ -137,6 +140,11 @@ export const plans: readonly Plan[] = [
     name: 'filesystems',
     machine: machineByName('metadata'),
     tests: [{ file: 'guest/filesystems.test.js', limitSeconds: 600 }],
+  },
+  {
+    name: 'multipath',
+    machine: machineByName('multipath'),
+    tests: [{ file: 'guest/multipath.test.js' }],
   },
   {
     name: 'native',

@@ -55,9 +55,16 @@ export const said = {
     `ACS redirects between ${client} and ${provider}: ${ports}`,
 };
 
+interface Newer {
+  readonly operations: readonly string[];
+  readonly why: string;
+  /** A question's first word, the emulator's answer and the kernel's: these may differ, and nothing else may. */
+  readonly instead: readonly (readonly [word: string, emulator: string, kernel: string])[];
+}
+
 interface ScenarioFile {
   /** What kernels from 7.2 on do otherwise, by operation. */
-  readonly newer: readonly { readonly operations: readonly string[]; readonly why: string }[];
+  readonly newer: readonly Newer[];
   readonly defaults: Readonly<Record<string, string>>;
   readonly operations: Readonly<
     Record<string, { readonly what: string; readonly signal?: 'SIGKILL'; readonly ask: readonly string[] }>

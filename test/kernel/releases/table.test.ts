@@ -24,6 +24,8 @@ import {
   refusesPeersWithEinval,
   USERSPACE,
 } from '../../../lib/kernel/releases/table.js';
+import { readSysfs } from '../../../lib/native/sysfs/machine.js';
+import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 import { INTEL, TestMachine } from '../../helpers/pci-fixture.js';
 
 const OE = '6.6.0-28.0.0.34.oe2403.x86_64';
@@ -245,7 +247,47 @@ t.test('block layers and CMBs, release by release', async (t) => {
   t.equal(holds(MD, parseRelease('6.12.0-124.el10')), 'unknown', 'Red Hat carries subsystems over');
 });
 
+t.test('what is stacked on drives, release by release', async (t) => {
+  const tree = twoDrivesBelowASwitch();
+  const drives = ['nvme0n1', 'nvme1n1'];
+  const bytes = 2 ** 30;
+  const blocks = [
+    ...tree.blocks!.filter(({ name }) => name === 'dm-0' || name === 'loop0'),
+    ...['raid0', 'raid1', 'raid10', 'raid5', 'linear'].map((level, i) => ({
+      ...{ name: `md${i}`, bytes, slaves: drives, level },
+    })),
+  ];
+  const root = writeSysfsTree(t.testdir({}), { ...tree, blocks });
+  const NEVER = ALL.map(() => 'n').join(' ');
+  // 6.2 6.8 .117 6.16 6.17 7.0 7.1.2 7.1.3 7.2 7.3 7.4 oe an8
+  const SINCE_7_2 = 'n n n n n n n n y y y n n';
+  for (const [name, row] of [
+    ['nvme1n1', ALL.map(() => 'y').join(' ')],
+    ['nvme2n1', SINCE_7_2],
+    ['md0', SINCE_7_2],
+    ['md1', SINCE_7_2],
+    ['md2', SINCE_7_2],
+    ['md3', NEVER],
+    ['md4', NEVER],
+    ['dm-0', NEVER],
+    ['loop0', NEVER],
+    ['nvme3n1', NEVER],
+  ] as const) {
+    const got = ALL.map((kernel) =>
+      readSysfs(root, kernel).blockInfo(name)!.noP2pReason === null ? 'y' : 'n',
+    );
+    t.same(got, row.split(' '), name);
+  }
+});
+
 t.test('which errno refuses a pair', async (t) => {
+  const letter = (kernel: string) =>
+    ({ true: 'EINVAL', false: 'EREMOTEIO', null: '?' })[`${refusesPeersWithEinval(parseRelease(kernel))}`];
+  t.same(ALL.map(letter), [
+    ...Array.from({ length: 4 }, () => 'EREMOTEIO'),
+    ...Array.from({ length: 7 }, () => 'EINVAL'),
+    ...['EREMOTEIO', 'EINVAL'],
+  ]);
   const of = (text: string | null) => refusesPeersWithEinval(parseRelease(text));
   for (const kernel of ['6.2.0', '6.8.0-52-generic', '6.12.117', '6.16.12', OE])
     t.equal(of(kernel), false, kernel);

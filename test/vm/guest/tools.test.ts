@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { asked, p2pdma, start } from './command.js';
-import { guest, guestDrive, p2pmem, sh, writePattern } from './guest.js';
+import { guest, guestDrive, p2pmem, sh, witnessed, writePattern } from './guest.js';
 
 const MIB = 2 ** 20;
 const { drives, release } = guest();
@@ -57,6 +57,45 @@ t.test('topo, with the route; explain', async (t) => {
   }
   t.match(topo.stdout, /downstream-port/);
   t.equal(explain.status, 0, explain.stderr);
+});
+
+t.test('explain --try: one block is read into the provider’s memory, and nothing is written', async (t) => {
+  const written = () =>
+    sh(`cut -c1- /sys/block/${destination.slice(5)}/stat`)
+      .text.trim()
+      .split(/\s+/)[6];
+  const first = written();
+  const { provider, clients } = await witnessed(
+    'explain --try',
+    {
+      bytes: 512,
+      source: b.name,
+      provider: a.name,
+      besides: MIB,
+      commands: { nvme0: { write: 0 }, nvme1: { write: 0 } },
+    },
+    () => asked('explain', '--try', a.kernelName, b.kernelName),
+  );
+  t.equal(provider, a.bdf);
+  t.match(clients[0], {
+    mapType: 'BUS_ADDR',
+    tried: {
+      outcome: 'works',
+      did: /^One read of the first block of/,
+      answered: /the bytes are those/,
+      code: null,
+    },
+  });
+  t.equal(written(), first, 'nothing was written');
+  t.same(free(), before, 'the page went back');
+  const { stdout, status } = await p2pdma('explain', '--try', a.kernelName, b.kernelName);
+  t.equal(status, 0);
+  t.match(stdout.replace(/\s+/g, ' '), /The kernel took it, and the bytes are those that host memory gets\./);
+  const whole = await asked('explain', '--try');
+  const outcomes = whole.providers.flatMap((one: { clients: { tried: { outcome: string } }[] }) =>
+    one.clients.map(({ tried }) => tried.outcome),
+  );
+  t.same(outcomes, ['works', 'works', 'works', 'works'], 'each pair of the matrix');
 });
 
 t.test('trace copy: down to the kernel and back, once for the read and once for the write', async (t) => {

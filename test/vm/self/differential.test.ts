@@ -68,3 +68,25 @@ t.test('what is excused is skipped, not passed; an excuse that nobody needs fail
   t.match(differences(needless), [/^they are equal, and need no excuse: /]);
   t.equal(totals(again), `${passed} passed, 1 failed, ${excused.length - 1} skipped`);
 });
+
+t.test('what newer kernels do otherwise is excused answer by answer', async (t) => {
+  const newer = readRecorded('stock-7.2')!;
+  const name = Object.keys(newer.answers).find((key) => key.startsWith('root-ports: copy-ioctl'))!;
+  const right = newer.answers[name]!;
+  const verdictOn = async (outcome: typeof right) => {
+    const rows = await compare('root-ports', { ...newer, answers: { ...newer.answers, [name]: outcome } });
+    return rows.find(({ scenario }) => scenario.name === name)!.verdict;
+  };
+  t.equal(await verdictOn(right), 'excused');
+  const at = right.answers.indexOf('status 18');
+  for (const wrong of [
+    { ...right, answers: right.answers.with(at, 'status 19') },
+    { ...right, answers: right.answers.with(at, 'err 5') },
+    { ...right, answers: right.answers.with(0, 'err 19') },
+    { ...right, answers: right.answers.slice(0, -1) },
+    { ...right, said: ['nvme0 cannot reach nvme1'] },
+    { ...right, after: { ...right.after, nvme0: 4096 } },
+  ]) {
+    t.equal(await verdictOn(wrong), 'unequal', JSON.stringify(wrong).slice(0, 120));
+  }
+});

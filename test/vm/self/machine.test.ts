@@ -66,6 +66,33 @@ t.test('bus numbers are the firmware’s, whatever the description’s were', as
   t.equal(guestBdf.get('0000:81:00.0'), '0000:02:00.0');
 });
 
+t.test('a subsystem: its first controller brings the namespaces, shared by all', async (t) => {
+  const { args, drives } = qemuMachine(machineByName('multipath'), '/w');
+  const devices = args.filter((_, i) => args[i - 1] === '-device');
+  t.equal(devices[0], 'nvme-subsys,id=nvme-subsys2,nqn=nvme-subsys2');
+  const controllers = devices.filter((one) => one.startsWith('nvme,'));
+  t.same(
+    controllers.map((one) => /subsys=(\S+)/.exec(one)?.[1] ?? null),
+    [null, null, 'nvme-subsys2', 'nvme-subsys2'],
+  );
+  t.equal(drives[2]!.serial, drives[3]!.serial, 'one serial number');
+  t.same(
+    drives.map(({ namespaces }) => namespaces.length),
+    [1, 1, 1, 0],
+  );
+  t.same(
+    devices.filter((one) => one.startsWith('nvme-ns,')).map((one) => /shared=(\w+)/.exec(one)![1]),
+    ['off', 'off', 'on'],
+  );
+});
+
+t.test('what descriptions have no words for', async (t) => {
+  const { args } = qemuMachine(machineByName('kinds'), '/w', { nvme2n1: { zoned: 'on' } });
+  const zoned = args.filter((one) => one.endsWith(',zoned=on'));
+  t.match(zoned, [/^nvme-ns,drive=nvme2n1,/]);
+  t.equal(zoned.length, 1);
+});
+
 t.test('what QEMU cannot be is said', async (t) => {
   const odd = (cmb: object) =>
     parseMachine({

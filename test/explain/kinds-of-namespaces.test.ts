@@ -1,0 +1,114 @@
+/**
+ * One pair below a switch, whose client's namespace is of each kind in turn: what the matrix of `explain` and the count of
+ * `doctor` make of it; and what the plan of a copy does. The plans for zones and size 0 are in test/copy/zones.test; test/vm/guest/namespaces.test and multipath.test see the same on a kernel.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { diagnose, openSystem, planCopy } from '../../lib/index.js';
+import { presets } from '../../lib/machine/presets.js';
+import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
+import { p2pdma } from '../helpers/cli.js';
+
+type Namespace = NonNullable<ReturnType<typeof twoDrivesBelowASwitch>['nvme']>[number]['namespaces'][number];
+
+/** nvme0 with a CMB, nvme1 with the namespace in question, nothing else. */
+function tree(t: Test, change: Partial<Namespace>, zoned = false): string {
+  const whole = twoDrivesBelowASwitch();
+  const nvme = whole.nvme!.slice(0, 2);
+  Object.assign(nvme[1]!.namespaces[0]!, change);
+  const functions = whole.functions.filter(({ bdf }) => bdf !== '0000:05:00.0');
+  const root = writeSysfsTree(t.testdir({}), {
+    ...whole,
+    functions,
+    nvme,
+    blocks: [],
+    mounts: [],
+    swaps: [],
+  });
+  if (zoned) {
+    const queue = join(root, 'sys/class/block/nvme1n1/queue');
+    mkdirSync(queue, { recursive: true });
+    writeFileSync(join(queue, 'zoned'), 'host-managed\n');
+    writeFileSync(join(queue, 'chunk_sectors'), '131072\n');
+  }
+  return root;
+}
+
+interface Said {
+  /** The cell of the matrix, provider nvme0 and client nvme1. */
+  readonly cell: string;
+  /** The pairs that doctor counts as usable. */
+  readonly pairs: string;
+  readonly refusal: string | null;
+}
+
+async function said(root: string): Promise<Said> {
+  const system = await openSystem({ root });
+  try {
+    const { findings } = await diagnose({ root });
+    const pairs = findings.filter(({ check, level }) => check === 'pairs' && level === 'ok');
+    const line = p2pdma('explain', '--root', root)
+      .stdout.split('\n')
+      .find((one) => one.startsWith('nvme0 '))!;
+    return {
+      cell: line.split(/ {2,}/).at(-1)!.trim(),
+      pairs: pairs.map(({ fact }) => fact).join('; '),
+      refusal: system.explain('nvme0', ['nvme1']).clients[0]!.refusal,
+    };
+  } finally {
+    await system.close();
+  }
+}
+
+const COUNTED = /^1 pair on the bus: nvme0 ◀─ nvme1$/;
+
+t.test('plain, and with metadata beside the blocks: a usable pair', async (t) => {
+  for (const change of [{}, { metadata: 8 }, { metadata: 64 }]) {
+    const { cell, pairs, refusal } = await said(tree(t, change));
+    t.equal(cell, 'bus 4');
+    t.match(pairs, COUNTED);
+    t.equal(refusal, null);
+  }
+});
+
+t.test('zoned: a usable pair, because it can be read', async (t) => {
+  const { cell, pairs, refusal } = await said(tree(t, {}, true));
+  t.equal(cell, 'bus 4');
+  t.match(pairs, COUNTED);
+  t.equal(refusal, null);
+});
+
+t.test('size 0, as the kernel leaves it for metadata within the blocks: no usable pair', async (t) => {
+  for (const metadata of [8, 64, null]) {
+    const { cell, pairs, refusal } = await said(tree(t, { bytes: 0, metadata }));
+    t.equal(cell, 'refused');
+    t.equal(pairs, '');
+    t.match(refusal, /nvme1n1 has size 0/);
+  }
+});
+
+t.test('a multipath head: no usable pair before 7.2', async (t) => {
+  const { cell, pairs, refusal } = await said(tree(t, { subsystem: 1 }));
+  t.equal(cell, 'refused');
+  t.equal(pairs, '');
+  t.match(refusal, /multipath head.*Linux 7\.2.*engine 'passthrough'/);
+});
+
+t.test(
+  'the plan of a copy: metadata beside the blocks hinders nothing, a head takes host memory',
+  async (t) => {
+    const machine = structuredClone(presets.switch);
+    const drive = machine.functions.find(({ nvme }) => nvme?.name === 'nvme1')!;
+    Object.assign(drive.nvme!.namespaces[0]!, { metadata: 8 });
+    for (const [of, to, expected] of [
+      [machine, 'nvme1n1', { transport: 'p2p-bus', provider: '0000:03:00.0' }],
+      [presets.multipath, 'nvme2n1', { transport: 'host-memory', provider: null, reason: /multipath head/ }],
+    ] as const) {
+      const system = await openSystem({ machine: of });
+      const plan = await planCopy('nvme0n1', [to], { system, end: 4095, force: true });
+      t.match({ ...plan, problems: plan.problems.length }, { ...expected, problems: 0 }, to);
+      await system.close();
+    }
+  },
+);
