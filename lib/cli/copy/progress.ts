@@ -1,7 +1,7 @@
 /** What a copy prints on stderr while it runs: a progress bar on a terminal, NDJSON with --json, otherwise nothing. */
 import cliProgress from 'cli-progress';
 import type { OnProgress, Progress } from '../../index.js';
-import { bytes, columns, json, printable } from '../format.js';
+import { bytes, columns, json, printable, wrap } from '../format.js';
 import { ownJson, reminder } from '../whose.js';
 
 type Phase = Progress['phase'];
@@ -48,7 +48,8 @@ function shower({
   json?: boolean | undefined;
   quiet?: boolean | undefined;
 }): Shower {
-  const above = (text: string) => write(`${reminder()}${printable(text)}`);
+  const above = (text: string) =>
+    write(`${reminder()}${wrap(printable(text), columns(process.stderr)).join('\n')}`);
   const still = { progress: null, end: () => {}, above };
   if (quiet) return { ...still, say: () => {} };
   if (asJson) {
@@ -110,21 +111,30 @@ const LONGEST_BAR = 40;
 /** Below this width a bar says nothing. */
 const SHORTEST_BAR = 4;
 
-/** `copying ████░░░░ 45% 512 MiB of 1 GiB, 1.20 GiB/s, ETA 0:03, p2p-bus, depth 8`. @param part  how much is done, from 0 to 1 */
+/** `copying ████░░░░ 45% 512 MiB of 1 GiB 1.20 GiB/s ETA 0:03 p2p-bus depth 8`. @param part  how much is done, from 0 to 1 */
 export function barLine(now: Progress, part: number, width: number): string {
   const percent = now.total === null ? [] : [`${Math.floor(part * 100)}%`];
-  const facts = [...percent, factsOf(now)].join(' ');
-  const room = Math.min(LONGEST_BAR, width - PHASES[now.phase].length - facts.length - 3);
+  const phase = PHASES[now.phase];
+  const facts = [...percent, ...factsOf(now)].join(' ');
+  // What the notice above has said is left out first.
+  const whole = [facts, ...origin(now)].join(' ');
+  const roomy = roomBeside(phase, whole, width) >= SHORTEST_BAR;
+  const text = roomy || now.total === null ? whole : facts;
+  const room = roomBeside(phase, text, width);
   const full = Math.round(part * room);
   const bar = room < SHORTEST_BAR || now.total === null ? [] : ['█'.repeat(full) + '░'.repeat(room - full)];
-  return [PHASES[now.phase], ...bar, facts].join(' ').slice(0, width);
+  return [phase, ...bar, text].join(' ').slice(0, width);
+}
+
+function roomBeside(phase: string, text: string, width: number): number {
+  return Math.min(LONGEST_BAR, width - phase.length - text.length - 3);
 }
 
 /** @param whole  name the provider too */
-function factsOf(now: Progress, whole = false): string {
+function factsOf(now: Progress, whole = false): string[] {
   const through = whole && now.provider !== null ? ` through the memory of ${now.provider}` : '';
-  const { bytes: done, total, bytesPerSecond, etaSeconds: left, transport, queueDepth, phase, backend } = now;
-  const facts = [
+  const { bytes: done, total, bytesPerSecond, etaSeconds: left, transport, queueDepth, phase } = now;
+  return [
     total === null ? bytes(done) : `${bytes(done)} of ${bytes(total)}`,
     `${bytes(bytesPerSecond)}/s`,
     // The length of what comes out of a pipe is not known.
@@ -132,15 +142,17 @@ function factsOf(now: Progress, whole = false): string {
     // What is compared is read through host memory.
     ...(transport === null && phase === 'copy' ? [] : [`${transport ?? 'host-memory'}${through}`]),
     `depth ${queueDepth}`,
-    ...(backend === 'emulator' ? ['emulated'] : []),
   ];
-  return facts.join(', ');
+}
+
+function origin({ backend }: Progress): string[] {
+  return backend === 'emulator' ? ['emulated'] : [];
 }
 
 /** The line for a signal, which says in full what the bar abbreviates. */
 export function askedLine(now: Progress | null, seconds: number): string {
   if (now === null) return `nothing is copied yet, ${seconds.toFixed(1)} s`;
-  return `${PHASES[now.phase]}: ${now.bytes} bytes, ${seconds.toFixed(1)} s, ${factsOf(now, true)}`;
+  return `${PHASES[now.phase]}: ${now.bytes} bytes, ${[`${seconds.toFixed(1)} s`, ...factsOf(now, true), ...origin(now)].join(', ')}`;
 }
 
 /** A duration as `1:02:03`, `2:03` or `0:03`. */
