@@ -17,18 +17,12 @@ const MOST_FILE = 300 * KIB;
 const JOURNAL_FILE = 1400 * KIB;
 
 type Kind = Op['kind'];
-type TroubleKind =
-  | 'media-error'
-  | 'drop-peer-writes'
-  | 'no-completion'
-  | 'pool-exhausted'
-  | 'remove'
-  | 'reset';
+type FaultKind = 'media-error' | 'drop-peer-writes' | 'no-completion' | 'pool-exhausted';
 const KINDS: readonly Kind[] = ['copy', 'copy', 'copy', 'journal', 'read', 'write', 'target', 'trespass'];
-const TROUBLES: readonly (TroubleKind | 'clock' | 'power-cut')[] = [
+const TROUBLES = [
   ...(['media-error', 'drop-peer-writes', 'no-completion', 'pool-exhausted', 'remove', 'reset'] as const),
-  ...(['clock', 'power-cut'] as const),
-];
+  ...(['lost-write', 'clock', 'power-cut'] as const),
+] as const;
 
 /** Something that can be read and written, as far as one lane owns it. */
 interface Place {
@@ -68,7 +62,7 @@ export function drawScenario(seed: number, given: MachineInput | null = null): S
     pace: { turn: random.pick([0, 0, 0.01, 0.2]), medium: random.pick([0, 0.01, 0.1, 1]) },
     short: random.chance(0.3) ? random.pick([0.05, 0.5]) : 0,
     lanes,
-    troubles: drawTroubles(random, parsed),
+    troubles: drawTroubles(random, parsed, lanes.flat()),
   };
 }
 
@@ -262,14 +256,15 @@ function drawDisturbance(random: Random, { disturbances }: Swarm, source: Place)
   return { kind, after: random.below(random.pick([5, 40, 200])), bytes: random.length(MOST_FILE) };
 }
 
-function drawTroubles(random: Random, machine: Machine): Trouble[] {
-  if (random.chance(0.4)) return [];
+function drawTroubles(random: Random, machine: Machine, ops: readonly Op[]): Trouble[] {
   const kinds = some(random, TROUBLES);
-  const troubles = Array.from({ length: random.between(1, 4) }, () =>
-    drawTrouble(random, random.pick(kinds), machine),
-  );
-  const cuts = troubles.filter(({ kind }) => kind === 'power-cut');
-  return troubles.filter((one) => one.kind !== 'power-cut' || one === cuts[0]);
+  const count = random.chance(0.4) ? 0 : random.between(1, 4);
+  const troubles = Array.from({ length: count }, () => drawTrouble(random, random.pick(kinds), machine));
+  // What a journal promises is about power cuts.
+  if (ops.some((op) => op.kind === 'journal') && random.chance(0.4))
+    troubles.push({ kind: 'power-cut', step: random.below(400) });
+  const [cut] = troubles.filter(({ kind }) => kind === 'power-cut');
+  return troubles.filter((one) => one.kind !== 'power-cut' || one === cut);
 }
 
 function drawTrouble(random: Random, kind: (typeof TROUBLES)[number], machine: Machine): Trouble {
@@ -278,13 +273,16 @@ function drawTrouble(random: Random, kind: (typeof TROUBLES)[number], machine: M
   const one = random.pick(controllers);
   if (kind === 'clock') return { step, kind, ms: random.between(-86_400_000, 86_400_000) };
   if (kind === 'power-cut') return { step, kind };
+  if (kind === 'lost-write') {
+    return { step: random.below(60), kind, disk: random.pick(disksOf(machine)).name, after: random.below(4) };
+  }
   if (kind === 'remove' || kind === 'reset') return { step, kind, controller: one.name };
   return { step, kind: 'fault', fault: drawFault(random, kind, one) };
 }
 
 function drawFault(
   random: Random,
-  kind: Exclude<TroubleKind, 'remove' | 'reset'>,
+  kind: FaultKind,
   { name, bdf, namespaces }: NonNullable<Machine['functions'][number]['nvme']> & { bdf: string },
 ): Fault {
   const [ns] = namespaces;

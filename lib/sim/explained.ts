@@ -26,7 +26,7 @@ function byTrouble(trouble: Trouble): readonly string[] {
         case 'pool-exhausted':
           return ['ENOMEM', 'ERR_P2P_REQUIRED'];
         case 'drop-peer-writes':
-          return ['ERR_VERIFY_MISMATCH', 'EIO'];
+          return ['ERR_VERIFY_MISMATCH'];
         case 'no-completion':
           return ['EIO'];
         default:
@@ -34,6 +34,8 @@ function byTrouble(trouble: Trouble): readonly string[] {
       }
     case 'reset':
       return ['EIO'];
+    case 'lost-write':
+      return ['ERR_VERIFY_MISMATCH'];
     default:
       return [];
   }

@@ -68,6 +68,8 @@ export class Judge {
   readonly #paths = zeroPath();
   /** Peer writes may be lost from now on. */
   #lossy = false;
+  /** A drive may have lost a write. */
+  #loses = false;
   #uncounted = false;
   #failed = false;
 
@@ -80,6 +82,15 @@ export class Judge {
 
   injected(fault: Fault): void {
     if (fault.kind === 'drop-peer-writes') this.#lossy = true;
+  }
+
+  /** This disk will lose a write. */
+  losing(disk: string): void {
+    this.#lossy = true;
+    this.#loses = true;
+    // The legs of a mirror may then hold different data.
+    for (const { name, members } of this.#sim.machine.arrays)
+      if (members.some((one) => one.startsWith(disk))) this.#unknown.add(name);
   }
 
   /** What the arrays hold follows from their members. */
@@ -133,6 +144,7 @@ export class Judge {
     began.over = true;
     wrong.push(...result.wrong.map((words) => `${op.kind}: ${words}`));
     if (op.kind === 'journal') this.#journals.delete(op);
+    if (op.kind === 'journal' && error === null) this.#removed(op);
     if (error !== null) this.#failed = true;
     if (error !== null && !isExplained(op, codeOf(error), scenario, world.steps, began.seen))
       wrong.push(`${op.kind}: nothing explains ${error.stack}`);
@@ -200,16 +212,18 @@ export class Judge {
       this.#unknown.add(part.end);
       return;
     }
-    const certain = result.error === null && began.versions.length === 1 && !this.#mayLose(op);
+    const certain = result.error === null && began.versions.length === 1 && !this.#mayLose(op, result);
     if (certain) this.#exact(op, aim, actual);
-    else if (!this.#mayLose(op)) this.#partial(op, result, began, aim, actual);
+    else if (!this.#mayLose(op, result)) this.#partial(op, result, began, aim, actual);
     this.#keep(op, aim, actual, certain);
   }
 
-  /** The data may have been lost on its way to a CMB, and nobody was asked to verify it. */
-  #mayLose(op: Op): boolean {
-    if (!this.#lossy || op.kind === 'write') return false;
-    return !('knobs' in op && op.knobs.verify === true && op.kind !== 'read') || this.#failed;
+  /** The data may have been lost on its way to a CMB or by a drive, and nobody has verified it. */
+  #mayLose(op: Op, { error }: Result): boolean {
+    if (!this.#lossy) return false;
+    if (op.kind === 'write') return this.#loses;
+    const verifies = op.kind === 'journal' || (op.kind === 'copy' && op.way !== 'pipe');
+    return !(verifies && op.knobs.verify === true && error === null);
   }
 
   #exact(op: Op, { part, after }: Aim, actual: Content): void {
@@ -374,8 +388,13 @@ export class Judge {
       const actual = files.peek(aim.part.end);
       if (!this.#lossy && !actual?.equals(aim.after))
         wrong.push(`journal: resumed and complete, and '${aim.part.end}' is wrong`);
-      if (files.peek(op.journal) !== null) wrong.push('journal: complete, and the journal is still there');
+      this.#removed(op);
     }
+  }
+
+  #removed({ journal }: JournalOp): void {
+    if (this.#sim.files.peek(journal) !== null)
+      this.#sim.wrong.push('journal: complete, and the journal is still there');
   }
 
   // ---- What there is

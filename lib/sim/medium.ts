@@ -16,6 +16,8 @@ export class Medium implements NamespaceStore {
   readonly deallocatedReadsZero = true;
   readonly volatileCache = true;
   readonly data: Cached;
+  /** So many writes are stored before one that is lost. */
+  storedBeforeLoss = Number.POSITIVE_INFINITY;
   readonly #world: World;
 
   constructor(world: World, { size, blockSize, metadata, readOnly }: NamespaceDescription, data?: Cached) {
@@ -39,6 +41,7 @@ export class Medium implements NamespaceStore {
   }
 
   write(offset: number, _length: number, io: StoreIo): number {
+    if (this.storedBeforeLoss-- === 0) return this.#later(io, () => NVME_SC_SUCCESS);
     return this.#later(io, () => {
       eachWindow(io, offset, (bytes, at) => this.data.write(at, bytes));
       return NVME_SC_SUCCESS;

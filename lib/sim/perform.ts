@@ -267,12 +267,14 @@ async function move(
     const memory = system.allocate(provider, step);
     free = () => memory.free();
     for (let at = 0; at < length; at += step) {
-      const view = memory.buffer.subarray(0, Math.min(step, length - at));
+      const wanted = Math.min(step, length - at);
+      // Of memory whose drive was removed nothing is left.
+      const view = memory.buffer.subarray(0, wanted);
       const got = await source.read(view, from.at + at);
-      if (got < view.length) throw Object.assign(new Error('a short read'), { code: 'SIM_SHORT' });
+      if (got < wanted) throw Object.assign(new Error('a short read'), { code: 'SIM_SHORT' });
       const put = await destination.write(view, to.at + at);
       result.acknowledged += put;
-      if (put < view.length) throw Object.assign(new Error('a short write'), { code: 'SIM_SHORT' });
+      if (put < wanted) throw Object.assign(new Error('a short write'), { code: 'SIM_SHORT' });
     }
     result.counted = length;
   } finally {

@@ -72,6 +72,8 @@ export type Trouble = { readonly step: number } & (
   | { readonly kind: 'fault'; readonly fault: Fault }
   | { readonly kind: 'remove'; readonly controller: string }
   | { readonly kind: 'reset'; readonly controller: string }
+  /** A drive reports the write that comes after so many others as complete, and never stores it. */
+  | { readonly kind: 'lost-write'; readonly disk: string; readonly after: number }
   | { readonly kind: 'clock'; readonly ms: number }
   /** The first one ends everything; what follows is the next boot. */
   | { readonly kind: 'power-cut' }

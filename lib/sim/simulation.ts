@@ -14,7 +14,7 @@ import { openEmulator } from '../emulator/boot.js';
 import { pciP2pmemAvailable } from '../kernel/pci-p2pdma.js';
 import { p2pdmaOf } from '../kernel/pci-p2pdma-pool.js';
 import { disksOf } from '../machine/disks.js';
-import { type Machine, parseMachine } from '../machine/machine.js';
+import { type Machine, type NamespaceDescription, parseMachine } from '../machine/machine.js';
 import { System } from '../system.js';
 import { Cached } from './cached.js';
 import { bytesOfContent } from './content.js';
@@ -55,6 +55,7 @@ export class Simulation {
   backend!: EmulatorBackend;
   system!: System;
   readonly #judge: Judge;
+  readonly #drives = new Map<string, Medium>();
   readonly #hash = createHash('sha256');
   readonly #ended: Record<string, number> = {};
   #events = 0;
@@ -70,7 +71,7 @@ export class Simulation {
 
   async run(): Promise<Outcome> {
     await loadAll();
-    const putBack = [install(this.world), installFiles(this.files)];
+    const putBack = [install(this.world), installFiles(this.files), this.#catchAll()];
     try {
       await this.#play();
     } catch (error) {
@@ -88,6 +89,15 @@ export class Simulation {
     return {
       ...{ seed, hash: this.#hash.digest('hex'), wrong: this.wrong, events: this.#events },
       ...{ ended: this.#ended, powerCut: this.#cut },
+    };
+  }
+
+  /** What would end the process is wrong, and does not end the simulation. */
+  #catchAll(): () => void {
+    const caught = (error: unknown) => void this.world.thrown.push(error);
+    for (const event of ['uncaughtException', 'unhandledRejection']) process.on(event, caught);
+    return () => {
+      for (const event of ['uncaughtException', 'unhandledRejection']) process.off(event, caught);
     };
   }
 
@@ -137,6 +147,8 @@ export class Simulation {
       if (left.has(bdf) && left.get(bdf) !== bytes)
         this.wrong.push(`invariant 2: ${bdf} has ${left.get(bdf)} bytes available, and had ${bytes}`);
     }
+    // A system may be closed at any moment.
+    if (this.world.random.chance(0.2)) this.#reset(this.world.random.pick(this.backend.running.drives));
     const report = await this.drive(this.system.close());
     if (Object.values(report).some((n) => n !== 0))
       this.wrong.push(`invariant 7: close() reports ${JSON.stringify(report)}`);
@@ -169,8 +181,11 @@ export class Simulation {
 
   async #boot(): Promise<void> {
     const { machine, world } = this;
-    const medium = (disk: string, namespace: ConstructorParameters<typeof Medium>[1]) =>
-      new Medium(world, namespace, this.media.get(disk)!);
+    const medium = (disk: string, namespace: NamespaceDescription) => {
+      const made = new Medium(world, namespace, this.media.get(disk)!);
+      this.#drives.set(disk, made);
+      return made;
+    };
     this.backend = await this.drive(openEmulator({ machine, clock: world, medium }));
     this.system = System.over(this.backend);
     const { fabric } = this.backend.running;
@@ -220,15 +235,22 @@ export class Simulation {
   #cause(trouble: Trouble): void {
     this.note(`${this.world.steps} ${trouble.kind}`);
     if (trouble.kind === 'power-cut') this.#cut = true;
-    else if (trouble.kind === 'clock') this.world.wallOffset += trouble.ms;
+    else if (trouble.kind === 'lost-write') {
+      this.#drives.get(trouble.disk)!.storedBeforeLoss = trouble.after;
+      this.#judge.losing(trouble.disk);
+    } else if (trouble.kind === 'clock') this.world.wallOffset += trouble.ms;
     else if (trouble.kind === 'reset') {
       const drive = this.backend.running.drives.find(({ hardware }) => hardware.name === trouble.controller);
-      if (drive?.driver.ctrl.state === 'NVME_CTRL_LIVE') void drive.driver.reset();
+      if (drive !== undefined) this.#reset(drive);
     } else if (trouble.kind === 'remove') {
       const drive = this.backend.running.drives.find(({ hardware }) => hardware.name === trouble.controller);
       if (drive?.hardware.present === true && drive.driver.ctrl.state !== 'NVME_CTRL_DEAD')
         this.backend.remove(trouble.controller);
     } else this.#inject(trouble.fault);
+  }
+
+  #reset({ driver }: EmulatorBackend['running']['drives'][number]): void {
+    if (driver.ctrl.state === 'NVME_CTRL_LIVE') void driver.reset();
   }
 
   #inject(fault: Extract<Trouble, { kind: 'fault' }>['fault']): void {

@@ -3,9 +3,17 @@
  * to it. (For files there is a better method: the page cache accepts any byte range.)
  */
 import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import { Canary } from './canary.js';
+import { providerOf } from './refusal.js';
 import { transfer } from './transfer.js';
 
-/** `part` fits in the block that contains `offset`. `block` is memory for this block, which the drive can reach. */
+/**
+ * If hardware drops the peer write that reads the block, what was in the memory before would replace the bytes beside the
+ * part, which nobody wanted to change. So peer memory is always watched here.
+ *
+ * `part` fits in the block that contains `offset`. `block` is memory for this block, which the drive can reach.
+ * @throws P2pdmaError ERR_VERIFY_MISMATCH: the peer write was dropped
+ */
 export async function mergeIntoBlock(
   target: BlockTarget,
   part: Uint8Array,
@@ -15,7 +23,11 @@ export async function mergeIntoBlock(
 ): Promise<void> {
   const within = offset % block.length;
   const place = { view: block, offset: offset - within };
+  const canary = providerOf(block) === null ? null : new Canary();
+  canary?.poison(block);
   await transfer(target, { op: 'read', ...place }, path);
+  const lost = canary?.check(block, target.path, place.offset) ?? null;
+  if (lost !== null) throw lost;
   block.set(part, within);
   await transfer(target, { op: 'write', ...place }, path);
 }

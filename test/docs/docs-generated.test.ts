@@ -15,6 +15,7 @@ import { ERROR_CODES } from '../../lib/index.js';
 import { kernelsDocument } from '../helpers/kernels-document.js';
 import { optionsDocument } from '../helpers/options-document.js';
 import { presetsDocument } from '../helpers/presets-document.js';
+import { simulationDocument } from '../helpers/simulation-document.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const update = process.env.UPDATE_DOCS === '1';
@@ -86,6 +87,8 @@ t.test('kernels.md: every rule, bug and distribution', async (t) =>
 );
 
 t.test('presets.md: every machine', async (t) => current(t, 'presets.md', await presetsDocument()));
+
+t.test('simulation.md: every planted fault', async (t) => current(t, 'simulation.md', simulationDocument()));
 
 t.test('options.md: what has two names', async (t) => current(t, 'options.md', await optionsDocument()));
 

@@ -2,8 +2,9 @@ import t from 'tap';
 import type { BlockTarget, IoRequest } from '../../lib/backend/backend.js';
 import { zeroPath } from '../../lib/backend/path-bytes.js';
 import { EIO } from '../../lib/base/errno.js';
+import { openSystem } from '../../lib/index.js';
 import { mergeIntoBlock } from '../../lib/streams/partial-block.js';
-import { bytesOf } from '../helpers/copies.js';
+import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
 import { fc } from '../helpers/random.js';
 
 const BLOCK = 512;
@@ -79,4 +80,21 @@ t.test('what cannot be written is an error', async (t) => {
   const { target } = device('write');
   const merging = mergeIntoBlock(target, new Uint8Array(10), 1030, Buffer.alloc(BLOCK), zeroPath());
   await t.rejects(merging, { code: 'EIO', syscall: 'write', offset: 1024 });
+});
+
+t.test('hardware that drops peer writes does not change the bytes beside the part', async (t) => {
+  const described = await openSystem({ machine: 'switch' });
+  const machine = described.snapshot();
+  await described.close();
+  const faults = [{ kind: 'drop-peer-writes', function: '03:00.0' }];
+  const system = await openSystem({ machine: { ...machine, faults } });
+  await poke(system, 'nvme0n1', 0, bytesOf(8192, 1));
+  await poke(system, 'nvme1n1', 0, bytesOf(8192, 2));
+  const copy = system.pipeline('nvme0n1', 'nvme1n1', { end: 4999, provider: '03:00.0' });
+  await t.rejects(copy, { code: 'ERR_VERIFY_MISMATCH', path: '/dev/nvme1n1', offset: 4608 });
+  t.ok(
+    (await peek(system, 'nvme1n1', 4608, 3584)).equals(bytesOf(8192, 2).subarray(4608)),
+    'nothing is lost',
+  );
+  t.same(await system.close(), NOTHING_LEFT);
 });

@@ -1,0 +1,20 @@
+/** Each planted fault is found by the seed that found it when they were counted; without it, that seed finds nothing. */
+import { readFileSync } from 'node:fs';
+import t from 'tap';
+import { drawScenario } from '../../lib/sim/draw.js';
+import { Simulation } from '../../lib/sim/simulation.js';
+import { CANARIES } from './canaries.js';
+import { type Found, find, MOST_SEEDS, RESULTS } from './planted.js';
+
+const results: Record<string, Found> = JSON.parse(readFileSync(RESULTS, 'utf8'));
+
+t.setTimeout(300_000);
+t.ok(CANARIES.length >= 12);
+for (const fault of CANARIES) {
+  t.test(fault.name, async (t) => {
+    const { seeds = Number.NaN } = results[fault.name] ?? {};
+    t.ok(seeds <= MOST_SEEDS, `${seeds} seeds were needed`);
+    t.not(find(fault, seeds, 1), null, 'planted, it is found');
+    t.strictSame((await new Simulation(drawScenario(seeds)).run()).wrong, [], 'without it, nothing is wrong');
+  });
+}
