@@ -1,9 +1,11 @@
 /** `--from FILE|DIR|-` of every command that takes it, on what people send of lspci. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
+import { asTarSees, entriesOf, packed, tarOf } from '../helpers/archives.js';
 import { main, runCli } from '../helpers/cli.js';
 
 const dumps = fileURLToPath(new URL('../../../test/fixtures/dumps', import.meta.url));
@@ -63,10 +65,46 @@ t.test('nothing is called peer to peer that is not known to be', async (t) => {
   t.match(runCli(names, { env: ENV }).stdout, /host bridge 0000:00 +IDs unknown/);
 });
 
-t.test('all of it fits 80 columns', async (t) => {
-  for (const file of readdirSync(dumps)) {
+/** One of each kind, in a folder. */
+function archivesIn(folder: string): string[] {
+  const entries = entriesOf(writeSysfsTree(join(folder, 'tree'), twoDrivesBelowASwitch()));
+  const inside = (name: string) => entries.map((one) => ({ ...one, path: `${name}/${one.path}` }));
+  const texts = readdirSync(join(dumps, 'acs-with-drives')).map((name) => ({
+    path: `sent/${name}`,
+    content: readFileSync(join(dumps, 'acs-with-drives', name)),
+  }));
+  const report = 'sosreport-a-machine-with-a-rather-long-name-2026-11-28-abcdefg';
+  const kinds: Record<string, Buffer> = {
+    'sys.tar': tarOf(entries),
+    'live.tgz': packed(tarOf(asTarSees(entries)), 'gz')!,
+    'report.tar': tarOf([
+      ...inside(report),
+      {
+        path: `${report}/sos_commands/kernel/uname_-a`,
+        content: Buffer.from('Linux box 6.1.0-9-amd64 #1 SMP\n'),
+      },
+    ]),
+    'hwloc.tar': tarOf([
+      ...inside('box'),
+      { path: 'box/proc/hwloc-nofile-info', content: Buffer.from('x\n') },
+    ]),
+    'texts.tar': tarOf(texts),
+  };
+  return Object.entries(kinds).map(([name, bytes]) => {
+    writeFileSync(join(folder, name), bytes);
+    return join(folder, name);
+  });
+}
+
+t.test('all of it fits 80 columns, dumps and archives', async (t) => {
+  const folder = t.testdir({ tree: {} });
+  const all = [...readdirSync(dumps).map((file) => join(dumps, file)), ...archivesIn(folder)];
+  for (const file of all) {
     for (const [line] of COMMANDS) {
-      const { stdout, stderr } = runCli([...line, '--from', join(dumps, file)], { env: ENV });
+      const isArchive = file.startsWith(folder);
+      const names = line[0] === 'explain' && isArchive ? ['explain'] : line;
+      const { status, stdout, stderr } = runCli([...names, '--from', file], { cwd: folder, env: ENV });
+      if (isArchive) t.ok(line[0] === 'doctor' || status === 0, `${file}: ${line[0]} ends with ${status}`);
       const lines = `${stdout}${stderr}`.split('\n');
       const wide = lines.filter((text) => [...text].length > WIDTH && !WHOLE.test(text));
       t.strictSame(wide, [], `${file}: ${line[0]}`);

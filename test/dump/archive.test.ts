@@ -7,6 +7,7 @@ import { describeMachine, openSystem, type System } from '../../lib/index.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
 import { asTarSees, entriesOf, type Packed, type Packing, packed, tarOf } from '../helpers/archives.js';
 import { hexDump } from '../helpers/lspci-dump.js';
+import { verdictLines } from '../helpers/sent-verdicts.js';
 
 /** All that was decided of every two drives. */
 function verdicts(system: System): unknown[] {
@@ -23,6 +24,19 @@ function captured(t: { testdir(): string }): { folder: string; entries: Packed[]
   const folder = writeSysfsTree(t.testdir(), twoDrivesBelowASwitch());
   return { folder, entries: entriesOf(folder) };
 }
+
+/** Two drives below a switch without ACS, and one on a root port of its own, under a host bridge that is not on the list. */
+const VERDICTS = [
+  '0000:03:00.0 to 0000:03:00.0: BUS_ADDR, same-function',
+  '0000:03:00.0 to 0000:04:00.0: BUS_ADDR, common-bridge',
+  '0000:03:00.0 to 0000:05:00.0: NOT_SUPPORTED, host-bridge-not-listed',
+  '0000:04:00.0 to 0000:03:00.0: BUS_ADDR, common-bridge',
+  '0000:04:00.0 to 0000:04:00.0: BUS_ADDR, same-function',
+  '0000:04:00.0 to 0000:05:00.0: NOT_SUPPORTED, host-bridge-not-listed',
+  '0000:05:00.0 to 0000:03:00.0: NOT_SUPPORTED, host-bridge-not-listed',
+  '0000:05:00.0 to 0000:04:00.0: NOT_SUPPORTED, host-bridge-not-listed',
+  '0000:05:00.0 to 0000:05:00.0: BUS_ADDR, same-function',
+];
 
 function inFolder(name: string, entries: readonly Packed[]): Packed[] {
   return [
@@ -48,7 +62,7 @@ t.test('an archive of /sys and /proc is the machine in it, however it is packed'
           recognised: [`an archive (${form}) with boot/, proc/ and sys/`],
           notKnown: [],
         });
-        t.ok(verdicts(read).length > 0);
+        t.strictSame(verdictLines(read), VERDICTS);
         await read.close();
       });
     }
@@ -73,6 +87,7 @@ t.test('a tar of the live /sys: padded with zeros; /proc is empty in it, and is 
     kernel: whole.topology.kernel!.text,
   });
   t.strictSame(verdicts(told), verdicts(whole));
+  t.strictSame(verdictLines(told), VERDICTS);
   t.strictSame(
     told.controllers.map(({ name, cmb, namespaces }) => ({ name, cmb, namespaces })),
     whole.controllers.map(({ name, cmb, namespaces }) => ({ name, cmb, namespaces })),
@@ -136,6 +151,7 @@ t.test('hwloc-gather-topology --io', async (t) => {
       whole.controllers.filter(({ pdev }) => pdev !== null).map(({ name, cmb }) => [name, cmb]),
     );
     t.equal(read.topology.kernel?.text, '6.12.117');
+    t.strictSame(verdictLines(read), VERDICTS);
     await Promise.all([read.close(), whole.close()]);
   });
   await t.test('without --io', async (t) => {
@@ -182,6 +198,7 @@ t.test('a sosreport: lspci’s text, and the few files of /sys that are in it', 
       read.topology.functions.map(({ bdf, acs, portType, upstream }) => [bdf, acs, portType, upstream?.bdf]),
       whole.topology.functions.map(({ bdf, acs, portType, upstream }) => [bdf, acs, portType, upstream?.bdf]),
     );
+    t.strictSame(verdictLines(read), VERDICTS);
     const unpacked = await describeMachine(unpack(report, t.testdir()));
     t.equal(unpacked.evidence?.recognised[0], 'a sosreport (unpacked) with proc/, sys/ and texts');
     t.strictSame(unpacked.evidence?.notKnown, read.evidence?.notKnown);
