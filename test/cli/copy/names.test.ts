@@ -1,9 +1,11 @@
 /** What the words on the line of `copy` stand for, and what of a disk is shown before anything is destroyed. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { named, resolvedText } from '../../../lib/cli/copy/names.js';
 import { openSystem } from '../../../lib/index.js';
+import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 import { runCli } from '../../helpers/cli.js';
 
 const MIB = 1024 * 1024;
@@ -169,3 +171,26 @@ t.test('a partition: the disk below it', async (t) => {
   const { stdout } = run('copy', 'nvme0n1', 'nvme1n1p1', '--bytes', '1MiB', ...MACHINE, '--dry-run');
   t.match(stdout, /to +\/dev\/nvme1n1p1: .*\ndisk +Example SSD, serial SERIAL-B, 64 MiB/);
 });
+
+t.test(
+  'of a real machine, the bare name is said too; a name of udev may be that of a partition',
+  async (t) => {
+    const tree = twoDrivesBelowASwitch();
+    Object.assign(tree.nvme![1]!, { model: 'Example SSD', serial: 'REAL-1' });
+    const root = writeSysfsTree(t.testdir(), tree);
+    mkdirSync(join(root, 'dev/disk/by-id'), { recursive: true });
+    symlinkSync('../../nvme0n1p2', join(root, 'dev/disk/by-id/nvme-eui.01-part2'));
+    await using system = await openSystem({ root });
+    const said = (source: string) => {
+      const names = { source, destinations: ['./out'] };
+      const ends = { source, destinations: ['./out'], names, stdin: false, stdout: false, remark: null };
+      return named(system, { ...ends, close: () => {} }).resolved.map(resolvedText);
+    };
+    const whole = '/dev/nvme1n1: Example SSD, serial REAL-1, 1 GiB';
+    t.same(said('nvme1n1'), [`nvme1n1 is ${whole}`]);
+    t.same(said('REAL-1'), [`REAL-1 is ${whole}`]);
+    t.same(said('/dev/nvme1n1'), [], 'this is what it is');
+    const id = '/dev/disk/by-id/nvme-eui.01-part2';
+    t.same(said(id), [`${id} is /dev/nvme0n1p2`]);
+  },
+);
