@@ -40,7 +40,7 @@ interface Swarm {
 }
 
 /** @param given a machine that is to be used instead of one that is drawn */
-export function drawScenario(seed: number, given: MachineInput | null = null): Scenario {
+export function drawScenario(seed: number, given: Machine | null = null): Scenario {
   const random = new Random(seed, 0);
   const machine = given === null ? drawMachine(random) : made(given);
   const parsed = parseMachine(machine);
@@ -67,22 +67,17 @@ export function drawScenario(seed: number, given: MachineInput | null = null): S
 }
 
 /** A machine that somebody brought, with small drives whose bytes are in memory. */
-function made(given: MachineInput): MachineInput {
-  const functions = given.functions.map((fn) =>
-    fn.nvme == null
-      ? fn
-      : {
-          ...fn,
-          nvme: {
-            ...fn.nvme,
-            namespaces: (fn.nvme.namespaces ?? []).map((ns) => ({
-              ...{ nsid: ns.nsid, blockSize: ns.blockSize ?? 512, metadata: ns.metadata ?? 0 },
-              size: MOST_DEVICE,
-            })),
-          },
-        },
-  );
-  return { ...given, latency: null, faults: [], arrays: given.arrays ?? [], functions };
+function made(given: Machine): MachineInput {
+  const functions = given.functions.map((fn) => {
+    const { nvme } = fn;
+    if (nvme === null) return fn;
+    const namespaces = nvme.namespaces.map(({ nsid, blockSize, metadata }) => ({
+      ...{ nsid, blockSize, metadata, size: MOST_DEVICE },
+    }));
+    return { ...fn, nvme: { ...nvme, namespaces } };
+  });
+  // A machine is valid input; only its lists are read-only.
+  return structuredClone({ ...given, latency: null, faults: [], functions }) as unknown as MachineInput;
 }
 
 function some<T>(random: Random, all: readonly T[]): T[] {

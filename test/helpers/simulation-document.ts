@@ -53,6 +53,7 @@ small by fast-check, and printed as a test.
 |---|---|
 | \`npm run sim -- --seed 7\` | one seed |
 | \`npm run sim -- --from 1 --seeds 100000 --workers 2\` | these seeds, in two processes |
+| \`npm run sim -- --machine multipath --seeds 500\` | on this machine, a preset or a JSON file, with small drives |
 | \`npm run sim -- --seconds 180\` | new seeds for three minutes; the first one is printed |
 
 The simulation replaces the clock and the files of its own process only: \`lib/sim\` has a world of events, a model of files, and media

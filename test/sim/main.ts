@@ -1,5 +1,5 @@
 /**
- * npm run sim -- [--seed N | --from N --seeds N | --seconds N] [--workers N] [--twice] [--until-failure]
+ * npm run sim -- [--seed N | --from N --seeds N | --seconds N] [--workers N] [--machine PRESET|FILE] [--twice] [--until-failure]
  *
  * Plays one scenario per seed, and prints what is wrong, as a test. A failing seed is made small first.
  */
@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
+import { loadMachine } from '../../lib/machine/load.js';
 import { drawScenario } from '../../lib/sim/draw.js';
 import { type Outcome, Simulation } from '../../lib/sim/simulation.js';
 import { printed, shrunk } from './shrink.js';
@@ -17,6 +18,7 @@ const { values } = parseArgs({
     from: { type: 'string' },
     seeds: { type: 'string' },
     seconds: { type: 'string' },
+    machine: { type: 'string' },
     workers: { type: 'string', default: '1' },
     stride: { type: 'string', default: '1' },
     twice: { type: 'boolean', default: false },
@@ -49,6 +51,7 @@ function add(sum: Totals, more: Totals): void {
   for (const [key, n] of Object.entries(more.ended)) sum.ended[key] = (sum.ended[key] ?? 0) + n;
 }
 
+const machine = values.machine === undefined ? null : await loadMachine(values.machine);
 const from = Number(values.seed ?? values.from ?? Math.floor(Math.random() * 2 ** 31));
 const count =
   values.seed === undefined ? Number(values.seeds ?? (values.seconds === undefined ? 1000 : 1e9)) : 1;
@@ -56,9 +59,9 @@ const until = performance.now() + Number(values.seconds ?? 1e9) * 1000;
 const realNow = performance.now.bind(performance);
 
 async function play(seed: number): Promise<Outcome> {
-  const outcome = await new Simulation(drawScenario(seed)).run();
+  const outcome = await new Simulation(drawScenario(seed, machine)).run();
   if (!values.twice) return outcome;
-  const again = await new Simulation(drawScenario(seed)).run();
+  const again = await new Simulation(drawScenario(seed, machine)).run();
   if (again.hash === outcome.hash) return outcome;
   return { ...outcome, wrong: [...outcome.wrong, 'determinism: the same seed ended in another hash'] };
 }
@@ -119,7 +122,7 @@ async function share(workers: number, tell: (line: Line) => Promise<void>): Prom
 async function show(seed: number, wrong: readonly string[]): Promise<void> {
   console.log(`seed ${seed} fails; again: npm run sim -- --seed ${seed}`);
   for (const words of wrong) console.log(`  ${words}`);
-  if (!values['as-is']) console.log(printed(await shrunk(drawScenario(seed))));
+  if (!values['as-is']) console.log(printed(await shrunk(drawScenario(seed, machine))));
 }
 
 const sum = none();

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { presets } from '../../lib/machine/presets.js';
 import { drawScenario } from '../../lib/sim/draw.js';
 import { Simulation } from '../../lib/sim/simulation.js';
 import { seed } from '../helpers/random.js';
@@ -14,6 +15,14 @@ t.test('200 seeds, new ones each time: nothing is wrong', { timeout: 240_000 }, 
     complete += ended['copy complete'] ?? 0;
   }
   t.ok(complete > 100, `${complete} copies are complete`);
+});
+
+t.test('every built-in machine', { timeout: 240_000 }, async (t) => {
+  for (const machine of Object.values(presets)) {
+    const { hash, wrong } = await new Simulation(drawScenario(Math.abs(seed), machine)).run();
+    t.strictSame(wrong, [], `npm run sim -- --machine ${machine.name} --seed ${Math.abs(seed)}`);
+    t.match(hash, /^[0-9a-f]{64}$/);
+  }
 });
 
 t.test('the same seed ends in the same hash, and another seed in another', async (t) => {
