@@ -19,6 +19,7 @@ const TOOLS: Record<string, string> = {
   'mkfs.ext4': 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
   'mkfs.btrfs': 'btrfs-progs',
+  'mkfs.f2fs': 'f2fs-tools',
   mksquashfs: 'squashfs-tools',
   dmsetup: 'dmsetup',
   nvme: 'nvme-cli',

@@ -147,6 +147,26 @@ export const plans: readonly Plan[] = [
     tests: [{ file: 'guest/multipath.test.js' }],
   },
   {
+    name: 'namespaces',
+    machine: machineByName('kinds'),
+    tests: [{ file: 'guest/namespaces.test.js' }],
+    namespaceOptions: {
+      nvme2n1: { zoned: 'on', 'zoned.zone_size': '16M', 'zoned.zone_capacity': '16M' },
+      // Metadata within the blocks, which the kernel takes from no local drive: the namespace has size 0.
+      nvme3n1: { ms: 8, mset: 1 },
+    },
+  },
+  {
+    name: 'stacked',
+    machine: machineByName('four-drives'),
+    tests: [{ file: 'guest/stacked.test.js', limitSeconds: 600 }],
+  },
+  {
+    name: 'errors',
+    machine: machineByName('four-drives'),
+    tests: [{ file: 'guest/errors.test.js', limitSeconds: 600 }],
+  },
+  {
     name: 'native',
     machine: machineByName('switch'),
     // Natively last: it takes a drive away.
