@@ -26,6 +26,7 @@ export { type Diagnosis, diagnose, type Finding } from './explain/doctor.js';
 export { type HostBridgeVerdict, hostBridgeVerdict } from './kernel/pci-p2pdma-distance.js';
 export { KERNEL_RELEASES } from './kernel/releases/table.js';
 export { type PromClient, type PrometheusOptions, prometheusMetrics } from './prometheus.js';
+export { P2pFileHandle } from './streams/file-handle.js';
 export { METRICS_CHANNEL, type Metrics, type MetricsEvent } from './streams/metrics.js';
 export {
   type OnProgress,

@@ -52,6 +52,8 @@ import { type Stacked, stackedOn } from './explain/stacked.js';
 import { assertRelease } from './kernel/releases/rule.js';
 import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-table.js';
 import { type Allocation, MappedAllocation } from './streams/allocation.js';
+import { P2pFileHandle } from './streams/file-handle.js';
+import { BlockFile } from './streams/handle-file.js';
 import type { Metrics } from './streams/metrics.js';
 import {
   givenOptions,
@@ -62,8 +64,8 @@ import {
   targetOptions,
   type WriteStreamOptions,
 } from './streams/options.js';
-import { pathSource } from './streams/path-source.js';
-import { isPath, type OpenContext, toPath } from './streams/paths.js';
+import { openForHandle, pathSource } from './streams/path-source.js';
+import { isPath, type OpenContext, textOf, toPath } from './streams/paths.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
@@ -153,6 +155,22 @@ export class System {
     const path = toPath(nameOrPath);
     parseOptions(targetOptions, options);
     return Target.over(this.#context, await this.#context.openTarget(path, options));
+  }
+
+  /**
+   * Open a namespace, block device or file as `open()` of node:fs/promises does: the handle has the methods of its FileHandle
+   * and takes any offset, length and memory. (`target()` gives what keeps the kernel's rules for O_DIRECT.)
+   * @throws P2pdmaError as open(2) would; EINVAL: flags that append, pipes and character devices, which are for node:fs
+   */
+  async open(
+    path: string | Buffer | URL,
+    flags: string | number | null = 'r',
+    mode?: number | string | null,
+  ): Promise<P2pFileHandle> {
+    this.#context.assertOpen();
+    const name = toPath(path instanceof Uint8Array ? textOf(path) : path);
+    const target = await openForHandle(this.#context, name, flags, mode);
+    return P2pFileHandle.over(this.#context, new BlockFile(this.#context, target));
   }
 
   /** Create a Readable over a path; see the function `createReadStream`. */

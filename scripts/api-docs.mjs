@@ -27,7 +27,7 @@ const CHAPTERS = {
     ...['planCopy', 'CopyPlan', 'PlannedEnd', 'PlannedDestination', 'Signature'],
   ],
   'Targets and memory': [
-    ...['Target', 'TargetOptions', 'QueueLimits', 'Allocation'],
+    ...['Target', 'P2pFileHandle', 'TargetOptions', 'QueueLimits', 'Allocation'],
     ...['PassthroughCommand', 'PassthroughResult'],
   ],
   'The machine': [

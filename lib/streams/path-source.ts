@@ -49,6 +49,26 @@ export function pathSource(
   return { path: name, given: { path: bytes }, owned: true, open: () => openPath(context, opened, way) };
 }
 
+/**
+ * What `system.open` opens: a namespace, block device or file.
+ * @throws P2pdmaError as open(2) would; EINVAL for what only node:fs can read and write
+ */
+export async function openForHandle(
+  context: StreamContext,
+  path: string,
+  flags: string | number | null,
+  mode: number | string | null | undefined,
+): Promise<BlockTarget> {
+  const { options, plain } = openingOf(flags, 'both');
+  if (plain !== null) {
+    throw errnoError(-EINVAL, 'open', path, {
+      what: `only node:fs can open it like this: ${plain}`,
+      hint: 'Use open() of node:fs/promises, or a stream of this package, which goes through node:fs.',
+    });
+  }
+  return context.openTarget(path, { ...options, mode: fileMode(mode) });
+}
+
 /** How a path is opened. */
 interface Way {
   readonly opening: Opening;

@@ -56,6 +56,16 @@ function wrongPath(
     : optionError(code, option, what, facts);
 }
 
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: it is not UTF-8, so text would name another file */
+export function textOf(path: Uint8Array): string {
+  const bytes = Buffer.from(path.buffer, path.byteOffset, path.byteLength);
+  const text = bytes.toString();
+  if (Buffer.from(text).equals(bytes)) return text;
+  throw wrongPath('ERR_INVALID_ARG_VALUE', undefined, `must be UTF-8 (received ${shown(path)})`, {
+    ...{ received: path, demand: 'UTF-8' },
+  });
+}
+
 /** How a copy opens its destinations. */
 export function writeFlags(
   options: {

@@ -13,6 +13,7 @@ import { FACTS } from '../../lib/base/errors.js';
 import { buildProgram, leaves } from '../../lib/cli/program.js';
 import { ERROR_CODES } from '../../lib/index.js';
 import { kernelsDocument } from '../helpers/kernels-document.js';
+import { nodeFsDocument } from '../helpers/node-fs-document.js';
 import { optionsDocument } from '../helpers/options-document.js';
 import { presetsDocument } from '../helpers/presets-document.js';
 import { simulationDocument } from '../helpers/simulation-document.js';
@@ -89,6 +90,9 @@ t.test('kernels.md: every rule, bug and distribution', async (t) =>
 t.test('presets.md: every machine', async (t) => current(t, 'presets.md', await presetsDocument()));
 
 t.test('simulation.md: every planted fault', async (t) => current(t, 'simulation.md', simulationDocument()));
+t.test('node-fs.md: every behaviour that is compared', async (t) =>
+  current(t, 'node-fs.md', nodeFsDocument()),
+);
 
 t.test('options.md: what has two names', async (t) => current(t, 'options.md', await optionsDocument()));
 
