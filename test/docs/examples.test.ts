@@ -11,7 +11,11 @@ const expected: Record<string, RegExp[]> = {
     /^1048576 bytes, p2p-bus$/m,
     /left over: \{"iovas":0,"pages":0,"slots":0,"requests":0,"handles":0\}/,
   ],
-  'for-await': [/080acf35a507ac9849cfcba47dc2ad83e01b75663a516279c8b9d243b719643e/, /may keep/],
+  'for-await': [
+    /080acf35a507ac9849cfcba47dc2ad83e01b75663a516279c8b9d243b719643e/,
+    /may keep/,
+    /bytes 510 to 514: 0{10}/,
+  ],
   mirror: [/read once: 4194304 bytes; across the bus: 12582912; host DRAM: 0/, /verified: true/],
   'http-range': [/^206 bytes 4-18\/1073741824$/m, /^quick brown fox$/m],
   'gzip-backup': [/backed up 8388731 bytes/, /restored: identical/],
