@@ -64,7 +64,16 @@ export class P2pFileHandle {
    * Read into `buffer`. Resolves to the buffer and the number of bytes, which is smaller than `length` only at the end.
    * @throws P2pdmaError ERR_OUT_OF_RANGE, ERR_INVALID_ARG_TYPE, EBADF (closed)
    */
+  read<T extends NodeJS.ArrayBufferView>(
+    buffer: T,
+    offset?: number | null | Place,
+    length?: number | null,
+    position?: Position,
+  ): Promise<{ bytesRead: number; buffer: T }>;
   read<T extends NodeJS.ArrayBufferView = Buffer>(
+    options?: (Place & { buffer?: T }) | null,
+  ): Promise<{ bytesRead: number; buffer: T }>;
+  read<T extends NodeJS.ArrayBufferView>(
     buffer?: T | (Place & { buffer?: T }) | null,
     offset?: number | null | Place,
     length?: number | null,
