@@ -11,7 +11,11 @@ const BUILT = {
   /** The referee: user space can map p2pmem since 6.2. */
   '6.12': { source: 'linux-source-6.12', differs: [] },
   /** Before that: the kernel does peer-to-peer DMA for its own drivers only. */
-  '6.1': { source: 'linux-source-6.1', differs: ['CONFIG_INTEL_IOMMU_DEFAULT_ON'] },
+  '6.1': {
+    source: 'linux-source-6.1',
+    // Zones want the deadline scheduler there.
+    differs: ['CONFIG_INTEL_IOMMU_DEFAULT_ON', 'CONFIG_MQ_IOSCHED_DEADLINE'],
+  },
 } satisfies Record<string, { readonly source: string; readonly differs: readonly string[] }>;
 
 /** Debian's own images, by the series whose newest is fetched. */
