@@ -18,6 +18,12 @@ const expected: Record<string, RegExp[]> = {
   ],
   mirror: [/read once: 4194304 bytes; across the bus: 12582912; host DRAM: 0/, /verified: true/],
   'http-range': [/^206 bytes 4-18\/1073741824$/m, /^quick brown fox$/m],
+  'upload-server': [
+    /^broken off; HEAD 200: [1-9]\d* of 3000001 bytes are there$/m,
+    /^PATCH at a wrong offset: 409$/m,
+    /^PATCH 204: 3000001 bytes are there$/m,
+    /^in nvme0n1: identical$/m,
+  ],
   'gzip-backup': [/backed up 8388731 bytes/, /restored: identical/],
   passthrough: [
     /identify: status 0, model 'p2pdma/,
