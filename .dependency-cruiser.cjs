@@ -42,6 +42,7 @@ const arrows = [
     'cli',
     [
       'index',
+      'sim/play',
       'observe/ask',
       'page',
       'machine/preset-table',

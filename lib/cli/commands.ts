@@ -94,6 +94,12 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./demo.js')).addDemo,
   },
   {
+    group: 'Doing:',
+    name: 'sim',
+    summary: 'play random programs and faults on an emulated machine, and check all',
+    load: async () => (await import('./sim.js')).addSim,
+  },
+  {
     group: 'Other:',
     name: 'completion',
     summary: 'the completion script of a shell',

@@ -66,6 +66,11 @@ export function drawScenario(seed: number, given: Machine | null = null): Scenar
   };
 }
 
+/** Whether a machine that somebody brought has a drive or array that programs can be drawn for. */
+export function isPlayable(given: Machine): boolean {
+  return devicePlaces(parseMachine(made(given)), 0, 1).length > 0;
+}
+
 /** A machine that somebody brought, with small drives whose bytes are in memory. */
 function made(given: Machine): MachineInput {
   const functions = given.functions.map((fn) => {

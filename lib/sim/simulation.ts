@@ -36,6 +36,8 @@ export interface Outcome {
   readonly events: number;
   /** Operations by how they ended: `copy complete`, `read ENODATA`. */
   readonly ended: Readonly<Record<string, number>>;
+  /** Troubles that were caused, by kind; those of a fault by the fault's kind. */
+  readonly troubles: Readonly<Record<string, number>>;
   readonly powerCut: boolean;
 }
 
@@ -58,6 +60,7 @@ export class Simulation {
   readonly #drives = new Map<string, Medium>();
   readonly #hash = createHash('sha256');
   readonly #ended: Record<string, number> = {};
+  readonly #troubles: Record<string, number> = {};
   #events = 0;
   #cut = false;
 
@@ -88,7 +91,7 @@ export class Simulation {
     const { seed } = this.scenario;
     return {
       ...{ seed, hash: this.#hash.digest('hex'), wrong: this.wrong, events: this.#events },
-      ...{ ended: this.#ended, powerCut: this.#cut },
+      ...{ ended: this.#ended, troubles: this.#troubles, powerCut: this.#cut },
     };
   }
 
@@ -234,23 +237,35 @@ export class Simulation {
 
   #cause(trouble: Trouble): void {
     this.note(`${this.world.steps} ${trouble.kind}`);
+    if (!this.#happens(trouble)) return;
+    const kind = trouble.kind === 'fault' ? trouble.fault.kind : trouble.kind;
+    this.#troubles[kind] = (this.#troubles[kind] ?? 0) + 1;
+  }
+
+  /** False: the drive is not there any more, or not in a state for it. */
+  #happens(trouble: Trouble): boolean {
+    const driveOf = (controller: string) =>
+      this.backend.running.drives.find(({ hardware }) => hardware.name === controller);
     if (trouble.kind === 'power-cut') this.#cut = true;
     else if (trouble.kind === 'lost-write') {
       this.#drives.get(trouble.disk)!.storedBeforeLoss = trouble.after;
       this.#judge.losing(trouble.disk);
     } else if (trouble.kind === 'clock') this.world.wallOffset += trouble.ms;
     else if (trouble.kind === 'reset') {
-      const drive = this.backend.running.drives.find(({ hardware }) => hardware.name === trouble.controller);
-      if (drive !== undefined) this.#reset(drive);
+      const drive = driveOf(trouble.controller);
+      return drive !== undefined && this.#reset(drive);
     } else if (trouble.kind === 'remove') {
-      const drive = this.backend.running.drives.find(({ hardware }) => hardware.name === trouble.controller);
-      if (drive?.hardware.present === true && drive.driver.ctrl.state !== 'NVME_CTRL_DEAD')
-        this.backend.remove(trouble.controller);
+      const drive = driveOf(trouble.controller);
+      if (drive?.hardware.present !== true || drive.driver.ctrl.state === 'NVME_CTRL_DEAD') return false;
+      this.backend.remove(trouble.controller);
     } else this.#inject(trouble.fault);
+    return true;
   }
 
-  #reset({ driver }: EmulatorBackend['running']['drives'][number]): void {
-    if (driver.ctrl.state === 'NVME_CTRL_LIVE') void driver.reset();
+  #reset({ driver }: EmulatorBackend['running']['drives'][number]): boolean {
+    if (driver.ctrl.state !== 'NVME_CTRL_LIVE') return false;
+    void driver.reset();
+    return true;
   }
 
   #inject(fault: Extract<Trouble, { kind: 'fault' }>['fault']): void {

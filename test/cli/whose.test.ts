@@ -36,6 +36,7 @@ const COMMANDS: Record<string, readonly [words: string[], status?: number]> = {
   'copy plan': [['copy', a, 'nvme1n1', '--dry-run']],
   'trace copy': [['trace', 'copy', a, 'nvme1n1']],
   bench: [['bench', 'nvme0n1', '--bytes', '1MiB', '--rounds', '1', '--chunks', '64K', '--svg', 'bench.svg']],
+  sim: [['sim', '--seeds', '2']],
 };
 
 t.test('every command with a machine is here', async (t) => {

@@ -56,6 +56,9 @@ small by fast-check, and printed as a test.
 | \`npm run sim -- --machine multipath --seeds 500\` | on this machine, a preset or a JSON file, with small drives |
 | \`npm run sim -- --seconds 180\` | new seeds for three minutes; the first one is printed |
 
+A user plays it with \`p2pdma sim\`, by default a hundred seeds, each on the machine that it draws; \`p2pdma sim --machine
+machine.json\` plays on a topology of the user's own. It ends at the first seed that fails, and prints it as it was drawn.
+
 The simulation replaces the clock and the files of its own process only: \`lib/sim\` has a world of events, a model of files, and media
 with a volatile cache, and the emulator runs on them as it is. \`npm run hunt\` stays for the native backend and for files on real file
 systems, which no model replaces.

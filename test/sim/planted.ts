@@ -23,30 +23,31 @@ export interface Found {
 
 /** Plays seeds with the fault planted. Null: it was not found. */
 export function find(fault: PlantedFault, from = 1, seeds = MOST_SEEDS): Found | null {
+  const args = ['--from', String(from), '--seeds', String(seeds), '--until-failure', '--lines'];
+  const { stdout, stderr, status } = runPlanted(fault, 'dist/test/sim/main.js', args);
+  const line = stdout.split('\n').find((text) => text.startsWith('{"seed"'));
+  if (line === undefined) {
+    // A fault may be so bad that it ends the process.
+    if (status !== 0)
+      throw new Error(`${fault.name}: the simulation itself ended with ${status}:\n${stderr}`);
+    return null;
+  }
+  const { seed, wrong } = JSON.parse(line);
+  return { seeds: seed - from + 1, said: String(wrong[0]).split('\n')[0]! };
+}
+
+/** Runs a module of a copy of the built package in which the fault is planted. */
+export function runPlanted(fault: PlantedFault, module: string, args: readonly string[]) {
   const folder = mkdtempSync(join(tmpdir(), 'p2pdma-planted-'));
   try {
     for (const part of ['dist/lib', 'dist/test/sim', 'package.json'])
       cpSync(join(root, part), join(folder, part), { recursive: true });
     symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
     plant(fault, join(folder, 'dist/lib', fault.file));
-    const args = ['--from', String(from), '--seeds', String(seeds), '--until-failure', '--lines'];
-    const { stdout, stderr, status } = spawnSync(
-      process.execPath,
-      [join(folder, 'dist/test/sim/main.js'), ...args],
-      {
-        encoding: 'utf8',
-        maxBuffer: 2 ** 26,
-      },
-    );
-    const line = stdout.split('\n').find((text) => text.startsWith('{"seed"'));
-    if (line === undefined) {
-      // A fault may be so bad that it ends the process.
-      if (status !== 0)
-        throw new Error(`${fault.name}: the simulation itself ended with ${status}:\n${stderr}`);
-      return null;
-    }
-    const { seed, wrong } = JSON.parse(line);
-    return { seeds: seed - from + 1, said: String(wrong[0]).split('\n')[0]! };
+    return spawnSync(process.execPath, [join(folder, module), ...args], {
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+    });
   } finally {
     rmSync(folder, { recursive: true });
   }
