@@ -12,6 +12,9 @@ import { retirePool, type SlotPool } from './slot-pool.js';
 /** The most that one read of a pipe asks for by default: as much as a pipe holds. */
 const IN_ORDER_CHUNK = 64 * 1024;
 
+/** Not a view of a slot: its memory can be gone. */
+const NOTHING = Buffer.alloc(0);
+
 /** The stream that a feed serves. */
 export interface Fed extends ReaderParts {
   /** The path as the caller gave it. */
@@ -34,7 +37,8 @@ export class Feed {
   /** The size that the consumer asked for; null: any. */
   readonly #asked: number | null;
   /** What was read and is still to be delivered, in pieces of that size. */
-  #rest: Buffer = Buffer.alloc(0);
+  #rest: Buffer = NOTHING;
+  #running = false;
   readonly route: Route;
 
   /**
@@ -81,7 +85,7 @@ export class Feed {
 
   /** Drop what was not delivered. Resolves when no read is in flight. */
   async halt(): Promise<void> {
-    this.#rest = this.#rest.subarray(0, 0);
+    this.#rest = NOTHING;
     await this.#ahead.halt();
   }
 
@@ -100,8 +104,15 @@ export class Feed {
 
   /** Deliver the chunks that are ready in order, as long as the stream wants them, and begin more reads. */
   run(): void {
-    this.#ahead.fill();
-    while (this.#fed.wants() && (this.#rest.length > 0 || this.#readOn())) this.#give();
+    // A consumer that releases a chunk, or a read that fails at once, asks for a turn during a turn. That one goes on.
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      this.#ahead.fill();
+      while (this.#fed.wants() && (this.#rest.length > 0 || this.#readOn())) this.#give();
+    } finally {
+      this.#running = false;
+    }
     if (this.#fed.wants() && this.#ahead.ended) this.#fed.ended();
   }
 
@@ -113,8 +124,10 @@ export class Feed {
   }
 
   #give(): void {
-    const chunk = this.#asked === null ? this.#rest : this.#rest.subarray(0, this.#asked);
-    this.#rest = this.#rest.subarray(chunk.length);
+    const rest = this.#rest;
+    const all = this.#asked === null || this.#asked >= rest.length;
+    const chunk = all ? rest : rest.subarray(0, this.#asked);
+    this.#rest = all ? NOTHING : rest.subarray(this.#asked);
     this.#fed.give(chunk, this.#ahead.position - this.#rest.length);
   }
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { presets } from '../../lib/machine/presets.js';
 import { drawScenario } from '../../lib/sim/draw.js';
@@ -15,6 +16,12 @@ t.test('200 seeds, new ones each time: nothing is wrong', { timeout: 240_000 }, 
     complete += ended['copy complete'] ?? 0;
   }
   t.ok(complete > 100, `${complete} copies are complete`);
+});
+
+t.test('seeds that found a fault', { timeout: 240_000 }, async (t) => {
+  const recorded = new URL('../../../test/sim/recorded.json', import.meta.url);
+  const failures = JSON.parse(readFileSync(recorded, 'utf8')) as { seed: number; found: string }[];
+  for (const { seed, found } of failures) t.strictSame((await play(seed)).wrong, [], `${seed}: ${found}`);
 });
 
 t.test('every built-in machine', { timeout: 240_000 }, async (t) => {
