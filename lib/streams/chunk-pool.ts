@@ -39,7 +39,8 @@ export function takeChunkPool(context: StreamContext, route: Route, wanted: Want
   const largest = chunkSize(highWaterMark, block, provider?.p2pmem?.size);
   if (provider !== null) assertChunkFits(largest, provider);
   const chunk = Math.min(largest, most);
-  const stock = stockFor(wanted.queueDepth, chunk);
+  // Chunks that are lent wait with their consumer.
+  const stock = wanted.writers === 0 ? 0 : stockFor(wanted.queueDepth, chunk);
   const count = (stock: number) => Math.min(2 * wanted.queueDepth + stock, Math.ceil(most / chunk));
   if (provider === null) {
     return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count(stock)) };

@@ -106,6 +106,7 @@ const functions: Row[] = [
   ...rows('System.pipeline options', /options/, [...NO_OPTIONS, 'utf8'], (v) =>
     system.pipeline('nvme0n1', file, v),
   ),
+  ...rows('System.open', /path/, NO_STRINGS, (v) => system.open(v)),
   ...rows('System.target', /path/, NO_PATHS, (v) => system.target(v)),
   ...rows('System.target options', /options/, [...NO_OPTIONS, 'r'], (v) => system.target('nvme0n1', v)),
   ...rows('System.target write', /option write/, ['yes', 1], (v) => system.target('nvme0n1', { write: v })),

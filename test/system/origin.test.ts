@@ -26,8 +26,8 @@ t.test('system, route, receipt, onProgress, streams', async (t) => {
   for (const progress of seen) {
     t.match(progress, EMULATED);
     t.same(Object.keys(progress).sort(), [
-      ...['backend', 'bytes', 'bytesPerSecond', 'etaSeconds', 'machine', 'phase', 'provider', 'total'],
-      ...['transport', 'type'],
+      ...['backend', 'bytes', 'bytesPerSecond', 'etaSeconds', 'machine', 'phase', 'provider'],
+      ...['queueDepth', 'total', 'transport', 'type'],
     ]);
   }
   t.ok(seen.some(({ transport, provider }) => transport === 'p2p-bus' && provider === '0000:03:00.0'));
