@@ -289,7 +289,10 @@ export class Judge {
       });
       const changed = Buffer.from(files.peek(from.end)!);
       expected.became(from.end, changed, false);
-      began.versions.push(Buffer.from(changed.subarray(from.at, from.at + length)));
+      const version = Buffer.from(changed.subarray(from.at, from.at + length));
+      began.versions.push(version);
+      // The power may be cut before the operation ends.
+      for (const { part } of began.aims) expected.begin(part.end, isFile(part.end) ? 0 : part.at, version);
     });
   }
 
