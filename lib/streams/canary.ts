@@ -26,7 +26,8 @@ export class Canary {
 
   /** The error if the pattern is still there at either end. `offset`: the offset in the target of the view's first byte. */
   check(view: Uint8Array, path: string, offset: number): P2pdmaError | null {
-    if (!this.#placed || this.#pattern === null) return null;
+    // A view without length was in a CMB that is gone.
+    if (!this.#placed || this.#pattern === null || view.length === 0) return null;
     const tail = view.length - BYTES;
     const at = this.#pattern.equals(view.subarray(0, BYTES))
       ? 0

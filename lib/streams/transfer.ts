@@ -93,6 +93,11 @@ export class Transfer implements IoRequest {
   }
 
   #goOn(at: number): void {
+    // The memory was in a CMB, and is gone.
+    if (this.more.length === 0 && at > this.#view!.length) {
+      this.result = -EFAULT;
+      return this.#finish(-EFAULT);
+    }
     addPath(this.#before, this.path);
     clearPath(this.path);
     this.offset = this.#start + at;

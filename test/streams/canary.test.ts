@@ -47,3 +47,12 @@ t.test('no room for two, or forgotten: no word', async (t) => {
   canary.forget();
   t.equal(check(canary, view), null);
 });
+
+t.test('memory that is gone shows nothing: whoever takes the chunk says so', async (t) => {
+  const memory = new ArrayBuffer(128);
+  const [canary, view] = [new Canary(), Buffer.from(memory)];
+  canary.poison(view);
+  structuredClone(memory, { transfer: [memory] });
+  t.equal(view.length, 0);
+  t.equal(check(canary, view), null);
+});
