@@ -3,12 +3,11 @@ import t from 'tap';
 import { presets } from '../../lib/machine/presets.js';
 import { drawScenario } from '../../lib/sim/draw.js';
 import { Simulation } from '../../lib/sim/simulation.js';
-import { seed } from '../helpers/random.js';
 
 const play = (one: number) => new Simulation(drawScenario(one)).run();
 
-t.test('200 seeds, new ones each time: nothing is wrong', { timeout: 240_000 }, async (t) => {
-  const first = Math.abs(seed);
+t.test('200 seeds: nothing is wrong', { timeout: 240_000 }, async (t) => {
+  const first = 5001;
   let complete = 0;
   for (let one = first; one < first + 200; one++) {
     const { wrong, ended } = await play(one);
@@ -26,8 +25,8 @@ t.test('seeds that found a fault', { timeout: 240_000 }, async (t) => {
 
 t.test('every built-in machine', { timeout: 240_000 }, async (t) => {
   for (const machine of Object.values(presets)) {
-    const { hash, wrong } = await new Simulation(drawScenario(Math.abs(seed), machine)).run();
-    t.strictSame(wrong, [], `npm run sim -- --machine ${machine.name} --seed ${Math.abs(seed)}`);
+    const { hash, wrong } = await new Simulation(drawScenario(1, machine)).run();
+    t.strictSame(wrong, [], `npm run sim -- --machine ${machine.name} --seed 1`);
     t.match(hash, /^[0-9a-f]{64}$/);
   }
 });
