@@ -3,7 +3,6 @@
  * the engine's tables and counts its bytes by the route that they took.
  */
 
-import { constants } from 'node:fs';
 import type {
   BlockTarget,
   IoRequest,
@@ -16,30 +15,24 @@ import type {
   UnderlyingRange,
 } from '../backend/backend.js';
 import { InFlight } from '../backend/in-flight.js';
-import { NVME_ID_CNS_NS, NVME_IDENTIFY_BYTES, nvmeAdminIdentify } from '../backend/nvme-spec.js';
 import { clearPath, zeroPath } from '../backend/path-bytes.js';
 import type { PciDev, Topology } from '../backend/topology.js';
-import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from '../base/errno.js';
+import { EBADF, EINVAL, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { fileRange } from '../host/file-range.js';
 import { bioCutUser } from '../kernel/bio.js';
-import { nvmeErrorStatus } from '../kernel/nvme-core.js';
-import { assertSendable, mayMoveMetadata, metadataOf } from '../kernel/nvme-user-command.js';
 import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
 import { type Addon, loadAddon } from './addon.js';
 import { isLocal } from './direct-io.js';
 import {
   type Completer,
   type EngineCommand,
-  FLAG_ADMIN,
   FLAG_ASYNC,
   FLAG_HERE,
   FLAG_THREAD,
-  FLAG_URING_CMD,
   type NativeEngine,
   OP_ALLOCATE,
   OP_CLOSE,
-  OP_PASSTHROUGH,
   OP_READ,
   OP_SYNC,
   OP_TRUNCATE,
@@ -47,9 +40,8 @@ import {
   type Vectored,
 } from './engine.js';
 import { memoryOf } from './memory.js';
+import { NvmeIoctl } from './nvme-ioctl.js';
 import { type Opened, openAgain } from './open.js';
-import { nvmeData, nvmeReadWrite } from './passthrough.js';
-import { isPermitted } from './permission.js';
 import { trace, tracing } from './trace.js';
 
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
@@ -135,10 +127,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #fds: number[];
   /** An fd of the same file without O_DIRECT; undefined until it is needed, negative if it is not available. */
   #cached: number | undefined;
-  /** An fd of the NVMe generic device; undefined until it is needed, -1 if there is none. */
-  #generic: number | undefined;
-  #nsid: number | undefined;
-  #metadataBytes: number | null;
+  readonly #ioctl: NvmeIoctl;
   readonly #inFlight = new InFlight();
   /** The transfers and pumps in flight whose memory is in the client's own CMB. */
   readonly #own = new Set<object>();
@@ -163,7 +152,6 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.zones = facts.zones ?? null;
     this.ranges = facts.ranges ?? [fileRange(facts.path)];
     this.readable = opened.readable;
-    this.#metadataBytes = facts.metadataBytes;
     this.limits = opened.limits;
     this.buffered = opened.buffered;
     this.engine = options.passthrough ? 'passthrough' : engine.kind;
@@ -177,6 +165,17 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#local = this.kind === 'file' && isLocal(facts.fileSystem ?? null);
     this.#onClose = options.onClose;
     this.#fds = [opened.fd];
+    this.#ioctl = new NvmeIoctl({
+      target: this,
+      fd: opened.fd,
+      writable: opened.writable,
+      engine,
+      inFlight: this.#inFlight,
+      fds: this.#fds,
+      metadataBytes: facts.metadataBytes,
+      assertOpen: () => this.#mustBeOpen('ioctl'),
+      book: (view, path) => this.#book([view], view.byteLength, path),
+    });
     forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
   }
 
@@ -209,7 +208,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   #queue(io: IoRequest): number {
     if (io.buffered === true) return this.#queueCached(io);
-    if (this.engine === 'passthrough') return this.#queueCommand(io);
+    if (this.engine === 'passthrough') return this.#ioctl.queue(this, io);
     let flags = this.#flagsUpTo(io.offset + bytesOf(io.segments));
     if (this.#hasOwners) {
       if (io.segments.length > 1 && mixesOwn(io.segments, this.#clients)) return this.#queueCut(io);
@@ -375,24 +374,6 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return next();
   }
 
-  /** The same transfer as an NVMe command. It covers only the first segment; if there are more, it is a short transfer. */
-  #queueCommand(io: IoRequest): number {
-    const view = io.segments[0]!;
-    const memory = memoryOf(view);
-    if (memory.errno !== 0) return memory.errno;
-    const nsid = this.#namespaceId();
-    if (nsid < 0) return nsid;
-    const command = nvmeReadWrite(io, nsid, this.limits, memory);
-    if (command === null) return -EINVAL;
-    const words = nvmeData(command.words, memory, view.byteOffset, command.bytes);
-    const answer: Completer<IoRequest> = {
-      completed: (token, result) => {
-        this.completed(token, result < 0 ? result : result === 0 ? command.bytes : nvmeErrorStatus(result));
-      },
-    };
-    return this.#engine.command(answer, io, { op: OP_PASSTHROUGH, ...this.#door(false), words });
-  }
-
   async flush(): Promise<void> {
     if (!this.#writable) return;
     await this.#call('fsync', { op: OP_SYNC, flags: this.#flags });
@@ -433,101 +414,13 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return what === 0 && at === -EINVAL ? Math.min(offset, size) : size;
   }
 
-  async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
-    this.#mustBeOpen('ioctl');
-    if (this.kind !== 'namespace') throw errnoError(-ENOTTY, 'ioctl', this.path);
-    const metadataBytes = mayMoveMetadata(command) ? await this.metadataBytes() : 0;
-    assertSendable(command, this.path, { blockSize: this.limits.logicalBlockSize, metadataBytes });
-    return await this.#send(command);
+  passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
+    return this.#ioctl.passthrough(command);
   }
 
   /** Bytes of metadata per block of the namespace, from sysfs or else from the drive; null: neither reports it. */
-  async metadataBytes(): Promise<number | null> {
-    if (this.#metadataBytes !== null) return this.#metadataBytes;
-    const nsid = this.#namespaceId();
-    const data = new Uint8Array(NVME_IDENTIFY_BYTES);
-    try {
-      const { status } = await this.#send({
-        admin: true,
-        opcode: nvmeAdminIdentify,
-        nsid,
-        cdw10: NVME_ID_CNS_NS,
-        data,
-      });
-      if (status === 0) this.#metadataBytes = metadataOf(new DataView(data.buffer));
-    } catch {
-      // Usually this is not permitted. Then the value is not known, and null is returned.
-    }
-    return this.#metadataBytes;
-  }
-
-  async #send(command: PassthroughCommand): Promise<PassthroughResult> {
-    this.#mustBeOpen('ioctl');
-    const { data } = command;
-    const memory = data === undefined ? null : memoryOf(data);
-    if (memory !== null && memory.errno !== 0) throw errnoError(-EFAULT, 'ioctl', this.path);
-    const nsid = command.nsid ?? (command.admin ? 0 : this.#namespaceId());
-    const door = this.#door(command.admin === true);
-    const words = nvmeData(
-      [
-        command.opcode,
-        nsid,
-        command.cdw2 ?? 0,
-        command.cdw3 ?? 0,
-        command.cdw10 ?? 0,
-        command.cdw11 ?? 0,
-        command.cdw12 ?? 0,
-        command.cdw13 ?? 0,
-        command.cdw14 ?? 0,
-        command.cdw15 ?? 0,
-        command.timeoutMs ?? 0,
-      ],
-      memory,
-      data?.byteOffset ?? 0,
-      data?.byteLength ?? 0,
-    );
-    const path = zeroPath();
-    this.#inFlight.enter();
-    return await new Promise<PassthroughResult>((resolve, reject) => {
-      const answer: Completer<Uint8Array | undefined> = {
-        completed: (token, result, low, high) => {
-          this.#settle();
-          if (result < 0) {
-            reject(errnoError(result, 'ioctl', this.path));
-            return;
-          }
-          if (result === 0 && token !== undefined) this.#book([token], token.byteLength, path);
-          const value = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-          resolve({ status: result & 0x7ff, result: value, path });
-        },
-      };
-      this.#engine.command(answer, data, { op: OP_PASSTHROUGH, ...door, words });
-    });
-  }
-
-  #namespaceId(): number {
-    this.#nsid ??= this.kind === 'namespace' ? this.#addon.nsid(this.#fd) : -ENOTTY;
-    return this.#nsid;
-  }
-
-  /**
-   * Where commands are sent: to the generic character device, which accepts them through the ring, or to the block device's ioctl.
-   */
-  #door(admin: boolean): { fd: number; flags: number } {
-    if (admin) return { fd: this.#fd, flags: FLAG_ADMIN | FLAG_THREAD };
-    if (this.#generic === undefined) {
-      const generic = /^nvme(\d+n\d+)$/.exec(this.name)?.[1];
-      const mode = this.#writable ? constants.O_RDWR : constants.O_RDONLY;
-      this.#generic =
-        generic !== undefined &&
-        this.#engine.kind === 'uring' &&
-        isPermitted(`/dev/ng${generic}`, { write: this.#writable })
-          ? this.#addon.openFile(`/dev/ng${generic}`, mode, 0)
-          : -1;
-      if (this.#generic >= 0) this.#fds.push(this.#generic);
-    }
-    if (this.#generic >= 0) return { fd: this.#generic, flags: FLAG_URING_CMD };
-    return { fd: this.#fd, flags: FLAG_THREAD };
+  metadataBytes(): Promise<number | null> {
+    return this.#ioctl.metadataBytes();
   }
 
   async #call(syscall: string, command: Omit<EngineCommand, 'fd'>): Promise<void> {
