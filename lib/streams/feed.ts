@@ -159,8 +159,7 @@ export class Feed {
       return { view: poisoned(this.#fed.context.backend.memory.allocBuffer(bytes)), slot: null };
     }
     const slot = this.#pool.take();
-    if (slot === null) return null;
-    return { view: bytes === slot.buffer.length ? slot.buffer : slot.buffer.subarray(0, bytes), slot };
+    return slot === null ? null : { slot, view: slot.view(bytes) };
   }
 
   /** If the kernel refused the peer's memory, say that lending requires it and that host memory cannot replace it. */

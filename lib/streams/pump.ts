@@ -174,10 +174,8 @@ export class Pump {
 
   #piece(bytes: number): Piece | null {
     const slot = this.#pool!.take();
-    if (slot === null) return null;
-    // No transfer can begin with memory that is gone: `ReadAhead.take()` detects the loss when it reaches the chunk.
-    const whole = bytes === slot.buffer.length || slot.isGone;
-    return { slot, view: whole ? slot.buffer : slot.buffer.subarray(0, bytes) };
+    // If its memory is gone, `ReadAhead.take()` detects the loss when it reaches the chunk.
+    return slot === null ? null : { slot, view: slot.view(bytes) };
   }
 
   #required(): boolean {

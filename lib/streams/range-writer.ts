@@ -29,7 +29,7 @@ import { p2pRequired } from './route.js';
 import type { StreamContext } from './session.js';
 import { assertChunkFits, type Slot, SlotPool } from './slot-pool.js';
 import { closedError } from './source.js';
-import { Transfer } from './transfer.js';
+import { memoryGone, Transfer } from './transfer.js';
 import { Turns } from './turns.js';
 import type { WriteTally } from './write-tally.js';
 
@@ -202,7 +202,12 @@ export class RangeWriter {
     const joint = new Joint(ended);
     const pool = atNeed(this.#stages, provider);
     const ready = (slot: Slot) => {
-      const view = slot.buffer.subarray(0, Math.min(slot.buffer.length, queue.length));
+      if (slot.isGone) {
+        pool.giveBack(slot);
+        joint.piece(0)(memoryGone(this.target, slot.buffer, offset), 0);
+        return joint.close();
+      }
+      const view = slot.view(Math.min(slot.buffer.length, queue.length));
       const at = offset;
       offset += view.length;
       queue.fill(view);
@@ -330,38 +335,47 @@ export class RangeWriter {
 
   #merge(part: Uint8Array, offset: number, ended: Ended): void {
     const { logicalBlockSize: block } = this.target.limits;
+    // The part has no length any more if its memory goes away before it is this write's turn.
+    const bytes = part.length;
     lockRange(this.#range(offset - (offset % block), block, true), (release) => {
       const last: Ended = (error, moved) => {
         release();
         ended(error, moved);
       };
-      this.#mergeThrough(providerOf(part), part, offset).then(
-        () => last(null, part.length),
+      this.#mergeThrough(providerOf(part), part, bytes, offset).then(
+        () => last(null, bytes),
         (error: Error) => last(error, 0),
       );
     });
   }
 
   /** Merge through one block of the same kind of memory that the part is in, so that peer-to-peer data stays peer-to-peer. */
-  async #mergeThrough(provider: PciDev | null, part: Uint8Array, offset: number): Promise<void> {
+  async #mergeThrough(
+    provider: PciDev | null,
+    part: Uint8Array,
+    bytes: number,
+    offset: number,
+  ): Promise<void> {
     if (this.#stopped) throw closedError(this.target.path);
+    const { logicalBlockSize } = this.target.limits;
     const tally = this.#tally;
     const pool = atNeed(this.#edges, provider);
     const slot = await new Promise<Slot>((ready) => pool.take(() => this.#edgePool(provider), ready));
-    const block = slot.buffer.subarray(0, this.target.limits.logicalBlockSize);
     tally.inFlight++;
     try {
+      if (slot.isGone || part.length < bytes) throw memoryGone(this.target, part, offset);
+      const block = slot.view(logicalBlockSize);
       await mergeIntoBlock(this.target, part, offset, block, tally.path);
       tally.writes++;
-      tally.written.add(offset, part.length);
-      if (slot.pool.provider === null) tally.hostBytes += part.length;
-      else tally.peerBytes += part.length;
+      tally.written.add(offset, bytes);
+      if (slot.pool.provider === null) tally.hostBytes += bytes;
+      else tally.peerBytes += bytes;
     } catch (thrown) {
       const error = thrown as Error;
-      if (!this.#isRefusal(error, block, offset - (offset % block.length))) throw error;
+      if (!this.#isRefusal(error, slot.buffer, offset - (offset % logicalBlockSize))) throw error;
       if (this.requireP2p) throw p2pRequired(this.target.path, error.message);
-      this.#note(error, block);
-      await this.#mergeThrough(null, part, offset);
+      this.#note(error, slot.buffer);
+      await this.#mergeThrough(null, part, bytes, offset);
     } finally {
       tally.inFlight--;
       pool.giveBack(slot);

@@ -30,6 +30,11 @@ export class Slot {
     return this.buffer.length === 0;
   }
 
+  /** Its first `bytes` bytes, or nothing if it is gone. */
+  view(bytes: number): Buffer {
+    return this.isGone || bytes === this.buffer.length ? this.buffer : this.buffer.subarray(0, bytes);
+  }
+
   constructor(pool: SlotPool, buffer: Buffer) {
     this.pool = pool;
     this.buffer = buffer;

@@ -144,6 +144,11 @@ export function failedTransfer(
   return transferError(errno, op, target.path, providerOf(view), { offset, hint });
 }
 
+/** EFAULT, as the kernel answers to a write from memory that is not there any more: the drive whose CMB it was in was removed. */
+export function memoryGone(target: BlockTarget, view: Uint8Array, offset: number): P2pdmaError {
+  return failedTransfer(-EFAULT, { op: 'write', view, offset }, target);
+}
+
 /** When parallel writes fill a target, their error must name the first byte that none of them wrote: correct its offset. */
 export function atFirstMissing(error: Error, target: BlockTarget, offset: number): Error {
   if (!(error instanceof P2pdmaError) || error.errno === undefined || error.offset === offset) return error;

@@ -9,8 +9,8 @@ import { fc } from '../helpers/random.js';
 
 const BLOCK = 512;
 
-/** A device of four blocks; `fails` says which of its answers is an error. */
-function device(fails?: 'read' | 'write') {
+/** A device of four blocks; `fails` says which of its answers is an error. `moved` is called before each answer. */
+function device(fails?: 'read' | 'write', moved = () => {}) {
   const content = bytesOf(4 * BLOCK, 9);
   const asked: string[] = [];
   const target = {
@@ -26,6 +26,7 @@ function device(fails?: 'read' | 'write') {
           io.result = view.length;
           io.path.hostDram = view.length;
         }
+        moved();
         io.done(io);
       });
     },
@@ -80,6 +81,20 @@ t.test('what cannot be written is an error', async (t) => {
   const { target } = device('write');
   const merging = mergeIntoBlock(target, new Uint8Array(10), 1030, Buffer.alloc(BLOCK), zeroPath());
   await t.rejects(merging, { code: 'EIO', syscall: 'write', offset: 1024 });
+});
+
+t.test('memory that goes away meanwhile is an error, and the block is not written', async (t) => {
+  for (const goes of ['block', 'part'] as const) {
+    const memory = { part: new Uint8Array(10), block: new Uint8Array(BLOCK) };
+    // As the memory of a CMB whose drive is removed: nothing is left of it.
+    const go = () => structuredClone(null, { transfer: [memory[goes].buffer] });
+    const { target, content, asked } = device(undefined, go);
+    const before = Buffer.from(content);
+    const merging = mergeIntoBlock(target, memory.part, 1030, memory.block, zeroPath());
+    await t.rejects(merging, { code: 'EFAULT', syscall: 'write', offset: 1030 }, goes);
+    t.same(asked, ['read 1024 512'], goes);
+    t.ok(content.equals(before), goes);
+  }
 });
 
 t.test('hardware that drops peer writes does not change the bytes beside the part', async (t) => {

@@ -6,8 +6,10 @@ import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import type { BlockTarget, IoRequest } from '../../lib/backend/backend.js';
 import { EINVAL, ENOSPC, EREMOTEIO } from '../../lib/base/errno.js';
+import { EmulatorBackend } from '../../lib/emulator/backend.js';
 import { openSystem, type P2pdmaError, type System } from '../../lib/index.js';
 import { RangeWriter } from '../../lib/streams/range-writer.js';
+import { deferred } from '../../lib/streams/transfer.js';
 import { WriteTally } from '../../lib/streams/write-tally.js';
 import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
 
@@ -199,3 +201,48 @@ t.test('parts of one block of a namespace, by many writers at once: each byte is
   t.ok((await peek(system, 'nvme1n1', 0, 16384)).equals(before), 'every byte is its last writer’s');
   t.same(await system.close(), NOTHING_LEFT);
 });
+
+/** A writer to nvme1n1, and memory of nvme0, whose removal takes the memory away. */
+async function removable() {
+  const system = await openSystem({ machine: 'four-drives' });
+  const { backend } = system.context;
+  if (!(backend instanceof EmulatorBackend)) throw new Error('not emulated');
+  const target = (await system.target('nvme1n1', { write: true })).blockTarget;
+  const options = { queueDepth: 4, highWaterMark: 4096 };
+  const writer = new RangeWriter(system.context, target, new WriteTally(0), options);
+  const ends: Promise<string>[] = [];
+  const ended = () => {
+    const { promise, resolve } = deferred<string>();
+    ends.push(promise);
+    return (error: Error | null) => resolve(error === null ? 'written' : (error as P2pdmaError).code);
+  };
+  const provider = backend.topology.functions.find(({ bdf }) => bdf === '0000:03:00.0');
+  return { system, writer, ends, ended, provider: provider!, remove: () => backend.remove('nvme0') };
+}
+
+for (const steps of [0, 1, 2, 3, 4, 6, 8]) {
+  t.test(`parts of a block whose CMB goes away ${steps} turns later: each write ends`, async (t) => {
+    const { system, writer, ends, ended, remove } = await removable();
+    const cmb = system.allocate('nvme0', 4096).buffer;
+    for (let part = 0; part < 5; part++) {
+      writer.write(cmb.subarray(part * 10, part * 10 + 10), part * 10, ended());
+    }
+    for (let step = 0; step < steps; step++) await new Promise(setImmediate);
+    remove();
+    for (const end of await Promise.all(ends)) t.match(end, /^(written|EFAULT|EIO)$/);
+    writer.write(Buffer.from('later'), 0, ended());
+    t.equal(await ends.at(-1), 'written', 'what comes after them has its turn');
+    t.same(await system.close(), NOTHING_LEFT);
+  });
+
+  t.test(`data that is copied into a CMB which goes away ${steps} turns later: the write ends`, async (t) => {
+    const { system, writer, ends, ended, provider, remove } = await removable();
+    for (let part = 0; part < 3; part++) {
+      writer.gather([Buffer.alloc(65536, 7)], part * 65536, provider, ended());
+    }
+    for (let step = 0; step < steps; step++) await new Promise(setImmediate);
+    remove();
+    for (const end of await Promise.all(ends)) t.match(end, /^(written|EFAULT|EIO)$/);
+    t.same(await system.close(), NOTHING_LEFT);
+  });
+}

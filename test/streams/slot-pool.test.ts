@@ -34,6 +34,16 @@ t.test('each slot is memory of its own, and is found by any view of it', async (
   t.equal(slotOf(Buffer.alloc(10)), null, 'other memory');
 });
 
+t.test('of a slot that is gone nothing is seen', async (t) => {
+  const { pool } = rig();
+  const slot = pool.take()!;
+  t.equal(slot.view(SLOT), slot.buffer);
+  t.same([slot.view(10).byteOffset, slot.view(10).length], [slot.buffer.byteOffset, 10]);
+  structuredClone(null, { transfer: [slot.buffer.buffer as ArrayBuffer] });
+  t.ok(slot.isGone);
+  t.equal(slot.view(10).length, 0);
+});
+
 t.test('a slot is free again only when it is not being filled, nor lent, nor held', async (t) => {
   type Step = 'take' | 'filled' | 'lend' | 'release' | 'hold' | 'unhold';
   const step = fc.tuple(
