@@ -268,7 +268,9 @@ async function move(
     free = () => memory.free();
     for (let at = 0; at < length; at += step) {
       const wanted = Math.min(step, length - at);
-      // Of memory whose drive was removed nothing is left.
+      // Nothing is left of memory whose drive was removed.
+      if (memory.buffer.length === 0)
+        throw Object.assign(new Error('the memory is gone'), { code: 'SIM_SHORT' });
       const view = memory.buffer.subarray(0, wanted);
       const got = await source.read(view, from.at + at);
       if (got < wanted) throw Object.assign(new Error('a short read'), { code: 'SIM_SHORT' });
