@@ -23,7 +23,7 @@ import { chunkSize } from './options.js';
 import { mergeIntoBlock } from './partial-block.js';
 import type { Places } from './places.js';
 import { PoolAtNeed } from './pool-at-need.js';
-import { lockPlace, lockRange } from './range-lock.js';
+import { lockPlace, locksOf, type RangeLocks } from './range-lock.js';
 import { isAligned, isPeerRefusal, refusalWords } from './refusal.js';
 import { p2pRequired } from './route.js';
 import type { StreamContext } from './session.js';
@@ -56,6 +56,7 @@ export class RangeWriter {
   readonly #context: StreamContext;
   readonly #tally: WriteTally;
   readonly #options: RangeWriterOptions;
+  readonly #locks: RangeLocks;
   readonly #place: { readonly on: string; readonly base: number };
   readonly #turns = new Turns<'direct' | 'cached'>();
   readonly #stages = new Map<PciDev | null, PoolAtNeed>();
@@ -70,6 +71,7 @@ export class RangeWriter {
     this.target = target;
     this.#tally = tally;
     this.#options = options;
+    this.#locks = locksOf(context.backend);
     this.#place = target.kind === 'file' ? { on: '', base: 0 } : lockPlace(target.ranges, target.path);
   }
 
@@ -302,7 +304,7 @@ export class RangeWriter {
   /** Call `start` when no conflicting write is in flight. */
   #admit(kind: 'direct' | 'cached', bytes: number, offset: number, start: (over: () => void) => void): void {
     if (this.target.kind === 'file') this.#turns.run(kind, () => start(() => this.#turns.over()));
-    else lockRange(this.#range(offset, bytes, false), start);
+    else this.#locks.lock(this.#range(offset, bytes, false), start);
   }
 
   #range(offset: number, bytes: number, exclusive: boolean) {
@@ -337,7 +339,7 @@ export class RangeWriter {
     const { logicalBlockSize: block } = this.target.limits;
     // The part has no length any more if its memory goes away before it is this write's turn.
     const bytes = part.length;
-    lockRange(this.#range(offset - (offset % block), block, true), (release) => {
+    this.#locks.lock(this.#range(offset - (offset % block), block, true), (release) => {
       const last: Ended = (error, moved) => {
         release();
         ended(error, moved);

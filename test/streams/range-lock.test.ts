@@ -1,6 +1,9 @@
 import t from 'tap';
-import { lockedDevices, lockPlace, lockRange } from '../../lib/streams/range-lock.js';
+import type { Backend } from '../../lib/backend/backend.js';
+import { lockPlace, locksOf, RangeLocks } from '../../lib/streams/range-lock.js';
 import { fc } from '../helpers/random.js';
+
+const rangeLocks = new RangeLocks();
 
 t.test('whoever changes a part alone is alone, all are served, and nothing is left', async (t) => {
   const lock = fc.record({
@@ -13,7 +16,7 @@ t.test('whoever changes a part alone is alone, all are served, and nothing is le
     fc.property(fc.array(lock, { maxLength: 20 }), (locks) => {
       const held = new Map<number, () => void>();
       const ranges = locks.map(({ bytes, ...range }) => ({ ...range, end: range.start + bytes }));
-      for (const [i, range] of ranges.entries()) lockRange(range, (release) => held.set(i, release));
+      for (const [i, range] of ranges.entries()) rangeLocks.lock(range, (release) => held.set(i, release));
       let served = 0;
       for (; held.size > 0; served++) {
         for (const i of held.keys()) {
@@ -27,10 +30,10 @@ t.test('whoever changes a part alone is alone, all are served, and nothing is le
         held.delete(first);
         release();
       }
-      return served === locks.length && lockedDevices() === 0;
+      return served === locks.length && rangeLocks.lockedDevices === 0;
     }),
   );
-  t.equal(lockedDevices(), 0);
+  t.equal(rangeLocks.lockedDevices, 0);
 });
 
 t.test(
@@ -50,7 +53,7 @@ t.test('whole blocks side by side, a part of one alone', async (t) => {
   const held: string[] = [];
   const releases = new Map<string, () => void>();
   const lock = (name: string, start: number, end: number, exclusive: boolean, on = 'disk') =>
-    lockRange({ on, start, end, exclusive }, (release) => {
+    rangeLocks.lock({ on, start, end, exclusive }, (release) => {
       held.push(name);
       releases.set(name, release);
     });
@@ -68,5 +71,14 @@ t.test('whole blocks side by side, a part of one alone', async (t) => {
   releases.get('part')!();
   t.equal(held.at(-1), 'behind');
   for (const name of ['behind', 'elsewhere', 'other disk']) releases.get(name)!();
-  t.equal(lockedDevices(), 0, 'nothing is kept');
+  t.equal(rangeLocks.lockedDevices, 0, 'nothing is kept');
+});
+
+t.test('real devices have the same locks for every system, an emulated machine has its own', async (t) => {
+  const backend = (machine: string | null) => ({ machine }) as Backend;
+  const [one, other] = [backend('switch'), backend('switch')];
+  t.equal(locksOf(backend(null)), locksOf(backend(null)));
+  t.equal(locksOf(one), locksOf(one));
+  t.not(locksOf(one), locksOf(other));
+  t.not(locksOf(one), locksOf(backend(null)));
 });
