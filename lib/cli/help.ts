@@ -39,13 +39,15 @@ export function manual(
   { about, sections, exitCodes, environment, examples }: Manual,
 ): void {
   command.description(about.join('\n\n'));
-  const parts = [
-    ...(sections ?? []).map(([title, body]) => section(title, body)),
-    section('Exit codes', exitCodes ?? EXIT_CODES),
-    ...(environment === undefined ? [] : [section('Environment', environment)]),
-    ['Examples:', ...examples.flatMap(example)].join('\n'),
-  ];
-  command.addHelpText('after', `\n${parts.join('\n\n')}`);
+  command.addHelpText('after', () => {
+    const parts = [
+      ...(sections ?? []).map(([title, body]) => section(title, body)),
+      section('Exit codes', exitCodes ?? EXIT_CODES),
+      ...(environment === undefined ? [] : [section('Environment', environment)]),
+      ['Examples:', ...examples.flatMap(example)].join('\n'),
+    ];
+    return `\n${parts.join('\n\n')}`;
+  });
 }
 
 function section(title: string, body: string | readonly Term[]): string {

@@ -5,6 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { hex } from '../../base/words.js';
 import type { PageFacts } from '../../page/facts.js';
 import { xml } from '../svg-text.js';
@@ -60,9 +62,10 @@ ${below.map(section).join('\n')}
 </html>`;
 }
 
-/** In what `tsc` and the bundler made of lib/page/browser. */
+/** In what the bundler made of lib/page/browser. */
 async function bundled(name: string): Promise<string> {
-  return (await readFile(new URL(`../../page/browser/${name}`, import.meta.url), 'utf8')).trim();
+  const root = dirname(createRequire(import.meta.url).resolve('p2pdma/package.json'));
+  return (await readFile(join(root, 'dist/lib/page/browser', name), 'utf8')).trim();
 }
 
 function digest(text: string): string {
