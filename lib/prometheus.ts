@@ -3,7 +3,7 @@
  * dependency). So this package works without it, and the numbers are in the caller's own registry.
  */
 import { wrongArgument } from './base/arguments.js';
-import { z } from './base/zod.js';
+import * as z from './base/zod.js';
 import type { Metrics } from './streams/metrics.js';
 import { parseOptions } from './streams/options.js';
 import { System } from './system.js';

@@ -2,7 +2,8 @@
 // each `npx p2pdma` here would install the folder into npm's cache, and two at a time would conflict. It removes
 // compiled files whose source no longer exists, because they would still be tested and packed. And what is packed names
 // no source maps, because they are not packed, and can be read by TypeScript before 5.7, for which Uint8Array has no
-// parameter (the one that is taken away is the one that is meant without it). At the end it bundles the page.
+// parameter (the one that is taken away is the one that is meant without it), nor zod, which users do not have. At the end it
+// bundles the page, the library and the command.
 'use strict';
 
 const fs = require('node:fs');
@@ -12,8 +13,8 @@ const root = path.join(__dirname, '..');
 const dist = path.join(root, 'dist');
 const compiled = /\.(d\.ts|js|js\.map)$/;
 
-const command = path.join(dist, 'lib/cli/main.js');
-fs.chmodSync(command, 0o755);
+const command = path.join(dist, 'bundle/cli/main.js');
+require('./plain-types.cjs');
 const bin = path.join(root, 'node_modules/.bin');
 if (process.platform !== 'win32' && fs.existsSync(bin)) {
   const link = path.join(bin, 'p2pdma');
@@ -34,6 +35,12 @@ for (const folder of ['lib', 'test', 'examples', 'bench']) {
   }
 }
 require('./bundle-page.cjs');
+require('./bundle.cjs')
+  .bundle()
+  .catch(({ message }) => {
+    console.error(message);
+    process.exitCode = 1;
+  });
 
 function without(words, file) {
   const text = fs.readFileSync(file, 'utf8');

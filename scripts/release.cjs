@@ -8,6 +8,7 @@ const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
+const { BUNDLED } = require('./bundle.cjs');
 
 const root = path.join(__dirname, '..');
 const target = path.join(root, 'dist/release');
@@ -111,8 +112,8 @@ function pack() {
 }
 
 /**
- * From a package.json without what only a clone needs: `npm sbom --omit=dev` leaves out what a development dependency
- * depends on as well.
+ * From a package.json without what only a clone needs, and with what is bundled: `npm sbom --omit=dev` leaves out what a
+ * development dependency depends on as well.
  */
 function sbom(format) {
   const work = fs.mkdtempSync(path.join(os.tmpdir(), 'p2pdma-sbom-'));
@@ -120,17 +121,18 @@ function sbom(format) {
     const folder = path.join(work, manifest.name);
     fs.mkdirSync(folder);
     const { devDependencies, scripts, ...published } = manifest;
-    fs.writeFileSync(path.join(folder, 'package.json'), JSON.stringify(published));
+    const bundled = Object.fromEntries(BUNDLED.map((name) => [name, devDependencies[name]]));
+    const dependencies = { ...published.dependencies, ...bundled };
+    fs.writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ ...published, dependencies }));
     fs.copyFileSync(path.join(root, 'package-lock.json'), path.join(folder, 'package-lock.json'));
     output('npm', ['install', '--package-lock-only', '--offline', '--ignore-scripts', '--no-audit'], folder);
     const text = output('npm', ['sbom', '--package-lock-only', `--sbom-format=${format}`], folder);
     const { components, packages } = JSON.parse(text);
     const names = (components ?? packages).map(({ name }) => name).filter((name) => name !== manifest.name);
-    const expected = exports.installed(
-      JSON.parse(fs.readFileSync(path.join(root, 'package-lock.json'), 'utf8')),
-    );
+    const lock = JSON.parse(fs.readFileSync(path.join(root, 'package-lock.json'), 'utf8'));
+    const expected = [...exports.installed(lock), ...BUNDLED].sort();
     if (names.sort().join() !== expected.join()) {
-      throw new Error(`the SBOM has ${names.join(', ')}; installed is ${expected.join(', ')}`);
+      throw new Error(`the SBOM has ${names.join(', ')}; users get ${expected.join(', ')}`);
     }
     fs.writeFileSync(path.join(target, `${manifest.name}-${manifest.version}.${format}.json`), text);
   } finally {

@@ -1,5 +1,7 @@
 /** What is loaded at the start: files that are named here and must not be, not times. */
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import t from 'tap';
 import { main } from './helpers/cli.js';
 
@@ -103,4 +105,38 @@ t.test('list: no other command, and only its machine', async (t) => {
     ),
     [],
   );
+});
+
+// --- what users get ---
+
+const bundle = fileURLToPath(new URL('../bundle/', import.meta.url));
+
+/** The files of the bundle and the packages that a process loads. */
+function loadedFiles(...args: string[]): { own: number; packages: string[] } {
+  const all = addresses(...args);
+  return {
+    own: new Set(all.filter((address) => address.includes('/dist/bundle/'))).size,
+    packages: all.filter((address) => address.includes('/node_modules/')),
+  };
+}
+
+t.test('the bundle: import loads few files, and no package', async (t) => {
+  const { own, packages } = loadedFiles(
+    ...['--input-type=module', '--eval', `import '${pathToFileURL(bundle)}index.js'`],
+  );
+  t.ok(own > 0 && own <= 10, `${own} files`);
+  t.same(packages, []);
+});
+
+t.test('the bundle: --version loads few files, and no package', async (t) => {
+  const { own, packages } = loadedFiles(join(bundle, 'cli/main.js'), '--version');
+  t.ok(own > 0 && own <= 5, `${own} files`);
+  t.same(packages, []);
+});
+
+t.test('the bundle: classes and functions have the names that they have in the sources', async (t) => {
+  const [ours, theirs] = await Promise.all([import(index), import(`${pathToFileURL(bundle)}index.js`)]);
+  t.same(Object.keys(theirs).sort(), Object.keys(ours).sort());
+  for (const [name, value] of Object.entries(ours))
+    if (typeof value === 'function') t.equal(theirs[name].name, value.name, name);
 });

@@ -2,7 +2,7 @@
  * The options of a machine as a whole, as tables. Each row holds an option's type, check, default and documentation text. The
  * options of streams and copies are in streams/options.ts.
  */
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 
 /** What submits the I/O of a target or stream. */
 export const ENGINES = ['auto', 'uring', 'threads', 'passthrough'] as const;

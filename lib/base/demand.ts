@@ -2,7 +2,7 @@
  * What a value must be, in words that follow "must be"; zod's own messages are never shown. A table's `error` may state it
  * better, and a union must have one: its branches do not say together what it takes.
  */
-import type { z } from './zod.js';
+import type * as z from './zod.js';
 
 type Issue = z.core.$ZodRawIssue;
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { type DiagnoseOptions, type Diagnosis, diagnose, type Finding } from '../index.js';
 import { DEFAULT_PRESET } from '../machine/preset-table.js';
 import { CommandError, resolving } from './errors.js';

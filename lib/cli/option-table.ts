@@ -10,7 +10,7 @@
  *     withOptions(command, 'Safety:', TABLE).action((options: OptionsOf<typeof TABLE>) => …);
  */
 import { type Command, Option } from 'commander';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { dashed } from './format.js';
 import { choicesOf, wrongValue } from './line.js';
 

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { readSize } from '../base/words.js';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import {
   describeMachine,
   KERNEL_RELEASES,

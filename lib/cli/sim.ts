@@ -1,7 +1,7 @@
 /** `p2pdma sim`: plays random programs and faults on an emulated machine, and checks everything that must hold. */
 import { inspect } from 'node:util';
 import type { Command } from 'commander';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { MACHINE_PRESETS } from '../index.js';
 import { type Failure, playSeeds, type Run, stageOf } from '../sim/play.js';
 import { FAILED, resolving } from './errors.js';

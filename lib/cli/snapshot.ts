@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { openSystem, P2pdmaError } from '../index.js';
 import { CommandError } from './errors.js';
 import { json } from './format.js';

@@ -1,7 +1,7 @@
 /** `p2pdma top`: what the copies on this machine move, by provider and client. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { openSystem, type System } from '../index.js';
 import { askAll, type FlowSum, folders, type Observation, type Observed } from '../observe/ask.js';
 import { bytes, colours, columns, printable, wrap } from './format.js';

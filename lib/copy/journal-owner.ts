@@ -13,7 +13,7 @@ import { randomUUID } from 'node:crypto';
 import { constants, type Stats, statSync } from 'node:fs';
 import { copyFile, link, readFile, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { bootId, isWrittenHere, pidSpace, startOf } from './processes.js';
 
 export const owner = z.strictObject({

@@ -21,7 +21,7 @@ import { type FileHandle, link, open, readFile, rename, stat, unlink } from 'nod
 import { basename, dirname, join } from 'node:path';
 import { EISDIR } from '../base/errno.js';
 import { errnoError, hostError, P2pdmaError } from '../base/errors.js';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { claim, NO_LINKS, type Owner, own, owner, whyAlive } from './journal-owner.js';
 
 const BEGINNING = 'p2pdma-journal ';

@@ -1,7 +1,7 @@
 import { bdfId, parseBdf } from '../backend/names.js';
 import { decisive, demandOf } from '../base/demand.js';
 import { P2pdmaError } from '../base/errors.js';
-import type { z } from '../base/zod.js';
+import type * as z from '../base/zod.js';
 import { layOutBars } from './layout.js';
 import { checkLinks, checkPlaces } from './rules.js';
 import { FUNCTION_LIMIT, faultSchema, invalid, type Machine, machineSchema } from './schema.js';

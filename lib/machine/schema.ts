@@ -3,7 +3,7 @@ import { normalizeBdf, PCI_ADDRESS } from '../backend/names.js';
 import type { AcsControl, Bdf, IommuMode, PciePortType } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import { readSize } from '../base/words.js';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 
 /**
  * A machine description: the emulator runs it, `p2pdma snapshot` captures it on a real server, and a test uses it as

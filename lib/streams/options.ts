@@ -13,7 +13,7 @@ import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
 import type { Sentence } from '../base/sentence.js';
 import { size } from '../base/words.js';
-import { z } from '../base/zod.js';
+import * as z from '../base/zod.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
 

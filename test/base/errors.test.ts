@@ -11,7 +11,7 @@ import {
 import { demandOf } from '../../lib/base/demand.js';
 import { P2pdmaError } from '../../lib/base/errors.js';
 import { libraryNames, said, speakWith } from '../../lib/base/sentence.js';
-import { z } from '../../lib/base/zod.js';
+import * as z from '../../lib/base/zod.js';
 import { createReadStream, diagnose, openSystem, planCopy } from '../../lib/index.js';
 import { parseMachine } from '../../lib/machine/machine.js';
 import { presets } from '../../lib/machine/presets.js';

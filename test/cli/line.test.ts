@@ -1,7 +1,7 @@
 /** A line that cannot be taken: every command and every option says so in our words, and ends with 2. */
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import t, { type Test } from 'tap';
-import { z } from 'zod';
+import * as z from 'zod';
 import { CommandError } from '../../lib/cli/errors.js';
 import { LineCommand } from '../../lib/cli/line.js';
 import { buildProgram, leaves } from '../../lib/cli/program.js';

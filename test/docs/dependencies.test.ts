@@ -1,5 +1,6 @@
 /** docs/dependencies.md and NOTICES.md: every dependency is there, with the licence and the size that it has. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -88,6 +89,19 @@ t.test('the dependencies of dependencies: how many there are', async (t) => {
   const [few, others] = [numbers[direct]!, numbers[all.length - direct]!];
   t.ok(peers > 0, 'a peer is a development dependency here');
   t.match(users.toLowerCase(), `${few} packages, and ${others} that four of them bring`);
+});
+
+t.test('what is bundled: named, and its licence is in NOTICES.md', async (t) => {
+  const { BUNDLED } = createRequire(import.meta.url)(join(root, 'scripts/bundle.cjs')) as {
+    BUNDLED: string[];
+  };
+  t.ok(BUNDLED.length > 0);
+  const notices = read('NOTICES.md').replaceAll(/\s+/g, ' ');
+  for (const name of BUNDLED) {
+    t.match(users, `**${name}** (${licence(name)})`);
+    const text = readFileSync(join(installed(name), 'LICENSE'), 'utf8');
+    t.match(notices, text.slice(text.indexOf('Copyright')).replaceAll(/\s+/g, ' ').trim());
+  }
 });
 
 t.test('the licence of each header that is compiled in is in NOTICES.md', async (t) => {

@@ -1,6 +1,6 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { z } from '../../base/zod.js';
+import * as z from '../../base/zod.js';
 import {
   type CopyPlan,
   ERROR_CODES,

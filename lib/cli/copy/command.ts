@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
-import { z } from '../../base/zod.js';
+import * as z from '../../base/zod.js';
 import {
   type CopyPlan,
   optionHelp,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { z } from '../../base/zod.js';
+import * as z from '../../base/zod.js';
 import { hostBridgeVerdict, type System } from '../../index.js';
 import { modelOf } from '../../page/tree.js';
 import { bridgeId, type RouteView } from '../../page/way.js';

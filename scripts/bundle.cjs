@@ -1,0 +1,91 @@
+// Bundles what users get: the library and the command. Node resolves, reads and compiles each file of its own, which costs
+// more than what is in it; so there is one file for all that the library loads at once, one for the command, and one for each
+// part that is loaded at need, as in the sources.
+'use strict';
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { build } = require('esbuild');
+
+const root = path.join(__dirname, '..');
+const lib = path.join(root, 'dist/lib');
+const target = path.join(root, 'dist/bundle');
+const index = path.join(lib, 'index.js');
+const main = path.join(lib, 'cli/main.js');
+const { dependencies, peerDependencies } = JSON.parse(
+  fs.readFileSync(path.join(root, 'package.json'), 'utf8'),
+);
+
+/**
+ * The packages that go in: of zod, little is used. Those that package.json depends on stay outside, where a package manager can
+ * replace them.
+ */
+exports.BUNDLED = ['zod'];
+
+/**
+ * What is loaded at need comes after the library or after the command's program. The bundler does not know this, and would put
+ * each set of modules that some of these parts share into a file of its own.
+ */
+const afterTheRest = {
+  name: 'after-the-rest',
+  setup({ onResolve, onLoad }) {
+    const parts = new Map();
+    onResolve({ filter: /^\./ }, ({ importer, kind, path: name, resolveDir }) => {
+      const inCommand = resolveDir.startsWith(path.join(lib, 'cli'));
+      const after = path.join(lib, inCommand ? 'cli/program.js' : 'index.js');
+      if (kind === 'dynamic-import' && importer.startsWith(lib) && importer !== main)
+        parts.set(path.join(resolveDir, name), after);
+      return undefined;
+    });
+    onLoad({ filter: /\.js$/ }, ({ path: file }) =>
+      parts.has(file)
+        ? { contents: `${fs.readFileSync(file, 'utf8')}\nimport ${JSON.stringify(parts.get(file))};\n` }
+        : undefined,
+    );
+  },
+};
+
+exports.bundle = async () => {
+  const { outputFiles, metafile } = await build({
+    entryPoints: [index, main],
+    outbase: lib,
+    outdir: target,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: [...Object.keys(dependencies), ...Object.keys(peerDependencies)],
+    plugins: [afterTheRest],
+    minifyWhitespace: true,
+    // Names of classes and functions are in messages and in stack traces.
+    keepNames: true,
+    charset: 'utf8',
+    legalComments: 'none',
+    logLevel: 'warning',
+    write: false,
+    metafile: true,
+  });
+  const packages = new Set(
+    Object.keys(metafile.inputs).flatMap((name) => /node_modules\/((?:@.+?\/)?.+?)\//.exec(name)?.[1] ?? []),
+  );
+  if ([...packages].join() !== exports.BUNDLED.join())
+    throw new Error(`the bundle holds ${[...packages].join(', ')}`);
+  // A process that runs the bundle meanwhile finds what it imports: the entries come last, and then the old files go.
+  const entriesLast = outputFiles.sort((a, b) => Number(isEntry(a.path)) - Number(isEntry(b.path)));
+  for (const { path: file, contents } of entriesLast) {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    const made = `${file}-${process.pid}`;
+    fs.writeFileSync(made, contents, { mode: file.endsWith('main.js') ? 0o755 : 0o644 });
+    fs.renameSync(made, file);
+  }
+  const kept = new Set(outputFiles.map((file) => file.path));
+  for (const name of fs.readdirSync(target, { recursive: true })) {
+    const file = path.join(target, name);
+    if (name.endsWith('.js') && !kept.has(file)) fs.rmSync(file);
+  }
+};
+
+function isEntry(file) {
+  return !/-[0-9A-Z]{8}\.js$/.test(file);
+}
