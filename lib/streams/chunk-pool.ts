@@ -43,7 +43,8 @@ export function takeChunkPool(context: StreamContext, route: Route, wanted: Want
   const stock = wanted.writers === 0 ? 0 : stockFor(wanted.queueDepth, chunk);
   const count = (stock: number) => Math.min(2 * wanted.queueDepth + stock, Math.ceil(most / chunk));
   if (provider === null) {
-    return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count(stock)) };
+    const spare = wanted.writers === 0 ? null : context.spare;
+    return { route, chunk, pool: required ? null : new SlotPool(context, null, chunk, count(stock), spare) };
   }
   // The writers' tails and heads (read-modify-write of part of a block) need a page each.
   const kept = 2 * PAGE_SIZE * wanted.writers;

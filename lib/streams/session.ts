@@ -17,6 +17,7 @@ import {
   noMetrics,
   type PoolUse,
 } from './metrics.js';
+import { SpareMemory } from './spare-memory.js';
 
 /** Anything that a system has to shut down before its backend can be closed. */
 interface Closable {
@@ -43,6 +44,8 @@ export class StreamContext {
   #closing: Promise<LeakReport> | null = null;
   /** The number of mappings that are not unmapped yet. */
   mappings = 0;
+  /** Memory that no stream uses. */
+  readonly spare = new SpareMemory();
   /** The pools that are not unmapped yet. */
   readonly pools = new Set<Pool>();
   /** The totals of everything that is closed. */
@@ -159,6 +162,7 @@ export class StreamContext {
   close(): Promise<LeakReport> {
     this.#closing ??= (async () => {
       for (const closable of [...this.#open].reverse()) await closable.shutdown();
+      this.spare.close();
       const report = await this.backend.close();
       report.slots += this.mappings;
       return report;

@@ -14,6 +14,7 @@ import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import { poisoned } from './poison.js';
 import type { StreamContext } from './session.js';
+import type { SpareMemory } from './spare-memory.js';
 
 export class Slot {
   readonly pool: SlotPool;
@@ -79,6 +80,7 @@ export class SlotPool {
   onFree: (() => void) | null = null;
   #context: StreamContext;
   #mapping: Mapping;
+  readonly #spare: SpareMemory | null;
   #free: Slot[];
   #closing = false;
   #unmapped: Promise<void> | null = null;
@@ -86,13 +88,22 @@ export class SlotPool {
 
   /**
    * `count` slots of `slotBytes` (both ≥ 1) in one mapping.
+   * @param spare where host memory comes from and goes to; null: it is mapped, and unmapped at the end
    * @throws P2pdmaError ENOMEM, ENODEV, EACCES from the mapping
    */
-  constructor(context: StreamContext, provider: PciDev | null, slotBytes: number, count: number) {
+  constructor(
+    context: StreamContext,
+    provider: PciDev | null,
+    slotBytes: number,
+    count: number,
+    spare: SpareMemory | null = null,
+  ) {
     const { memory } = context.backend;
     const bytes = slotBytes * count;
     this.#context = context;
-    this.#mapping = provider === null ? memory.allocHost(bytes) : memory.mmapP2pmem(provider, bytes);
+    this.#spare = provider === null ? spare : null;
+    if (provider !== null) this.#mapping = memory.mmapP2pmem(provider, bytes);
+    else this.#mapping = spare?.take(memory, bytes) ?? memory.allocHost(bytes);
     context.mappings++;
     this.slotBytes = slotBytes;
     this.slots = Array.from(
@@ -108,9 +119,9 @@ export class SlotPool {
     return this.#mapping.provider;
   }
 
-  /** The size of the mapped memory. */
+  /** The size of its memory. */
   get bytes(): number {
-    return this.#mapping.bytes;
+    return this.slotBytes * this.slots.length;
   }
 
   /** Slots that are not free. */
@@ -177,7 +188,11 @@ export class SlotPool {
 
   #unmapWhenIdle(): void {
     if (this.#resolve === null || this.#free.length < this.slots.length) return;
-    this.#mapping.munmap();
+    if (this.#spare === null) this.#mapping.munmap();
+    else {
+      pools.delete(this.#mapping.buffer);
+      this.#spare.giveBack(this.#mapping);
+    }
     this.#context.mappings--;
     this.#context.pools.delete(this);
     this.#resolve();
