@@ -150,8 +150,12 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   }
   if (stat.isCharacterDevice()) return devicePathInfo(context, path);
   const size = stat.isFile() ? Number(stat.size) : null;
+  const number = deviceNumber(stat.dev);
+  // On overlayfs the path says which layer a file is in, and of several mounts of a filesystem, which one.
+  const only = devices.onlyMountOf(number);
+  if (only !== null && only.type !== 'overlay') return fileInfo(context, { mount: only, path, size });
   const real = realPath(path);
-  return fileInfo(context, { mount: devices.mountOf(real, deviceNumber(stat.dev)), path: real, size });
+  return fileInfo(context, { mount: devices.mountOf(real, number), path: real, size });
 }
 
 function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {

@@ -284,6 +284,12 @@ export class BlockDevices {
     );
   }
 
+  /** The mount of the filesystem with this device number; null: there is none, or more than one. */
+  onlyMountOf(number: string): Mount | null {
+    const [first, ...others] = this.mounts().filter((mount) => mount.device === number);
+    return first === undefined || others.length > 0 ? null : first;
+  }
+
   /** The block devices on which a mounted filesystem lies. */
   devicesOf(mount: Mount): BlockDir[] {
     const first = this.byNumber(mount.device) ?? this.byDevPath(mount.source);
