@@ -56,6 +56,9 @@ small by fast-check, and printed as a test.
 | \`npm run sim -- --machine multipath --seeds 500\` | on this machine, a preset or a JSON file, with small drives |
 | \`npm run sim -- --seconds 180\` | new seeds for three minutes; the first one is printed |
 
+\`.ci/run\` plays three minutes of seeds that are counted from the commit's own hash: each commit has new ones, and is judged alike
+everywhere. Seeds that found a fault are kept in \`test/sim/recorded.json\` and played by \`npm test\`.
+
 A user plays it with \`p2pdma sim\`, by default a hundred seeds, each on the machine that it draws; \`p2pdma sim --machine
 machine.json\` plays on a topology of the user's own. It ends at the first seed that fails, and prints it as it was drawn.
 
