@@ -188,8 +188,9 @@ export class SlotPool {
 
   #unmapWhenIdle(): void {
     if (this.#resolve === null || this.#free.length < this.slots.length) return;
-    if (this.#spare === null) this.#mapping.munmap();
-    else {
+    if (this.#spare === null) {
+      this.#mapping.munmap();
+    } else {
       pools.delete(this.#mapping.buffer);
       this.#spare.giveBack(this.#mapping);
     }
