@@ -47,7 +47,8 @@ function answers(system: System, provider: string | undefined, clients: readonly
 }
 
 export function gather(system: System, all: readonly Explanation[], pairs: Map<string, PairOverTime>): void {
-  const label = (bdf: string) => system.controllers.find(({ pdev }) => pdev?.bdf === bdf)?.name ?? bdf;
+  const names = new Map(system.controllers.map(({ name, pdev }) => [pdev?.bdf, name] as const));
+  const label = (bdf: string) => names.get(bdf) ?? bdf;
   for (const { provider, clients } of all) {
     for (const verdict of clients) {
       const named = verdict.asked === verdict.bdf ? label(verdict.bdf) : verdict.asked;
@@ -65,7 +66,9 @@ function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: st
   const groups = new Map<string, PairOverTime[]>();
   for (const pair of pairs) {
     const key = pair.verdicts.map(cell).join(' ');
-    groups.set(key, [...(groups.get(key) ?? []), pair]);
+    const group = groups.get(key) ?? [];
+    group.push(pair);
+    groups.set(key, group);
   }
   const rows = [...groups.values()].map((group) => [
     pairName(group),

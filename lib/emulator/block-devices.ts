@@ -19,7 +19,7 @@ import { NvmeNsHead } from '../kernel/nvme-multipath.js';
 import { arrayRefusal, headRefusal } from '../kernel/releases/layers.js';
 import { MD_MIRRORS } from '../kernel/releases/table.js';
 import { disksOf, type MachineDisk } from '../machine/disks.js';
-import { type Machine, type MachineArray, partitionName } from '../machine/machine.js';
+import { type Machine, type MachineArray, namespaceName, partitionName } from '../machine/machine.js';
 import type { NamespaceStore } from './nvme/store.js';
 import { type Drive, noP2pReason, type RunningMachine } from './running-machine.js';
 
@@ -49,7 +49,8 @@ export interface BlockDevice {
 
 export class BlockDevices {
   readonly #running: RunningMachine;
-  readonly #disks: ReadonlyMap<string, MachineDisk>;
+  /** By what the namespace of one controller would be called. */
+  readonly #diskNames = new Map<string, string>();
   readonly #devices = new Map<string, BlockDevice>();
   /** Distinguishes this machine's devices from devices of the same name on another machine. */
   readonly #number: number;
@@ -57,8 +58,12 @@ export class BlockDevices {
   constructor(running: RunningMachine, number: number) {
     this.#running = running;
     this.#number = number;
-    this.#disks = new Map(disksOf(running.machine).map((disk) => [disk.name, disk]));
-    for (const disk of this.#disks.values()) this.#addDisk(disk);
+    for (const disk of disksOf(running.machine)) {
+      for (const one of disk.controllers) {
+        this.#diskNames.set(namespaceName(one, disk.namespace.nsid), disk.name);
+      }
+      this.#addDisk(disk);
+    }
     for (const array of running.machine.arrays) this.#addArray(array);
   }
 
@@ -84,10 +89,7 @@ export class BlockDevices {
 
   /** The disk through which a controller's namespace is opened; null: the description has no such namespace. */
   diskOf(controller: string, nsid: number): BlockDevice | null {
-    for (const { name, controllers, namespace } of this.#disks.values()) {
-      if (namespace.nsid === nsid && controllers.includes(controller)) return this.#devices.get(name) ?? null;
-    }
-    return null;
+    return this.#devices.get(this.#diskNames.get(namespaceName(controller, nsid)) ?? '') ?? null;
   }
 
   /** The array that has this device or one of its partitions as a member; null: none. */

@@ -158,30 +158,57 @@ interface Located {
   inspect(nameOrPath: string): Pick<End, 'place'>;
 }
 
-/** What the disks of a function refuse, determined once for all providers. */
-type Refusals = Map<PciDev, string | null>;
+/** A machine, with what is determined once for all pairs. */
+interface Known extends Machine {
+  /** The controllers' names. */
+  readonly names: ReadonlyMap<PciDev, string>;
+  /** What the disks of a function refuse. */
+  readonly refusals: Map<PciDev, string | null>;
+  /** Most hops are part of many ways. */
+  readonly hops: Map<PciDev, Map<Hop['role'], Hop>>;
+}
+
+function knownOf(machine: Machine): Known {
+  // Backends build this list each time they are asked.
+  const controllers = machine.controllers;
+  const named = controllers.flatMap(({ name, pdev }) => (pdev === null ? [] : [[pdev, name] as const]));
+  return {
+    topology: machine.topology,
+    controllers,
+    inspect: (nameOrPath) => machine.inspect(nameOrPath),
+    // If two have the same function, the first counts.
+    names: new Map(named.reverse()),
+    refusals: new Map(),
+    hops: new Map(),
+  };
+}
 
 /** @throws P2pdmaError ERR_INVALID_ARG_VALUE: a named provider or client does not exist */
-export function explain(
-  machine: Machine,
-  provider: string,
-  clients: readonly string[],
-  refusals: Refusals = new Map(),
-): Explanation {
-  const from = providerOf(machine, provider);
+export function explain(machine: Machine, provider: string, clients: readonly string[]): Explanation {
+  const known = knownOf(machine);
+  const from = providerOf(known, provider);
   const verdicts: ClientVerdict[] = [];
   const unreachable: Unreachable[] = [];
   for (const asked of clients) {
-    const answer = answerFor(machine, from, asked, refusals);
+    const answer = answerFor(known, from, asked);
     if (Array.isArray(answer)) verdicts.push(...answer);
     else unreachable.push(answer);
   }
+  return explanation(known, from, verdicts, unreachable);
+}
+
+function explanation(
+  { topology }: Known,
+  from: PciDev,
+  verdicts: ClientVerdict[],
+  unreachable: Unreachable[],
+): Explanation {
   const none = verdicts.length === 0 || unreachable.length > 0;
   const unsupported = none || verdicts.some(({ distance }) => distance < 0);
   return {
     provider: from.bdf,
     distance: unsupported ? -1 : verdicts.reduce((sum, { distance }) => sum + distance, 0),
-    notes: notesOn(machine.topology, from),
+    notes: notesOn(topology, from),
     clients: verdicts,
     ...(unreachable.length > 0 ? { unreachable } : {}),
   };
@@ -192,13 +219,14 @@ export function explain(
  * `notes` say so.
  */
 export function explainAll(machine: Machine): Explanation[] {
-  const { topology } = machine;
-  const drives = pciDrives(machine);
-  const providers = topology.functions.filter(({ p2pmem }) => p2pmem !== null);
+  const known = knownOf(machine);
+  const drives = pciDrives(known);
+  const providers = known.topology.functions.filter(({ p2pmem }) => p2pmem !== null);
   const rows = providers.length > 0 ? providers : drives;
-  const clients = drives.map(({ bdf }) => bdf);
-  const refusals: Refusals = new Map();
-  return rows.map(({ bdf }) => explain(machine, bdf, clients, refusals));
+  return rows.map((provider) => {
+    const verdicts = drives.map((drive) => driveVerdict(known, provider, drive, drive.bdf));
+    return explanation(known, provider, verdicts, []);
+  });
 }
 
 /** The PCI functions of the NVMe controllers, each once. Controllers that are not PCI functions are left out. */
@@ -240,17 +268,15 @@ function unknown({ controllers }: Machine, asked: string, what: string): P2pdmaE
   );
 }
 
-function answerFor(
-  machine: Machine,
-  provider: PciDev,
-  asked: string,
-  refusals: Refusals,
-): ClientVerdict[] | Unreachable {
+/** The verdict on a function, named by itself: what its disks refuse counts. */
+function driveVerdict(machine: Known, provider: PciDev, drive: PciDev, asked: string): ClientVerdict {
+  const verdict = clientVerdict(machine, provider, drive, asked, null);
+  return { ...verdict, refusal: verdict.refusal ?? disksRefusal(machine, drive) };
+}
+
+function answerFor(machine: Known, provider: PciDev, asked: string): ClientVerdict[] | Unreachable {
   const direct = functionOf(machine, asked);
-  if (direct !== null) {
-    const verdict = clientVerdict(machine, provider, direct, asked, null);
-    return [{ ...verdict, refusal: verdict.refusal ?? disksRefusal(machine, direct, refusals) }];
-  }
+  if (direct !== null) return [driveVerdict(machine, provider, direct, asked)];
   const controller = controllerOf(machine.controllers, asked);
   const place = controller === null ? machine.inspect(asked).place : farPlace(machine, controller);
   if (controller !== null && !place?.clients.length) {
@@ -268,7 +294,8 @@ function answerFor(
  * multipath heads whose queues refuse peer memory, or that have no size. Null: some disk accepts it, or no disk is
  * known.
  */
-function disksRefusal(machine: Machine, pdev: PciDev, refusals: Refusals): string | null {
+function disksRefusal(machine: Known, pdev: PciDev): string | null {
+  const { refusals } = machine;
   const known = refusals.get(pdev);
   if (known !== undefined) return known;
   const disks = machine.controllers.flatMap((one) => (one.pdev === pdev ? one.namespaces : []));
@@ -307,12 +334,13 @@ function unreachable(asked: string, reason: string, place: Place | null): Unreac
 }
 
 function clientVerdict(
-  { topology, controllers }: Machine,
+  machine: Known,
   provider: PciDev,
   client: PciDev,
   asked: string,
   place: Place | null,
 ): ClientVerdict {
+  const { topology, names } = machine;
   const verdict = calcMapTypeAndDist(topology, provider, client);
   const { help, ...way } = fromPlace(topology, provider, place);
   const guessed = verdict.rule === 'acs-unknown' ? verdict.possible[0]! : verdict.mapType;
@@ -321,7 +349,7 @@ function clientVerdict(
   return {
     asked,
     bdf: client.bdf,
-    name: nameOf(controllers, client),
+    name: names.get(client) ?? null,
     distance: mapType === 'NOT_SUPPORTED' || mapType === 'UNKNOWN' ? -1 : verdict.distance,
     mapType,
     acs: verdict.acs.map(({ bdf }) => bdf),
@@ -331,7 +359,7 @@ function clientVerdict(
     remedy: verdict.remedy ?? help,
     kernelParameter: redirected && verdict.remedy !== null ? disableAcsRedir(verdict.acs) : null,
     ...way,
-    hops: hopsOf(topology, controllers, verdict),
+    hops: hopsOf(machine, verdict),
     tried: null,
   };
 }
@@ -360,27 +388,13 @@ function stackOf(place: Place | null): string[] {
   return place?.layers.map(({ name }) => name) ?? [];
 }
 
-function nameOf(controllers: readonly Controller[], dev: PciDev): string | null {
-  return controllers.find(({ pdev }) => pdev === dev)?.name ?? null;
-}
-
 /** The hops up from the client to the point where the request turns, and down to the provider. */
-function hopsOf(topology: Topology, controllers: readonly Controller[], verdict: DistanceVerdict): Hop[] {
+function hopsOf(machine: Known, verdict: DistanceVerdict): Hop[] {
   const { providerPath, clientPath, commonBridge, hostBridges } = verdict;
   const provider = providerPath[0]!;
   const client = clientPath[0] ?? commonBridge!;
-  const hop = (dev: PciDev, role: Hop['role']): Hop => {
-    const redirects = pciBridgeHasAcsRedir(dev);
-    return {
-      at: dev.bdf,
-      kind: dev.portType,
-      name: nameOf(controllers, dev),
-      role: dev === provider ? 'provider' : dev === client ? 'client' : role,
-      acs: dev.acs === 'none' ? 'none' : redirects === null ? 'unknown' : redirects ? 'redirects' : 'clear',
-      passes: null,
-      note: null,
-    };
-  };
+  const hop = (dev: PciDev, role: Hop['role']): Hop =>
+    hopAt(machine, dev, dev === provider ? 'provider' : dev === client ? 'client' : role);
   const turnsBelow = verdict.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR');
   if (turnsBelow && commonBridge !== null) {
     const down = providerPath.slice(0, -1).reverse();
@@ -395,11 +409,30 @@ function hopsOf(topology: Topology, controllers: readonly Controller[], verdict:
   const passes = unknown ? null : verdict.mapType === 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE';
   return [
     ...wayUp(client).map((dev) => hop(dev, 'up')),
-    ...bridges.map((bridge) => hostBridgeHop(topology, bridge, passes)),
+    ...bridges.map((bridge) => hostBridgeHop(machine.topology, bridge, passes)),
     ...wayUp(provider)
       .reverse()
       .map((dev) => hop(dev, 'down')),
   ];
+}
+
+function hopAt({ names, hops }: Known, dev: PciDev, role: Hop['role']): Hop {
+  const known = hops.get(dev) ?? new Map<Hop['role'], Hop>();
+  hops.set(dev, known);
+  const before = known.get(role);
+  if (before !== undefined) return before;
+  const redirects = pciBridgeHasAcsRedir(dev);
+  const hop: Hop = {
+    at: dev.bdf,
+    kind: dev.portType,
+    name: names.get(dev) ?? null,
+    role,
+    acs: dev.acs === 'none' ? 'none' : redirects === null ? 'unknown' : redirects ? 'redirects' : 'clear',
+    passes: null,
+    note: null,
+  };
+  known.set(role, hop);
+  return hop;
 }
 
 function wayUp(from: PciDev): PciDev[] {

@@ -11,6 +11,7 @@ import { MD_MIRRORS } from '../../kernel/releases/table.js';
 import type { CapturedBackend } from '../../native/backend.js';
 import type { HostLimits } from '../../native/sysfs/limits.js';
 import type { KernelFacts, Sysfs } from '../../native/sysfs/machine.js';
+import { type Explanation, explainAll } from '../explain.js';
 
 /** What this process may do on this machine. */
 export interface LiveFacts {
@@ -39,6 +40,8 @@ export interface MachineFacts {
   /** The function after which what was sent of the machine may be cut; null: nothing is known to be missing. */
   readonly cutAfter: string | null;
   readonly machine: Pick<Backend, 'topology' | 'controllers' | 'inspect'>;
+  /** The verdict on every pair. It is computed when it is first asked for, and once. */
+  readonly pairs: () => readonly Explanation[];
   /** Null: the machine is emulated, so this package acts as its kernel. */
   readonly kernel: KernelFacts | null;
   readonly iommuWhy: string | null;
@@ -86,6 +89,7 @@ async function emulatedFacts(spec: string | object, kernel: string | undefined):
     cutAfter: null,
     what: `the emulated machine '${backend.machine}'${asIf(kernel)}`,
     machine: backend,
+    pairs: pairsOf(backend),
     kernel: null,
     iommuWhy: null,
     states: new Map(),
@@ -95,6 +99,14 @@ async function emulatedFacts(spec: string | object, kernel: string | undefined):
     ),
     live: null,
     close: () => backend.close(),
+  };
+}
+
+function pairsOf(machine: MachineFacts['machine']): MachineFacts['pairs'] {
+  let all: readonly Explanation[] | undefined;
+  return () => {
+    all ??= explainAll(machine);
+    return all;
   };
 }
 
@@ -130,11 +142,15 @@ function sentFacts(backend: CapturedBackend, kernel: string | undefined): Machin
 
 function readFacts(
   backend: Pick<CapturedBackend, 'topology' | 'controllers' | 'inspect' | 'sysfs' | 'close'>,
-): Pick<MachineFacts, 'machine' | 'kernel' | 'iommuWhy' | 'states' | 'limits' | 'mirrors' | 'close'> {
+): Pick<
+  MachineFacts,
+  'machine' | 'pairs' | 'kernel' | 'iommuWhy' | 'states' | 'limits' | 'mirrors' | 'close'
+> {
   const { sysfs } = backend;
   const states = sysfs.controllers.map(({ name, state }) => [name, state ?? 'live'] as const);
   return {
     machine: backend,
+    pairs: pairsOf(backend),
     kernel: sysfs.kernel,
     iommuWhy: sysfs.iommu.why,
     states: new Map(states.filter(([, state]) => state !== 'live')),

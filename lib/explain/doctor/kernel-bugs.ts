@@ -2,7 +2,6 @@
 import { list } from '../../base/words.js';
 import { KERNEL_BUGS, type KernelBug } from '../../kernel/releases/bugs.js';
 import { holds } from '../../kernel/releases/rule.js';
-import { explainAll } from '../explain.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
 
@@ -35,10 +34,10 @@ function judge(facts: MachineFacts, bug: KernelBug, release: string): Finding[] 
 
 const MET: Record<KernelBug['id'], (facts: MachineFacts) => Met> = {
   'free-sgls': ({ kernel }) => (kernel?.sglThreshold === 0 ? NOT_MET : NOT_TOLD),
-  'dma-vec-leak': ({ machine }) => {
+  'dma-vec-leak': ({ machine, pairs }) => {
     const { iommu } = machine.topology;
     if (iommu === 'none' || iommu === 'unsupported') return NOT_MET;
-    const byBus = explainAll(machine).some(({ provider, clients }) =>
+    const byBus = pairs().some(({ provider, clients }) =>
       clients.some(({ bdf, mapType }) => bdf !== provider && mapType === 'BUS_ADDR'),
     );
     if (!byBus) return NOT_MET;
@@ -50,9 +49,9 @@ const MET: Record<KernelBug['id'], (facts: MachineFacts) => Met> = {
     mirrors.length === 0 ? NOT_MET : { met: true, what: `mirrors on NVMe drives: ${list(mirrors)}` },
   'mmap-leak': ({ machine }) =>
     machine.topology.functions.some(({ p2pmem }) => p2pmem !== null) ? NOT_TOLD : NOT_MET,
-  'acs-list': ({ machine }) => {
+  'acs-list': ({ pairs }) => {
     let longest = 0;
-    for (const { clients } of explainAll(machine)) {
+    for (const { clients } of pairs()) {
       for (const { acs } of clients) longest = Math.max(longest, acs.length);
     }
     return longest < 10

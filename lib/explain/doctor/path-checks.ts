@@ -8,7 +8,7 @@ import {
   type HostBridgeVerdict,
   hostBridgeVerdict,
 } from '../../kernel/pci-p2pdma.js';
-import { type ClientVerdict, type Explanation, explainAll } from '../explain.js';
+import type { ClientVerdict, Explanation } from '../explain.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
 
@@ -18,8 +18,8 @@ interface Pair {
 }
 
 /** Pairs of a provider and a different drive. If any provider is published, only published providers are considered. */
-function pairsOf({ machine }: MachineFacts): Pair[] {
-  const all = explainAll(machine);
+function pairsOf({ machine, pairs }: MachineFacts): Pair[] {
+  const all = pairs();
   const published = all.filter(({ provider }) => machine.topology.find(provider)?.p2pmem?.published === true);
   // Memory that a GPU does not publish cannot form a pair.
   const lendable = all.filter(({ provider }) => {
@@ -175,7 +175,9 @@ function checkPairs({ machine, kind }: MachineFacts, pairs: readonly Pair[]): Fi
   for (const pair of pairs) {
     const { mapType, rule, kernelParameter, refusal } = pair.client;
     const key = refusal === null ? `${mapType} ${rule} ${kernelParameter !== null}` : 'refusal';
-    groups.set(key, [...(groups.get(key) ?? []), pair]);
+    const group = groups.get(key) ?? [];
+    group.push(pair);
+    groups.set(key, group);
   }
   const hopeless = pairs.every(
     ({ client: { mapType, refusal } }) => mapType === 'NOT_SUPPORTED' || refusal !== null,

@@ -389,6 +389,7 @@ async function live(
     kind: 'live',
     what: 'this machine',
     machine: system.context.backend,
+    pairs: () => system.explainAll(),
     kernel: null,
     iommuWhy: null,
     states: new Map(),
