@@ -1,19 +1,10 @@
 import type { Command } from 'commander';
-import { list } from '../base/words.js';
 import type { ClientVerdict, Explanation, Hop, System, Unreachable } from '../index.js';
 import { arrow, kindOf as hopKind, remarksOn } from '../page/hops.js';
 import { CommandError, resolving } from './errors.js';
-import { notesOn } from './explain-notes.js';
-import {
-  type Colours,
-  colours,
-  columns,
-  PAGE_WIDTH,
-  printable,
-  uncoloured,
-  visibleLength,
-  wrap,
-} from './format.js';
+import { matrix } from './explain-matrix.js';
+import { kernelOf, nameOf, paint, rules, type View } from './explain-view.js';
+import { colours, columns, PAGE_WIDTH, printable, uncoloured, visibleLength, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';
 import { everyKernel } from './kernels.js';
 import { contradiction } from './line.js';
@@ -153,53 +144,14 @@ export async function answer(
   if (provider === undefined) {
     const all: Explanation[] = [];
     for (const row of system.explainAll()) {
-      all.push(
-        await ask(
-          row.provider,
-          row.clients.map(({ bdf }) => bdf),
-        ),
-      );
+      const drives = row.clients.map(({ bdf }) => bdf);
+      all.push(options.try ? await ask(row.provider, drives) : row);
     }
     return options.json ? [ownJson({ kernel: kernelOf(system), providers: all })] : matrix(view, all);
   }
   const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
   const explanation = await ask(provider, clients.length > 0 ? clients : drives);
   return options.json ? [ownJson({ kernel: kernelOf(system), ...explanation })] : describe(view, explanation);
-}
-
-/** The kernel whose rules were applied. */
-function kernelOf({ topology }: System): string | null {
-  return topology.kernel?.text ?? null;
-}
-
-function rules({ system, colour, width }: View, all: readonly Explanation[]): string[] {
-  const kernel = kernelOf(system);
-  const whose = kernel === null ? 'which kernel this is is not known' : `rules of Linux ${printable(kernel)}`;
-  const tried = all.some(({ clients }) => clients.some((client) => client.tried !== null));
-  return wrap(`${whose}; tried: ${tried ? 'yes' : 'no'}`, width).map(colour.dim);
-}
-
-interface View {
-  readonly system: System;
-  readonly colour: Colours;
-  readonly width: number;
-}
-
-/** `nvme0 0000:03:00.0`, or only the address. */
-function nameOf({ system }: View, bdf: string): string {
-  const controller = system.controllers.find(({ pdev }) => pdev?.bdf === bdf);
-  return controller === undefined || controller.name === bdf ? bdf : `${printable(controller.name)} ${bdf}`;
-}
-
-function paint(colour: Colours, client: ClientVerdict): (text: string) => string {
-  const { mapType, refusal } = client;
-  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return colour.red;
-  return mapType === 'BUS_ADDR' && !isGuess(client) ? colour.green : colour.yellow;
-}
-
-/** The verdict depends on ACS settings that could not be read. */
-function isGuess({ rule }: ClientVerdict): boolean {
-  return rule === 'acs-unknown';
 }
 
 // --- one provider ---
@@ -318,170 +270,4 @@ function remark({ colour }: View, hop: Hop, client: ClientVerdict): string {
   const tints = { good: colour.green, bad: colour.red, doubt: colour.yellow, aside: colour.dim };
   const said = remarksOn(hop, client).map(({ text, tone }) => (tone === null ? text : tints[tone](text)));
   return `${said.join(', ')}${hop.note === null ? '' : ` (${hop.note})`}`.trimStart();
-}
-
-// --- all of them ---
-
-function matrix(view: View, all: readonly Explanation[]): string[] {
-  const { colour, width, system } = view;
-  if (all.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
-  const { asIf, others } = notesOn(all);
-  const drives = all[0]!.clients;
-  const label = (bdf: string) => nameOf(view, bdf).split(' ')[0]!;
-  const over = system
-    .stacked()
-    .filter(({ controllers }) => controllers.length > 0)
-    .map(({ name }) => overSeveral(system, name, all));
-  const heads = [...drives.map(({ bdf }) => label(bdf)), ...over.map(({ name }) => printable(name))];
-  const first = Math.max('provider'.length, ...all.map(({ provider }) => nameOf(view, provider).length));
-  const cell = Math.max(...heads.map((head) => head.length), 'refused'.length) + 2;
-  const most = Math.max(1, Math.floor((width - first - 2) / cell));
-  const tables: string[] = [];
-  for (let from = 0; from < drives.length; from += most) {
-    const rows = all.map(({ provider, clients }) => {
-      const columns = [...clients, ...over.map(({ worst }) => worst.get(provider)!)];
-      const shown = columns.slice(from, from + most);
-      return [
-        nameOf(view, provider),
-        ...shown.map((client) => paint(colour, client)(short(provider, client))),
-      ];
-    });
-    tables.push(table(['provider', ...heads.slice(from, from + most)], rows, colour), '');
-  }
-  const unknown = all.some(({ clients }) => clients.some(({ mapType }) => mapType === 'UNKNOWN'));
-  return [
-    ...(asIf === null ? [] : [colour.yellow(asIf), '']),
-    ...tables,
-    ...wrap(
-      'rows: whose memory; columns: who does the DMA. own: inside the drive; bus N: peer to peer, N hops; ' +
-        `bridge N: through the host bridge; refused: the kernel will not; ${unknown ? 'unknown: not known; ' : ''}` +
-        '?: ACS could not be read' +
-        (over.length === 0
-          ? ''
-          : `; ${list(over.map(({ name }) => printable(name)))}: the worst of its drives`),
-      width,
-    ).map(colour.dim),
-    ...rules(view, all),
-    ...trials(view, all),
-    ...others.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
-    ...refusals(view, all, over),
-    ...troubles(view, all),
-    ...fabrics(system).flatMap((line) => wrap(line, width).map(colour.dim)),
-  ];
-}
-
-/** A multipath head or an array: for each provider, the verdict of the drive that comes off worst. */
-interface OverSeveral {
-  readonly name: string;
-  readonly worst: ReadonlyMap<string, ClientVerdict>;
-}
-
-function overSeveral(system: System, name: string, all: readonly Explanation[]): OverSeveral {
-  const worst = new Map<string, ClientVerdict>();
-  for (const { provider } of all) {
-    const clients = system.explain(provider, [name]).clients.toSorted((a, b) => badness(b) - badness(a));
-    if (clients[0] !== undefined) worst.set(provider, clients[0]);
-  }
-  return { name, worst };
-}
-
-function badness({ mapType, distance, refusal }: ClientVerdict): number {
-  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 3000;
-  return { UNKNOWN: 2000, THRU_HOST_BRIDGE: 1000, BUS_ADDR: 0 }[mapType] + distance;
-}
-
-const OUTCOMES = {
-  works: 'work, as the kernel showed',
-  refused: 'refused by the kernel',
-  queue: 'refused for the queue',
-  wrong: 'report success and bring other bytes: use no peer memory there',
-  unproven: 'succeeded, which proves nothing',
-  failed: 'failed with another error',
-  none: 'could not be tried',
-} as const;
-
-/** The number of pairs for each outcome, and why some pairs could not be tried. */
-function trials({ width }: View, all: readonly Explanation[]): string[] {
-  const tried = all.flatMap(({ clients }) => clients.flatMap((client) => client.tried ?? []));
-  const lines = Object.entries(OUTCOMES).flatMap(([outcome, words]) => {
-    const those = tried.filter((trial) => trial.outcome === outcome);
-    if (those.length === 0) return [];
-    const why = [...new Set(those.map(({ did, answered }) => answered ?? did))];
-    const more = outcome === 'works' || outcome === 'refused' ? '' : `: ${why.join(' ')}`;
-    return wrap(printable(`${those.length} ${words}${more}`), width, '   ');
-  });
-  return lines.length === 0 ? [] : ['', `tried, one block for each of ${tried.length} pairs:`, ...lines];
-}
-
-function short(provider: string, client: ClientVerdict): string {
-  const { bdf, mapType, distance, refusal, tried } = client;
-  if (tried?.outcome === 'wrong') return 'wrong!';
-  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 'refused';
-  if (mapType === 'UNKNOWN') return 'unknown';
-  const doubt = isGuess(client) ? ' ?' : '';
-  if (bdf === provider && mapType === 'BUS_ADDR') return `own${doubt}`;
-  return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${doubt}`;
-}
-
-/** What the drives' own disks refuse on every path, unless a note has said it already. */
-function refusals(
-  { colour, width }: View,
-  all: readonly Explanation[],
-  over: readonly OverSeveral[],
-): string[] {
-  const told = new Set(all.flatMap(({ notes }) => notes.map(({ refusal }) => refusal)));
-  const clientsOf = [
-    ...all.flatMap(({ clients }) => clients),
-    ...over.flatMap(({ worst }) => [...worst.values()]),
-  ];
-  const refused = clientsOf.flatMap(({ refusal }) => refusal ?? []);
-  const untold = new Set(refused.filter((text) => !told.has(text)));
-  return [...untold].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
-}
-
-/** For each rule and remedy that prevents peer to peer: the text of one pair, and the number of pairs. */
-function troubles(view: View, all: readonly Explanation[]): string[] {
-  const { colour, width } = view;
-  const byCause = new Map<string, { provider: string; clients: ClientVerdict[] }>();
-  for (const { provider, clients } of all) {
-    for (const client of clients) {
-      if (client.remedy === null || client.refusal !== null) continue;
-      const key = `${client.rule} ${client.kernelParameter === null ? client.remedy : ''}`;
-      const cause = byCause.get(key) ?? { provider, clients: [] };
-      cause.clients.push(client);
-      byCause.set(key, cause);
-    }
-  }
-  return [...byCause.values()].flatMap(({ provider, clients }) => {
-    const [first] = clients;
-    const more = clients.length > 1 ? ` (${clients.length} pairs; the first: ${nameOf(view, provider)})` : '';
-    const redirecting = [
-      ...new Set(clients.flatMap(({ acs, kernelParameter }) => (kernelParameter ? acs : []))),
-    ];
-    const paste = redirecting.length > 0 ? `"pci=disable_acs_redir=${redirecting.sort().join(';')}"` : null;
-    return [
-      '',
-      colour.bold(`${first!.rule}${more}`),
-      ...wrap(printable(first!.reason), width, '   '),
-      ...wrap(printable(first!.remedy!), width, `   ${colour.yellow('remedy')}  `),
-      ...(paste === null || clients.length === 1
-        ? []
-        : [`   ${colour.dim('all of them')}  ${colour.bold(paste)}`]),
-    ];
-  });
-}
-
-function fabrics(system: System): string[] {
-  const hasCard = ({ namespaces }: System['controllers'][number]): boolean =>
-    namespaces.some(({ name }) => (system.locate(name)?.clients.length ?? 0) > 0);
-  const all = system.controllers.filter(({ pdev }) => pdev === null);
-  const far = all.filter((controller) => !hasCard(controller));
-  const near = all
-    .filter(hasCard)
-    .map(({ name, transport }) => `${printable(name)} (${printable(transport)})`);
-  const byName =
-    near.length === 0 ? [] : ['', `left out, because a card does their DMA; ask by name: ${near.join(', ')}`];
-  if (far.length === 0) return byName;
-  const names = far.map(({ name, transport }) => `${printable(name)} (${printable(transport)})`).join(', ');
-  return [...byName, '', `left out, because no PCI function here does their DMA: ${names}`];
 }
