@@ -95,6 +95,17 @@ t.test('a multipath head: no usable pair before 7.2', async (t) => {
   t.match(refusal, /multipath head.*Linux 7\.2.*engine 'passthrough'/);
 });
 
+t.test('an emulated multipath head: the engine that the emulator does not have is not offered', async (t) => {
+  const system = await openSystem({ machine: 'multipath' });
+  t.teardown(() => system.close());
+  t.match(system.locate('nvme2n1')?.noP2pReason, /multipath head.*Linux 7\.2/);
+  t.notMatch(system.locate('nvme2n1')?.noP2pReason, /passthrough/);
+  const { findings } = await diagnose({ machine: 'multipath' });
+  const [head] = findings.filter(({ check }) => check === 'multipath');
+  t.match(head, { level: 'warning', remedy: /make them plain disks/ });
+  t.notMatch(head!.remedy, /passthrough/);
+});
+
 t.test(
   'the plan of a copy: metadata beside the blocks hinders nothing, a head takes host memory',
   async (t) => {

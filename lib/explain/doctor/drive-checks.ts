@@ -315,12 +315,15 @@ export function checkMultipath({ machine, kernel, kind }: MachineFacts): Finding
     ];
   }
   const all = heads.length === new Set(namespaces).size;
+  // The emulator has one engine, whose requests go to the head.
+  const byCommand =
+    kind === 'emulated' ? '' : "or use the engine 'passthrough', whose NVMe commands go to a path; ";
   return [
     finding(
       'multipath',
       all ? 'problem' : 'warning',
       `multipath heads: ${list(heads)}. Their queues do not take peer memory`,
-      `Boot ${sinceText(MULTIPATH_HEAD)} or newer; or use the engine 'passthrough', whose NVMe commands go to a path; or make them plain disks. A drive with two ports then shows once per port, without failover. Reboot after:`,
+      `Boot ${sinceText(MULTIPATH_HEAD)} or newer; ${byCommand}or make them plain disks. A drive with two ports then shows once per port, without failover. Reboot after:`,
       [
         "echo 'options nvme_core multipath=N' | sudo tee /etc/modprobe.d/p2pdma.conf",
         'sudo update-initramfs -u   # Debian, Ubuntu; elsewhere: sudo dracut -f',

@@ -20,13 +20,11 @@ export function arrayRefusal(
 }
 
 export function headRefusal(name: string, release: KernelRelease | null): string | null {
-  const refusal = dated(
+  return dated(
     MULTIPATH_HEAD,
     release,
     `${name} is an NVMe multipath head: ${REFUSES} (boot with nvme_core.multipath=N for plain disks)`,
   );
-  // A command goes to the queue of a path, on every release.
-  return refusal && `${refusal}. NVMe commands go to its paths, which take it: engine 'passthrough'`;
 }
 
 /** `refusal`, unless this kernel has the rule. */

@@ -39,12 +39,17 @@ export function layerRefusal(
     case 'md':
       return arrayRefusal(name, layer.level ?? null, release);
     case 'multipath-head':
-      return headRefusal(name, release);
+      return withCommands(headRefusal(name, release));
     case 'stacked':
       return `${name} is stacked on other block devices: ${REFUSES}`;
     default:
       return layer.kind satisfies never;
   }
+}
+
+/** On every release, a command goes to the queue of a path. */
+function withCommands(refusal: string | null): string | null {
+  return refusal && `${refusal}. NVMe commands go to its paths, which take it: engine 'passthrough'`;
 }
 
 export interface FarSide {
