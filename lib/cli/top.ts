@@ -143,7 +143,8 @@ function processLines(
 ): string[] {
   const machines = [...new Set(one.flows.map(({ machine }) => machine))].filter((name) => name !== null);
   const emulated = machines.map((name) => `, emulated machine '${printable(name)}'`).join('');
-  const head = `${one.pid} ${printable(one.command)}${emulated}, ${one.inFlight} in flight`;
+  const thread = one.thread === 0 ? '' : `, thread ${one.thread}`;
+  const head = `${one.pid}${thread} ${printable(one.command)}${emulated}, ${one.inFlight} in flight`;
   if (one.flows.length === 0) return [...wrap(head, width, '', '  '), colour.dim('  nothing yet')];
   const rows = one.flows.map((flow) => {
     const { internal, peerBus, hostBridge, hostDram, unproven = 0 } = flow.path;
@@ -169,8 +170,13 @@ function processLines(
 }
 
 /** Bytes per second of a flow since the last look; null: there was none. */
-function rateOf({ pid }: Observation, flow: FlowSum, now: Moment, before: Moment | null): number | null {
-  const then = before?.processes.find((one) => one.pid === pid);
+function rateOf(
+  { pid, thread }: Observation,
+  flow: FlowSum,
+  now: Moment,
+  before: Moment | null,
+): number | null {
+  const then = before?.processes.find((one) => one.pid === pid && one.thread === thread);
   if (before === null || then === undefined) return null;
   const same = then.flows.find((other) => keyOf(other) === keyOf(flow));
   const moved = sumOf(flow) - (same === undefined ? 0 : sumOf(same));

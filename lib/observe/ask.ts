@@ -22,7 +22,7 @@ export async function askAll(): Promise<Observed> {
   const processes = answers
     .filter((answer) => typeof answer === 'object')
     .filter((answer) => answer !== null);
-  processes.sort((a, b) => a.pid - b.pid);
+  processes.sort((a, b) => a.pid - b.pid || a.thread - b.thread);
   return { processes, silent: paths.filter((_, i) => answers[i] === 'silent') };
 }
 

@@ -63,6 +63,8 @@ async function listen(): Promise<Server> {
   remove(path);
   const server = createServer((socket) => {
     socket.on('error', () => {});
+    // Whoever asks and does not hang up must not keep the process alive.
+    socket.unref();
     socket.end(`${JSON.stringify(observation())}\n`);
   });
   await new Promise<void>((resolve, reject) => {
@@ -115,7 +117,7 @@ function observation(): Observation {
       memory.push(...metrics.p2pmem.map((use) => ({ ...context.origin, ...use })));
     }
   }
-  return { pid: process.pid, command: commandLine(), flows, inFlight, memory };
+  return { pid: process.pid, thread: threadId, command: commandLine(), flows, inFlight, memory };
 }
 
 /** The interpreter says nothing; a script is named without its folders. */

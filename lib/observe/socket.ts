@@ -5,7 +5,7 @@
  *     $XDG_RUNTIME_DIR/p2pdma/1234.0.sock          process 1234, its main thread
  *     /tmp/p2pdma-1000/1234.0.sock                 the same where there is no such directory
  */
-import { lstatSync, mkdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, type Stats } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import type { Origin, PathBytes } from '../backend/backend.js';
@@ -28,6 +28,8 @@ export interface FlowSum extends Origin {
 /** What a process says of itself: one line of JSON. */
 export interface Observation {
   readonly pid: number;
+  /** The number of its thread, as in node:worker_threads: 0 is the main thread. Each thread answers for itself. */
+  readonly thread: number;
   /** Its command line without the interpreter: `'p2pdma copy a nvme1n1'`. */
   readonly command: string;
   readonly flows: readonly FlowSum[];
@@ -52,7 +54,9 @@ export function makeFolder(path: string): void {
     mkdirSync(path, { mode: 0o700 });
   } catch (error) {
     const failed = error as NodeJS.ErrnoException;
-    if (failed.code !== 'EEXIST') throw hostError(failed, 'mkdir', path);
+    // After `su`, XDG_RUNTIME_DIR may still be that of the user before.
+    const hint = failed.code === 'EACCES' ? 'Set XDG_RUNTIME_DIR to a directory of this user.' : undefined;
+    if (failed.code !== 'EEXIST') throw hostError(failed, 'mkdir', path, { hint });
   }
   if (isPrivate(path)) return;
   throw errnoError(-EACCES, 'open', path, {
@@ -63,7 +67,18 @@ export function makeFolder(path: string): void {
 
 /** Whether it is a directory, and not a link to one, of this user alone. */
 export function isPrivate(path: string): boolean {
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (there === undefined) return false;
+  const there = lstatOrNull(path);
+  if (there === null) return false;
   return there.isDirectory() && there.uid === process.geteuid?.() && (there.mode & 0o077) === 0;
+}
+
+/** Null: it is not there, or it is in a directory that this user may not enter, so it is no directory of this user's. */
+function lstatOrNull(path: string): Stats | null {
+  try {
+    return lstatSync(path);
+  } catch (error) {
+    const failed = error as NodeJS.ErrnoException;
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(failed.code ?? '')) return null;
+    throw hostError(failed, 'lstat', path);
+  }
 }

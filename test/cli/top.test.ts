@@ -1,8 +1,18 @@
 /** `p2pdma top` beside two real copies: one of files on this machine, one on an emulated machine. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import t from 'tap';
 import { main, runCli } from '../helpers/cli.js';
 
@@ -36,6 +46,55 @@ t.test('with nobody: what to do', { skip }, async (t) => {
     processes: [],
     silent: [],
   });
+});
+
+t.test('the runtime directory of another user, as after `su`', { skip }, async (t) => {
+  const other = join(runtime, 'other');
+  mkdirSync(other, { mode: 0 });
+  t.teardown(() => rmdirSync(other));
+  // Root may enter it all the same.
+  const who = process.geteuid!() === 0 ? { uid: 65534, gid: 65534 } : {};
+  chmodSync(runtime, 0o755);
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [main, ...args], {
+      ...{ env: { ...env, XDG_RUNTIME_DIR: other }, encoding: 'utf8', ...who },
+    });
+  const { status, stdout, stderr } = run('top', '--once');
+  t.equal(status, 0, stderr);
+  t.match(stdout, /No observed process in/);
+  const copy = run('copy', 'nvme0n1', 'nvme1n1', '--machine', 'switch', '--bytes', '1MiB', '--observe');
+  t.equal(copy.status, 2);
+  t.match(copy.stderr, /EACCES.*mkdir.*Set XDG_RUNTIME_DIR to a directory of this user/s);
+});
+
+t.test('the rate of each thread is its own', { skip }, async (t) => {
+  const lib = JSON.stringify(new URL('../../lib/index.js', import.meta.url).href);
+  const work = `import(${lib}).then(async ({ openSystem }) => {
+    const system = await openSystem({ machine: 'switch' });
+    await system.pipeline('nvme0n1', 'nvme1n1', { end: ${256 * MIB - 1} });
+    await system.pipeline('nvme0n1', 'nvme1n1', { bandwidth: ${MIB} });
+  })`;
+  const script = `const { openSystem } = await import(${lib}); await openSystem({ machine: 'switch' });
+    new (await import('node:worker_threads')).Worker(${JSON.stringify(work)}, { eval: true });`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    ...{ env: { ...env, P2PDMA_OBSERVE: '1' }, stdio: 'ignore' },
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  await seen(2);
+  const looks = spawn(process.execPath, [main, 'top', '--json', '--interval', '0.5'], {
+    ...{ env, stdio: ['ignore', 'pipe', 'inherit'] },
+  });
+  t.teardown(() => looks.kill('SIGKILL'));
+  let rate = Number.POSITIVE_INFINITY;
+  for await (const line of createInterface({ input: looks.stdout! })) {
+    const { processes } = JSON.parse(line);
+    const { flows } = processes.find(({ thread }: { thread: number }) => thread > 0);
+    const slow = flows.find(({ open }: { open: number }) => open > 0);
+    if (slow === undefined || slow.path.internal + slow.path.peerBus < 257 * MIB) continue;
+    rate = slow.bytesPerSecond;
+    break;
+  }
+  t.ok(rate < 16 * MIB, `${rate} bytes/s of 1 MiB/s`);
 });
 
 t.test('with two copies', { skip }, async (t) => {

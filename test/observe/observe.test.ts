@@ -11,9 +11,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { openSystem } from '../../lib/index.js';
 import { askAll, type FlowSum } from '../../lib/observe/ask.js';
@@ -155,6 +157,49 @@ t.test('what a killed process left behind is removed, what gives no answer is sa
     );
     mute.close();
     odd.close();
+  });
+});
+
+t.test('whoever asks and does not hang up keeps nobody alive', { skip }, async (t) => {
+  await inside(async (folder) => {
+    const lib = JSON.stringify(new URL('../../lib/index.js', import.meta.url).href);
+    const script = `await (await import(${lib})).openSystem({ machine: 'switch' }); process.stdin.once('data', () => process.stdin.destroy());`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'pipe' });
+    t.teardown(() => child.kill('SIGKILL'));
+    const name = `${child.pid}.0.sock`;
+    while (!existsSync(folder) || !readdirSync(folder).includes(name)) await pause(20);
+    const client = connect({ path: join(folder, name), allowHalfOpen: true });
+    await new Promise((resolve) => client.once('data', resolve));
+    child.stdin.write('end\n');
+    const late = pause(20_000, 'it is still there', { ref: false });
+    t.equal(await Promise.race([new Promise((resolve) => child.once('exit', resolve)), late]), 0);
+    client.destroy();
+  });
+});
+
+t.test('each thread answers for itself', { skip }, async (t) => {
+  await inside(async () => {
+    const lib = JSON.stringify(new URL('../../lib/index.js', import.meta.url).href);
+    const script = `import(${lib}).then(async ({ openSystem }) => {
+      const system = await openSystem({ machine: 'switch' });
+      await system.pipeline('nvme0n1', 'nvme1n1', { end: ${MIB - 1} });
+      const { parentPort } = require('worker_threads');
+      parentPort.on('message', () => {});
+      parentPort.postMessage('done');
+    })`;
+    await using system = await openSystem({ machine: 'switch' });
+    const worker = new Worker(script, { eval: true });
+    await new Promise((resolve) => worker.once('message', resolve));
+    const { processes } = await askAll();
+    t.same(
+      processes.map(({ pid, thread, flows }) => [pid, thread, sumOf(flows)]),
+      [
+        [process.pid, 0, 0],
+        [process.pid, worker.threadId, 2 * MIB],
+      ],
+    );
+    t.same(system.metrics().bytes, { read: 0, write: 0 });
+    await worker.terminate();
   });
 });
 
