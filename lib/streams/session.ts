@@ -21,7 +21,7 @@ import { SpareMemory } from './spare-memory.js';
 
 /** Anything that a system has to shut down before its backend can be closed. */
 interface Closable {
-  /** Stop now, and wait for what is in flight. Must not reject. */
+  /** Stop now, and wait for what is in flight. Rejects if closing it fails; then it is closed all the same. */
   shutdown(): Promise<void>;
 }
 
@@ -149,21 +149,32 @@ export class StreamContext {
   }
 
   async closeTarget(target: BlockTarget): Promise<void> {
-    await target.close();
-    const closable = this.#targets.get(target);
-    if (closable !== undefined) this.#open.delete(closable);
-    this.#targets.delete(target);
+    try {
+      await target.close();
+    } finally {
+      // It is closed also if close(2) said that data was lost, and the caller learns that.
+      const closable = this.#targets.get(target);
+      if (closable !== undefined) this.#open.delete(closable);
+      this.#targets.delete(target);
+    }
   }
 
   /**
    * Shut down everything, newest first (streams depend on targets, and targets on the machine), and then the backend.
    * Chunks that are lent to a consumer are detached: using them throws from then on.
+   * @throws P2pdmaError the first error of closing something, after everything is closed
    */
   close(): Promise<LeakReport> {
     this.#closing ??= (async () => {
-      for (const closable of [...this.#open].reverse()) await closable.shutdown();
+      let failed: unknown = null;
+      for (const closable of [...this.#open].reverse()) {
+        await closable.shutdown().catch((error) => {
+          failed ??= error;
+        });
+      }
       this.spare.close();
       const report = await this.backend.close();
+      if (failed !== null) throw failed;
       report.slots += this.mappings;
       return report;
     })();

@@ -39,6 +39,20 @@ const reader = (bytes: number, transfers: number) => ({
   },
 });
 
+t.test('what fails to close is told, and everything else is closed all the same', async (t) => {
+  const { context, order, closable } = rig();
+  context.add(closable('a'));
+  context.add({ shutdown: async () => Promise.reject(new Error('lost')) });
+  const target = await context.openTarget('b', {});
+  const failing = await context.adopt(
+    Promise.resolve({ close: async () => Promise.reject(new Error('told')) } as unknown as BlockTarget),
+  );
+  await t.rejects(context.closeTarget(failing), { message: 'told' });
+  await context.closeTarget(target);
+  await t.rejects(context.close(), { message: 'lost' }, 'and what its owner has been told is not told again');
+  t.same(order, ['target b', 'a', 'backend']);
+});
+
 t.test(
   'closing ends the newest first, then the backend; once, and nothing is opened behind it',
   async (t) => {
