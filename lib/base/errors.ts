@@ -273,3 +273,7 @@ export function hostError(
     ? errnoError(-ERRNO_ROWS[code as ErrnoName].errno, syscall, path, { cause: error, ...options })
     : errnoError(-EIO, syscall, path, { what: message ?? code, cause: error, ...options });
 }
+
+export function abortError(signal: AbortSignal): P2pdmaError {
+  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', { cause: signal.reason });
+}

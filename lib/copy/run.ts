@@ -3,7 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { optionError } from '../base/arguments.js';
 import { ENOSPC } from '../base/errno.js';
-import { errnoError, P2pdmaError } from '../base/errors.js';
+import { abortError, errnoError, P2pdmaError } from '../base/errors.js';
 import { P2pReadStream } from '../streams/read-stream.js';
 import { type Receipt, withReceipt } from '../streams/receipt.js';
 import { closedError, outOfRange } from '../streams/source.js';
@@ -326,8 +326,4 @@ async function verify(
     });
   }
   receipt.verified = !stop?.aborted;
-}
-
-export function abortError(signal: AbortSignal): P2pdmaError {
-  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', { cause: signal.reason });
 }

@@ -92,12 +92,13 @@ export class Attachment {
       });
   }
 
-  /** Close the target, if it belongs to the stream. */
+  /** Close the target, if it belongs to the stream, or else tell its owner. */
   async close(): Promise<void> {
     const { owned, kept = false, fd } = this.source;
     this.#closed = true;
     // A descriptor that its stream was not to close stays open when the system closes: its number may be another file's by now.
     if (fd !== undefined && !this.#stream.autoClose && this.context?.closed === true) return;
     if (owned && !kept && this.target !== null) await this.context!.closeTarget(this.target);
+    await this.source.released?.();
   }
 }

@@ -1,20 +1,34 @@
 import { fstat, type Stats } from 'node:fs';
 import { createInterface, type Interface } from 'node:readline';
 import { promisify } from 'node:util';
-import { assertEach, assertWhole, wrongArgument } from '../base/arguments.js';
+import { assertEach, assertWhole, optionError, shown, wrongArgument } from '../base/arguments.js';
 import { EBADF, EOPNOTSUPP } from '../base/errno.js';
-import { errnoError } from '../base/errors.js';
+import { abortError, errnoError, type P2pdmaError } from '../base/errors.js';
 import type { BlockFile } from './handle-file.js';
-import type { ReadStreamOptions, StreamArgument, WriteStreamOptions } from './options.js';
+import {
+  givenOptions,
+  type ReadStreamOptions,
+  type StreamArgument,
+  type WriteStreamOptions,
+} from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
+import { deferred } from './transfer.js';
 import { P2pWriteStream } from './write-stream.js';
 
 /** Bytes from the beginning; null, undefined or -1: where the handle stands. @inline */
 type Position = number | bigint | null | undefined;
 /** @inline */
-type Data = string | Uint8Array | AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>;
+type Piece = string | NodeJS.ArrayBufferView;
+/** @inline */
+type Data = Piece | AsyncIterable<Piece> | Iterable<Piece>;
+/** The options of readFile, writeFile and appendFile. @inline */
+interface FileOptions<T> {
+  readonly encoding?: T;
+  /** Between two steps, an abort ends the call. */
+  readonly signal?: AbortSignal | undefined;
+}
 /** Where a read or a write has its bytes, and where in the target they are. @inline */
 interface Place {
   /** First byte of the buffer. */
@@ -40,7 +54,9 @@ export class P2pFileHandle {
   readonly #path: string;
   #position = 0;
   #turn: Promise<unknown> = Promise.resolve();
-  #under = new Set<Promise<unknown>>();
+  readonly #under = new Set<Promise<unknown>>();
+  /** The streams over it, and when each has nothing in flight any more. */
+  readonly #streams = new Map<P2pReadStream | P2pWriteStream, Promise<void>>();
   #closing: Promise<void> | null = null;
 
   private constructor(context: StreamContext, file: BlockFile) {
@@ -114,7 +130,7 @@ export class P2pFileHandle {
       const text = typeof buffer === 'string';
       const at = text ? (offset as Position) : placeOf(offset as number, length as number, position).position;
       const view = text
-        ? Buffer.from(buffer, (length as BufferEncoding) ?? 'utf8')
+        ? Buffer.from(buffer, encodingOf(length as BufferEncoding) ?? 'utf8')
         : partOf('write', buffer, placeOf(offset as number, length as number, position));
       return { bytesWritten: await this.#move('write', [view], at), buffer };
     });
@@ -132,13 +148,16 @@ export class P2pFileHandle {
   }
 
   /** Everything from where the handle stands to the end, as bytes or, with an encoding, as text. */
-  readFile(options?: { encoding?: null } | null): Promise<Buffer>;
-  readFile(options: { encoding: BufferEncoding } | BufferEncoding): Promise<string>;
-  readFile(options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<Buffer | string> {
-    const encoding = typeof options === 'string' ? options : options?.encoding;
+  readFile(options?: FileOptions<null | undefined> | null): Promise<Buffer>;
+  readFile(options: FileOptions<BufferEncoding> | BufferEncoding): Promise<string>;
+  readFile(
+    options?: FileOptions<BufferEncoding | null | undefined> | BufferEncoding | null,
+  ): Promise<Buffer | string> {
     return this.#call('read', async () => {
+      const { encoding, signal } = fileOptions(options);
       const chunks: Buffer[] = [];
       for (;;) {
+        if (signal?.aborted) throw abortError(signal);
         const chunk = Buffer.allocUnsafe(512 * 1024);
         const bytes = await this.#move('read', [chunk], null);
         chunks.push(chunk.subarray(0, bytes));
@@ -152,13 +171,14 @@ export class P2pFileHandle {
   /** Write all of `data` where the handle stands: text, bytes, or an iterable of them. */
   writeFile(
     data: Data,
-    options?: { encoding?: BufferEncoding | null } | BufferEncoding | null,
+    options?: FileOptions<BufferEncoding | null | undefined> | BufferEncoding | null,
   ): Promise<void> {
-    const encoding = (typeof options === 'string' ? options : options?.encoding) ?? 'utf8';
     return this.#call('write', async () => {
-      const pieces = typeof data === 'string' || data instanceof Uint8Array ? [data] : data;
-      for await (const piece of pieces) {
-        const view = typeof piece === 'string' ? Buffer.from(piece, encoding) : piece;
+      const { encoding, signal } = fileOptions(options);
+      for await (const piece of piecesOf(data)) {
+        if (signal?.aborted) throw abortError(signal);
+        const view = typeof piece === 'string' ? Buffer.from(piece, encoding ?? 'utf8') : piece;
+        if (!isView(view)) throw wrongData(piece);
         await this.#move('write', [bytesOf(view)], null);
       }
     });
@@ -167,7 +187,7 @@ export class P2pFileHandle {
   /** Same as `writeFile`, as in node:fs: it writes where the handle stands. */
   appendFile(
     data: Data,
-    options?: { encoding?: BufferEncoding | null } | BufferEncoding | null,
+    options?: FileOptions<BufferEncoding | null | undefined> | BufferEncoding | null,
   ): Promise<void> {
     return this.writeFile(data, options);
   }
@@ -182,9 +202,12 @@ export class P2pFileHandle {
     });
   }
 
-  /** Set a file's length. @throws P2pdmaError EINVAL: it is a device */
+  /** Set a file's length; a negative one is 0, as in node:fs. @throws P2pdmaError EINVAL: it is a device */
   truncate(length = 0): Promise<void> {
-    return this.#call('ftruncate', () => this.#file.truncate(Math.max(0, length)));
+    return this.#call('ftruncate', async () => {
+      assertWhole('truncate', 'length', length, Number.MIN_SAFE_INTEGER);
+      await this.#file.truncate(Math.max(0, length));
+    });
   }
 
   /** Make everything that was written durable. */
@@ -199,16 +222,13 @@ export class P2pFileHandle {
 
   /** Create a Readable over it. The handle is closed with the stream unless `autoClose` is false. */
   createReadStream(options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
-    const stream = P2pReadStream.over(this.#source(), this.#fromHere(options));
-    if (stream.autoClose) void stream.attachment.settled().then(() => this.close());
-    return stream;
+    return this.#stream((source) => P2pReadStream.over(source, this.#fromHere(options)));
   }
 
   /** Create a Writable over it. The handle is closed with the stream unless `autoClose` is false. */
   createWriteStream(options?: WriteStreamOptions | BufferEncoding | null): P2pWriteStream {
-    const stream = P2pWriteStream.over(this.#source(), { flags: 'r+', ...this.#fromHere(options) });
-    if (stream.autoClose) void stream.attachment.settled().then(() => this.close());
-    return stream;
+    const make = (source: Source) => P2pWriteStream.over(source, { flags: 'r+', ...this.#fromHere(options) });
+    return this.#stream(make);
   }
 
   /** Its lines, as text. */
@@ -217,10 +237,14 @@ export class P2pFileHandle {
     return createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   }
 
-  /** Resolves when nothing is in flight and it is closed. Idempotent. */
+  /**
+   * Resolves when nothing is in flight and it is closed. Idempotent. As in node:fs, a Readable over it is destroyed, and a
+   * Writable over it is ended and written to its end first.
+   */
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      await Promise.allSettled(this.#under);
+      for (const stream of this.#streams.keys()) if (!stream.destroyed) stream.close();
+      await Promise.allSettled([...this.#under, ...this.#streams.values()]);
       await this.#file.close();
       this.#context.remove(this);
     })();
@@ -242,15 +266,28 @@ export class P2pFileHandle {
     return given.start === undefined ? { ...given, start: this.#position } : given;
   }
 
-  #source(): Source {
-    return {
+  #stream<T extends P2pReadStream | P2pWriteStream>(make: (source: Source) => T): T {
+    const { promise, resolve } = deferred();
+    const closed = this.#closing !== null;
+    const stream = make({
       path: this.#path,
       owned: false,
       open: async () => {
-        this.#assertOpen('open');
+        if (closed) throw this.#closedError('open');
         return { context: this.#context, target: this.#file.target };
       },
-    };
+      released: async () => {
+        resolve();
+        if (stream.autoClose) await this.close();
+      },
+    });
+    if (closed) return stream;
+    this.#streams.set(stream, promise);
+    void stream.attachment.settled().then(() => {
+      resolve();
+      this.#streams.delete(stream);
+    });
+    return stream;
   }
 
   async #call<T>(syscall: string, run: () => Promise<T>): Promise<T> {
@@ -265,7 +302,11 @@ export class P2pFileHandle {
   }
 
   #assertOpen(syscall: string): void {
-    if (this.#closing !== null) throw errnoError(-EBADF, syscall, this.#path, { what: 'file closed' });
+    if (this.#closing !== null) throw this.#closedError(syscall);
+  }
+
+  #closedError(syscall: string): P2pdmaError {
+    return errnoError(-EBADF, syscall, this.#path, { what: 'file closed' });
   }
 
   /** At a position, or else where the handle stands: then calls take turns. */
@@ -308,6 +349,37 @@ function placeOf(
 
 function bytesOf(view: NodeJS.ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE */
+function fileOptions<T extends BufferEncoding | null | undefined>(
+  options: FileOptions<T> | BufferEncoding | null | undefined,
+): FileOptions<BufferEncoding | null | undefined> {
+  const { encoding, signal } = givenOptions<FileOptions<T | undefined>>(options);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw wrongArgument('options', 'signal', 'an AbortSignal', signal);
+  }
+  return { encoding: encodingOf(encoding), signal };
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: there is no such encoding */
+function encodingOf(given: BufferEncoding | null | undefined): BufferEncoding | null | undefined {
+  if (given == null || Buffer.isEncoding(given)) return given;
+  throw optionError('ERR_INVALID_ARG_VALUE', 'encoding', `there is no encoding ${shown(given)}`, {
+    received: given,
+    hint: "Name one that Buffer.isEncoding() knows, such as 'utf8'.",
+  });
+}
+
+function piecesOf(data: Data): Iterable<Piece> | AsyncIterable<Piece> {
+  if (typeof data === 'string' || isView(data)) return [data];
+  const { [Symbol.iterator]: all, [Symbol.asyncIterator]: later } = Object(data);
+  if (all === undefined && later === undefined) throw wrongData(data);
+  return data as Iterable<Piece> | AsyncIterable<Piece>;
+}
+
+function wrongData(received: unknown): P2pdmaError {
+  return wrongArgument('writeFile', 'data', 'text, bytes, or an iterable of them', received);
 }
 
 function viewsOf(call: string, buffers: readonly NodeJS.ArrayBufferView[]): Uint8Array[] {

@@ -49,7 +49,8 @@ export abstract class FileWritable extends Writable {
       if (this.closed) process.nextTick(callback);
       else this.once('close', callback);
     }
-    if (!this.autoClose) this.once('finish', () => this.destroy());
+    if (!this.autoClose && this.writableFinished) this.destroy();
+    else if (!this.autoClose) this.once('finish', () => this.destroy());
     this.end();
   }
 

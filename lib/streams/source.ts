@@ -18,6 +18,8 @@ export interface Source {
   readonly owned: boolean;
   /** True: an owned target nevertheless stays open, until the code that opened it closes it. */
   readonly kept?: boolean;
+  /** For a target of somebody else: called once, when the stream has nothing in flight on it any more. */
+  released?(): Promise<void>;
   /** Only for writers: called once, before the first byte or the end. */
   begin?(target: BlockTarget): Promise<void>;
 }

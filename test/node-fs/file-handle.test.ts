@@ -5,7 +5,10 @@ import fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { EIO } from '../../lib/base/errno.js';
+import { errnoError } from '../../lib/base/errors.js';
 import { openSystem, type P2pFileHandle, type System } from '../../lib/index.js';
+import { BlockFile } from '../../lib/streams/handle-file.js';
 import { bytesOf, NOTHING_LEFT } from '../helpers/copies.js';
 import { fc } from '../helpers/random.js';
 
@@ -168,6 +171,61 @@ const behaviours: Record<string, (open: Open, path: string) => Promise<unknown>>
     await new Promise((resolve) => handle.createWriteStream({ start: 4 }).end('QUICK', resolve));
     return fs.readFileSync(path, 'latin1');
   },
+  'close() under a stream that reads': async (open, path) => {
+    fs.writeFileSync(path, Buffer.alloc(4 * 1024 * 1024, 1));
+    const handle = await open(path);
+    const stream = handle.createReadStream({ highWaterMark: 4096 });
+    const seen: unknown[] = [];
+    for (const event of ['error', 'end', 'close']) stream.on(event, () => seen.push(event));
+    await new Promise((resolve) => stream.once('data', resolve));
+    await handle.close();
+    while (!stream.closed) await new Promise(setImmediate);
+    return [seen, handle.fd];
+  },
+  'close() under a stream that writes': async (open, path) => {
+    const seen: unknown[] = [];
+    for (const autoClose of [true, false]) {
+      const handle = await open(path, 'w');
+      const stream = handle.createWriteStream({ autoClose });
+      for (const event of ['error', 'finish', 'close']) stream.on(event, () => seen.push(event));
+      stream.write(Buffer.alloc(300_001, 1));
+      await handle.close();
+      while (!stream.closed) await new Promise(setImmediate);
+      seen.push(handle.fd, stream.bytesWritten, fs.statSync(path).size);
+    }
+    return seen;
+  },
+  'lengths for truncate()': async (open, path) => {
+    await using handle = await open(path, 'r+');
+    const lengths = [Number.NaN, 1.5, '5', null, {}, -3, undefined];
+    return Promise.all(lengths.map((length) => outcome(() => handle.truncate(length))));
+  },
+  'what writeFile() takes': async (open, path) => {
+    await using handle = await open(path, 'w+');
+    await handle.writeFile(new DataView(new ArrayBuffer(3)));
+    await handle.writeFile([new Uint16Array(2), 'x']);
+    const wrong = await Promise.all([5, null, {}].map((data) => outcome(() => handle.writeFile(data))));
+    return [fs.readFileSync(path, 'latin1'), wrong];
+  },
+  'encodings that there are not': async (open, path) => {
+    await using handle = await open(path, 'r+');
+    return [
+      await outcome(() => handle.writeFile('x', 'none')),
+      await outcome(() => handle.readFile({ encoding: 'none' })),
+    ];
+  },
+  'readFile() and writeFile() with a signal': async (open, path) => {
+    await using handle = await open(path, 'r+');
+    const stopped = { signal: AbortSignal.abort() };
+    const { signal } = new AbortController();
+    return [
+      await outcome(() => handle.readFile(stopped)),
+      await outcome(() => handle.writeFile('x', stopped)),
+      await outcome(() => handle.readFile({ signal: 5 })),
+      await outcome(() => handle.writeFile('X', { signal })),
+      fs.readFileSync(path, 'latin1'),
+    ];
+  },
   'readLines()': async (open, path) => {
     fs.writeFileSync(path, 'a\nb\r\nc');
     const handle = await open(path);
@@ -294,6 +352,38 @@ t.test('a file, at any offset', { skip: native === null && 'no native backend' }
   fs.writeFileSync(path, Buffer.alloc(256 * 1024));
   const system = await openSystem();
   await likeAModel(t, await system.open(path, 'r+'), 256 * 1024);
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('what a close(2) that fails says', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const { close } = BlockFile.prototype;
+  t.teardown(() => {
+    BlockFile.prototype.close = close;
+  });
+  BlockFile.prototype.close = async function () {
+    await close.call(this);
+    throw errnoError(-EIO, 'close', this.target.path);
+  };
+  const handle = await system.open('nvme0n1', 'r+');
+  await t.rejects(handle.createReadStream({ end: 9 }).toArray(), { code: 'EIO', syscall: 'close' });
+  await t.rejects(handle.close(), { code: 'EIO' });
+  const open = await system.open('nvme0n1', 'r+');
+  await t.rejects(system.close(), { code: 'EIO' }, 'told by who closes it');
+  t.equal(open.fd, -1);
+});
+
+t.test('a stream that ended and stays open', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const handle = await system.open('nvme0n1', 'r+');
+  const reader = handle.createReadStream({ end: 9, autoClose: false });
+  await reader.toArray();
+  const writer = handle.createWriteStream({ autoClose: false });
+  await new Promise<void>((resolve) => writer.end('x', () => resolve()));
+  t.equal((await handle.read(Buffer.alloc(1), 0, 1, 0)).bytesRead, 1);
+  await handle.close();
+  t.same([reader.destroyed, writer.destroyed], [true, true], 'does not keep close() waiting');
+  await t.rejects(handle.createReadStream().toArray(), { code: 'EBADF', syscall: 'open' });
   t.same(await system.close(), NOTHING_LEFT);
 });
 
