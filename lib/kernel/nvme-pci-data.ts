@@ -32,6 +32,8 @@ import {
   dmaUnmapSgtable,
 } from './dma-mapping.js';
 import { type NvmeCommand, nvmeIsWrite, putLe64, putSglDesc } from './nvme-command.js';
+import { bugRule } from './releases/bugs.js';
+import { holds } from './releases/rule.js';
 import { MODEL, refusesPeersWithEinval } from './releases/table.js';
 import {
   type Scatterlist,
@@ -168,6 +170,8 @@ export class NvmeIod {
   /** PRP lists or SGL segments, in order. */
   readonly lists: PoolPiece[] = [];
   smallLists = false;
+  /** Its dma_vecs will not be freed. */
+  leaks = false;
 }
 
 /** The DMA pools and settings of one device. */
@@ -182,11 +186,14 @@ export class NvmeDataMapper {
   sglThreshold: number;
   /** The errno for a pair that must not do peer-to-peer. */
   readonly #refusal: number;
+  /** This kernel has the bug `dma-vec-leak` (see releases/bugs.ts). */
+  readonly #leaksVecs: boolean;
 
   /** `release` defaults to the kernel that this file mirrors. */
   constructor(device: Device, sglThreshold: number, release: KernelRelease | null = MODEL) {
     this.#device = device;
     this.#refusal = refusesPeersWithEinval(release) === true ? -EINVAL : -EREMOTEIO;
+    this.#leaksVecs = holds(bugRule('dma-vec-leak'), release) === 'yes';
     this.sglThreshold = sglThreshold;
     this.#pagePool = new DmaPool(device, NVME_CTRL_PAGE_SIZE);
     this.#smallPool = new DmaPool(device, NVME_SMALL_POOL_SIZE);
@@ -251,6 +258,9 @@ export class NvmeDataMapper {
     // nvme_pci_use_sgls(): for a few large ranges, an SGL is shorter than a PRP list.
     const useSgl = sgls && bio.size / nents >= this.sglThreshold;
     const built = useSgl ? this.#setupSgls(iod, cmd) : this.#setupPrps(iod, bio.size, cmd);
+    // Peer memory by its bus address has no IOVA, and with an IOMMU the driver keeps the addresses for the unmapping.
+    iod.leaks =
+      built === 0 && this.#leaksVecs && !useSgl && this.#device.iommu !== null && sgDmaIsP2pdma(iod.sgt.sgl);
     if (built !== 0) this.unmap(iod);
     else if (tracing()) {
       trace('nvme-pci', 'map_data', {
@@ -328,6 +338,14 @@ export class NvmeDataMapper {
       dmaUnmapPhysSingle(this.#device, iod.singleAddress, iod.singleLength, iod.dir);
     } else if (iod.mapped === 'table') {
       dmaUnmapSgtable(this.#device, iod.sgt, iod.dir, DMA_ATTR_P2PDMA);
+      if (iod.leaks && tracing()) {
+        trace('nvme-pci', 'kernel_leak', {
+          device: this.#device.name,
+          what: 'dma_vec',
+          bug: 'CVE-2026-64020',
+        });
+      }
+      iod.leaks = false;
       const pool = iod.smallLists ? this.#smallPool : this.#pagePool;
       for (let list = iod.lists.pop(); list !== undefined; list = iod.lists.pop()) pool.free(list);
       sgFreeTable(iod.sgt);

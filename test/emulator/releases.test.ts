@@ -1,6 +1,7 @@
 /** The emulator's kernel is the one that the machine names: what it lists, what it refuses and with which errno. */
-import t from 'tap';
-import { openSystem } from '../../lib/index.js';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import t, { type Test } from 'tap';
+import { openSystem, TRACE_CHANNEL, type TraceEvent } from '../../lib/index.js';
 
 interface Described {
   hostBridges: { peerRouting: boolean }[];
@@ -34,6 +35,43 @@ t.test('a copy goes as the named kernel lets it', async (t) => {
     t.equal(receipt.bytes, 2 ** 20);
     await system.close();
   }
+});
+
+/** The pieces of kernel memory that a copy of 1 MiB leaks. */
+async function leaked(t: Test, kernel: string, iommu: string, sgls: boolean): Promise<number> {
+  const machine = (await describe('switch')) as unknown as {
+    functions: { nvme: { sgls: boolean } | null }[];
+    iommu: string;
+  };
+  machine.iommu = iommu;
+  for (const { nvme } of machine.functions) if (nvme !== null) nvme.sgls = sgls;
+  const system = await openSystem({ machine, kernel });
+  let count = 0;
+  const seen = (event: unknown): void => {
+    if ((event as TraceEvent).event === 'kernel_leak') count++;
+  };
+  subscribe(TRACE_CHANNEL, seen);
+  const receipt = await system.pipeline('nvme0n1', 'nvme1n1', { end: 2 ** 20 - 1 });
+  unsubscribe(TRACE_CHANNEL, seen);
+  t.equal(receipt.transport, 'p2p-bus');
+  const left = await system.close();
+  t.same([left.iovas, left.requests], [0, 0], 'the leak is the emulated kernel’s, not ours');
+  return count;
+}
+
+t.test('Linux 6.17 to 7.0.10 leak with each peer request by PRPs where an IOMMU translates', async (t) => {
+  for (const [kernel, leaks] of [
+    ['6.16.9', false],
+    ['6.17.0', true],
+    ['6.18.30', true],
+    ['7.0.10', true],
+    ['7.0.11', false],
+    ['7.1.0', false],
+  ] as const) {
+    t.equal((await leaked(t, kernel, 'translating', false)) > 0, leaks, kernel);
+  }
+  t.equal(await leaked(t, '7.0.10', 'none', false), 0, 'without an IOMMU');
+  t.equal(await leaked(t, '7.0.10', 'translating', true), 0, 'with SGLs');
 });
 
 t.test(

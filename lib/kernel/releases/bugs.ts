@@ -109,3 +109,8 @@ export const KERNEL_BUGS: readonly KernelBug[] = [
     risk: 'kernel',
   },
 ];
+
+/** The releases that have a bug. */
+export function bugRule(id: KernelBug['id']): Rule {
+  return KERNEL_BUGS.find((bug) => bug.id === id)!.rule;
+}
