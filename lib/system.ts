@@ -1,5 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { Readable, type Writable } from 'node:stream';
+import { Readable } from 'node:stream';
 import {
   type Backend,
   type Controller,
@@ -32,13 +32,9 @@ import type { P2pdmaError } from './base/errors.js';
 import type { Sentence } from './base/sentence.js';
 import { TRACE_CHANNEL } from './base/trace.js';
 import { copy } from './copy/copy.js';
+import { isForeignDestination, isForeignSource } from './copy/foreign.js';
 import type { CopyPlan } from './copy/plan.js';
-import {
-  type CopyOptions,
-  isForeign,
-  type PipelineDestination,
-  type PipelineSource,
-} from './copy/request.js';
+import type { CopyOptions, PipelineDestination, PipelineSource } from './copy/request.js';
 import {
   type ClientVerdict,
   type Explanation,
@@ -481,7 +477,11 @@ export function createWriteStream(
 
 /**
  * Copy a source to one or several destinations (one read, n writes) and report the route of the bytes. The source and the
- * destinations may be paths, Targets, this package's streams, or any Node streams.
+ * destinations may be paths, Targets, this package's streams, handles, and what `pipeline` of node:stream/promises takes: Node
+ * streams, web streams, iterables and functions, whose data is in host memory. At least one end is not of the latter kinds.
+ *
+ * If it fails, or the signal aborts it, streams of other kinds are destroyed with the error, as in Node: a ReadableStream is
+ * cancelled, a WritableStream aborted, an iterator returned, and a function's own signal aborted.
  *
  * When the promise resolves, the data is written, flushed (unless `flush: false`), and verified (if requested).
  */
@@ -491,8 +491,9 @@ export async function pipeline(
   options: PipelineOptions = {},
 ): Promise<Receipt> {
   const { system, journal, ...rest } = objectOptions(options);
-  if (journal === undefined) return copy(contextOf(system), source, destinations, rest);
-  const { from, to } = paths(source, destinations, 'journal');
+  const ends = inText(source, destinations);
+  if (journal === undefined) return copy(contextOf(system), ends.source, ends.destinations, rest);
+  const { from, to } = paths(ends, 'journal');
   const context = contextOf(system);
   const path = journalPath(journal);
   const { resumableCopy } = await import('./copy/resume.js');
@@ -501,33 +502,38 @@ export async function pipeline(
 
 /**
  * What `pipeline` with these arguments would do: its route and memory, what each destination holds and would lose, and what
- * would prevent the copy. Nothing is opened for writing. Its ends are paths, or Node streams that are not of this package,
- * from which nothing is read.
+ * would prevent the copy. Nothing is opened for writing. Its ends are paths, or streams and the like that are not of this
+ * package: nothing is read from them, and no function is called.
  * @throws P2pdmaError if the copy is impossible: a source that cannot be read, bad options, overlap, a journal of
  * another copy
  */
 export function planCopy(
-  source: string | URL,
-  destinations: string | URL | readonly (string | URL)[],
+  source: string | URL | Buffer,
+  destinations: string | URL | Buffer | readonly (string | URL | Buffer)[],
   options?: PipelineOptions,
 ): Promise<CopyPlan & { readonly bytes: number }>;
 export function planCopy(
-  source: string | URL | Readable,
-  destinations: string | URL | Writable | readonly (string | URL | Writable)[],
+  source: PipelineSource,
+  destinations: PipelineDestination | readonly PipelineDestination[],
   options?: PipelineOptions,
 ): Promise<CopyPlan>;
 export async function planCopy(
-  source: string | URL | Readable,
-  destinations: string | URL | Writable | readonly (string | URL | Writable)[],
+  source: PipelineSource,
+  destinations: PipelineDestination | readonly PipelineDestination[],
   options: PipelineOptions = {},
 ): Promise<CopyPlan> {
   const { system, journal, ...rest } = objectOptions(options);
-  const all = [source, ...(Array.isArray(destinations) ? destinations : [destinations])];
-  if (journal === undefined && all.some(isForeign) && all.every((end) => isPath(end) || isForeign(end))) {
+  const ends = inText(source, destinations);
+  const foreign = isForeignSource(ends.source) || ends.destinations.some(isForeignDestination);
+  if (journal === undefined && foreign) {
+    const from = isForeignSource(ends.source) ? ends.source : pathOnly('planCopy', 'source', ends.source);
+    const to = ends.destinations.map((end) =>
+      isForeignDestination(end) ? end : pathOnly('planCopy', 'each of destinations', end),
+    );
     const { planStream } = await import('./copy/plan.js');
-    return planStream(contextOf(system), source, all.slice(1) as (string | URL | Writable)[], rest);
+    return planStream(contextOf(system), from, to, rest);
   }
-  const { from, to } = paths(source, destinations, 'planCopy');
+  const { from, to } = paths(ends, 'planCopy');
   const context = contextOf(system);
   if (journal === undefined) {
     const plan = await import('./copy/plan.js');
@@ -538,17 +544,30 @@ export async function planCopy(
   return planResumable(context, from, to, rest, path);
 }
 
+interface Ends {
+  readonly source: Exclude<PipelineSource, Buffer>;
+  readonly destinations: readonly Exclude<PipelineDestination, Buffer>[];
+}
+
+/** The ends of a copy, with paths that are Buffers as text. @throws P2pdmaError ERR_INVALID_ARG_VALUE: one is not UTF-8 */
+function inText(
+  source: PipelineSource,
+  destinations: PipelineDestination | readonly PipelineDestination[],
+): Ends {
+  const to = Array.isArray(destinations) ? destinations : [destinations];
+  const [from, ...others] = [source, ...to].map((end) => (end instanceof Uint8Array ? textOf(end) : end));
+  return { source: from, destinations: others };
+}
+
 /** Only paths are accepted here, because another process cannot find a stream or a Target again. */
-function paths(
-  source: unknown,
-  destinations: unknown,
-  who: string,
-): { from: string | URL; to: (string | URL)[] } {
-  const to: unknown[] = Array.isArray(destinations) ? destinations : [destinations];
-  if (!isPath(source)) throw wrongArgument(who, 'source', PLACE, source);
-  const wrong = to.findIndex((end) => !isPath(end));
-  if (wrong >= 0) throw wrongArgument(who, 'each of destinations', PLACE, to[wrong]);
-  return { from: source, to: to as (string | URL)[] };
+function paths({ source, destinations }: Ends, who: string): { from: string | URL; to: (string | URL)[] } {
+  const from = pathOnly(who, 'source', source);
+  return { from, to: destinations.map((end) => pathOnly(who, 'each of destinations', end)) };
+}
+
+function pathOnly(who: string, which: string, end: unknown): string | URL {
+  if (!isPath(end)) throw wrongArgument(who, which, PLACE, end);
+  return end;
 }
 
 function wrongType(option: string, demand: string, received: unknown): P2pdmaError {

@@ -7,27 +7,19 @@ import { isPath, type OpenContext } from '../streams/paths.js';
 import { type Receipt, withReceipt } from '../streams/receipt.js';
 import { Target } from '../streams/target.js';
 import { copyAtOnce } from './at-once.js';
+import { abandon, isStream } from './foreign.js';
 import { OpenEnds } from './open-ends.js';
 import { assertApart } from './overlap.js';
 import { type Report, reportTo } from './progress.js';
-import {
-  type CopyOptions,
-  isStream,
-  makeRequest,
-  type PipelineDestination,
-  type PipelineSource,
-} from './request.js';
+import { type CopyOptions, makeRequest, type PipelineDestination, type PipelineSource } from './request.js';
 import { run } from './run.js';
 
 export async function copy(
   open: OpenContext,
   source: PipelineSource,
-  destinations: PipelineDestination | readonly PipelineDestination[],
+  to: readonly PipelineDestination[],
   options: CopyOptions,
 ): Promise<Receipt> {
-  const to = Array.isArray(destinations)
-    ? (destinations as readonly PipelineDestination[])
-    : [destinations as PipelineDestination];
   const given = [source, ...to].filter((end) => !isPath(end) && !(end instanceof Target));
   // A stream may fail before run() listens to it, while another end is still being opened. run() finds that it failed.
   for (const stream of given) if (isStream(stream)) stream.on('error', () => {});
@@ -40,7 +32,7 @@ export async function copy(
     const report = reportTo(options);
     receipt = (await copyAtOnce(ends, options, report)) ?? (await copyOver(ends, options, report));
   } catch (error) {
-    for (const stream of given) if (isStream(stream)) stream.destroy();
+    for (const end of given) abandon(end, error as Error);
     await ends?.close().catch(() => {});
     throw error;
   }

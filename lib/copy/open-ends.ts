@@ -3,12 +3,13 @@
  * short copies), and written data is read back through the same open file. The ends are closed when the copy is over.
  */
 import { existsSync } from 'node:fs';
-import { stat, unlink } from 'node:fs/promises';
+import { type FileHandle, stat, unlink } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import type { BlockTarget, OpenOptions } from '../backend/backend.js';
 import { ENOENT } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { fileRange } from '../host/file-range.js';
+import { P2pFileHandle } from '../streams/file-handle.js';
 import {
   type ReadStreamOptions,
   readOptions,
@@ -16,6 +17,7 @@ import {
   writeOptions,
 } from '../streams/options.js';
 import { Pace } from '../streams/pace.js';
+import { pathSource } from '../streams/path-source.js';
 import { writeFlags } from '../streams/paths.js';
 import { P2pReadStream } from '../streams/read-stream.js';
 import type { StreamContext } from '../streams/session.js';
@@ -23,9 +25,10 @@ import type { Source } from '../streams/source.js';
 import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { whyNotZones } from '../streams/zones.js';
+import { readableOf, writableOf } from './foreign.js';
 import { portionOf } from './portion.js';
 import { pathAgain, type ReadBack, readAgain } from './read-back.js';
-import { type CopyOptions, type CopyRequest, PathEnd } from './request.js';
+import { type CopyOptions, type CopyRequest, isFileHandle, PathEnd } from './request.js';
 
 /** A path that is opened on first use. */
 export class OpenEnd {
@@ -191,9 +194,11 @@ export class OpenEnds {
     const { source } = this.#request;
     if (source instanceof Target) return source.createReadStream(settings);
     if (source instanceof P2pReadStream) return source;
+    if (source instanceof P2pFileHandle) return source.createReadStream({ ...settings, autoClose: false });
+    if (isFileHandle(source)) return P2pReadStream.over(this.#handle(source, settings, 'reader'), settings);
     if (!(source instanceof PathEnd)) {
       const { end = Number.POSITIVE_INFINITY, bandwidth } = settings;
-      return portionOf(source, end, Pace.of(bandwidth));
+      return portionOf(readableOf(source), end, Pace.of(bandwidth));
     }
     const reader = P2pReadStream.over(this.from!.source(false), settings);
     this.#over.set(reader, this.from!);
@@ -203,11 +208,22 @@ export class OpenEnds {
   #writer(i: number, settings: WriteStreamOptions): Writable {
     const to = this.#request.destinations[i]!;
     if (to instanceof Target) return to.createWriteStream(settings);
-    if (!(to instanceof PathEnd)) return to;
+    if (to instanceof P2pWriteStream) return to;
+    if (to instanceof P2pFileHandle) return to.createWriteStream({ ...settings, autoClose: false });
+    if (isFileHandle(to)) return P2pWriteStream.over(this.#handle(to, settings, 'writer'), settings);
+    if (!(to instanceof PathEnd)) return writableOf(to);
     const empties = writeFlags(settings).truncate === true;
     const writer = P2pWriteStream.over(this.to[i]!.source(empties), settings);
     this.#over.set(writer, this.to[i]!);
     return writer;
+  }
+
+  /** It belongs to the caller, who closes it. */
+  #handle(fd: FileHandle, { start }: { start?: number | undefined }, role: 'reader' | 'writer'): Source {
+    return {
+      ...pathSource(this.#request.open, null, { fd, ...(start === undefined ? {} : { start }) }, role),
+      kept: true,
+    };
   }
 
   /** Streams over these ends are read back through the open ends; for other streams the path is opened again. */

@@ -5,7 +5,6 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
 import {
   type BlockTarget,
   type Disk,
@@ -30,6 +29,7 @@ import { assertChunkFits } from '../streams/slot-pool.js';
 import { transfer } from '../streams/transfer.js';
 import { whyNotZones } from '../streams/zones.js';
 import { askBlkid } from './blkid.js';
+import type { ForeignDestination, ForeignSource } from './foreign.js';
 import { assertApart } from './overlap.js';
 import {
   type CopyOptions,
@@ -143,8 +143,8 @@ export async function planCopy(
 /** The same where an end is a stream of another kind. Nothing is read from it, and nothing is written to it. */
 export async function planStream(
   open: OpenContext,
-  from: string | URL | Readable,
-  to: readonly (string | URL | Writable)[],
+  from: string | URL | ForeignSource,
+  to: readonly (string | URL | ForeignDestination)[],
   options: CopyOptions = {},
 ): Promise<CopyPlan> {
   const request = await makeRequest(open, from, to, options);

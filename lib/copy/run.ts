@@ -40,7 +40,8 @@ export async function run(
   let failure: Error | null = null;
   const fail = (error: Error) => {
     failure ??= error;
-    for (const stream of all) stream.destroy();
+    // As Node's pipeline does. Without an error, a WritableStream behind one would be closed as if it were complete.
+    for (const stream of all) stream.destroy(isOurs(stream) ? undefined : failure);
   };
   for (const stream of all) stream.on('error', fail);
   const abort = () => fail(abortError(options.signal!));
@@ -122,7 +123,7 @@ async function delivered(source: Readable, stop: AbortSignal | undefined): Promi
 
 /** Node's finished() regards a stream as finished if end() was called and it was then destroyed before it had finished. */
 async function written(destination: Writable): Promise<void> {
-  await finished(destination);
+  await finished(destination, { readable: false });
   // Streams in the style of before Node 10 do not have this property.
   if (destination.writableFinished === false) throw closedError(nameOf(destination));
 }
@@ -147,7 +148,7 @@ function assertNotUsedUp(source: Readable, destinations: readonly Writable[]): v
 /** What node:fs reads and writes in order (a pipe, an fd, an appended file) cannot be read back from a position. */
 async function assertReadableAgain(streams: readonly (Readable | Writable)[]): Promise<void> {
   for (const stream of streams) {
-    if (!(stream instanceof P2pReadStream || stream instanceof P2pWriteStream)) continue;
+    if (!isOurs(stream)) continue;
     const { inOrder, path } = await stream.attachment.opened();
     if (inOrder === undefined) continue;
     throw optionError('ERR_INVALID_ARG_VALUE', 'verify', `'${path}' cannot be read back: ${inOrder}`, {
@@ -257,9 +258,7 @@ function progressRoute(
   source: Readable,
   destinations: readonly Writable[],
 ): Pick<Moment, 'transport' | 'provider' | 'backend' | 'machine'> {
-  const own = [source, ...destinations].find(
-    (s) => s instanceof P2pReadStream || s instanceof P2pWriteStream,
-  );
+  const own = [source, ...destinations].find(isOurs);
   const { backend = null, machine = null } = own?.receipt ?? {};
   if (!(source instanceof P2pReadStream))
     return { transport: 'host-memory', provider: null, backend, machine };
@@ -277,15 +276,17 @@ function stopEarly(source: Readable, destinations: readonly Writable[]): void {
 
 /** Wait until the I/O of a destroyed or finished stream is over and its target is closed. */
 async function settle(stream: Readable | Writable): Promise<void> {
-  if (stream instanceof P2pReadStream || stream instanceof P2pWriteStream) await stream.shutdown();
-  else stream.destroy();
+  if (isOurs(stream)) await stream.shutdown();
+  // One that has finished may have a side that others still read: a Transform, a socket.
+  else if ((stream as Writable).writableFinished !== true) stream.destroy();
+}
+
+function isOurs(stream: unknown): stream is P2pReadStream | P2pWriteStream {
+  return stream instanceof P2pReadStream || stream instanceof P2pWriteStream;
 }
 
 function withWhatWasDone(failure: Error, source: Readable, destinations: readonly Writable[]): Error {
-  const ours = [source, ...destinations].some(
-    (s) => s instanceof P2pReadStream || s instanceof P2pWriteStream,
-  );
-  return ours ? withReceipt(failure, merge(source, destinations)) : failure;
+  return [source, ...destinations].some(isOurs) ? withReceipt(failure, merge(source, destinations)) : failure;
 }
 
 function merge(source: Readable, destinations: readonly Writable[]): Receipt {

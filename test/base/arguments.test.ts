@@ -39,6 +39,8 @@ function shown(value: unknown): string {
 
 const NO_STRINGS = [undefined, null, 5, true, {}, [], Symbol('x'), () => {}];
 const NO_PATHS = [...NO_STRINGS, Buffer.from('x')];
+/** A function and a Buffer, which is a path, are ends of a copy. */
+const NO_ENDS = [undefined, null, 5, true, {}, [], Symbol('x'), new ArrayBuffer(1)];
 const NO_ARRAYS_OF_NAMES = [undefined, null, 5, 'nvme0n1', {}, [5], ['nvme0n1', null], new Set(['nvme0n1'])];
 const NO_NUMBERS = [undefined, null, '5', true, {}, 5n];
 const NO_WHOLE = [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53];
@@ -82,7 +84,7 @@ const functions: Row[] = [
   ...rows('Pace', /Pace: bytesPerSecond/, [0, -1, Number.NaN], (v) => new p2p.Pace(v), 'ERR_OUT_OF_RANGE'),
   ...Object.entries({ pipeline: p2p.pipeline, planCopy: p2p.planCopy }).flatMap(([name, call]) => {
     return [
-      ...rows(`${name} source`, /source/, NO_PATHS, (v) => call(v, file, { system })),
+      ...rows(`${name} source`, /source/, NO_ENDS, (v) => call(v, file, { system })),
       ...rows(`${name} destinations`, /destination/, [undefined, null, 5, {}, [5], [file, null]], (v) =>
         call('nvme0n1', v, { system }),
       ),
@@ -102,7 +104,7 @@ const functions: Row[] = [
       ),
     ];
   }),
-  ...rows('System.pipeline source', /source/, NO_PATHS, (v) => system.pipeline(v, file)),
+  ...rows('System.pipeline source', /source/, NO_ENDS, (v) => system.pipeline(v, file)),
   ...rows('System.pipeline options', /options/, [...NO_OPTIONS, 'utf8'], (v) =>
     system.pipeline('nvme0n1', file, v),
   ),
