@@ -46,7 +46,7 @@ export class Iterated extends Readable {
   /** Push until the stream has enough. */
   async #pull(): Promise<void> {
     this.#iterator ??= iteratorOf(this.#of.begin(this.#stop.signal), this.#of.name);
-    for (let more = true; more; ) {
+    for (let more = true; more && !this.destroyed; ) {
       const { done = false, value } = await this.#iterator.next();
       if (this.destroyed) return;
       if (done) {

@@ -360,14 +360,22 @@ each('an abort ends what waits', async (t, system, file) => {
   await web.cancel().catch(() => {});
 });
 
-each('a source that has delivered enough, and then waits, is destroyed', async (t, system, file) => {
+each('a source that waits is destroyed when the copy has enough, or is stopped', async (t, system, file) => {
   for (const objectMode of [true, false]) {
-    const waiting = new Readable({ objectMode, read() {} });
-    // So little that the next chunk is asked for at once.
-    waiting.push(content.subarray(0, 20_000));
-    t.match(await system.pipeline(waiting, file('to'), { end: 9999 }), { bytes: 10_000 });
+    const kind = objectMode ? 'of objects' : 'of bytes';
+    const enough = new Readable({ objectMode, read() {} });
+    enough.push(content);
+    t.match(await system.pipeline(enough, file('to'), { end: 9999 }), { bytes: 10_000 }, kind);
     await turn();
-    t.ok(waiting.destroyed, objectMode ? 'of objects' : 'of bytes');
+    t.ok(enough.destroyed, kind);
+    const waiting = new Readable({ objectMode, read() {} });
+    waiting.push(content);
+    const stop = new AbortController();
+    const copy = system.pipeline(waiting, file('to'), { stop: stop.signal });
+    setTimeout(() => stop.abort(), 50);
+    t.match(await copy, { bytes: SIZE }, kind);
+    await turn();
+    t.ok(waiting.destroyed, `stopped: ${kind}`);
   }
 });
 
