@@ -77,7 +77,7 @@ interface PackageJson {
   readonly peerDependencies?: Record<string, string>;
 }
 
-/** The folders of what tests load: tap, fast-check, our dependencies, and theirs. */
+/** The folders of what tests load: tap, fast-check, zod (which users get bundled), our dependencies, and theirs. */
 function packages(): Set<string> {
   const found = new Set<string>();
   const visit = (folder: string, names: readonly string[]) => {
@@ -89,7 +89,7 @@ function packages(): Set<string> {
       visit(dependency, Object.keys({ ...dependencies, ...peerDependencies }));
     }
   };
-  visit(repository, ['tap', 'fast-check', ...Object.keys(readPackage(repository).dependencies ?? {})]);
+  visit(repository, ['tap', 'fast-check', 'zod', ...Object.keys(readPackage(repository).dependencies ?? {})]);
   return found;
 }
 
