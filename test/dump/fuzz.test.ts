@@ -32,7 +32,7 @@ type Known = ReadonlyMap<string, string | null>;
 
 /** Null: refused. */
 async function open(text: string): Promise<System | null> {
-  const from = performance.now();
+  const from = process.cpuUsage();
   const bytes = Buffer.from(text, 'latin1');
   const opened = await describeMachine(bytes, { cpu: 'intel:6', kernel: '6.12.30' }).catch(
     (error: unknown) => {
@@ -40,7 +40,9 @@ async function open(text: string): Promise<System | null> {
       throw error;
     },
   );
-  const ms = performance.now() - from;
+  // Of this process alone: other load on the machine is not its fault.
+  const { user, system } = process.cpuUsage(from);
+  const ms = (user + system) / 1000;
   if (ms > MOST_MS) throw new Error(`took ${Math.round(ms)} ms`);
   return opened;
 }
