@@ -1,6 +1,6 @@
 /**
- * Locks on ranges of devices, within this process; an emulated machine's devices have locks of their own. To change a part of a block, the block is read, changed and written back,
- * and no other write to it may happen in between:
+ * Locks on ranges of devices, within this process; an emulated machine's devices have locks of their own. To change a part of a
+ * block, the block is read, changed and written back, and no other write to it may happen in between:
  *
  *     whole blocks  ── shared ────▶ run in parallel, even if they overlap
  *     part of block ── exclusive ─▶ waits for all locks that overlap it, and they wait for it
