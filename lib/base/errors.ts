@@ -237,6 +237,9 @@ export interface ErrnoErrorOptions extends P2pdmaErrorOptions {
   because?: string | null | undefined;
 }
 
+const NOT_STORED =
+  'The drive could not store these blocks: see its health log; write elsewhere, or replace it.';
+
 /**
  * The error for a negative errno of `syscall` on `path`: `EREMOTEIO: remote I/O error, write '/dev/nvme1n1'`.
  * An errno without a row becomes EIO with the number in the message.
@@ -253,11 +256,14 @@ export function errnoError(
   const where = path === null ? '' : ` '${path}'`;
   const at = options.offset === undefined ? '' : ` at offset ${options.offset}`;
   const why = because ? `: ${because}` : '';
+  // A drive's flush ends with it as well, for what was written before.
+  const written = name === 'ENODATA' && (syscall === 'write' || syscall === 'fsync');
   return new P2pdmaError(name ?? 'EIO', `${text}, ${syscall}${where}${at}${why}`, {
     ...{ errno, begins: errnoName(errno) },
     syscall,
     path: path ?? undefined,
     ...options,
+    hint: options.hint ?? (written ? NOT_STORED : undefined),
   });
 }
 

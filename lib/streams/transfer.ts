@@ -1,6 +1,6 @@
 import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
 import { addPath, clearPath, zeroPath } from '../backend/path-bytes.js';
-import { EFAULT, EIO, ENODATA, ENOSPC } from '../base/errno.js';
+import { EFAULT, EIO, ENOSPC } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
 import { ByteQueue } from './byte-queue.js';
 import { providerOf, transferError } from './refusal.js';
@@ -169,8 +169,6 @@ function hintFor(
   { kind, zones = null }: Pick<BlockTarget, 'kind' | 'zones'>,
 ): string | undefined {
   if (errno === -EIO && op === 'write' && zones !== null) return `${zones}: see its zones’ write pointers.`;
-  if (errno === -ENODATA && op === 'write')
-    return 'The drive could not store these blocks: see its health log; write elsewhere, or replace it.';
   if (errno === -EIO) return `The drive could not ${op} these blocks: check its health and the kernel log.`;
   // All requests stay within the known size, so the size must have changed.
   if (errno === -ENOSPC && kind !== 'file') return GONE;

@@ -9,7 +9,7 @@ import {
   systemOptions,
 } from '../../lib/backend/system-options.js';
 import { demandOf } from '../../lib/base/demand.js';
-import { P2pdmaError } from '../../lib/base/errors.js';
+import { errnoError, P2pdmaError } from '../../lib/base/errors.js';
 import { libraryNames, said, speakWith } from '../../lib/base/sentence.js';
 import * as z from '../../lib/base/zod.js';
 import { createReadStream, diagnose, openSystem, planCopy } from '../../lib/index.js';
@@ -299,3 +299,15 @@ t.test('no word of another library: machine descriptions', async (t) => {
   ]);
   t.same(demands({ list: [5], text: 'two' }), ['a multiple of 4']);
 });
+
+t.test(
+  'what a drive could not store is not to be restored from a copy, also if its flush says so',
+  async (t) => {
+    for (const syscall of ['write', 'fsync']) {
+      const { hint } = errnoError(-61, syscall, '/dev/nvme1n1');
+      t.match(hint, /could not store these blocks/, syscall);
+      t.notMatch(hint, /restor/i, syscall);
+    }
+    t.match(errnoError(-61, 'read', '/dev/nvme1n1').hint, /restore the block from a copy/);
+  },
+);
