@@ -1,7 +1,7 @@
 /** Asks every observed process of this user what it does. Sockets on which nobody listens any more are removed. */
 import { readdirSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { folders, isPrivate, type Observation, SOCKET } from './socket.js';
 
 export type { FlowSum, Observation } from './socket.js';
@@ -50,8 +50,9 @@ function ask(path: string): Promise<Observation | 'silent' | null> {
     });
     socket.on('end', () => end(readAnswer(text)));
     socket.on('error', ({ code }: NodeJS.ErrnoException) => {
-      if (code === 'ECONNREFUSED') removeStale(path);
-      end(code === 'ECONNREFUSED' || code === 'ENOENT' ? null : 'silent');
+      const stale = code === 'ECONNREFUSED' && !isAlive(path);
+      if (stale) removeStale(path);
+      end(stale || code === 'ENOENT' ? null : 'silent');
     });
   });
 }
@@ -62,6 +63,15 @@ function readAnswer(text: string): Observation | 'silent' {
     return typeof said.pid === 'number' && Array.isArray(said.flows) ? said : 'silent';
   } catch {
     return 'silent';
+  }
+}
+
+/** Is the process that its name tells there? Between bind(2) and listen(2) a socket refuses connections, and is not stale. */
+function isAlive(path: string): boolean {
+  try {
+    return process.kill(Number.parseInt(basename(path), 10), 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }
 

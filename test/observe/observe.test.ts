@@ -11,7 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -160,6 +160,31 @@ t.test('what a killed process left behind is removed, what gives no answer is sa
   });
 });
 
+/** Its file is there a moment before it accepts connections. */
+async function connected(path: string): Promise<Socket> {
+  for (;;) {
+    const client = connect({ path, allowHalfOpen: true });
+    const refused = await new Promise((resolve) =>
+      client.once('connect', () => resolve(null)).once('error', resolve),
+    );
+    if (refused === null) return client;
+    await pause(20);
+  }
+}
+
+t.test('what does not listen yet is not taken for stale', { skip }, async (t) => {
+  await inside(async (folder) => {
+    mkdirSync(folder, { mode: 0o700 });
+    // Nobody listens on it, but the process of its name is there.
+    const path = join(folder, `${process.pid}.7.sock`);
+    const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    await new Promise((resolve) => spawn(process.execPath, ['-e', script]).once('close', resolve));
+    const { silent } = await askAll();
+    t.same(silent, [path]);
+    t.ok(existsSync(path));
+  });
+});
+
 t.test('whoever asks and does not hang up keeps nobody alive', { skip }, async (t) => {
   await inside(async (folder) => {
     const lib = JSON.stringify(new URL('../../lib/index.js', import.meta.url).href);
@@ -168,7 +193,7 @@ t.test('whoever asks and does not hang up keeps nobody alive', { skip }, async (
     t.teardown(() => child.kill('SIGKILL'));
     const name = `${child.pid}.0.sock`;
     while (!existsSync(folder) || !readdirSync(folder).includes(name)) await pause(20);
-    const client = connect({ path: join(folder, name), allowHalfOpen: true });
+    const client = await connected(join(folder, name));
     await new Promise((resolve) => client.once('data', resolve));
     child.stdin.write('end\n');
     const late = pause(20_000, 'it is still there', { ref: false });
