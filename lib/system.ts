@@ -1,5 +1,4 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import {
   type Backend,
   type Controller,
@@ -20,19 +19,9 @@ import {
   systemOptions,
 } from './backend/system-options.js';
 import type { Topology } from './backend/topology.js';
-import {
-  assertEach,
-  assertName,
-  assertWhole,
-  optionError,
-  wrongArgument,
-  wrongOption,
-} from './base/arguments.js';
-import type { P2pdmaError } from './base/errors.js';
+import { assertEach, assertName, assertWhole, optionError, wrongOption } from './base/arguments.js';
 import type { Sentence } from './base/sentence.js';
-import { TRACE_CHANNEL } from './base/trace.js';
-import { copy } from './copy/copy.js';
-import { isForeignDestination, isForeignSource } from './copy/foreign.js';
+import { copyBetween, planBetween } from './copy/between.js';
 import type { CopyPlan } from './copy/plan.js';
 import type { CopyOptions, PipelineDestination, PipelineSource } from './copy/request.js';
 import {
@@ -61,12 +50,13 @@ import {
   type WriteStreamOptions,
 } from './streams/options.js';
 import { openForHandle, pathSource } from './streams/path-source.js';
-import { isPath, type OpenContext, textOf, toPath } from './streams/paths.js';
+import { type OpenContext, textOf, toPath } from './streams/paths.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
 import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
+import { traceStream } from './streams/trace-stream.js';
 import { P2pWriteStream } from './streams/write-stream.js';
 
 export type {
@@ -490,14 +480,8 @@ export async function pipeline(
   destinations: PipelineDestination | readonly PipelineDestination[],
   options: PipelineOptions = {},
 ): Promise<Receipt> {
-  const { system, journal, ...rest } = objectOptions(options);
-  const ends = inText(source, destinations);
-  if (journal === undefined) return copy(contextOf(system), ends.source, ends.destinations, rest);
-  const { from, to } = paths(ends, 'journal');
-  const context = contextOf(system);
-  const path = journalPath(journal);
-  const { resumableCopy } = await import('./copy/resume.js');
-  return resumableCopy(context, from, to, rest, path);
+  const { system, ...rest } = objectOptions(options);
+  return copyBetween(contextOf(system), source, destinations, rest);
 }
 
 /**
@@ -522,97 +506,15 @@ export async function planCopy(
   destinations: PipelineDestination | readonly PipelineDestination[],
   options: PipelineOptions = {},
 ): Promise<CopyPlan> {
-  const { system, journal, ...rest } = objectOptions(options);
-  const ends = inText(source, destinations);
-  const foreign = isForeignSource(ends.source) || ends.destinations.some(isForeignDestination);
-  if (journal === undefined && foreign) {
-    const from = isForeignSource(ends.source) ? ends.source : pathOnly('planCopy', 'source', ends.source);
-    const to = ends.destinations.map((end) =>
-      isForeignDestination(end) ? end : pathOnly('planCopy', 'each of destinations', end),
-    );
-    const { planStream } = await import('./copy/plan.js');
-    return planStream(contextOf(system), from, to, rest);
-  }
-  const { from, to } = paths(ends, 'planCopy');
-  const context = contextOf(system);
-  if (journal === undefined) {
-    const plan = await import('./copy/plan.js');
-    return plan.planCopy(context, from, to, rest);
-  }
-  const path = journalPath(journal);
-  const { planResumable } = await import('./copy/resume.js');
-  return planResumable(context, from, to, rest, path);
-}
-
-interface Ends {
-  readonly source: Exclude<PipelineSource, Buffer>;
-  readonly destinations: readonly Exclude<PipelineDestination, Buffer>[];
-}
-
-/** The ends of a copy, with paths that are Buffers as text. @throws P2pdmaError ERR_INVALID_ARG_VALUE: one is not UTF-8 */
-function inText(
-  source: PipelineSource,
-  destinations: PipelineDestination | readonly PipelineDestination[],
-): Ends {
-  const to = Array.isArray(destinations) ? destinations : [destinations];
-  const [from, ...others] = [source, ...to].map((end) => (end instanceof Uint8Array ? textOf(end) : end));
-  return { source: from, destinations: others };
-}
-
-/** Only paths are accepted here, because another process cannot find a stream or a Target again. */
-function paths({ source, destinations }: Ends, who: string): { from: string | URL; to: (string | URL)[] } {
-  const from = pathOnly(who, 'source', source);
-  return { from, to: destinations.map((end) => pathOnly(who, 'each of destinations', end)) };
-}
-
-function pathOnly(who: string, which: string, end: unknown): string | URL {
-  if (!isPath(end)) throw wrongArgument(who, which, PLACE, end);
-  return end;
-}
-
-function wrongType(option: string, demand: string, received: unknown): P2pdmaError {
-  return wrongOption(option, { code: 'ERR_INVALID_ARG_TYPE', demand, received });
-}
-
-const PLACE = 'a path or a file URL';
-
-function journalPath(journal: unknown): string {
-  if (!isPath(journal)) throw wrongType('journal', PLACE, journal);
-  return toPath(journal, 'journal');
+  const { system, ...rest } = objectOptions(options);
+  return planBetween(contextOf(system), source, destinations, rest);
 }
 
 /** The context of this system, or of the shared system if none is given. */
 function contextOf(system: System | undefined): OpenContext {
   if (system !== undefined && !(system instanceof System)) {
-    throw wrongType('system', 'a System, from openSystem()', system);
+    const demand = 'a System, from openSystem()';
+    throw wrongOption('system', { code: 'ERR_INVALID_ARG_TYPE', demand, received: system });
   }
   return async () => (system ?? (await defaultSystem())).context;
-}
-
-const TRACE_BACKLOG = 100_000;
-
-function traceStream(): Readable {
-  const waiting: unknown[] = [];
-  let wanted = false;
-  const listen = (event: unknown) => {
-    if (wanted) wanted = stream.push(event);
-    else {
-      waiting.push(event);
-      if (waiting.length > TRACE_BACKLOG) waiting.shift();
-    }
-  };
-  const stream = new Readable({
-    objectMode: true,
-    highWaterMark: 1024,
-    read() {
-      wanted = true;
-      while (wanted && waiting.length > 0) wanted = stream.push(waiting.shift());
-    },
-    destroy(error, callback) {
-      unsubscribe(TRACE_CHANNEL, listen);
-      callback(error);
-    },
-  });
-  subscribe(TRACE_CHANNEL, listen);
-  return stream;
 }
