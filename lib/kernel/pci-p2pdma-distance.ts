@@ -319,7 +319,8 @@ export function calcMapTypeAndDist(host: RulingHost, provider: PciDev, client: P
 
 function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: DistanceWalk): string {
   const { cpu } = host;
-  const pair = `${client.bdf} and the memory of ${provider.bdf}`;
+  const memory = client.bdf === provider.bdf ? 'its own memory' : `the memory of ${provider.bdf}`;
+  const pair = `${client.bdf} and ${memory}`;
   switch (walk.rule) {
     case 'same-function':
       return `${provider.bdf} does DMA to its own memory: the data stays inside the device.`;
@@ -330,8 +331,11 @@ function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: Dis
       );
     case 'acs-unknown':
       return (
-        `It is unknown whether ACS redirects the traffic between ${pair}: they share the upstream bridge ` +
-        `${bdfOf(walk.commonBridge)}, but the ACS settings of ${bdfs(walk.acsUnknown)} could not be read. ` +
+        `It is unknown whether ACS redirects the traffic between ${pair}: ` +
+        (client.bdf === provider.bdf
+          ? ''
+          : `they share the upstream bridge ${bdfOf(walk.commonBridge)}, but `) +
+        `the ACS settings of ${bdfs(walk.acsUnknown)} could not be read. ` +
         `If they are clear, it stays on the bus; if not, ${otherwiseIn(walk)}.`
       );
     case 'way-unknown':

@@ -116,6 +116,11 @@ t.test('ACS that could not be read is said to be unknown, not clear', async (t) 
     remedy: /as root/,
   });
   t.strictSame(verdict.acsUnknown, [blind.down0, blind.down1]);
+  const own = calcMapTypeAndDist(blind.machine, blind.down0, blind.down0);
+  t.match(own, {
+    rule: 'acs-unknown',
+    reason: /and its own memory: the ACS settings of 0000:02:00\.0 could not/,
+  });
   t.equal(pciBridgeHasAcsRedir(blind.down0), null);
   const listed = switchMachine({ acs: 'unknown', firstDevice: 0x09a2 });
   t.strictSame(calcMapTypeAndDist(listed.machine, listed.a, listed.b).possible, [
