@@ -83,8 +83,15 @@ t.test('each has Linux’s number, words of its own in the message, a cause and 
     t.notMatch(error.message, /system error/, `${name} has words`);
     const { cause, remedy } = ERROR_CODES[name];
     t.ok(cause.length > 10 && remedy.length > 10, `${name} has advice`);
-    t.equal(error.hint, remedy);
+    t.equal(errnoError(-number, 'read', '/x').hint, remedy);
   }
+});
+
+t.test('a drive that could not store is not advised like one that could not read', async (t) => {
+  const hint = (syscall: string) => errnoError(-61, syscall, '/x').hint;
+  t.equal(hint('read'), ERROR_CODES.ENODATA.remedy);
+  for (const syscall of ['write', 'fsync']) t.match(hint(syscall), /could not store these blocks/);
+  t.equal(errnoError(-5, 'write', '/x').hint, ERROR_CODES.EIO.remedy);
 });
 
 t.test('a number that has no name here stays readable', async (t) => {
