@@ -130,7 +130,8 @@ export class Judge {
       seen: {
         sourceMissing: from !== null && whole === null,
         destinationMissing: flags === 'r+' && aims.some(({ before }) => before === null),
-        beyond: from !== null && source.length === 0,
+        // Of a file whose content is not known, the size is not known either.
+        beyond: from !== null && (source.length === 0 || this.#unknown.has(from.end)),
       },
     };
     if ('disturbance' in op && op.disturbance !== null) this.#disturb(op.disturbance, op.from, length, began);

@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import t from 'tap';
 import { drawScenario } from '../../lib/sim/draw.js';
 import type { Op, Scenario } from '../../lib/sim/scenario.js';
@@ -23,4 +24,12 @@ t.test('of a failing scenario only what makes it fail is left, and printed as a 
 t.test('what does not fail stays as it is', async (t) => {
   const scenario = drawScenario(1);
   t.equal(await shrunk(scenario), scenario);
+});
+
+t.test('out of time, it leaves no simulation under way', async (t) => {
+  const before = fs.open;
+  const drawn = drawScenario(3);
+  const [first, ...rest] = drawn.lanes;
+  await shrunk({ ...drawn, lanes: [[...first!, wrong], ...rest] }, 0.001);
+  t.equal(fs.open, before, 'node:fs is as it was');
 });

@@ -48,15 +48,18 @@ export async function shrunk(scenario: Scenario, seconds = 20): Promise<Scenario
     lanes: lanes.map(left),
     troubles: left(troubles),
   });
+  let last: Promise<string | null> = Promise.resolve(null);
   const property = fc.asyncProperty(lanes, troubles, async (ops, causes) => {
-    const failure = await fails(made(ops, causes)).catch(() => null);
-    if (failure === kind) throw new Error(kind);
+    last = fails(made(ops, causes)).catch(() => null);
+    if ((await last) === kind) throw new Error(kind);
   });
   const { counterexample } = await fc.check(property, {
     numRuns: 1,
     examples: [example],
     interruptAfterTimeLimit: seconds * 1000,
   });
+  // Interrupted, it does not wait for the scenario that it is playing, which would write to the files of the next one.
+  await last;
   return counterexample === null ? scenario : made(...counterexample);
 }
 
