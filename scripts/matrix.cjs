@@ -1,7 +1,7 @@
-// node scripts/matrix.cjs [runtime…]: run the suites that check whether bytes are right on each Node version of
+// node scripts/matrix.cjs [--others] [runtime…]: run the suites that check whether bytes are right on each Node version of
 // test/runtimes/versions.json, and the smoke test on Bun and Deno as well (after npm run build; because of Node-API,
-// one addon works for all). The table is printed at the end and written to dist/matrix.json; the exit code is 1 if
-// anything failed.
+// one addon works for all). --others leaves out the Node that runs this: npm test has those suites too. The table is
+// printed at the end and written to dist/matrix.json; the exit code is 1 if anything failed.
 'use strict';
 
 const fs = require('node:fs');
@@ -15,14 +15,19 @@ const { SMOKE, SUITES, suiteOf, table } = require('./suites.cjs');
 const root = path.join(__dirname, '..');
 const dist = path.join(root, process.env.P2PDMA_DIST ?? 'dist');
 
-main(process.argv.slice(2)).catch((error) => {
+const own = process.versions.node;
+const args = process.argv.slice(2);
+main(
+  args.filter((arg) => arg !== '--others'),
+  args.includes('--others'),
+).catch((error) => {
   console.error(`matrix: ${error.message}`);
   process.exit(1);
 });
 
-async function main(asked) {
+async function main(asked, others) {
   const all = asked.length > 0 ? asked : names;
-  const nodes = all.filter((name) => name.startsWith('node'));
+  const nodes = all.filter((name) => name.startsWith('node') && !(others && versions[name] === own));
   const binaries = new Map(nodes.map((name) => [name, runtime(name)]));
   const files = fs
     .readdirSync(path.join(dist, 'test'), { recursive: true })
