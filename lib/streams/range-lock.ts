@@ -32,7 +32,10 @@ export function lockPlace(
 export class RangeLocks {
   readonly #devices = new Map<string, { held: Lock[]; waiting: Lock[] }>();
 
-  /** Call `granted` once the range is locked, possibly at once. Its argument is the function that releases the lock. */
+  /**
+   * Call `granted` once the range is locked, possibly at once. Its argument is the function that releases the lock; a second
+   * call of it does nothing.
+   */
   lock({ on, ...range }: Range, granted: Lock['granted']): void {
     const device = this.#devices.get(on) ?? { held: [], waiting: [] };
     this.#devices.set(on, device);
@@ -58,7 +61,9 @@ export class RangeLocks {
     if (held.length === 0 && waiting.length === 0) this.#devices.delete(on);
     for (const lock of granted) {
       lock.granted(() => {
-        held.splice(held.indexOf(lock), 1);
+        const at = held.indexOf(lock);
+        if (at === -1) return;
+        held.splice(at, 1);
         this.#grant(on);
       });
     }

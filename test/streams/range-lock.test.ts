@@ -82,3 +82,28 @@ t.test('real devices have the same locks for every system, an emulated machine h
   t.not(locksOf(one), locksOf(other));
   t.not(locksOf(one), locksOf(backend(null)));
 });
+
+t.test('a lock that is released twice takes nobody else’s along, and is no error', async (t) => {
+  const locks = new RangeLocks();
+  const releases: (() => void)[] = [];
+  const lock = (exclusive: boolean) =>
+    locks.lock({ on: 'disk', start: 0, end: 4096, exclusive }, (release) => releases.push(release));
+  lock(false);
+  lock(false);
+  releases[0]!();
+  releases[0]!();
+  lock(true);
+  t.equal(releases.length, 2, 'the second is still held, so who wants to be alone waits');
+  releases[1]!();
+  t.equal(releases.length, 3);
+  releases[2]!();
+  t.equal(locks.lockedDevices, 0);
+  releases[2]!();
+  lock(true);
+  releases[2]!();
+  lock(true);
+  t.equal(releases.length, 4, 'nor does one that was released before the device had other locks');
+  releases[3]!();
+  releases[4]!();
+  t.equal(locks.lockedDevices, 0);
+});
