@@ -1,4 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
+import { constants } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import * as z from '../../base/zod.js';
@@ -409,9 +410,9 @@ export async function copy(system: System, ends: Ends, options: CopyOptions, pla
 
 /**
  * How dd is asked how far it is: SIGINFO (Ctrl-T) where it exists, SIGUSR1 elsewhere. A listener for SIGUSR1 also keeps Node
- * from starting its inspector.
+ * from starting its inspector. A name that the system does not have is not listened for: Deno refuses it.
  */
-const ASKING: readonly NodeJS.Signals[] = process.platform === 'win32' ? [] : ['SIGUSR1', 'SIGINFO'];
+const ASKING = (['SIGUSR1', 'SIGINFO'] as const).filter((name) => name in constants.signals);
 
 const EXIT = { SIGINT: 130, SIGTERM: 143 };
 
