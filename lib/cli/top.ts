@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Command } from 'commander';
 import * as z from '../base/zod.js';
 import { openSystem, type System } from '../index.js';
-import { askAll, type FlowSum, folders, type Observation, type Observed } from '../observe/ask.js';
+import { type Answer, type AnsweredFlow, askAll, folders, type Observed } from '../observe/ask.js';
 import { bytes, colours, columns, printable, wrap } from './format.js';
 import { LOOKS, manual } from './help.js';
 import { flag, type OptionsOf, row, withOptions } from './option-table.js';
@@ -51,8 +51,12 @@ interface Moment extends Observed {
   readonly memory: readonly MemoryRow[];
 }
 
+const OTHER_VERSION = 'it runs another version of p2pdma';
+
+const WAYS: readonly string[] = ['internal', 'peerBus', 'hostBridge', 'hostDram', 'unproven'];
+
 interface MemoryRow {
-  readonly backend: 'native' | 'emulator';
+  readonly backend: string;
   readonly machine: string | null;
   readonly provider: string;
   readonly size: number;
@@ -94,7 +98,7 @@ async function look(here: System | null): Promise<Moment> {
   return {
     ...observed,
     at: performance.now(),
-    memory: [...own, ...observed.processes.flatMap(({ memory }) => memory)],
+    memory: [...own, ...observed.processes.flatMap(({ memory }) => memory ?? [])],
   };
 }
 
@@ -128,32 +132,38 @@ function drawn(now: Moment, before: Moment | null, view: View): string[] {
   for (const path of now.silent)
     lines.push(...wrap(`${colour.yellow('no answer:')} ${printable(path)}`, width));
   if (now.memory.length === 0) lines.push(colour.dim('no provider of peer memory in sysfs'));
+  for (const { pid, memory } of now.processes) {
+    if (memory === null)
+      lines.push(
+        ...wrap(`memory of emulated machines of process ${pid}: not known, ${OTHER_VERSION}`, width),
+      );
+  }
   for (const { machine, provider, size, available } of now.memory) {
     const whose = machine === null ? '' : ` of the emulated machine '${printable(machine)}'`;
-    lines.push(...wrap(`memory of ${provider}${whose}: ${bytes(size)}, ${bytes(available)} free`, width));
+    lines.push(
+      ...wrap(`memory of ${printable(provider)}${whose}: ${bytes(size)}, ${bytes(available)} free`, width),
+    );
   }
   return lines;
 }
 
-function processLines(
-  one: Observation,
-  now: Moment,
-  before: Moment | null,
-  { colour, width }: View,
-): string[] {
+function processLines(one: Answer, now: Moment, before: Moment | null, { colour, width }: View): string[] {
   const machines = [...new Set(one.flows.map(({ machine }) => machine))].filter((name) => name !== null);
   const emulated = machines.map((name) => `, emulated machine '${printable(name)}'`).join('');
   const thread = one.thread === 0 ? '' : `, thread ${one.thread}`;
-  const head = `${one.pid}${thread} ${printable(one.command)}${emulated}, ${one.inFlight} in flight`;
+  const command = one.command === null ? `(command not known, ${OTHER_VERSION})` : printable(one.command);
+  const inFlight = one.inFlight === null ? 'in flight: not known' : `${one.inFlight} in flight`;
+  const head = `${one.pid}${thread} ${command}${emulated}, ${inFlight}`;
   if (one.flows.length === 0) return [...wrap(head, width, '', '  '), colour.dim('  nothing yet')];
   const rows = one.flows.map((flow) => {
     const { internal, peerBus, hostBridge, hostDram, unproven = 0 } = flow.path;
+    const dram = hostDram === undefined ? undefined : hostDram + unproven;
     const rate = rateOf(one, flow, now, before);
     return [
-      flow.provider ?? 'host memory',
-      flow.client ?? 'not known',
-      ...[internal, peerBus, hostBridge, hostDram + unproven].map((count) =>
-        count === 0 ? '-' : bytes(count),
+      flow.provider === null ? 'host memory' : printable(flow.provider),
+      flow.client === null ? 'not known' : printable(flow.client),
+      ...[internal, peerBus, hostBridge, dram].map((count) =>
+        count === undefined ? 'not known' : count === 0 ? '-' : bytes(count),
       ),
       rate === null ? '-' : `${bytes(rate)}/s`,
     ];
@@ -166,13 +176,30 @@ function processLines(
     ...(unproven === 0
       ? []
       : wrap(`${bytes(unproven)} of DRAM are not proven: they may have gone directly`, width)),
+    ...otherWays(one).flatMap(([way, count]) =>
+      wrap(
+        `${bytes(count)} more by '${printable(way)}', a route that this version of p2pdma does not know`,
+        width,
+      ),
+    ),
   ];
+}
+
+/** Bytes by routes for which the table has no column. */
+function otherWays({ flows }: Answer): [string, number][] {
+  const sums = new Map<string, number>();
+  for (const { path } of flows) {
+    for (const [way, count] of Object.entries(path)) {
+      if (!WAYS.includes(way)) sums.set(way, (sums.get(way) ?? 0) + count);
+    }
+  }
+  return [...sums];
 }
 
 /** Bytes per second of a flow since the last look; null: there was none. */
 function rateOf(
-  { pid, thread }: Observation,
-  flow: FlowSum,
+  { pid, thread }: Answer,
+  flow: AnsweredFlow,
   now: Moment,
   before: Moment | null,
 ): number | null {
@@ -183,10 +210,10 @@ function rateOf(
   return Math.max(0, Math.round((moved * 1000) / (now.at - before.at)));
 }
 
-function keyOf({ backend, machine, provider, client }: FlowSum): string {
+function keyOf({ backend, machine, provider, client }: AnsweredFlow): string {
   return JSON.stringify([backend, machine, provider, client]);
 }
 
-function sumOf({ path }: FlowSum): number {
+function sumOf({ path }: AnsweredFlow): number {
   return Object.values(path).reduce((sum, count) => sum + count, 0);
 }

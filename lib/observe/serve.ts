@@ -9,7 +9,7 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { chmodSync, unlinkSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { basename, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import type { Origin } from '../backend/backend.js';
@@ -22,35 +22,47 @@ import { type FlowSum, folders, makeFolder, type Observation } from './socket.js
 
 const contexts = new Set<StreamContext>();
 let closed: FlowSum[] = [];
-let listening: Promise<Server> | null = null;
+let socket: Listening | null = null;
+/** One socket is opened or closed at a time: they all have the same path. */
+let turn: Promise<unknown> = Promise.resolve();
+
+interface Listening {
+  /** Nothing of it is left afterwards, neither its file nor a connection. */
+  close(): Promise<void>;
+}
 
 /** Show what a system does until it closes. @throws P2pdmaError the socket cannot be opened */
 export async function observe(context: StreamContext): Promise<void> {
   contexts.add(context);
-  context.add({ shutdown: async () => leave(context) });
-  listening ??= listen();
+  context.add({ shutdown: () => leave(context) });
   try {
-    await listening;
+    await inTurn(async () => {
+      socket ??= await listen();
+    });
   } catch (error) {
-    listening = null;
-    leave(context);
+    await leave(context);
     throw error;
   }
 }
 
-function leave(context: StreamContext): void {
-  if (!contexts.delete(context) || contexts.size > 0) return;
-  // The socket's file is removed when the server is closed.
-  listening?.then(
-    (server) => server.close(),
-    () => {},
-  );
-  listening = null;
-  closed = [];
-  unsubscribe(METRICS_CHANNEL, onClosed);
+async function leave(context: StreamContext): Promise<void> {
+  contexts.delete(context);
+  await inTurn(async () => {
+    if (contexts.size > 0 || socket === null) return;
+    const last = socket;
+    socket = null;
+    closed = [];
+    await last.close();
+  });
 }
 
-async function listen(): Promise<Server> {
+function inTurn(work: () => Promise<void>): Promise<void> {
+  const done = turn.then(work);
+  turn = done.catch(() => {});
+  return done;
+}
+
+async function listen(): Promise<Listening> {
   if (process.platform === 'win32') {
     throw errnoError(-EOPNOTSUPP, 'listen', 'P2PDMA_OBSERVE', {
       hint: 'There is no such socket on Windows.',
@@ -61,23 +73,44 @@ async function listen(): Promise<Server> {
   const path = join(folder!, `${process.pid}.${threadId}.sock`);
   // What an earlier process with this number left behind.
   remove(path);
-  const server = createServer((socket) => {
-    socket.on('error', () => {});
+  const connections = new Set<Socket>();
+  const server = createServer((connection) => {
+    connections.add(connection);
+    connection.on('error', () => {}).once('close', () => connections.delete(connection));
     // Whoever asks and does not hang up must not keep the process alive.
-    socket.unref();
-    socket.end(`${JSON.stringify(observation())}\n`);
+    connection.unref();
+    connection.end(`${JSON.stringify(observation())}\n`);
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(hostError(error as NodeJS.ErrnoException, 'listen', path)));
-    server.listen(path, resolve);
-  });
-  chmodSync(path, 0o600);
-  server.unref();
+  // A connection that cannot be accepted, as without free file descriptors, is no reason to end the process that is looked at:
+  // whoever asked gets no answer, and says so.
+  server.on('error', () => {});
   const atExit = () => remove(path);
+  const close = async () => {
+    unsubscribe(METRICS_CHANNEL, onClosed);
+    process.off('exit', atExit);
+    const gone = new Promise((resolve) => server.close(resolve));
+    for (const connection of connections) connection.destroy();
+    await gone;
+    remove(path);
+  };
+  await new Promise<void>((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException) => reject(hostError(error, 'listen', path));
+    server.once('error', failed);
+    server.listen(path, () => {
+      server.off('error', failed);
+      resolve();
+    });
+  });
+  try {
+    chmodSync(path, 0o600);
+  } catch (error) {
+    await close();
+    throw hostError(error as NodeJS.ErrnoException, 'chmod', path);
+  }
+  server.unref();
   process.once('exit', atExit);
-  server.once('close', () => process.off('exit', atExit));
   subscribe(METRICS_CHANNEL, onClosed);
-  return server;
+  return { close };
 }
 
 function remove(path: string): void {

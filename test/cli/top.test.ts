@@ -67,6 +67,33 @@ t.test('the runtime directory of another user, as after `su`', { skip }, async (
   t.match(copy.stderr, /EACCES.*mkdir.*Set XDG_RUNTIME_DIR to a directory of this user/s);
 });
 
+t.test(
+  'a process with another version: what it does not say is said to be not known',
+  { skip },
+  async (t) => {
+    mkdirSync(sockets, { recursive: true, mode: 0o700 });
+    const path = join(sockets, '999990.0.sock');
+    const flow = { backend: 'native', provider: null, client: null, path: { hostDram: 4096, relay: 8192 } };
+    const answer = JSON.stringify({ pid: 999990, flows: [flow] });
+    const script = `require('net').createServer((socket) => socket.end(process.argv[2])).listen(process.argv[1], () => console.log())`;
+    const child = spawn(process.execPath, ['-e', script, path, answer], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    t.teardown(() => {
+      child.kill('SIGKILL');
+      rmSync(path);
+    });
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    const { stdout } = top('--once');
+    const text = stdout.replace(/\s+/g, ' ');
+    t.match(text, '999990 (command not known, it runs another version of p2pdma), in flight: not known');
+    t.match(text, 'host memory not known not known not known not known 4 KiB -');
+    t.match(text, "8 KiB more by 'relay', a route that this version of p2pdma does not know");
+    t.match(text, 'memory of emulated machines of process 999990: not known');
+    t.ok(Math.max(...stdout.split('\n').map((line) => line.length)) <= 80, stdout);
+  },
+);
+
 t.test('the rate of each thread is its own', { skip }, async (t) => {
   const lib = JSON.stringify(new URL('../../lib/index.js', import.meta.url).href);
   const work = `import(${lib}).then(async ({ openSystem }) => {

@@ -1,5 +1,6 @@
 /** What a process says of its streams to whoever asks, and that nothing is opened unless it is wanted. */
 import { spawn } from 'node:child_process';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import {
   chmodSync,
   existsSync,
@@ -11,15 +12,17 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { openSystem } from '../../lib/index.js';
-import { askAll, type FlowSum } from '../../lib/observe/ask.js';
+import { type AnsweredFlow, askAll } from '../../lib/observe/ask.js';
+import { observe } from '../../lib/observe/serve.js';
 import { folders } from '../../lib/observe/socket.js';
+import type { StreamContext } from '../../lib/streams/session.js';
 
 const MIB = 1024 * 1024;
 const skip = process.platform === 'win32' && 'no Unix sockets';
@@ -45,7 +48,7 @@ async function inside(
   }
 }
 
-const sumOf = (flows: readonly FlowSum[]) =>
+const sumOf = (flows: readonly AnsweredFlow[]) =>
   flows.reduce((sum, { path }) => sum + Object.values(path).reduce((a, b) => a + b, 0), 0);
 
 t.test('unless it is wanted, nothing is opened', { skip }, async (t) => {
@@ -101,7 +104,8 @@ t.test('what is open and what has closed, by provider and client', { skip }, asy
       ({ client, provider }) => provider !== null && client === '0000:04:00.0',
     )!;
     t.equal(live.open, 1);
-    t.ok(live.path.peerBus > MIB && live.path.peerBus < 9 * MIB, `${live.path.peerBus} bytes so far`);
+    const soFar = live.path.peerBus!;
+    t.ok(soFar > MIB && soFar < 9 * MIB, `${soFar} bytes so far`);
     await slow;
     t.equal(
       (await ask()).flows.find(({ client, provider }) => provider !== null && client === '0000:04:00.0')!.path
@@ -246,5 +250,97 @@ t.test('a folder that others may enter, or a link, is refused and not looked int
     t.same(folders(), [join(tmpdir(), `p2pdma-${process.geteuid!()}`)], 'only an absolute path is one');
     process.env.XDG_RUNTIME_DIR = '/nowhere/at/all';
     await t.rejects(openSystem({ machine: 'switch' }), { code: 'ENOENT', syscall: 'mkdir' });
+  });
+});
+
+t.test('a system that opens at the moment when the last one closes is observed', { skip }, async (t) => {
+  await inside(async (folder) => {
+    /** Begins to be observed; closing it is returned. */
+    const begin = (): { begun: Promise<void>; close: () => Promise<void> } => {
+      let close!: () => Promise<void>;
+      const context = {
+        add: ({ shutdown }: { shutdown: () => Promise<void> }) => {
+          close = shutdown;
+        },
+        ...{
+          origin: { backend: 'native', machine: null },
+          flows: () => [],
+          metrics: () => ({ inFlight: 1 }),
+        },
+      };
+      const begun = observe(context as unknown as StreamContext);
+      return { begun, close };
+    };
+    const inFlight = async () => (await askAll()).processes.map((one) => one.inFlight);
+    let last = begin();
+    await last.begun;
+    for (const together of [1, 2, 3]) {
+      const closing = last.close();
+      const next = Array.from({ length: together }, begin);
+      await Promise.all([closing, ...next.map(({ begun }) => begun)]);
+      t.same(await inFlight(), [together]);
+      last = next.pop()!;
+      await Promise.all(next.map(({ close }) => close()));
+      t.same(await inFlight(), [1]);
+    }
+    // Closed before it was there.
+    const never = begin();
+    await Promise.all([last.close(), never.close(), never.begun]);
+    t.same(readdirSync(folder), [], 'nothing is left');
+  });
+});
+
+t.test('a connection that cannot be accepted does not end the process', { skip }, async (t) => {
+  await inside(async () => {
+    await using _system = await openSystem({ machine: 'switch' });
+    const servers = new Set<Server>();
+    const accepted = (message: unknown) => {
+      const { server } = (message as { socket: { server?: Server } }).socket;
+      if (server !== undefined) servers.add(server);
+    };
+    subscribe('net.server.socket', accepted);
+    await askAll();
+    unsubscribe('net.server.socket', accepted);
+    t.equal(servers.size, 1);
+    // An error event that nobody listens for is thrown.
+    for (const server of servers)
+      server.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }));
+    t.equal((await askAll()).processes.length, 1);
+  });
+});
+
+t.test('closing waits for nobody who does not hang up', { skip }, async (t) => {
+  await inside(async (folder) => {
+    const system = await openSystem({ machine: 'switch' });
+    const client = await connected(join(folder, `${process.pid}.0.sock`));
+    client.on('error', () => {});
+    await new Promise((resolve) => client.once('data', resolve));
+    await system.close();
+    t.same(readdirSync(folder), []);
+    client.destroy();
+  });
+});
+
+t.test('the answer of another version: what it does not say is not known', { skip }, async (t) => {
+  await inside(async (folder) => {
+    mkdirSync(folder, { mode: 0o700 });
+    const answers: [string, object][] = [
+      ['999990.3.sock', { pid: 999990, flows: [{ backend: 'native', path: { hostDram: 5, relay: 7 } }] }],
+      ['999991.0.sock', { pid: 999991, flows: [{ path: 'all' }] }],
+      ['999992.0.sock', { flows: [] }],
+    ];
+    const servers = answers.map(([name, answer]) =>
+      createServer((socket) => socket.end(`${JSON.stringify(answer)}\n`)).listen(join(folder, name)),
+    );
+    const { processes, silent } = await askAll();
+    const unknown = { machine: null, provider: null, client: null, open: null };
+    t.same(processes, [
+      {
+        ...{ pid: 999990, thread: 3, command: null, inFlight: null, memory: null },
+        flows: [{ backend: 'native', path: { hostDram: 5, relay: 7 }, ...unknown }],
+      },
+    ]);
+    t.same(silent.map((path) => basename(path)).sort(), ['999991.0.sock', '999992.0.sock']);
+    for (const server of servers) server.close();
   });
 });
