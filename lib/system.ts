@@ -38,7 +38,6 @@ import { assertRelease } from './kernel/releases/rule.js';
 import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-table.js';
 import { type Allocation, MappedAllocation } from './streams/allocation.js';
 import { P2pFileHandle } from './streams/file-handle.js';
-import { BlockFile } from './streams/handle-file.js';
 import type { Metrics } from './streams/metrics.js';
 import {
   givenOptions,
@@ -50,7 +49,7 @@ import {
   type WriteStreamOptions,
 } from './streams/options.js';
 import { openForHandle, pathSource } from './streams/path-source.js';
-import { type OpenContext, textOf, toPath } from './streams/paths.js';
+import { type OpenContext, toPath } from './streams/paths.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
 import { chooseRoute, findFunction } from './streams/route.js';
@@ -145,8 +144,9 @@ export class System {
 
   /**
    * Open a namespace, block device or file as `open()` of node:fs/promises does: the handle has the methods of its FileHandle
-   * and takes any offset, length and memory. (`target()` gives what keeps the kernel's rules for O_DIRECT.)
-   * @throws P2pdmaError as open(2) would; EINVAL: flags that append, pipes and character devices, which are for node:fs
+   * and takes any offset, length and memory. (`target()` gives what keeps the kernel's rules for O_DIRECT.) Files that are
+   * appended to, pipes and character devices are read and written by node:fs.
+   * @throws P2pdmaError as open(2) would; EINVAL: a socket, or a device with flags that only fit a file
    */
   async open(
     path: string | Buffer | URL,
@@ -154,9 +154,7 @@ export class System {
     mode?: number | string | null,
   ): Promise<P2pFileHandle> {
     this.#context.assertOpen();
-    const name = toPath(path instanceof Uint8Array ? textOf(path) : path);
-    const target = await openForHandle(this.#context, name, flags, mode);
-    return P2pFileHandle.over(this.#context, new BlockFile(this.#context, target));
+    return P2pFileHandle.over(this.#context, await openForHandle(this.#context, path, flags, mode));
   }
 
   /** Create a Readable over a path; see the function `createReadStream`. */

@@ -221,9 +221,9 @@ for (const [door, go] of Object.entries(doors)) {
     ['end', 0.25, 'ERR_OUT_OF_RANGE'],
     ['destinationStart', -512, 'ERR_OUT_OF_RANGE'],
     ['destinationStart', 0.5, 'ERR_OUT_OF_RANGE'],
-    ['highWaterMark', 0, 'ERR_OUT_OF_RANGE'],
-    ['highWaterMark', -4096, 'ERR_OUT_OF_RANGE'],
-    ['highWaterMark', 4096.5, 'ERR_OUT_OF_RANGE'],
+    ['highWaterMark', 0, 'ERR_INVALID_ARG_VALUE'],
+    ['highWaterMark', -4096, 'ERR_INVALID_ARG_VALUE'],
+    ['highWaterMark', 4096.5, 'ERR_INVALID_ARG_VALUE'],
     ['queueDepth', 0, 'ERR_OUT_OF_RANGE'],
     ['queueDepth', 1.5, 'ERR_OUT_OF_RANGE'],
     ['queueDepth', 100_000, 'ERR_OUT_OF_RANGE'],
@@ -317,7 +317,7 @@ refused('a path with a zero byte', ({ system }) => system.pipeline('nvme0n1', 'a
   message: /path/,
 });
 refused('a URL that is no file', ({ system }) => system.pipeline('nvme0n1', new URL('http://localhost/')), {
-  code: 'ERR_INVALID_ARG_VALUE',
+  code: 'ERR_INVALID_URL_SCHEME',
   message: /path.*http:/,
 });
 refused(
@@ -350,7 +350,7 @@ refused(
 for (const [option, value, code] of [
   ['start', -1, 'ERR_OUT_OF_RANGE'],
   ['start', 0.5, 'ERR_OUT_OF_RANGE'],
-  ['highWaterMark', 0, 'ERR_OUT_OF_RANGE'],
+  ['highWaterMark', 0, 'ERR_INVALID_ARG_VALUE'],
   ['queueDepth', 0, 'ERR_OUT_OF_RANGE'],
   ['queueDepth', -1, 'ERR_OUT_OF_RANGE'],
   ['colour', 1, 'ERR_INVALID_ARG_VALUE'],
@@ -608,11 +608,6 @@ t.test('what node:fs takes and a stream here does not: the hint says what takes 
   await using system = await openSystem({ machine: machine() });
   const hints: [() => unknown, string, RegExp][] = [
     [() => system.createReadStream('nvme0n1', { fs: {} } as never), 'ERR_INVALID_ARG_VALUE', /replaced/],
-    [
-      () => system.createWriteStream('nvme1n1', { flags: 'constructor' } as never),
-      'ERR_INVALID_ARG_VALUE',
-      /message names/,
-    ],
   ];
   for (const [ask, code, hint] of hints) {
     try {

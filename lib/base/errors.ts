@@ -32,6 +32,14 @@ const ARGUMENT_ROWS = {
     cause: 'A number is outside the allowed range.',
     remedy: 'Pass a value inside the range that the message names.',
   },
+  ERR_INVALID_URL_SCHEME: {
+    cause: 'A URL was given as a path, and it does not begin with file:.',
+    remedy: 'Pass a path, or a URL that begins with file:.',
+  },
+  ERR_INVALID_STATE: {
+    cause: 'The handle is closed, or its only web stream was created before.',
+    remedy: 'Keep the web stream that readableWebStream() returned first, or open another handle.',
+  },
   ERR_STREAM_DESTROYED: {
     cause: 'The stream, target or system was already closed when the call was made.',
     remedy: 'Open a new one.',
@@ -135,6 +143,7 @@ const AS_IN_NODE = {
   ERR_INVALID_ARG_TYPE: { name: 'TypeError', prototype: TypeError.prototype },
   ERR_INVALID_ARG_VALUE: { name: 'TypeError', prototype: TypeError.prototype },
   ERR_UNKNOWN_ENCODING: { name: 'TypeError', prototype: TypeError.prototype },
+  ERR_INVALID_URL_SCHEME: { name: 'TypeError', prototype: TypeError.prototype },
   ERR_OUT_OF_RANGE: { name: 'RangeError', prototype: RangeError.prototype },
   ABORT_ERR: { name: 'AbortError', prototype: null },
 } as const satisfies Partial<Record<ErrorCode, { name: string; prototype: Error | null }>>;
@@ -267,6 +276,11 @@ export function errnoError(
   });
 }
 
+/** As in Node: the signal's reason is the cause. */
+export function abortError(signal: AbortSignal): P2pdmaError {
+  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', { cause: signal.reason });
+}
+
 /** A node:fs error converted to this package's error class, whatever number the platform gives it. */
 export function hostError(
   error: { readonly code?: string | undefined; readonly message?: string | undefined },
@@ -278,8 +292,4 @@ export function hostError(
   return code !== undefined && Object.hasOwn(ERRNO_ROWS, code)
     ? errnoError(-ERRNO_ROWS[code as ErrnoName].errno, syscall, path, { cause: error, ...options })
     : errnoError(-EIO, syscall, path, { what: message ?? code, cause: error, ...options });
-}
-
-export function abortError(signal: AbortSignal): P2pdmaError {
-  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', { cause: signal.reason });
 }

@@ -59,6 +59,17 @@ export class PlainTarget implements BlockTarget {
     return this.#file.fd;
   }
 
+  /** For a handle, which chooses the position of each call. */
+  get file(): PlainFile {
+    return this.#file;
+  }
+
+  /** The same file for a stream that begins at an offset of its own, or where the file stands. */
+  positioned(positioned: boolean): PlainTarget {
+    const { path, inOrder: reason } = this;
+    return new PlainTarget(this.#file, { path, reason, positioned });
+  }
+
   /** How far it was read or written: what has no offsets has no other size. */
   get size(): number {
     return this.#reached ?? 0;

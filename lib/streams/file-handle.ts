@@ -1,20 +1,29 @@
-import { fstat, type Stats } from 'node:fs';
+import { EventEmitter } from 'node:events';
+import { type BigIntStats, fchmod, fchown, fstat, futimes, type Stats } from 'node:fs';
 import { createInterface, type Interface } from 'node:readline';
+import type { ReadableStream } from 'node:stream/web';
 import { promisify } from 'node:util';
-import { assertEach, assertWhole, optionError, shown, wrongArgument } from '../base/arguments.js';
+import { assertEach, assertWhole, wrongArgument } from '../base/arguments.js';
 import { EBADF, EOPNOTSUPP } from '../base/errno.js';
-import { abortError, errnoError, type P2pdmaError } from '../base/errors.js';
-import type { BlockFile } from './handle-file.js';
+import { abortError, errnoError, hostError, P2pdmaError } from '../base/errors.js';
+import type { HandleFile } from './handle-file.js';
 import {
   givenOptions,
+  noEncoding,
+  objectOptions,
+  parseOptions,
   type ReadStreamOptions,
   type StreamArgument,
+  type WholeFileOptions,
   type WriteStreamOptions,
+  webStreamOptions,
+  wholeFileOptions,
 } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
 import { deferred } from './transfer.js';
+import { HandleWebStream } from './web-stream.js';
 import { P2pWriteStream } from './write-stream.js';
 
 /** Bytes from the beginning; null, undefined or -1: where the handle stands. @inline */
@@ -23,12 +32,8 @@ type Position = number | bigint | null | undefined;
 type Piece = string | NodeJS.ArrayBufferView;
 /** @inline */
 type Data = Piece | AsyncIterable<Piece> | Iterable<Piece>;
-/** The options of readFile, writeFile and appendFile. @inline */
-interface FileOptions<T> {
-  readonly encoding?: T;
-  /** Between two steps, an abort ends the call. */
-  readonly signal?: AbortSignal | undefined;
-}
+/** @inline */
+type WholeFileArgument = WholeFileOptions | BufferEncoding | null;
 /** Where a read or a write has its bytes, and where in the target they are. @inline */
 interface Place {
   /** First byte of the buffer. */
@@ -47,19 +52,23 @@ const DEFAULT_BYTES = 16 * 1024;
  * device's block is read, changed and written back, during which no other write of this process to that block is let in. (A
  * write of another process to the same block at that moment can be lost: O_DIRECT has no smaller unit. Let one process write.)
  * Where no position is given, bytes are read and written where the handle stands, one call after the other.
+ *
+ * What only node:fs can open (flags that append, pipes, character devices) it also reads and writes. As there, the handle is
+ * an EventEmitter: when it closes it emits `close`, and the streams over it are destroyed.
  */
-export class P2pFileHandle {
+export class P2pFileHandle extends EventEmitter {
   readonly #context: StreamContext;
-  readonly #file: BlockFile;
+  readonly #file: HandleFile;
   readonly #path: string;
-  #position = 0;
   #turn: Promise<unknown> = Promise.resolve();
   readonly #under = new Set<Promise<unknown>>();
   /** The streams over it, and when each has nothing in flight any more. */
   readonly #streams = new Map<P2pReadStream | P2pWriteStream, Promise<void>>();
+  #web: HandleWebStream | null = null;
   #closing: Promise<void> | null = null;
 
-  private constructor(context: StreamContext, file: BlockFile) {
+  private constructor(context: StreamContext, file: HandleFile) {
+    super();
     this.#context = context;
     this.#file = file;
     this.#path = file.target.path;
@@ -67,7 +76,7 @@ export class P2pFileHandle {
   }
 
   /** @internal */
-  static over(context: StreamContext, file: BlockFile): P2pFileHandle {
+  static over(context: StreamContext, file: HandleFile): P2pFileHandle {
     return new P2pFileHandle(context, file);
   }
 
@@ -95,10 +104,10 @@ export class P2pFileHandle {
     length?: number | null,
     position?: Position,
   ): Promise<{ bytesRead: number; buffer: T }> {
-    const given: Place & { buffer?: T } = isView(buffer)
-      ? { buffer: buffer as T, ...placeOf(offset, length, position) }
-      : ((buffer as (Place & { buffer?: T }) | null | undefined) ?? {});
     return this.#call('read', async () => {
+      const given: Place & { buffer?: T } = isView(buffer)
+        ? { buffer: buffer as T, ...placeOf(offset, length, position) }
+        : objectOptions(buffer as (Place & { buffer?: T }) | null | undefined);
       const into = (given.buffer ?? Buffer.alloc(DEFAULT_BYTES)) as T;
       const view = partOf('read', into, given);
       return { bytesRead: await this.#move('read', [view], given.position), buffer: into };
@@ -130,7 +139,7 @@ export class P2pFileHandle {
       const text = typeof buffer === 'string';
       const at = text ? (offset as Position) : placeOf(offset as number, length as number, position).position;
       const view = text
-        ? Buffer.from(buffer, encodingOf(length as BufferEncoding) ?? 'utf8')
+        ? Buffer.from(buffer, encodingOf(length as BufferEncoding))
         : partOf('write', buffer, placeOf(offset as number, length as number, position));
       return { bytesWritten: await this.#move('write', [view], at), buffer };
     });
@@ -147,88 +156,136 @@ export class P2pFileHandle {
     }));
   }
 
-  /** Everything from where the handle stands to the end, as bytes or, with an encoding, as text. */
-  readFile(options?: FileOptions<null | undefined> | null): Promise<Buffer>;
-  readFile(options: FileOptions<BufferEncoding> | BufferEncoding): Promise<string>;
-  readFile(
-    options?: FileOptions<BufferEncoding | null | undefined> | BufferEncoding | null,
-  ): Promise<Buffer | string> {
+  /**
+   * Everything from where the handle stands to the end, as bytes or, with an encoding, as text.
+   * @throws P2pdmaError ABORT_ERR (`signal`), ERR_INVALID_ARG_VALUE (encoding), EBADF
+   */
+  readFile(options?: (WholeFileOptions & { encoding?: null }) | null): Promise<Buffer>;
+  readFile(options: (WholeFileOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>;
+  readFile(options?: WholeFileArgument): Promise<Buffer | string> {
     return this.#call('read', async () => {
-      const { encoding, signal } = fileOptions(options);
+      const { encoding, signal } = parseOptions(wholeFileOptions, options);
       const chunks: Buffer[] = [];
       for (;;) {
-        if (signal?.aborted) throw abortError(signal);
+        assertNotAborted(signal);
         const chunk = Buffer.allocUnsafe(512 * 1024);
         const bytes = await this.#move('read', [chunk], null);
+        if (bytes === 0) break;
         chunks.push(chunk.subarray(0, bytes));
-        if (bytes < chunk.length) break;
       }
       const all = Buffer.concat(chunks);
       return encoding ? all.toString(encoding) : all;
     });
   }
 
-  /** Write all of `data` where the handle stands: text, bytes, or an iterable of them. */
-  writeFile(
-    data: Data,
-    options?: FileOptions<BufferEncoding | null | undefined> | BufferEncoding | null,
-  ): Promise<void> {
+  /**
+   * Write all of `data` where the handle stands: text, bytes, or an iterable of them.
+   * @throws P2pdmaError ABORT_ERR (`signal`), ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, EBADF, ENOSPC
+   */
+  writeFile(data: Data, options?: WholeFileArgument): Promise<void> {
     return this.#call('write', async () => {
-      const { encoding, signal } = fileOptions(options);
+      const { encoding, signal, flush } = parseOptions(wholeFileOptions, options);
       for await (const piece of piecesOf(data)) {
-        if (signal?.aborted) throw abortError(signal);
-        const view = typeof piece === 'string' ? Buffer.from(piece, encoding ?? 'utf8') : piece;
-        if (!isView(view)) throw wrongData(piece);
+        assertNotAborted(signal);
+        const view = typeof piece === 'string' ? Buffer.from(piece, encoding || 'utf8') : piece;
+        if (!isView(view)) throw wrongArgument('writeFile', 'each piece of data', DATA, piece);
         await this.#move('write', [bytesOf(view)], null);
       }
+      if (flush) await this.#file.target.flush();
     });
   }
 
   /** Same as `writeFile`, as in node:fs: it writes where the handle stands. */
-  appendFile(
-    data: Data,
-    options?: FileOptions<BufferEncoding | null | undefined> | BufferEncoding | null,
-  ): Promise<void> {
+  appendFile(data: Data, options?: WholeFileArgument): Promise<void> {
     return this.writeFile(data, options);
   }
 
   /** What stat(2) says of it. @throws P2pdmaError EOPNOTSUPP: it is a drive of an emulated machine */
-  stat(): Promise<Stats> {
-    return this.#call('fstat', async () => {
-      if (this.fd >= 0) return promisify(fstat)(this.fd) as Promise<Stats>;
-      throw errnoError(-EOPNOTSUPP, 'fstat', this.#path, {
-        hint: 'system.target() has the size and the block size of an emulated drive.',
-      });
-    });
+  stat(options?: { bigint?: false }): Promise<Stats>;
+  stat(options: { bigint: true }): Promise<BigIntStats>;
+  stat(options: { bigint?: boolean } = {}): Promise<Stats | BigIntStats> {
+    return this.#ask('fstat', (fd) => promisify(fstat)(fd, objectOptions(options)));
+  }
+
+  /** Change its permissions. @throws P2pdmaError EPERM; EOPNOTSUPP: it is a drive of an emulated machine */
+  chmod(mode: number | string): Promise<void> {
+    return this.#ask('fchmod', (fd) => promisify(fchmod)(fd, mode));
+  }
+
+  /** Change its owner and group. @throws P2pdmaError EPERM; EOPNOTSUPP: it is a drive of an emulated machine */
+  chown(uid: number, gid: number): Promise<void> {
+    return this.#ask('fchown', (fd) => promisify(fchown)(fd, uid, gid));
+  }
+
+  /** Change its times. @throws P2pdmaError EPERM; EOPNOTSUPP: it is a drive of an emulated machine */
+  utimes(atime: number | string | Date, mtime: number | string | Date): Promise<void> {
+    return this.#ask('futimes', (fd) => promisify(futimes)(fd, atime, mtime));
   }
 
   /** Set a file's length; a negative one is 0, as in node:fs. @throws P2pdmaError EINVAL: it is a device */
   truncate(length = 0): Promise<void> {
     return this.#call('ftruncate', async () => {
       assertWhole('truncate', 'length', length, Number.MIN_SAFE_INTEGER);
-      await this.#file.truncate(Math.max(0, length));
+      await this.#file.target.truncate(Math.max(0, length));
     });
   }
 
   /** Make everything that was written durable. */
   sync(): Promise<void> {
-    return this.#call('fsync', () => this.#file.flush());
+    return this.#call('fsync', () => this.#file.target.flush());
   }
 
   /** Same as `sync`. */
   datasync(): Promise<void> {
-    return this.#call('fdatasync', () => this.#file.flush());
+    return this.#call('fdatasync', () => this.#file.target.flush());
   }
 
-  /** Create a Readable over it. The handle is closed with the stream unless `autoClose` is false. */
+  /**
+   * Create a Readable over it. It begins where the handle stands if `start` is not given. The handle is closed with the stream;
+   * with `autoClose: false`, only if the stream is destroyed.
+   */
   createReadStream(options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
-    return this.#stream((source) => P2pReadStream.over(source, this.#fromHere(options)));
+    const { given, positioned, here } = this.#placed(options);
+    // As in node:fs, `end` then counts from where it stands.
+    const range =
+      here === null ? {} : { start: here, ...(given.end === undefined ? {} : { end: given.end + here }) };
+    const stream = this.#stream(positioned, (source) => P2pReadStream.over(source, { ...given, ...range }));
+    if (here !== null) this.#file.follow(() => stream.bytesRead);
+    return stream;
   }
 
-  /** Create a Writable over it. The handle is closed with the stream unless `autoClose` is false. */
+  /** Create a Writable over it; it begins, and closes the handle, as with `createReadStream`. */
   createWriteStream(options?: WriteStreamOptions | BufferEncoding | null): P2pWriteStream {
-    const make = (source: Source) => P2pWriteStream.over(source, { flags: 'r+', ...this.#fromHere(options) });
-    return this.#stream(make);
+    const { given, positioned, here } = this.#placed(options);
+    const range = here === null ? {} : { start: here };
+    const stream = this.#stream(positioned, (source) =>
+      P2pWriteStream.over(source, { flags: 'r+', ...given, ...range }),
+    );
+    if (here !== null) this.#file.follow(() => stream.bytesWritten);
+    return stream;
+  }
+
+  /**
+   * Its bytes from where the handle stands, as a web stream that also fills the reader's own buffers (`mode: 'byob'`). With
+   * `autoClose` the handle is closed when the stream ends, fails or is cancelled. If the handle is closed before, a pending
+   * read and each later one rejects with EBADF.
+   * @throws P2pdmaError ERR_INVALID_STATE: it was called before, or the handle is closed
+   */
+  readableWebStream(
+    options: { autoClose?: boolean; type?: 'bytes' | undefined } = {},
+  ): ReadableStream<Uint8Array> {
+    const { autoClose } = parseOptions(webStreamOptions, options);
+    if (this.#closing !== null || this.#web !== null) {
+      const why = this.#closing === null ? 'has a web stream already' : 'is closed';
+      throw new P2pdmaError('ERR_INVALID_STATE', `readableWebStream: the handle of '${this.#path}' ${why}`);
+    }
+    this.#web = new HandleWebStream({
+      read: (view) => this.#call('read', () => this.#move('read', [view], null)),
+      over: () => {
+        if (autoClose) void this.close();
+      },
+    });
+    return this.#web.stream;
   }
 
   /** Its lines, as text. */
@@ -243,6 +300,9 @@ export class P2pFileHandle {
    */
   close(): Promise<void> {
     this.#closing ??= (async () => {
+      this.#web?.fail(this.#closedError('read'));
+      // Not here: what a listener throws must not keep it open.
+      process.nextTick(() => this.emit('close'));
       for (const stream of this.#streams.keys()) if (!stream.destroyed) stream.close();
       await Promise.allSettled([...this.#under, ...this.#streams.values()]);
       await this.#file.close();
@@ -261,24 +321,29 @@ export class P2pFileHandle {
     await this.close();
   }
 
-  #fromHere<T extends { start?: number | undefined }>(options: StreamArgument<T>): T {
-    const given = (typeof options === 'string' ? { encoding: options } : (options ?? {})) as T;
-    return given.start === undefined ? { ...given, start: this.#position } : given;
+  /** Where a new stream begins. `here`: where the handle stands; null: it has its own start, or only the kernel knows. */
+  #placed<T extends { start?: number | undefined }>(options: StreamArgument<T>) {
+    const given = givenOptions(options);
+    const positioned = given.start !== undefined;
+    return { given, positioned, here: positioned ? null : this.#file.position };
   }
 
-  #stream<T extends P2pReadStream | P2pWriteStream>(make: (source: Source) => T): T {
+  #stream<T extends P2pReadStream | P2pWriteStream>(positioned: boolean, make: (source: Source) => T): T {
     const { promise, resolve } = deferred();
+    const { fd } = this;
     const closed = this.#closing !== null;
     const stream = make({
-      path: this.#path,
-      owned: false,
+      // As in node:fs: it has no path, and what was open already is not announced.
+      ...{ path: this.#path, given: { path: undefined }, owned: false },
+      ...(fd < 0 ? {} : { fd }),
       open: async () => {
         if (closed) throw this.#closedError('open');
-        return { context: this.#context, target: this.#file.target };
+        return { context: this.#context, target: this.#file.forStream(positioned) };
       },
+      // As in node:fs: whatever destroys the stream closes the handle; with `autoClose: false` only its user does.
       released: async () => {
         resolve();
-        if (stream.autoClose) await this.close();
+        await this.close();
       },
     });
     if (closed) return stream;
@@ -288,6 +353,23 @@ export class P2pFileHandle {
       this.#streams.delete(stream);
     });
     return stream;
+  }
+
+  /** A call of node:fs on its descriptor. */
+  #ask<T>(syscall: string, call: (fd: number) => Promise<T>): Promise<T> {
+    return this.#call(syscall, async () => {
+      if (this.fd < 0) {
+        throw errnoError(-EOPNOTSUPP, syscall, this.#path, {
+          hint: 'system.target() has the size and the block size of an emulated drive.',
+        });
+      }
+      try {
+        return await call(this.fd);
+      } catch (error) {
+        const { errno } = error as NodeJS.ErrnoException;
+        throw errno === undefined ? error : hostError(error as Error, syscall, this.#path);
+      }
+    });
   }
 
   async #call<T>(syscall: string, run: () => Promise<T>): Promise<T> {
@@ -315,24 +397,42 @@ export class P2pFileHandle {
       assertWhole(op, 'position', typeof position === 'bigint' ? Number(position) : position, 0);
       return this.#moveAt(op, views, Number(position));
     }
-    const moved = this.#turn.then(async () => {
-      const bytes = await this.#moveAt(op, views, this.#position);
-      this.#position += bytes;
-      return bytes;
-    });
+    const moved = this.#turn.then(() => this.#moveAt(op, views, null));
     this.#turn = moved.catch(() => {});
     return moved;
   }
 
-  async #moveAt(op: 'read' | 'write', views: readonly Uint8Array[], position: number): Promise<number> {
+  async #moveAt(op: 'read' | 'write', views: readonly Uint8Array[], position: number | null) {
     let done = 0;
     for (const view of views) {
-      const bytes = await this.#file[op](view, position + done);
+      const bytes = await this.#file[op](view, position === null ? null : position + done);
       done += bytes;
       if (bytes < view.length) break;
     }
     return done;
   }
+}
+
+const DATA = 'text, a Buffer, TypedArray or DataView';
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: there is no such encoding */
+function encodingOf(given: BufferEncoding | null | undefined): BufferEncoding {
+  if (given == null) return 'utf8';
+  if (Buffer.isEncoding(given)) return given;
+  throw noEncoding(given);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE */
+function piecesOf(data: Data): Iterable<Piece> | AsyncIterable<Piece> {
+  if (typeof data === 'string' || isView(data)) return [data];
+  const pieces = data as Partial<Iterable<Piece> & AsyncIterable<Piece>> | null | undefined;
+  if (typeof (pieces?.[Symbol.asyncIterator] ?? pieces?.[Symbol.iterator]) === 'function') return data;
+  throw wrongArgument('writeFile', 'data', `${DATA}, or an iterable of them`, data);
+}
+
+/** @throws P2pdmaError ABORT_ERR */
+function assertNotAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortError(signal);
 }
 
 function isView(value: unknown): value is NodeJS.ArrayBufferView {
@@ -349,37 +449,6 @@ function placeOf(
 
 function bytesOf(view: NodeJS.ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-}
-
-/** @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE */
-function fileOptions<T extends BufferEncoding | null | undefined>(
-  options: FileOptions<T> | BufferEncoding | null | undefined,
-): FileOptions<BufferEncoding | null | undefined> {
-  const { encoding, signal } = givenOptions<FileOptions<T | undefined>>(options);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw wrongArgument('options', 'signal', 'an AbortSignal', signal);
-  }
-  return { encoding: encodingOf(encoding), signal };
-}
-
-/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: there is no such encoding */
-function encodingOf(given: BufferEncoding | null | undefined): BufferEncoding | null | undefined {
-  if (given == null || Buffer.isEncoding(given)) return given;
-  throw optionError('ERR_INVALID_ARG_VALUE', 'encoding', `there is no encoding ${shown(given)}`, {
-    received: given,
-    hint: "Name one that Buffer.isEncoding() knows, such as 'utf8'.",
-  });
-}
-
-function piecesOf(data: Data): Iterable<Piece> | AsyncIterable<Piece> {
-  if (typeof data === 'string' || isView(data)) return [data];
-  const { [Symbol.iterator]: all, [Symbol.asyncIterator]: later } = Object(data);
-  if (all === undefined && later === undefined) throw wrongData(data);
-  return data as Iterable<Piece> | AsyncIterable<Piece>;
-}
-
-function wrongData(received: unknown): P2pdmaError {
-  return wrongArgument('writeFile', 'data', 'text, bytes, or an iterable of them', received);
 }
 
 function viewsOf(call: string, buffers: readonly NodeJS.ArrayBufferView[]): Uint8Array[] {

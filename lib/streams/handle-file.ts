@@ -1,6 +1,7 @@
 /**
- * What a P2pFileHandle reads and writes: any byte range of a target, from and into any memory. A read covers whole blocks in
- * memory of its own and copies what was asked for; a write goes as RangeWriter says, which changes parts of blocks under a lock.
+ * What a P2pFileHandle over this package's own I/O reads and writes: any byte range of a target, from and into any memory. A
+ * read covers whole blocks in memory of its own and copies what was asked for; a write goes as RangeWriter says, which changes
+ * parts of blocks under a lock.
  */
 import type { BlockTarget } from '../backend/backend.js';
 import { RangeWriter } from './range-writer.js';
@@ -10,10 +11,27 @@ import { WriteTally } from './write-tally.js';
 
 const STEP = 1024 * 1024;
 
-export class BlockFile {
+/** What a handle is over. A position of null means: where the file stands, which is moved on. */
+export interface HandleFile {
+  readonly target: BlockTarget;
+  /** Fewer bytes than the view has: it ends there, or has no more now. */
+  read(view: Uint8Array, position: number | null): Promise<number>;
+  /** Writes all of it. */
+  write(view: Uint8Array, position: number | null): Promise<number>;
+  close(): Promise<void>;
+  /** Where it stands; null: only the kernel knows. */
+  readonly position: number | null;
+  /** A stream began where it stands. From then on it stands behind the bytes that the stream has moved. */
+  follow(moved: () => number): void;
+  /** What a stream over it uses: from an offset of its own, or from where the file stands. */
+  forStream(positioned: boolean): BlockTarget;
+}
+
+export class BlockFile implements HandleFile {
   readonly target: BlockTarget;
   readonly #context: StreamContext;
   readonly #writer: RangeWriter;
+  #stands: () => number = () => 0;
 
   constructor(context: StreamContext, target: BlockTarget) {
     this.#context = context;
@@ -23,8 +41,33 @@ export class BlockFile {
     this.#writer = new RangeWriter(context, target, tally, { queueDepth: 8 });
   }
 
-  /** Fewer bytes than the view has: the target ends there. */
-  async read(view: Uint8Array, position: number): Promise<number> {
+  get position(): number {
+    return this.#stands();
+  }
+
+  follow(moved: () => number): void {
+    const from = this.position;
+    this.#stands = () => from + moved();
+  }
+
+  read(view: Uint8Array, position: number | null): Promise<number> {
+    return position === null ? this.#here((here) => this.#readAt(view, here)) : this.#readAt(view, position);
+  }
+
+  write(view: Uint8Array, position: number | null): Promise<number> {
+    return position === null
+      ? this.#here((here) => this.#writeAt(view, here))
+      : this.#writeAt(view, position);
+  }
+
+  async #here(move: (position: number) => Promise<number>): Promise<number> {
+    const from = this.position;
+    const bytes = await move(from);
+    this.#stands = () => from + bytes;
+    return bytes;
+  }
+
+  async #readAt(view: Uint8Array, position: number): Promise<number> {
     let done = 0;
     while (done < view.length) {
       const wanted = view.subarray(done, done + STEP);
@@ -50,7 +93,7 @@ export class BlockFile {
     return bytes.length;
   }
 
-  write(view: Uint8Array, position: number): Promise<number> {
+  #writeAt(view: Uint8Array, position: number): Promise<number> {
     if (view.length === 0) return Promise.resolve(0);
     return new Promise((resolve, reject) => {
       this.#writer.gather([view], position, null, (error, moved) => {
@@ -60,12 +103,8 @@ export class BlockFile {
     });
   }
 
-  flush(): Promise<void> {
-    return this.target.flush();
-  }
-
-  truncate(length: number): Promise<void> {
-    return this.target.truncate(length);
+  forStream(): BlockTarget {
+    return this.target;
   }
 
   close(): Promise<void> {

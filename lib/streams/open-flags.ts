@@ -17,13 +17,13 @@ const BASE = new Map([
 const WORD = /^(?:([xs]?)([rwa])|([rwa])([xs]))(\+?)$/;
 
 /**
- * As node:fs reads them; null is `'r'`, as there.
- * @throws P2pdmaError ERR_INVALID_ARG_VALUE
+ * As node:fs reads them; null is `'r'`, as there. The option tables let any value through to here.
+ * @throws P2pdmaError ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE
  */
 export function openFlags(flags: string | number | null): number {
   if (flags === null) return O_RDONLY;
-  if (typeof flags === 'number') return flags;
-  const match = WORD.exec(flags);
+  if (typeof flags === 'number') return bitsOf(flags);
+  const match = typeof flags === 'string' ? WORD.exec(flags) : null;
   const [, before = '', second = '', first = '', after = '', plus] = match ?? [];
   const letter = second || first;
   const extra = before || after;
@@ -33,6 +33,12 @@ export function openFlags(flags: string | number | null): number {
   }
   const also = extra === 'x' ? O_EXCL : extra === 's' ? (constants.O_SYNC ?? 0) : 0;
   return (plus === '+' ? O_RDWR : base.only) | base.more | also;
+}
+
+function bitsOf(flags: number): number {
+  if (Number.isInteger(flags) && Math.abs(flags) < 2 ** 31) return flags;
+  const demand = 'a whole number of 32 bits';
+  throw wrongOption('flags', { code: 'ERR_OUT_OF_RANGE', demand, received: flags });
 }
 
 const KNOWN = "flags of node:fs: 'r', 'w' or 'a', with 'x', 's' or '+'";
@@ -45,7 +51,7 @@ export interface Opening {
   readonly plain: string | null;
 }
 
-/** @throws P2pdmaError ERR_INVALID_ARG_VALUE */
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE */
 export function openingOf(flags: string | number | null, role: 'reader' | 'writer' | 'both'): Opening {
   const bits = openFlags(flags);
   const access = bits & ACCESS;

@@ -22,6 +22,7 @@ export const DEFAULT_CHUNK = 512 * 1024;
 export const DEFAULT_DEPTH = 8;
 
 const offset = z.int().nonnegative();
+const signal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' });
 
 const shared = {
   start: offset.describe('First byte, counted from 0.').default(0),
@@ -58,19 +59,16 @@ const shared = {
       'For text: a reader delivers strings in it, and a writer encodes strings with it unless a write names another.',
     )
     .optional(),
-  signal: z
-    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' })
-    .describe('Destroys the stream when aborted.')
-    .optional(),
+  signal: signal.describe('Destroys the stream when aborted.').optional(),
 };
 
-/** As node:fs takes them: see open-flags.ts. */
-const anyFlags = { error: "flags of node:fs, such as 'wx', or a number" };
+/** As in node:fs, a wrong value is an error of opening: see open-flags.ts and path-source.ts. */
+const checkedWhenOpened = () => true;
 
 /** Options of streams only, because a copy opens its ends itself. */
 const opening = {
   mode: z
-    .union([z.int(), z.string(), z.null()], { error: 'a number, or octal digits' })
+    .custom<number | string | null>(checkedWhenOpened)
     .describe('The permissions of a new file, before the umask; without it 0o666.')
     .optional(),
   fd: z
@@ -90,7 +88,7 @@ export const readOptions = z.strictObject({
   ...shared,
   ...opening,
   flags: z
-    .union([z.string(), z.int(), z.null()], anyFlags)
+    .custom<string | number | null>(checkedWhenOpened)
     .describe('How a file is opened, as in node:fs.')
     .optional(),
   end: z
@@ -121,7 +119,7 @@ export const writeOptions = z.strictObject({
   ...shared,
   ...opening,
   flags: z
-    .union([z.string(), z.int(), z.null()], anyFlags)
+    .custom<string | number | null>(checkedWhenOpened)
     .describe("How a file is opened, as in node:fs. With 'a', node:fs itself writes.")
     .optional(),
   flush: z.boolean().describe('Make the data durable before finish.').default(true),
@@ -192,6 +190,23 @@ export const copyOptions = z.strictObject({
       'Called ten times a second with the progress of the copy, as one object: the one that `p2pdma copy --json` prints.',
     )
     .optional(),
+});
+
+/** The options of a handle's readFile(), writeFile() and appendFile(). */
+export const wholeFileOptions = z.strictObject({
+  encoding: shared.encoding,
+  signal: signal.describe('Ends the call between two transfers when aborted.').optional(),
+  flush: z.boolean().describe('Make the data durable before the call ends.').default(false),
+});
+export type WholeFileOptions = z.input<typeof wholeFileOptions>;
+
+/** The options of a handle's readableWebStream(). */
+export const webStreamOptions = z.strictObject({
+  autoClose: z
+    .boolean()
+    .describe('Close the handle when the stream ends, fails or is cancelled.')
+    .default(false),
+  type: z.literal('bytes').describe('It is always a stream of bytes.').optional(),
 });
 
 export const targetOptions = z.strictObject({
@@ -360,12 +375,15 @@ function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2p
     const { path, input, message } = issue;
     return issueError({ ...issue.errors[0][0], path, input, message } as z.core.$ZodIssue);
   }
+  // node:fs has no range for it: any number that is not one is a wrong value.
   const code: ErrorCode =
-    issue.code === 'too_small' || issue.code === 'too_big' || isFraction(issue.input)
-      ? 'ERR_OUT_OF_RANGE'
-      : issue.code === 'invalid_type' || issue.code === 'custom'
-        ? 'ERR_INVALID_ARG_TYPE'
-        : 'ERR_INVALID_ARG_VALUE';
+    name === 'highWaterMark'
+      ? 'ERR_INVALID_ARG_VALUE'
+      : issue.code === 'too_small' || issue.code === 'too_big' || isFraction(issue.input)
+        ? 'ERR_OUT_OF_RANGE'
+        : issue.code === 'invalid_type' || issue.code === 'custom'
+          ? 'ERR_INVALID_ARG_TYPE'
+          : 'ERR_INVALID_ARG_VALUE';
   if (name === 'encoding') return noEncoding(issue.input);
   const choices = issue.code === 'invalid_value' ? issue.values.map(String) : [];
   // For flags, suggest no similar name: it could be a flag that destroys data which the user wants to keep.
@@ -378,11 +396,11 @@ function issueError(issue: z.core.$ZodIssue, known: readonly string[] = []): P2p
 }
 
 /** The error for an unknown encoding, with the codes of node:fs, where 'buffer' passes the first check and fails the second. */
-function noEncoding(value: unknown): P2pdmaError {
+export function noEncoding(value: unknown): P2pdmaError {
   const code = value === 'buffer' ? 'ERR_UNKNOWN_ENCODING' : 'ERR_INVALID_ARG_VALUE';
   return optionError(code, 'encoding', `there is no encoding ${shown(value)}`, {
     received: value,
-    hint: "Name one that Buffer.isEncoding() knows, such as 'utf8', or leave it out: chunks are bytes then.",
+    hint: "Name one that Buffer.isEncoding() knows, such as 'utf8', or leave it out.",
   });
 }
 

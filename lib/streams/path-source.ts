@@ -9,6 +9,8 @@ import type { BlockTarget, OpenOptions } from '../backend/backend.js';
 import { wrongOption } from '../base/arguments.js';
 import { EINVAL } from '../base/errno.js';
 import { errnoError, hostError, P2pdmaError } from '../base/errors.js';
+import type { PlainTarget } from '../host/plain-target.js';
+import { BlockFile, type HandleFile } from './handle-file.js';
 import { type Opening, openFlags, openingOf } from './open-flags.js';
 import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
 import { type OpenContext, toPath } from './paths.js';
@@ -16,7 +18,7 @@ import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
 
 type Given = ReadStreamOptions & WriteStreamOptions;
-type Role = 'reader' | 'writer';
+type Role = 'reader' | 'writer' | 'both';
 
 /**
  * The source of a stream. It is opened when the stream is constructed.
@@ -30,43 +32,29 @@ export function pathSource(
 ): Source {
   const positioned = options.start !== undefined;
   if (options.fd != null) return borrowed(context, options.fd, positioned);
-  const { force = false, engine = 'auto' } = options;
   const flags = options.flags === undefined ? (role === 'reader' ? 'r' : 'w') : options.flags;
-  const opening = openingOf(flags, role);
-  const mode = fileMode(options.mode);
-  const way: Way = {
-    ...{ opening, mode, positioned, flags: openFlags(flags) },
-    how: { ...opening.options, force, engine, mode },
-  };
-  if (!(path instanceof Uint8Array)) {
-    const name = toPath(path as string | URL);
-    return { path: name, owned: true, open: () => openPath(context, name, way) };
-  }
-  const bytes = Buffer.from(path.buffer, path.byteOffset, path.byteLength);
-  const name = toPath(bytes.toString());
-  const same = Buffer.from(name).equals(bytes);
-  const opened = same ? name : { name, bytes };
-  return { path: name, given: { path: bytes }, owned: true, open: () => openPath(context, opened, way) };
+  // As in node:fs, wrong flags and a wrong mode are errors of the stream, when it is opened.
+  const open = async (named: Named) => openPath(context, named, wayOf({ ...options, flags }, role));
+  const { name, bytes, opened } = namedBy(path);
+  const given = bytes === undefined ? {} : { given: { path: bytes } };
+  return { path: name, ...given, owned: true, open: () => open(opened) };
 }
 
 /**
- * What `system.open` opens: a namespace, block device or file.
- * @throws P2pdmaError as open(2) would; EINVAL for what only node:fs can read and write
+ * What `system.open` opens.
+ * @throws P2pdmaError as open(2) would; EINVAL: a socket, or a device with flags that only fit a file
  */
 export async function openForHandle(
   context: StreamContext,
-  path: string,
+  path: string | Buffer | URL,
   flags: string | number | null,
   mode: number | string | null | undefined,
-): Promise<BlockTarget> {
-  const { options, plain } = openingOf(flags, 'both');
-  if (plain !== null) {
-    throw errnoError(-EINVAL, 'open', path, {
-      what: `only node:fs can open it like this: ${plain}`,
-      hint: 'Use open() of node:fs/promises, or a stream of this package, which goes through node:fs.',
-    });
-  }
-  return context.openTarget(path, { ...options, mode: fileMode(mode) });
+): Promise<HandleFile> {
+  const way = wayOf({ flags, mode: mode ?? null, start: 0 }, 'both');
+  const { target } = await openPath(async () => context, namedBy(path).opened, way);
+  if (target.inOrder === undefined) return new BlockFile(context, target);
+  const { PlainHandleFile } = await import('./plain-handle-file.js');
+  return new PlainHandleFile(context, target as PlainTarget);
 }
 
 /** How a path is opened. */
@@ -81,6 +69,35 @@ interface Way {
 }
 
 type Named = string | { readonly name: string; readonly bytes: Buffer };
+
+/**
+ * A path as text, its bytes if it was given as bytes, and what is opened: the bytes, if text cannot say them.
+ * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_INVALID_URL_SCHEME
+ */
+function namedBy(path: string | Buffer | URL | null | undefined): {
+  readonly name: string;
+  readonly bytes?: Buffer;
+  readonly opened: Named;
+} {
+  if (!(path instanceof Uint8Array)) {
+    const name = toPath(path as string | URL);
+    return { name, opened: name };
+  }
+  const bytes = Buffer.from(path.buffer, path.byteOffset, path.byteLength);
+  const name = toPath(bytes.toString());
+  return { name, bytes, opened: Buffer.from(name).equals(bytes) ? name : { name, bytes } };
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE */
+function wayOf(options: Given & { flags: string | number | null }, role: Role): Way {
+  const { force = false, engine = 'auto', flags, start } = options;
+  const opening = openingOf(flags, role);
+  const mode = fileMode(options.mode);
+  return {
+    ...{ opening, mode, positioned: start !== undefined, flags: openFlags(flags) },
+    how: { ...opening.options, force, engine, mode },
+  };
+}
 
 async function openPath(open: OpenContext, path: Named, way: Way) {
   const context = await open();
@@ -169,14 +186,15 @@ function borrowed(open: OpenContext, given: number | FileHandle, positioned: boo
   };
 }
 
-/** As node:fs reads a mode: a number, or octal digits. */
+/** As node:fs reads a mode: a number, or octal digits. The option tables let any value through to here. */
 function fileMode(mode: number | string | null | undefined): number | undefined {
   if (mode == null) return undefined;
   const digits = typeof mode === 'string' && /^[0-7]+$/.test(mode);
-  const value = digits ? Number.parseInt(mode, 8) : mode;
+  const value: unknown = digits ? Number.parseInt(mode, 8) : mode;
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 32) return value;
+  const code = { number: 'ERR_OUT_OF_RANGE', string: 'ERR_INVALID_ARG_VALUE' } as const;
   throw wrongOption('mode', {
-    code: typeof value === 'number' ? 'ERR_OUT_OF_RANGE' : 'ERR_INVALID_ARG_VALUE',
+    code: code[typeof value as 'number' | 'string'] ?? 'ERR_INVALID_ARG_TYPE',
     demand: 'the permissions of a new file, as a number or in octal digits',
     received: mode,
   });

@@ -15,12 +15,12 @@ export function isPath(value: unknown): value is string | URL {
 
 /**
  * The path as text. `option`: the option that it was given as; without it, it is an end of a copy or stream.
- * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE
+ * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_INVALID_URL_SCHEME
  */
 export function toPath(path: string | URL, option?: string): string {
   if (path instanceof URL) {
     if (path.protocol === 'file:') return fileURLToPath(path);
-    throw wrongPath('ERR_INVALID_ARG_VALUE', option, `must be a file URL (received '${path.href}')`, {
+    throw wrongPath('ERR_INVALID_URL_SCHEME', option, `must be a file URL (received '${path.href}')`, {
       ...{ received: path, demand: 'a file URL' },
       hint:
         option === undefined

@@ -98,9 +98,16 @@ const functions: Row[] = [
       ...rows(
         `${name} journal`,
         /option journal/,
-        ['', 'a\0b', new URL('https://example.org/')],
+        ['', 'a\0b'],
         (v) => call('nvme0n1', file, { system, journal: v }),
         'ERR_INVALID_ARG_VALUE',
+      ),
+      ...rows(
+        `${name} journal`,
+        /option journal/,
+        [new URL('https://example.org/')],
+        (v) => call('nvme0n1', file, { system, journal: v }),
+        'ERR_INVALID_URL_SCHEME',
       ),
     ];
   }),
@@ -208,6 +215,7 @@ function streamRows(
 const CLASSES: Partial<Record<p2p.ErrorCode, Kind>> = {
   ERR_INVALID_ARG_TYPE: 'TypeError',
   ERR_INVALID_ARG_VALUE: 'TypeError',
+  ERR_INVALID_URL_SCHEME: 'TypeError',
   ERR_UNKNOWN_ENCODING: 'TypeError',
   ERR_OUT_OF_RANGE: 'RangeError',
 };

@@ -439,7 +439,7 @@ export function suite(t: Test, backend: Backend): void {
     t.throws(read({ start: 'x' }), { code: 'ERR_INVALID_ARG_TYPE', message: /start.*'x'/ });
     t.throws(read({ start: 10, end: 9 }), { code: 'ERR_OUT_OF_RANGE', message: /start.*10.*9/ });
     t.throws(read({ end: -1 }), { code: 'ERR_OUT_OF_RANGE', message: /end/ });
-    t.throws(read({ highWaterMark: 0 }), { code: 'ERR_OUT_OF_RANGE', message: /highWaterMark.*0/ });
+    t.throws(read({ highWaterMark: 0 }), { code: 'ERR_INVALID_ARG_VALUE', message: /highWaterMark.*0/ });
     t.throws(read({ queueDepth: 0 }), { code: 'ERR_OUT_OF_RANGE', message: /queueDepth.*0/ });
     t.throws(read({ memory: 'moon' }), { code: 'ERR_INVALID_ARG_VALUE', message: /memory.*'moon'/ });
     t.throws(read({ colour: 1 }), { code: 'ERR_INVALID_ARG_VALUE', message: /colour/ });

@@ -1,294 +1,18 @@
-/**
- * `system.open()` beside `open()` of node:fs/promises, on files; and beside a model, on a drive and a file at any offset.
- */
+/** `system.open()` beside a model, on a drive and a file at any offset; node-fs.test.ts has it beside node:fs. */
 import fs from 'node:fs';
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { EIO } from '../../lib/base/errno.js';
 import { errnoError } from '../../lib/base/errors.js';
-import { openSystem, type P2pFileHandle, type System } from '../../lib/index.js';
+import { openSystem, type P2pFileHandle } from '../../lib/index.js';
 import { BlockFile } from '../../lib/streams/handle-file.js';
 import { bytesOf, NOTHING_LEFT } from '../helpers/copies.js';
 import { fc } from '../helpers/random.js';
 
 t.setTimeout(300_000);
 
-// biome-ignore lint/suspicious/noExplicitAny: both kinds of handle, and wrong arguments
-type Any = any;
-type Open = (path: string, flags?: Any, mode?: Any) => Promise<Any>;
-
-async function outcome(run: () => unknown): Promise<unknown> {
-  try {
-    return await run();
-  } catch (error) {
-    const { code, syscall } = error as NodeJS.ErrnoException;
-    return code?.startsWith('ERR_') ? code : { code, syscall };
-  }
-}
-
-const TEXT = 'the quick brown fox jumps over the lazy dog';
-
-/** Each is given a function like open() and a file that holds TEXT, and returns what it saw as plain data. */
-const behaviours: Record<string, (open: Open, path: string) => Promise<unknown>> = {
-  'read(buffer, offset, length, position)': async (open, path) => {
-    await using handle = await open(path);
-    const buffer = Buffer.alloc(10, '.');
-    const { bytesRead, buffer: same } = await handle.read(buffer, 2, 5, 4);
-    return [bytesRead, same === buffer, String(buffer)];
-  },
-  'read(buffer, options) and read(options)': async (open, path) => {
-    await using handle = await open(path);
-    const buffer = Buffer.alloc(8, '.');
-    await handle.read(buffer, { offset: 1, length: 3, position: 10 });
-    const { bytesRead, buffer: other } = await handle.read({ buffer: Buffer.alloc(4), position: 4 });
-    return [String(buffer), bytesRead, String(other)];
-  },
-  'read() without arguments': async (open, path) => {
-    await using handle = await open(path);
-    const { bytesRead, buffer } = await handle.read();
-    return [bytesRead, buffer.length, String(buffer.subarray(0, bytesRead))];
-  },
-  'read() where it stands, several at once': async (open, path) => {
-    await using handle = await open(path);
-    const all = await Promise.all(
-      [3, 4, 5].map((length) => handle.read(Buffer.alloc(length), 0, length, null)),
-    );
-    return all.map(({ buffer }) => String(buffer)).toSorted();
-  },
-  'read() at a position does not move it': async (open, path) => {
-    await using handle = await open(path);
-    await handle.read(Buffer.alloc(4), 0, 4, 20);
-    const { buffer } = await handle.read(Buffer.alloc(4), 0, 4, -1);
-    return String(buffer);
-  },
-  'read() with a bigint': async (open, path) => {
-    await using handle = await open(path);
-    return String((await handle.read(Buffer.alloc(5), 0, 5, 4n)).buffer);
-  },
-  'read() beyond the end': async (open, path) => {
-    await using handle = await open(path);
-    return [
-      (await handle.read(Buffer.alloc(5), 0, 5, 1000)).bytesRead,
-      (await handle.read(Buffer.alloc(9), 0, 9, 40)).bytesRead,
-    ];
-  },
-  'read() into a Uint16Array and a DataView': async (open, path) => {
-    await using handle = await open(path);
-    const words = new Uint16Array(4);
-    const view = new DataView(new ArrayBuffer(6), 1, 4);
-    const seen = [
-      (await handle.read(words, 0, 4, 0)).bytesRead,
-      (await handle.read(view, 0, 4, 4)).bytesRead,
-    ];
-    return [seen, Buffer.from(words.buffer).toString('latin1'), Buffer.from(view.buffer).toString('latin1')];
-  },
-  'wrong arguments of read()': async (open, path) => {
-    await using handle = await open(path);
-    const buffer = Buffer.alloc(10);
-    return Promise.all(
-      [[buffer, -1], [buffer, 0, 11], [buffer, 11], [buffer, 5, 6], [buffer, '1'], [Buffer.alloc(0)]].map(
-        (args) => outcome(() => handle.read(...args).then(() => 'read')),
-      ),
-    );
-  },
-  'wrong positions of read()': async (open, path) => {
-    await using handle = await open(path);
-    const buffer = Buffer.alloc(10);
-    const positions = [-2, 'x', 0.5, {}];
-    return Promise.all(positions.map((p) => outcome(() => handle.read(buffer, 0, 1, p).then(() => 'read'))));
-  },
-  'readv()': async (open, path) => {
-    await using handle = await open(path);
-    const buffers = [Buffer.alloc(3), new Uint8Array(6)];
-    const { bytesRead, buffers: same } = await handle.readv(buffers, 4);
-    const more = await handle.readv([Buffer.alloc(100)]);
-    return [bytesRead, same === buffers, buffers.map(String), more.bytesRead];
-  },
-  'write(buffer, …)': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    const seen = [
-      await handle.write(Buffer.from('QUICK'), 0, 5, 4),
-      await handle.write(Buffer.from('xxTHExx'), 2, 3),
-    ];
-    await handle.write(Buffer.from('END'), { position: 50 });
-    return [seen.map(({ bytesWritten }) => bytesWritten), fs.readFileSync(path, 'latin1')];
-  },
-  'write(text, position, encoding)': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    const { bytesWritten, buffer } = await handle.write('é', 4, 'latin1');
-    const second = await handle.write('€');
-    return [bytesWritten, buffer, second.bytesWritten, fs.readFileSync(path, 'latin1')];
-  },
-  'writev()': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    const { bytesWritten } = await handle.writev([Buffer.from('ab'), new Uint8Array([99, 100])], 10);
-    return [bytesWritten, fs.readFileSync(path, 'latin1')];
-  },
-  'readFile(), from where it stands': async (open, path) => {
-    await using handle = await open(path);
-    await handle.read(Buffer.alloc(4), 0, 4, null);
-    return [
-      String(await handle.readFile()),
-      await handle.readFile('utf8'),
-      await handle.readFile({ encoding: 'hex' }),
-    ];
-  },
-  'writeFile() and appendFile(), from where it stands': async (open, path) => {
-    await using handle = await open(path, 'w+');
-    await handle.writeFile('one ');
-    await handle.appendFile(Buffer.from('two '));
-    await handle.writeFile(['th', 'ree']);
-    return fs.readFileSync(path, 'latin1');
-  },
-  'stat(), truncate()': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    const before = (await handle.stat()).size;
-    await handle.truncate(7);
-    const { size } = await handle.stat();
-    await handle.truncate();
-    return [before, size, (await handle.stat()).size, (await handle.stat()).isFile()];
-  },
-  'sync(), datasync()': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    return [await handle.sync(), await handle.datasync()];
-  },
-  'createReadStream()': async (open, path) => {
-    const handle = await open(path);
-    const stream = handle.createReadStream({ start: 4, end: 8 });
-    const text = String(Buffer.concat(await stream.toArray()));
-    while (handle.fd !== -1) await new Promise(setImmediate);
-    return text;
-  },
-  'createReadStream() from where it stands, autoClose: false': async (open, path) => {
-    await using handle = await open(path);
-    await handle.read(Buffer.alloc(4), 0, 4, null);
-    const text = String(Buffer.concat(await handle.createReadStream({ autoClose: false }).toArray()));
-    return [text, handle.fd >= 0];
-  },
-  'createWriteStream()': async (open, path) => {
-    const handle = await open(path, 'r+');
-    await new Promise((resolve) => handle.createWriteStream({ start: 4 }).end('QUICK', resolve));
-    return fs.readFileSync(path, 'latin1');
-  },
-  'close() under a stream that reads': async (open, path) => {
-    fs.writeFileSync(path, Buffer.alloc(4 * 1024 * 1024, 1));
-    const handle = await open(path);
-    const stream = handle.createReadStream({ highWaterMark: 4096 });
-    const seen: unknown[] = [];
-    for (const event of ['error', 'end', 'close']) stream.on(event, () => seen.push(event));
-    await new Promise((resolve) => stream.once('data', resolve));
-    await handle.close();
-    while (!stream.closed) await new Promise(setImmediate);
-    return [seen, handle.fd];
-  },
-  'close() under a stream that writes': async (open, path) => {
-    const seen: unknown[] = [];
-    for (const autoClose of [true, false]) {
-      const handle = await open(path, 'w');
-      const stream = handle.createWriteStream({ autoClose });
-      for (const event of ['error', 'finish', 'close']) stream.on(event, () => seen.push(event));
-      stream.write(Buffer.alloc(300_001, 1));
-      await handle.close();
-      while (!stream.closed) await new Promise(setImmediate);
-      seen.push(handle.fd, stream.bytesWritten, fs.statSync(path).size);
-    }
-    return seen;
-  },
-  'lengths for truncate()': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    const lengths = [Number.NaN, 1.5, '5', null, {}, -3, undefined];
-    return Promise.all(lengths.map((length) => outcome(() => handle.truncate(length))));
-  },
-  'what writeFile() takes': async (open, path) => {
-    await using handle = await open(path, 'w+');
-    await handle.writeFile(new DataView(new ArrayBuffer(3)));
-    await handle.writeFile([new Uint16Array(2), 'x']);
-    const wrong = await Promise.all([5, null, {}].map((data) => outcome(() => handle.writeFile(data))));
-    return [fs.readFileSync(path, 'latin1'), wrong];
-  },
-  'encodings that there are not': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    return [
-      await outcome(() => handle.writeFile('x', 'none')),
-      await outcome(() => handle.readFile({ encoding: 'none' })),
-    ];
-  },
-  'readFile() and writeFile() with a signal': async (open, path) => {
-    await using handle = await open(path, 'r+');
-    const stopped = { signal: AbortSignal.abort() };
-    const { signal } = new AbortController();
-    return [
-      await outcome(() => handle.readFile(stopped)),
-      await outcome(() => handle.writeFile('x', stopped)),
-      await outcome(() => handle.readFile({ signal: 5 })),
-      await outcome(() => handle.writeFile('X', { signal })),
-      fs.readFileSync(path, 'latin1'),
-    ];
-  },
-  'readLines()': async (open, path) => {
-    fs.writeFileSync(path, 'a\nb\r\nc');
-    const handle = await open(path);
-    const lines = [];
-    for await (const line of handle.readLines()) lines.push(line);
-    return lines;
-  },
-  'fd, close(), and what is closed': async (open, path) => {
-    const handle = await open(path);
-    const seen = [typeof handle.fd, fs.fstatSync(handle.fd).size];
-    await handle.close();
-    return [
-      ...seen,
-      handle.fd,
-      await outcome(() => handle.read(Buffer.alloc(1))),
-      await outcome(() => handle.close()),
-    ];
-  },
-  'writing what is open for reading': async (open, path) => {
-    await using handle = await open(path);
-    return outcome(() => handle.write('x'));
-  },
-  'flags and mode': async (open, path) => {
-    await using handle = await open(`${path}-new`, 'wx', 0o640);
-    await handle.write('x');
-    return [
-      (fs.statSync(`${path}-new`).mode & 0o777).toString(8),
-      await outcome(() => open(`${path}-new`, 'wx')),
-    ];
-  },
-  'what is not there': async (open, path) => [
-    await outcome(() => open(`${path}-none`)),
-    await outcome(() => open(`${path}-none`, 'r+')),
-    await outcome(() => open(`${path}/below`)),
-  ],
-};
-
-/** Before these versions, Node reads where the file stands if a position is a bigint or none at all. */
-const LATER: Readonly<Record<string, number>> = {
-  'read() with a bigint': 26,
-  'wrong positions of read()': 26,
-};
-const major = Number.parseInt(process.versions.node, 10);
-
-async function compare(t: Test, name: string, system: System): Promise<void> {
-  const folder = t.testdir({});
-  let number = 0;
-  for (const [what, run] of Object.entries(behaviours)) {
-    if (what in LATER && major < LATER[what]!) continue;
-    const seen = [];
-    for (const each of [open as Open, system.open.bind(system) as Open]) {
-      const path = join(folder, String(++number));
-      fs.writeFileSync(path, TEXT);
-      seen.push(JSON.parse(JSON.stringify((await run(each, path)) ?? null)));
-    }
-    t.same(seen[1], seen[0], `${name}: ${what}`);
-  }
-  t.same(await system.close(), NOTHING_LEFT);
-}
-
-t.test('emulated', async (t) => compare(t, 'emulated', await openSystem({ machine: 'switch' })));
 const native = await openSystem().catch(() => null);
-t.test('native', { skip: native === null && 'no native backend' }, (t) => compare(t, 'native', native!));
+await native?.close();
 
 /** The same reads and writes, some of them at once where they do not touch, on a handle and on a Buffer. */
 async function likeAModel(t: Test, handle: P2pFileHandle, size: number): Promise<void> {
@@ -387,10 +111,41 @@ t.test('a stream that ended and stays open', async (t) => {
   t.same(await system.close(), NOTHING_LEFT);
 });
 
-t.test('what only node:fs can open', async (t) => {
-  const path = join(t.testdir({ file: '' }), 'file');
+t.test('the descriptor of an emulated drive is not there: what needs one is refused', async (t) => {
   await using system = await openSystem({ machine: 'switch' });
-  await t.rejects(system.open(path, 'a'), { code: 'EINVAL', hint: /node:fs\/promises/ });
-  await t.rejects(system.open(Buffer.from([0xff])), { code: 'ERR_INVALID_ARG_VALUE' });
-  if (process.platform === 'linux') await t.rejects(system.open('/dev/null'), { code: 'EINVAL' });
+  await using handle = await system.open('nvme0n1', 'r+');
+  await t.rejects(handle.chmod(0o600), { code: 'EOPNOTSUPP', syscall: 'fchmod' });
+  await t.rejects(handle.chown(0, 0), { code: 'EOPNOTSUPP', syscall: 'fchown' });
+  await t.rejects(handle.utimes(1, 1), { code: 'EOPNOTSUPP', syscall: 'futimes' });
+  await t.rejects(handle.truncate(512), { code: 'EINVAL', syscall: 'ftruncate' });
+});
+
+t.test('a drive cannot be appended to', async (t) => {
+  await using system = await openSystem({ machine: 'switch' });
+  await t.rejects(system.open('nvme0n1', 'a'), { code: 'EINVAL', syscall: 'open', path: 'nvme0n1' });
+});
+
+t.test('a handle that is closed while its web stream reads: the read rejects', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const handle = await system.open('nvme0n1');
+  const reader = handle.readableWebStream().getReader();
+  const pending = reader.read();
+  const closing = handle.close();
+  await t.rejects(pending, { code: 'EBADF', syscall: 'read' });
+  await t.rejects(reader.read(), { code: 'EBADF' });
+  await t.rejects(reader.closed, { code: 'EBADF' });
+  await closing;
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('a web stream that was read to its end stays ended', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const path = join(t.testdir({ file: 'text' }), 'file');
+  const handle = await system.open(path);
+  const reader = handle.readableWebStream().getReader();
+  t.equal(Buffer.from((await reader.read()).value!).toString(), 'text');
+  t.same(await reader.read(), { done: true, value: undefined });
+  await handle.close();
+  t.same(await reader.read(), { done: true, value: undefined });
+  t.same(await system.close(), NOTHING_LEFT);
 });

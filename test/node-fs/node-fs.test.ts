@@ -1,14 +1,19 @@
 /**
- * Each behaviour of the streams of node:fs, with this package in its place: natively and emulated. docs/node-fs.md is the list.
+ * Each behaviour of the streams and handles of node:fs, with this package in its place: natively and emulated. docs/node-fs.md is the list.
  */
 import fs from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openSystem, type System } from '../../lib/index.js';
 import { NOTHING_LEFT } from '../helpers/copies.js';
-import { type Behaviour, behaviours, type Streams } from './behaviours.js';
+import type { Behaviour, Streams } from './behaviour.js';
+import { behaviours } from './behaviours.js';
 
 t.setTimeout(300_000);
+
+const node: Streams = { ...fs, open };
+const major = Number.parseInt(process.versions.node, 10);
 
 /** Long enough for a busy machine: a behaviour that never ends is an outcome too. */
 const LONGEST = 20_000;
@@ -30,9 +35,10 @@ async function compare(t: Test, name: string, system: System): Promise<void> {
   let number = 0;
   for (const row of behaviours) {
     if (row.where !== undefined && row.where !== process.platform) continue;
+    if (row.since !== undefined && major < row.since) continue;
     number++;
     const what = `${name}: ${row.group}: ${row.what}`;
-    const theirs = await seen(row, fs, join(folder, `${number}-theirs`));
+    const theirs = await seen(row, node, join(folder, `${number}-theirs`));
     const ours = await seen(row, system, join(folder, `${number}-ours`));
     if (row.differs === undefined) t.same(ours, theirs, what);
     else {

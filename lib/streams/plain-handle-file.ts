@@ -1,0 +1,55 @@
+/**
+ * What a P2pFileHandle over node:fs reads and writes: a file that is appended to, a pipe, a character device, a file of /proc.
+ * As there, the kernel decides where appended bytes go, and keeps where the file stands.
+ */
+import { hostError } from '../base/errors.js';
+import type { PlainTarget } from '../host/plain-target.js';
+import type { HandleFile } from './handle-file.js';
+import type { StreamContext } from './session.js';
+
+type Call = (done: (error: NodeJS.ErrnoException | null, bytes: number) => void) => void;
+
+export class PlainHandleFile implements HandleFile {
+  readonly position = null;
+  readonly target: PlainTarget;
+  readonly #context: StreamContext;
+
+  constructor(context: StreamContext, target: PlainTarget) {
+    this.#context = context;
+    this.target = target;
+  }
+
+  read(view: Uint8Array, position: number | null): Promise<number> {
+    return this.#call('read', (done) => this.target.file.read(view, position, done));
+  }
+
+  async write(view: Uint8Array, position: number | null): Promise<number> {
+    let written = 0;
+    while (written < view.length) {
+      const rest = view.subarray(written);
+      const at = position === null ? null : position + written;
+      written += await this.#call('write', (done) => this.target.file.write(rest, at, done));
+    }
+    return written;
+  }
+
+  close(): Promise<void> {
+    return this.#context.closeTarget(this.target);
+  }
+
+  /** The kernel moves it on. */
+  follow(): void {}
+
+  forStream(positioned: boolean): PlainTarget {
+    return this.target.positioned(positioned);
+  }
+
+  #call(syscall: string, run: Call): Promise<number> {
+    return new Promise((resolve, reject) => {
+      run((error, bytes) => {
+        if (error === null) resolve(bytes);
+        else reject(hostError(error, syscall, this.target.path));
+      });
+    });
+  }
+}
