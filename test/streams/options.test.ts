@@ -9,7 +9,13 @@ import {
   type System,
   type Target,
 } from '../../lib/index.js';
-import { optionHelp, parseOptions, readOptions } from '../../lib/streams/options.js';
+import {
+  copyOptions,
+  optionHelp,
+  parseOptions,
+  readOptions,
+  writeOptions,
+} from '../../lib/streams/options.js';
 
 export function refusedByTypes(system: System, target: Target, wide: ReadStreamOptions): void {
   // @ts-expect-error host memory is never peer to peer
@@ -51,4 +57,26 @@ t.test('the tables say of each option what it is for, its default and what it ca
   }
   t.same(optionHelp.engine.choices, ['auto', 'uring', 'threads', 'passthrough']);
   t.equal(optionHelp.highWaterMark.byDefault, '512 KiB, less in a small CMB');
+});
+
+t.test('options are accepted one by one as their table accepts them together', async (t) => {
+  const { signal } = new AbortController();
+  const given = [
+    {},
+    { start: 5, end: 9, highWaterMark: 4096 },
+    { end: Number.POSITIVE_INFINITY, queueDepth: 1, signal },
+    { engine: 'threads', memory: 'cmb', requireP2p: true, force: undefined, start: undefined },
+    { flags: 'r+', flush: false, highWaterMark: undefined },
+  ];
+  for (const table of [readOptions, writeOptions, copyOptions]) {
+    for (const options of given) {
+      const known = Object.fromEntries(Object.entries(options).filter(([name]) => name in table.shape));
+      t.strictSame(parseOptions(table, known), table.parse(known), JSON.stringify(known));
+    }
+    t.throws(() => parseOptions(table, { constructor: 1 }), { code: 'ERR_INVALID_ARG_VALUE' });
+    t.throws(() => parseOptions(table, { start: 0.5 }), { code: 'ERR_OUT_OF_RANGE', option: 'start' });
+  }
+  const one = parseOptions(readOptions, {});
+  one.start = 7;
+  t.equal(parseOptions(readOptions, {}).start, 0, 'the defaults are nobody’s to change');
 });
