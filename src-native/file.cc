@@ -50,11 +50,11 @@ Napi::Value openFile(const Napi::CallbackInfo& info) {
   return number(env, fd);
 }
 
-// closeFd(fd) closes an fd that no request uses (that of a forgotten target, or of an open that failed).
+// closeFd(fd) closes an fd that no request uses: of a small file, of a forgotten target, or of an open that failed.
 Napi::Value closeFd(const Napi::CallbackInfo& info) {
   const int fd = fdArg(info);
   if (!forgetFd(*envOf(info.Env()), fd)) return number(info.Env(), -EBADF);
-  return number(info.Env(), close(fd) == 0 ? 0 : -errno);
+  return number(info.Env(), close(fd) == 0 || errno == EINTR ? 0 : -errno);
 }
 
 // setDirect(fd) adds O_DIRECT to an open file; -EINVAL if its filesystem does not support it.

@@ -388,7 +388,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (!Number.isSafeInteger(size) || size < 0) {
       throw new P2pdmaError('ERR_OUT_OF_RANGE', `a length of ${size} bytes: must be an integer, 0 or more`);
     }
-    await this.#call('ftruncate', { op: OP_TRUNCATE, flags: this.#flagsOfShortCall(), offset: size });
+    const flags = this.#callsAreShort() ? FLAG_HERE : 0;
+    await this.#call('ftruncate', { op: OP_TRUNCATE, flags, offset: size });
   }
 
   /** Make [offset, offset + length) a hole that reads as zeros. EOPNOTSUPP if holes are not supported. */
@@ -446,8 +447,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#closed = true;
     await this.#inFlight.idle();
     forgotten.unregister(this);
-    const flags = this.#flagsOfShortCall();
-    const results = await Promise.all(this.#fds.map((fd) => this.#engine.call({ op: OP_CLOSE, flags, fd })));
+    const results = this.#callsAreShort()
+      ? this.#fds.map((fd) => this.#addon.closeFd(fd))
+      : await Promise.all(this.#fds.map((fd) => this.#engine.call({ op: OP_CLOSE, flags: 0, fd })));
     this.#engine.release();
     this.#onClose();
     const failed = results.find((result) => result < 0);
@@ -457,10 +459,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   /**
    * close(2) and ftruncate(2) can take long: on a device, over a network, with a large file. Then they are not called here.
    */
-  #flagsOfShortCall(): number {
-    if (!this.#local) return 0;
+  #callsAreShort(): boolean {
+    if (!this.#local) return false;
     const size = this.#addon.fileSize(this.#fd);
-    return size >= 0 && size <= SMALL ? FLAG_HERE : 0;
+    return size >= 0 && size <= SMALL;
   }
 
   #traceSubmit(io: IoRequest): void {
