@@ -173,7 +173,8 @@ export class System {
     destinations: PipelineDestination | readonly PipelineDestination[],
     options: PipelineOptions = {},
   ): Promise<Receipt> {
-    return pipeline(source, destinations, { ...objectOptions(options), system: this });
+    const { system: _, ...rest } = objectOptions(options);
+    return copyBetween(contextOf(this), source, destinations, rest);
   }
 
   /** The published provider nearest to all these targets, as the streams would choose it; null: no provider is suitable. */

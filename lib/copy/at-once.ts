@@ -80,6 +80,7 @@ function isSmall({ kind, size, limits }: BlockTarget, { highWaterMark = MOST }: 
 
 /** Like Promise.all(), but it also waits for the others if one fails. */
 async function allOf<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  if (promises.length === 1) return [await promises[0]!];
   await Promise.allSettled(promises);
   return await Promise.all(promises);
 }
@@ -134,8 +135,8 @@ class SmallCopy {
     try {
       await allOf(
         this.#writers.map(async (writer) => {
-          await writer.end.source(flags !== 'r+').begin!(writer.target);
-          await writer.write(this.#view);
+          await writer.begin();
+          await (flags === 'r+' ? writer.write(this.#view) : writer.replace(this.#view));
           if (flush) await writer.target.flush();
         }),
       );
@@ -253,6 +254,30 @@ class SmallWriter extends SmallEnd {
 
   get bytesPath(): PathBytes {
     return this.#tally.path;
+  }
+
+  /** From now on the file may be changed. */
+  async begin(): Promise<void> {
+    await this.end.source(false).begin!(this.target);
+  }
+
+  /**
+   * Make this all that is in the file. Its blocks are kept, as far as they are needed: to free them and to take new ones costs
+   * more than to write them.
+   */
+  async replace(view: Uint8Array): Promise<void> {
+    await this.#shorten(view.length);
+    try {
+      await this.write(view);
+    } catch (error) {
+      // What it held before does not follow on what was written. The caller learns why that is not all.
+      await this.#shorten(this.bytes).catch(() => {});
+      throw error;
+    }
+  }
+
+  async #shorten(length: number): Promise<void> {
+    if (this.target.size > length) await this.target.truncate(length);
   }
 
   write(view: Uint8Array): Promise<void> {

@@ -58,10 +58,15 @@ export function endReceipt(end: {
   return {
     bytes,
     seconds: began === 0 ? 0 : ((ended || performance.now()) - began) / 1000,
-    ...(origin ?? { backend: null, machine: null }),
+    backend: origin?.backend ?? null,
+    machine: origin?.machine ?? null,
     provider: transport === 'host-memory' ? null : (route.provider?.bdf ?? null),
-    ...{ transport, reason, unproven: route.unproven, path: { ...path } },
-    ...{ verified: false, digest: null },
+    transport,
+    reason,
+    unproven: route.unproven,
+    path: { ...path },
+    verified: false,
+    digest: null,
   };
 }
 
