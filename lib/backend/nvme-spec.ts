@@ -40,6 +40,8 @@ export const NVME_CAP_LO_TO_SHIFT = 24;
 export const NVME_CAP_HI_DSTRD_MASK = 0xf;
 /** CAP.CSS: the NVM command set. */
 export const NVME_CAP_HI_CSS_NVM = 1 << 5;
+/** CAP.CSS: one or more I/O command sets; a namespace says which is its own. */
+export const NVME_CAP_HI_CSS_CSI = 1 << 11;
 export const NVME_CAP_HI_MPSMIN_SHIFT = 16;
 export const NVME_CAP_HI_MPSMAX_SHIFT = 20;
 /** CAP.CMBS: there is a CMB, but CMBLOC/CMBSZ show it only after CMBMSC.CRE was set. */
@@ -48,6 +50,8 @@ export const NVME_CAP_HI_CMBS = 1 << 25;
 // CC
 export const NVME_CC_ENABLE = 1 << 0;
 export const NVME_CC_CSS_SHIFT = 4;
+/** CC.CSS: all supported I/O command sets. */
+export const NVME_CC_CSS_CSI = 6 << NVME_CC_CSS_SHIFT;
 export const NVME_CC_MPS_SHIFT = 7;
 export const NVME_CC_AMS_SHIFT = 11;
 export const NVME_CC_SHN_MASK = 3 << 14;
@@ -197,6 +201,7 @@ export const NVME_ID_CNS_NS = 0x00;
 export const NVME_ID_CNS_CTRL = 0x01;
 export const NVME_ID_CNS_NS_ACTIVE_LIST = 0x02;
 export const NVME_ID_CNS_NS_DESC_LIST = 0x03;
+export const NVME_ID_CNS_CS_NS = 0x05;
 
 export const NVME_ID_CTRL_VID = 0;
 export const NVME_ID_CTRL_SSVID = 2;
@@ -242,6 +247,8 @@ export const NVME_ID_NS_NSFEAT = 24;
 export const NVME_ID_NS_NLBAF = 25;
 /** Which LBA format is in use (bits 3:0). */
 export const NVME_ID_NS_FLBAS = 26;
+/** Bit 4 of it: the metadata lies within the blocks (extended LBA). */
+export const NVME_NS_FLBAS_META_EXT = 1 << 4;
 /** Bits 2:0: type of the protection information; 0: none. */
 export const NVME_ID_NS_DPS = 29;
 export const NVME_ID_NS_DLFEAT = 33;
@@ -254,6 +261,15 @@ export const NVME_ID_NS_LBAF = 128;
 
 export const NVME_NIDT_EUI64 = 1;
 export const NVME_NIDT_NGUID = 2;
+export const NVME_NIDT_CSI = 4;
+
+/** Command set identifiers. In CDW11 of Identify, they are in the top byte. */
+export const NVME_CSI_NVM = 0;
+export const NVME_CSI_ZNS = 2;
+export const NVME_IDENTIFY_CSI_SHIFT = 24;
+/** Identify Namespace of the zoned command set: LBA format extensions, 16 bytes each; the zone size in blocks (8) is first. */
+export const NVME_ID_NS_ZNS_LBAFE = 2816;
+export const NVME_ID_NS_ZNS_LBAFE_BYTES = 16;
 
 // Features.
 export const NVME_FEAT_ARBITRATION = 0x01;
@@ -322,6 +338,9 @@ export const NVME_SC_INVALID_QUEUE = 0x10c;
 export const NVME_SC_FEATURE_NOT_SAVEABLE = 0x10d;
 export const NVME_SC_FEATURE_NOT_CHANGEABLE = 0x10e;
 export const NVME_SC_READ_ONLY = 0x182;
+export const NVME_SC_ZONE_BOUNDARY_ERROR = 0x1b8;
+export const NVME_SC_ZONE_FULL = 0x1b9;
+export const NVME_SC_ZONE_INVALID_WRITE = 0x1bc;
 export const NVME_SC_WRITE_FAULT = 0x280;
 export const NVME_SC_READ_ERROR = 0x281;
 export const NVME_SC_COMPARE_FAILED = 0x285;
@@ -370,6 +389,9 @@ const statusText = new Map<number, string>([
   [NVME_SC_FEATURE_NOT_SAVEABLE, 'Feature Identifier Not Saveable'],
   [NVME_SC_FEATURE_NOT_CHANGEABLE, 'Feature Not Changeable'],
   [NVME_SC_READ_ONLY, 'Attempted Write to Read Only Range'],
+  [NVME_SC_ZONE_BOUNDARY_ERROR, 'Zoned Boundary Error'],
+  [NVME_SC_ZONE_FULL, 'Zone Is Full'],
+  [NVME_SC_ZONE_INVALID_WRITE, 'Zone Invalid Write'],
   [NVME_SC_WRITE_FAULT, 'Write Fault'],
   [NVME_SC_READ_ERROR, 'Unrecovered Read Error'],
   [NVME_SC_COMPARE_FAILED, 'Compare Failure'],

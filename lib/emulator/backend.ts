@@ -22,6 +22,7 @@ import {
 } from '../backend/backend.js';
 import { parseRelease } from '../backend/kernel-release.js';
 import { bareName } from '../backend/names.js';
+import { emptyNamespaceHint } from '../backend/namespace-kinds.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { Topology } from '../backend/topology.js';
 import {
@@ -87,7 +88,7 @@ const NO_PARITY =
   'The emulator describes arrays with parity, and does not run them: it has no copy of their data to read or write.';
 
 /** What a target is created from. */
-type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ranges' | 'door'> & {
+type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ranges' | 'door' | 'zones'> & {
   readonly disk: Gendisk;
   readonly path: string;
   readonly write: boolean;
@@ -202,7 +203,10 @@ export class EmulatorBackend implements Backend {
     const found = this.#devices.find(name);
     if (found === null)
       throw errnoError(-ENOENT, 'open', path, { hint: knownNamespaces(this.controllers, name) });
-    const { disk, readOnly, media } = found;
+    const { disk, readOnly, media, empty } = found;
+    if (empty !== null) {
+      throw errnoError(-ENXIO, 'open', path, { hint: emptyNamespaceHint(empty.metadata) });
+    }
     if (disk === null) throw errnoError(-EOPNOTSUPP, 'open', path, { hint: NO_PARITY });
     const write = options.write ?? false;
     for (const medium of write && !readOnly ? media : []) {
@@ -315,6 +319,7 @@ export class EmulatorBackend implements Backend {
       drives: [drive],
       legs: null,
       noP2pReason: noP2pReason(driver, this.description),
+      zones: null,
       ranges: [fileRange(path)],
       door: () => attached,
     };

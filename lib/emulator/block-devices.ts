@@ -9,6 +9,7 @@
 import type { End, Legs, Place, UnderlyingRange } from '../backend/backend.js';
 import { parseRelease } from '../backend/kernel-release.js';
 import { bareName } from '../backend/names.js';
+import { emptyNamespace, hostManagedZones } from '../backend/namespace-kinds.js';
 import type { PciDev } from '../backend/topology.js';
 import { fileRange } from '../host/file-range.js';
 import type { Gendisk } from '../kernel/bio.js';
@@ -36,6 +37,10 @@ export interface BlockDevice {
   readonly legs: Legs | null;
   /** The part of the device that does not accept peer memory, in words. Null: there is none. */
   readonly noP2pReason: string | null;
+  /** For a zoned namespace, a clause that says how it must be written; otherwise null. */
+  readonly zones: string | null;
+  /** Of a namespace that the kernel shows with size 0; `metadata` is null if not known. Otherwise null. */
+  readonly empty: { readonly metadata: number | null } | null;
   /** The namespace that NVMe commands go to; null: no path is alive. Absent: the device is not a namespace. */
   readonly door?: () => NvmeNs | null;
   /** The files that store its bytes; null: some bytes are in memory only. */
@@ -99,7 +104,7 @@ export class BlockDevices {
   }
 
   #addDisk({ name, controllers, isHead, namespace }: MachineDisk): void {
-    const { nsid, file, partitions } = namespace;
+    const { nsid, file, partitions, extendedLba, zoned } = namespace;
     const drives = this.#running.drives.filter(({ driver }) => controllers.includes(driver.ctrl.name));
     const paths = drives.flatMap(({ driver }) => driver.ctrl.namespaces.find((ns) => ns.nsid === nsid) ?? []);
     const [plain] = paths;
@@ -117,7 +122,12 @@ export class BlockDevices {
       layers: head === null ? [{ name, kind: 'disk' }] : headLayers(name, drives, nsid),
       drives,
       legs: legsOf(`${name} (multipath)`, drives, false),
-      noP2pReason: (head === null ? null : headRefusal(name, release)) ?? this.#refusalOf(drives),
+      noP2pReason:
+        (extendedLba === null ? null : emptyNamespace(name, extendedLba.metadata)) ??
+        (head === null ? null : headRefusal(name, release)) ??
+        this.#refusalOf(drives),
+      zones: zoned === null ? null : hostManagedZones(zoned.zoneSize),
+      empty: extendedLba,
       door: head === null ? () => plain : () => head.findPath(),
       files: file === null ? null : [file],
       ranges: file === null ? [whole] : [whole, { ...fileRange(file), length: plain.capacity }],
@@ -163,6 +173,8 @@ export class BlockDevices {
         arrayRefusal(name, level, release) ??
         parts.map((part) => part.noP2pReason).find((reason) => reason !== null) ??
         null,
+      zones: null,
+      empty: null,
       media: parts.flatMap((part) => part.media),
       files: parts.every((part) => part.files !== null) ? files : null,
       ranges: [
@@ -195,7 +207,8 @@ export function endOf(devices: BlockDevices, device: BlockDevice, isWritten: (na
     const holder = devices.holderOf(of);
     return holder === null ? null : `held by ${holder}`;
   };
-  const way = { noP2pReason: device.noP2pReason, unproven: null, legs };
+  const { noP2pReason, zones } = device;
+  const way = { noP2pReason, unproven: null, legs };
   return {
     ...way,
     path: `/dev/${name}`,
@@ -209,6 +222,7 @@ export function endOf(devices: BlockDevices, device: BlockDevice, isWritten: (na
     ranges,
     place: {
       ...way,
+      zones,
       kind,
       layers,
       clients,

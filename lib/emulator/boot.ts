@@ -120,9 +120,18 @@ async function buildControllers(
 }
 
 function openStore(ns: NamespaceDescription): Promise<NamespaceStore> | NamespaceStore {
-  const { size, blockSize, metadata: metadataBytes, readOnly, file } = ns;
+  const { size, blockSize, metadata: metadataBytes, extendedLba, zoned, readOnly, file } = ns;
   const format = { blockSize, metadataBytes, readOnly };
-  if (file === null || ns.store === 'memory') return new MemoryStore(size, format);
+  // How large it really is, nobody can know: the kernel shows none of its blocks.
+  if (extendedLba !== null) {
+    return new MemoryStore(blockSize, {
+      ...format,
+      metadataBytes: extendedLba.metadata ?? 8,
+      extendedLba: true,
+    });
+  }
+  if (file === null || ns.store === 'memory')
+    return new MemoryStore(size, { ...format, zoneSize: zoned?.zoneSize ?? null });
   return ImageStore.open(file, { size, ...format });
 }
 

@@ -55,6 +55,7 @@ export interface EmulatorTargetOptions {
   readonly origin: TraceOrigin;
   readonly write: boolean;
   readonly noP2pReason: string | null;
+  readonly zones?: string | null;
   /** Default: the range at its path. */
   readonly ranges?: readonly UnderlyingRange[];
   /** The file behind the namespace; null: an ordinary namespace. */
@@ -95,6 +96,7 @@ export class EmulatorTarget implements BlockTarget {
   readonly legs: Legs | null;
   readonly limits: QueueLimits;
   readonly noP2pReason: string | null;
+  readonly zones: string | null;
   /** The emulated bus is monitored, so a receipt contains measured values. */
   readonly unproven = null;
   readonly ranges: readonly UnderlyingRange[];
@@ -127,6 +129,7 @@ export class EmulatorTarget implements BlockTarget {
     this.legs = options.legs ?? null;
     this.limits = options.disk.limits;
     this.noP2pReason = options.noP2pReason;
+    this.zones = options.zones ?? null;
     this.ranges = options.ranges ?? [fileRange(options.path)];
     this.#disk = options.disk;
     this.#door = options.door ?? null;

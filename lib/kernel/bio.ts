@@ -38,6 +38,8 @@ export interface BlkQueueLimits extends QueueLimits {
   /** Largest discard and write-zeroes request; default: no separate limit, so maxTransfer applies. */
   readonly maxDiscard?: number;
   readonly maxWriteZeroes?: number;
+  /** No request crosses a multiple of this (chunk_sectors; of a zoned disk the size of its zones); 0 or absent: any may. */
+  readonly chunk?: number;
 }
 
 /** struct request_queue. */
@@ -240,9 +242,16 @@ function isGap(virtBoundary: number, end: number, start: number): boolean {
   return virtBoundary > 0 && (end % virtBoundary !== 0 || start % virtBoundary !== 0);
 }
 
+/** blk_boundary_sectors_left(), in bytes: how far it is to the next multiple of `chunk`. */
+function blkBoundarySectorsLeft({ sector, splitBytes, queue }: Bio): number {
+  const { chunk = 0 } = queue.limits;
+  return chunk === 0 ? Number.POSITIVE_INFINITY : chunk - ((sector + splitBytes) % chunk);
+}
+
 /** bio_split_rw_at(): how many bytes, counted from the split cursor, fit into one request. */
 function bioSplitRwAt(bio: Bio): number {
-  const { maxTransfer, maxSegments, maxSegmentSize, virtBoundary } = bio.queue.limits;
+  const { maxSegments, maxSegmentSize, virtBoundary } = bio.queue.limits;
+  const maxTransfer = Math.min(bio.queue.limits.maxTransfer, blkBoundarySectorsLeft(bio));
   const { vecs } = bio;
   let offset = bio.splitOffset;
   let bytes = 0;
@@ -271,7 +280,7 @@ function bioSplitRange(bio: Bio): number {
     bio.opf === 'discard'
       ? (limits.maxDiscard ?? Number.POSITIVE_INFINITY)
       : (limits.maxWriteZeroes ?? limits.maxTransfer);
-  return Math.min(bio.size - bio.splitBytes, max);
+  return Math.min(bio.size - bio.splitBytes, max, blkBoundarySectorsLeft(bio));
 }
 
 /**

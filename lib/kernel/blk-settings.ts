@@ -11,6 +11,7 @@ export function blkStackLimits(
 ): BlkQueueLimits {
   const least = (of: (limits: BlkQueueLimits) => number): number => Math.min(...below.map(of));
   const most = (of: (limits: BlkQueueLimits) => number): number => Math.max(...below.map(of));
+  const chunks = below.map(({ chunk = 0 }) => chunk).filter((chunk) => chunk > 0);
   return {
     logicalBlockSize: most((limits) => limits.logicalBlockSize),
     dmaAlignment: most((limits) => limits.dmaAlignment),
@@ -18,6 +19,7 @@ export function blkStackLimits(
     maxSegments: least((limits) => limits.maxSegments),
     maxSegmentSize: least((limits) => limits.maxSegmentSize),
     virtBoundary: most((limits) => limits.virtBoundary),
+    chunk: chunks.length === 0 ? 0 : Math.min(...chunks),
     pciP2pdma: pciP2pdma && below.every((limits) => limits.pciP2pdma),
   };
 }

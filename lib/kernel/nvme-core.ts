@@ -160,6 +160,8 @@ export class NvmeCtrl {
   sglSupported = false;
   volatileWriteCache = false;
   oncs = 0;
+  /** nvme_multi_css(): its namespaces may be of different command sets. */
+  multiCss = false;
   namespaces: NvmeNs[] = [];
   scanLock: Promise<void> = Promise.resolve();
   /** The queue for admin commands: it never takes P2P memory. */
@@ -172,12 +174,20 @@ export class NvmeCtrl {
     this.memory = memory;
     this.params = params;
     this.adminQueue = {
-      limits: { ...nvmeSetCtrlLimits(this, 512), pciP2pdma: false },
+      limits: { ...nvmeSetCtrlLimits(this, 512, 0), pciP2pdma: false },
       submitBio() {
         throw new Error('bios do not go to an admin queue');
       },
     };
   }
+}
+
+export interface NvmeFormat {
+  readonly lbaShift: number;
+  readonly metadataBytes: number;
+  readonly readOnly: boolean;
+  /** In bytes; 0: it is not zoned. */
+  readonly zoneSize: number;
 }
 
 /** The block layer's default limit for a request (BLK_DEF_MAX_SECTORS_CAP), in bytes. */
@@ -199,13 +209,8 @@ export class NvmeNs implements Gendisk {
   /** GD_DEAD: nothing may be queued any more. */
   dead = false;
 
-  constructor(
-    ctrl: NvmeCtrl,
-    nsid: number,
-    capacity: number,
-    format: { readonly lbaShift: number; readonly metadataBytes: number; readonly readOnly: boolean },
-  ) {
-    const { lbaShift, metadataBytes, readOnly } = format;
+  constructor(ctrl: NvmeCtrl, nsid: number, capacity: number, format: NvmeFormat) {
+    const { lbaShift, metadataBytes, readOnly, zoneSize } = format;
     this.ctrl = ctrl;
     this.nsid = nsid;
     this.name = `${ctrl.name}n${nsid}`;
@@ -214,7 +219,7 @@ export class NvmeNs implements Gendisk {
     this.readOnly = readOnly;
     this.metadataBytes = metadataBytes;
     this.capacity = capacity;
-    this.limits = nvmeSetCtrlLimits(ctrl, this.blockSize);
+    this.limits = nvmeSetCtrlLimits(ctrl, this.blockSize, zoneSize);
   }
 
   /** nvme_ns_head_submit_bio() for a plain disk. */
@@ -227,7 +232,7 @@ export class NvmeNs implements Gendisk {
  * nvme_set_ctrl_limits() and nvme_ns_init's features (patch 8): the drive takes any 4-byte aligned memory, but the
  * segments of one command must meet at page boundaries, because a PRP list cannot describe anything else.
  */
-function nvmeSetCtrlLimits(ctrl: NvmeCtrl, logicalBlockSize: number): BlkQueueLimits {
+function nvmeSetCtrlLimits(ctrl: NvmeCtrl, logicalBlockSize: number, zoneSize: number): BlkQueueLimits {
   return {
     logicalBlockSize,
     dmaAlignment: 4,
@@ -236,6 +241,7 @@ function nvmeSetCtrlLimits(ctrl: NvmeCtrl, logicalBlockSize: number): BlkQueueLi
     maxSegmentSize: 0x7ffff000,
     virtBoundary: 4096,
     pciP2pdma: ctrl.ops.supportsPciP2pdma(),
+    chunk: zoneSize,
   };
 }
 
@@ -329,12 +335,17 @@ export function nvmeSubmitSyncCmd(
 }
 
 /** nvme_identify_*(): the 4 KiB that Identify returns, or null if the drive does not support this CNS or namespace. */
-async function nvmeIdentify(ctrl: NvmeCtrl, cns: number, nsid: number): Promise<DataView | null> {
+async function nvmeIdentify(ctrl: NvmeCtrl, cns: number, nsid: number, csi = 0): Promise<DataView | null> {
   const { phys, bytes } = ctrl.memory.allocPages(nvme.NVME_IDENTIFY_BYTES);
   const bio = bioAlloc(ctrl.adminQueue, 'read');
   bioAddPage(bio, phys, nvme.NVME_IDENTIFY_BYTES, null);
   try {
-    const cmd = nvmeCommand({ opcode: nvme.nvmeAdminIdentify, nsid, cdw10: cns });
+    const cmd = nvmeCommand({
+      opcode: nvme.nvmeAdminIdentify,
+      nsid,
+      cdw10: cns,
+      cdw11: csi * 2 ** nvme.NVME_IDENTIFY_CSI_SHIFT,
+    });
     const { status } = await nvmeSubmitSyncCmd(ctrl, cmd, bio);
     return status === 0 ? new DataView(bytes.slice(0, nvme.NVME_IDENTIFY_BYTES).buffer) : null;
   } finally {
@@ -407,11 +418,35 @@ async function nvmeAllocNs(ctrl: NvmeCtrl, nsid: number): Promise<NvmeNs | null>
   if (id === null) return null;
   const blocks = le64(id, nvme.NVME_ID_NS_NSZE);
   if (blocks === 0) return null;
-  const format = id.getUint8(nvme.NVME_ID_NS_FLBAS) & 0xf;
+  const flbas = id.getUint8(nvme.NVME_ID_NS_FLBAS);
+  const format = flbas & 0xf;
   const lbaShift = id.getUint8(nvme.NVME_ID_NS_LBAF + format * 4 + 2);
   const readOnly = (id.getUint8(nvme.NVME_ID_NS_NSATTR) & 1) !== 0;
   const metadataBytes = id.getUint16(nvme.NVME_ID_NS_LBAF + format * 4, true);
-  return new NvmeNs(ctrl, nsid, blocks * 2 ** lbaShift, { lbaShift, metadataBytes, readOnly });
+  const zoneSize = (await nvmeZoneBlocks(ctrl, nsid, format)) * 2 ** lbaShift;
+  // nvme_update_disk_info(): metadata within the blocks cannot be carried, so there is nothing to read or write.
+  const extended = (flbas & nvme.NVME_NS_FLBAS_META_EXT) !== 0 && metadataBytes > 0;
+  const capacity = extended ? 0 : blocks * 2 ** lbaShift;
+  return new NvmeNs(ctrl, nsid, capacity, { lbaShift, metadataBytes, readOnly, zoneSize });
+}
+
+/** nvme_identify_ns_descs() and nvme_query_zone_info(): blocks per zone; 0: it is not zoned. */
+async function nvmeZoneBlocks(ctrl: NvmeCtrl, nsid: number, format: number): Promise<number> {
+  if (!ctrl.multiCss) return 0;
+  const list = await nvmeIdentify(ctrl, nvme.NVME_ID_CNS_NS_DESC_LIST, nsid);
+  if (list === null || csiOf(list) !== nvme.NVME_CSI_ZNS) return 0;
+  const id = await nvmeIdentify(ctrl, nvme.NVME_ID_CNS_CS_NS, nsid, nvme.NVME_CSI_ZNS);
+  return id === null ? 0 : le64(id, nvme.NVME_ID_NS_ZNS_LBAFE + format * nvme.NVME_ID_NS_ZNS_LBAFE_BYTES);
+}
+
+/** The command set in a list of descriptors: type (1), length (1), two reserved bytes, the identifier. */
+function csiOf(list: DataView): number {
+  for (let at = 0; at + 4 < list.byteLength; at += 4 + list.getUint8(at + 1)) {
+    const type = list.getUint8(at);
+    if (type === nvme.NVME_NIDT_CSI) return list.getUint8(at + 4);
+    if (type === 0) break;
+  }
+  return nvme.NVME_CSI_NVM;
 }
 
 /** nvme_ns_remove(): accept no new requests; those in flight end on their own. */

@@ -112,11 +112,21 @@ export class NvmeDev implements NvmeCtrlOps {
   async #setEnabled(enable: boolean): Promise<void> {
     const { regs } = this.hw;
     const cc = enable
-      ? nvme.NVME_CC_ENABLE | (6 << nvme.NVME_CC_IOSQES_SHIFT) | (4 << nvme.NVME_CC_IOCQES_SHIFT)
+      ? nvme.NVME_CC_ENABLE |
+        this.#commandSets() |
+        (6 << nvme.NVME_CC_IOSQES_SHIFT) |
+        (4 << nvme.NVME_CC_IOCQES_SHIFT)
       : 0;
     regs.write32(nvme.NVME_REG_CC, cc);
     const units = regs.read32(nvme.NVME_REG_CAP) >>> nvme.NVME_CAP_LO_TO_SHIFT;
     await this.#waitCsts(nvme.NVME_CSTS_RDY, enable ? nvme.NVME_CSTS_RDY : 0, (units + 1) * 500);
+  }
+
+  /** A drive with several command sets is told to use all; then each namespace says which is its own. */
+  #commandSets(): number {
+    const several = (this.hw.regs.read32(nvme.NVME_REG_CAP + 4) & nvme.NVME_CAP_HI_CSS_CSI) !== 0;
+    this.ctrl.multiCss = several;
+    return several ? nvme.NVME_CC_CSS_CSI : 0;
   }
 
   async #waitCsts(mask: number, value: number, timeout: number): Promise<void> {

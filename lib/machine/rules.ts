@@ -2,7 +2,14 @@ import { parseBdf, rootBusName } from '../backend/names.js';
 import { didYouMean } from '../base/nearest.js';
 import { hexNumber } from '../base/words.js';
 import { alignUp, isBridge, onRootBus, WINDOW_ALIGN } from './layout.js';
-import { invalid, type Machine, type MachineDraft, type MachineFunction, namespaceName } from './schema.js';
+import {
+  invalid,
+  type Machine,
+  type MachineDraft,
+  type MachineFunction,
+  type NamespaceDescription,
+  namespaceName,
+} from './schema.js';
 
 /*
  * The rules that a schema cannot express: the parts of a machine must fit together as PCI and NVMe require. Each rule
@@ -293,7 +300,66 @@ function checkNvme(fn: MachineFunction, where: string): void {
         "Name a file if, and only if, store is 'file'.",
       );
     }
+    checkEmpty(ns, at);
+    checkZones(ns, at);
   });
+}
+
+/** Size 0 is what the kernel makes of metadata within the blocks. */
+function checkEmpty(
+  { size, extendedLba, metadata, zoned, file, partitions }: NamespaceDescription,
+  at: string,
+) {
+  if (extendedLba === null) {
+    if (size > 0) return;
+    throw invalid(
+      `${at}.size`,
+      'it is 0, and the namespace has no extendedLba',
+      'Give it at least one block; or, if the kernel shows size 0 because of metadata within the blocks, add "extendedLba": {}.',
+    );
+  }
+  if (size > 0) {
+    throw invalid(
+      `${at}.size`,
+      `it is ${size}, but the kernel gives a namespace with extendedLba size 0`,
+      'Use 0, or describe metadata beside the blocks: "metadata": 8.',
+    );
+  }
+  const has = {
+    metadata: metadata > 0,
+    zoned: zoned !== null,
+    file: file !== null,
+    partitions: partitions.length > 0,
+  };
+  for (const [key, there] of Object.entries(has)) {
+    if (there) throw invalid(`${at}.${key}`, 'a namespace of size 0 cannot have it', 'Leave it out.');
+  }
+}
+
+function checkZones({ zoned, blockSize, file, partitions }: NamespaceDescription, at: string): void {
+  if (zoned === null) return;
+  const { zoneSize } = zoned;
+  if (!Number.isInteger(Math.log2(zoneSize)) || zoneSize < blockSize) {
+    throw invalid(
+      `${at}.zoned.zoneSize`,
+      `${zoneSize} is not a power of two that holds a block of ${blockSize} bytes`,
+      'Linux takes no other zones: use a size such as "64MiB".',
+    );
+  }
+  if (file !== null) {
+    throw invalid(
+      `${at}.zoned`,
+      "store is 'file', and a file keeps no write pointers",
+      "Use the store 'memory', whose zones are empty at the start.",
+    );
+  }
+  if (partitions.length > 0) {
+    throw invalid(
+      `${at}.partitions`,
+      'the namespace is zoned',
+      'Linux makes no partitions of it: leave them out.',
+    );
+  }
 }
 
 interface Range {

@@ -161,6 +161,13 @@ export interface NamespaceDescription {
   readonly blockSize: 512 | 4096;
   /** Bytes of metadata per block: 8 bytes are protection information (type 1), in a separate buffer (MPTR). */
   readonly metadata: 0 | 8;
+  /**
+   * The metadata lies within the blocks, as parts of extended LBAs, which the kernel cannot carry: it shows the namespace with
+   * size 0. `metadata`: bytes per block; null: not known. Null: the blocks are ordinary ones.
+   */
+  readonly extendedLba: { readonly metadata: number | null } | null;
+  /** Each zone of this many bytes takes writes only in order, from its write pointer on; null: it is not zoned. */
+  readonly zoned: { readonly zoneSize: number } | null;
   /** `memory`: sparse, discarded at the end. `file`: stored in the file named by `file`. */
   readonly store: 'memory' | 'file';
   readonly file: string | null;
@@ -261,12 +268,20 @@ const cmbSchema = z.strictObject({
 
 const namespaceSchema = z.strictObject({
   nsid: number(0xfffffffe, 1),
-  size: bytes(512),
+  size: bytes().describe('In bytes; 0 with extendedLba, and only then.'),
   blockSize: z.union([z.literal(512), z.literal(4096)], { error: '512 or 4096' }).default(512),
   metadata: z
     .union([z.literal(0), z.literal(8)], { error: '0 or 8' })
     .default(0)
     .describe('Bytes of metadata beside each block: 8 are protection information.'),
+  extendedLba: orNull(
+    z.strictObject({
+      metadata: orNull(number(0xffff, 1)).describe('Bytes per block; null or absent: not known.'),
+    }),
+  ).describe('The metadata lies within the blocks: the kernel gives such a namespace size 0.'),
+  zoned: orNull(z.strictObject({ zoneSize: bytes(512) })).describe(
+    'Zones that take writes only in order; all are empty when the machine starts.',
+  ),
   store: z.enum(['memory', 'file']).default('memory'),
   file: orNull(z.string().min(1)).describe('Where the data is, if store is "file".'),
   readOnly: z.boolean().default(false),

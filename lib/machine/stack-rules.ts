@@ -111,8 +111,10 @@ const LEAST: Record<ArrayLevel, number> = {
 function checkArrays(machine: Machine): void {
   const sizes = new Map<string, number>();
   const diskOf = new Map<string, string>();
+  const zoned = new Set<string>();
   for (const { name, namespace } of disksOf(machine)) {
     sizes.set(name, namespace.size);
+    if (namespace.zoned !== null) zoned.add(name);
     for (const { number, size } of namespace.partitions) {
       const part = partitionName(name, number);
       sizes.set(part, size);
@@ -135,16 +137,30 @@ function checkArrays(machine: Machine): void {
       if (by !== undefined) {
         throw invalid(`${where}.members`, `${member} is in ${by} already`, 'Use each part of a drive once.');
       }
-      if (size < array.chunk && asksForChunk(array)) {
-        throw invalid(
-          `${where}.members`,
-          `${member} is smaller than a chunk (${array.chunk} bytes)`,
-          'Use smaller chunks.',
-        );
+      if (zoned.has(member)) {
+        throw invalid(`${where}.members`, `${member} is zoned`, 'md takes no such member: use another.');
       }
+      checkRoom(member, size, { array, where });
     }
     for (const member of array.members) used.set(member, array.name);
   });
+}
+
+function checkRoom(
+  member: string,
+  size: number,
+  { array, where }: { readonly array: MachineArray; readonly where: string },
+): void {
+  if (size === 0) {
+    throw invalid(`${where}.members`, `${member} has size 0`, 'md takes no such member: use another.');
+  }
+  if (size < array.chunk && asksForChunk(array)) {
+    throw invalid(
+      `${where}.members`,
+      `${member} is smaller than a chunk (${array.chunk} bytes)`,
+      'Use smaller chunks.',
+    );
+  }
 }
 
 function asksForChunk({ level }: MachineArray): boolean {

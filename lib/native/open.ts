@@ -5,6 +5,7 @@
 
 import { constants } from 'node:fs';
 import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
+import { emptyNamespaceHint } from '../backend/namespace-kinds.js';
 import { EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../base/errno.js';
 import type { Sentence } from '../base/sentence.js';
 import { notCopyable, notEmpty, statOrNull } from '../host/path-advice.js';
@@ -12,7 +13,6 @@ import type { Addon, FileStat } from './addon.js';
 import { makeDirect } from './direct-io.js';
 import { accessHint, nativeError } from './errors.js';
 import { assertPermitted } from './permission.js';
-import { whyEmpty } from './sysfs/block.js';
 import type { BlockInfo } from './sysfs/machine.js';
 
 export interface Opened {
@@ -165,18 +165,15 @@ interface Found {
   readonly info: BlockInfo | null;
 }
 
-function whyNothing(info: BlockInfo | null): string {
-  if (info?.kind !== 'namespace') return ': it has no medium.';
-  const cure =
-    info.metadataBytes === 0 ? '' : ' `nvme format --lbaf=…` gives it another format, and erases it.';
-  return `${whyEmpty(info.metadataBytes)}.${cure}`;
-}
-
 function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened, 'readable'> {
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
-    throw nativeError(-ENXIO, 'open', path, `It reports size 0${whyNothing(info)}`);
+    const hint =
+      info?.kind === 'namespace'
+        ? emptyNamespaceHint(info.metadataBytes)
+        : 'It reports size 0: it has no medium.';
+    throw nativeError(-ENXIO, 'open', path, hint);
   }
   const limits: QueueLimits = {
     logicalBlockSize: facts.logicalBlockSize,

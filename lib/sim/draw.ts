@@ -71,12 +71,16 @@ export function isPlayable(given: Machine): boolean {
   return devicePlaces(parseMachine(made(given)), 0, 1).length > 0;
 }
 
-/** A machine that somebody brought, with small drives whose bytes are in memory. */
+/**
+ * A machine that somebody brought, with small drives whose bytes are in memory. Programs write in any order, so its zoned
+ * namespaces are left out, and those of size 0.
+ */
 function made(given: Machine): MachineInput {
   const functions = given.functions.map((fn) => {
     const { nvme } = fn;
     if (nvme === null) return fn;
-    const namespaces = nvme.namespaces.map(({ nsid, blockSize, metadata }) => ({
+    const plain = nvme.namespaces.filter(({ zoned, extendedLba }) => zoned === null && extendedLba === null);
+    const namespaces = plain.map(({ nsid, blockSize, metadata }) => ({
       ...{ nsid, blockSize, metadata, size: MOST_DEVICE },
     }));
     return { ...fn, nvme: { ...nvme, namespaces } };

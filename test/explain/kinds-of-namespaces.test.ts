@@ -2,23 +2,26 @@
  * One pair below a switch, whose client's namespace is of each kind in turn: what the matrix of `explain` and the count of
  * `doctor` make of it; and what the plan of a copy does. The plans for zones and size 0 are in test/copy/zones.test; test/vm/guest/namespaces.test and multipath.test see the same on a kernel.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { diagnose, openSystem, planCopy } from '../../lib/index.js';
+import { diagnose, openSystem, planCopy, type System } from '../../lib/index.js';
+import type { Machine, MachineInput } from '../../lib/machine/machine.js';
 import { presets } from '../../lib/machine/presets.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
 import { p2pdma } from '../helpers/cli.js';
 
+const MIB = 2 ** 20;
+
 type Namespace = NonNullable<ReturnType<typeof twoDrivesBelowASwitch>['nvme']>[number]['namespaces'][number];
 
 /** nvme0 with a CMB, nvme1 with the namespace in question, nothing else. */
-function tree(t: Test, change: Partial<Namespace>, zoned = false): string {
+function tree(t: Test, change: Partial<Namespace>): string {
   const whole = twoDrivesBelowASwitch();
   const nvme = whole.nvme!.slice(0, 2);
   Object.assign(nvme[1]!.namespaces[0]!, change);
   const functions = whole.functions.filter(({ bdf }) => bdf !== '0000:05:00.0');
-  const root = writeSysfsTree(t.testdir({}), {
+  return writeSysfsTree(t.testdir({}), {
     ...whole,
     functions,
     nvme,
@@ -26,13 +29,6 @@ function tree(t: Test, change: Partial<Namespace>, zoned = false): string {
     mounts: [],
     swaps: [],
   });
-  if (zoned) {
-    const queue = join(root, 'sys/class/block/nvme1n1/queue');
-    mkdirSync(queue, { recursive: true });
-    writeFileSync(join(queue, 'zoned'), 'host-managed\n');
-    writeFileSync(join(queue, 'chunk_sectors'), '131072\n');
-  }
-  return root;
 }
 
 interface Said {
@@ -73,7 +69,7 @@ t.test('plain, and with metadata beside the blocks: a usable pair', async (t) =>
 });
 
 t.test('zoned: a usable pair, because it can be read', async (t) => {
-  const { cell, pairs, refusal } = await said(tree(t, {}, true));
+  const { cell, pairs, refusal } = await said(tree(t, { zoneSize: 64 * MIB }));
   t.equal(cell, 'bus 4');
   t.match(pairs, COUNTED);
   t.equal(refusal, null);
@@ -123,3 +119,68 @@ t.test(
     }
   },
 );
+
+t.test('a snapshot keeps them: the emulated machine says of each what the kernel said', async (t) => {
+  const kinds: [string, Partial<Namespace>][] = [
+    ['plain', {}],
+    ['zoned', { zoneSize: 64 * MIB }],
+    ['8 bytes within the blocks', { bytes: 0, metadata: 8 }],
+    ['64 bytes within the blocks', { bytes: 0, metadata: 64, blockSize: 4096 }],
+    ['size 0 before 6.8', { bytes: 0, metadata: null }],
+  ];
+  for (const [what, change] of kinds) {
+    const root = tree(t, change);
+    const native = await openSystem({ root });
+    const machine = JSON.parse(JSON.stringify(native.snapshot())) as Machine;
+    const emulated = await openSystem({ machine });
+    const again = emulated.snapshot() as unknown as Machine;
+    const [kept, keptAgain] = [machine, again].map(({ functions }) =>
+      functions.flatMap(({ nvme }) => (nvme?.name === 'nvme1' ? nvme.namespaces : [])),
+    );
+    const { zoneSize } = change;
+    t.match(kept, [zoneSize === undefined ? {} : { zoned: { zoneSize } }], what);
+    t.match(keptAgain, kept, `${what}: a snapshot of that one too`);
+    const answers = (system: System) => ({
+      place: placeOf(system),
+      client: system.explain('nvme0', ['nvme1n1']).clients[0]!,
+      size: system.controllers[1]!.namespaces[0]!.size,
+    });
+    const [left, right] = [answers(native), answers(emulated)];
+    t.same(right.place, left.place, what);
+    t.equal(right.size, left.size, what);
+    for (const key of ['zones', 'refusal', 'verdict', 'help'] as const) {
+      t.same(right.client[key as never], left.client[key as never], `${what}: ${key}`);
+    }
+    await native.close();
+    await emulated.close();
+    const file = join(root, 'machine.json');
+    writeFileSync(file, JSON.stringify(machine));
+    const lines = (...from: string[]) =>
+      ['list', 'doctor', 'explain'].map((command) =>
+        p2pdma(command, ...from)
+          .stdout.split('\n')
+          .filter((line) => /zoned:|has size 0|^nvme0 .*own/.test(line)),
+      );
+    t.same(lines('--machine', file), lines('--root', root), `${what}: list, doctor, explain`);
+  }
+});
+
+function placeOf(system: System) {
+  const { zones, noP2pReason, kind } = system.locate('nvme1n1')!;
+  return { zones, noP2pReason, kind };
+}
+
+t.test('an emulated namespace of size 0 is not opened, for the reason that is said of it', async (t) => {
+  const machine = structuredClone(presets.switch) as unknown as MachineInput;
+  const drive = machine.functions.find(({ nvme }) => nvme?.name === 'nvme1')!;
+  Object.assign(drive.nvme!.namespaces![0]!, { size: 0, extendedLba: { metadata: 64 } });
+  const system = await openSystem({ machine });
+  t.teardown(() => system.close());
+  await t.rejects(system.target('nvme1n1'), {
+    code: 'ENXIO',
+    hint: 'It reports size 0: each of its blocks has 64 bytes of metadata, in a format that the kernel cannot carry. `nvme format --lbaf=…` gives it another format, and erases it.',
+  });
+  await t.rejects(system.pipeline('nvme0n1', 'nvme1n1', { end: 4095 }), { code: 'ENXIO' });
+  const { problems } = await planCopy('nvme0n1', ['nvme1n1'], { system, end: 4095 });
+  t.ok(problems.length > 0, 'and a plan says so');
+});

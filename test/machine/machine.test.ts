@@ -167,8 +167,17 @@ t.test('the p2pmem of a drive: beside its CMB as described, otherwise the CMB it
   t.match(p2pmemOf(2 ** 25, null), { nvme: { cmb: null }, p2pmem: { bar: null } }, 'no BAR has room');
 });
 
+/** A row: what is wrong, the machine that has it, where it is said to be, and the words. */
+type Row = [string, (m: MachineInput) => unknown, string, RegExp];
+
+type Namespace = NonNullable<NonNullable<Fn['nvme']>['namespaces']>[number];
+
+const EMPTY = { size: 0, extendedLba: {} };
+const ZONED = { zoned: { zoneSize: '64KiB' } };
+const PART = { number: 1, start: 4096, size: 4096 };
+
 t.test('what is wrong is said: where, what, what to do', async (t) => {
-  const rows: [string, (m: MachineInput) => unknown, string, RegExp][] = [
+  const rows: Row[] = [
     ['no object', () => 7, 'the machine description', /must be an object/],
     ['no functions', (m) => ({ ...m, functions: undefined }), 'functions', /missing/],
     ['version', (m) => ({ ...m, version: 2 }), 'version', /must be 1/],
@@ -333,6 +342,48 @@ t.test('what is wrong is said: where, what, what to do', async (t) => {
       'functions[0].nvme.namespaces[0]',
       /without a file/,
     ],
+    ...(
+      [
+        ['size 0', { size: 0 }, 'size', /it is 0, and the namespace has no extendedLba/],
+        [
+          'a size with extendedLba',
+          { extendedLba: {} },
+          'size',
+          /it is 1048576, but the kernel gives .* size 0/,
+        ],
+        ['metadata twice', { ...EMPTY, metadata: 8 }, 'metadata', /of size 0 cannot have it/],
+        ['zones of nothing', { ...EMPTY, zoned: { zoneSize: 4096 } }, 'zoned', /of size 0 cannot have it/],
+        ['a part of nothing', { ...EMPTY, partitions: [PART] }, 'partitions', /of size 0 cannot have it/],
+        ['a file of nothing', { ...EMPTY, store: 'file', file: 'x' }, 'file', /of size 0 cannot have it/],
+        [
+          'zones of 3 MiB',
+          { zoned: { zoneSize: '3MiB' } },
+          'zoned.zoneSize',
+          /3145728 is not a power of two/,
+        ],
+        [
+          'a zone of half a block',
+          { blockSize: 4096, zoned: { zoneSize: 2048 } },
+          'zoned.zoneSize',
+          /that holds a block of 4096 bytes/,
+        ],
+        [
+          'zones in a file',
+          { store: 'file', file: 'x', ...ZONED },
+          'zoned',
+          /a file keeps no write pointers/,
+        ],
+        ['a part of zones', { ...ZONED, partitions: [PART] }, 'partitions', /the namespace is zoned/],
+      ] satisfies [string, Partial<Namespace>, string, RegExp][]
+    ).map(
+      ([name, change, key, what]): Row => [
+        name,
+        () =>
+          machine([drive('00:02.0', null, { nvme: { namespaces: [{ nsid: 1, size: '1MiB', ...change }] } })]),
+        `functions[0].nvme.namespaces[0].${key}`,
+        what,
+      ],
+    ),
     [
       'mdts',
       () => machine([drive('00:02.0', null, { nvme: { mdts: 12288 } })]),

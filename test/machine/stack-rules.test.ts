@@ -118,6 +118,16 @@ t.test('what does not is refused, with its place', async (t) => {
     ],
     ['arrays[1].name', /two of the name md0/, machine({ arrays: [array(['nvme0n1']), array(['nvme1n1'])] })],
     ['arrays[0].members', /nvme9n1/, machine({ arrays: [array(['nvme0n1', 'nvme9n1'])] })],
+    [
+      'arrays[0].members',
+      /nvme0n1 has size 0/,
+      machine({ arrays: [array(['nvme0n1', 'nvme1n1'])] }, { 0: { size: 0, extendedLba: {} } }),
+    ],
+    [
+      'arrays[0].members',
+      /nvme1n1 is zoned/,
+      machine({ arrays: [array(['nvme0n1', 'nvme1n1'])] }, { 1: { zoned: { zoneSize: 65_536 } } }),
+    ],
     ['arrays[0].members', /described twice/, machine({ arrays: [array(['nvme0n1', 'nvme0n1'])] })],
     [
       'arrays[1].members',

@@ -7,6 +7,8 @@ import { PAGE_SIZE } from '../../backend/hardware.js';
 import {
   NVME_CMD_FUSE_MASK,
   NVME_CQ_IRQ_ENABLED,
+  NVME_CSI_NVM,
+  NVME_CSI_ZNS,
   NVME_FEAT_ARBITRATION,
   NVME_FEAT_ASYNC_EVENT,
   NVME_FEAT_ERR_RECOVERY,
@@ -17,10 +19,12 @@ import {
   NVME_FEAT_TEMP_THRESH,
   NVME_FEAT_VOLATILE_WC,
   NVME_FEAT_WRITE_ATOMIC,
+  NVME_ID_CNS_CS_NS,
   NVME_ID_CNS_CTRL,
   NVME_ID_CNS_NS,
   NVME_ID_CNS_NS_ACTIVE_LIST,
   NVME_ID_CNS_NS_DESC_LIST,
+  NVME_IDENTIFY_CSI_SHIFT,
   NVME_LOG_CHANGED_NS,
   NVME_LOG_ERROR,
   NVME_LOG_FW_SLOT,
@@ -68,6 +72,7 @@ import {
   firmwareLog,
   identifyController,
   identifyNamespace,
+  identifyZonedNamespace,
   namespaceDescriptors,
   namespaceList,
   smartLog,
@@ -80,6 +85,8 @@ const TWO_32 = 2 ** 32;
 export interface AdminHost extends CommandHost {
   readonly pdev: PciDev;
   readonly description: NvmeDescription;
+  /** It has the zoned command set beside the NVM command set. */
+  readonly zoned: boolean;
   readonly sqs: Map<number, SubmissionQueue>;
   readonly cqs: Map<number, CompletionQueue>;
   /** The maximum number of entries in a queue. */
@@ -201,10 +208,26 @@ function identify(host: AdminHost, req: NvmeRequest, sqe: DataView, at: number):
       return sendData(host, req, sqe, at, namespaceList(host.namespaces.keys(), nsid));
     case NVME_ID_CNS_NS_DESC_LIST:
       if (!host.namespaces.has(nsid)) return refuse(NVME_SC_INVALID_NS);
-      return sendData(host, req, sqe, at, namespaceDescriptors(serial, nsid));
+      return sendData(host, req, sqe, at, namespaceDescriptors(serial, nsid, csiOf(host, nsid)));
+    case NVME_ID_CNS_CS_NS:
+      return identifyZones(host, req, sqe, at);
     default:
       return refuse(NVME_SC_INVALID_FIELD);
   }
+}
+
+/** The command set of a namespace; null: the controller has only one. */
+function csiOf({ zoned, namespaces }: AdminHost, nsid: number): number | null {
+  if (!zoned) return null;
+  return namespaces.get(nsid)?.zones == null ? NVME_CSI_NVM : NVME_CSI_ZNS;
+}
+
+function identifyZones(host: AdminHost, req: NvmeRequest, sqe: DataView, at: number): number {
+  const csi = sqe.getUint32(at + NVME_SQE_CDW11, true) >>> NVME_IDENTIFY_CSI_SHIFT;
+  if (!host.zoned || csi !== NVME_CSI_ZNS) return refuse(NVME_SC_INVALID_FIELD);
+  const store = host.namespaces.get(req.nsid);
+  if (store?.zones == null) return refuse(NVME_SC_INVALID_NS);
+  return sendData(host, req, sqe, at, identifyZonedNamespace(store, store.zones));
 }
 
 function queueAddress(sqe: DataView, at: number): number {

@@ -113,6 +113,8 @@ function readWrite(
   const offset = slba * store.blockSize;
   if (reads) return start(req, store.read(offset, length, req));
   if (!writes) return start(req, store.compare(offset, length, req));
+  const order = store.zones?.write(offset, length) ?? NVME_SC_SUCCESS;
+  if (order !== NVME_SC_SUCCESS) return refuse(order);
   req.fua = mustPersist(host, store, cdw12);
   return start(req, store.write(offset, length, req));
 }
@@ -145,8 +147,12 @@ function writeZeroes(
   if (slba + blocks > store.size / store.blockSize) return refuse(NVME_SC_LBA_RANGE);
   if (store.readOnly) return refuse(NVME_SC_NS_WRITE_PROTECTED);
   if (isBad(host, req, blocks, true)) return refuse(NVME_SC_WRITE_FAULT);
+  const offset = slba * store.blockSize;
+  const length = blocks * store.blockSize;
+  const order = store.zones?.write(offset, length) ?? NVME_SC_SUCCESS;
+  if (order !== NVME_SC_SUCCESS) return refuse(order);
   req.fua = mustPersist(host, store, cdw12);
-  return start(req, store.writeZeroes(slba * store.blockSize, blocks * store.blockSize, req));
+  return start(req, store.writeZeroes(offset, length, req));
 }
 
 function datasetManagement(

@@ -77,6 +77,8 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
   readonly regs: Mmio;
   readonly faults: ControllerFaults;
   readonly namespaces: Map<number, NamespaceStore>;
+  /** It has the zoned command set beside the NVM command set. */
+  readonly zoned: boolean;
   readonly maxNsid: number;
   readonly mdts: number;
   readonly maxEntries = MAX_QUEUE_ENTRIES;
@@ -126,13 +128,14 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     this.faults = new ControllerFaults(description.name, pdev.bdf, options.faults);
     this.namespaces = new Map(options.stores);
     this.maxNsid = Math.max(NAMESPACES, ...this.namespaces.keys());
+    this.zoned = [...this.namespaces.values()].some(({ zones }) => zones != null);
     this.mdts = 4096 * 2 ** mdtsField(description.mdts);
     this.features = new Features(description.queues);
     this.events = new AsyncEvents((req) => {
       this.#pending.delete(req);
       this.#complete(req, NVME_SC_SUCCESS);
     });
-    this.#registers = new NvmeRegisters(this, description.cmb);
+    this.#registers = new NvmeRegisters(this, description.cmb, { zoned: this.zoned });
     const registers = this.#registers;
     this.walker = new DataPointerWalker(pdev, fabric, description.sgls, {
       lists: description.cmb?.lists ?? false,

@@ -48,15 +48,19 @@ import {
   NVME_ID_NS_NSFEAT,
   NVME_ID_NS_NSZE,
   NVME_ID_NS_NUSE,
+  NVME_ID_NS_ZNS_LBAFE,
   NVME_IDENTIFY_BYTES,
+  NVME_NIDT_CSI,
   NVME_NIDT_EUI64,
   NVME_NIDT_NGUID,
+  NVME_NS_FLBAS_META_EXT,
   NVME_VS_1_4,
 } from '../../backend/nvme-spec.js';
 import type { PciDev } from '../../backend/topology.js';
 import type { NvmeDescription } from '../../machine/machine.js';
 import type { NvmeErrorEntry, NvmeStatistics } from './state.js';
 import type { NamespaceStore } from './store.js';
+import type { Zones } from './zones.js';
 
 const TWO_32 = 2 ** 32;
 
@@ -166,12 +170,12 @@ export function identifyNamespace(
   put64(view, NVME_ID_NS_NUSE, Math.min(blocks, Math.ceil(store.used / store.blockSize)));
   bytes[NVME_ID_NS_NSFEAT] = store.used < store.size ? 1 : 0;
   bytes[NVME_ID_NS_NLBAF] = 0;
-  bytes[NVME_ID_NS_FLBAS] = 0;
+  bytes[NVME_ID_NS_FLBAS] = store.extendedLba === true ? NVME_NS_FLBAS_META_EXT : 0;
   bytes[NVME_ID_NS_DLFEAT] = store.deallocatedReadsZero ? 1 : 0;
   bytes[NVME_ID_NS_NSATTR] = store.readOnly ? 1 : 0;
   putNguid(view, NVME_ID_NS_NGUID, serial, nsid);
   putEui64(view, NVME_ID_NS_EUI64, serial, nsid);
-  bytes[NVME_ID_NS_DPS] = store.metadataBytes > 0 ? 1 : 0;
+  bytes[NVME_ID_NS_DPS] = store.metadataBytes > 0 && store.extendedLba !== true ? 1 : 0;
   view.setUint32(NVME_ID_NS_LBAF, store.metadataBytes | (Math.log2(store.blockSize) << 16), true);
   return bytes;
 }
@@ -186,7 +190,15 @@ export function namespaceList(nsids: Iterable<number>, after: number): Uint8Arra
   return bytes;
 }
 
-export function namespaceDescriptors(serial: string, nsid: number): Uint8Array {
+/** Identify Namespace of the zoned command set. */
+export function identifyZonedNamespace({ blockSize }: NamespaceStore, { zoneSize }: Zones): Uint8Array {
+  const { bytes, view } = structure(NVME_IDENTIFY_BYTES);
+  put64(view, NVME_ID_NS_ZNS_LBAFE, zoneSize / blockSize);
+  return bytes;
+}
+
+/** `csi`: the command set of the namespace; null: the controller has only one. */
+export function namespaceDescriptors(serial: string, nsid: number, csi: number | null): Uint8Array {
   const { bytes, view } = structure(NVME_IDENTIFY_BYTES);
   bytes[0] = NVME_NIDT_EUI64;
   bytes[1] = 8;
@@ -194,6 +206,7 @@ export function namespaceDescriptors(serial: string, nsid: number): Uint8Array {
   bytes[12] = NVME_NIDT_NGUID;
   bytes[13] = 16;
   putNguid(view, 16, serial, nsid);
+  if (csi !== null) bytes.set([NVME_NIDT_CSI, 1, 0, 0, csi], 32);
   return bytes;
 }
 

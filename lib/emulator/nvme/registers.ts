@@ -11,10 +11,12 @@ import { PAGE_SIZE } from '../../backend/hardware.js';
 import {
   cmbSizeUnit,
   NVME_CAP_HI_CMBS,
+  NVME_CAP_HI_CSS_CSI,
   NVME_CAP_HI_CSS_NVM,
   NVME_CAP_LO_CQR,
   NVME_CAP_LO_TO_SHIFT,
   NVME_CC_AMS_SHIFT,
+  NVME_CC_CSS_CSI,
   NVME_CC_CSS_SHIFT,
   NVME_CC_ENABLE,
   NVME_CC_IOCQES_SHIFT,
@@ -73,6 +75,7 @@ export interface RegisterHost {
 export class NvmeRegisters {
   readonly #host: RegisterHost;
   readonly #cmb: CmbDescription | null;
+  readonly #commandSets: number;
   readonly #cmbloc: number;
   readonly #cmbsz: number;
   #cc = 0;
@@ -90,8 +93,10 @@ export class NvmeRegisters {
   /** True if CSTS.RDY is set, CSTS.CFS is clear and no shutdown was requested: commands are processed. */
   running = false;
 
-  constructor(host: RegisterHost, cmb: CmbDescription | null) {
+  /** `zoned`: it has the zoned command set too. */
+  constructor(host: RegisterHost, cmb: CmbDescription | null, { zoned }: { readonly zoned: boolean }) {
     this.#host = host;
+    this.#commandSets = NVME_CAP_HI_CSS_NVM | (zoned ? NVME_CAP_HI_CSS_CSI : 0);
     this.#cmb = cmb;
     this.#cmbloc = 0;
     this.#cmbsz = 0;
@@ -117,7 +122,7 @@ export class NvmeRegisters {
       case NVME_REG_CAP:
         return ((MAX_QUEUE_ENTRIES - 1) | NVME_CAP_LO_CQR | (TIMEOUT << NVME_CAP_LO_TO_SHIFT)) >>> 0;
       case NVME_REG_CAP + 4:
-        return NVME_CAP_HI_CSS_NVM | (this.#cmb === null ? 0 : NVME_CAP_HI_CMBS);
+        return this.#commandSets | (this.#cmb === null ? 0 : NVME_CAP_HI_CMBS);
       case NVME_REG_VS:
         return NVME_VS_1_4;
       case NVME_REG_CC:
@@ -208,6 +213,11 @@ export class NvmeRegisters {
     return this.#cmbmscHi * TWO_32 + (this.#cmbmscLo - (this.#cmbmscLo % PAGE_SIZE));
   }
 
+  /** CC.CSS: the NVM command set, or all that there are. The driver selects all where there are several. */
+  get #selected(): number {
+    return (this.#commandSets & NVME_CAP_HI_CSS_CSI) === 0 ? 0 : NVME_CC_CSS_CSI >>> NVME_CC_CSS_SHIFT;
+  }
+
   #writeCc(value: number): void {
     const was = this.#cc;
     this.#cc = value;
@@ -230,7 +240,7 @@ export class NvmeRegisters {
         acq !== 0 &&
         asqEntries >= ADMIN_ENTRIES_MIN &&
         acqEntries >= ADMIN_ENTRIES_MIN &&
-        ((this.#cc >>> NVME_CC_CSS_SHIFT) & 0x7) === 0 &&
+        ((this.#cc >>> NVME_CC_CSS_SHIFT) & 0x7) === this.#selected &&
         ((this.#cc >>> NVME_CC_MPS_SHIFT) & 0xf) === 0 &&
         ((this.#cc >>> NVME_CC_AMS_SHIFT) & 0x7) === 0 &&
         ((this.#cc >>> NVME_CC_IOSQES_SHIFT) & 0xf) === 6 &&

@@ -22,6 +22,7 @@ import {
 } from '../../backend/nvme-spec.js';
 import { errnoOf } from '../../base/errno.js';
 import { hostError, P2pdmaError } from '../../base/errors.js';
+import { Zones } from './zones.js';
 
 /** Not a status: the store calls `io.stored()` when it is done. */
 export const STORE_PENDING = -1;
@@ -39,6 +40,10 @@ export interface NamespaceStore {
   readonly blockSize: number;
   /** The bytes of protection information per block. The drive generates and checks it, and stores none. */
   readonly metadataBytes: number;
+  /** The metadata lies within the blocks (extended LBA). Absent: it lies beside them. */
+  readonly extendedLba?: boolean;
+  /** Null or absent: it is not zoned. */
+  readonly zones?: Zones | null;
   readonly readOnly: boolean;
   /** Bytes in use (NUSE), as far as the store knows. */
   readonly used: number;
@@ -62,6 +67,9 @@ const zeros = new Uint8Array(EXTENT);
 export interface MemoryStoreOptions {
   readonly blockSize?: number;
   readonly metadataBytes?: number;
+  readonly extendedLba?: boolean;
+  /** In bytes; default: it is not zoned. */
+  readonly zoneSize?: number | null;
   readonly readOnly?: boolean;
 }
 
@@ -69,6 +77,8 @@ export class MemoryStore implements NamespaceStore {
   readonly size: number;
   readonly blockSize: number;
   readonly metadataBytes: number;
+  readonly extendedLba: boolean;
+  readonly zones: Zones | null;
   readonly readOnly: boolean;
   readonly deallocatedReadsZero = true;
   readonly volatileCache = false;
@@ -77,6 +87,8 @@ export class MemoryStore implements NamespaceStore {
   constructor(size: number, options: MemoryStoreOptions = {}) {
     this.blockSize = options.blockSize ?? 512;
     this.metadataBytes = options.metadataBytes ?? 0;
+    this.extendedLba = options.extendedLba ?? false;
+    this.zones = options.zoneSize == null ? null : new Zones(options.zoneSize);
     this.readOnly = options.readOnly ?? false;
     checkSize('MemoryStore', size, this.blockSize);
     this.size = size;

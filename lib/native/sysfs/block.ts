@@ -7,10 +7,12 @@
  *
  * The reported reason is that of the topmost layer that refuses.
  */
+
 import { realpathSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import type { Legs, QueueLimits } from '../../backend/backend.js';
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
+import { emptyNamespace, hostManagedZones } from '../../backend/namespace-kinds.js';
 import type { IommuMode, PciDev } from '../../backend/topology.js';
 import { deviceNumber } from '../../host/file-range.js';
 import { MD_MIRRORS, withheldFromPrograms } from '../../kernel/releases/table.js';
@@ -33,6 +35,7 @@ import {
   metadataBytesOf,
   NVME_DISK,
   type SysfsController,
+  zonedOf,
 } from './nvme.js';
 import { inLayer, overlayLayers } from './overlay.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
@@ -169,7 +172,7 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   const sectors = dir.number('size', { max: MAX_SECTORS });
   const metadataBytes = metadataBytesOf(dir);
   const isNamespace = NVME_DISK.test(name);
-  const empty = sectors === 0 ? `${name} has size 0${whyEmpty(metadataBytes)}` : null;
+  const empty = sectors === 0 ? emptyNamespace(name, metadataBytes) : null;
   const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
   return {
     kind: isNamespace ? 'namespace' : 'block',
@@ -420,21 +423,9 @@ function kernelRefusal({ kernel, iommu }: BlockContext): string | null {
   return withheldFromPrograms(parseRelease(release));
 }
 
-/** The reason why a namespace has size 0. `metadataBytes`: null if not reported. */
-export function whyEmpty(metadataBytes: number | null): string {
-  if (metadataBytes === 0) return '';
-  return metadataBytes === null
-    ? ': it has no medium, or its format has metadata that the kernel cannot carry'
-    : `: each of its blocks has ${metadataBytes} bytes of metadata, in a format that the kernel cannot carry`;
-}
-
-/** Reports zones that accept only sequential writes; zones of a host-aware device accept any writes. */
 function zonesOf({ devices }: BlockContext, device: BlockDir): string | null {
-  const queue = devices.diskOf(device)?.dir.dir('queue') ?? null;
-  if (queue?.text('zoned', { optional: true }) !== 'host-managed') return null;
-  const sectors = queue.number('chunk_sectors', { max: MAX_SECTORS, optional: true });
-  const size = sectors === null ? '' : ` of ${sectors * 512} bytes`;
-  return `its zones${size} are host-managed: each takes writes only in order, from its write pointer on`;
+  const zoned = zonedOf(devices.diskOf(device)?.dir.dir('queue') ?? null);
+  return zoned === null ? null : hostManagedZones(zoned.zoneSize);
 }
 
 // --- the queue ---

@@ -47,6 +47,8 @@ export interface SysfsNamespace {
   readonly readOnly: boolean;
   /** Bytes of metadata per block (`metadata_bytes`, since 6.8); null: not reported. */
   readonly metadataBytes: number | null;
+  /** Of a host-managed zoned namespace: its zones' size in bytes, null if not reported. Null: it takes writes in any order. */
+  readonly zoned: { readonly zoneSize: number | null } | null;
 }
 
 export interface SysfsController extends Controller {
@@ -192,11 +194,19 @@ function readNamespace(disk: string, dir: SysfsDir): SysfsNamespace {
     maxHwTransfer: maxHw === null ? null : maxHw * 1024,
     readOnly: dir.flag('ro', { optional: true }) ?? false,
     metadataBytes: metadataBytesOf(dir),
+    zoned: zonedOf(queue),
   };
 }
 
 /** The maximum number of 512-byte sectors for which the size in bytes is exact. */
 export const MAX_SECTORS = Math.floor(Number.MAX_SAFE_INTEGER / 512);
+
+/** Zones that accept only sequential writes, according to the queue; zones of a host-aware device accept any writes. */
+export function zonedOf(queue: SysfsDir | null): { readonly zoneSize: number | null } | null {
+  if (queue?.text('zoned', { optional: true }) !== 'host-managed') return null;
+  const sectors = queue.number('chunk_sectors', { max: MAX_SECTORS, optional: true });
+  return { zoneSize: sectors === null ? null : sectors * 512 };
+}
 
 /** Bytes of metadata per block of a namespace: `metadata_bytes`, since 6.8. Null: not reported. */
 export function metadataBytesOf(dir: SysfsDir): number | null {

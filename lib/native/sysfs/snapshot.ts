@@ -121,8 +121,9 @@ function describe(
 
 /** Namespace metadata that a description cannot represent: its size is not known, or not one that a description can have. */
 function describeMetadata(namespaces: readonly SysfsNamespace[]): string[] {
-  const silent = namespaces.filter(({ metadataBytes }) => metadataBytes === null);
-  const other = namespaces.filter(({ metadataBytes }) => metadataBytes !== describedMetadata(metadataBytes));
+  const beside = namespaces.filter((ns) => !isExtended(ns));
+  const silent = beside.filter(({ metadataBytes }) => metadataBytes === null);
+  const other = beside.filter(({ metadataBytes }) => metadataBytes !== describedMetadata(metadataBytes));
   return [
     ...(silent.length === 0
       ? []
@@ -133,6 +134,11 @@ function describeMetadata(namespaces: readonly SysfsNamespace[]): string[] {
         ({ name, metadataBytes }) => `${metadataBytes} bytes of metadata per block of ${name}: taken for 8`,
       ),
   ];
+}
+
+/** The kernel gives size 0 to a namespace whose metadata it cannot carry, which is that within the blocks. */
+function isExtended({ size, metadataBytes }: SysfsNamespace): boolean {
+  return size === 0 && metadataBytes !== 0;
 }
 
 /** The metadata sizes that a description can have; passthrough is refused for any size but 0. */
@@ -262,6 +268,9 @@ function describeDrive(
     namespaces: drive.namespaces.flatMap((ns, index, all) => {
       const first = all.findIndex((other) => other.nsid === ns.nsid) === index;
       const described = first ? describeNamespace(ns, stacks.partitions.get(ns.name) ?? []) : [];
+      if (described.length > 0 && ns.zoned !== null && !isZone(ns.zoned.zoneSize)) {
+        left.push(`the zones of ${ns.name} (${ns.zoned.zoneSize ?? 'an unknown number of'} bytes)`);
+      }
       if (described.length === 0) left.push(`namespace ${ns.name} of ${drive.name} (${ns.size} bytes)`);
       return described;
     }),
@@ -273,7 +282,17 @@ function describeNamespace(ns: SysfsNamespace, partitions: readonly object[]): o
   const metadata = describedMetadata(ns.metadataBytes);
   const blockSize = logicalBlockSize <= 512 ? 512 : 4096;
   const whole = size - (size % blockSize);
-  if (whole === 0 || nsid > 0xfffffffe || whole > 2 ** 52 - 1) return [];
+  if (nsid > 0xfffffffe || whole > 2 ** 52 - 1) return [];
+  if (isExtended(ns))
+    return [{ nsid, size: 0, blockSize, readOnly, extendedLba: { metadata: ns.metadataBytes } }];
+  if (whole === 0) return [];
   const parts = partitions.length > 0 ? { partitions } : {};
-  return [{ nsid, size: whole, blockSize, metadata, readOnly, ...parts }];
+  const zoneSize = ns.zoned?.zoneSize ?? null;
+  const zones = isZone(zoneSize) ? { zoned: { zoneSize } } : {};
+  return [{ nsid, size: whole, blockSize, metadata, readOnly, ...zones, ...parts }];
+}
+
+/** A zone size that a description can have, as every zoned disk of Linux has. */
+function isZone(bytes: number | null): bytes is number {
+  return bytes !== null && bytes >= PAGE_SIZE && Number.isInteger(Math.log2(bytes));
 }
