@@ -1,12 +1,15 @@
 import { PassThrough, Writable } from 'node:stream';
 import { shown } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
+import { thrownBy } from './thrown.js';
 
 /** A function as a destination: it gets the data as an async iterable, and resolves when it is done with it. */
 export type Consumer = (
   source: AsyncIterable<Buffer>,
   options: { readonly signal: AbortSignal },
 ) => Promise<unknown>;
+
+const NAME = 'a function as a destination';
 
 /** A Writable whose data a function gets. The function is called with the first chunk, or at the end if there is none. */
 export class Consumed extends Writable {
@@ -25,15 +28,25 @@ export class Consumed extends Writable {
   /** @throws what the function throws; P2pdmaError ERR_INVALID_ARG_VALUE: it returned no promise */
   #begin(): Promise<unknown> {
     if (this.#result !== null) return this.#result;
-    const result: unknown = this.#consume(this.#through, { signal: this.#stop.signal });
+    let result: unknown;
+    try {
+      result = this.#consume(this.#through, { signal: this.#stop.signal });
+    } catch (reason) {
+      throw thrownBy(NAME, reason);
+    }
     if (typeof (result as PromiseLike<unknown> | null)?.then !== 'function') {
       throw new P2pdmaError(
         'ERR_INVALID_ARG_VALUE',
-        `pipeline: a function as a destination must return a promise (returned ${shown(result)})`,
+        `pipeline: ${NAME} must return a promise (returned ${shown(result)})`,
         { received: result, hint: 'Use an async function that reads its first argument with for await.' },
       );
     }
-    this.#result = Promise.resolve(result as PromiseLike<unknown>).then(() => this.#assertAllRead());
+    this.#result = Promise.resolve(result as PromiseLike<unknown>).then(
+      () => this.#assertAllRead(),
+      (reason: unknown) => {
+        throw thrownBy(NAME, reason);
+      },
+    );
     this.#result.catch((error: Error) => this.destroy(error));
     return this.#result;
   }
@@ -43,7 +56,7 @@ export class Consumed extends Writable {
     if (writableFinished && readableLength === 0) return;
     throw new P2pdmaError(
       'ERR_STREAM_DESTROYED',
-      'pipeline: a function as a destination returned before it had read everything',
+      `pipeline: ${NAME} returned before it had read everything`,
       { hint: 'Let it read to the end, or copy less: the option end says where the copy ends.' },
     );
   }

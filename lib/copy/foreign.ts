@@ -7,7 +7,7 @@
  * It has no positions, its data is in host memory, and it cannot be opened again. Nothing is called, locked or read before the
  * copy has been checked.
  */
-import { Readable, Writable } from 'node:stream';
+import { type Readable, Writable } from 'node:stream';
 import type { ReadableStream, WritableStream } from 'node:stream/web';
 import { P2pdmaError } from '../base/errors.js';
 import { P2pReadStream } from '../streams/read-stream.js';
@@ -76,11 +76,23 @@ export function assertUnlocked(end: unknown, role: 'source' | 'destination'): vo
 
 export function readableOf(source: ForeignSource): Readable {
   if (isStream(source)) return source.readableObjectMode && isFresh(source) ? checked(source) : source;
-  if (isWebReadable(source)) return Readable.fromWeb(source);
+  if (isWebReadable(source)) return readableOfWeb(source);
   if (typeof source === 'function') {
     return new Iterated({ name: 'a function as a source', begin: (signal) => source({ signal }) });
   }
   return new Iterated({ name: 'an iterable as a source', begin: () => source });
+}
+
+/** Readable.fromWeb() takes a chunk that is null for the end, and an error that is undefined for an abort. */
+function readableOfWeb(source: ReadableStream): Readable {
+  const reader = source.getReader();
+  return new Iterated({
+    name: 'a ReadableStream as a source',
+    begin: () => ({ [Symbol.asyncIterator]: () => ({ next: () => reader.read() }) }),
+    destroyed: (error) => {
+      reader.cancel(error ?? undefined).catch(() => {});
+    },
+  });
 }
 
 /** A stream of objects may deliver what a writer does not take. */

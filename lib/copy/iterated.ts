@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { shown } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
+import { thrownBy } from './thrown.js';
 
 /** What an iterable may deliver. */
 type Chunk = string | NodeJS.ArrayBufferView;
@@ -39,7 +40,7 @@ export class Iterated extends Readable {
       () => {
         this.#pulling = false;
       },
-      (error: Error) => this.destroy(error),
+      (reason: unknown) => this.destroy(thrownBy(this.#of.name, reason)),
     );
   }
 
@@ -63,10 +64,13 @@ export class Iterated extends Readable {
     this.#stop.abort(error ?? undefined);
     if (!this.#ended) this.#of.destroyed?.(error);
     const over = this.#ended ? undefined : this.#iterator?.return?.();
-    Promise.resolve(over).then(
-      () => callback(error),
-      (failed: Error) => callback(error ?? failed),
+    const returned = Promise.resolve(over).then(
+      () => null,
+      (reason: unknown) => thrownBy(this.#of.name, reason),
     );
+    // A generator returns after the chunk that is under way, which may never come.
+    if (this.#pulling) callback(error);
+    else returned.then((failed) => callback(error ?? failed));
   }
 }
 

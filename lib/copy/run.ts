@@ -95,7 +95,13 @@ async function move(
     for (const destination of destinations) source.pipe(destination);
     options.stop?.addEventListener('abort', stop, { once: true });
     if (options.stop?.aborted) stop();
-    await Promise.all([delivered(source, options.stop), ...destinations.map(written)]);
+    await Promise.all([
+      delivered(source, options.stop),
+      ...destinations.map(async (destination) => {
+        await written(destination);
+        if (!options.stop?.aborted) assertNotEndedEarly(source, destination);
+      }),
+    ]);
   } finally {
     clearInterval(progress);
     options.stop?.removeEventListener('abort', stop);
@@ -126,6 +132,16 @@ async function written(destination: Writable): Promise<void> {
   await finished(destination, { readable: false });
   // Streams in the style of before Node 10 do not have this property.
   if (destination.writableFinished === false) throw closedError(nameOf(destination));
+}
+
+/** Only the end of the source ends a destination. After any other the source would wait for ever for one that takes its data. */
+function assertNotEndedEarly(source: Readable, destination: Writable): void {
+  if (source.readableEnded) return;
+  throw new P2pdmaError(
+    'ERR_STREAM_DESTROYED',
+    `'${nameOf(destination)}' was ended before it had everything: the source has not ended`,
+    { hint: 'Leave its end to the copy.' },
+  );
 }
 
 function nameOf(stream: Readable | Writable): string {
