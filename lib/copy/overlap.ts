@@ -2,12 +2,16 @@
  * Source, destinations and journal of a copy must not overlap. Two names of one file or device, and the storage below
  * them, are recognised by their numbers.
  */
+import { type BigIntStats, fstatSync, ReadStream } from 'node:fs';
 import type { BlockTarget, End, UnderlyingRange } from '../backend/backend.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
-import { fileRange } from '../host/file-range.js';
+import { fileRange, statOf } from '../host/file-range.js';
+import { P2pFileHandle } from '../streams/file-handle.js';
+import { isPath, toPath } from '../streams/paths.js';
+import { P2pReadStream } from '../streams/read-stream.js';
 import { Target } from '../streams/target.js';
-import { type CopyRequest, PathEnd, type PathRequest } from './request.js';
+import { type CopyRequest, isFileHandle, PathEnd, type PathRequest } from './request.js';
 
 /** An end before the copy begins. */
 type Place = Pick<End, 'path' | 'kind' | 'size' | 'ranges'>;
@@ -32,12 +36,13 @@ export function assertApart(
   const reads: Span = [first, end];
   const writes: Span = [to, from === null ? Number.POSITIVE_INFINITY : to + end - first];
   const earlier: Written[] = [];
+  assertEachOnce(destinations);
+  assertNotTheSource(source, destinations);
   for (const other of destinations) {
-    const place = other instanceof PathEnd ? other.now : other instanceof Target ? placeOf(other) : null;
+    const place = placeOf(other);
     if (place === null) continue;
-    const { kind, size } = place;
-    const truncates =
-      kind === 'file' && size !== null && other instanceof PathEnd && (options.flags ?? 'w') !== 'r+';
+    const truncates = other instanceof PathEnd && isTruncated(place, options);
+    if (truncates) assertNotReadFrom(source, place);
     const written = { place, span: truncates ? ALL : writes };
     assertApartFromEarlier(earlier, written);
     earlier.push(written);
@@ -45,6 +50,55 @@ export function assertApart(
     if (from !== null)
       assertApartFromSource({ place: from, span: reads }, { place, span: writes }, truncates);
   }
+}
+
+function isTruncated({ kind, size }: Place, { flags = 'w' }: CopyRequest['options']): boolean {
+  return kind === 'file' && size !== null && flags !== 'r+';
+}
+
+/** One stream in two places would get each chunk twice. A function is called once for each. */
+function assertEachOnce(destinations: CopyRequest['destinations']): void {
+  const twice = destinations.find((end, i) => typeof end !== 'function' && destinations.indexOf(end) < i);
+  if (twice === undefined) return;
+  throw new P2pdmaError('ERR_OVERLAP', `${endName(twice)} is named twice as a destination`);
+}
+
+/** What is read through a handle cannot be written through it at the same place. A stream with two sides can be both. */
+function assertNotTheSource(source: CopyRequest['source'], destinations: CopyRequest['destinations']): void {
+  const handle = source instanceof P2pFileHandle || isFileHandle(source);
+  if (!handle || !destinations.includes(source as (typeof destinations)[number])) return;
+  throw new P2pdmaError('ERR_OVERLAP', `source and destination are both ${endName(source)}`);
+}
+
+/** @throws P2pdmaError ERR_OVERLAP: a handle or a stream, also one of node:fs, reads the file that would be truncated */
+function assertNotReadFrom(source: CopyRequest['source'], { path, ranges }: Place): void {
+  const reads = source instanceof P2pReadStream || source instanceof ReadStream;
+  if (!reads && !(source instanceof P2pFileHandle) && !isFileHandle(source)) return;
+  // Until it is open, a stream has a path only.
+  const { fd, path: named } = source as { fd?: unknown; path?: unknown };
+  const open = typeof fd === 'number' && fd >= 0;
+  const there = open ? openStat(fd) : isPath(named) ? statOf(toPath(named, 'path')) : null;
+  if (there === null || !there.isFile() || fileRange(path, there).on !== ranges[0]!.on) return;
+  throw new P2pdmaError(
+    'ERR_OVERLAP',
+    `source and destination are one: ${endName(source)} and '${path}', and it would be truncated before it is read`,
+    { path },
+  );
+}
+
+/** Null: it was closed. */
+function openStat(fd: number): BigIntStats | null {
+  try {
+    return fstatSync(fd, { bigint: true });
+  } catch {
+    return null;
+  }
+}
+
+function endName(end: unknown): string {
+  const { path, fd } = end as { path?: unknown; fd?: unknown };
+  if (typeof path === 'string' || Buffer.isBuffer(path)) return `'${path}'`;
+  return typeof fd === 'number' ? `the file descriptor ${fd}` : `the ${(end as object).constructor.name}`;
 }
 
 interface Written {
@@ -55,12 +109,14 @@ interface Written {
 /** The source with its ranges as they were inspected before; everything else as it was when opened. */
 function sourcePlace(source: CopyRequest['source'], opened: Omit<Place, 'ranges'>): Place | null {
   const { path, kind, size } = opened;
-  const at = source instanceof PathEnd ? source.now : source instanceof Target ? placeOf(source) : null;
+  const at = placeOf(source);
   return at === null ? null : { path, kind, size, ranges: at.ranges };
 }
 
-function placeOf({ blockTarget: { path, kind, size, ranges } }: Target): Place {
-  return { path, kind, size, ranges };
+/** Null: it is a stream or a handle, or not of this package. */
+function placeOf(end: CopyRequest['source'] | CopyRequest['destinations'][number]): Place | null {
+  if (end instanceof PathEnd) return end.now;
+  return end instanceof Target ? end.blockTarget : null;
 }
 
 function assertApartFromEarlier(earlier: readonly Written[], { place, span }: Written): void {
