@@ -119,7 +119,7 @@ export function drawHops(answer: Answer, changed: ReadonlyMap<string, AcsControl
           element('span', { 'aria-hidden': 'true' }, arrow(hop)),
           element('span', { class: 'heard' }, hop.role),
         ),
-        element('th', { scope: 'row', class: 'address' }, hop.at),
+        element('th', { scope: 'row', class: 'address' }, ...addressOf(hop)),
         element('td', {}, kindOf(hop)),
         element('td', {}, ...acsCell(hop, acs, { changed: changed.has(hop.at), row: `${nth}.${i}` })),
         element('td', {}, ...remarks(hop, client)),
@@ -128,6 +128,12 @@ export function drawHops(answer: Answer, changed: ReadonlyMap<string, AcsControl
   );
   byId('hops').replaceChildren(...rows);
   byId('way').hidden = rows.length === 0;
+}
+
+/** On a narrow screen an address is broken after its domain. */
+function addressOf({ at }: Hop): (HTMLElement | string)[] {
+  const domain = at.indexOf(':') + 1;
+  return [at.slice(0, domain), element('wbr', {}), at.slice(domain)];
 }
 
 function remarks(hop: Hop, client: ClientVerdict): (HTMLElement | string)[] {
