@@ -4,17 +4,14 @@
  */
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { fetched } from '../helpers/runtimes.js';
 
 t.setTimeout(600_000);
 
-const { runtime } = createRequire(import.meta.url)('../../../scripts/runtimes.cjs') as {
-  runtime(name: string, kindOfMachine: string): string;
-};
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-platforms-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -36,15 +33,6 @@ function unpacked(prebuilt: string): string {
   copyFileSync(join(root, smoke), join(directory, smoke));
   symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
   return join(directory, smoke);
-}
-
-/** The runtime; or why there is none. */
-function fetched(name: string, kindOfMachine: string): { binary: string; skip: string | false } {
-  try {
-    return { binary: runtime(name, kindOfMachine), skip: false };
-  } catch (error) {
-    return { binary: '', skip: (error as Error).message };
-  }
 }
 
 function missing(...files: string[]): string | false {

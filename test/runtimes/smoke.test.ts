@@ -2,19 +2,15 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { main } from '../helpers/cli.js';
 import { skipNative } from '../helpers/native.js';
+import { fetched, names } from '../helpers/runtimes.js';
 
 t.setTimeout(240_000);
 
-const { names, runtime } = createRequire(import.meta.url)('../../../scripts/runtimes.cjs') as {
-  names: readonly string[];
-  runtime(name: string): string;
-};
 const smoke = fileURLToPath(new URL('smoke.js', import.meta.url));
 const NO_LEAKS = { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 };
 const EXPECTED = {
@@ -22,22 +18,12 @@ const EXPECTED = {
   emulated: { verified: true, transport: 'p2p-bus', cut: true, leaks: NO_LEAKS },
 };
 
-/** The binary, or why it cannot be had. */
-function fetched(name: string): { binary: string } | { skip: string } {
-  try {
-    return { binary: runtime(name) };
-  } catch (error) {
-    return { skip: (error as Error).message };
-  }
-}
-
 for (const name of names) {
-  const has = fetched(name);
-  t.test(name, { skip: skipNative || ('skip' in has ? has.skip : false) }, async (t) => {
-    if (!('binary' in has)) return;
+  const { binary, skip } = fetched(name);
+  t.test(name, { skip: skipNative || skip }, async (t) => {
     const run = (script: string, ...args: string[]): string => {
       const start = name === 'deno' ? ['run', '-A', script] : [script];
-      const { status, signal, stdout, stderr } = spawnSync(has.binary, [...start, ...args], {
+      const { status, signal, stdout, stderr } = spawnSync(binary, [...start, ...args], {
         ...{ encoding: 'utf8', timeout: 120_000 },
       });
       t.equal(signal, null, stderr);
