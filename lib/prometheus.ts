@@ -107,7 +107,7 @@ const rows: readonly Row[] = [
   {
     kind: 'Gauge',
     name: 'open',
-    help: 'Open streams and targets.',
+    help: 'Open streams, targets and handles.',
     labels: ['kind'],
     samples: ({ open }) => labelled('kind', open),
   },

@@ -7,6 +7,7 @@ import { assertEach, assertWhole, wrongArgument } from '../base/arguments.js';
 import { EBADF, EOPNOTSUPP } from '../base/errno.js';
 import { abortError, errnoError, hostError, P2pdmaError } from '../base/errors.js';
 import type { HandleFile } from './handle-file.js';
+import type { Metrics } from './metrics.js';
 import {
   givenOptions,
   noEncoding,
@@ -57,6 +58,8 @@ const DEFAULT_BYTES = 16 * 1024;
  * an EventEmitter: when it closes it emits `close`, and the streams over it are destroyed.
  */
 export class P2pFileHandle extends EventEmitter {
+  /** For this package's own functions. @internal */
+  readonly metered = 'handle';
   readonly #context: StreamContext;
   readonly #file: HandleFile;
   readonly #path: string;
@@ -78,6 +81,16 @@ export class P2pFileHandle extends EventEmitter {
   /** @internal */
   static over(context: StreamContext, file: HandleFile): P2pFileHandle {
     return new P2pFileHandle(context, file);
+  }
+
+  /** For this package's own functions. @internal */
+  get meteredPath(): string {
+    return this.#path;
+  }
+
+  /** For this package's own functions. @internal */
+  meter(into: Metrics): void {
+    this.#file.meter(into);
   }
 
   /** The number of the open descriptor; -1: it is closed, or it has none, as on a drive of an emulated machine. */
@@ -305,8 +318,8 @@ export class P2pFileHandle extends EventEmitter {
       process.nextTick(() => this.emit('close'));
       for (const stream of this.#streams.keys()) if (!stream.destroyed) stream.close();
       await Promise.allSettled([...this.#under, ...this.#streams.values()]);
-      await this.#file.close();
-      this.#context.remove(this);
+      // Not open any more, also if its last data could not be stored.
+      await this.#file.close().finally(() => this.#context.remove(this));
     })();
     return this.#closing;
   }
@@ -405,11 +418,20 @@ export class P2pFileHandle extends EventEmitter {
   async #moveAt(op: 'read' | 'write', views: readonly Uint8Array[], position: number | null) {
     let done = 0;
     for (const view of views) {
-      const bytes = await this.#file[op](view, position === null ? null : position + done);
+      const bytes = await this.#moveOne(op, view, position === null ? null : position + done);
       done += bytes;
       if (bytes < view.length) break;
     }
     return done;
+  }
+
+  async #moveOne(op: 'read' | 'write', view: Uint8Array, position: number | null): Promise<number> {
+    try {
+      return await this.#file[op](view, position);
+    } catch (error) {
+      this.#context.failed(error);
+      throw error;
+    }
   }
 }
 

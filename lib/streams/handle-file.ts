@@ -4,6 +4,8 @@
  * parts of blocks under a lock.
  */
 import type { BlockTarget } from '../backend/backend.js';
+import { addPath, zeroPath } from '../backend/path-bytes.js';
+import { type Metrics, Sums } from './metrics.js';
 import { RangeWriter } from './range-writer.js';
 import type { StreamContext } from './session.js';
 import { transfer } from './transfer.js';
@@ -19,6 +21,8 @@ export interface HandleFile {
   /** Writes all of it. */
   write(view: Uint8Array, position: number | null): Promise<number>;
   close(): Promise<void>;
+  /** Add what was read and written, and what is in flight. */
+  meter(into: Metrics): void;
   /** Where it stands; null: only the kernel knows. */
   readonly position: number | null;
   /** A stream began where it stands. From then on it stands behind the bytes that the stream has moved. */
@@ -31,14 +35,16 @@ export class BlockFile implements HandleFile {
   readonly target: BlockTarget;
   readonly #context: StreamContext;
   readonly #writer: RangeWriter;
+  // Nobody asks how far it was written without a gap.
+  readonly #tally = new WriteTally(Number.MAX_SAFE_INTEGER);
+  readonly #reads = new Sums();
+  #written = 0;
   #stands: () => number = () => 0;
 
   constructor(context: StreamContext, target: BlockTarget) {
     this.#context = context;
     this.target = target;
-    // Nobody asks how far it was written without a gap.
-    const tally = new WriteTally(Number.MAX_SAFE_INTEGER);
-    this.#writer = new RangeWriter(context, target, tally, { queueDepth: 8 });
+    this.#writer = new RangeWriter(context, target, this.#tally, { queueDepth: 8 });
   }
 
   get position(): number {
@@ -87,20 +93,39 @@ export class BlockFile implements HandleFile {
     const length = Math.ceil((end - (position - from)) / block) * block;
     const whole = this.#context.backend.memory.allocBuffer(length);
     const expect = kind === 'file' ? 0 : length;
-    const moved = await transfer(this.target, { op: 'read', view: whole, offset: position - from, expect });
-    const bytes = whole.subarray(from, Math.max(from, Math.min(moved, from + (end - position))));
-    view.set(bytes);
-    return bytes.length;
+    const path = zeroPath();
+    let bytes = 0;
+    this.#reads.inFlight++;
+    try {
+      const move = { op: 'read', view: whole, offset: position - from, expect } as const;
+      const moved = await transfer(this.target, move, path);
+      const wanted = whole.subarray(from, Math.max(from, Math.min(moved, from + (end - position))));
+      view.set(wanted);
+      bytes = wanted.length;
+    } finally {
+      this.#reads.inFlight--;
+      this.#reads.count('read', bytes, path);
+    }
+    return bytes;
   }
 
   #writeAt(view: Uint8Array, position: number): Promise<number> {
     if (view.length === 0) return Promise.resolve(0);
     return new Promise((resolve, reject) => {
       this.#writer.gather([view], position, null, (error, moved) => {
+        this.#written += moved;
         if (error === null) resolve(moved);
         else reject(error);
       });
     });
+  }
+
+  meter(into: Metrics): void {
+    this.#reads.addTo(into);
+    into.bytes.write += this.#written;
+    into.transfers.write += this.#tally.writes;
+    into.inFlight += this.#tally.inFlight;
+    addPath(into.path, this.#tally.path);
   }
 
   forStream(): BlockTarget {

@@ -4,12 +4,13 @@
  *
  *     reader ─┐                          ┌─ system.metrics()
  *     writer ─┼─ meter(into) ── sum ─────┼─ diagnostics channel `p2pdma:metrics`, when one of them closes
- *     target ─┘   + totals of the closed └─ prometheusMetrics()
+ *     target ─┤   + totals of the closed └─ prometheusMetrics()
+ *     handle ─┘
  */
 
 import { channel } from 'node:diagnostics_channel';
 import type { Origin, PathBytes } from '../backend/backend.js';
-import { zeroPath } from '../backend/path-bytes.js';
+import { addPath, zeroPath } from '../backend/path-bytes.js';
 import type { Receipt } from './receipt.js';
 
 /** The slots that streams currently have in one provider's CMB, or in host memory. @inline */
@@ -38,7 +39,7 @@ export interface P2pmemUse {
 
 /** Numbers since the system was opened, except where “now” is stated. */
 export interface Metrics extends Origin {
-  /** Bytes delivered by readers and `Target.read`, and bytes accepted by writers and `Target.write`. */
+  /** Bytes delivered by readers, targets and handles, and bytes accepted by writers, targets and handles. */
   readonly bytes: { read: number; write: number };
   /** The number of requests that ended. */
   readonly transfers: { read: number; write: number };
@@ -51,7 +52,7 @@ export interface Metrics extends Origin {
   /** The number of requests in flight now. */
   inFlight: number;
   /** How many are open now. */
-  readonly open: { readers: number; writers: number; targets: number };
+  readonly open: { readers: number; writers: number; targets: number; handles: number };
   /**
    * Slot pools now, one row per provider (null: host memory): the number of pools (each stream that has a pool has its own),
    * the bytes mapped for them, the number of slots (one chunk each), and how many of these slots are being filled, waiting,
@@ -78,33 +79,33 @@ export interface Flow {
 /** A message on the channel: what closed, and the totals at that moment. */
 export interface MetricsEvent extends Origin {
   /** What closed. */
-  readonly closed: 'reader' | 'writer' | 'target';
+  readonly closed: 'reader' | 'writer' | 'target' | 'handle';
   /** The path on which it was open. */
   readonly path: string;
   /** The system's totals, as `system.metrics()` returns them. */
   readonly metrics: Metrics;
-  /** What a stream moved, and whose memory and which function did it; null: a target, which may have used several. */
+  /** What a stream moved, and whose memory and which function did it; null: a target or handle, which may have used several. */
   readonly flow: Flow | null;
 }
 
-/** The diagnostics channel on which a MetricsEvent is published whenever a stream or target closes. */
+/** The diagnostics channel on which a MetricsEvent is published whenever a stream, target or handle closes. */
 export const METRICS_CHANNEL = 'p2pdma:metrics';
 
 export const metricsChannel = channel(METRICS_CHANNEL);
 
-/** A stream or target that keeps its own sums. */
+/** A stream, target or handle that keeps its own sums. */
 export interface Metered {
   readonly metered: MetricsEvent['closed'];
   /** The path on which it is open, or the words for it. */
   readonly meteredPath: string;
-  /** What a stream has moved so far, and its target; a target of its own may move each transfer in another way. */
+  /** What a stream has moved so far, and its target; a target or handle may move each transfer in another way. */
   readonly receipt?: Pick<Receipt, 'provider' | 'path'>;
   readonly attachment?: { readonly target: { readonly client: { readonly bdf: string } | null } | null };
   /** Add what it has done so far, and what it has in flight. */
   meter(into: Metrics): void;
 }
 
-/** Null: it is a target. */
+/** Null: it is a target or a handle. */
 export function flowOf({ receipt, attachment }: Metered): Flow | null {
   if (receipt === undefined) return null;
   const { provider, path } = receipt;
@@ -120,10 +121,35 @@ export function noMetrics(origin: Origin): Metrics {
     transports: { 'p2p-bus': 0, 'p2p-host-bridge': 0, 'host-memory': 0 },
     errors: {},
     inFlight: 0,
-    open: { readers: 0, writers: 0, targets: 0 },
+    open: { readers: 0, writers: 0, targets: 0, handles: 0 },
     pools: [],
     p2pmem: [],
   };
+}
+
+/** What a target or a handle has done. */
+export class Sums {
+  readonly #bytes = { read: 0, write: 0 };
+  readonly #transfers = { read: 0, write: 0 };
+  readonly #path = zeroPath();
+  /** Requests in flight. */
+  inFlight = 0;
+
+  /** A request has ended. */
+  count(op: 'read' | 'write', bytes: number, path: PathBytes): void {
+    this.#transfers[op]++;
+    this.#bytes[op] += bytes;
+    addPath(this.#path, path);
+  }
+
+  addTo(into: Metrics): void {
+    into.bytes.read += this.#bytes.read;
+    into.bytes.write += this.#bytes.write;
+    into.transfers.read += this.#transfers.read;
+    into.transfers.write += this.#transfers.write;
+    into.inFlight += this.inFlight;
+    addPath(into.path, this.#path);
+  }
 }
 
 export function copyMetrics(from: Metrics): Metrics {

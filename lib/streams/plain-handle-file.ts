@@ -2,9 +2,11 @@
  * What a P2pFileHandle over node:fs reads and writes: a file that is appended to, a pipe, a character device, a file of /proc.
  * As there, the kernel decides where appended bytes go, and keeps where the file stands.
  */
+import { zeroPath } from '../backend/path-bytes.js';
 import { hostError } from '../base/errors.js';
 import type { PlainTarget } from '../host/plain-target.js';
 import type { HandleFile } from './handle-file.js';
+import { type Metrics, Sums } from './metrics.js';
 import type { StreamContext } from './session.js';
 
 type Call = (done: (error: NodeJS.ErrnoException | null, bytes: number) => void) => void;
@@ -13,6 +15,7 @@ export class PlainHandleFile implements HandleFile {
   readonly position = null;
   readonly target: PlainTarget;
   readonly #context: StreamContext;
+  readonly #sums = new Sums();
 
   constructor(context: StreamContext, target: PlainTarget) {
     this.#context = context;
@@ -37,6 +40,10 @@ export class PlainHandleFile implements HandleFile {
     return this.#context.closeTarget(this.target);
   }
 
+  meter(into: Metrics): void {
+    this.#sums.addTo(into);
+  }
+
   /** The kernel moves it on. */
   follow(): void {}
 
@@ -44,9 +51,13 @@ export class PlainHandleFile implements HandleFile {
     return this.target.positioned(positioned);
   }
 
-  #call(syscall: string, run: Call): Promise<number> {
+  #call(syscall: 'read' | 'write', run: Call): Promise<number> {
+    this.#sums.inFlight++;
     return new Promise((resolve, reject) => {
       run((error, bytes) => {
+        this.#sums.inFlight--;
+        const moved = error === null ? bytes : 0;
+        this.#sums.count(syscall, moved, { ...zeroPath(), hostDram: moved });
         if (error === null) resolve(bytes);
         else reject(hostError(error, syscall, this.target.path));
       });

@@ -7,13 +7,13 @@ import type {
   QueueLimits,
 } from '../backend/backend.js';
 import { InFlight } from '../backend/in-flight.js';
-import { addPath, zeroPath } from '../backend/path-bytes.js';
+import { zeroPath } from '../backend/path-bytes.js';
 import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../base/arguments.js';
 import { EINVAL, ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
-import type { Metrics } from './metrics.js';
+import { type Metrics, Sums } from './metrics.js';
 import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
 import { P2pReadStream } from './read-stream.js';
 import type { StreamContext } from './session.js';
@@ -59,9 +59,7 @@ export class Target {
   #target: BlockTarget;
   #spare: Transfer[] = [];
   readonly #inFlight = new InFlight();
-  #bytes = { read: 0, write: 0 };
-  #transfers = { read: 0, write: 0 };
-  #bytesPath = zeroPath();
+  readonly #sums = new Sums();
   #closed: Promise<void> | null = null;
 
   private constructor(context: StreamContext, target: BlockTarget) {
@@ -233,7 +231,7 @@ export class Target {
     this.#inFlight.enter();
     return new Promise((resolve, reject) => {
       transfer.start(this.#target, move, ({ error, moved, path }) => {
-        this.#count(op, Math.min(moved, expect), path);
+        this.#sums.count(op, Math.min(moved, expect), path);
         this.#spare.push(transfer);
         if (error === null) resolve(Math.min(moved, expect));
         else {
@@ -274,7 +272,7 @@ export class Target {
         reject(error);
       };
       const finished = (io: VectoredIo) => {
-        this.#count(op, Math.max(0, Math.min(io.result, expect)), io.path);
+        this.#sums.count(op, Math.max(0, Math.min(io.result, expect)), io.path);
         this.#ended();
         if (io.result < 0) fail(errnoError(io.result, `${op}v`, this.path, { offset }));
         else if (io.result < expect) {
@@ -291,20 +289,10 @@ export class Target {
     });
   }
 
-  #count(op: 'read' | 'write', bytes: number, path: PathBytes): void {
-    this.#transfers[op]++;
-    this.#bytes[op] += bytes;
-    addPath(this.#bytesPath, path);
-  }
-
   /** For this package's own functions. @internal */
   meter(into: Metrics): void {
-    into.bytes.read += this.#bytes.read;
-    into.bytes.write += this.#bytes.write;
-    into.transfers.read += this.#transfers.read;
-    into.transfers.write += this.#transfers.write;
+    this.#sums.addTo(into);
     into.inFlight += this.#inFlight.count;
-    addPath(into.path, this.#bytesPath);
   }
 
   #ended(): void {

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Counter, Gauge, Registry } from 'prom-client';
@@ -21,7 +22,7 @@ t.test('a copy: bytes by path, requests, transports; nothing left in flight', as
     transports: { 'p2p-bus': 0, 'p2p-host-bridge': 0, 'host-memory': 0 },
     errors: {},
     inFlight: 0,
-    open: { readers: 0, writers: 0, targets: 0 },
+    open: { readers: 0, writers: 0, targets: 0, handles: 0 },
     pools: [],
     p2pmem: [
       { provider: '0000:03:00.0', size: 16 * MIB, available: 16646144 },
@@ -36,7 +37,7 @@ t.test('a copy: bytes by path, requests, transports; nothing left in flight', as
     transports: { 'p2p-bus': 2, 'host-memory': 0 },
     errors: {},
     inFlight: 0,
-    open: { readers: 0, writers: 0, targets: 0 },
+    open: { readers: 0, writers: 0, targets: 0, handles: 0 },
     pools: [],
   });
   await system.close();
@@ -76,6 +77,39 @@ t.test('targets count their own transfers', async (t) => {
   });
   await target.close();
   t.match(system.metrics(), { bytes: { read: 8192 }, open: { targets: 0 } });
+  await system.close();
+});
+
+t.test('handles count their own transfers, and a stream over one counts for itself', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const handle = await system.open('nvme0n1', 'r+');
+  await handle.write(Buffer.alloc(8192, 1), 0, 8192, 0);
+  await handle.read(Buffer.alloc(5), 0, 5, 100);
+  t.match(system.metrics(), {
+    bytes: { read: 5, write: 8192 },
+    transfers: { read: 1, write: 1 },
+    path: { peerBus: 0, hostDram: 8192 + 512 },
+    inFlight: 0,
+    open: { readers: 0, writers: 0, targets: 0, handles: 1 },
+  });
+  const reading = handle.read(Buffer.alloc(4096), 0, 4096, 0);
+  t.equal(system.metrics().inFlight, 1);
+  await reading;
+  await handle.createReadStream({ start: 0, end: 4095 }).toArray();
+  t.match(system.metrics(), { bytes: { read: 5 + 4096 + 4096 }, open: { handles: 0, readers: 0 } });
+  await system.close();
+});
+
+t.test('a handle that node:fs serves counts too, and what fails', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const handle = await system.open(join(t.testdir({ log: '' }), 'log'), 'a+');
+  await handle.appendFile('twelve bytes');
+  t.equal(String((await handle.read(Buffer.alloc(12), 0, 12, 0)).buffer), 'twelve bytes');
+  t.match(system.metrics(), { bytes: { read: 12, write: 12 }, path: { hostDram: 24 }, open: { handles: 1 } });
+  await handle.close();
+  const drive = await system.open('nvme0n1', 'r+');
+  await t.rejects(drive.write('x', Number.MAX_SAFE_INTEGER - 1000), { code: 'ENOSPC' });
+  t.match(system.metrics(), { bytes: { read: 12, write: 12 }, errors: { ENOSPC: 1 } });
   await system.close();
 });
 
