@@ -13,6 +13,7 @@ import {
   originOf,
   type Place,
 } from '../backend/backend.js';
+import { whyNotByCommand } from '../backend/by-command.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EROFS } from '../base/errno.js';
@@ -161,6 +162,10 @@ async function plan(request: StreamRequest): Promise<CopyPlan> {
   const settings = parseOptions(copyOptions, request.options);
   assertInOrder(settings);
   context.assertOpen();
+  if (source instanceof PathEnd) {
+    const unfit = whyNotByCommand(context.backend, source.now, settings.engine);
+    if (unfit !== null) throw unfit;
+  }
   const looked = source instanceof PathEnd ? await lookAtSource(source, settings) : null;
   assertApart(request, looked);
   const seen = looked ?? STREAM;
@@ -341,7 +346,7 @@ function dataIn(target: BlockTarget, start: number, end: number): number {
 
 async function planDestination(
   to: PathEnd,
-  { destinationStart: from, flags, force }: Settings,
+  { destinationStart: from, flags, force, engine }: Settings,
   bytes: number | null,
 ): Promise<{ planned: PlannedDestination; problem: P2pdmaError | null; dmaAlignment: number }> {
   const { context, now: will } = to;
@@ -362,15 +367,17 @@ async function planDestination(
       partitions: [],
     };
     const may = error.code === 'ENOENT' && flags !== 'r+' ? await mayCreate(to) : error;
-    return { planned, problem: may, dmaAlignment: 1 };
+    const problem = whyNotByCommand(context.backend, to.now, engine) ?? may;
+    return { planned, problem, dmaAlignment: 1 };
   }
   const { holds, unread, ...seen } = there;
   const effect = seen.kind !== 'file' || flags === 'r+' ? 'overwrite' : 'truncate';
   const partitions = await partitionsOf(to);
   const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds, partitions };
+  const unfit = whyNotByCommand(context.backend, to.now, engine);
   const zoned = whyNotZones(to.path, to.now.place?.zones);
   const device = seen.kind === 'file' ? null : (zoned ?? whyNotDevice(to, seen, { from, bytes, force }));
-  const problem = device ?? (force ? null : unread) ?? (await whyNotWritable(to, seen, flags));
+  const problem = unfit ?? device ?? (force ? null : unread) ?? (await whyNotWritable(to, seen, flags));
   return { planned, problem, dmaAlignment: seen.dmaAlignment };
 }
 

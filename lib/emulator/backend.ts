@@ -20,6 +20,7 @@ import {
   type PassthroughResult,
   type Place,
 } from '../backend/backend.js';
+import { whyNotByCommand } from '../backend/by-command.js';
 import { parseRelease } from '../backend/kernel-release.js';
 import { bareName } from '../backend/names.js';
 import { emptyNamespaceHint } from '../backend/namespace-kinds.js';
@@ -194,6 +195,8 @@ export class EmulatorBackend implements Backend {
 
   async openTarget(nameOrPath: string, options: OpenOptions = {}): Promise<EmulatorTarget> {
     this.#assertOpen();
+    const unfit = whyNotByCommand(this, { path: nameOrPath, kind: 'file' }, options.engine);
+    if (unfit !== null) throw unfit;
     const name = bareName(nameOrPath);
     return DEVICE.test(name) ? this.#openDevice(name, options) : this.#openFile(nameOrPath, options);
   }

@@ -17,12 +17,12 @@ import type {
   MemoryBackend,
   OpenOptions,
 } from '../backend/backend.js';
+import { whyNotByCommand } from '../backend/by-command.js';
 import type { Evidence } from '../backend/evidence.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
-import { ENOTTY } from '../base/errno.js';
-import { errnoError, P2pdmaError } from '../base/errors.js';
+import { P2pdmaError } from '../base/errors.js';
 import { assertNoDeviceName } from '../host/device-names.js';
 import { openFileRange } from '../host/file-range.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
@@ -144,13 +144,8 @@ export class NativeBackend implements Backend {
     const path = pathOf(nameOrPath, info);
     assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const passthrough = options.engine === 'passthrough';
-    if (passthrough && info?.kind !== 'namespace') {
-      throw errnoError(-ENOTTY, 'open', path, {
-        what: `the engine 'passthrough' needs an NVMe namespace, and this is not one`,
-        option: 'engine',
-        received: 'passthrough',
-      });
-    }
+    const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
+    if (unfit !== null) throw unfit;
     const opened = await openPath(loadAddon(), path, options, info);
     let engine: NativeEngine;
     try {
