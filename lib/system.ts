@@ -32,7 +32,6 @@ import {
   type Hop,
   type Unreachable,
 } from './explain/explain.js';
-import { withProposed } from './explain/proposed.js';
 import { type Stacked, stackedOn } from './explain/stacked.js';
 import { assertRelease } from './kernel/releases/rule.js';
 import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-table.js';
@@ -243,16 +242,28 @@ export class System {
       fits: (client) => typeof client === 'string',
     });
     const { backend } = this.#context;
-    const merged = explain(backend, provider, clients);
-    const computed = proposed ? withProposed(backend, merged) : merged;
-    if (!asks) return computed;
-    this.#context.assertOpen();
-    return import('./explain/try.js').then(({ tryEach }) => tryEach(backend, computed));
+    const computed = explain(backend, provider, clients, { proposed });
+    return asks ? this.#try([computed]).then(([tried]) => tried!) : computed;
   }
 
-  /** The verdicts for every provider with every NVMe drive. If there is no provider, every drive is treated as one. */
-  explainAll(): Explanation[] {
-    return explainAll(this.#context.backend);
+  /**
+   * The verdicts for every provider with every NVMe drive. If there is no provider, every drive is treated as one. The options
+   * mean the same as those of `explain()`.
+   */
+  explainAll(options?: { try?: false; proposed?: boolean }): Explanation[];
+  explainAll(options: { try: true; proposed?: boolean }): Promise<Explanation[]>;
+  explainAll(options: { try?: boolean; proposed?: boolean } = {}): Explanation[] | Promise<Explanation[]> {
+    const { try: asks, proposed } = parseOptions(explainOptions, options);
+    const computed = explainAll(this.#context.backend, { proposed });
+    return asks ? this.#try(computed) : computed;
+  }
+
+  async #try(computed: readonly Explanation[]): Promise<Explanation[]> {
+    this.#context.assertOpen();
+    const { tryEach } = await import('./explain/try.js');
+    const tried: Explanation[] = [];
+    for (const one of computed) tried.push(await tryEach(this.#context.backend, one));
+    return tried;
   }
 
   /** The block devices over several drives: multipath heads and md arrays. */

@@ -142,11 +142,7 @@ export async function answer(
     options.try ? system.explain(of, by, { try: true }) : system.explain(of, by);
   const view: View = { system, ...look };
   if (provider === undefined) {
-    const all: Explanation[] = [];
-    for (const row of system.explainAll()) {
-      const drives = row.clients.map(({ bdf }) => bdf);
-      all.push(options.try ? await ask(row.provider, drives) : row);
-    }
+    const all = options.try ? await system.explainAll({ try: true }) : system.explainAll();
     return options.json ? [ownJson({ kernel: kernelOf(system), providers: all })] : matrix(view, all);
   }
   const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);

@@ -42,15 +42,7 @@ export async function proposed(
 
 function answers(system: System, provider: string | undefined, clients: readonly string[]): Explanation[] {
   const asks = { proposed: true } as const;
-  if (provider === undefined) {
-    return system.explainAll().map((row) =>
-      system.explain(
-        row.provider,
-        row.clients.map(({ bdf }) => bdf),
-        asks,
-      ),
-    );
-  }
+  if (provider === undefined) return system.explainAll(asks);
   const drives = system.controllers.flatMap(({ pdev }) => pdev?.bdf ?? []);
   return [system.explain(provider, clients.length > 0 ? clients : drives, asks)];
 }

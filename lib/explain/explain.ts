@@ -22,6 +22,7 @@ import {
 } from '../kernel/pci-p2pdma-distance.js';
 import { legRefusal } from '../kernel/pci-p2pdma-legs.js';
 import { withheldFromPrograms } from '../kernel/releases/table.js';
+import { mapTypeName, proposedOn } from './proposed.js';
 
 /** One stop of a request on its way from the client to the provider's memory. */
 export interface Hop {
@@ -166,9 +167,15 @@ interface Known extends Machine {
   readonly refusals: Map<PciDev, string | null>;
   /** Most hops are part of many ways. */
   readonly hops: Map<PciDev, Map<Hop['role'], Hop>>;
+  readonly proposed: boolean;
 }
 
-function knownOf(machine: Machine): Known {
+/** `proposed`: each verdict also says what patches that are not merged would change. */
+interface Asked {
+  readonly proposed?: boolean;
+}
+
+function knownOf(machine: Machine, { proposed = false }: Asked): Known {
   // Backends build this list each time they are asked.
   const controllers = machine.controllers;
   const named = controllers.flatMap(({ name, pdev }) => (pdev === null ? [] : [[pdev, name] as const]));
@@ -180,17 +187,23 @@ function knownOf(machine: Machine): Known {
     names: new Map(named.reverse()),
     refusals: new Map(),
     hops: new Map(),
+    proposed,
   };
 }
 
 /** @throws P2pdmaError ERR_INVALID_ARG_VALUE: a named provider or client does not exist */
-export function explain(machine: Machine, provider: string, clients: readonly string[]): Explanation {
-  const known = knownOf(machine);
+export function explain(
+  machine: Machine,
+  provider: string,
+  clients: readonly string[],
+  asked: Asked = {},
+): Explanation {
+  const known = knownOf(machine, asked);
   const from = providerOf(known, provider);
   const verdicts: ClientVerdict[] = [];
   const unreachable: Unreachable[] = [];
-  for (const asked of clients) {
-    const answer = answerFor(known, from, asked);
+  for (const client of clients) {
+    const answer = answerFor(known, from, client);
     if (Array.isArray(answer)) verdicts.push(...answer);
     else unreachable.push(answer);
   }
@@ -218,8 +231,8 @@ function explanation(
  * Every provider against every NVMe drive. In a machine without any provider, every drive is treated as a provider, and
  * `notes` say so.
  */
-export function explainAll(machine: Machine): Explanation[] {
-  const known = knownOf(machine);
+export function explainAll(machine: Machine, asked: Asked = {}): Explanation[] {
+  const known = knownOf(machine, asked);
   const drives = pciDrives(known);
   const providers = known.topology.functions.filter(({ p2pmem }) => p2pmem !== null);
   const rows = providers.length > 0 ? providers : drives;
@@ -340,11 +353,11 @@ function clientVerdict(
   asked: string,
   place: Place | null,
 ): ClientVerdict {
-  const { topology, names } = machine;
+  const { topology, names, proposed } = machine;
   const verdict = calcMapTypeAndDist(topology, provider, client);
   const { help, ...way } = fromPlace(topology, provider, place);
   const guessed = verdict.rule === 'acs-unknown' ? verdict.possible[0]! : verdict.mapType;
-  const mapType = guessed.slice('PCI_P2PDMA_MAP_'.length) as ClientVerdict['mapType'];
+  const mapType = mapTypeName(guessed);
   const redirected = verdict.acs.length > 0 && verdict.commonBridge !== null;
   return {
     asked,
@@ -361,6 +374,7 @@ function clientVerdict(
     ...way,
     hops: hopsOf(machine, verdict),
     tried: null,
+    ...(proposed ? { proposed: proposedOn(topology, verdict) } : {}),
   };
 }
 

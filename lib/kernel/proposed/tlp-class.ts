@@ -21,7 +21,6 @@ import {
   type PciP2pdmaMapType,
   type RulingHost,
   throughHostBridge,
-  walkDistance,
 } from '../pci-p2pdma-distance.js';
 import { byHmat } from './hmat.js';
 
@@ -70,14 +69,12 @@ function readAcs({ acs }: PciDev): AcsReading {
   return acs === 'none' ? 0 : acs === 'unknown' ? null : acs;
 }
 
-/** The verdict for each class, in the order of TLP_CLASSES. */
+/** The verdict for each class on one way, in the order of TLP_CLASSES. */
 export function mapTypesByClass(
   host: RulingHost,
-  provider: PciDev,
-  client: PciDev,
+  walk: DistanceWalk,
   read: (dev: PciDev) => AcsReading = readAcs,
 ): PciP2pdmaMapType[] {
-  const walk = walkDistance(host, provider, client);
   return TLP_CLASSES.map((tlp) => mapTypeOf(host, walk, tlp, read));
 }
 

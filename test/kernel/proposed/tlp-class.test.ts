@@ -1,7 +1,9 @@
 /** The test tables that came with the patches (9 October 2026), and what they say of the fabric that they are of. */
+
 import t from 'tap';
 import type { PciDev } from '../../../lib/backend/topology.js';
 import { calcMapTypeAndDist } from '../../../lib/kernel/pci-p2pdma.js';
+import { walkDistance } from '../../../lib/kernel/pci-p2pdma-distance.js';
 import { byHmat, type HmatAnswer } from '../../../lib/kernel/proposed/hmat.js';
 import {
   type AcsReading,
@@ -88,7 +90,7 @@ function verdicts(set: Partial<Record<Port, AcsReading>>, listed = true): string
   const readings = new Map(Object.entries(set).map(([port, value]) => [f[port as Port], value] as const));
   const read = (dev: PciDev): AcsReading =>
     readings.has(dev) ? readings.get(dev)! : dev.acs === 'none' ? 0 : 0;
-  return mapTypesByClass(f.machine, f.provider, f.client, read)
+  return mapTypesByClass(f.machine, walkDistance(f.machine, f.provider, f.client), read)
     .map((type) => LETTERS[type])
     .join(' ');
 }
@@ -126,15 +128,18 @@ t.test('today’s kernel says otherwise where the bits point the other way', asy
       'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE',
       JSON.stringify(set),
     );
-    t.equal(mapTypesByClass(f.machine, f.provider, f.client)[0], 'PCI_P2PDMA_MAP_BUS_ADDR');
+    t.equal(
+      mapTypesByClass(f.machine, walkDistance(f.machine, f.provider, f.client))[0],
+      'PCI_P2PDMA_MAP_BUS_ADDR',
+    );
   }
 });
 
 t.test('no port in between, no common bridge', async (t) => {
   const f = fabric();
-  const own = mapTypesByClass(f.machine, f.provider, f.provider);
+  const own = mapTypesByClass(f.machine, walkDistance(f.machine, f.provider, f.provider));
   t.same(new Set(own), new Set(['PCI_P2PDMA_MAP_BUS_ADDR']), 'a function and its own memory');
-  const below = mapTypesByClass(f.machine, f.provider, f.d0);
+  const below = mapTypesByClass(f.machine, walkDistance(f.machine, f.provider, f.d0));
   t.same(new Set(below), new Set(['PCI_P2PDMA_MAP_BUS_ADDR']), 'the client is the common bridge');
   const machine = new TestMachine(INTEL, '7.4');
   const bridge = machine.bridge();
@@ -143,7 +148,7 @@ t.test('no port in between, no common bridge', async (t) => {
     machine.add(bridge, { bdf, type: 'root-port' }),
   );
   const [a, b] = ports.map((port, i) => machine.add(port, { bdf: `0000:0${i + 1}:00.0` }));
-  const of = () => mapTypesByClass(machine, a!, b!).map((type) => LETTERS[type]);
+  const of = () => mapTypesByClass(machine, walkDistance(machine, a!, b!)).map((type) => LETTERS[type]);
   t.same(of(), ['thru', 'thru', 'thru', 'thru']);
   Object.assign(ports[1]!, { acs: TB });
   t.same(of(), ['thru', 'not', 'thru', 'not'], 'a root port that blocks translated requests');
