@@ -48,6 +48,7 @@ const arrows = [
       'observe/ask',
       'page',
       'machine/preset-table',
+      'base/boot-line',
       'base/errors',
       'base/nearest',
       'base/pci-class',

@@ -1,4 +1,6 @@
 /** `explain` without arguments: every provider against every drive, and what prevents peer to peer. */
+
+import { bootParameter, tooLong } from '../base/boot-line.js';
 import { list } from '../base/words.js';
 import type { ClientVerdict, Explanation, System } from '../index.js';
 import { type Cell, type Cells, grouped, groupName, membersOf, ungrouped } from './explain-groups.js';
@@ -234,17 +236,28 @@ function troubles(view: View, all: readonly Explanation[]): string[] {
     const redirecting = [
       ...new Set(clients.flatMap(({ acs, kernelParameter }) => (kernelParameter ? acs : []))),
     ];
-    const paste = redirecting.length > 0 ? `"pci=disable_acs_redir=${redirecting.sort().join(';')}"` : null;
+    const paste = clients.length > 1 && redirecting.length > 0 ? forAll(view, redirecting) : [];
     return [
       '',
       colour.bold(`${first!.rule}${more}`),
       ...wrap(printable(first!.reason), width, '   '),
       ...wrap(printable(first!.remedy!), width, `   ${colour.yellow('remedy')}  `),
-      ...(paste === null || clients.length === 1
-        ? []
-        : [`   ${colour.dim('all of them')}  ${colour.bold(paste)}`]),
+      ...paste,
     ];
   });
+}
+
+/** The boot parameter for the functions of all these pairs. */
+function forAll({ system, colour, width }: View, functions: readonly string[]): string[] {
+  const all = system.topology.functions;
+  const boot = bootParameter(
+    all.filter(({ bdf }) => functions.includes(bdf)),
+    { all },
+  );
+  const head = `   ${colour.dim('all of them')}  `;
+  return boot === null
+    ? wrap(tooLong(functions.length), width, head)
+    : [`${head}${colour.bold(`"${boot.parameter}"`)}`];
 }
 
 function fabrics(system: System): string[] {

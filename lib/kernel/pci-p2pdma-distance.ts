@@ -31,6 +31,7 @@ import {
   type Topology,
 } from '../backend/topology.js';
 import { assertObject } from '../base/arguments.js';
+import { disableAcsRedirIn } from '../base/boot-line.js';
 import { hex } from '../base/words.js';
 import { LIST_STATE, type Listing, listingOf } from './releases/host-bridges.js';
 import { refusalInLog } from './releases/log.js';
@@ -474,7 +475,7 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
 
 /** The kernel parameter that disables ACS redirection in these functions: `pci=disable_acs_redir=a;b`. */
 export function disableAcsRedir(functions: readonly PciDev[]): string {
-  return `pci=disable_acs_redir=${functions.map((f) => f.bdf).join(';')}`;
+  return disableAcsRedirIn(functions.map(({ bdf }) => bdf));
 }
 
 function hostBridgeNames(walk: DistanceWalk): string {

@@ -1,13 +1,9 @@
 /** Checks of the paths between the memory and the drives: ACS, host bridges, and the resulting verdict for each pair. */
 import { deviceId, isNvme, rootBusName } from '../../backend/names.js';
 import type { PciDev } from '../../backend/topology.js';
+import { bootParameter, tooLong } from '../../base/boot-line.js';
 import { hexNumber, list } from '../../base/words.js';
-import {
-  type DistanceRule,
-  disableAcsRedir,
-  type HostBridgeVerdict,
-  hostBridgeVerdict,
-} from '../../kernel/pci-p2pdma.js';
+import { type DistanceRule, type HostBridgeVerdict, hostBridgeVerdict } from '../../kernel/pci-p2pdma.js';
 import type { ClientVerdict, Explanation } from '../explain.js';
 import type { MachineFacts } from './facts.js';
 import { type Finding, finding } from './finding.js';
@@ -38,6 +34,10 @@ export function checkPaths(facts: MachineFacts): Finding[] {
 }
 
 // --- ACS ---
+
+const ISOLATION =
+  'This costs isolation: the devices below these functions can then reach each other’s memory without the IOMMU in between; ' +
+  'do not do it where they belong to different guests';
 
 function checkAcs({ machine, kernel, kind }: MachineFacts, pairs: readonly Pair[]): Finding[] {
   const found: Finding[] = [];
@@ -71,21 +71,31 @@ function checkAcs({ machine, kernel, kind }: MachineFacts, pairs: readonly Pair[
   if (redirecting.length > 0) {
     const given = kernel?.disableAcsRedir ?? null;
     const again = given === null ? '' : `, although the boot line has disable_acs_redir=${given}`;
-    const parameter = disableAcsRedir(redirecting);
-    found.push(
-      finding(
-        'acs',
-        'warning',
-        `ACS sends peer traffic up to the host bridge in ${list(redirecting.map(({ bdf }) => bdf))}${again}`,
-        `Boot with "${parameter}" (semicolons, in quotes). This costs isolation: the devices below these functions ` +
-          'can then reach each other’s memory without the IOMMU in between; do not do it where they belong to ' +
-          'different guests. With GRUB, then reboot:',
-        [
-          `echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX \\"${parameter}\\""' | sudo tee -a /etc/default/grub`,
-          'sudo update-grub   # Fedora and its like: sudo grub2-mkconfig -o /boot/grub2/grub.cfg',
-        ],
-      ),
-    );
+    const boot = bootParameter(redirecting, {
+      all: machine.topology.functions,
+      taken: kernel?.commandLine?.length ?? 0,
+    });
+    const fact = `ACS sends peer traffic up to the host bridge in ${list(redirecting.map(({ bdf }) => bdf))}${again}`;
+    if (boot === null)
+      found.push(finding('acs', 'warning', fact, `${tooLong(redirecting.length)} ${ISOLATION}.`));
+    else {
+      const { parameter, byId } = boot;
+      const kinds = byId
+        ? ' It names all functions of a vendor and device, also those that are added later.'
+        : '';
+      found.push(
+        finding(
+          'acs',
+          'warning',
+          fact,
+          `Boot with "${parameter}" (semicolons, in quotes).${kinds} ${ISOLATION}. With GRUB, then reboot:`,
+          [
+            `echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX \\"${parameter}\\""' | sudo tee -a /etc/default/grub`,
+            'sudo update-grub   # Fedora and its like: sudo grub2-mkconfig -o /boot/grub2/grub.cfg',
+          ],
+        ),
+      );
+    }
   }
   return found.length > 0
     ? found
