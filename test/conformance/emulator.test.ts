@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { openSystem, type System } from '../../lib/index.js';
-import { type Backend, type Rig, suite } from './suite.js';
+import type { Backend, Rig } from './rig.js';
+import { suite } from './suite.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-conformance-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { openSystem } from '../../lib/index.js';
-import { type Backend, type Rig, suite } from './suite.js';
+import type { Backend, Rig } from './rig.js';
+import { suite } from './suite.js';
 
 const NAMES = ['source', 'a', 'b', 'c'] as const;
 const SIZE = 4 * 1024 * 1024;

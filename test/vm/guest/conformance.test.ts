@@ -5,7 +5,8 @@
 import { open, stat } from 'node:fs/promises';
 import t from 'tap';
 import { openSystem } from '../../../lib/index.js';
-import { type Backend, suite } from '../../conformance/suite.js';
+import type { Backend } from '../../conformance/rig.js';
+import { suite } from '../../conformance/suite.js';
 import { guest, sh } from './guest.js';
 
 const drives = guest().drives;
