@@ -160,7 +160,7 @@ each('paths as Buffers and URLs', async (t, system, file) => {
   const broken = Buffer.concat([Buffer.from(file('x')), Buffer.from([0xff])]);
   await t.rejects(system.pipeline(file('from'), broken), { code: 'ERR_INVALID_ARG_VALUE', message: /UTF-8/ });
   await t.rejects(system.pipeline(new URL('http://localhost/x'), file('c')), {
-    code: 'ERR_INVALID_ARG_VALUE',
+    code: 'ERR_INVALID_URL_SCHEME',
     message: /must be a file URL/,
   });
 });
