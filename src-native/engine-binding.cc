@@ -86,6 +86,8 @@ static Napi::Object layout(Napi::Env env) {
       {"opClose", static_cast<double>(Op::kClose)},
       {"opNop", static_cast<double>(Op::kNop)},
       {"opPump", static_cast<double>(Op::kPump)},
+      {"opPipeRead", static_cast<double>(Op::kPipeRead)},
+      {"opPipeWrite", static_cast<double>(Op::kPipeWrite)},
       {"flagAsync", kFlagAsync},
       {"flagAdmin", kFlagAdmin},
       {"flagUringCmd", kFlagUringCmd},

@@ -100,7 +100,9 @@ void Engine::take() {
     w += kHeaderWords;
     switch (r->op) {
       case Op::kRead:
-      case Op::kWrite: {
+      case Op::kWrite:
+      case Op::kPipeRead:
+      case Op::kPipeWrite: {
         size_t room = kMaxTransfer;
         for (size_t s = 0; s + kSegmentWords <= n && r->iov.size() < IOV_MAX && room > 0; s += kSegmentWords) {
           const size_t length = std::min(static_cast<size_t>(w[s + 1]), room);

@@ -5,6 +5,8 @@
 #include "thread.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,6 +24,45 @@ int64_t restart(F call) {
     n = call();
   } while (n < 0 && errno == EINTR);
   return n < 0 ? -errno : n;
+}
+
+// How long a thread waits for a pipe at most: an engine that closes waits for its threads.
+constexpr int64_t kPipeWaitMs = 100;
+
+int64_t nowMs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+// Reads a pipe or a socket until the memory is full, or writes all of it, but waits no longer than kPipeWaitMs. Returns the bytes
+// moved, which may be 0, or -errno if there were none; `ended` is set where a read finds the end.
+int64_t movePipe(bool reading, int fd, char* memory, size_t bytes, uint64_t* ended) {
+  // A thread that waits in the call itself could not be told to stop.
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  if ((flags & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return -errno;
+  const int64_t until = nowMs() + kPipeWaitMs;
+  size_t moved = 0;
+  while (moved < bytes) {
+    const int64_t n = restart([&] {
+      return reading ? read(fd, memory + moved, bytes - moved) : write(fd, memory + moved, bytes - moved);
+    });
+    if (n > 0) {
+      moved += static_cast<size_t>(n);
+      continue;
+    }
+    if (n == 0) {
+      *ended = 1;
+      break;
+    }
+    if (n != -EAGAIN) return moved > 0 ? static_cast<int64_t>(moved) : n;
+    const int64_t left = until - nowMs();
+    if (left <= 0) break;
+    pollfd ready = {fd, static_cast<short>(reading ? POLLIN : POLLOUT), 0};
+    if (poll(&ready, 1, static_cast<int>(left)) < 0 && errno != EINTR) return -errno;
+  }
+  return static_cast<int64_t>(moved);
 }
 
 }  // namespace
@@ -55,6 +96,10 @@ void perform(Request* r) {
       break;
     case Op::kClose:
       n = close(fd) == 0 || errno == EINTR ? 0 : -errno;
+      break;
+    case Op::kPipeRead:
+    case Op::kPipeWrite:
+      if (count > 0) n = movePipe(r->op == Op::kPipeRead, fd, static_cast<char*>(iov->iov_base), iov->iov_len, &r->extra);
       break;
     case Op::kNop:
     case Op::kPump:  // never given to a thread

@@ -8,7 +8,7 @@ namespace p2pdma {
 
 // The records of the request stream, as float64 words that engine.ts writes:
 //   slot, op + flags * 256, fd, offset, n, then n words
-//     read, write:  (address, length, mapping) per segment
+//     read, write:  (address, length, mapping) per segment; a pipe’s read and write have one segment
 //     passthrough:  opcode, nsid, cdw2, cdw3, cdw10..cdw15, timeout, address, length, mapping
 //     allocate:     length, mode
 //     pump:         length, chunk, depth, address, stride, slots, mapping, address of its state, then per destination

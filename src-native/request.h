@@ -21,6 +21,8 @@ enum class Op : uint8_t {
   kClose = 6,
   kNop = 7,
   kPump = 8,
+  kPipeRead = 9,
+  kPipeWrite = 10,
 };
 
 // The flags beside the op code, the same as in engine.ts.

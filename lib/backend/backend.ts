@@ -495,6 +495,13 @@ export interface PumpFailure {
   readonly result: number;
 }
 
+/** What is moved through a pipe. */
+export interface PipeMove {
+  readonly op: 'read' | 'write';
+  readonly fd: number;
+  readonly view: Uint8Array;
+}
+
 export interface Backend {
   readonly name: 'native' | 'emulator';
   /** See Origin. */
@@ -525,6 +532,13 @@ export interface Backend {
    * must be submitted to the targets, just as when a backend has no pump.
    */
   readonly pump?: (request: PumpRequest) => PumpRun | null;
+  /**
+   * Read a pipe or a socket until `view` is full, or write all of `view` to it, in a thread, which makes it non-blocking and waits
+   * for a tenth of a second at most: `moved` may be 0. Otherwise it is the number of bytes, or a negative errno. `ended`: the read
+   * found the end. Nothing else may use the descriptor, or close it, until `done`, which is never called inside this call.
+   * Absent: the backend has no threads.
+   */
+  readonly movePipe?: (move: PipeMove, done: (moved: number, ended: boolean) => void) => void;
   /** The disks with these names (default: all), and what a person recognises them by. */
   disks(only?: readonly string[]): readonly Disk[];
   /** What can be found out about a name or path without opening it. */

@@ -137,7 +137,7 @@ export interface Addon {
  * The version of the interface between JavaScript and C++. It is raised with each change of Addon or of engine.ts's arrays,
  * here and in addon.cc.
  */
-const INTERFACE = 4;
+const INTERFACE = 5;
 
 let loaded: Addon | null = null;
 

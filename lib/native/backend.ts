@@ -16,6 +16,7 @@ import type {
   Mapping,
   MemoryBackend,
   OpenOptions,
+  PipeMove,
 } from '../backend/backend.js';
 import { whyNotByCommand } from '../backend/by-command.js';
 import type { Evidence } from '../backend/evidence.js';
@@ -28,7 +29,15 @@ import { openFileRange } from '../host/file-range.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
 import { btrfsWay } from './btrfs-way.js';
-import { acquireEngine, type EngineKind, type NativeEngine } from './engine.js';
+import {
+  acquireEngine,
+  type Completer,
+  type EngineKind,
+  FLAG_THREAD,
+  type NativeEngine,
+  OP_PIPE_READ,
+  OP_PIPE_WRITE,
+} from './engine.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
 import { type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
@@ -216,6 +225,13 @@ export class NativeBackend implements Backend {
 
   readonly pump = startPump;
 
+  movePipe({ op, fd, view }: PipeMove, done: (moved: number, ended: boolean) => void): void {
+    const token = { offset: 0, segments: [view], done };
+    const code = op === 'read' ? OP_PIPE_READ : OP_PIPE_WRITE;
+    const refused = this.#engine.readWrite(pipeMoved, token, code, FLAG_THREAD, fd);
+    if (refused !== 0) queueMicrotask(() => done(refused, false));
+  }
+
   snapshot(options: SnapshotOptions = {}): unknown {
     return snapshotMachine(this.sysfs, options);
   }
@@ -258,6 +274,10 @@ export class NativeBackend implements Backend {
     return { iovas: 0, pages: 0, slots: p2pmem, requests, handles: mappings + open };
   }
 }
+
+const pipeMoved: Completer<{ done(moved: number, ended: boolean): void }> = {
+  completed: ({ done }, moved, ended) => done(moved, ended !== 0),
+};
 
 /** This closure is created here so that it references only the table and not the backend. */
 function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () => void {

@@ -33,6 +33,8 @@ export const LAYOUT = {
   opClose: 6,
   opNop: 7,
   opPump: 8,
+  opPipeRead: 9,
+  opPipeWrite: 10,
   flagAsync: 1,
   flagAdmin: 2,
   flagUringCmd: 4,
@@ -72,6 +74,8 @@ export const {
   opClose: OP_CLOSE,
   opNop: OP_NOP,
   opPump: OP_PUMP,
+  opPipeRead: OP_PIPE_READ,
+  opPipeWrite: OP_PIPE_WRITE,
   flagAsync: FLAG_ASYNC,
   flagAdmin: FLAG_ADMIN,
   flagUringCmd: FLAG_URING_CMD,
@@ -169,7 +173,7 @@ export class NativeEngine {
   readWrite<Token>(
     completer: Completer<Token>,
     token: Token & Vectored,
-    op: typeof OP_READ | typeof OP_WRITE,
+    op: typeof OP_READ | typeof OP_WRITE | typeof OP_PIPE_READ | typeof OP_PIPE_WRITE,
     flags: number,
     fd: number,
   ): number {
