@@ -44,6 +44,7 @@ const arrows = [
     'cli',
     [
       'index',
+      'copy/pipe-reader',
       'sim/play',
       'observe/ask',
       'page',

@@ -7,8 +7,9 @@ import type { Pace } from '../streams/pace.js';
  */
 export class Portion extends Transform {
   readonly most: number;
-  readonly #source: Readable;
-  readonly #pace: Pace | null;
+  readonly source: Readable;
+  readonly pace: Pace | null;
+  #flowing = false;
   #left: number;
   #wait: NodeJS.Timeout | undefined;
 
@@ -16,25 +17,31 @@ export class Portion extends Transform {
     super({ highWaterMark: source.readableHighWaterMark });
     this.most = most;
     this.#left = most;
-    this.#source = source;
-    this.#pace = pace;
+    this.source = source;
+    this.pace = pace;
     finished(source, { writable: false }, (error) => {
       if (error && this.#left > 0 && !this.destroyed) this.destroy(error);
     });
-    if (most > 0) source.pipe(this);
-    else this.#complete();
+    if (most === 0) this.#complete();
+  }
+
+  /** Nothing is read from the source before something is wanted here: see pour.ts. */
+  override _read(size: number): void {
+    if (!this.#flowing && this.#left > 0) this.source.pipe(this);
+    this.#flowing = true;
+    super._read(size);
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     const part = chunk.length > this.#left ? chunk.subarray(0, this.#left) : chunk;
     const give = () => {
       const now = performance.now();
-      const delay = this.#pace?.delay(now) ?? 0;
+      const delay = this.pace?.delay(now) ?? 0;
       if (delay > 0) {
         this.#wait = setTimeout(give, delay);
         return;
       }
-      this.#pace?.spend(part.length, now);
+      this.pace?.spend(part.length, now);
       this.#left -= part.length;
       this.push(part);
       if (this.#left === 0) this.#complete();
@@ -46,13 +53,13 @@ export class Portion extends Transform {
 
   #complete(): void {
     this.push(null);
-    this.#source.unpipe(this);
-    this.#source.destroy();
+    this.source.unpipe(this);
+    this.source.destroy();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     clearTimeout(this.#wait);
-    this.#source.destroy();
+    this.source.destroy();
     callback(error);
   }
 }

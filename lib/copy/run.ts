@@ -10,6 +10,7 @@ import { closedError, outOfRange } from '../streams/source.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { mergedReceipt } from './merged-receipt.js';
 import { Portion } from './portion.js';
+import { Pour } from './pour.js';
 import type { Moment, Report } from './progress.js';
 import { pathAgain, type ReadBack } from './read-back.js';
 import type { PassingDigest } from './verify.js';
@@ -87,19 +88,20 @@ async function move(
   await checkBeforeFirstByte(source, destinations);
   if (options.verify) await assertReadableAgain([source, ...destinations]);
   const expected = source instanceof P2pReadStream ? source.length : 0;
-  if (passing !== null)
+  const pour = await Pour.begin(source, destinations, passing && ((bytes) => passing.update(bytes)));
+  if (passing !== null && pour === null)
     source.on('data', (chunk: Uint8Array | string) => passing.update(Buffer.from(chunk as string)));
   const progress = watch(source, destinations, options.report);
-  const stop = () => stopEarly(source, destinations);
+  const stop = () => (pour === null ? stopEarly(source, destinations) : pour.stop());
   try {
-    for (const destination of destinations) source.pipe(destination);
+    if (pour === null) for (const destination of destinations) source.pipe(destination);
     options.stop?.addEventListener('abort', stop, { once: true });
     if (options.stop?.aborted) stop();
     await Promise.all([
-      delivered(source, options.stop),
+      pour === null ? delivered(source, options.stop) : poured(pour, destinations),
       ...destinations.map(async (destination) => {
         await written(destination);
-        if (!options.stop?.aborted) assertNotEndedEarly(source, destination);
+        if (pour === null && !options.stop?.aborted) assertNotEndedEarly(source, destination);
       }),
     ]);
   } finally {
@@ -110,6 +112,11 @@ async function move(
   assertWhole(source, expected);
   assertEachHasAll(source, destinations);
   return passing;
+}
+
+async function poured(pour: Pour, destinations: readonly Writable[]): Promise<void> {
+  await pour.over;
+  for (const destination of destinations) destination.end();
 }
 
 async function newDigest(): Promise<PassingDigest> {

@@ -80,7 +80,7 @@ export class JoinedWriters {
       this.part(destination);
       const destroy = (why: Error) =>
         (destination as unknown as { destroy(error: Error): void }).destroy(why);
-      if (isFull(error)) errorOfFull(end, error).then(destroy);
+      if (isFull(error)) errorOf(end, error).then(destroy);
       else destroy(error);
     }
   }
@@ -95,7 +95,10 @@ export class JoinedWriters {
   }
 }
 
-/** Transfers end in any order, so the position where the room ran out is known only when all of them have ended. */
-async function errorOfFull(end: LendingEnd, error: Error): Promise<Error> {
-  return atFirstMissing(error, await end.opened(), await end.settled());
+/**
+ * The error for an end whose write failed. Transfers end in any order, so the position where the room ran out is known only when
+ * all of them have ended.
+ */
+export async function errorOf(end: LendingEnd, error: Error): Promise<Error> {
+  return isFull(error) ? atFirstMissing(error, await end.opened(), await end.settled()) : error;
 }

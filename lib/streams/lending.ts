@@ -26,6 +26,7 @@ export interface LendingEnd {
     readonly memory: 'auto' | 'cmb' | 'host';
     readonly requireP2p: boolean;
     readonly allowUnproven: boolean;
+    readonly highWaterMark?: number | undefined;
   };
   /**
    * Called when the route was chosen. `requireP2p`: the chooser accepts only peer-to-peer, whatever this end's own options say.

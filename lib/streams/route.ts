@@ -32,6 +32,9 @@ export interface RouteOptions {
   readonly allowUnproven?: boolean | undefined;
 }
 
+/** Why a writer uses host memory, in words. */
+export const FOREIGN_SOURCE = 'the source is not a p2pdma stream, so its chunks are in host memory';
+
 export function hostRoute(reason: Sentence): Route {
   return { transport: 'host-memory', provider: null, reason: said(reason), unproven: null };
 }

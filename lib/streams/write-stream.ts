@@ -22,7 +22,7 @@ import {
 import { Places } from './places.js';
 import { RangeWriter } from './range-writer.js';
 import { endReceipt, type Receipt, type Transport } from './receipt.js';
-import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
+import { chooseRoute, FOREIGN_SOURCE, hostRoute, p2pRequired, type Route } from './route.js';
 import type { StreamContext } from './session.js';
 import { slotOf } from './slot-pool.js';
 import { closedError, type Source } from './source.js';
@@ -252,10 +252,7 @@ export class P2pWriteStream extends FileWritable {
       this.#route =
         memory === 'cmb'
           ? chooseRoute(this.attachment.context!.backend, [this.attachment.target!], this.settings)
-          : hostRoute(
-              this.attachment.target!.inOrder ??
-                'the source is not a p2pdma stream, so its chunks are in host memory',
-            );
+          : hostRoute(this.attachment.target!.inOrder ?? FOREIGN_SOURCE);
       if (this.#route.provider === null && (requireP2p || memory === 'cmb')) {
         throw p2pRequired(
           this.meteredPath,

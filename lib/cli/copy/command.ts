@@ -35,7 +35,7 @@ import {
 import { holdings, recognised } from '../recognise.js';
 import { announce, ownJson, reminder, stdoutIsData, tell, voice } from '../whose.js';
 import { named, resolvedText } from './names.js';
-import { type Ends, endsOf, inNames, PIPE_CHUNK, pipeError } from './pipes.js';
+import { type Ends, endsOf, inNames, pipeError } from './pipes.js';
 import { printPlan } from './plan.js';
 import { copyOutput } from './progress.js';
 import { printReceipt } from './receipt.js';
@@ -138,8 +138,8 @@ const MANUAL: Manual = {
       "As the source, '-' is stdin; as a destination, it is stdout. The data then goes through host memory. Nobody can be asked " +
         'what may be overwritten, as stdin is the data: without --force it is refused. A pipe that ends early looks like one ' +
         'that is complete: with --bytes, fewer are an error. With --verify what was written is read back and compared with ' +
-        'the digest of what arrived. With stdout as a destination, the receipt is on stderr. Chunks from stdin are 4 MiB, ' +
-        'unless --chunk says otherwise.',
+        'the digest of what arrived. With stdout as a destination, the receipt is on stderr. What arrives is ' +
+        'written in pieces of 1 MiB at most, unless --chunk says otherwise.',
     ],
     [
       'Progress',
@@ -241,7 +241,6 @@ async function devices(system: System, given: Ends, options: CopyOptions): Promi
 async function careful(system: System, ends: Ends, options: CopyOptions): Promise<void> {
   // If a piece is written into an existing file, the rest of the file is kept.
   if (options.destinationStart !== undefined && ends.names.destinations.some(isFile)) options.keep = true;
-  if (ends.stdin) options.chunk ??= PIPE_CHUNK;
   const settings = settingsOf(system, options);
   const plan = await resolving(() => planned(ends, settings, options));
   // For a copy that resumes, the user was asked before; it compares what it had written first.

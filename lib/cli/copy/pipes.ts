@@ -8,16 +8,11 @@
 import { createReadStream, createWriteStream, fstatSync, type Stats, statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { PipeReader } from '../../copy/pipe-reader.js';
 import type { CopyPlan } from '../../index.js';
 import { CommandError } from '../errors.js';
-import { PipeReader } from './pipe-reader.js';
 
 const PIPE = '-';
-/**
- * The chunk size for stdin, if none is given: so much is written at once while as much is read. With 512 KiB, two seldom come
- * together, and what is written waits for the drive each time.
- */
-export const PIPE_CHUNK = 4 * 1024 * 1024;
 const STDIN = 0;
 const STDOUT = 1;
 
