@@ -1,3 +1,5 @@
+import { hex } from './words.js';
+
 /** COMMAND_LINE_SIZE of Linux 6.12 on x86 and arm64, less the byte that ends it; on other processors it is not known here. */
 export const BOOT_LINE_LIMIT = 2047;
 
@@ -69,5 +71,5 @@ function byKind(functions: readonly Named[], all: readonly Named[]): string[] {
 }
 
 function kindOf({ vendor, device }: Named): string {
-  return `pci:${[vendor, device].map((id) => id.toString(16).padStart(4, '0')).join(':')}`;
+  return `pci:${hex(vendor, 4)}:${hex(device, 4)}`;
 }

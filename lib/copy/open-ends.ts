@@ -194,7 +194,7 @@ export class OpenEnds {
     const { source } = this.#request;
     if (source instanceof Target) return source.createReadStream(settings);
     if (source instanceof P2pReadStream) return source;
-    if (source instanceof P2pFileHandle) return source.createReadStream({ ...settings, autoClose: false });
+    if (source instanceof P2pFileHandle) return source.readerOver({ ...settings, autoClose: false }, false);
     if (isFileHandle(source)) return P2pReadStream.over(this.#handle(source, settings, 'reader'), settings);
     if (!(source instanceof PathEnd)) {
       const { end = Number.POSITIVE_INFINITY, bandwidth } = settings;
@@ -209,7 +209,7 @@ export class OpenEnds {
     const to = this.#request.destinations[i]!;
     if (to instanceof Target) return to.createWriteStream(settings);
     if (to instanceof P2pWriteStream) return to;
-    if (to instanceof P2pFileHandle) return to.createWriteStream({ ...settings, autoClose: false });
+    if (to instanceof P2pFileHandle) return to.writerOver({ ...settings, autoClose: false }, false);
     if (isFileHandle(to)) return P2pWriteStream.over(this.#handle(to, settings, 'writer'), settings);
     if (!(to instanceof PathEnd)) return writableOf(to);
     const empties = writeFlags(settings).truncate === true;

@@ -47,6 +47,8 @@ interface Place {
 
 const DEFAULT_BYTES = 16 * 1024;
 
+type Ours = P2pReadStream | P2pWriteStream;
+
 /**
  * A namespace, block device or file with the methods of the FileHandle of node:fs, in its order of arguments. Any offset,
  * length and memory will do: whole blocks move directly; a part of a file's block goes through the page cache; a part of a
@@ -66,7 +68,7 @@ export class P2pFileHandle extends EventEmitter {
   #turn: Promise<unknown> = Promise.resolve();
   readonly #under = new Set<Promise<unknown>>();
   /** The streams over it, and when each has nothing in flight any more. */
-  readonly #streams = new Map<P2pReadStream | P2pWriteStream, Promise<void>>();
+  readonly #streams = new Map<Ours, Promise<void>>();
   #web: HandleWebStream | null = null;
   #closing: Promise<void> | null = null;
 
@@ -258,22 +260,32 @@ export class P2pFileHandle extends EventEmitter {
    * with `autoClose: false`, only if the stream is destroyed.
    */
   createReadStream(options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
+    return this.readerOver(options, true);
+  }
+
+  /** With `closes: false`, for a copy, it stays open however the stream ends. @internal */
+  readerOver(options: StreamArgument<ReadStreamOptions>, closes: boolean): P2pReadStream {
     const { given, positioned, here } = this.#placed(options);
     // As in node:fs, `end` then counts from where it stands.
     const range =
       here === null ? {} : { start: here, ...(given.end === undefined ? {} : { end: given.end + here }) };
-    const stream = this.#stream(positioned, (source) => P2pReadStream.over(source, { ...given, ...range }));
+    const make = (source: Source) => P2pReadStream.over(source, { ...given, ...range });
+    const stream = this.#stream(positioned, closes, make);
     if (here !== null) this.#file.follow(() => stream.bytesRead);
     return stream;
   }
 
   /** Create a Writable over it; it begins, and closes the handle, as with `createReadStream`. */
   createWriteStream(options?: WriteStreamOptions | BufferEncoding | null): P2pWriteStream {
+    return this.writerOver(options, true);
+  }
+
+  /** See readerOver(). @internal */
+  writerOver(options: StreamArgument<WriteStreamOptions>, closes: boolean): P2pWriteStream {
     const { given, positioned, here } = this.#placed(options);
     const range = here === null ? {} : { start: here };
-    const stream = this.#stream(positioned, (source) =>
-      P2pWriteStream.over(source, { flags: 'r+', ...given, ...range }),
-    );
+    const make = (source: Source) => P2pWriteStream.over(source, { flags: 'r+', ...given, ...range });
+    const stream = this.#stream(positioned, closes, make);
     if (here !== null) this.#file.follow(() => stream.bytesWritten);
     return stream;
   }
@@ -341,14 +353,13 @@ export class P2pFileHandle extends EventEmitter {
     return { given, positioned, here: positioned ? null : this.#file.position };
   }
 
-  #stream<T extends P2pReadStream | P2pWriteStream>(positioned: boolean, make: (source: Source) => T): T {
+  #stream<T extends Ours>(positioned: boolean, closes: boolean, make: (source: Source) => T): T {
     const { promise, resolve } = deferred();
-    const { fd } = this;
     const closed = this.#closing !== null;
     const stream = make({
       // As in node:fs: it has no path, and what was open already is not announced.
       ...{ path: this.#path, given: { path: undefined }, owned: false },
-      ...(fd < 0 ? {} : { fd }),
+      ...(this.fd < 0 ? {} : { fd: this.fd }),
       open: async () => {
         if (closed) throw this.#closedError('open');
         return { context: this.#context, target: this.#file.forStream(positioned) };
@@ -356,7 +367,7 @@ export class P2pFileHandle extends EventEmitter {
       // As in node:fs: whatever destroys the stream closes the handle; with `autoClose: false` only its user does.
       released: async () => {
         resolve();
-        await this.close();
+        if (closes) await this.close();
       },
     });
     if (closed) return stream;
