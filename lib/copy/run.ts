@@ -116,7 +116,10 @@ async function move(
 
 async function poured(pour: Pour, destinations: readonly Writable[]): Promise<void> {
   await pour.over;
-  for (const destination of destinations) destination.end();
+  for (const destination of destinations) {
+    if (destination.writableEnded) throw endedByOthers(destination);
+    destination.end();
+  }
 }
 
 async function newDigest(): Promise<PassingDigest> {
@@ -143,8 +146,11 @@ async function written(destination: Writable): Promise<void> {
 
 /** Only the end of the source ends a destination. After any other the source would wait for ever for one that takes its data. */
 function assertNotEndedEarly(source: Readable, destination: Writable): void {
-  if (source.readableEnded) return;
-  throw new P2pdmaError(
+  if (!source.readableEnded) throw endedByOthers(destination);
+}
+
+function endedByOthers(destination: Writable): P2pdmaError {
+  return new P2pdmaError(
     'ERR_STREAM_DESTROYED',
     `'${nameOf(destination)}' was ended before it had everything: the source has not ended`,
     { hint: 'Leave its end to the copy.' },
