@@ -22,47 +22,57 @@ const { dependencies, peerDependencies } = JSON.parse(
  */
 exports.BUNDLED = ['zod'];
 
-/**
- * What is loaded at need comes after the library or after the command's program. The bundler does not know this, and would put
- * each set of modules that some of these parts share into a file of its own.
- */
-const afterTheRest = {
-  name: 'after-the-rest',
-  setup({ onResolve, onLoad }) {
-    const parts = new Map();
-    onResolve({ filter: /^\./ }, ({ importer, kind, path: name, resolveDir }) => {
-      const inCommand = resolveDir.startsWith(path.join(lib, 'cli'));
-      const after = path.join(lib, inCommand ? 'cli/program.js' : 'index.js');
-      if (kind === 'dynamic-import' && importer.startsWith(lib) && importer !== main)
-        parts.set(path.join(resolveDir, name), after);
-      return undefined;
-    });
-    onLoad({ filter: /\.js$/ }, ({ path: file }) =>
-      parts.has(file)
-        ? { contents: `${fs.readFileSync(file, 'utf8')}\nimport ${JSON.stringify(parts.get(file))};\n` }
-        : undefined,
-    );
-  },
+const options = {
+  entryPoints: [index, main],
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  external: [...Object.keys(dependencies), ...Object.keys(peerDependencies)],
+  legalComments: 'none',
+  logLevel: 'warning',
+  write: false,
+  metafile: true,
 };
+
+/**
+ * What is loaded at need comes after the library, or after the command's program if only the command loads it. The bundler does
+ * not know this, and would put each set of modules that some of these parts share into a file of its own. Which parts there are
+ * is asked of it first: while it bundles, it finds them in no fixed order, and the files would not be the same each time.
+ */
+async function afterTheRest() {
+  const { metafile } = await build({ ...options, outdir: target });
+  const parts = new Map();
+  for (const [importer, { imports }] of Object.entries(metafile.inputs)) {
+    const from = path.resolve(importer);
+    if (!from.startsWith(lib) || from === main) continue;
+    for (const { path: part, kind, external } of imports) {
+      if (kind !== 'dynamic-import' || external) continue;
+      const inCommand = from.startsWith(path.join(lib, 'cli/')) && parts.get(path.resolve(part)) !== index;
+      parts.set(path.resolve(part), inCommand ? path.join(lib, 'cli/program.js') : index);
+    }
+  }
+  return {
+    name: 'after-the-rest',
+    setup({ onLoad }) {
+      onLoad({ filter: /\.js$/ }, ({ path: file }) =>
+        parts.has(file)
+          ? { contents: `${fs.readFileSync(file, 'utf8')}\nimport ${JSON.stringify(parts.get(file))};\n` }
+          : undefined,
+      );
+    },
+  };
+}
 
 exports.bundle = async () => {
   const { outputFiles, metafile } = await build({
-    entryPoints: [index, main],
+    ...options,
     outbase: lib,
     outdir: target,
-    bundle: true,
     splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    external: [...Object.keys(dependencies), ...Object.keys(peerDependencies)],
-    plugins: [afterTheRest],
+    plugins: [await afterTheRest()],
     minifyWhitespace: true,
     charset: 'utf8',
-    legalComments: 'none',
-    logLevel: 'warning',
-    write: false,
-    metafile: true,
   });
   const packages = new Set(
     Object.keys(metafile.inputs).flatMap((name) => /node_modules\/((?:@.+?\/)?.+?)\//.exec(name)?.[1] ?? []),
