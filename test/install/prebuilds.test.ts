@@ -15,6 +15,7 @@ const EVERYWHERE = new Set([
     '__errno_location',
     'abort',
     'calloc',
+    'clock_gettime',
     'close',
     'dlsym',
     'eventfd',
