@@ -7,7 +7,7 @@
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { inParallel, runFile } = require('./run-files.cjs');
+const { failedSoFar, inParallel, runFile } = require('./run-files.cjs');
 const { names, runtime, versions } = require('./runtimes.cjs');
 const { add, none } = require('./tap-counts.cjs');
 const { SMOKE, SUITES, suiteOf, table } = require('./suites.cjs');
@@ -49,6 +49,7 @@ async function main(asked, others) {
   const smoke = await runFile(path.join(dist, 'test', SMOKE), { title: `each ${SMOKE}` });
   for (const [name, counts] of smoke) count(name || all[0], SMOKE, counts);
   console.log(`\n${table(results)}`);
+  if (failedSoFar() !== '') console.log(failedSoFar());
   const plain = Object.fromEntries([...results].map(([name, suites]) => [name, Object.fromEntries(suites)]));
   fs.writeFileSync(path.join(dist, 'matrix.json'), `${JSON.stringify(plain, null, 2)}\n`);
   const failed = [...results.values()].some((suites) =>

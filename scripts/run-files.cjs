@@ -5,11 +5,15 @@
 
 const { spawn } = require('node:child_process');
 const path = require('node:path');
-const { add, countsByFile, none } = require('./tap-counts.cjs');
+const { add, countsByFile, failedNames, none } = require('./tap-counts.cjs');
 
 const root = path.join(__dirname, '..');
 /** The timeout that tap has for a file (.taprc). */
 const PATIENCE = 600_000;
+
+/** What failed in all files so far, a line each. A runner that keeps only the end of a long output still shows it. */
+const failed = [];
+exports.failedSoFar = () => failed.map((line) => `FAILED ${line}`).join('\n');
 
 /** Calls `work` on each job, with at most `width` at a time. */
 exports.inParallel = async (jobs, width, work) => {
@@ -58,13 +62,22 @@ exports.runFile = (file, { node = process.execPath, title }) => {
         points.set('', add(points.get('') ?? none(), { ...none(), failed: 1 }));
       }
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      const { passed, failed, skipped } = counts;
-      console.log(`${title}: ${passed} passed, ${failed} failed, ${skipped} skipped, ${seconds} s`);
-      if (failed > 0) console.log(`${failures(said)}\n${noise.trim()}\nended with ${signal ?? status}`);
+      console.log(
+        `${title}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped, ${seconds} s`,
+      );
+      if (counts.failed > 0) {
+        const end = `ended with ${signal ?? status}`;
+        console.log(`${failures(said)}\n${noise.trim()}\n${end}`);
+        remember(title, failedNames(said), end);
+      }
       resolve(points);
     });
   });
 };
+
+function remember(title, names, end) {
+  for (const name of names.length > 0 ? names : [end]) failed.push(`${title}: ${name}`);
+}
 
 /** Each failed test point with the lines below it. */
 function failures(tap) {

@@ -9,21 +9,10 @@
 exports.countsByFile = (text) => {
   const files = new Map();
   let own = none();
-  let above = 0;
-  for (const line of text.split('\n')) {
-    const point = /^( *)(?:(not )?ok \d+\b(.*)|1\.\.\d+)/.exec(line);
-    if (point === null) continue;
-    const [, { length: depth }, not, rest] = point;
-    if (rest === undefined) {
-      if (line.endsWith('1..0')) continue;
-      above = depth;
-      continue;
-    }
-    const repeats = above > depth;
-    above = depth;
+  for (const { depth, not, rest, repeats } of points(text)) {
     if (!repeats) own[kind(not, rest)]++;
     if (depth > 0) continue;
-    const name = repeats ? /- (.*?)(?: # .*)?$/.exec(rest)?.[1] : '';
+    const name = repeats ? nameOf(rest) : '';
     files.set(name, add(files.get(name) ?? none(), own));
     // A file that fails after its last point (it crashes or hangs) has no failed point.
     if (repeats && not && own.failed === 0) files.get(name).failed++;
@@ -31,6 +20,34 @@ exports.countsByFile = (text) => {
   }
   return files;
 };
+
+/** The names of the points that failed, without those of the subtests that hold them. */
+exports.failedNames = (text) =>
+  points(text)
+    .filter(({ not, rest, repeats }) => !repeats && kind(not, rest) === 'failed')
+    .map(({ rest }) => nameOf(rest) ?? 'a point without a name');
+
+/** The test points; `repeats` says that one is the line of a subtest. */
+function points(text) {
+  const found = [];
+  let above = 0;
+  for (const line of text.split('\n')) {
+    const point = /^( *)(?:(not )?ok \d+\b(.*)|1\.\.\d+)/.exec(line);
+    if (point === null) continue;
+    const [, { length: depth }, not, rest] = point;
+    if (rest === undefined) {
+      if (!line.endsWith('1..0')) above = depth;
+      continue;
+    }
+    found.push({ depth, not, rest, repeats: above > depth });
+    above = depth;
+  }
+  return found;
+}
+
+function nameOf(rest) {
+  return /- (.*?)(?: # .*)?$/.exec(rest)?.[1];
+}
 
 exports.none = none;
 exports.add = add;

@@ -5,7 +5,7 @@
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { inParallel, runFile } = require('./run-files.cjs');
+const { failedSoFar, inParallel, runFile } = require('./run-files.cjs');
 const { suiteOf, table } = require('./suites.cjs');
 const { add, none } = require('./tap-counts.cjs');
 
@@ -25,6 +25,7 @@ async function main(asked) {
     }
   });
   console.log(`\n${table(new Map([[`Node ${process.versions.node}`, suites]]))}`);
+  if (failedSoFar() !== '') console.log(failedSoFar());
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
 }

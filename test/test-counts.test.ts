@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
 const require = createRequire(new URL('../../scripts/', import.meta.url));
-const { countsByFile } = require('./tap-counts.cjs');
+const { countsByFile, failedNames } = require('./tap-counts.cjs');
 const { suiteOf, table } = require('./suites.cjs');
 
 const OUTPUT = `# Subtest: dist/test/faults.test.js
@@ -44,6 +44,11 @@ t.test('points are counted once; a file that ends badly has failed', async (t) =
     [...countsByFile('ok 1 - alone\nnot ok 2 - too\n1..2\n')],
     [['', { passed: 1, failed: 1, skipped: 0 }]],
   );
+});
+
+t.test('what failed, by name', async (t) => {
+  t.strictSame(failedNames(OUTPUT), ['two']);
+  t.strictSame(failedNames('not ok 1\n1..1\n'), ['a point without a name']);
 });
 
 t.test('the table: suite × runtime', async (t) => {
