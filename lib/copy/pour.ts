@@ -110,8 +110,13 @@ export class Pour {
     this.#settle();
   }
 
+  /** Nothing more comes, and every writer has what came. */
+  get isOver(): boolean {
+    return this.#ended && !this.#filling && this.#writing === 0;
+  }
+
   #settle(): void {
-    if (this.#ended && !this.#filling && this.#writing === 0) this.#over.resolve();
+    if (this.isOver) this.#over.resolve();
   }
 
   #next(): void {

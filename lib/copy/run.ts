@@ -101,7 +101,8 @@ async function move(
       pour === null ? delivered(source, options.stop) : poured(pour, destinations),
       ...destinations.map(async (destination) => {
         await written(destination);
-        if (pour === null && !options.stop?.aborted) assertNotEndedEarly(source, destination);
+        const whole = pour === null ? source.readableEnded : pour.isOver;
+        if (!whole && !options.stop?.aborted) throw endedByOthers(destination);
       }),
     ]);
   } finally {
@@ -145,10 +146,6 @@ async function written(destination: Writable): Promise<void> {
 }
 
 /** Only the end of the source ends a destination. After any other the source would wait for ever for one that takes its data. */
-function assertNotEndedEarly(source: Readable, destination: Writable): void {
-  if (!source.readableEnded) throw endedByOthers(destination);
-}
-
 function endedByOthers(destination: Writable): P2pdmaError {
   return new P2pdmaError(
     'ERR_STREAM_DESTROYED',

@@ -113,23 +113,26 @@ t.test('stopped: what came is written, although more may come', { skip: skipNati
   for (const fd of [from, into]) closeSync(fd);
 });
 
-t.test('a destination that somebody else ends fails the copy', { skip: skipNative }, async (t) => {
-  const system = await openSystem({ backend: 'native' });
-  t.teardown(() => system.close());
-  const { path, from } = fifo();
-  const into = openSync(path, constants.O_WRONLY);
-  writeSync(into, bytesOf(10_000, 6));
-  const writer = system.createWriteStream(file('ended'));
-  const copy = system.pipeline(new PipeReader(from), writer, {
-    onProgress: ({ bytes }) => {
-      if (bytes === 0 || writer.writableEnded) return;
-      writer.end();
-      writeSync(into, bytesOf(1000, 7));
-    },
+for (const more of [0, 1000]) {
+  const title = `a destination that somebody else ends fails the copy; ${more} bytes come after it`;
+  t.test(title, { skip: skipNative }, async (t) => {
+    const system = await openSystem({ backend: 'native' });
+    t.teardown(() => system.close());
+    const { path, from } = fifo();
+    const into = openSync(path, constants.O_WRONLY);
+    writeSync(into, bytesOf(10_000, 6));
+    const writer = system.createWriteStream(file(`ended${more}`));
+    const copy = system.pipeline(new PipeReader(from), writer, {
+      onProgress: ({ bytes }) => {
+        if (bytes === 0 || writer.writableEnded) return;
+        writer.end();
+        writeSync(into, bytesOf(more, 7));
+      },
+    });
+    await t.rejects(copy, { code: 'ERR_STREAM_DESTROYED', message: /ended before it had everything/ });
+    for (const fd of [from, into]) closeSync(fd);
   });
-  await t.rejects(copy, { code: 'ERR_STREAM_DESTROYED', message: /ended before it had everything/ });
-  for (const fd of [from, into]) closeSync(fd);
-});
+}
 
 t.test('what cannot be read', { skip: skipNative }, async (t) => {
   const system = await openSystem({ backend: 'native' });
