@@ -15,31 +15,31 @@ export function reportTo(options: CopyOptions): Report | undefined {
   if (onProgress === undefined) return undefined;
   const rate = new Rate();
   return ({ phase, bytes, total, ...route }) => {
-    const bytesPerSecond = Math.round(rate.add(bytes, phase));
+    const bytesPerSecond = rate.add(bytes, phase);
     const etaSeconds = timeLeft(bytes, total, bytesPerSecond);
     const queueDepth = phase === 'copy' ? depth : COMPARED_AT_ONCE;
     onProgress({ type: 'progress', phase, bytes, total, bytesPerSecond, etaSeconds, queueDepth, ...route });
   };
 }
 
-/** Bytes per second over the last few seconds of a phase. */
+/** Bytes per second over the last few seconds of a phase; null: it was looked at once only, which tells no speed. */
 class Rate {
   static readonly WINDOW_MS = 3000;
   #samples: { at: number; bytes: number }[] = [];
   #phase: Progress['phase'] | null = null;
 
-  add(done: number, phase: Progress['phase']): number {
+  add(done: number, phase: Progress['phase']): number | null {
     if (phase !== this.#phase) this.#samples = [];
     this.#phase = phase;
     const now = performance.now();
     this.#samples.push({ at: now, bytes: done });
     while (this.#samples.length > 2 && now - this.#samples[0]!.at > Rate.WINDOW_MS) this.#samples.shift();
     const first = this.#samples[0]!;
-    return now === first.at ? 0 : ((done - first.bytes) / (now - first.at)) * 1000;
+    return now === first.at ? null : Math.round(((done - first.bytes) / (now - first.at)) * 1000);
   }
 }
 
-function timeLeft(done: number, total: number | null, bytesPerSecond: number): number | null {
-  if (total === null || bytesPerSecond <= 0) return null;
+function timeLeft(done: number, total: number | null, bytesPerSecond: number | null): number | null {
+  if (total === null || bytesPerSecond === null || bytesPerSecond <= 0) return null;
   return Number((Math.max(0, total - done) / bytesPerSecond).toFixed(1));
 }

@@ -149,8 +149,8 @@ export interface Progress {
   readonly bytes: number;
   /** Total number of bytes in this phase; null: unknown. */
   readonly total: number | null;
-  /** The average rate over the last three seconds of this phase. */
-  readonly bytesPerSecond: number;
+  /** The average rate over the last three seconds of this phase; null: not known, as after a copy that was over at once. */
+  readonly bytesPerSecond: number | null;
   /** Seconds until this phase is done, at the current rate; null: unknown. */
   readonly etaSeconds: number | null;
   /** How many transfers may be in flight; while comparing, at each end. */

@@ -136,7 +136,7 @@ function factsOf(now: Progress, whole = false): string[] {
   const { bytes: done, total, bytesPerSecond, etaSeconds: left, transport, queueDepth, phase } = now;
   return [
     total === null ? bytes(done) : `${bytes(done)} of ${bytes(total)}`,
-    `${bytes(bytesPerSecond)}/s`,
+    ...(bytesPerSecond === null ? [] : [`${bytes(bytesPerSecond)}/s`]),
     // The length of what comes out of a pipe is not known.
     ...(total === null ? [] : [`ETA ${left === null ? '?' : clock(left)}`]),
     // What is compared is read through host memory.

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { copyOutput } from '../../../lib/cli/copy/progress.js';
+import { barLine, copyOutput } from '../../../lib/cli/copy/progress.js';
+import { reportTo } from '../../../lib/copy/progress.js';
 import { openSystem, type Progress } from '../../../lib/index.js';
 import { p2pdma } from '../../helpers/cli.js';
 import { bytesOf } from '../../helpers/copies.js';
@@ -54,7 +55,8 @@ t.test('of one copy: the same keys in the same order, the same values', async (t
   const running = seen.filter(({ phase, bytes }) => phase === 'copy' && bytes > MIB && bytes < 2 * MIB);
   t.ok(running.length > 0);
   for (const { bytesPerSecond, etaSeconds } of running) {
-    t.ok(bytesPerSecond > MIB && bytesPerSecond < 16 * MIB, `${bytesPerSecond} bytes/s`);
+    const rate = bytesPerSecond ?? 0;
+    t.ok(rate > MIB && rate < 16 * MIB, `${rate} bytes/s`);
     t.ok(etaSeconds !== null && etaSeconds >= 0 && etaSeconds < 2, `${etaSeconds} s`);
   }
 });
@@ -71,6 +73,24 @@ t.test('as the command prints it', async (t) => {
   const { bytesPerSecond, etaSeconds, ...printed } = JSON.parse(stderr.trimEnd().split('\n').at(-1)!);
   const { bytesPerSecond: rate, etaSeconds: left, ...told } = last[0]!;
   t.strictSame(printed, told);
-  for (const speed of [bytesPerSecond, rate]) t.type(speed, 'number');
-  for (const time of [etaSeconds, left]) t.ok(time === null || typeof time === 'number');
+  for (const one of [bytesPerSecond, rate, etaSeconds, left]) t.ok(one === null || typeof one === 'number');
+});
+
+t.test('one look tells no speed', async (t) => {
+  const seen: Progress[] = [];
+  const report = reportTo({ onProgress: (progress) => seen.push(progress) })!;
+  const look = (phase: 'copy' | 'verify', bytes: number) =>
+    report({
+      ...{ phase, bytes, total: MIB, transport: null, provider: null },
+      ...{ backend: 'emulator', machine: 'switch' },
+    });
+  look('copy', MIB);
+  look('verify', 0);
+  const began = performance.now();
+  while (performance.now() - began < 2);
+  look('verify', MIB);
+  const [copied, first, second] = seen;
+  for (const one of [copied, first]) t.match(one, { bytesPerSecond: null, etaSeconds: null });
+  t.ok(second!.bytesPerSecond! > 0 && second!.bytesPerSecond! <= MIB * 500, `${second!.bytesPerSecond}`);
+  t.notMatch(barLine(copied!, 1, 80), /\/s/, 'nor does the bar');
 });
