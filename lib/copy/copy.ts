@@ -9,7 +9,7 @@ import { Target } from '../streams/target.js';
 import { copyAtOnce } from './at-once.js';
 import { abandon, isStream } from './foreign.js';
 import { OpenEnds } from './open-ends.js';
-import { assertApart } from './overlap.js';
+import { assertApart, assertNotEmptied } from './overlap.js';
 import { type Report, reportTo } from './progress.js';
 import { type CopyOptions, makeRequest, type PipelineDestination, type PipelineSource } from './request.js';
 import { run } from './run.js';
@@ -26,6 +26,7 @@ export async function copy(
   let ends: OpenEnds | null = null;
   let receipt: Receipt;
   try {
+    assertNotEmptied(source, to);
     const request = await makeRequest(open, source, to, options);
     ends = new OpenEnds(request);
     assertApart(request, await ends.source());

@@ -2,23 +2,48 @@
  * Source, destinations and journal of a copy must not overlap. Two names of one file or device, and the storage below
  * them, are recognised by their numbers.
  */
-import { type BigIntStats, fstatSync, ReadStream } from 'node:fs';
-import type { BlockTarget, End, UnderlyingRange } from '../backend/backend.js';
+import type { Readable, Writable } from 'node:stream';
+import type { BlockTarget, UnderlyingRange } from '../backend/backend.js';
 import { optionError } from '../base/arguments.js';
-import { P2pdmaError } from '../base/errors.js';
-import { fileRange, statOf } from '../host/file-range.js';
+import { P2pdmaError, type P2pdmaErrorOptions } from '../base/errors.js';
+import type { Sentence } from '../base/sentence.js';
+import { fileRange } from '../host/file-range.js';
 import { P2pFileHandle } from '../streams/file-handle.js';
-import { isPath, toPath } from '../streams/paths.js';
-import { P2pReadStream } from '../streams/read-stream.js';
-import { Target } from '../streams/target.js';
-import { type CopyRequest, isFileHandle, PathEnd, type PathRequest } from './request.js';
+import { P2pWriteStream } from '../streams/write-stream.js';
+import { type CopyRequest, isFileHandle, type PathRequest } from './request.js';
+import {
+  ALL,
+  fileOf,
+  isEmptiedBy,
+  nameOfEnd,
+  type Place,
+  readBy,
+  type Span,
+  type Use,
+  usedByStream,
+  writtenBy,
+} from './uses.js';
 
-/** An end before the copy begins. */
-type Place = Pick<End, 'path' | 'kind' | 'size' | 'ranges'>;
-
-type Span = readonly [from: number, behind: number];
-
-const ALL: Span = [0, Number.POSITIVE_INFINITY];
+/**
+ * A stream that truncates its file when it is opened must not be given the source's. Call this before anything is awaited: a
+ * stream of this package that is not open yet is then never opened. (One of node:fs cannot be kept from it.)
+ * @throws P2pdmaError ERR_OVERLAP
+ */
+export function assertNotEmptied(source: unknown, destinations: readonly unknown[]): void {
+  for (const stream of destinations) {
+    if (!isEmptiedBy(stream)) continue;
+    const file = fileOf(stream);
+    if (file === null || file !== fileOf(source)) continue;
+    const path = nameOfEnd(stream);
+    const error = new P2pdmaError(
+      'ERR_OVERLAP',
+      `source and destination are one: '${path}', which the stream with the flags '${stream.flags}' truncates when it is opened`,
+      { path },
+    );
+    if (stream instanceof P2pWriteStream) stream.attachment.refuse(error);
+    throw error;
+  }
+}
 
 /**
  * Checks that source and destinations do not overlap, and that the destinations are large enough.
@@ -29,99 +54,54 @@ export function assertApart(
   { source, destinations, options }: CopyRequest,
   opened: Pick<BlockTarget, 'path' | 'kind' | 'size'> | null,
 ): void {
-  const from = opened === null ? null : sourcePlace(source, opened);
-  const first = options.start ?? 0;
-  const end = Math.min((options.end ?? Number.POSITIVE_INFINITY) + 1, from?.size ?? first);
-  const to = options.destinationStart ?? 0;
-  const reads: Span = [first, end];
-  const writes: Span = [to, from === null ? Number.POSITIVE_INFINITY : to + end - first];
-  const earlier: Written[] = [];
   assertEachOnce(destinations);
   assertNotTheSource(source, destinations);
-  for (const other of destinations) {
-    const place = placeOf(other);
-    if (place === null) continue;
-    const truncates = other instanceof PathEnd && isTruncated(place, options);
-    if (truncates) assertNotReadFrom(source, place);
-    const written = { place, span: truncates ? ALL : writes };
-    assertApartFromEarlier(earlier, written);
-    earlier.push(written);
-    assertReaches(place, to);
-    if (from !== null)
-      assertApartFromSource({ place: from, span: reads }, { place, span: writes }, truncates);
+  const writes = destinations.map((end) => writtenBy(end, options));
+  for (const use of writes) if (use !== null) assertReaches(use.place, options.destinationStart ?? 0);
+  assertUsesApart(readBy(source, options, opened), writes);
+}
+
+/**
+ * The same for the streams of a copy when all of them are open. Streams and handles of the caller are known only then.
+ * @throws P2pdmaError ERR_OVERLAP
+ */
+export function assertStreamsApart(source: Readable, destinations: readonly Writable[]): void {
+  assertUsesApart(usedByStream(source), destinations.map(usedByStream));
+}
+
+function assertUsesApart(reads: Use | null, writes: readonly (Use | null)[]): void {
+  const earlier: Use[] = [];
+  for (const use of writes) {
+    if (use === null) continue;
+    const written = reads === null ? use : { ...use, span: asLongAs(reads, use.span[0]) };
+    assertApartFromEarlier(earlier, use.truncates ? { ...use, span: ALL } : written);
+    earlier.push(use.truncates ? { ...use, span: ALL } : written);
+    if (reads !== null) assertApartFromSource(reads, written);
   }
 }
 
-function isTruncated({ kind, size }: Place, { flags = 'w' }: CopyRequest['options']): boolean {
-  return kind === 'file' && size !== null && flags !== 'r+';
+/** What is written from `to` on. A file that is read to its end has as many bytes as it has now. */
+function asLongAs({ place, span: [first, behind] }: Use, to: number): Span {
+  return [to, to + Math.max(0, Math.min(behind, place.size ?? behind) - first)];
 }
 
 /** One stream in two places would get each chunk twice. A function is called once for each. */
 function assertEachOnce(destinations: CopyRequest['destinations']): void {
   const twice = destinations.find((end, i) => typeof end !== 'function' && destinations.indexOf(end) < i);
   if (twice === undefined) return;
-  throw new P2pdmaError('ERR_OVERLAP', `${endName(twice)} is named twice as a destination`);
+  throw new P2pdmaError('ERR_OVERLAP', `'${nameOfEnd(twice)}' is named twice as a destination`);
 }
 
 /** What is read through a handle cannot be written through it at the same place. A stream with two sides can be both. */
 function assertNotTheSource(source: CopyRequest['source'], destinations: CopyRequest['destinations']): void {
   const handle = source instanceof P2pFileHandle || isFileHandle(source);
   if (!handle || !destinations.includes(source as (typeof destinations)[number])) return;
-  throw new P2pdmaError('ERR_OVERLAP', `source and destination are both ${endName(source)}`);
+  throw new P2pdmaError('ERR_OVERLAP', `source and destination are both '${nameOfEnd(source)}'`);
 }
 
-/** @throws P2pdmaError ERR_OVERLAP: a handle or a stream, also one of node:fs, reads the file that would be truncated */
-function assertNotReadFrom(source: CopyRequest['source'], { path, ranges }: Place): void {
-  const reads = source instanceof P2pReadStream || source instanceof ReadStream;
-  if (!reads && !(source instanceof P2pFileHandle) && !isFileHandle(source)) return;
-  // Until it is open, a stream has a path only.
-  const { fd, path: named } = source as { fd?: unknown; path?: unknown };
-  const open = typeof fd === 'number' && fd >= 0;
-  const there = open ? openStat(fd) : isPath(named) ? statOf(toPath(named, 'path')) : null;
-  if (there === null || !there.isFile() || fileRange(path, there).on !== ranges[0]!.on) return;
-  throw new P2pdmaError(
-    'ERR_OVERLAP',
-    `source and destination are one: ${endName(source)} and '${path}', and it would be truncated before it is read`,
-    { path },
-  );
-}
-
-/** Null: it was closed. */
-function openStat(fd: number): BigIntStats | null {
-  try {
-    return fstatSync(fd, { bigint: true });
-  } catch {
-    return null;
-  }
-}
-
-function endName(end: unknown): string {
-  const { path, fd } = end as { path?: unknown; fd?: unknown };
-  if (typeof path === 'string' || Buffer.isBuffer(path)) return `'${path}'`;
-  return typeof fd === 'number' ? `the file descriptor ${fd}` : `the ${(end as object).constructor.name}`;
-}
-
-interface Written {
-  readonly place: Place;
-  readonly span: Span;
-}
-
-/** The source with its ranges as they were inspected before; everything else as it was when opened. */
-function sourcePlace(source: CopyRequest['source'], opened: Omit<Place, 'ranges'>): Place | null {
-  const { path, kind, size } = opened;
-  const at = placeOf(source);
-  return at === null ? null : { path, kind, size, ranges: at.ranges };
-}
-
-/** Null: it is a stream or a handle, or not of this package. */
-function placeOf(end: CopyRequest['source'] | CopyRequest['destinations'][number]): Place | null {
-  if (end instanceof PathEnd) return end.now;
-  return end instanceof Target ? end.blockTarget : null;
-}
-
-function assertApartFromEarlier(earlier: readonly Written[], { place, span }: Written): void {
+function assertApartFromEarlier(earlier: readonly Use[], { place, span }: Use): void {
   const { path } = place;
-  if (earlier.some((other) => other.place.ranges[0]!.on === place.ranges[0]!.on)) {
+  if (earlier.some((other) => isSame(other.place, place))) {
     throw new P2pdmaError('ERR_OVERLAP', `'${path}' is named twice as a destination`, { path });
   }
   for (const other of earlier) {
@@ -135,28 +115,47 @@ function assertApartFromEarlier(earlier: readonly Written[], { place, span }: Wr
   }
 }
 
+/** One file or device. That of a pipe is not known. */
+function isSame(a: Place, b: Place): boolean {
+  return a.ranges[0] !== undefined && a.ranges[0].on === b.ranges[0]?.on;
+}
+
 function assertReaches({ path, kind, size }: Place, to: number): void {
   if (kind === 'file' || size === null || to <= size) return;
   const what = `${to} is beyond the end of '${path}' (${size} bytes)`;
   throw optionError('ERR_OUT_OF_RANGE', 'destinationStart', what, { path, received: to });
 }
 
-function assertApartFromSource(from: Written, to: Written, truncates: boolean): void {
+function assertApartFromSource(from: Use, to: Use): void {
   const { path } = to.place;
-  const shared = sharedBy(from.place, truncates ? ALL : from.span, to.place, truncates ? ALL : to.span);
+  const shared = to.truncates
+    ? sharedBy(from.place, ALL, to.place, ALL)
+    : sharedBy(from.place, from.span, to.place, to.span);
   if (shared === null) return;
-  const what = truncates
-    ? 'it would be truncated before it is read'
-    : `bytes ${from.span[0]}…${from.span[1] - 1} overlap ${to.span[0]}…${to.span[1] - 1}`;
-  const one = from.place.ranges[0]!.on === to.place.ranges[0]!.on;
+  const one = isSame(from.place, to.place);
   const names =
     from.place.path === path
       ? `are both '${path}'`
       : one
         ? `are one: '${from.place.path}' and '${path}'`
         : `overlap: '${from.place.path}' and '${path}' both lie on '${shared}'`;
-  const why = one || truncates ? `, and ${what}` : '';
-  throw new P2pdmaError('ERR_OVERLAP', `source and destination ${names}${why}`, { path });
+  const { why, ...hint } = one || to.truncates ? whyNot(from, to) : { why: null };
+  const message = `source and destination ${names}${why === null ? '' : `, and ${why}`}`;
+  throw new P2pdmaError('ERR_OVERLAP', message, { path, ...hint });
+}
+
+function whyNot({ place, span }: Use, to: Use): { why: string } & Pick<P2pdmaErrorOptions, 'hint'> {
+  if (to.truncates) return { why: 'it would be truncated before it is read' };
+  if (!place.ranges[0]!.exact || !to.place.ranges[0]!.exact) {
+    const hint = 'Name both ends by their path, and say where each begins and where the source ends.';
+    return { why: 'where in it each of them is cannot be known', hint };
+  }
+  const [first, behind] = [span[0], Math.min(span[1], place.size ?? span[1])];
+  if (behind <= to.span[0]) {
+    const hint: Sentence = (option) => `Say with ${option('end')} which byte is the last to be copied.`;
+    return { why: 'it would grow while it is read, without end', hint };
+  }
+  return { why: `bytes ${first}…${behind - 1} overlap ${to.span[0]}…${to.span[1] - 1}` };
 }
 
 /**
@@ -164,9 +163,10 @@ function assertApartFromSource(from: Written, to: Written, truncates: boolean): 
  * volumes).
  */
 function sharedBy(a: Place, ofA: Span, b: Place, ofB: Span): string | null {
-  for (const x of a.ranges) {
-    for (const y of b.ranges) {
-      if (x.on !== y.on || !(x.exact || y.exact)) continue;
+  for (const [i, x] of a.ranges.entries()) {
+    for (const [j, y] of b.ranges.entries()) {
+      // At index 0 it is the file or device itself, and not only something below it.
+      if (x.on !== y.on || !(x.exact || y.exact || i + j === 0)) continue;
       const [xFrom, xBehind] = within(x, ofA);
       const [yFrom, yBehind] = within(y, ofB);
       if (xFrom < yBehind && yFrom < xBehind) return y.name;

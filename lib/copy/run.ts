@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import type { BlockTarget } from '../backend/backend.js';
 import { optionError } from '../base/arguments.js';
 import { ENOSPC } from '../base/errno.js';
 import { abortError, errnoError, P2pdmaError } from '../base/errors.js';
@@ -9,6 +10,7 @@ import { type Receipt, withReceipt } from '../streams/receipt.js';
 import { closedError, outOfRange } from '../streams/source.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { mergedReceipt } from './merged-receipt.js';
+import { assertStreamsApart } from './overlap.js';
 import { Portion } from './portion.js';
 import { Pour } from './pour.js';
 import type { Moment, Report } from './progress.js';
@@ -190,13 +192,16 @@ async function checkBeforeFirstByte(source: Readable, destinations: readonly Wri
     throw new P2pdmaError('ERR_INVALID_ARG_VALUE', 'pipeline: there is no destination');
   }
   assertNotUsedUp(source, destinations);
-  const ends = destinations.filter((d) => d instanceof P2pWriteStream);
-  if (!(source instanceof P2pReadStream)) return;
-  const from = await source.attachment.opened();
+  const from = source instanceof P2pReadStream ? await source.attachment.opened() : null;
+  const ends: { end: P2pWriteStream; target: BlockTarget }[] = [];
+  for (const end of destinations) {
+    if (end instanceof P2pWriteStream) ends.push({ end, target: await end.attachment.opened() });
+  }
+  assertStreamsApart(source, destinations);
+  if (!(source instanceof P2pReadStream) || from === null) return;
   if (from.inOrder === undefined && source.start > from.size)
     throw outOfRange(source.meteredPath, source.start, from);
-  for (const end of ends) {
-    const target = await end.attachment.opened();
+  for (const { end, target } of ends) {
     const room = target.size - end.start;
     if (target.kind !== 'file' && source.length > room) {
       throw errnoError(-ENOSPC, 'write', end.meteredPath, {

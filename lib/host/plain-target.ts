@@ -5,12 +5,13 @@
  *     positioned      pread(2), pwrite(2) at the request's offset
  *     otherwise       read(2), write(2) where the file stands; a request that is not the next one in order is refused
  */
-import type { Stats } from 'node:fs';
-import type { BlockTarget, IoRequest, PathBytes, QueueLimits } from '../backend/backend.js';
+import { fstatSync, type Stats } from 'node:fs';
+import type { BlockTarget, IoRequest, PathBytes, QueueLimits, UnderlyingRange } from '../backend/backend.js';
 import { InFlight } from '../backend/in-flight.js';
 import { clearPath } from '../backend/path-bytes.js';
 import { EBADF, ENOTTY, EOPNOTSUPP, ESPIPE, errnoOf } from '../base/errno.js';
 import { errnoError, hostError } from '../base/errors.js';
+import { fileRange } from './file-range.js';
 import type { PlainFile } from './plain-file.js';
 
 const LIMITS: QueueLimits = {
@@ -35,7 +36,7 @@ export class PlainTarget implements BlockTarget {
   readonly noP2pReason: string;
   readonly inOrder: string;
   readonly unproven = null;
-  readonly ranges = [];
+  readonly ranges: readonly UnderlyingRange[];
   readonly readable = true;
   readonly #file: PlainFile;
   readonly #positioned: boolean;
@@ -53,6 +54,7 @@ export class PlainTarget implements BlockTarget {
     this.noP2pReason = reason;
     this.inOrder = reason;
     this.#positioned = positioned;
+    this.ranges = rangesOf(file, path, positioned);
   }
 
   get fd(): number {
@@ -165,6 +167,17 @@ export class PlainTarget implements BlockTarget {
         else reject(hostError(error, syscall, this.path));
       });
     });
+  }
+}
+
+/** Which bytes of it are used is known if the caller chose them; a pipe or a character device has none that last. */
+function rangesOf({ fd }: PlainFile, path: string, exact: boolean): UnderlyingRange[] {
+  try {
+    const there = fstatSync(fd, { bigint: true });
+    return there.isFile() || there.isBlockDevice() ? [{ ...fileRange(path, there), exact }] : [];
+  } catch {
+    // It is closed by now. Whoever uses it is told so.
+    return [];
   }
 }
 

@@ -16,6 +16,7 @@ export class Attachment {
   readonly #opened = deferred<BlockTarget>();
   readonly #settled = deferred();
   #closed = false;
+  #refused: Error | null = null;
   /** The context of the stream's system; null until the stream is open. */
   context: StreamContext | null = null;
   /** Null until it is open. */
@@ -38,6 +39,11 @@ export class Attachment {
     return this.#settled.promise;
   }
 
+  /** If it is not open yet, it will not be opened, and fails with this error instead. */
+  refuse(error: Error): void {
+    this.#refused = error;
+  }
+
   /** The number of the open descriptor; null: it has none, it is not open yet, or it is closed. */
   get fd(): number | null {
     return this.#closed ? null : (this.source.fd ?? this.target?.fd ?? null);
@@ -51,7 +57,7 @@ export class Attachment {
   /** Implements the stream's _construct. */
   construct(adopt: (target: BlockTarget, context: StreamContext) => void, callback: Done): void {
     const stream = this.#stream;
-    this.source.open().then(
+    (this.#refused === null ? this.source.open() : Promise.reject(this.#refused)).then(
       ({ context, target }) => {
         this.context = context;
         this.target = target;

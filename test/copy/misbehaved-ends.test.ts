@@ -1,14 +1,11 @@
 /**
- * Ends of other kinds that do not keep to the rules (they fail without an error, deliver null, end in the middle or never),
- * and ends that are one: the copy fails and says why, and neither hangs nor counts as done.
+ * Ends of other kinds that do not keep to the rules (they fail without an error, deliver null, end in the middle or never): the
+ * copy fails and says why, and neither hangs nor counts as done.
  */
-import { createReadStream, readFileSync, writeFileSync } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import t from 'tap';
-import { openSystem, type PipelineDestination, type PipelineSource } from '../../lib/index.js';
+import { openSystem } from '../../lib/index.js';
 import { NOTHING_LEFT } from '../helpers/copies.js';
 
 const MIB = 1024 * 1024;
@@ -125,48 +122,5 @@ t.test('a copy is stopped although the next chunk never comes', async (t) => {
     const { bytes } = await system.pipeline(source, 'nvme1n1', { stop: stop.signal, onProgress });
     t.equal(bytes, MIB);
   }
-  t.same(await system.close(), NOTHING_LEFT);
-});
-
-t.test('a file that is read through a handle or a stream is not truncated', async (t) => {
-  const system = await openSystem({ machine: 'switch' });
-  const path = join(t.testdir(), 'file');
-  writeFileSync(path, content);
-  const handle = await open(path, 'r+');
-  const own = await system.open(path, 'r+');
-  const sources: [string, () => PipelineSource][] = [
-    ['FileHandle', () => handle],
-    ['handle of system.open()', () => own],
-    ['stream', () => system.createReadStream(path)],
-    ['stream of node:fs', () => createReadStream(path)],
-    ['stream of node:fs over a handle', () => handle.createReadStream({ start: 0, autoClose: false })],
-  ];
-  for (const [name, source] of sources) {
-    const overlap = {
-      code: 'ERR_OVERLAP',
-      message: /source and destination are one: .*it would be truncated/,
-    };
-    await t.rejects(system.pipeline(source(), path), overlap, name);
-    t.ok(readFileSync(path).equals(content), `${name}: it is as it was`);
-  }
-  for (const end of [handle, own]) {
-    await t.rejects(system.pipeline(end, end), {
-      code: 'ERR_OVERLAP',
-      message: /source and destination are both/,
-    });
-  }
-  const writer = system.createWriteStream(`${path}-other`);
-  const twice: readonly PipelineDestination[] = [writer, writer];
-  await t.rejects(system.pipeline(path, twice), {
-    code: 'ERR_OVERLAP',
-    message: /is named twice as a destination/,
-  });
-  t.ok(readFileSync(path).equals(content));
-  t.equal(
-    (await system.pipeline(createReadStream(path), `${path}-other`)).bytes,
-    MIB,
-    'another file is none of it',
-  );
-  await Promise.all([handle.close(), own.close()]);
   t.same(await system.close(), NOTHING_LEFT);
 });
