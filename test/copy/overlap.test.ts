@@ -1,6 +1,6 @@
 /**
- * Source and destination are one file, whatever it is named or opened by: the copy is refused before it has changed a byte. Two
- * separate parts of one file can be copied, as far as it is known where they are.
+ * Source and destination lie on the same bytes, whatever they are named or opened by: the copy is refused before it has changed
+ * one. Two separate parts of one file can be copied, as far as it is known where they are.
  */
 import { createReadStream, createWriteStream, readFileSync, type WriteStream, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -12,6 +12,7 @@ import {
   type PipelineDestination,
   type PipelineOptions,
   type PipelineSource,
+  planCopy,
   type System,
 } from '../../lib/index.js';
 import { NOTHING_LEFT } from '../helpers/copies.js';
@@ -169,4 +170,57 @@ each('one file as two destinations', async (t, { path, system }) => {
     MIB,
     'another file is none of it',
   );
+});
+
+t.test('what lies on the same bytes overlaps, by whatever name', async (t) => {
+  const home = t.testdir({ source: content });
+  const file = (name: string) => join(home, name);
+  const machine = JSON.parse(
+    readFileSync(new URL('../../../test/fixtures/machine-two-drives.json', import.meta.url), 'utf8'),
+  );
+  const drive = machine.functions.find((one: { nvme?: unknown }) => one.nvme);
+  Object.assign(drive.nvme.namespaces[0], { store: 'file', file: file('behind.img') });
+  // It is made by the first write, and there is none here.
+  writeFileSync(file('behind.img'), Buffer.alloc(MIB, 'behind'));
+  const system = await openSystem({ machine });
+  const behind = readFileSync(file('behind.img'));
+  const refused = async (from: string, to: string | string[], options = {}) => {
+    await t.rejects(planCopy(from, to, { system, ...options }), { code: 'ERR_OVERLAP' }, `${from} ${to}`);
+    await t.rejects(system.pipeline(from, to, options), { code: 'ERR_OVERLAP' });
+  };
+  await refused('nvme0n1', file('behind.img'));
+  await refused(file('behind.img'), 'nvme0n1');
+  await refused(file('source'), ['nvme0n1', file('behind.img')]);
+  await refused(file('behind.img'), 'nvme1n1', { journal: file('behind.img') });
+  t.ok(readFileSync(file('behind.img')).equals(behind));
+
+  // As partitions and logical volumes would lie.
+  const { backend } = system.context;
+  const real = backend.inspect.bind(backend);
+  const disk = (start: number, length: number, exact: boolean) => ({
+    on: 'the disk',
+    name: '/dev/disk',
+    start,
+    length,
+    exact,
+  });
+  const lie = (a: ReturnType<typeof disk>, b: ReturnType<typeof disk>) => {
+    backend.inspect = (path, as) => {
+      const end = real(path, as);
+      return { ...end, ranges: [...end.ranges, path === 'nvme0n1' ? a : b] };
+    };
+  };
+  const whole = disk(0, Number.POSITIVE_INFINITY, true);
+  const copies = async (options = {}) =>
+    (await planCopy('nvme0n1', 'nvme1n1', { system, end: 4095, ...options })).bytes;
+  lie(whole, disk(MIB, MIB, true));
+  t.equal(await copies(), 4096, 'of the disk, before the partition');
+  await refused('nvme0n1', 'nvme1n1', { start: MIB, end: MIB + 4095 });
+  lie(disk(MIB, MIB, true), disk(2 * MIB, MIB, true));
+  t.equal(await copies(), 4096, 'one partition to another');
+  lie(disk(0, 2 * MIB, false), disk(0, 2 * MIB, false));
+  t.equal(await copies(), 4096, 'one logical volume to another');
+  lie(whole, disk(0, 2 * MIB, false));
+  await refused('nvme0n1', 'nvme1n1', { end: 4095 });
+  await system.close();
 });
