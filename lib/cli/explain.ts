@@ -157,7 +157,7 @@ function describe(view: View, explanation: Explanation): string[] {
   const { colour, width } = view;
   const rows = clients.map((client) => [
     client.bdf,
-    paint(colour, client)(client.mapType),
+    paint(colour, client)(client.refusal === null ? client.mapType : 'refused'),
     client.distance < 0 ? '-' : String(client.distance),
     acsText(client),
     printable(
@@ -166,7 +166,8 @@ function describe(view: View, explanation: Explanation): string[] {
   ]);
   const unknown = clients.some(({ mapType }) => mapType === 'UNKNOWN');
   const none = unknown ? 'not known for all of these' : 'none: not supported for all of these';
-  const sum = distance < 0 ? none : String(distance);
+  const refused = clients.length > 0 && clients.every(({ refusal }) => refusal !== null);
+  const sum = distance < 0 ? none : `${distance}${refused ? ', but refused for all of these' : ''}`;
   return [
     `provider ${colour.bold(nameOf(view, provider))}, distance ${sum}`,
     ...notes.flatMap(({ text }) => wrap(printable(text), width).map(colour.yellow)),

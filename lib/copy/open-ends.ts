@@ -57,7 +57,7 @@ export class OpenEnd {
   async #open(): Promise<BlockTarget> {
     const { context, path, now } = this.#end;
     const { write = false, exclusive = false } = this.#options;
-    const zoned = write ? whyNotZones(path, now.place?.zones) : null;
+    const zoned = write ? whyNotZones(context.backend, path, now.place?.zones) : null;
     if (zoned !== null) throw zoned;
     // This is synchronous: ends are opened in the order in which they were named, which decides where an emulated
     // machine places them.

@@ -375,7 +375,7 @@ async function planDestination(
   const partitions = await partitionsOf(to);
   const planned: PlannedDestination = { ...shared, ...end(seen), effect, holds, partitions };
   const unfit = whyNotByCommand(context.backend, to.now, engine);
-  const zoned = whyNotZones(to.path, to.now.place?.zones);
+  const zoned = whyNotZones(context.backend, to.path, to.now.place?.zones);
   const device = seen.kind === 'file' ? null : (zoned ?? whyNotDevice(to, seen, { from, bytes, force }));
   const problem = unfit ?? device ?? (force ? null : unread) ?? (await whyNotWritable(to, seen, flags));
   return { planned, problem, dmaAlignment: seen.dmaAlignment };

@@ -165,7 +165,7 @@ export class P2pWriteStream extends FileWritable {
 
   override _construct(callback: Done): void {
     const adopt = (target: BlockTarget, context: StreamContext) => {
-      const zoned = whyNotZones(this.meteredPath, target.zones);
+      const zoned = whyNotZones(context.origin, this.meteredPath, target.zones);
       if (zoned !== null) throw zoned;
       this.#ranges = new RangeWriter(context, target, this.#tally, this.settings);
       this.#ranges.requireP2p = this.settings.requireP2p;

@@ -319,6 +319,8 @@ t.test('an IOMMU that cannot map peer memory: explain and doctor say what a copy
   t.match(clients, [{ refusal: /cannot map peer memory/ }, { refusal: /IOMMU driver .* cannot map/ }]);
   const words = p2pdma('explain', 'nvme0', 'nvme1', '--machine', 'iommu-unsupported').stdout;
   t.match(words, /refused +the DMA operations of this machine cannot map peer memory/);
+  t.match(words, /^provider nvme0 0000:03:00\.0, distance 4, but refused for all of these$/m);
+  t.match(words, /^0000:04:00\.0 +refused +4 +clear/m, 'no map type that no transfer will have');
   const matrix = p2pdma('explain', '--machine', 'iommu-unsupported').stdout;
   t.match(matrix, /nvme0 0000:03:00\.0 +refused +refused\n/);
   t.equal(matrix.match(/cannot map peer memory/g)?.length, 1, 'said once');

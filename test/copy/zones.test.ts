@@ -1,10 +1,11 @@
-/** A zoned device: said before anything is written, and refused with the command that resets zones; none is reset here. */
+/** A zoned device: said before anything is written, and refused with what to do instead; no zone is reset here. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import t from 'tap';
 import { createWriteStream, openSystem, pipeline, planCopy } from '../../lib/index.js';
 import { failedTransfer } from '../../lib/streams/transfer.js';
+import { whyNotZones } from '../../lib/streams/zones.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
 import { p2pdma } from '../helpers/cli.js';
 
@@ -37,6 +38,16 @@ t.test('a host-aware device takes writes anyhow', async (t) => {
   await system.close();
 });
 
+t.test('what to do: commands on a real machine, none on an emulated one', async (t) => {
+  t.match(whyNotZones({ machine: null }, '/dev/nvme1n1', ZONES), {
+    hint: /`sudo blkzone reset \/dev\/nvme1n1` empties the zones, with all that is in them; .*`sudo dd /,
+  });
+  const { hint } = whyNotZones({ machine: 'mine' }, 'nvme1n1', ZONES)!;
+  t.match(hint, /emulated machine 'mine'.*`system\.target\('nvme1n1', \{ write: true \}\)`/);
+  t.notMatch(hint, /sudo|blkzone/);
+  t.equal(whyNotZones({ machine: null }, '/dev/nvme1n1', null), null);
+});
+
 t.test('a plan has it as a problem, and a copy is refused before its first byte', async (t) => {
   const system = await openSystem({ machine: 'switch' });
   t.teardown(() => system.close());
@@ -49,7 +60,7 @@ t.test('a plan has it as a problem, and a copy is refused before its first byte'
   const refused = {
     code: 'EOPNOTSUPP',
     message: new RegExp(ZONES),
-    hint: /`sudo blkzone reset .*nvme1n1` empties the zones, with all that is in them/,
+    hint: /write in order with write\(\) of `system\.target\('.*nvme1n1', \{ write: true \}\)`/,
   };
   const { problems } = await planCopy('nvme0n1', ['nvme1n1'], { system, end: 4095 });
   t.match(problems, [refused]);
@@ -71,7 +82,7 @@ t.test(
     const refused = {
       code: 'EOPNOTSUPP',
       message: new RegExp(ZONES),
-      hint: /`sudo blkzone reset .*nvme1n1` empties the zones, with all that is in them/,
+      hint: /write in order with write\(\) of `system\.target\('.*nvme1n1', \{ write: true \}\)`/,
     };
     const written = (stream: Writable) =>
       new Promise<void>((resolve, reject) => {
