@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -120,6 +129,8 @@ t.test('what the real tools make', async (t) => {
   t.teardown(() => system.close());
   const source = join(folder, 'source');
   writeFileSync(source, 'x');
+  const empty = join(folder, 'empty');
+  mkdirSync(empty);
   const makers: [string, number, string[]][] = [
     ["ext2 'mine'", 8, ['mkfs.ext4', '-q', '-F', '-t', 'ext2', '-L', 'mine']],
     ["ext3 'mine'", 8, ['mkfs.ext4', '-q', '-F', '-t', 'ext3', '-L', 'mine']],
@@ -138,6 +149,21 @@ t.test('what the real tools make', async (t) => {
     ],
     ['LVM2 physical volume', 8, ['pvcreate', '-qq', '--devices']],
     ['GPT', 8, ['sgdisk', '-n', '1']],
+    ['ext journal', 8, ['mkfs.ext4', '-q', '-F', '-O', 'journal_dev']],
+    ['minix', 8, ['mkfs.minix', '-2']],
+    ['minix 3', 8, ['mkfs.minix', '-3']],
+    ['BFS', 8, ['mkfs.bfs']],
+    ['JFS', 32, ['mkfs.jfs', '-q']],
+    ['F2FS', 64, ['mkfs.f2fs', '-q']],
+    ['NILFS2', 160, ['mkfs.nilfs2', '-q']],
+    ['UDF', 16, ['mkfs.udf']],
+    ['ReiserFS', 64, ['mkfs.reiserfs', '-q', '-f', '-f']],
+    ['OCFS2', 64, ['mkfs.ocfs2', '-q', '-F', '-M', 'local', '--fs-features=local']],
+    ['GFS2', 128, ['mkfs.gfs2', '-q', '-O', '-p', 'lock_nolock']],
+    ['bcache', 16, ['make-bcache', '-B']],
+    // Those that take a folder: the image is their last argument.
+    ['cramfs', 1, ['mkfs.cramfs', empty]],
+    ['UBIFS', 1, ['mkfs.ubifs', '-m', '2048', '-e', '129024', '-c', '64', '-r', empty, '-o']],
   ];
   for (const [i, [expected, mib, [command, ...args]]] of makers.entries()) {
     const image = join(folder, `image-${i}`);
