@@ -5,6 +5,13 @@
 #include <utility>
 
 namespace p2pdma {
+namespace {
+
+// The first read into a slot makes the kernel clear its pages. From this size on a worker of the kernel does it, so that the
+// event loop does not wait until the memory of a whole pump is clear.
+constexpr int64_t kSlowToTouch = 256 << 10;
+
+}  // namespace
 
 Pump::Pump(Host& host, Plan plan)
     : host_(host), plan_(std::move(plan)), slots_(plan_.slots), writes_(plan_.destinations.size()) {
@@ -16,6 +23,7 @@ Pump::Pump(Host& host, Plan plan)
       r->op = leg == 0 ? Op::kRead : Op::kWrite;
       r->fd = end.fd;
       r->flags = end.flags;
+      if (leg == 0 && plan_.chunk >= kSlowToTouch) r->flags |= kFlagAsync;
       r->pump = this;
       r->slot = i;
       r->leg = static_cast<uint32_t>(leg);
@@ -64,6 +72,7 @@ void Pump::ended(Request* r) {
   if (r->res != slot.bytes) fail(index, r->leg, r->res);
   if (r->leg == 0) {
     reading_--;
+    r->flags = plan_.source.flags;
     if (slot.failed) release(index);
     else write(index);
   } else {

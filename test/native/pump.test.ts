@@ -2,7 +2,12 @@
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { BlockTarget, PumpFailure, PumpProgress } from '../../lib/backend/backend.js';
+import {
+  type BlockTarget,
+  PAGE_SIZE,
+  type PumpFailure,
+  type PumpProgress,
+} from '../../lib/backend/backend.js';
 import { ENOSPC } from '../../lib/base/errno.js';
 import { nativeCounters } from '../../lib/native/addon.js';
 import { type NativeBackend, openNative } from '../../lib/native/backend.js';
@@ -25,10 +30,14 @@ interface Ground {
   ): Promise<{ target: BlockTarget; model: Uint8Array; path: string }>;
 }
 
-async function ground(t: Test, engine: (typeof engines)[number], slots = 6): Promise<Ground> {
+async function ground(
+  t: Test,
+  engine: (typeof engines)[number],
+  { slots = 6, chunk = CHUNK } = {},
+): Promise<Ground> {
   const backend = (await openNative({ engine })) as NativeBackend;
   const folder = directIoDir(t);
-  const mapping = backend.memory.allocHost(slots * CHUNK);
+  const mapping = backend.memory.allocHost(slots * chunk);
   const opened: BlockTarget[] = [];
   t.teardown(async () => {
     for (const target of opened) await target.close();
@@ -38,7 +47,7 @@ async function ground(t: Test, engine: (typeof engines)[number], slots = 6): Pro
   return {
     backend,
     folder,
-    slots: Array.from({ length: slots }, (_, i) => new Uint8Array(mapping.buffer, i * CHUNK, CHUNK)),
+    slots: Array.from({ length: slots }, (_, i) => new Uint8Array(mapping.buffer, i * chunk, chunk)),
     file: async (name, bytes, seed = 1) => {
       const path = join(folder, name);
       const model = pattern(bytes, seed);
@@ -194,6 +203,34 @@ for (const engine of engines) {
     await device.close();
   });
 }
+
+/** The pages that this thread had to wait for. */
+function pageFaults(): number {
+  const stat = readFileSync(`/proc/self/task/${process.pid}/stat`, 'latin1');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[7]);
+}
+
+t.test('the pages of large slots are cleared away from this thread', { skip: skipNative }, async (t) => {
+  const chunk = 256 * KiB;
+  const slots = 7; // less than a huge page in sum, so that each page is a fault
+  const pages = (slots * chunk) / PAGE_SIZE;
+  const { file, backend, slots: memory } = await ground(t, 'uring', { slots, chunk });
+  const length = 3 * slots * chunk;
+  const source = await file('source', length, 14);
+  const copy = await file('copy', length, 15);
+  // A worker of the kernel reads what is not on the device yet, whatever the size.
+  await source.target.flush();
+  const before = pageFaults();
+  const run = backend.pump({
+    source: at(source.target),
+    destinations: [at(copy.target)],
+    ...{ length, chunk, depth: slots, slots: memory },
+  });
+  t.equal(await run!.over, null, 'nothing failed');
+  const faults = pageFaults() - before;
+  t.ok(faults < pages / 2, `${faults} page faults, and ${pages} pages of memory`);
+  t.ok(readFileSync(copy.path).equals(source.model), 'every byte is there');
+});
 
 t.test('it declines what it cannot do as it is done chunk by chunk', { skip: skipNative }, async (t) => {
   const { file, backend, slots } = await ground(t, 'threads');
