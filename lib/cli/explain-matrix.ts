@@ -13,10 +13,7 @@ export function matrix(view: View, all: readonly Explanation[]): string[] {
   const { colour, width, system } = view;
   if (all.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
   const { asIf, others } = notesOn(all);
-  const over = system
-    .stacked()
-    .filter(({ controllers }) => controllers.length > 0)
-    .map(({ name }) => overSeveral(system, name, all));
+  const over = overSeveral(system, all);
   const unknown = all.some(({ clients }) => clients.some(({ mapType }) => mapType === 'UNKNOWN'));
   return [
     ...(asIf === null ? [] : [colour.yellow(asIf), '']),
@@ -149,18 +146,21 @@ function shortNames({ system }: View): (id: string) => string {
 }
 
 /** A multipath head or an array: for each provider, the verdict of the drive that comes off worst. */
-interface OverSeveral {
+export interface OverSeveral {
   readonly name: string;
   readonly worst: ReadonlyMap<string, ClientVerdict>;
 }
 
-function overSeveral(system: System, name: string, all: readonly Explanation[]): OverSeveral {
-  const worst = new Map<string, ClientVerdict>();
-  for (const { provider } of all) {
-    const clients = system.explain(provider, [name]).clients.toSorted((a, b) => badness(b) - badness(a));
-    if (clients[0] !== undefined) worst.set(provider, clients[0]);
-  }
-  return { name, worst };
+export function overSeveral(system: System, all: readonly Explanation[]): OverSeveral[] {
+  const stacked = system.stacked().filter(({ controllers }) => controllers.length > 0);
+  return stacked.map(({ name }) => {
+    const worst = new Map<string, ClientVerdict>();
+    for (const { provider } of all) {
+      const clients = system.explain(provider, [name]).clients.toSorted((a, b) => badness(b) - badness(a));
+      if (clients[0] !== undefined) worst.set(provider, clients[0]);
+    }
+    return { name, worst };
+  });
 }
 
 function badness({ mapType, distance, refusal }: ClientVerdict): number {

@@ -1,5 +1,6 @@
 /** `explain --kernel all`: the same pairs under the rules of each kernel, and the first kernel on which each pair works. */
 import { type ClientVerdict, type Explanation, KERNEL_RELEASES, type System } from '../index.js';
+import { overSeveral } from './explain-matrix.js';
 import { notesOn } from './explain-notes.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { inspectMachine, type MachineOptions } from './options.js';
@@ -30,6 +31,7 @@ export async function everyKernel(
       const providers = answers(system, provider, clients);
       releases.push({ kernel, providers });
       gather(system, providers, pairs);
+      if (provider === undefined) gatherStacked(system, providers, pairs);
     } finally {
       await system.close();
     }
@@ -47,17 +49,39 @@ function answers(system: System, provider: string | undefined, clients: readonly
 }
 
 export function gather(system: System, all: readonly Explanation[], pairs: Map<string, PairOverTime>): void {
-  const names = new Map(system.controllers.map(({ name, pdev }) => [pdev?.bdf, name] as const));
-  const label = (bdf: string) => names.get(bdf) ?? bdf;
+  const label = labels(system);
   for (const { provider, clients } of all) {
     for (const verdict of clients) {
       const named = verdict.asked === verdict.bdf ? label(verdict.bdf) : verdict.asked;
-      const key = `${provider} ${verdict.bdf} ${verdict.asked}`;
-      const pair = pairs.get(key) ?? { provider: label(provider), client: named, verdicts: [] };
-      pair.verdicts.push(verdict);
-      pairs.set(key, pair);
+      put(pairs, `${provider} ${verdict.bdf} ${verdict.asked}`, [label(provider), named], verdict);
     }
   }
+}
+
+/** Multipath heads and arrays: what they take depends on the kernel more than what their drives take. */
+function gatherStacked(system: System, all: readonly Explanation[], pairs: Map<string, PairOverTime>): void {
+  const label = labels(system);
+  for (const { name, worst } of overSeveral(system, all)) {
+    for (const [provider, verdict] of worst) {
+      put(pairs, `${provider} ${name}`, [label(provider), name], verdict);
+    }
+  }
+}
+
+function labels(system: System): (bdf: string) => string {
+  const names = new Map(system.controllers.map(({ name, pdev }) => [pdev?.bdf, name] as const));
+  return (bdf) => names.get(bdf) ?? bdf;
+}
+
+function put(
+  pairs: Map<string, PairOverTime>,
+  key: string,
+  [provider, client]: readonly [string, string],
+  verdict: ClientVerdict,
+): void {
+  const pair = pairs.get(key) ?? { provider, client, verdicts: [] };
+  pair.verdicts.push(verdict);
+  pairs.set(key, pair);
 }
 
 function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: string | null): string[] {

@@ -43,6 +43,22 @@ t.test('explain as another kernel would', async (t) => {
   t.match(bad.stderr, /'soon' is not a kernel release[\s\S]*7\.2/);
 });
 
+t.test('from which kernel on an array takes peer memory', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const machine = structuredClone(system.snapshot()) as unknown as { arrays: object[] };
+  await system.close();
+  machine.arrays = [{ name: 'md0', level: 'raid1', members: ['nvme0n1', 'nvme1n1'] }];
+  const file = join(t.testdir(), 'array.json');
+  writeFileSync(file, JSON.stringify(machine));
+  const { stdout } = p2pdma('explain', '--machine', file, '--kernel', 'all');
+  t.match(stdout, /nvme0 ◀─ md0, 1 more +no +no +no +bus +bus +bus\n/, stdout);
+  const broken = p2pdma('explain', '--machine', 'mirror', '--kernel', 'all').stdout;
+  t.match(broken, /nvme0 ◀─ nvme2, \d more +no +no +no +no +no +\?\n/);
+  t.match(broken, /nvme0 ◀─ md0, 1 more +no +no +no +no +no +no\n/, 'one leg is out of reach');
+  const heads = p2pdma('explain', '--machine', 'multipath', '--kernel', 'all').stdout;
+  t.match(heads, /nvme0 ◀─ nvme2, 5 more +no +no +no +bus +bus +bus\n/, 'with the head');
+});
+
 t.test('one kernel after another', async (t) => {
   const machine = await accelerated(t, '6.12.117');
   const text = runCli(['explain', '--machine', machine, '--kernel', 'all', '--color', 'never'], {
