@@ -105,3 +105,24 @@ t.test('a misaligned CMB: skipped without a message, or before that refused at r
     await system.close();
   }
 });
+
+t.test(
+  'CMBs of 1 to 4 MiB: memory only in whole granules of memory hot-plug, which on x86 are 2 MiB',
+  async (t) => {
+    for (const [mib, registered] of [
+      [1, undefined],
+      [2, 2 * 2 ** 20],
+      [3, undefined],
+      [4, 4 * 2 ** 20],
+    ] as const) {
+      const machine = (await describe('switch')) as unknown as { functions: { nvme: object | null }[] };
+      for (const { nvme } of machine.functions)
+        if (nvme !== null) Object.assign(nvme, { cmb: { size: mib * 2 ** 20 } });
+      const system = await openSystem({ machine });
+      const [drive] = system.controllers;
+      t.equal(drive!.pdev!.p2pmem?.size, registered, `${mib} MiB`);
+      t.equal(drive!.cmb!.size, mib * 2 ** 20, 'the drive has it all the same');
+      await system.close();
+    }
+  },
+);

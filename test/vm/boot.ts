@@ -6,7 +6,7 @@ import type { Machine } from '../../lib/machine/machine.js';
 import { cacheFolder, needSpace, repository, run, tailOf, VmError, which } from './host.js';
 import type { Userland } from './initramfs.js';
 import type { Kernel } from './kernel.js';
-import { type NamespaceOptions, type QemuMachine, qemuMachine } from './machine.js';
+import { type DriveOptions, type QemuMachine, qemuMachine } from './machine.js';
 import type { Image } from './pack.js';
 import { readTap, type TapSummary } from './tap.js';
 import { TRACE_EVENTS } from './witness.js';
@@ -34,7 +34,7 @@ export interface BootOptions {
   /** Handed to the tests as it is: readGuestPlan().data. */
   readonly data?: unknown;
   readonly memoryMiB?: number;
-  readonly namespaceOptions?: NamespaceOptions;
+  readonly driveOptions?: DriveOptions;
   readonly kernelArgs?: readonly string[];
   /** Called with each line of the guest's TAP as it arrives. */
   readonly onLine?: (line: string) => void;
@@ -86,7 +86,7 @@ export async function boot(options: BootOptions): Promise<BootResult> {
   needSpace(cacheFolder('run'), 2 ** 30, 'A boot');
   const folder = mkdtempSync(path.join(cacheFolder('run'), `${machine.name.replace(/\W+/g, '-')}-`));
   const file = (name: string) => path.join(folder, name);
-  const qemu = qemuMachine(machine, folder, options.namespaceOptions);
+  const qemu = qemuMachine(machine, folder, options.driveOptions);
   for (const image of qemu.images) {
     writeFileSync(image.file, '');
     truncateSync(image.file, image.size);

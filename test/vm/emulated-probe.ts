@@ -10,6 +10,7 @@ import { P2pdmaError } from '../../lib/base/errors.js';
 import { TRACE_CHANNEL, type TraceEvent } from '../../lib/base/trace.js';
 import type { CharDevice, EmulatorBackend } from '../../lib/emulator/backend.js';
 import { openEmulator } from '../../lib/emulator/boot.js';
+import type { Drive } from '../../lib/emulator/running-machine.js';
 import { EmulatorTarget } from '../../lib/emulator/target.js';
 import {
   FOLL_LONGTERM,
@@ -18,6 +19,7 @@ import {
   pinUserPages,
   unpinUserPages,
 } from '../../lib/kernel/gup.js';
+import type { NvmeNs } from '../../lib/kernel/nvme-core.js';
 import { pciMmapP2pmem } from '../../lib/kernel/pci-p2pdma.js';
 import { withheldFromPrograms } from '../../lib/kernel/releases/table.js';
 import type { Machine } from '../../lib/machine/machine.js';
@@ -112,34 +114,42 @@ class EmulatedProbe implements Respondent {
     if (name === 'loop') this.#handles.set(slot, this.#stacked());
     else if (what === 'ctrl') this.#handles.set(slot, this.#backend.charDevice(name!));
     else {
-      const target = await this.#backend.openTarget(`${name}n${what === 'disk2' ? 2 : 1}`, {
-        write: flags.startsWith('rw'),
-        force: !flags.includes('excl'),
-      });
+      const nsid = what === 'disk2' ? 2 : 1;
+      const target =
+        this.#empty(name!, nsid) ??
+        (await this.#backend.openTarget(`${name}n${nsid}`, {
+          write: flags.startsWith('rw'),
+          force: !flags.includes('excl'),
+        }));
       this.#handles.set(slot, target);
     }
     return 0;
   }
 
+  /** A namespace of size 0: the kernel opens it, and the library does not. Null: it has a size. */
+  #empty(name: string, nsid: number): EmulatorTarget | null {
+    const drive = this.#backend.running.drives.find(({ driver }) => driver.ctrl.name === name);
+    const ns = drive?.driver.ctrl.namespaces.find((one) => one.nsid === nsid);
+    return ns?.capacity === 0 && !ns.dead ? this.#targetOn(drive!, ns, null) : null;
+  }
+
   /** A block device whose queue does not have the peer-to-peer feature, which nobody passes on. */
   #stacked(): EmulatorTarget {
-    const { running } = this.#backend;
-    const { driver } = running.drives.at(-1)!;
-    const below = driver.ctrl.namespaces[0]!;
+    const drive = this.#backend.running.drives.at(-1)!;
+    const below = drive.driver.ctrl.namespaces[0]!;
     const ns: typeof below = Object.create(below, {
       limits: { value: { ...below.limits, pciP2pdma: false } },
     });
+    return this.#targetOn(drive, ns, 'a loop device');
+  }
+
+  /** A disk of the emulated kernel, opened below the library. */
+  #targetOn({ driver }: Drive, disk: NvmeNs, noP2pReason: string | null): EmulatorTarget {
+    const { mm, clock } = this.#backend.running;
+    const name = noP2pReason === null ? disk.name : 'loop0';
     return new EmulatorTarget({
-      ...{
-        name: 'loop0',
-        path: '/dev/loop0',
-        disk: ns,
-        client: driver.hw.pdev,
-        mm: running.mm,
-        clock: running.clock,
-        origin: originOf(this.#backend),
-      },
-      ...{ write: true, noP2pReason: 'a loop device', file: null, onClose: async () => {} },
+      ...{ name, path: `/dev/${name}`, disk, client: driver.hw.pdev, mm, clock },
+      ...{ origin: originOf(this.#backend), write: true, noP2pReason, file: null, onClose: async () => {} },
     });
   }
 

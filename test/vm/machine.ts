@@ -64,7 +64,9 @@ export function whyNotBootable(machine: Machine): string | null {
     }
     const cmb = f.nvme?.cmb ?? null;
     if (cmb === null) continue;
-    if (cmb.size % MIB !== 0) return `${f.bdf}: QEMU’s CMB is whole MiB, not ${cmb.size} bytes`;
+    if (cmb.size < MIB || !Number.isInteger(Math.log2(cmb.size))) {
+      return `${f.bdf}: QEMU’s CMB is a whole BAR, of a power of two of MiB, not ${cmb.size} bytes`;
+    }
     if (cmb.bar !== 2 || cmb.offset !== 0) return `${f.bdf}: QEMU’s CMB fills BAR 2`;
     if (!(cmb.sqs && cmb.lists && cmb.rds && cmb.wds)) {
       return `${f.bdf}: QEMU’s CMB always takes submission queues, lists, and data both ways`;
@@ -78,15 +80,18 @@ const ACS_REDIRECTS = PCI_ACS_RR | PCI_ACS_CR | PCI_ACS_EC;
 /** Slots of pcie.0 that are taken: 00.0 is the host bridge, 1f.x the chipset, and ours for 9p and pxb. */
 const FIRST_OWN_SLOT = 0x18;
 
-/** Options of `nvme-ns` by namespace (`'nvme2n1'`), for what descriptions have no words for: zones, metadata within blocks. */
-export type NamespaceOptions = Readonly<Record<string, Readonly<Record<string, string | number>>>>;
+/** Of a namespace that the kernel gives size 0, a description does not say how large it is: any size does. */
+const SIZE_OF_EMPTY = 64 * MIB;
 
 /** The QEMU arguments alone. */
 export function machineToQemu(machine: Machine, folder = '.'): string[] {
   return qemuMachine(machine, folder).args;
 }
 
-export function qemuMachine(machine: Machine, folder: string, special: NamespaceOptions = {}): QemuMachine {
+/** Options of each `nvme`, for what descriptions have no words for. */
+export type DriveOptions = Readonly<Record<string, string | number>>;
+
+export function qemuMachine(machine: Machine, folder: string, more: DriveOptions = {}): QemuMachine {
   const reason = whyNotBootable(machine);
   if (reason !== null) throw new Error(`machine ${machine.name} cannot be booted: ${reason}`);
   const args: string[] = [];
@@ -174,11 +179,15 @@ export function qemuMachine(machine: Machine, folder: string, special: Namespace
       serial,
       mdts: Math.floor(Math.log2(nvme.mdts / 4096)),
       ...(subsystem === undefined ? {} : { subsys: subsystem.name }),
+      ...more,
     };
     if (nvme.cmb !== null) options.cmb_size_mb = nvme.cmb.size / MIB;
     device('nvme', options);
     const brought = owner === nvme.name ? nvme.namespaces : [];
-    const namespaces = brought.map(({ nsid, size, blockSize, metadata, readOnly }) => {
+    const namespaces = brought.map((ns) => {
+      const { nsid, blockSize, extendedLba, readOnly, zoned } = ns;
+      const size = extendedLba === null ? ns.size : SIZE_OF_EMPTY;
+      const metadata = extendedLba === null ? ns.metadata : (extendedLba.metadata ?? 8);
       const blk = `${nvme.name}n${nsid}`;
       const file = path.join(folder, `${blk}.raw`);
       // QEMU keeps metadata behind the blocks.
@@ -192,9 +201,10 @@ export function qemuMachine(machine: Machine, folder: string, special: Namespace
         nsid,
         logical_block_size: blockSize,
         physical_block_size: blockSize,
-        ...(metadata > 0 ? { ms: metadata, pi: 1 } : {}),
+        // Beside the blocks they are protection information; within the blocks they are anything.
+        ...(metadata > 0 ? { ms: metadata, ...(extendedLba === null ? { pi: 1 } : { mset: 1 }) } : {}),
+        ...(zoned === null ? {} : zones(zoned.zoneSize)),
         shared: subsystem === undefined ? 'off' : 'on',
-        ...special[blk],
       });
       return { nsid, blk, size, blockSize };
     });
@@ -202,6 +212,11 @@ export function qemuMachine(machine: Machine, folder: string, special: Namespace
   }
 
   return { args, kernelArgs, guestBdf, images, drives, acs, differences };
+}
+
+/** All of a zone can be written. */
+function zones(size: number): Record<string, string | number> {
+  return { zoned: 'on', 'zoned.zone_size': size, 'zoned.zone_capacity': size };
 }
 
 function hex(n: number): string {

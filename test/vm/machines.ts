@@ -126,19 +126,20 @@ const own = {
       nvme: { cmb: { size: '16MiB' }, namespaces: [{ nsid: 1, size: '256MiB', metadata: 8 }] },
     },
   ]),
-  /** Plain, plain, and what the plan makes of the namespaces of the other three: zoned, of size 0, with metadata beside. */
+  /** Namespaces of each kind: two plain ones, a zoned one, one of size 0, and one with metadata beside its blocks. */
   kinds: machine('kinds', 'five drives under a switch, three of them with namespaces of another kind', [
     rootPort('00:01.0'),
     upstreamPort('01:00.0', '00:01.0'),
-    ...[0, 1, 2, 3, 4].flatMap((i) => {
+    ...[
+      { size: '1GiB' },
+      { size: '1GiB' },
+      { size: '256MiB', zoned: { zoneSize: '16MiB' } },
+      { size: 0, extendedLba: { metadata: 8 } },
+      { size: '256MiB', metadata: 8 as const },
+    ].flatMap((kind, i) => {
       const port = `02:0${i}.0`;
-      const plain = drive(`0${3 + i}:00.0`, port);
-      const metadata = i === 4 ? 8 : 0;
-      const namespaces = [{ nsid: 1, size: '256MiB', metadata } as const];
-      return [
-        downstreamPort(port, '01:00.0'),
-        i < 2 ? plain : { ...plain, nvme: { cmb: { size: '16MiB' }, namespaces } },
-      ];
+      const nvme = { cmb: { size: '16MiB' }, namespaces: [{ nsid: 1, ...kind }] };
+      return [downstreamPort(port, '01:00.0'), { ...drive(`0${3 + i}:00.0`, port), nvme }];
     }),
   ]),
   /** Logical blocks of 4096 bytes, and two namespaces on one drive. */

@@ -108,9 +108,12 @@ function readWrite(
     metadataStatus(host, store, sqe, at, direction) ||
     host.walker.walk(sqe, at, length, direction, req.windows);
   if (status !== NVME_SC_SUCCESS) return refuse(status);
+  const offset = slba * store.blockSize;
+  // Compare reads too.
+  const across = writes ? NVME_SC_SUCCESS : (store.zones?.read(offset, length) ?? NVME_SC_SUCCESS);
+  if (across !== NVME_SC_SUCCESS) return refuse(across);
   if (isBad(host, req, blocks, writes)) return refuse(writes ? NVME_SC_WRITE_FAULT : NVME_SC_READ_ERROR);
   req.bytes = length;
-  const offset = slba * store.blockSize;
   if (reads) return start(req, store.read(offset, length, req));
   if (!writes) return start(req, store.compare(offset, length, req));
   const order = store.zones?.write(offset, length) ?? NVME_SC_SUCCESS;

@@ -6,8 +6,8 @@ import {
 } from '../../backend/nvme-spec.js';
 
 /**
- * The zones of a namespace: each is as long as the others and takes writes only at its write pointer. All are empty when
- * the machine starts. There is no limit to the number of open zones.
+ * The zones of a namespace: each is as long as the others and takes writes only at its write pointer. No command reads or
+ * writes across two of them. All are empty when the machine starts. There is no limit to the number of open zones.
  *
  *     |■■■■■■■■■□□□□□□□|■■■■■■■■■■■■■■■■|□□□□□□□□□□□□□□□□|
  *               ▲ write pointer   full                     empty
@@ -20,6 +20,12 @@ export class Zones {
 
   constructor(zoneSize: number) {
     this.zoneSize = zoneSize;
+  }
+
+  /** Checks a read: like many drives, this one has none across zones. @returns an NVMe status */
+  read(offset: number, length: number): number {
+    const inside = offset % this.zoneSize;
+    return inside + length > this.zoneSize ? NVME_SC_ZONE_BOUNDARY_ERROR : NVME_SC_SUCCESS;
   }
 
   /** Checks a write. If it is in order, the write pointer advances. @returns an NVMe status */

@@ -69,6 +69,23 @@ t.test('what crosses a zone is cut there: the next one begins, a full one refuse
   await system.close();
 });
 
+t.test(
+  'a command that reads across two zones is refused, and one that ends with its zone is not',
+  async (t) => {
+    const system = await openSystem({ machine: zoned() });
+    const target = await system.target('nvme1n1');
+    const read = async (block: number) => {
+      const command = { opcode: 2, nsid: 1, cdw10: block, cdw12: 15, data: bytes(8192, 0) };
+      return (await target.passthrough(command)).status & 0x7ff;
+    };
+    t.equal(await read(ZONE / 512 - 8), 0x1b8, 'Zoned Boundary Error');
+    t.equal(await read(ZONE / 512 - 16), 0);
+    t.equal(await read(ZONE / 512), 0);
+    await target.close();
+    await system.close();
+  },
+);
+
 /** No command can reach a drive that exists only in this process. */
 const EMULATED_HINT =
   /^(?!.*(blkzone|sudo)).* emulated machine .*`system\.target\('.*nvme1n1', \{ write: true \}\)`/;
