@@ -255,7 +255,6 @@ t.test('--verify: the read-back has progress of its own', async (t) => {
     phase: 'verify',
     bytes: 2 * content.length,
     total: 2 * content.length,
-    bytesPerSecond: Number,
     transport: null,
   });
 });
@@ -303,8 +302,9 @@ t.test(
       encoding: 'utf8',
     });
     t.equal(status, 0, stdout);
-    t.match(stdout, /copying \S+ 100% 3\.00 MiB of 3\.00 MiB .*\/s ETA .* p2p-bus/);
-    t.match(stdout, /verifying \S+ 100% 3\.00 MiB of 3\.00 MiB .*\/s ETA /);
+    // The speed is known only if it was looked at more than once.
+    t.match(stdout, /copying \S+ 100% 3\.00 MiB of 3\.00 MiB (\S+ \S+\/s )?ETA .* p2p-bus/);
+    t.match(stdout, /verifying \S+ 100% 3\.00 MiB of 3\.00 MiB (\S+ \S+\/s )?ETA /);
     const drawn = stripVTControlCharacters(stdout).split(/[\r\n]+/);
     const receipt = drawn.slice(drawn.findIndex((line) => line.startsWith('copied')));
     const long = receipt.filter((line) => line.length > 80 && !line.includes('sha256:'));

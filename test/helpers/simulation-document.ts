@@ -59,6 +59,9 @@ small by fast-check, and printed as a test.
 \`.ci/run\` plays three minutes of seeds that are counted from the commit's own hash: each commit has new ones, and is judged alike
 everywhere. Seeds that found a fault are kept in \`test/sim/recorded.json\` and played by \`npm test\`.
 
+Programs of the simulation write anywhere, in any order. So no machine that is drawn has a zoned namespace or one of size 0, and of a
+machine that a user brings these are left out. Zones are held to a booted kernel by the scenarios of \`npm run test:vm\` instead.
+
 A user plays it with \`p2pdma sim\`, by default a hundred seeds, each on the machine that it draws; \`p2pdma sim --machine
 machine.json\` plays on a topology of the user's own. It ends at the first seed that fails, and prints it as it was drawn.
 
