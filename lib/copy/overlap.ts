@@ -74,8 +74,9 @@ function assertUsesApart(reads: Use | null, writes: readonly (Use | null)[]): vo
   for (const use of writes) {
     if (use === null) continue;
     const written = reads === null ? use : { ...use, span: asLongAs(reads, use.span[0]) };
-    assertApartFromEarlier(earlier, use.truncates ? { ...use, span: ALL } : written);
-    earlier.push(use.truncates ? { ...use, span: ALL } : written);
+    const touched = use.truncates ? { ...use, span: ALL } : written;
+    assertApartFromEarlier(earlier, touched);
+    earlier.push(touched);
     if (reads !== null) assertApartFromSource(reads, written);
   }
 }
