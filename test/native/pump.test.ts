@@ -11,7 +11,7 @@ import {
 import { ENOSPC } from '../../lib/base/errno.js';
 import { nativeCounters } from '../../lib/native/addon.js';
 import { type NativeBackend, openNative } from '../../lib/native/backend.js';
-import { directIoDir, loopDevice, pattern, skipLoop, skipNative, transfer } from '../helpers/native.js';
+import { asan, directIoDir, loopDevice, pattern, skipLoop, skipNative, transfer } from '../helpers/native.js';
 import { random } from '../helpers/random.js';
 
 const KiB = 1024;
@@ -228,7 +228,8 @@ t.test('the pages of large slots are cleared away from this thread', { skip: ski
   });
   t.equal(await run!.over, null, 'nothing failed');
   const faults = pageFaults() - before;
-  t.ok(faults < pages / 2, `${faults} page faults, and ${pages} pages of memory`);
+  // A sanitizer's allocator takes new pages for what is allocated beside the transfers, so there the number says nothing.
+  if (!asan) t.ok(faults < pages / 2, `${faults} page faults, and ${pages} pages of memory`);
   t.ok(readFileSync(copy.path).equals(source.model), 'every byte is there');
 });
 
