@@ -17,6 +17,7 @@ import {
   isEmptiedBy,
   nameOfEnd,
   type Place,
+  quotedEnd,
   readBy,
   type Span,
   type Use,
@@ -90,14 +91,14 @@ function asLongAs({ place, span: [first, behind] }: Use, to: number): Span {
 function assertEachOnce(destinations: CopyRequest['destinations']): void {
   const twice = destinations.find((end, i) => typeof end !== 'function' && destinations.indexOf(end) < i);
   if (twice === undefined) return;
-  throw new P2pdmaError('ERR_OVERLAP', `'${nameOfEnd(twice)}' is named twice as a destination`);
+  throw new P2pdmaError('ERR_OVERLAP', `${quotedEnd(twice)} is named twice as a destination`);
 }
 
 /** What is read through a handle cannot be written through it at the same place. A stream with two sides can be both. */
 function assertNotTheSource(source: CopyRequest['source'], destinations: CopyRequest['destinations']): void {
   const handle = source instanceof P2pFileHandle || isFileHandle(source);
   if (!handle || !destinations.includes(source as (typeof destinations)[number])) return;
-  throw new P2pdmaError('ERR_OVERLAP', `source and destination are both '${nameOfEnd(source)}'`);
+  throw new P2pdmaError('ERR_OVERLAP', `source and destination are both ${quotedEnd(source)}`);
 }
 
 function assertApartFromEarlier(earlier: readonly Use[], { place, span }: Use): void {

@@ -162,9 +162,23 @@ function isStreamOverPath(end: unknown): boolean {
   return [P2pReadStream, P2pWriteStream, ReadStream, WriteStream].some((kind) => end instanceof kind);
 }
 
-/** For messages. */
+/** Its path, or what else is known of it. */
 export function nameOfEnd(end: unknown): string {
-  const { path, fd } = end as { path?: unknown; fd?: unknown };
-  if (typeof path === 'string' || path instanceof Uint8Array) return String(path);
+  return pathOf(end) ?? withoutPath(end);
+}
+
+/** For a sentence: only a path is in quotes. */
+export function quotedEnd(end: unknown): string {
+  const path = pathOf(end);
+  return path === null ? withoutPath(end) : `'${path}'`;
+}
+
+function pathOf(end: unknown): string | null {
+  const { path } = end as { path?: unknown };
+  return typeof path === 'string' || path instanceof Uint8Array ? String(path) : null;
+}
+
+function withoutPath(end: unknown): string {
+  const { fd } = end as { fd?: unknown };
   return typeof fd === 'number' ? `fd ${fd}` : `the ${(end as Readable | Writable).constructor.name}`;
 }

@@ -5,6 +5,7 @@
 import { createReadStream, createWriteStream, readFileSync, type WriteStream, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import t, { type Test } from 'tap';
 import {
   openSystem,
@@ -162,6 +163,11 @@ each('one file as two destinations', async (t, { path, system }) => {
   const writer = system.createWriteStream(`${path}-other`);
   const twice = { code: 'ERR_OVERLAP', message: /is named twice as a destination/ };
   await t.rejects(system.pipeline(path, [writer, writer]), twice);
+  const through = new PassThrough();
+  await t.rejects(system.pipeline(path, [through, through]), {
+    code: 'ERR_OVERLAP',
+    message: /^the PassThrough is named twice as a destination/,
+  });
   const [a, b] = [system.createWriteStream(`${path}-other`), system.createWriteStream(`${path}-other`)];
   await t.rejects(system.pipeline(path, [a, b]), twice);
   await t.rejects(system.pipeline(path, [`${path}-other`, system.createWriteStream(`${path}-other`)]), twice);
