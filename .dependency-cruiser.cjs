@@ -45,6 +45,7 @@ const arrows = [
     [
       'index',
       'copy/pipe-reader',
+      'copy/pipe-writer',
       'sim/play',
       'observe/ask',
       'page',

@@ -6,10 +6,16 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 
 namespace p2pdma {
 namespace {
@@ -35,19 +41,35 @@ int64_t nowMs() {
   return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+// Reads or writes what a pipe or a socket allows without waiting, whatever its flags are. Those belong to every process that has
+// the same file open, so O_NONBLOCK is not set.
+int64_t moveNow(bool reading, bool socket, int fd, char* memory, size_t bytes) {
+  if (socket) {
+    return restart([&] {
+      return reading ? recv(fd, memory, bytes, MSG_DONTWAIT) : send(fd, memory, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    });
+  }
+  const iovec all = {memory, bytes};
+  // The offset -1 stands for no offset; the call takes it in two parts.
+  const int64_t n =
+      restart([&] { return syscall(reading ? SYS_preadv2 : SYS_pwritev2, fd, &all, 1, -1L, -1L, RWF_NOWAIT); });
+  if (n != -EOPNOTSUPP && n != -ENOSYS && n != -EINVAL) return n;
+  // A pipe before Linux 6.4, or one that was spliced. When poll(2) says that it is ready, a read does not wait, nor does a write
+  // of so few bytes.
+  pollfd ready = {fd, static_cast<short>(reading ? POLLIN : POLLOUT), 0};
+  if (poll(&ready, 1, 0) == 0) return -EAGAIN;
+  return restart([&] { return reading ? read(fd, memory, bytes) : write(fd, memory, std::min<size_t>(bytes, PIPE_BUF)); });
+}
+
 // Reads a pipe or a socket until the memory is full, or writes all of it, but waits no longer than kPipeWaitMs. Returns the bytes
 // moved, which may be 0, or -errno if there were none; `ended` is set where a read finds the end.
 int64_t movePipe(bool reading, int fd, char* memory, size_t bytes, uint64_t* ended) {
-  // A thread that waits in the call itself could not be told to stop.
-  const int flags = fcntl(fd, F_GETFL);
-  if (flags < 0) return -errno;
-  if ((flags & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return -errno;
+  struct stat there;
+  if (fstat(fd, &there) != 0) return -errno;
   const int64_t until = nowMs() + kPipeWaitMs;
   size_t moved = 0;
   while (moved < bytes) {
-    const int64_t n = restart([&] {
-      return reading ? read(fd, memory + moved, bytes - moved) : write(fd, memory + moved, bytes - moved);
-    });
+    const int64_t n = moveNow(reading, S_ISSOCK(there.st_mode), fd, memory + moved, bytes - moved);
     if (n > 0) {
       moved += static_cast<size_t>(n);
       continue;
@@ -57,6 +79,7 @@ int64_t movePipe(bool reading, int fd, char* memory, size_t bytes, uint64_t* end
       break;
     }
     if (n != -EAGAIN) return moved > 0 ? static_cast<int64_t>(moved) : n;
+    // A thread that waits in the call itself could not be told to stop.
     const int64_t left = until - nowMs();
     if (left <= 0) break;
     pollfd ready = {fd, static_cast<short>(reading ? POLLIN : POLLOUT), 0};

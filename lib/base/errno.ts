@@ -385,6 +385,7 @@ export const {
   EAGAIN,
   EBADE,
   EBADF,
+  ECANCELED,
   EBUSY,
   EEXIST,
   EFAULT,

@@ -26,6 +26,7 @@ import { Target } from '../streams/target.js';
 import { P2pWriteStream } from '../streams/write-stream.js';
 import { whyNotZones } from '../streams/zones.js';
 import { readableOf, writableOf } from './foreign.js';
+import { PipeWriter } from './pipe-writer.js';
 import { portionOf } from './portion.js';
 import { pathAgain, type ReadBack, readAgain } from './read-back.js';
 import { type CopyOptions, type CopyRequest, isFileHandle, PathEnd } from './request.js';
@@ -178,8 +179,9 @@ export class OpenEnds {
       // Its 'error' event comes after the rejection, when there is no other listener yet.
       if (reader !== source) reader.on('error', () => {});
       if (reader instanceof P2pReadStream) await reader.attachment.opened();
+      const pipes = destinations.some((end) => end instanceof PipeWriter) ? await this.#request.open() : null;
       const writers = destinations.map((_, i) => {
-        const writer = this.#writer(i, writeSettings);
+        const writer = this.#writer(i, writeSettings, pipes);
         opened.push(writer);
         return writer;
       });
@@ -205,8 +207,10 @@ export class OpenEnds {
     return reader;
   }
 
-  #writer(i: number, settings: WriteStreamOptions): Writable {
+  /** `pipes`: the context of pipes; null: there are none. */
+  #writer(i: number, settings: WriteStreamOptions, pipes: StreamContext | null): Writable {
     const to = this.#request.destinations[i]!;
+    if (to instanceof PipeWriter) return to.writerOver(pipes!, settings) ?? to;
     if (to instanceof Target) return to.createWriteStream(settings);
     if (to instanceof P2pWriteStream) return to;
     if (to instanceof P2pFileHandle) return to.writerOver({ ...settings, autoClose: false }, false);

@@ -86,12 +86,21 @@ export class PlainTarget implements BlockTarget {
   }
 
   #next(): void {
-    const io = this.#waiting.shift();
+    const io = this.#waiting.splice(this.#nextInOrder(), 1)[0];
     if (io === undefined) this.#busy = false;
     else if (this.#closing !== null) this.#end(io, -EBADF);
     else if (!this.#positioned && io.offset !== (this.#reached ?? io.offset)) this.#end(io, -ESPIPE);
     else if (io.op === 'read') this.#read(io);
     else this.#write(io, io.segments, 0);
+  }
+
+  /** The rest of a request of which a part went through was submitted again behind those that follow it. */
+  #nextInOrder(): number {
+    if (this.#positioned) return 0;
+    return Math.max(
+      0,
+      this.#waiting.findIndex(({ offset }) => offset === this.#reached),
+    );
   }
 
   #read(io: IoRequest): void {

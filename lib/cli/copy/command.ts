@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { createInterface } from 'node:readline/promises';
+import { isatty } from 'node:tty';
 import type { Command } from 'commander';
 import * as z from '../../base/zod.js';
 import {
@@ -294,7 +295,7 @@ function isFile(path: string): boolean {
 
 /** On a terminal, the user can be asked. */
 function asks({ json }: CopyOptions): boolean {
-  return !json && process.stdin.isTTY && process.stderr.isTTY;
+  return !json && isatty(0) && isatty(2);
 }
 
 function held({ destinations }: CopyPlan): string {
@@ -347,7 +348,7 @@ export async function copy(system: System, ends: Ends, options: CopyOptions, pla
   const output = copyOutput(options);
   const stop = new AbortController();
   // The notice is printed above the progress.
-  if (process.stdout.isTTY) announce();
+  if (isatty(1)) announce();
   const settings = { ...settingsOf(system, options), stop: stop.signal };
   settings.onProgress = output.progress;
   let signal: 'SIGINT' | 'SIGTERM' | null = null;

@@ -6,13 +6,16 @@
  * A pipe has no positions and cannot be read again, so some options have no meaning there; they are refused.
  */
 import { createReadStream, createWriteStream, fstatSync, type Stats, statSync } from 'node:fs';
-import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { isatty } from 'node:tty';
 import { PipeReader } from '../../copy/pipe-reader.js';
+import { PipeWriter } from '../../copy/pipe-writer.js';
 import type { CopyPlan } from '../../index.js';
 import { CommandError } from '../errors.js';
 
 const PIPE = '-';
+// A look at process.stdin would make a pipe non-blocking for every process that shares it. For stdout, Node does so when it starts
+// the command, and undoes it when the command ends.
 const STDIN = 0;
 const STDOUT = 1;
 
@@ -111,7 +114,7 @@ function checkOutput({ destinationStart, sparse, verify }: PipeOptions, others: 
 
 function openStdin(destinations: readonly string[]): { stream: Readable; remark: string | null } {
   const there = fstatSync(STDIN);
-  if (process.stdin.isTTY) {
+  if (isatty(STDIN)) {
     throw refused(
       'stdin is a terminal',
       'Pipe the data into it: zstd -dc image.zst | p2pdma copy - nvme1n1.',
@@ -128,7 +131,7 @@ function openStdin(destinations: readonly string[]): { stream: Readable; remark:
 
 function openStdout(source: string): { stream: Writable; remark: string | null } {
   const there = fstatSync(STDOUT);
-  if (process.stdout.isTTY) {
+  if (isatty(STDOUT)) {
     throw refused(
       'stdout is a terminal, and this is not text',
       'Pipe it on: p2pdma copy nvme0n1 - | zstd > image.zst. Or name a file.',
@@ -137,9 +140,7 @@ function openStdout(source: string): { stream: Writable; remark: string | null }
   refuseDevice('stdout', there, 'destination');
   refuseSame(there, [source], 'stdout', 'source');
   // It does not block this thread when its reader is slow, so a signal still stops the copy.
-  if (there.isFIFO() || there.isSocket()) {
-    return { stream: new Socket({ fd: STDOUT, readable: false, writable: true }), remark: null };
-  }
+  if (there.isFIFO() || there.isSocket()) return { stream: new PipeWriter(STDOUT, 'stdout'), remark: null };
   return {
     stream: createWriteStream('', { fd: STDOUT, autoClose: false }),
     remark: there.isFile() ? namedInstead('stdout', 'destination') : null,
@@ -188,18 +189,18 @@ export function inNames(plan: CopyPlan, { names }: Ends): CopyPlan {
   };
 }
 
-/** The error of a pipe, which is Node's, in the words of the command; any other error as it is. */
+/** The error of a pipe, which may be Node's, in the words of the command; any other error as it is. */
 export function pipeError(error: unknown, { stdin, stdout }: Ends): unknown {
-  const { code, message, syscall } = error as NodeJS.ErrnoException;
-  if (!(error instanceof Error) || error.constructor !== Error || syscall === undefined) return error;
-  if (code === 'EPIPE' && stdout) {
+  const { code, message, syscall, path } = error as NodeJS.ErrnoException;
+  const isNodes = error instanceof Error && error.constructor === Error && syscall !== undefined;
+  if (code === 'EPIPE' && stdout && (isNodes || path === 'stdout')) {
     return new CommandError(
       'EPIPE',
       'whoever reads stdout has gone',
       'The receipt says how much it may have got.',
     );
   }
-  if (!stdin && !stdout) return error;
+  if (!isNodes || (!stdin && !stdout)) return error;
   return new CommandError(
     'ERR_INCOMPLETE',
     `${stdin ? 'stdin' : 'stdout'}: ${message}`,

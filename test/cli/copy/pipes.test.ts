@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { main } from '../../helpers/cli.js';
 import { bytesOf } from '../../helpers/copies.js';
+import { isNonBlocking } from '../../helpers/descriptors.js';
+import { skipNative } from '../../helpers/native.js';
 
 const MIB = 1024 * 1024;
 const folder = t.testdir();
@@ -240,6 +242,7 @@ t.test('Ctrl-C: what arrived is written, although the producer is still there', 
   });
   child.stdin.on('error', () => {});
   await arrived;
+  if (!skipNative) t.notOk(isNonBlocking(child.pid!, 0), 'the flags of what others may read as well');
   child.kill('SIGINT');
   const [code] = await once(child, 'close');
   t.equal(code, 0, 'no length was asked for, so nothing is missing');
