@@ -116,15 +116,17 @@ const parts: Record<string, (bench: Bench) => Promise<Figure[]>> = {
   },
 
   async delay({ system, devices, rounds, log }) {
-    const idle = withEventLoopDelay(fioReadAndWrite(devices, MIB, 8));
+    const aside = withEventLoopDelay(fioReadAndWrite(devices, MIB, 8));
     const pumps = withEventLoopDelay(ourPipe(system, devices, { pipes: 4 }));
-    const results = await race([idle, pumps], rounds);
+    const results = await race([aside, pumps], rounds);
     const delay = ({ name }: Competitor): Ratio => {
       const all = results.get(name)!.runs.map((run) => run.delayMs!);
       return { value: median(all), low: Math.min(...all), high: Math.max(...all) };
     };
-    log(`  of an idle event loop while fio runs: ${delay(idle).value.toFixed(2)} ms`);
-    return [atMost('event loop delay, p99, during four copies', delay(pumps), 1, 'ms')];
+    log(`  while fio runs and this process waits: ${delay(aside).value.toFixed(2)} ms above an idle machine`);
+    return [
+      atMost('event loop delay, p99, during four copies, above that of an idle loop', delay(pumps), 1, 'ms'),
+    ];
   },
 
   async small({ system, rounds, log }) {
