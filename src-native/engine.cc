@@ -176,7 +176,7 @@ void Engine::dispatch(Request* r) {
   if ((r->flags & kFlagHere) != 0) {
     perform(r);
     finished_.push_back(r);
-    waker_->signal();
+    if (!looksAgain_) waker_->signal();
     return;
   }
   const bool rw = r->op == Op::kRead || r->op == Op::kWrite;
@@ -409,6 +409,7 @@ void Engine::drain() {
   const std::shared_ptr<Engine> self = shared_from_this();  // JavaScript may close it
   bool more;
   do {
+    looksAgain_ = true;
     more = reap(lane_) || reap(bigLane_);
     if (pool_) pool_->reap(&finished_);
     while (!finished_.empty() && cqCount_ < cqRecords_) {
@@ -416,6 +417,7 @@ void Engine::drain() {
       finished_.pop_back();
       finish(r);
     }
+    looksAgain_ = false;
     if (!finished_.empty()) more = true;
     if (cqCount_ > 0 || control_[kRetryWanted] == 1) deliver();
   } while (more && !quiet_);
@@ -461,8 +463,16 @@ void Engine::retry() {
 }
 
 void Engine::onTurn() {
+  const std::shared_ptr<Engine> self = shared_from_this();
+  looksAgain_ = true;
   if (control_[kQueued] > 0) take();
+  looksAgain_ = false;
   if (!lane_.pending.empty() || !bigLane_.pending.empty()) submit();
+  if (quiet_ || finished_.empty()) return;
+  // What was done here has its answer already.
+  drain();
+  // What JavaScript asks for with that answer is taken in the next turn, before which the event loop must not sleep.
+  if (!quiet_ && control_[kQueued] > 0) waker_->signal();
 }
 
 void Engine::onWake() {

@@ -100,6 +100,7 @@ class Engine final : public Waker::Client, public Pump::Host, public std::enable
   EnvPtr env_;
   std::shared_ptr<Waker> waker_;
   bool quiet_ = false;  // set by quiesce
+  bool looksAgain_ = false;  // whoever calls dispatch() looks at finished_ afterwards, so it needs no signal
 
   Lane lane_;
   Lane bigLane_;  // for URING_CMD, opened at its first use

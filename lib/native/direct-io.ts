@@ -17,9 +17,14 @@ const STACKED_FILE_SYSTEMS = new Set(['overlay', 'ecryptfs', 'aufs']);
 /** Local file systems that are known to do direct I/O if they accept the flag. */
 const DIRECT_FILE_SYSTEMS = new Set(['ext2', 'ext3', 'ext4', 'xfs', 'f2fs', 'btrfs', 'zonefs']);
 
+/** Its files are in memory, and nowhere else. */
+export function isInMemory(fileSystem: string | null): boolean {
+  return fileSystem !== null && MEMORY_FILE_SYSTEMS.has(fileSystem);
+}
+
 /** A filesystem on this computer, whose calls wait for nothing but its own disk. */
 export function isLocal(fileSystem: string | null): boolean {
-  return fileSystem !== null && (MEMORY_FILE_SYSTEMS.has(fileSystem) || DIRECT_FILE_SYSTEMS.has(fileSystem));
+  return isInMemory(fileSystem) || (fileSystem !== null && DIRECT_FILE_SYSTEMS.has(fileSystem));
 }
 
 /**
@@ -35,7 +40,7 @@ export function makeDirect(
 ): string | null {
   const name = fileSystem ?? 'its filesystem';
   const none = `${name} does not support O_DIRECT for '${path}'`;
-  if (fileSystem !== null && MEMORY_FILE_SYSTEMS.has(fileSystem)) {
+  if (isInMemory(fileSystem)) {
     return `'${path}' is on ${name}, which keeps files in memory: there is no device to transfer to`;
   }
   if (stat.dioMemAlign === 0 || stat.dioOffsetAlign === 0) {

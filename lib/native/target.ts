@@ -23,7 +23,7 @@ import { fileRange } from '../host/file-range.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
 import { type Addon, loadAddon } from './addon.js';
-import { isLocal } from './direct-io.js';
+import { isInMemory, isLocal } from './direct-io.js';
 import {
   type Completer,
   type EngineCommand,
@@ -116,6 +116,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #flags: number;
   /** A file of a filesystem on this computer. */
   readonly #local: boolean;
+  /** The flags of its first bytes. */
+  readonly #firstFlags: number;
   readonly #size: number;
   readonly #onClose: () => void;
   /** The PCI functions that do its DMA. */
@@ -127,7 +129,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #fds: number[];
   /** An fd of the same file without O_DIRECT; undefined until it is needed, negative if it is not available. */
   #cached: number | undefined;
-  readonly #ioctl: NvmeIoctl;
+  /** Null until a command is sent. */
+  #commands: NvmeIoctl | null = null;
+  readonly #metadataBytes: number | null;
   readonly #inFlight = new InFlight();
   /** The transfers and pumps in flight whose memory is in the client's own CMB. */
   readonly #own = new Set<object>();
@@ -162,25 +166,32 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#writable = opened.writable;
     this.#size = opened.size;
     this.#flags = opened.buffered === null ? 0 : FLAG_ASYNC;
-    this.#local = this.kind === 'file' && isLocal(facts.fileSystem ?? null);
+    const fileSystem = this.kind === 'file' ? (facts.fileSystem ?? null) : null;
+    this.#local = isLocal(fileSystem);
+    this.#firstFlags = opened.buffered === null ? 0 : isInMemory(fileSystem) ? FLAG_HERE : 0;
     this.#onClose = options.onClose;
     this.#fds = [opened.fd];
-    this.#ioctl = new NvmeIoctl({
-      target: this,
-      fd: opened.fd,
-      writable: opened.writable,
-      engine,
-      inFlight: this.#inFlight,
-      fds: this.#fds,
-      metadataBytes: facts.metadataBytes,
-      assertOpen: () => this.#mustBeOpen('ioctl'),
-      book: (view, path) => this.#book([view], view.byteLength, path),
-    });
+    this.#metadataBytes = facts.metadataBytes;
     forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
   }
 
   get fd(): number {
     return this.#fd;
+  }
+
+  get #ioctl(): NvmeIoctl {
+    this.#commands ??= new NvmeIoctl({
+      target: this,
+      fd: this.#fd,
+      writable: this.#writable,
+      engine: this.#engine,
+      inFlight: this.#inFlight,
+      fds: this.#fds,
+      metadataBytes: this.#metadataBytes,
+      assertOpen: () => this.#mustBeOpen('ioctl'),
+      book: (view, path) => this.#book([view], view.byteLength, path),
+    });
+    return this.#commands;
   }
 
   get size(): number {
@@ -224,16 +235,18 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#cached ??= this.buffered === null ? this.#openCached() : this.#fd;
     if (this.#cached < 0) return this.#cached;
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    const flags = io.offset + bytesOf(io.segments) <= SMALL ? 0 : FLAG_ASYNC;
+    const flags = io.offset + bytesOf(io.segments) <= SMALL ? this.#firstFlags : FLAG_ASYNC;
     return this.#engine.readWrite(this, io, op, flags, this.#cached);
   }
 
   /**
    * The flags of transfers that end here at the latest. Through the page cache they may block, so they run elsewhere. Only at the
-   * beginning of a file the submitting call tries it, without waiting: copying so little takes less than changing threads.
+   * beginning of a file it is different, because copying so little takes less than changing threads: the submitting call tries
+   * it, without waiting. The kernel cannot try it with a file that is in memory only; but then there is nothing to wait for,
+   * unless that memory was swapped out, and it is done.
    */
   #flagsUpTo(end: number): number {
-    return this.buffered !== null && end <= SMALL ? 0 : this.#flags;
+    return this.buffered !== null && end <= SMALL ? this.#firstFlags : this.#flags;
   }
 
   #openCached(): number {

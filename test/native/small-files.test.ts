@@ -1,5 +1,5 @@
 /** A small file costs no change of threads, and a large one does not hold up the JavaScript thread. */
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { child, skipNative } from '../helpers/native.js';
@@ -37,5 +37,42 @@ t.test('truncated, written, read and closed', { skip: skipNative }, async (t) =>
     t.equal(used > 0, threads, `${size} bytes: ${used} threads`);
     t.equal(statSync(path).size, size);
     t.ok(readFileSync(path).every((byte) => byte === 9));
+  }
+});
+
+const inMemory = `
+  const backend = await openNative({ engine: argv[1] });
+  const target = await backend.openTarget(argv[0], { write: true });
+  const view = backend.memory.allocBuffer(4096).fill(9);
+  const before = nativeCounters();
+  await io(target, 'write', 0, view);
+  await io(target, 'read', 0, view);
+  // Nothing else wakes the event loop here.
+  for (let i = 0; i < 300; i++) await io(target, 'read', 0, view);
+  const { enters, threads } = nativeCounters();
+  let timers = 0;
+  const timer = setInterval(() => timers++, 1);
+  let reads = 0;
+  // Each is asked for in the answer to the one before, until a timer had its turn.
+  await new Promise((over) => {
+    const next = () => io(target, 'read', 0, view).then(() => (++reads < 1000 || timers === 0 ? next() : over()));
+    next();
+  });
+  clearInterval(timer);
+  await target.close();
+  await backend.close();
+  console.log(JSON.stringify({ enters: enters - before.enters, threads, goesOn: reads >= 1000, timed: timers > 0 }));
+`;
+
+t.test('the beginning of a file in memory is moved at once', { skip: skipNative }, async (t) => {
+  const folder = mkdtempSync('/dev/shm/p2pdma-');
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'file');
+  writeFileSync(path, Buffer.alloc(4096, 1));
+  for (const engine of ['auto', 'threads']) {
+    const { stdout, stderr } = child(inMemory, [path, engine]);
+    t.equal(stderr, '', engine);
+    const facts = { enters: 0, threads: 0, goesOn: true, timed: true };
+    t.same(JSON.parse(stdout), facts, `${engine}: neither the ring nor a thread, and timers have their turn`);
   }
 });
