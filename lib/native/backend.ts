@@ -170,14 +170,17 @@ export class NativeBackend implements Backend {
     const now = info ?? this.sysfs.blockInfo(path);
     const key = this.#opened++;
     const kind = opened.kind === 'file' ? 'file' : (now?.kind ?? 'block');
+    const { noP2pReason, unproven } = this.#wayOf(opened, now, { path, passthrough });
     const target = new NativeTarget(
       opened,
       {
         name: now?.kind !== 'file' && now?.name ? now.name : nameOrPath,
-        ...{ path, kind },
+        path,
+        kind,
         client: now?.client ?? null,
         legs: now?.legs ?? null,
-        ...this.#wayOf(opened, now, { path, passthrough }),
+        noP2pReason,
+        unproven,
         metadataBytes: now?.metadataBytes ?? null,
         zones: now?.zones ?? null,
         fileSystem: opened.kind === 'file' ? (now?.fileSystem ?? null) : null,

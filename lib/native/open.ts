@@ -51,9 +51,9 @@ export async function openPath(
   try {
     const stat = addon.statFd(fd);
     if (typeof stat === 'number') throw nativeError(stat, 'fstat', path);
-    if (stat.kind === 'block' && isDevice)
-      return { ...device(addon, { path, fd, write, stat, info }), readable };
-    if (stat.kind === 'file') return { ...file(addon, { path, fd, write, stat, info }), readable };
+    const found: Found = { path, fd, write, readable, stat, info };
+    if (stat.kind === 'block' && isDevice) return device(addon, found);
+    if (stat.kind === 'file') return file(addon, found);
     if (stat.kind === 'directory') throw nativeError(-EISDIR, 'open', path);
     throw nativeError(-EINVAL, 'open', path, 'Name a block device, a namespace or a regular file.');
   } catch (error) {
@@ -161,11 +161,12 @@ interface Found {
   readonly path: string;
   readonly fd: number;
   readonly write: boolean;
+  readonly readable: boolean;
   readonly stat: FileStat;
   readonly info: BlockInfo | null;
 }
 
-function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened, 'readable'> {
+function device(addon: Addon, { path, fd, write, readable, stat, info }: Found): Opened {
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
@@ -188,6 +189,7 @@ function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Open
     kind: 'block',
     identity: stat.identity,
     writable: write,
+    readable,
     size: facts.size,
     limits,
     buffered: null,
@@ -195,7 +197,7 @@ function device(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Open
   };
 }
 
-function file(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened, 'readable'> {
+function file(addon: Addon, { path, fd, write, readable, stat, info }: Found): Opened {
   if (!write && stat.size === 0) {
     const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(addon, fd));
     if (made !== null) throw made;
@@ -223,6 +225,7 @@ function file(addon: Addon, { path, fd, write, stat, info }: Found): Omit<Opened
     kind: 'file',
     identity: stat.identity,
     writable: write,
+    readable,
     size: stat.size,
     limits,
     buffered,

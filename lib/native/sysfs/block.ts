@@ -14,7 +14,6 @@ import type { Legs, QueueLimits } from '../../backend/backend.js';
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
 import { emptyNamespace, hostManagedZones } from '../../backend/namespace-kinds.js';
 import type { IommuMode, PciDev } from '../../backend/topology.js';
-import { deviceNumber } from '../../host/file-range.js';
 import { MD_MIRRORS, withheldFromPrograms } from '../../kernel/releases/table.js';
 import {
   type BlockDevices,
@@ -144,16 +143,16 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
     const parent = devices.statOf(directory);
     if (parent === null || path.startsWith('/dev/')) return devicePathInfo(context, path);
     const real = realPath(directory);
-    const mount = devices.mountOf(real, deviceNumber(parent.dev));
+    const mount = devices.mountOf(real, parent.on);
     return fileInfo(context, { mount, path: posix.join(real, posix.basename(path)), size: null });
   }
-  if (stat.isBlockDevice()) {
-    const found = devices.byNumber(deviceNumber(stat.rdev));
+  if (stat.isBlockDevice) {
+    const found = devices.byNumber(stat.device);
     return found === null ? null : deviceInfo(context, found);
   }
-  if (stat.isCharacterDevice()) return devicePathInfo(context, path);
-  const size = stat.isFile() ? Number(stat.size) : null;
-  const number = deviceNumber(stat.dev);
+  if (stat.isCharacterDevice) return devicePathInfo(context, path);
+  const size = stat.isFile ? stat.size : null;
+  const number = stat.on;
   // On overlayfs the path says which layer a file is in, and of several mounts of a filesystem, which one.
   const only = devices.onlyMountOf(number);
   if (only !== null && only.type !== 'overlay') return fileInfo(context, { mount: only, path, size });

@@ -2,12 +2,11 @@
  * Finds block devices by name, by device number and by path, with their layers and users. Devices come and go, so the object
  * is made for one question and not kept.
  */
-import type { BigIntStats } from 'node:fs';
 import { posix } from 'node:path';
 import { bareName } from '../../backend/names.js';
-import { statOf } from '../../host/file-range.js';
 import { findMount, type Mount, type MountSource, parseMountinfo } from './mountinfo.js';
 import { MAX_SECTORS, NVME_DISK } from './nvme.js';
+import { PathStat } from './path-stat.js';
 import type { SysfsDir, SysfsTree } from './tree.js';
 
 const MAX_LIST = 4 * 1024 * 1024;
@@ -53,7 +52,7 @@ export class BlockDevices {
   readonly #mountSource: MountSource | null;
   #mounts: Mount[] | null = null;
   #swapPaths: string[] | null = null;
-  readonly #stats = new Map<string, BigIntStats | null>();
+  #stats: Map<string, PathStat | null> | null = null;
 
   /** @param controllers directories of the NVMe controllers, which hold their disks */
   constructor(
@@ -72,10 +71,11 @@ export class BlockDevices {
   }
 
   /** What the kernel says of one of this machine's paths; null: there is nothing, or it cannot be asked about. */
-  statOf(path: string): BigIntStats | null {
+  statOf(path: string): PathStat | null {
+    this.#stats ??= new Map();
     let stat = this.#stats.get(path);
     if (stat === undefined) {
-      stat = statOf(path);
+      stat = PathStat.of(path);
       this.#stats.set(path, stat);
     }
     return stat;
@@ -286,8 +286,13 @@ export class BlockDevices {
 
   /** The mount of the filesystem with this device number; null: there is none, or more than one. */
   onlyMountOf(number: string): Mount | null {
-    const [first, ...others] = this.mounts().filter((mount) => mount.device === number);
-    return first === undefined || others.length > 0 ? null : first;
+    let only: Mount | null = null;
+    for (const mount of this.mounts()) {
+      if (mount.device !== number) continue;
+      if (only !== null) return null;
+      only = mount;
+    }
+    return only;
   }
 
   /** The block devices on which a mounted filesystem lies. */

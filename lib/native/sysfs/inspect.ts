@@ -2,12 +2,12 @@
  * Finds out what a name or path refers to, and what it would be if it were opened as a source or destination of a copy. Nothing
  * is opened for this.
  */
-import { type BigIntStats, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
-import { statOf } from '../../host/file-range.js';
 import { deviceIdentity } from './identity.js';
 import type { BlockInfo, Sysfs } from './machine.js';
+import { PathStat } from './path-stat.js';
 import { underlying } from './ranges.js';
 
 /** An end, and the facts from which it was derived. */
@@ -68,16 +68,12 @@ export function rangesOf(sysfs: Sysfs, path: string, info: BlockInfo | null): Un
  * Identifies a file by its numbers, and a file that does not exist yet by its directory. A device has no mark, because its
  * users and even the drive itself can change at any moment.
  */
-export function markOf({ live }: Pick<Sysfs, 'live'>, path: string, stat = statOf): string | null {
+export function markOf({ live }: Pick<Sysfs, 'live'>, path: string, stat = PathStat.of): string | null {
   if (!live) return null;
   const there = stat(path);
-  if (there !== null) return there.isFile() ? `file ${numbersOf(there)}` : null;
+  if (there !== null) return there.isFile ? `file ${there.identity}` : null;
   const directory = stat(dirname(resolve(path)));
-  return directory === null ? null : `nothing in ${numbersOf(directory)}`;
-}
-
-function numbersOf({ dev, ino }: BigIntStats): string {
-  return `${dev}:${ino}`;
+  return directory === null ? null : `nothing in ${directory.identity}`;
 }
 
 function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {

@@ -77,12 +77,14 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
   const controllers = readControllers(tree, pci, dirs, kernel);
   const release = asked ?? running;
   const iommu = readIommu(tree, release, groups, groupsThatMatter(pci.functions, controllers));
-  const machine = { pci, controllers, iommu: iommu.mode, kernel, release: parseRelease(release) };
+  const { mode } = iommu;
+  const parsed = parseRelease(release);
   let mountSource: MountSource | null = null;
   let remembered: MountedFacts<MountedInfo> | null = null;
   const reading = (): BlockContext => {
     const now = new SysfsTree(new OneReading(tree.files), tree);
-    return { ...machine, tree: now, devices: new BlockDevices(now, dirs, mountSource), remembered };
+    const devices = new BlockDevices(now, dirs, mountSource);
+    return { tree: now, devices, pci, controllers, iommu: mode, kernel, release: parsed, remembered };
   };
   let current: BlockContext | null = null;
   const together = <T>(ask: () => T): T => {
@@ -99,8 +101,8 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
     live: tree.live,
     topology: {
       cpu: readCpu(tree),
-      kernel: parseRelease(release),
-      iommu: iommu.mode,
+      kernel: parsed,
+      iommu: mode,
       ...(tree.files.peerMemory ? {} : { peerMemory: 'unknown' as const }),
       hostBridges: pci.hostBridges,
       functions: pci.functions,

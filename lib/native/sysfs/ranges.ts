@@ -7,7 +7,7 @@
  * belongs to the other machine and is not looked up here.
  */
 import type { UnderlyingRange } from '../../backend/backend.js';
-import { deviceNumber, fileRange } from '../../host/file-range.js';
+import { fileRange, openFileRange } from '../../host/file-range.js';
 import { type BlockDevices, type BlockDir, numberOf } from './devices.js';
 import { MAX_SECTORS } from './nvme.js';
 import type { SysfsDir } from './tree.js';
@@ -41,8 +41,9 @@ class WayDown {
   addPath(path: string, range: Part): void {
     const { live } = this.#devices;
     const there = live ? this.#devices.statOf(path) : null;
-    if (there?.isBlockDevice()) this.addDevice(deviceNumber(there.rdev), range);
-    else if (live) this.found.push({ ...fileRange(path, there), ...range });
+    if (there?.isBlockDevice) this.addDevice(there.device, range);
+    else if (there !== null) this.found.push({ ...openFileRange(path, there.identity), ...range });
+    else if (live) this.found.push({ ...fileRange(path, null), ...range });
     else this.found.push({ on: `file ${path}`, name: path, ...range });
   }
 
