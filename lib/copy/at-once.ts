@@ -9,13 +9,11 @@ import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.
 import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { tracing } from '../base/trace.js';
 import type { Metered, Metrics } from '../streams/metrics.js';
-import { type CopyOptions, DEFAULT_DEPTH } from '../streams/options.js';
-import { RangeWriter } from '../streams/range-writer.js';
+import type { CopyOptions } from '../streams/options.js';
 import { endReceipt, type Receipt, withReceipt } from '../streams/receipt.js';
 import { chooseRoute, type Route } from '../streams/route.js';
 import type { StreamContext } from '../streams/session.js';
-import { deferred, transfer } from '../streams/transfer.js';
-import { WriteTally } from '../streams/write-tally.js';
+import { deferred, Transfer, transfer } from '../streams/transfer.js';
 import { mergedReceipt } from './merged-receipt.js';
 import type { OpenEnd, OpenEnds } from './open-ends.js';
 import type { Report } from './progress.js';
@@ -100,7 +98,7 @@ class SmallCopy {
     this.#context = context;
     this.#route = route;
     this.#reader = new SmallReader(source, route);
-    this.#writers = destinations.map((end) => new SmallWriter(context, end, route));
+    this.#writers = destinations.map((end) => new SmallWriter(end, route));
   }
 
   /** Read it all. False: it has grown. */
@@ -186,7 +184,9 @@ interface OpenedEnd {
 /** What the system's metrics need to know of each end. */
 abstract class SmallEnd implements Metered {
   abstract readonly metered: 'reader' | 'writer';
-  abstract readonly bytesPath: PathBytes;
+  readonly bytesPath: PathBytes = zeroPath();
+  /** Read or written so far. */
+  bytes = 0;
   readonly end: OpenEnd;
   readonly target: BlockTarget;
   readonly #route: Route;
@@ -227,8 +227,6 @@ abstract class SmallEnd implements Metered {
 
 class SmallReader extends SmallEnd {
   readonly metered = 'reader';
-  readonly bytesPath = zeroPath();
-  bytes = 0;
 
   override meter(into: Metrics): void {
     super.meter(into);
@@ -240,21 +238,8 @@ class SmallReader extends SmallEnd {
 
 class SmallWriter extends SmallEnd {
   readonly metered = 'writer';
-  readonly #tally = new WriteTally(0);
-  readonly #writer: RangeWriter;
-
-  constructor(context: StreamContext, opened: OpenedEnd, route: Route) {
-    super(opened, route);
-    this.#writer = new RangeWriter(context, opened.target, this.#tally, { queueDepth: DEFAULT_DEPTH });
-  }
-
-  get bytes(): number {
-    return this.#tally.written.at;
-  }
-
-  get bytesPath(): PathBytes {
-    return this.#tally.path;
-  }
+  #writes = 0;
+  #inFlight = 0;
 
   /** From now on the file may be changed. */
   async begin(): Promise<void> {
@@ -280,17 +265,27 @@ class SmallWriter extends SmallEnd {
     if (this.target.size > length) await this.target.truncate(length);
   }
 
-  write(view: Uint8Array): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#writer.write(view, 0, (error) => (error === null ? resolve() : reject(error)));
+  /** Write it through the page cache, as a writer does with what is so small. */
+  async write(view: Uint8Array): Promise<void> {
+    if (view.length === 0) return;
+    const write = new Transfer();
+    write.buffered = true;
+    this.#inFlight++;
+    await new Promise<void>((ended) => {
+      write.start(this.target, { op: 'write', view, offset: 0 }, () => ended());
     });
+    this.#inFlight--;
+    this.#writes++;
+    this.bytes = write.moved;
+    addPath(this.bytesPath, write.path);
+    if (write.error !== null) throw write.error;
   }
 
   override meter(into: Metrics): void {
     super.meter(into);
     into.bytes.write += this.bytes;
-    into.transfers.write += this.#tally.writes;
-    into.inFlight += this.#tally.inFlight;
+    into.transfers.write += this.#writes;
+    into.inFlight += this.#inFlight;
     addPath(into.path, this.bytesPath);
   }
 }

@@ -108,6 +108,8 @@ export class Pump {
   /** Let the backend move the simple part. After a failure that allows it, begin again with what is left. */
   async #moveInBulk(): Promise<void> {
     for (let again = true; again && !this.#over && this.#ends.size > 0; ) {
+      // All that is left is in one chunk or two.
+      if (Math.min(this.#to, this.#reader.target.size) - this.#at < 2 * this.#chunk) return;
       const ends = [...this.#ends];
       const bulk = await Bulk.begin({
         ...this.#reader,
