@@ -356,6 +356,7 @@ export function numberOf(dir: SysfsDir): string | null {
 export function partitionsOf(disk: SysfsDir): BlockDir[] {
   return disk
     .directoryNames()
+    .filter((name) => name.startsWith(disk.name))
     .map((name) => ({ name, dir: disk.dir(name) }))
     .filter((part): part is BlockDir => part.dir?.has('partition') ?? false);
 }

@@ -11,6 +11,8 @@ export class OneReading implements Files {
   readonly #files: Files;
   /** By what was asked, and about which path. A failure is an answer too. */
   readonly #answers = new Map<string, { readonly value: unknown } | { readonly error: unknown }>();
+  /** The directories of sysfs that were listed: what is in each, by name. */
+  readonly #listed = new Map<string, ReadonlyMap<string, EntryKind>>();
 
   constructor(files: Files) {
     this.root = files.root;
@@ -20,11 +22,21 @@ export class OneReading implements Files {
   }
 
   kindOf(path: readonly string[]): EntryKind | undefined {
-    return this.#once('kind', path, () => this.#files.kindOf(path));
+    return this.#once('kind', path, () => {
+      const listed = this.#listed.get(path.slice(0, -1).join('/'));
+      return listed === undefined ? this.#files.kindOf(path) : listed.get(path.at(-1)!);
+    });
   }
 
   entries(path: readonly string[]): Entry[] {
-    return this.#once('entries', path, () => this.#files.entries(path));
+    return this.#once('entries', path, () => {
+      const entries = this.#files.entries(path);
+      // In proc there is more than is listed: /proc/<thread>.
+      if (path[0] === 'sys') {
+        this.#listed.set(path.join('/'), new Map(entries.map(({ name, kind }) => [name, kind])));
+      }
+      return entries;
+    });
   }
 
   linkTarget(path: readonly string[]): string {

@@ -27,6 +27,21 @@ t.test('each file is read once, and a failure is an answer', async (t) => {
   t.equal(then.unknowns, tree.unknowns);
 });
 
+t.test('a listing of sysfs answers what is in it', async (t) => {
+  const dir = t.testdir({ sys: { folder: { x: '', y: {} } }, proc: { x: '' } });
+  const { files } = new SysfsTree(dir);
+  const then = new OneReading(files);
+  t.equal(then.kindOf(['sys', 'folder', 'late']), undefined);
+  for (const folder of [['sys', 'folder'], ['proc']]) then.entries(folder);
+  rmSync(`${dir}/sys/folder/x`);
+  for (const path of ['sys/folder/late', 'sys/folder/z', 'proc/z']) writeFileSync(`${dir}/${path}`, '');
+  t.equal(then.kindOf(['sys', 'folder', 'x']), 'file');
+  t.equal(then.kindOf(['sys', 'folder', 'y']), 'directory');
+  t.equal(then.kindOf(['sys', 'folder', 'z']), undefined);
+  t.equal(then.kindOf(['sys', 'folder', 'late']), undefined, 'as it was answered before');
+  t.equal(then.kindOf(['proc', 'z']), 'file', 'proc has more than it lists');
+});
+
 t.test('a question about more bytes is another question', async (t) => {
   const files = new OneReading(new SysfsTree(t.testdir({ a: 'abcdef' })).files);
   t.match(files.read(['a'], 2), { bytes: Buffer.from('ab'), size: 6 });
