@@ -35,6 +35,9 @@ int64_t restart(F call) {
 // How long a thread waits for a pipe at most: an engine that closes waits for its threads.
 constexpr int64_t kPipeWaitMs = 100;
 
+// What a pipe is made to hold: the most that every user may ask for, unless an administrator says otherwise.
+constexpr int kPipeHolds = 1024 * 1024;
+
 int64_t nowMs() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -66,6 +69,9 @@ int64_t moveNow(bool reading, bool socket, int fd, char* memory, size_t bytes) {
 int64_t movePipe(bool reading, int fd, char* memory, size_t bytes, uint64_t* ended) {
   struct stat there;
   if (fstat(fd, &there) != 0) return -errno;
+  // With more room each side has to wait for the other less often. Where it is refused, or no pipe, it stays as it is.
+  const int holds = fcntl(fd, F_GETPIPE_SZ);
+  if (holds > 0 && holds < kPipeHolds) fcntl(fd, F_SETPIPE_SZ, kPipeHolds);
   const int64_t until = nowMs() + kPipeWaitMs;
   size_t moved = 0;
   while (moved < bytes) {
