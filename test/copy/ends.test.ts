@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex, PassThrough, Readable, Transform, Writable } from 'node:stream';
 import { ReadableStream, TransformStream, WritableStream } from 'node:stream/web';
-import { setTimeout as after, setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import { openSystem, type PipelineSource, type System } from '../../lib/index.js';
@@ -340,22 +340,29 @@ each('a destination that fails ends the source', async (t, system, file) => {
 });
 
 each('an abort ends what waits', async (t, system, file) => {
-  let told = false;
+  let waits = () => {};
+  let tell = () => {};
+  const told = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
   const idle = async function* ({ signal }: { signal: AbortSignal }) {
     yield content;
-    await once(signal, 'abort');
-    told = true;
+    const aborted = once(signal, 'abort');
+    waits();
+    await aborted;
+    tell();
   };
   const stuck = new Readable({ objectMode: true, read() {} });
   const web = new ReadableStream({});
   for (const source of [idle, stuck, web]) {
     const controller = new AbortController();
+    const abort = () => controller.abort();
+    waits = () => setImmediate(abort);
     const copy = system.pipeline(source, file('to'), { signal: controller.signal });
-    setTimeout(() => controller.abort(), 50);
+    if (source !== idle) setTimeout(abort, 50);
     await t.rejects(copy, { code: 'ABORT_ERR' });
   }
-  await after(10);
-  t.ok(told);
+  await told;
   t.ok(stuck.destroyed);
   await web.cancel().catch(() => {});
 });
