@@ -23,7 +23,7 @@ t.test('at least 60 scenarios over at least 8 machines, all of them recorded', a
 t.test('every difference of the newer kernels is seen on one of them', async (t) => {
   const seen = new Set<string>();
   for (const series of ['stock-7.2', 'stock-7.3']) {
-    for (const machine of ['switch', 'root-ports']) {
+    for (const machine of ['switch', 'root-ports', 'kinds']) {
       for (const { verdict, scenario } of await compare(machine, readRecorded(series)!)) {
         if (verdict === 'excused' && scenario.excused === null) seen.add(scenario.operation);
       }
