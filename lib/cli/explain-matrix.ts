@@ -1,10 +1,9 @@
 /** `explain` without arguments: every provider against every drive, and what prevents peer to peer. */
 
 import { bootParameter, tooLong } from '../base/boot-line.js';
-import { list } from '../base/words.js';
-import type { ClientVerdict, Explanation, System } from '../index.js';
+import type { ClientVerdict, Explanation, Stacked, System } from '../index.js';
 import { type Cell, type Cells, grouped, groupName, membersOf, ungrouped } from './explain-groups.js';
-import { notesOn } from './explain-notes.js';
+import { notesOn, overSeveralText } from './explain-notes.js';
 import { isGuess, nameOf, paint, rules, type View } from './explain-view.js';
 import { printable, visibleLength, wrap } from './format.js';
 import { table } from './table.js';
@@ -21,10 +20,7 @@ export function matrix(view: View, all: readonly Explanation[]): string[] {
     ...wrap(
       'rows: whose memory; columns: who does the DMA. own: inside the drive; bus N: peer to peer, N hops; ' +
         `bridge N: through the host bridge; refused: the kernel will not; ${unknown ? 'unknown: not known; ' : ''}` +
-        '?: ACS could not be read' +
-        (over.length === 0
-          ? ''
-          : `; ${list(over.map(({ name }) => printable(name)))}: the worst of its drives`),
+        `?: ACS could not be read${overSeveralText(over)}`,
       width,
     ).map(colour.dim),
     ...rules(view, all),
@@ -148,19 +144,25 @@ function shortNames({ system }: View): (id: string) => string {
 /** A multipath head or an array: for each provider, the verdict of the drive that comes off worst. */
 export interface OverSeveral {
   readonly name: string;
+  /** Its members are copies of each other. */
+  readonly mirror: boolean;
   readonly worst: ReadonlyMap<string, ClientVerdict>;
 }
 
 export function overSeveral(system: System, all: readonly Explanation[]): OverSeveral[] {
-  const stacked = system.stacked().filter(({ controllers }) => controllers.length > 0);
-  return stacked.map(({ name }) => {
+  return reachable(system).map(({ name, place }) => {
     const worst = new Map<string, ClientVerdict>();
     for (const { provider } of all) {
       const clients = system.explain(provider, [name]).clients.toSorted((a, b) => badness(b) - badness(a));
       if (clients[0] !== undefined) worst.set(provider, clients[0]);
     }
-    return { name, worst };
+    return { name, mirror: place.legs?.mirror ?? false, worst };
   });
+}
+
+/** Those of which some drive here does the DMA. */
+export function reachable(system: System): Stacked[] {
+  return system.stacked().filter(({ controllers }) => controllers.length > 0);
 }
 
 function badness({ mapType, distance, refusal }: ClientVerdict): number {
@@ -201,20 +203,36 @@ function short(provider: string, client: ClientVerdict): string {
   return `${mapType === 'BUS_ADDR' ? 'bus' : 'bridge'} ${distance}${doubt}`;
 }
 
-/** What the drives' own disks refuse on every path, unless a note has said it already. */
+/** What the drives' own disks and the arrays refuse, unless a note has said it already; for several providers once. */
 function refusals(
   { colour, width }: View,
   all: readonly Explanation[],
   over: readonly OverSeveral[],
 ): string[] {
   const told = new Set(all.flatMap(({ notes }) => notes.map(({ refusal }) => refusal)));
-  const clientsOf = [
-    ...all.flatMap(({ clients }) => clients),
-    ...over.flatMap(({ worst }) => [...worst.values()]),
-  ];
-  const refused = clientsOf.flatMap(({ refusal }) => refusal ?? []);
-  const untold = new Set(refused.filter((text) => !told.has(text)));
-  return [...untold].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
+  const byText = new Map<string, { first: string; providers: Set<string> }>();
+  for (const { provider, clients } of all) {
+    for (const { refusal } of [...clients, ...over.flatMap(({ worst }) => worst.get(provider) ?? [])]) {
+      if (refusal === null || told.has(refusal)) continue;
+      const anyProvider = refusal.replaceAll(provider, '');
+      const same = byText.get(anyProvider) ?? { first: refusal, providers: new Set() };
+      byText.set(anyProvider, { ...same, providers: same.providers.add(provider) });
+    }
+  }
+  return [...byText.entries()].flatMap(
+    ([
+      text,
+      {
+        first,
+        providers: [, ...more],
+      },
+    ]) => {
+      const others = more.length === 1 ? more[0] : `${more.length} more providers`;
+      const named =
+        text === first || more.length === 0 ? first : `${first}; likewise for the memory of ${others}`;
+      return ['', ...wrap(printable(named), width).map(colour.yellow)];
+    },
+  );
 }
 
 /** For each rule and remedy that prevents peer to peer: the text of one pair, and the number of pairs. */
@@ -236,7 +254,8 @@ function troubles(view: View, all: readonly Explanation[]): string[] {
     const redirecting = [
       ...new Set(clients.flatMap(({ acs, kernelParameter }) => (kernelParameter ? acs : []))),
     ];
-    const paste = clients.length > 1 && redirecting.length > 0 ? forAll(view, redirecting) : [];
+    const isMore = redirecting.some((bdf) => !first!.acs.includes(bdf));
+    const paste = isMore ? forAll(view, redirecting) : [];
     return [
       '',
       colour.bold(`${first!.rule}${more}`),

@@ -1,7 +1,7 @@
 /** `explain --kernel all`: the same pairs under the rules of each kernel, and the first kernel on which each pair works. */
 import { type ClientVerdict, type Explanation, KERNEL_RELEASES, type System } from '../index.js';
-import { overSeveral } from './explain-matrix.js';
-import { notesOn } from './explain-notes.js';
+import { type OverSeveral, overSeveral } from './explain-matrix.js';
+import { notesOn, overSeveralText } from './explain-notes.js';
 import { type Colours, colours, columns, printable, wrap } from './format.js';
 import { inspectMachine, type MachineOptions } from './options.js';
 import { table } from './table.js';
@@ -24,6 +24,7 @@ export async function everyKernel(
   const runs = here.topology.kernel?.text ?? null;
   await here.close();
   const pairs = new Map<string, PairOverTime>();
+  let over: readonly OverSeveral[] = [];
   const releases: { kernel: string; providers: Explanation[] }[] = [];
   for (const kernel of KERNEL_RELEASES) {
     const system = await inspectMachine({ ...rest, kernel });
@@ -31,7 +32,10 @@ export async function everyKernel(
       const providers = answers(system, provider, clients);
       releases.push({ kernel, providers });
       gather(system, providers, pairs);
-      if (provider === undefined) gatherStacked(system, providers, pairs);
+      if (provider === undefined) {
+        over = overSeveral(system, providers);
+        gatherStacked(system, over, pairs);
+      }
     } finally {
       await system.close();
     }
@@ -39,7 +43,7 @@ export async function everyKernel(
   if (options.json) return ownJson({ kernel: runs, releases });
   const { asIf, others } = notesOn(releases.flatMap(({ providers }) => providers));
   const notes = asIf === null ? others : [asIf, ...others];
-  return draw([...pairs.values()], notes, runs).join('\n');
+  return draw([...pairs.values()], { notes, over, runs }).join('\n');
 }
 
 function answers(system: System, provider: string | undefined, clients: readonly string[]): Explanation[] {
@@ -59,16 +63,16 @@ export function gather(system: System, all: readonly Explanation[], pairs: Map<s
 }
 
 /** Multipath heads and arrays: what they take depends on the kernel more than what their drives take. */
-function gatherStacked(system: System, all: readonly Explanation[], pairs: Map<string, PairOverTime>): void {
+function gatherStacked(system: System, over: readonly OverSeveral[], pairs: Map<string, PairOverTime>): void {
   const label = labels(system);
-  for (const { name, worst } of overSeveral(system, all)) {
+  for (const { name, worst } of over) {
     for (const [provider, verdict] of worst) {
       put(pairs, `${provider} ${name}`, [label(provider), name], verdict);
     }
   }
 }
 
-function labels(system: System): (bdf: string) => string {
+export function labels(system: System): (bdf: string) => string {
   const names = new Map(system.controllers.map(({ name, pdev }) => [pdev?.bdf, name] as const));
   return (bdf) => names.get(bdf) ?? bdf;
 }
@@ -84,7 +88,13 @@ function put(
   pairs.set(key, pair);
 }
 
-function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: string | null): string[] {
+interface Beside {
+  readonly notes: readonly string[];
+  readonly over: readonly OverSeveral[];
+  readonly runs: string | null;
+}
+
+function draw(pairs: readonly PairOverTime[], { notes, over, runs }: Beside): string[] {
   const [colour, width] = [colours(process.stdout), columns(process.stdout)];
   if (pairs.length === 0) return ['no NVMe drive on PCIe and no provider: there is nothing to explain'];
   const groups = new Map<string, PairOverTime[]>();
@@ -106,7 +116,7 @@ function draw(pairs: readonly PairOverTime[], notes: readonly string[], runs: st
     '',
     ...wrap(
       'bus: peer to peer below a common bridge (own: inside the drive); bridge: through the host bridge; no: the ' +
-        `kernel refuses; ?: not known. Each column holds until the next; of ${lasts} what was queued on 9 October 2026.`,
+        `kernel refuses; ?: not known${overSeveralText(over)}. Each column holds until the next; of ${lasts} what was queued on 9 October 2026.`,
       width,
     ).map(colour.dim),
     ...notes.flatMap((text) => wrap(printable(text), width).map(colour.yellow)),
@@ -136,7 +146,7 @@ function doubts(groups: readonly PairOverTime[][]): string[] {
 }
 
 /** `nvme0 ◀─ nvme1`, and the number of other pairs with the same result. */
-export function pairName([first, ...more]: readonly PairOverTime[]): string {
+export function pairName([first, ...more]: readonly Pick<PairOverTime, 'provider' | 'client'>[]): string {
   const name = `${printable(first!.provider)} ◀─ ${printable(first!.client)}`;
   return more.length === 0 ? name : `${name}, ${more.length} more`;
 }

@@ -9,7 +9,7 @@
 
 import type { Backend, Controller, End, Place } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
-import { bareName, deviceId, isNvme, rootBusName, whyNotPublished } from '../backend/names.js';
+import { bareName, deviceId, rootBusName } from '../backend/names.js';
 import type { HostBridge, PciDev, PciePortType, Topology } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import {
@@ -21,8 +21,8 @@ import {
   pciBridgeHasAcsRedir,
 } from '../kernel/pci-p2pdma-distance.js';
 import { legRefusal } from '../kernel/pci-p2pdma-legs.js';
-import { withheldFromPrograms } from '../kernel/releases/table.js';
-import { mapTypeName, proposedOn } from './proposed.js';
+import { type ExplanationNote, NO_PEER_MAPPING, notesOn } from './notes.js';
+import { mapTypeName, type ProposedVerdict, proposedOn } from './proposed.js';
 
 /** One stop of a request on its way from the client to the provider's memory. */
 export interface Hop {
@@ -102,10 +102,7 @@ export interface ClientVerdict {
    * for each class of requests: whether the client translated their addresses (ATS), and whether their completions carry
    * Relaxed Ordering. What an HMAT of the firmware would add is not known: none is read.
    */
-  proposed?: {
-    classes: { translated: boolean; relaxed: boolean; mapType: ClientVerdict['mapType'] }[];
-    hmat: 'not known';
-  };
+  proposed?: ProposedVerdict;
 }
 
 /** Something that was named, but no PCI function here does DMA for it: it cannot be a client at all. */
@@ -120,21 +117,6 @@ export interface Unreachable {
   stack: string[];
 }
 
-/**
- * What to know about an answer. `no-p2pmem`: the provider has no peer memory, and the answer assumes that it has some;
- * `p2pmem-unknown`: the same, and it is not known whether it has any; `unpublished`: streams will not choose it;
- * `no-peer-mapping`: the machine's DMA operations cannot map peer memory.
- * @inline
- */
-export interface ExplanationNote {
-  /** What it is about. */
-  kind: 'no-p2pmem' | 'p2pmem-unknown' | 'unpublished' | 'no-peer-mapping' | 'not-for-programs';
-  /** The same in words. */
-  text: string;
-  /** The `refusal` that clients have for the same reason; absent: they have none. */
-  refusal?: string;
-}
-
 /** The verdicts for one provider's memory. */
 export interface Explanation {
   /** PCI address. */
@@ -144,7 +126,8 @@ export interface Explanation {
   /**
    * What to know before using the answer: its kind, and the same in words. `no-p2pmem`: the provider has no peer memory,
    * and the answer assumes that it has some; `p2pmem-unknown`: it is not known whether it has any; `unpublished`: streams
-   * will not choose it; `no-peer-mapping`: the machine's DMA operations cannot map peer memory.
+   * will not choose it; `no-peer-mapping`: the machine's DMA operations cannot map peer memory; `kernel-bug`: a known bug
+   * of the kernel can bring wrong data.
    */
   notes: ExplanationNote[];
   /** One for each PCI function that does DMA for a named client. */
@@ -283,8 +266,7 @@ function unknown({ controllers }: Machine, asked: string, what: string): P2pdmaE
 
 /** The verdict on a function, named by itself: what its disks refuse counts. */
 function driveVerdict(machine: Known, provider: PciDev, drive: PciDev, asked: string): ClientVerdict {
-  const verdict = clientVerdict(machine, provider, drive, asked, null);
-  return { ...verdict, refusal: verdict.refusal ?? disksRefusal(machine, drive) };
+  return clientVerdict(machine, provider, drive, { asked, refusal: disksRefusal(machine, drive) });
 }
 
 function answerFor(machine: Known, provider: PciDev, asked: string): ClientVerdict[] | Unreachable {
@@ -299,7 +281,7 @@ function answerFor(machine: Known, provider: PciDev, asked: string): ClientVerdi
   if (place.clients.length === 0) {
     return unreachable(asked, place.noP2pReason ?? 'no PCI function here does its DMA', place);
   }
-  return place.clients.map((client) => clientVerdict(machine, provider, client, asked, place));
+  return place.clients.map((client) => clientVerdict(machine, provider, client, { asked, place }));
 }
 
 /**
@@ -346,16 +328,24 @@ function unreachable(asked: string, reason: string, place: Place | null): Unreac
   return { asked, reason, remedy: HOST_MEMORY, stack: stackOf(place) };
 }
 
+/** What a function was asked for: by what name, and what lies between that name and it. */
+interface AskedFor {
+  readonly asked: string;
+  readonly place?: Place | null;
+  /** What the disks behind the function refuse. */
+  readonly refusal?: string | null;
+}
+
 function clientVerdict(
   machine: Known,
   provider: PciDev,
   client: PciDev,
-  asked: string,
-  place: Place | null,
+  { asked, place = null, refusal: disks = null }: AskedFor,
 ): ClientVerdict {
   const { topology, names, proposed } = machine;
   const verdict = calcMapTypeAndDist(topology, provider, client);
-  const { help, ...way } = fromPlace(topology, provider, place);
+  const whatever = place?.noP2pReason ?? (topology.iommu === 'unsupported' ? NO_PEER_MAPPING : disks);
+  const leg = whatever === null && place?.legs ? legRefusal(topology, provider, place.legs) : null;
   const guessed = verdict.rule === 'acs-unknown' ? verdict.possible[0]! : verdict.mapType;
   const mapType = mapTypeName(guessed);
   const redirected = verdict.acs.length > 0 && verdict.commonBridge !== null;
@@ -369,32 +359,17 @@ function clientVerdict(
     acsKnown: verdict.acsKnown,
     rule: verdict.rule,
     reason: verdict.reason,
-    remedy: verdict.remedy ?? help,
+    remedy: verdict.remedy ?? (leg === null ? null : OTHER_LEGS),
     kernelParameter: redirected && verdict.remedy !== null ? disableAcsRedir(verdict.acs) : null,
-    ...way,
-    hops: hopsOf(machine, verdict),
-    tried: null,
-    ...(proposed ? { proposed: proposedOn(topology, verdict) } : {}),
-  };
-}
-
-/** This holds for every path: the kernel asks the client's DMA operations only after the distance. */
-const NO_PEER_MAPPING =
-  'the DMA operations of this machine cannot map peer memory, so its queues refuse it whatever the way';
-
-function fromPlace(
-  topology: Topology,
-  provider: PciDev,
-  place: Place | null,
-): Pick<ClientVerdict, 'stack' | 'refusal' | 'unproven' | 'zones'> & { help: string | null } {
-  const whatever = place?.noP2pReason ?? (topology.iommu === 'unsupported' ? NO_PEER_MAPPING : null);
-  const leg = whatever === null && place?.legs ? legRefusal(topology, provider, place.legs) : null;
-  return {
     stack: stackOf(place),
     refusal: whatever ?? leg?.what ?? null,
     unproven: place?.unproven ?? null,
     zones: place?.zones ?? null,
-    help: leg === null ? null : OTHER_LEGS,
+    hops: hopsOf(machine, verdict),
+    tried: null,
+    ...(proposed
+      ? { proposed: proposedOn(topology, provider, verdict, { whatever, legs: place?.legs ?? null }) }
+      : {}),
   };
 }
 
@@ -467,36 +442,4 @@ function hostBridgeHop(topology: Topology, bridge: HostBridge, passes: boolean |
     passes,
     note: `${id}${why}`,
   };
-}
-
-function notesOn({ iommu, kernel, peerMemory }: Topology, provider: PciDev): ExplanationNote[] {
-  const { bdf, p2pmem } = provider;
-  const notes: ExplanationNote[] = [];
-  if (p2pmem === null && peerMemory === 'unknown') {
-    const text = `whether ${bdf} provides p2pmem is not known; answered as if it did`;
-    notes.push({ kind: 'p2pmem-unknown', text });
-  } else if (p2pmem === null) {
-    notes.push({ kind: 'no-p2pmem', text: `${bdf} provides no p2pmem; answered as if it did` });
-  } else if (!p2pmem.published) {
-    const text = isNvme(provider)
-      ? `the p2pmem of ${bdf} is not published: streams will not choose it`
-      : `${bdf}: ${whyNotPublished(provider)}; answered as if it did not`;
-    notes.push({ kind: 'unpublished', text });
-  }
-  if (iommu === 'unsupported') {
-    notes.push({
-      kind: 'no-peer-mapping',
-      text: `${NO_PEER_MAPPING}: copies go through host memory`,
-      refusal: NO_PEER_MAPPING,
-    });
-  }
-  const withheld = withheldFromPrograms(kernel);
-  if (withheld !== null) {
-    notes.push({
-      kind: 'not-for-programs',
-      text: `${withheld}; what follows is for its own drivers (nvmet)`,
-      refusal: withheld,
-    });
-  }
-  return notes;
 }

@@ -391,8 +391,8 @@ function detour(pair: string, walk: DistanceWalk): string {
   if (walk.commonBridge === null) {
     return `Traffic between ${pair} goes through the host bridge, since they share no upstream bridge`;
   }
-  const also =
-    walk.acsUnknown.length === 0 ? '' : ` (the ACS settings of ${bdfs(walk.acsUnknown)} could not be read)`;
+  const unread = bdfs(walk.acsUnknown);
+  const also = unread === '' ? '' : ` (the ACS settings of ${unread} could not be read)`;
   return (
     `Traffic between ${pair} is sent up to the host bridge by ACS redirection in ${bdfs(walk.acs)}${also}, ` +
     `although they share the upstream bridge ${walk.commonBridge.bdf}`
@@ -409,11 +409,17 @@ function listings(host: RulingHost, { hostBridges }: DistanceWalk): Listing[] {
   return devices.flatMap((dev) => (dev === null ? [] : listing(host, dev)));
 }
 
-/** How to find out the kernel's own verdict. */
-function settles({ kernel = MODEL }: RulingHost, { commonBridge }: DistanceWalk): string {
+/** What would tell whether the host bridge forwards the traffic; null: that is known. */
+function settlesIt(host: RulingHost, walk: DistanceWalk): string | null {
+  const { kernel = MODEL } = host;
+  if (walk.rule === 'cpu-unknown') return 'Read /proc/cpuinfo too: capture it into the tree.';
+  if (walk.rule !== 'host-bridge-list-unknown') return null;
+  if (!walk.hostBridges.every(isNamed)) return 'Read the IDs of the host bridge too: `lspci -nn` shows them.';
+  const upgrade = upgradeFor(host, walk);
   return (
     'On that machine `p2pdma explain --try` settles it: it reads one block and writes nothing. ' +
-    refusalInLog(kernel, { commonBridge: commonBridge !== null })
+    refusalInLog(kernel, { commonBridge: walk.commonBridge !== null }) +
+    (upgrade === null ? '' : ` ${upgrade}`)
   );
 }
 
@@ -443,27 +449,18 @@ function remedyFor(host: RulingHost, walk: DistanceWalk): string | null {
       'extended configuration space, which only root can read.'
     );
   }
-  if (walk.rule === 'cpu-unknown' && walk.commonBridge === null) {
-    return 'Read /proc/cpuinfo too: capture it into the tree.';
-  }
-  if (walk.rule === 'host-bridge-list-unknown' && !walk.hostBridges.every(isNamed)) {
-    return 'Read the IDs of the host bridge too: `lspci -nn` shows them.';
-  }
-  if (walk.rule === 'host-bridge-list-unknown' && walk.commonBridge === null) {
-    const upgrade = upgradeFor(host, walk);
-    return upgrade === null ? settles(host, walk) : `${settles(host, walk)} ${upgrade}`;
-  }
+  const settling = settlesIt(host, walk);
   if (walk.commonBridge !== null) {
-    const more =
-      walk.acsUnknown.length === 0
-        ? ''
-        : ` The list may be incomplete: the ACS settings of ${bdfs(walk.acsUnknown)} could not be read; ask as root.`;
+    const unread = bdfs(walk.acsUnknown);
+    const more = ` The list may be incomplete: the ACS settings of ${unread} could not be read; ask as root.`;
     return (
-      `Boot with "${disableAcsRedir(walk.acs)}" on the kernel command line (keep the quotes: to a boot loader ` +
-      'a bare semicolon ends the command). This costs isolation: the devices below these functions can then reach ' +
-      `each other’s memory without the IOMMU in between, so do not do it where they belong to different guests.${more}`
+      `${settling === null ? 'Boot' : `${settling} Or boot`} with "${disableAcsRedir(walk.acs)}" on the kernel ` +
+      'command line (keep the quotes: to a boot loader a bare semicolon ends the command). This costs isolation: the ' +
+      'devices below these functions can then reach each other’s memory without the IOMMU in between, so do not do it ' +
+      `where they belong to different guests.${unread === '' ? '' : more}`
     );
   }
+  if (settling !== null) return settling;
   if (walk.mapType === 'PCI_P2PDMA_MAP_THRU_HOST_BRIDGE') return null;
   if (walk.rule === 'host-bridges-differ') {
     return 'Put both devices below one host bridge (slots of the same CPU socket), or below one PCIe switch.';

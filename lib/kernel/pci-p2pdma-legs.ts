@@ -11,7 +11,7 @@
  */
 import type { Legs } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
-import { calcMapTypeAndDist, type RulingHost } from './pci-p2pdma-distance.js';
+import { calcMapTypeAndDist, type DistanceVerdict, type RulingHost } from './pci-p2pdma-distance.js';
 
 export interface LegRefusal {
   /** Which legs of which target, and what would result from it, as a clause. */
@@ -20,13 +20,17 @@ export interface LegRefusal {
   readonly why: string;
 }
 
+/** The verdict for one leg. */
+type LegVerdict = (client: PciDev) => Pick<DistanceVerdict, 'mapType' | 'reason'>;
+
 /** Why the provider is not usable for these legs; null: it is usable, as far as this checks. */
 export function legRefusal(
   host: RulingHost,
   provider: PciDev,
   { of, mirror, clients }: Legs,
+  verdictFor: LegVerdict = (client) => calcMapTypeAndDist(host, provider, client),
 ): LegRefusal | null {
-  const verdicts = clients.map((client) => ({ client, ...calcMapTypeAndDist(host, provider, client) }));
+  const verdicts = clients.map((client) => ({ client, ...verdictFor(client) }));
   const out = verdicts.filter(
     ({ mapType }) =>
       mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED' || (mirror && mapType === 'PCI_P2PDMA_MAP_UNKNOWN'),
@@ -35,14 +39,14 @@ export function legRefusal(
   if (first === undefined) return null;
   const names = out.map(({ client }) => client.bdf).join(', ');
   const unsure = out.every(({ mapType }) => mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
-  const cannot = unsure ? 'perhaps cannot reach' : 'cannot reach';
   const consequence = mirror
-    ? '; the kernel would report such a write as done, and the members would differ'
+    ? `; ${unsure ? 'if not, ' : ''}the kernel would report such a write as done, and the members would differ`
     : '';
   return {
     what:
-      `each leg of ${of} must be reachable from the provider, and ${names} ${cannot} the memory of ` +
-      `${provider.bdf}${consequence}`,
+      `each leg of ${of} must be reachable from the provider, and ` +
+      (unsure ? `whether ${names} can reach` : `${names} cannot reach`) +
+      ` the memory of ${provider.bdf}${unsure ? ' is not known' : ''}${consequence}`,
     why: first.reason,
   };
 }

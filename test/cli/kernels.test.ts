@@ -186,3 +186,35 @@ t.test('--kernel proposed: beside what is queued, and marked as not merged', asy
     stderr: /'proposed' is not a kernel release/,
   });
 });
+
+t.test('what is not known with the patches is explained below their table', async (t) => {
+  const ofSwitch = p2pdma('explain', '--machine', 'switch', '--kernel', 'proposed').stdout;
+  const ofPorts = p2pdma('explain', '--machine', 'root-ports', '--kernel', 'proposed').stdout;
+  t.match(ofPorts, /nvme0 ◀─ nvme1, 1 more +\? +\? +\? +\? +\?\n/);
+  t.match(ofPorts.replaceAll(/\s+/g, ' '), /\? \(nvme0 ◀─ nvme1\): Traffic .* allow-list is not known/);
+  t.notMatch(ofSwitch, '? (', 'nothing is unknown there');
+});
+
+t.test(
+  'a verdict that the list leaves open names what settles it, also where ACS sends the traffic up',
+  async (t) => {
+    const { stdout } = p2pdma('explain', '--machine', 'acs', '--kernel', '7.4');
+    t.match(
+      stdout.replaceAll(/\s+/g, ' '),
+      /`p2pdma explain --try` settles it: .* Or boot with "pci=disable_acs_redir=/,
+    );
+    t.notMatch(stdout, 'all of them', 'the parameter is not said twice');
+  },
+);
+
+t.test('a kernel that is known to corrupt is not passed over in silence', async (t) => {
+  const asked = (kernel: string) =>
+    p2pdma('explain', '--machine', 'switch', '--kernel', kernel).stdout.replaceAll(/\s+/g, ' ');
+  for (const kernel of ['6.18', '6.18.38', '6.19-rc7']) {
+    t.match(
+      asked(kernel),
+      `Linux ${kernel} has a known bug: reads and writes of NVMe drives can transfer wrong data`,
+    );
+  }
+  for (const kernel of ['6.12.117', '6.17', '6.19', '7.2']) t.notMatch(asked(kernel), 'known bug', kernel);
+});

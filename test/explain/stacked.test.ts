@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { openSystem } from '../../lib/index.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../fixtures/sysfs-tree.js';
@@ -64,4 +66,59 @@ t.test('the matrix has a column for each, with the verdict of the drive that com
   t.strictSame(rows('--machine', 'multipath', '--kernel', '7.2'), ['bus 4', 'bus 4']);
   t.strictSame(rows('--machine', 'mirror'), ['refused', 'refused'], 'one leg is on another root port');
   t.match(text('explain', '--machine', 'mirror'), /each leg of md0 \(raid1\) must be reachable/);
+});
+
+t.test(
+  'a mirror with a leg out of reach: said once for all providers, and that this package refuses it',
+  async (t) => {
+    const flat = (kernel: string) =>
+      text('explain', '--machine', 'mirror', '--kernel', kernel).replaceAll(/\s+/g, ' ');
+    const said = flat('7.2');
+    t.match(said, /md0: the worst of its drives; a mirror \(md0\) is refused by p2pdma unless/);
+    t.equal(said.match(/each leg of md0/g)?.length, 1);
+    t.match(
+      said,
+      /cannot reach the memory of 0000:03:00\.0; the kernel would report .* likewise for the memory of 0000:04:00\.0/,
+    );
+    t.match(
+      flat('7.4'),
+      /whether 0000:05:00\.0 can reach the memory of 0000:03:00\.0 is not known; if not, the kernel would report/,
+    );
+    t.notMatch(text('explain', '--machine', 'multipath', '--kernel', '7.2'), 'a mirror (');
+  },
+);
+
+t.test('arrays and multipath heads with what is proposed', async (t) => {
+  const asked = (machine: string, ...more: string[]) =>
+    text('explain', ...more, '--machine', machine, '--kernel', 'proposed', '--color', 'never');
+  t.match(asked('mirror'), /PROPOSED, NOT MERGED[\s\S]*\nnvme0 ◀─ md0, 1 more +no +no +no +no +no\n/);
+  t.match(asked('mirror').replaceAll(/\s+/g, ' '), /\? \(nvme0 ◀─ nvme2\): .* allow-list is not known/);
+  t.match(asked('multipath'), /\nnvme0 ◀─ nvme1, 7 more +bus +bus +bus +bus +bus\n/, 'with the head');
+  t.match(asked('multipath'), 'nvme2n1: the worst of its drives');
+  const of = JSON.parse(asked('mirror', 'nvme0', 'md0', '--json')).providers[0].clients;
+  t.match(of[0].proposed.classes[0].refusal, /each leg of md0/);
+});
+
+t.test('each class of requests has its own answer on an array', async (t) => {
+  const system = await openSystem({ machine: 'acs' });
+  const machine = structuredClone(system.snapshot()) as unknown as {
+    kernel: string;
+    arrays: object[];
+    functions: { bdf: string; acs: unknown }[];
+  };
+  await system.close();
+  machine.kernel = '7.2';
+  machine.arrays = [{ name: 'md0', level: 'raid1', members: ['nvme0n1', 'nvme1n1'] }];
+  // The completion of what nvme1 asks of nvme0 is redirected, unless it carries Relaxed Ordering; the request is not.
+  for (const { bdf, acs } of [
+    { bdf: '0000:02:00.0', acs: 0x08 },
+    { bdf: '0000:02:01.0', acs: 0 },
+  ]) {
+    Object.assign(machine.functions.find((one) => one.bdf === bdf)!, { acs });
+  }
+  const file = join(t.testdir(), 'one-way.json');
+  writeFileSync(file, JSON.stringify(machine));
+  const said = text('explain', '--machine', file, '--kernel', 'proposed', '--color', 'never');
+  t.match(said, /\nnvme0 ◀─ md0 +no +no +no +bus +bus\n/, said);
+  t.match(said, /\nnvme1 ◀─ md0 +no +bus +bus +bus +bus\n/, said);
 });
