@@ -21,6 +21,7 @@ import { fioRandomReads, fioReadAndWrite } from './fio.js';
 import { fsStreams } from './fs-streams.js';
 import { fsDownload, ourDownload } from './http.js';
 import { ourPipe, ourPipeline } from './ours.js';
+import { openPipes } from './pipe.js';
 import { ourRandomReads } from './random-reads.js';
 import { rssGrowth } from './rss.js';
 import { run } from './run.js';
@@ -173,6 +174,22 @@ const parts: Record<string, (bench: Bench) => Promise<Figure[]>> = {
       }
     }
     return report;
+  },
+
+  async pipe({ devices, rounds, log }) {
+    const pipes = openPipes(devices.bytes);
+    try {
+      const { into, out } = pipes;
+      const written = await race([into.ours, into.dd], rounds);
+      const read = await race([out.ours, out.dd], rounds);
+      for (const results of [written, read]) tell(results, devices, log);
+      return [
+        atLeast('copy - FILE against dd from the same pipe', ratio(written, into.dd, into.ours), 0.9),
+        atLeast('copy FILE - against dd into the same pipe', ratio(read, out.dd, out.ours), 0.9),
+      ];
+    } finally {
+      pipes.close();
+    }
   },
 
   async start({ rounds, log }) {
