@@ -166,7 +166,9 @@ export function reachable(system: System): Stacked[] {
 }
 
 function badness({ mapType, distance, refusal }: ClientVerdict): number {
-  if (mapType === 'NOT_SUPPORTED' || refusal !== null) return 3000;
+  // An array refuses because of the drive that is not reached, and its others have that refusal too.
+  if (mapType === 'NOT_SUPPORTED') return 4000;
+  if (refusal !== null) return 3000;
   return { UNKNOWN: 2000, THRU_HOST_BRIDGE: 1000, BUS_ADDR: 0 }[mapType] + distance;
 }
 
@@ -210,29 +212,24 @@ function refusals(
   over: readonly OverSeveral[],
 ): string[] {
   const told = new Set(all.flatMap(({ notes }) => notes.map(({ refusal }) => refusal)));
-  const byText = new Map<string, { first: string; providers: Set<string> }>();
-  for (const { provider, clients } of all) {
-    for (const { refusal } of [...clients, ...over.flatMap(({ worst }) => worst.get(provider) ?? [])]) {
-      if (refusal === null || told.has(refusal)) continue;
-      const anyProvider = refusal.replaceAll(provider, '');
-      const same = byText.get(anyProvider) ?? { first: refusal, providers: new Set() };
-      byText.set(anyProvider, { ...same, providers: same.providers.add(provider) });
-    }
+  const ofDisks = all.flatMap(({ clients }) => clients.flatMap(({ refusal }) => refusal ?? []));
+  const refused = [...ofDisks, ...over.flatMap(refusalsOfArray)].filter((text) => !told.has(text));
+  return [...new Set(refused)].flatMap((text) => ['', ...wrap(printable(text), width).map(colour.yellow)]);
+}
+
+/** Where one drive fails by one rule, the words differ by the provider only: those for the first one. */
+function refusalsOfArray({ worst }: OverSeveral): string[] {
+  const byCause = new Map<string, { provider: string; refusal: string }[]>();
+  for (const [provider, { bdf, rule, refusal }] of worst) {
+    const cause = `${bdf} ${rule}`;
+    if (refusal !== null) byCause.set(cause, [...(byCause.get(cause) ?? []), { provider, refusal }]);
   }
-  return [...byText.entries()].flatMap(
-    ([
-      text,
-      {
-        first,
-        providers: [, ...more],
-      },
-    ]) => {
-      const others = more.length === 1 ? more[0] : `${more.length} more providers`;
-      const named =
-        text === first || more.length === 0 ? first : `${first}; likewise for the memory of ${others}`;
-      return ['', ...wrap(printable(named), width).map(colour.yellow)];
-    },
-  );
+  return [...byCause.values()].map((alike) => {
+    const { refusal } = alike[0]!;
+    if (alike.every((one) => one.refusal === refusal)) return refusal;
+    const others = alike.length === 2 ? alike[1]!.provider : `${alike.length - 1} more providers`;
+    return `${refusal}; likewise for the memory of ${others}`;
+  });
 }
 
 /** For each rule and remedy that prevents peer to peer: the text of one pair, and the number of pairs. */

@@ -191,7 +191,10 @@ t.test('what is not known with the patches is explained below their table', asyn
   const ofSwitch = p2pdma('explain', '--machine', 'switch', '--kernel', 'proposed').stdout;
   const ofPorts = p2pdma('explain', '--machine', 'root-ports', '--kernel', 'proposed').stdout;
   t.match(ofPorts, /nvme0 ◀─ nvme1, 1 more +\? +\? +\? +\? +\?\n/);
-  t.match(ofPorts.replaceAll(/\s+/g, ' '), /\? \(nvme0 ◀─ nvme1\): Traffic .* allow-list is not known/);
+  t.match(
+    ofPorts.replaceAll(/\s+/g, ' '),
+    /\? \(nvme0 ◀─ nvme1\): Traffic .* host bridge allow-list is not known/,
+  );
   t.notMatch(ofSwitch, '? (', 'nothing is unknown there');
 });
 

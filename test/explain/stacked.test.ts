@@ -92,7 +92,10 @@ t.test('arrays and multipath heads with what is proposed', async (t) => {
   const asked = (machine: string, ...more: string[]) =>
     text('explain', ...more, '--machine', machine, '--kernel', 'proposed', '--color', 'never');
   t.match(asked('mirror'), /PROPOSED, NOT MERGED[\s\S]*\nnvme0 ◀─ md0, 1 more +no +no +no +no +no\n/);
-  t.match(asked('mirror').replaceAll(/\s+/g, ' '), /\? \(nvme0 ◀─ nvme2\): .* allow-list is not known/);
+  t.match(
+    asked('mirror').replaceAll(/\s+/g, ' '),
+    /\? \(nvme0 ◀─ nvme2\): .* host bridge allow-list is not known/,
+  );
   t.match(asked('multipath'), /\nnvme0 ◀─ nvme1, 7 more +bus +bus +bus +bus +bus\n/, 'with the head');
   t.match(asked('multipath'), 'nvme2n1: the worst of its drives');
   const of = JSON.parse(asked('mirror', 'nvme0', 'md0', '--json')).providers[0].clients;
