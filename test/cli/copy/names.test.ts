@@ -1,5 +1,6 @@
 /** What the words on the line of `copy` stand for, and what of a disk is shown before anything is destroyed. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -7,6 +8,7 @@ import { named, resolvedText } from '../../../lib/cli/copy/names.js';
 import { openSystem } from '../../../lib/index.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 import { runCli } from '../../helpers/cli.js';
+import { loopDevice, skipLoop } from '../../helpers/native.js';
 
 const MIB = 1024 * 1024;
 const cwd = mkdtempSync(join(tmpdir(), 'p2pdma-names-'));
@@ -194,3 +196,30 @@ t.test(
     t.same(said(id), [`${id} is /dev/nvme0n1p2`]);
   },
 );
+
+t.test('--dry-run and a refusal say where a disk is mounted', { skip: skipLoop }, async (t) => {
+  const device = loopDevice(t, 16 * MIB);
+  const point = join(cwd, 'mount point');
+  mkdirSync(point);
+  if (
+    spawnSync('mkfs.ext4', ['-q', device]).status !== 0 ||
+    spawnSync('mount', [device, point]).status !== 0
+  ) {
+    t.comment('skipped: no mkfs.ext4, or mounting is not allowed');
+    return;
+  }
+  try {
+    writeFileSync(join(cwd, 'image'), Buffer.alloc(MIB, 'new'));
+    const before = readFileSync(device);
+    const planned = run('copy', './image', device, '--dry-run');
+    t.equal(planned.status, 1);
+    t.ok(planned.stdout.includes(`in use      mounted on ${point}\n`), planned.stdout);
+    const refused = run('copy', './image', device);
+    t.equal(refused.status, 1);
+    t.match(refused.stderr, /EBUSY/);
+    t.ok(refused.stderr.includes(`mounted on ${point}`), refused.stderr);
+    t.ok(readFileSync(device).equals(before), 'nothing was written');
+  } finally {
+    execFileSync('umount', [point]);
+  }
+});

@@ -8,7 +8,7 @@ import t from 'tap';
 import { main } from '../../helpers/cli.js';
 import { bytesOf } from '../../helpers/copies.js';
 import { isNonBlocking } from '../../helpers/descriptors.js';
-import { skipNative } from '../../helpers/native.js';
+import { loopDevice, skipLoop, skipNative } from '../../helpers/native.js';
 
 const MIB = 1024 * 1024;
 const folder = t.testdir();
@@ -52,6 +52,26 @@ t.test('from stdin: the bytes, the receipt, the digest of what arrived', async (
   const text = piped(content, '-', file('again'), '--verify');
   t.match(String(text.stdout), /^stdin ──▶ .*again\n(?:.|\n)*3145805 bytes(?:.|\n)*identical/);
   t.ok(readFileSync(file('again')).equals(content), 'from a socket');
+});
+
+const noZstd = spawnSync('zstd', ['--version']).status !== 0 && 'zstd is not installed';
+
+t.test('what zstd decompresses, onto a device', { skip: skipLoop || noZstd }, async (t) => {
+  const device = loopDevice(t, 4 * MIB);
+  const ran = shell(`zstd -qc $DIR/source | zstd -dc | $P2PDMA - ${device} --verify --json`);
+  t.equal(ran.status, 0, ran.stderr);
+  t.match(JSON.parse(String(ran.stdout)), { bytes: content.length, verified: true, digest: sha256 });
+  const there = readFileSync(device);
+  t.ok(there.subarray(0, content.length).equals(content));
+  t.ok(
+    there.subarray(content.length).every((byte) => byte === 0),
+    'what is behind it is kept',
+  );
+  const cut = shell(
+    `zstd -qc $DIR/source | head -c 1000000 | zstd -dc | $P2PDMA - ${device} --bytes 3MiB --json`,
+  );
+  t.equal(cut.status, 1, 'an image that ends too early');
+  t.match(cut.stderr, /ERR_INCOMPLETE/);
 });
 
 t.test('onto a drive, from a byte on; the rest of the last block is kept', async (t) => {
