@@ -63,6 +63,11 @@ export const plans: readonly Plan[] = [
     tests: [{ file: 'guest/copies.test.js', limitSeconds: 1500 }],
   },
   {
+    name: 'errors',
+    machine: machineByName('four-drives'),
+    tests: [{ file: 'guest/errors.test.js', limitSeconds: 600 }],
+  },
+  {
     name: 'conformance',
     machine: machineByName('four-drives'),
     limitSeconds: 2400,
@@ -160,11 +165,6 @@ export const plans: readonly Plan[] = [
     name: 'stacked',
     machine: machineByName('four-drives'),
     tests: [{ file: 'guest/stacked.test.js', limitSeconds: 600 }],
-  },
-  {
-    name: 'errors',
-    machine: machineByName('four-drives'),
-    tests: [{ file: 'guest/errors.test.js', limitSeconds: 600 }],
   },
   {
     name: 'native',
