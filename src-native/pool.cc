@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -67,15 +66,14 @@ int64_t moveNow(bool reading, bool socket, int fd, char* memory, size_t bytes) {
 // Reads a pipe or a socket until the memory is full, or writes all of it, but waits no longer than kPipeWaitMs. Returns the bytes
 // moved, which may be 0, or -errno if there were none; `ended` is set where a read finds the end.
 int64_t movePipe(bool reading, int fd, char* memory, size_t bytes, uint64_t* ended) {
-  struct stat there;
-  if (fstat(fd, &there) != 0) return -errno;
-  // With more room each side has to wait for the other less often. Where it is refused, or no pipe, it stays as it is.
+  // Only a pipe has an answer. With more room each side has to wait for the other less often; where that is refused, it stays as
+  // it is.
   const int holds = fcntl(fd, F_GETPIPE_SZ);
-  if (holds > 0 && holds < kPipeHolds) fcntl(fd, F_SETPIPE_SZ, kPipeHolds);
+  if (holds >= 0 && holds < kPipeHolds) fcntl(fd, F_SETPIPE_SZ, kPipeHolds);
   const int64_t until = nowMs() + kPipeWaitMs;
   size_t moved = 0;
   while (moved < bytes) {
-    const int64_t n = moveNow(reading, S_ISSOCK(there.st_mode), fd, memory + moved, bytes - moved);
+    const int64_t n = moveNow(reading, holds < 0, fd, memory + moved, bytes - moved);
     if (n > 0) {
       moved += static_cast<size_t>(n);
       continue;

@@ -47,6 +47,8 @@ const EVERYWHERE = new Set([
     'preadv',
     'pwritev',
     'read',
+    'recv',
+    'send',
     'strlen',
   ],
   ...['sigfillset', 'syscall', 'sysconf', 'write'],
