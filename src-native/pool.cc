@@ -45,11 +45,12 @@ int64_t nowMs() {
 
 // Reads or writes what a pipe or a socket allows without waiting, whatever its flags are. Those belong to every process that has
 // the same file open, so O_NONBLOCK is not set.
-int64_t moveNow(bool reading, bool socket, int fd, char* memory, size_t bytes) {
-  if (socket) {
-    return restart([&] {
+int64_t moveNow(bool reading, bool pipe, int fd, char* memory, size_t bytes) {
+  if (!pipe) {
+    const int64_t n = restart([&] {
       return reading ? recv(fd, memory, bytes, MSG_DONTWAIT) : send(fd, memory, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
     });
+    if (n != -ENOTSOCK) return n;
   }
   const iovec all = {memory, bytes};
   // The offset -1 stands for no offset; the call takes it in two parts.
@@ -73,7 +74,7 @@ int64_t movePipe(bool reading, int fd, char* memory, size_t bytes, uint64_t* end
   const int64_t until = nowMs() + kPipeWaitMs;
   size_t moved = 0;
   while (moved < bytes) {
-    const int64_t n = moveNow(reading, holds < 0, fd, memory + moved, bytes - moved);
+    const int64_t n = moveNow(reading, holds >= 0, fd, memory + moved, bytes - moved);
     if (n > 0) {
       moved += static_cast<size_t>(n);
       continue;
