@@ -25,8 +25,8 @@ command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || skip 'apt-get
 
 cd "$tmp"
 apt-get download -qq dcfldd=1.9-2 >/dev/null 2>&1 || skip 'dcfldd 1.9-2 could not be fetched'
-dpkg-deb --extract dcfldd_*.deb root
-dcfldd="$tmp/root/usr/bin/dcfldd"
+dpkg-deb --extract dcfldd_*.deb unpacked
+dcfldd="$tmp/unpacked/usr/bin/dcfldd"
 "$dcfldd" --version >/dev/null 2>&1 || skip 'dcfldd does not run here'
 
 head -c 5000000 /dev/urandom >source
