@@ -5,9 +5,8 @@ import type { Competitor, Measured } from '../harness.js';
 const IDLE_MS = 500;
 
 /**
- * `figures.delayMs`: by how much the 99th percentile of the event loop's delay while the competitor runs is above that of an
- * idle loop just before. What Node measures is how long its own timer of 1 ms takes, and that is more than 1 ms in an idle loop
- * too.
+ * `delayMs`: the 99th percentile of what a timer of 1 ms takes in this process while the competitor runs. `idleMs`: the same in an
+ * idle loop just before, where it is more than 1 ms too.
  */
 export function withEventLoopDelay(competitor: Competitor): Competitor {
   return {
@@ -15,7 +14,7 @@ export function withEventLoopDelay(competitor: Competitor): Competitor {
     run: async () => {
       const idle = await delayDuring(() => setTimeout(IDLE_MS));
       const busy = await delayDuring(() => competitor.run());
-      return { ...(busy.result as Measured | undefined), delayMs: busy.p99Ms - idle.p99Ms };
+      return { ...(busy.result as Measured | undefined), delayMs: busy.p99Ms, idleMs: idle.p99Ms };
     },
   };
 }
