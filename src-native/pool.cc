@@ -58,7 +58,7 @@ int64_t moveNow(bool reading, bool pipe, int fd, char* memory, size_t bytes) {
       restart([&] { return syscall(reading ? SYS_preadv2 : SYS_pwritev2, fd, &all, 1, -1L, -1L, RWF_NOWAIT); });
   if (n != -EOPNOTSUPP && n != -ENOSYS && n != -EINVAL) return n;
   // A pipe before Linux 6.4, or one that was spliced. When poll(2) says that it is ready, a read does not wait, nor does a write
-  // of so few bytes.
+  // of so few bytes, unless another process that shares the end comes first.
   pollfd ready = {fd, static_cast<short>(reading ? POLLIN : POLLOUT), 0};
   if (poll(&ready, 1, 0) == 0) return -EAGAIN;
   return restart([&] { return reading ? read(fd, memory, bytes) : write(fd, memory, std::min<size_t>(bytes, PIPE_BUF)); });

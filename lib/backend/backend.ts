@@ -535,7 +535,8 @@ export interface Backend {
   /**
    * Read a pipe or a socket until `view` is full, or write all of `view` to it, in a thread, which waits for a tenth of a second
    * at most: `moved` may be 0. Otherwise it is the number of bytes, or a negative errno. `ended`: the read found the end. The
-   * flags of the descriptor, which other processes may share, stay as they are. Nothing else may use the descriptor, or close it, until `done`, which is never called inside this call.
+   * flags of the descriptor, which other processes may share, stay as they are. Nothing else may use the descriptor, or close it,
+   * until `done`, which is never called inside this call.
    * Absent: the backend has no threads.
    */
   readonly movePipe?: (move: PipeMove, done: (moved: number, ended: boolean) => void) => void;

@@ -1,7 +1,7 @@
 /** `explain` without arguments: every provider against every drive, and what prevents peer to peer. */
 
 import { bootParameter, tooLong } from '../base/boot-line.js';
-import type { ClientVerdict, Explanation, Stacked, System } from '../index.js';
+import type { ClientVerdict, Explanation, System } from '../index.js';
 import { type Cell, type Cells, grouped, groupName, membersOf, ungrouped } from './explain-groups.js';
 import { notesOn, overSeveralText } from './explain-notes.js';
 import { isGuess, nameOf, paint, rules, type View } from './explain-view.js';
@@ -150,7 +150,8 @@ export interface OverSeveral {
 }
 
 export function overSeveral(system: System, all: readonly Explanation[]): OverSeveral[] {
-  return reachable(system).map(({ name, place }) => {
+  const stacked = system.stacked().filter(({ controllers }) => controllers.length > 0);
+  return stacked.map(({ name, place }) => {
     const worst = new Map<string, ClientVerdict>();
     for (const { provider } of all) {
       const clients = system.explain(provider, [name]).clients.toSorted((a, b) => badness(b) - badness(a));
@@ -158,11 +159,6 @@ export function overSeveral(system: System, all: readonly Explanation[]): OverSe
     }
     return { name, mirror: place.legs?.mirror ?? false, worst };
   });
-}
-
-/** Those of which some drive here does the DMA. */
-export function reachable(system: System): Stacked[] {
-  return system.stacked().filter(({ controllers }) => controllers.length > 0);
 }
 
 function badness({ mapType, distance, refusal }: ClientVerdict): number {
