@@ -15,6 +15,7 @@ const MAX_LINKS = 40;
 export class MemoryFiles implements Files {
   readonly root: string;
   readonly live = false;
+  readonly genuine = false;
   peerMemory = false;
   readonly #top: Folder = new Map();
 

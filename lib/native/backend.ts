@@ -47,6 +47,7 @@ import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
 import { NativeTarget } from './target.js';
 import { trace, tracing } from './trace.js';
+import { TurnBudget } from './turn-budget.js';
 import { WatchedMounts } from './watched-mounts.js';
 
 export interface NativeOptions {
@@ -128,6 +129,7 @@ export class NativeBackend implements Backend {
   readonly #mounts: WatchedMounts;
   readonly #targets = new Map<number, WeakRef<NativeTarget>>();
   readonly #looks = new WeakMap<End, Look>();
+  readonly #turns = new TurnBudget();
   #opened = 0;
   #closing: Promise<LeakReport> | null = null;
 
@@ -147,9 +149,15 @@ export class NativeBackend implements Backend {
     if (tracing()) trace('native-backend', 'open', { engine: this.engine, reason: this.engineReason });
   }
 
-  async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
+  openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
+    const turn = this.#turns.wait();
+    const open = () => this.#openTarget(nameOrPath, options);
+    return turn === null ? open() : turn.then(open);
+  }
+
+  async #openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
     if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
-    const info = this.#infoOf(nameOrPath, options.end);
+    const info = this.#turns.spend(() => this.#infoOf(nameOrPath, options.end));
     const path = pathOf(nameOrPath, info);
     assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const passthrough = options.engine === 'passthrough';
@@ -184,7 +192,10 @@ export class NativeBackend implements Backend {
         metadataBytes: now?.metadataBytes ?? null,
         zones: now?.zones ?? null,
         fileSystem: opened.kind === 'file' ? (now?.fileSystem ?? null) : null,
-        ranges: kind === 'file' ? [openFileRange(path, opened.identity)] : rangesOf(this.sysfs, path, now),
+        ranges:
+          kind === 'file'
+            ? [openFileRange(path, opened.identity)]
+            : this.#turns.spend(() => rangesOf(this.sysfs, path, now)),
       },
       engine,
       { topology: this.topology, passthrough, onClose: forget(this.#targets, key) },

@@ -8,6 +8,7 @@ export function runningTree(
   return {
     root: files.root,
     live: true,
+    genuine: false,
     peerMemory: files.peerMemory,
     kindOf: (path) => files.kindOf(path),
     entries: (path) => files.entries(path),

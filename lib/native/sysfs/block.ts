@@ -165,12 +165,13 @@ function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {
   return node === null ? null : deviceInfo(context, node);
 }
 
+/** What opening a device rarely needs is read when it is asked for. */
 function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   const under = walkDown(context, [device]);
   const { dir, name } = device;
   const sectors = dir.number('size', { max: MAX_SECTORS });
-  const metadataBytes = metadataBytesOf(dir);
   const isNamespace = NVME_DISK.test(name);
+  const metadataBytes = isNamespace ? metadataBytesOf(dir) : null;
   const empty = sectors === 0 ? emptyNamespace(name, metadataBytes) : null;
   const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
   return {
@@ -179,9 +180,13 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     device: `/dev/${name.replaceAll('!', '/')}`,
     number: numberOf(dir),
     ...common(under),
-    partitions: context.devices.partitions(device),
+    get partitions() {
+      return context.devices.partitions(device);
+    },
     size: sectors === null ? null : sectors * 512,
-    readOnly: dir.flag('ro', { optional: true }) ?? false,
+    get readOnly() {
+      return dir.flag('ro', { optional: true }) ?? false;
+    },
     metadataBytes,
     zones: zonesOf(context, device),
     limits: queueLimits(context, device, noP2pReason === null),
@@ -193,7 +198,9 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     directFileSystem: null,
     mountOptions: [],
     mountPoint: null,
-    inUse: context.devices.inUse(device),
+    get inUse() {
+      return context.devices.inUse(device);
+    },
   };
 }
 
@@ -242,7 +249,7 @@ function mountedInfo(context: BlockContext, mount: Mount | null): MountedInfo {
     readOnly: mount?.options.includes('ro') ?? false,
     metadataBytes: null,
     zones: null,
-    limits: queueLimits(context, first, reason === null),
+    limits: { ...queueLimits(context, first, reason === null) },
     noP2pReason: reason,
     noP2pByCommand: reason,
     unproven: facts?.unproven ?? null,
@@ -432,17 +439,24 @@ function zonesOf({ devices }: BlockContext, device: BlockDir): string | null {
 /** Assumed values if the queue does not report its own: correct for any drive, but slow. */
 const CAUTIOUS = { logicalBlockSize: 4096, maxTransfer: 128 * 1024, maxSegments: 32 };
 
+/** Each is read when it is asked for: an open device reports most of them itself. */
 function queueLimits(context: BlockContext, device: BlockDir | null, pciP2pdma: boolean): QueueLimits {
   const disk = device === null ? null : context.devices.diskOf(device);
   const queue = disk?.dir.dir('queue') ?? null;
-  const logicalBlockSize = blockSize(queue) ?? CAUTIOUS.logicalBlockSize;
-  const mask = queue?.number('dma_alignment', { max: 0xffff, optional: true }) ?? null;
-  const maxTransfer = queue === null ? null : maxTransferOf(queue);
   return {
-    logicalBlockSize,
-    dmaAlignment: mask !== null && Number.isInteger(Math.log2(mask + 1)) ? mask + 1 : logicalBlockSize,
-    maxTransfer: maxTransfer ?? CAUTIOUS.maxTransfer,
-    maxSegments: queue?.number('max_segments', { min: 1, max: 0xffff }) ?? CAUTIOUS.maxSegments,
+    get logicalBlockSize() {
+      return blockSize(queue) ?? CAUTIOUS.logicalBlockSize;
+    },
+    get dmaAlignment() {
+      const mask = queue?.number('dma_alignment', { max: 0xffff, optional: true }) ?? null;
+      return mask !== null && Number.isInteger(Math.log2(mask + 1)) ? mask + 1 : this.logicalBlockSize;
+    },
+    get maxTransfer() {
+      return (queue === null ? null : maxTransferOf(queue)) ?? CAUTIOUS.maxTransfer;
+    },
+    get maxSegments() {
+      return queue?.number('max_segments', { min: 1, max: 0xffff }) ?? CAUTIOUS.maxSegments;
+    },
     pciP2pdma,
   };
 }

@@ -7,6 +7,7 @@ import type { Content, Entry, EntryKind, Files } from './tree.js';
 export class OneReading implements Files {
   readonly root: string;
   readonly live: boolean;
+  readonly genuine: boolean;
   readonly peerMemory: boolean;
   readonly #files: Files;
   /** By what was asked, and about which path. A failure is an answer too. */
@@ -17,6 +18,7 @@ export class OneReading implements Files {
   constructor(files: Files) {
     this.root = files.root;
     this.live = files.live;
+    this.genuine = files.genuine;
     this.peerMemory = files.peerMemory;
     this.#files = files;
   }
@@ -45,7 +47,11 @@ export class OneReading implements Files {
 
   read(path: readonly string[], maxBytes: number, enough?: (read: Buffer) => boolean): Content {
     const key = `${maxBytes} bytes${enough === undefined ? '' : ', as far as needed'}`;
-    return this.#once(key, path, () => this.#files.read(path, maxBytes, enough));
+    return this.#once(key, path, () => {
+      const listed = this.#listed.get(path.slice(0, -1).join('/'));
+      if (listed?.has(path.at(-1)!) === false) throw Object.assign(new Error('missing'), { code: 'ENOENT' });
+      return this.#files.read(path, maxBytes, enough);
+    });
   }
 
   #once<T>(what: string, path: readonly string[], ask: () => T): T {

@@ -21,7 +21,8 @@ import {
   readSync,
   realpathSync,
 } from 'node:fs';
-import { join, parse } from 'node:path';
+import { join, parse, posix } from 'node:path';
+import { PAGE_SIZE } from '../../backend/backend.js';
 
 const MAX_LINKS = 40;
 /** Attributes are at most one page long; longer files such as mountinfo are read with limits of their own. */
@@ -60,6 +61,8 @@ export interface Files {
   readonly root: string;
   /** It is this very machine. */
   readonly live: boolean;
+  /** A kernel shows it, so a relative link in its sysfs leads through directories to a directory that is there. */
+  readonly genuine: boolean;
   /** True if the tree contains everything that the kernel shows about peer memory, so that what is missing does not exist. */
   readonly peerMemory: boolean;
   /** Undefined: there is no such entry. A link is not followed. */
@@ -108,7 +111,8 @@ export class SysfsTree {
     } catch (error) {
       this.note(where, reasonOf(error));
     }
-    this.files = new DiskFiles(real);
+    const live = process.platform === 'linux' && real === parse(real).root;
+    this.files = live ? new KernelFiles(real) : new DiskFiles(real);
   }
 
   /** The absolute path without symlinks; for files in memory, their name. */
@@ -233,7 +237,7 @@ export class SysfsDir {
   /** The same, with the file's size. */
   content(name: string, maxBytes = MAX_ATTRIBUTE, options: ReadOptions = {}): Content | null {
     const shown = `${this.shown}/${name}`;
-    const found = resolve(this.tree, this.real, name);
+    const found = this.#placeOf(name);
     if (typeof found === 'string') {
       if (!options.optional || found !== MISSING) this.tree.note(shown, found);
       return null;
@@ -249,6 +253,12 @@ export class SysfsDir {
       if (!options.optional || why !== MISSING) this.tree.note(shown, why);
     }
     return null;
+  }
+
+  /** Where a file is. To open an attribute shows by itself whether it is there, and that it is a file. */
+  #placeOf(name: string): Resolved | string {
+    const isAttribute = this.tree.files.genuine && this.real[0] === 'sys' && !name.includes('/');
+    return isAttribute ? { real: [...this.real, name], kind: 'file' } : resolve(this.tree, this.real, name);
   }
 
   /** A text attribute, trimmed. */
@@ -303,7 +313,7 @@ function resolve(tree: SysfsTree, from: readonly string[], path: string): Resolv
 
 /** The resolution of a path, symlink by symlink. */
 class PathWalk {
-  readonly real: string[];
+  real: string[];
   kind: Resolved['kind'] = 'directory';
   readonly #tree: SysfsTree;
   /** Components that are not resolved yet, the next one last. */
@@ -342,11 +352,14 @@ class PathWalk {
 
   #follow(): string | null {
     if (++this.#links > MAX_LINKS) return 'too many symlinks';
-    const target = this.#tree.files.linkTarget(this.real);
+    const { files } = this.#tree;
+    const target = files.linkTarget(this.real);
+    const sure = files.genuine && this.real[0] === 'sys' && target.startsWith('../');
     if (target.startsWith('/')) this.real.length = 0;
     else this.real.pop();
-    this.#ahead.push(...target.split('/').reverse());
     this.kind = 'directory';
+    if (sure) this.real = posix.join(...this.real, target).split('/');
+    else this.#ahead.push(...target.split('/').reverse());
     return null;
   }
 }
@@ -355,12 +368,15 @@ const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants
 
 class DiskFiles implements Files {
   readonly root: string;
-  readonly live: boolean;
+  readonly live: boolean = false;
+  readonly genuine: boolean = false;
   readonly peerMemory = true;
+
+  readonly #prefix: string;
 
   constructor(root: string) {
     this.root = root;
-    this.live = process.platform === 'linux' && root === parse(root).root;
+    this.#prefix = root.endsWith('/') ? root : `${root}/`;
   }
 
   kindOf(path: readonly string[]): EntryKind | undefined {
@@ -382,14 +398,45 @@ class DiskFiles implements Files {
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw Object.assign(new Error(NO_FILE), { code: NO_FILE });
-      return { bytes: readUpTo(fd, maxBytes, enough), size: stat.size };
+      const asked = enough !== undefined;
+      const bytes = readUpTo(fd, maxBytes, asked ? PIECE : scratch.length, enough ?? this.wholeOf(path));
+      return { bytes, size: stat.size };
     } finally {
       closeSync(fd);
     }
   }
 
+  /** Recognises that what was read of this file is all that there is; else the next read finds the end. */
+  protected wholeOf(_path: readonly string[]): (read: Buffer) => boolean {
+    return () => false;
+  }
+
   #at(path: readonly string[]): string {
-    return join(this.root, ...path);
+    return this.#prefix + path.join('/');
+  }
+}
+
+/** Directories that a kernel makes when it starts, and never removes. */
+const STANDING = ['sys', 'sys/block', 'sys/class', 'sys/class/block', 'sys/dev', 'sys/dev/block', 'proc'];
+
+/** What this machine's kernel shows. */
+export class KernelFiles extends DiskFiles {
+  override readonly live = true;
+  override readonly genuine = true;
+  /** Those of STANDING that are there. */
+  readonly #standing = new Set<string>();
+
+  override kindOf(path: readonly string[]): EntryKind | undefined {
+    const at = path.join('/');
+    if (this.#standing.has(at)) return 'directory';
+    const kind = super.kindOf(path);
+    if (kind === 'directory' && STANDING.includes(at)) this.#standing.add(at);
+    return kind;
+  }
+
+  /** One call reads a whole attribute, which is at most a page long. */
+  protected override wholeOf(path: readonly string[]): (read: Buffer) => boolean {
+    return path[0] === 'sys' ? ({ length }) => length < PAGE_SIZE : super.wholeOf(path);
   }
 }
 
@@ -406,14 +453,13 @@ const scratch = Buffer.allocUnsafeSlow(64 * 1024);
 /** Bytes per piece for a reader who may need only the beginning. */
 const PIECE = 64;
 
-function readUpTo(fd: number, maxBytes: number, enough?: (read: Buffer) => boolean): Buffer {
+function readUpTo(fd: number, maxBytes: number, piece: number, enough: (read: Buffer) => boolean): Buffer {
   let read: Buffer = Buffer.alloc(0);
-  const piece = enough === undefined ? scratch.length : PIECE;
   while (read.length < maxBytes) {
     const got = readSync(fd, scratch, 0, Math.min(piece, maxBytes - read.length), null);
     if (got === 0) break;
     read = Buffer.concat([read, scratch.subarray(0, got)]);
-    if (enough?.(read)) break;
+    if (enough(read)) break;
   }
   return read;
 }

@@ -5,6 +5,7 @@ import { readSysfs } from '../../../lib/native/sysfs/machine.js';
 import { OneReading } from '../../../lib/native/sysfs/one-reading.js';
 import { SysfsTree } from '../../../lib/native/sysfs/tree.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
+import { runningTree } from '../../helpers/running-tree.js';
 
 t.test('each file is read once, and a failure is an answer', async (t) => {
   const dir = t.testdir({ sys: { a: '1\n', folder: { x: '' } } });
@@ -40,6 +41,8 @@ t.test('a listing of sysfs answers what is in it', async (t) => {
   t.equal(then.kindOf(['sys', 'folder', 'z']), undefined);
   t.equal(then.kindOf(['sys', 'folder', 'late']), undefined, 'as it was answered before');
   t.equal(then.kindOf(['proc', 'z']), 'file', 'proc has more than it lists');
+  t.throws(() => then.read(['sys', 'folder', 'z'], 1), { code: 'ENOENT' });
+  t.equal(then.read(['proc', 'z'], 1).size, 0);
 });
 
 t.test('a question about more bytes is another question', async (t) => {
@@ -78,3 +81,25 @@ t.test('block devices: as of one moment within together(), as of now after it', 
   rmSync(`${root}/${attribute}`);
   t.equal(size(), null, 'nothing is kept after an error');
 });
+
+t.test(
+  'a device: what opening it rarely needs is read when it is asked for, and then as of one moment',
+  async (t) => {
+    const tree = new SysfsTree(writeSysfsTree(t.testdir(), twoDrivesBelowASwitch()));
+    const read: string[] = [];
+    const sysfs = readSysfs(runningTree(tree.files, (path) => read.push(path.at(-1)!)));
+    read.length = 0;
+    const info = sysfs.blockInfo('nvme0n1')!;
+    t.same(
+      read.filter((name) => /^(ro|swaps|max_s|dma_a|logical)/.test(name)),
+      [],
+    );
+    t.equal(info.readOnly, false);
+    t.equal(info.inUse.swap, false);
+    t.ok(info.limits.maxTransfer > 0);
+    const after = [...read];
+    t.same(after.filter((name) => /^(ro|swaps|max_s)/.test(name)).sort(), ['max_sectors_kb', 'ro', 'swaps']);
+    t.same([info.readOnly, info.inUse.swap], [false, false]);
+    t.same(read, after, 'once');
+  },
+);

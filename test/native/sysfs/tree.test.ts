@@ -7,7 +7,7 @@ import { inspect } from '../../../lib/native/sysfs/inspect.js';
 import { readSysfs, type Sysfs } from '../../../lib/native/sysfs/machine.js';
 import { underlying } from '../../../lib/native/sysfs/ranges.js';
 import { snapshotMachine } from '../../../lib/native/sysfs/snapshot.js';
-import { SysfsTree } from '../../../lib/native/sysfs/tree.js';
+import { KernelFiles, SysfsTree } from '../../../lib/native/sysfs/tree.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 import { fc } from '../../helpers/random.js';
 
@@ -275,3 +275,60 @@ function everythingOf(sysfs: Sysfs): unknown {
     }),
   };
 }
+
+t.test(
+  'what a kernel shows is looked at no more than is needed',
+  { skip: process.platform === 'win32' },
+  async (t) => {
+    const long = 'x'.repeat(4096);
+    const dir = t.testdir({
+      sys: { devices: { disk: { size: '8\n', long, queue: { ro: '0\n' } } }, class: {} },
+      proc: { swaps: long.repeat(20) },
+    });
+    symlinkSync('../devices/disk', `${dir}/sys/class/disk`);
+    symlinkSync('../devices/gone', `${dir}/sys/class/gone`);
+    const asked: string[] = [];
+    const files = new (class extends KernelFiles {
+      override kindOf(path: readonly string[]) {
+        asked.push(path.join('/'));
+        return super.kindOf(path);
+      }
+    })(dir);
+    const tree = new SysfsTree(files);
+    const disk = tree.dir('sys/class/disk')!;
+    t.same(disk.real, ['sys', 'devices', 'disk']);
+    t.same(asked, ['sys', 'sys/class', 'sys/class/disk'], 'where a link leads is not asked');
+    asked.length = 0;
+    t.equal(disk.number('size'), 8);
+    t.equal(disk.text('long'), long, 'as long as one call gives');
+    t.equal(tree.text('proc/swaps', 1 << 20)?.length, 20 * 4096);
+    t.equal(disk.text('none', { optional: true }), null);
+    t.equal(disk.text('lost'), null);
+    t.equal(disk.text('queue'), null);
+    t.same(asked, ['proc', 'proc/swaps'], 'an attribute is opened');
+    t.equal(tree.dir('sys/class/gone')!.text('size'), null);
+    t.match(tree.unknowns, [
+      { file: '/sys/class/disk/lost', why: 'missing' },
+      { file: '/sys/class/disk/queue', why: 'not a regular file' },
+      { file: '/sys/class/gone/size', why: 'missing' },
+    ]);
+  },
+);
+
+t.test(
+  'directories that always are there are remembered only if they are, and hold what they hold',
+  async (t) => {
+    const dir = t.testdir({ sys: {} });
+    const tree = new SysfsTree(new KernelFiles(dir));
+    t.equal(tree.dir('sys/class', { optional: true }), null);
+    mkdirSync(`${dir}/sys/class/block/loop0`, { recursive: true });
+    t.ok(tree.dir('sys/class/block/loop0'), 'sysfs was mounted');
+    rmSync(`${dir}/sys/class/block/loop0`, { recursive: true });
+    t.equal(tree.dir('sys/class/block/loop0', { optional: true }), null, 'a device was removed');
+    mkdirSync(`${dir}/sys/class/block/loop0`);
+    t.ok(tree.dir('sys/class/block/loop0'));
+    rmSync(`${dir}/sys/class`, { recursive: true });
+    t.equal(tree.dir('sys/class/block/loop0', { optional: true }), null, 'sysfs was unmounted');
+    t.same(tree.unknowns, []);
+  },
+);
