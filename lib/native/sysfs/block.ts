@@ -10,7 +10,7 @@
 
 import { realpathSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
-import type { Legs, QueueLimits } from '../../backend/backend.js';
+import type { Legs, QueueLimits, UnderlyingRange } from '../../backend/backend.js';
 import { type KernelRelease, parseRelease } from '../../backend/kernel-release.js';
 import { emptyNamespace, hostManagedZones } from '../../backend/namespace-kinds.js';
 import type { IommuMode, PciDev } from '../../backend/topology.js';
@@ -38,6 +38,7 @@ import {
 } from './nvme.js';
 import { inLayer, overlayLayers } from './overlay.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
+import { underlying } from './ranges.js';
 import { layerRefusal, overNetwork } from './refusals.js';
 import type { SysfsTree } from './tree.js';
 
@@ -97,6 +98,8 @@ export interface BlockInfo {
   /** The super options of that filesystem. */
   readonly mountOptions: readonly string[];
   readonly mountPoint: string | null;
+  /** A block device itself, and what holds its bytes. Null: the target is a file, or its device number is not known. */
+  readonly ranges: readonly UnderlyingRange[] | null;
   /** Who mounts or holds a block device. The filesystem of a file does not count. */
   readonly inUse: InUse;
 }
@@ -174,11 +177,12 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   const metadataBytes = isNamespace ? metadataBytesOf(dir) : null;
   const empty = sectors === 0 ? emptyNamespace(name, metadataBytes) : null;
   const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
+  const number = numberOf(dir);
   return {
     kind: isNamespace ? 'namespace' : 'block',
     name,
     device: `/dev/${name.replaceAll('!', '/')}`,
-    number: numberOf(dir),
+    number,
     ...common(under),
     get partitions() {
       return context.devices.partitions(device);
@@ -198,6 +202,9 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
     directFileSystem: null,
     mountOptions: [],
     mountPoint: null,
+    get ranges() {
+      return number === null ? null : underlying(context.devices, { number });
+    },
     get inUse() {
       return context.devices.inUse(device);
     },
@@ -258,6 +265,7 @@ function mountedInfo(context: BlockContext, mount: Mount | null): MountedInfo {
     directFileSystem: mount?.type ?? null,
     mountOptions: mount?.superOptions ?? [],
     mountPoint: mount?.mountPoint ?? null,
+    ranges: null,
     inUse: UNUSED,
   };
 }

@@ -60,8 +60,7 @@ export function pathOf(nameOrPath: string, info: BlockInfo | null): string {
 
 /** The target itself, then the devices or files that hold its bytes. */
 export function rangesOf(sysfs: Sysfs, path: string, info: BlockInfo | null): UnderlyingRange[] {
-  const number = info === null || info.kind === 'file' ? null : info.number;
-  return underlying(sysfs.devices, number === null ? path : { number });
+  return [...(info?.ranges ?? underlying(sysfs.devices, path))];
 }
 
 /**

@@ -1,8 +1,10 @@
 /** What is found out together is as of one moment, and what is asked later is as of then. */
 import { rmSync, writeFileSync } from 'node:fs';
 import t from 'tap';
+import { rangesOf } from '../../../lib/native/sysfs/inspect.js';
 import { readSysfs } from '../../../lib/native/sysfs/machine.js';
 import { OneReading } from '../../../lib/native/sysfs/one-reading.js';
+import { underlying } from '../../../lib/native/sysfs/ranges.js';
 import { SysfsTree } from '../../../lib/native/sysfs/tree.js';
 import { twoDrivesBelowASwitch, writeSysfsTree } from '../../fixtures/sysfs-tree.js';
 import { runningTree } from '../../helpers/running-tree.js';
@@ -87,19 +89,18 @@ t.test(
   async (t) => {
     const tree = new SysfsTree(writeSysfsTree(t.testdir(), twoDrivesBelowASwitch()));
     const read: string[] = [];
-    const sysfs = readSysfs(runningTree(tree.files, (path) => read.push(path.at(-1)!)));
+    const sysfs = readSysfs(runningTree(tree.files, (path) => read.push(path.join('/'))));
     read.length = 0;
-    const info = sysfs.blockInfo('nvme0n1')!;
-    t.same(
-      read.filter((name) => /^(ro|swaps|max_s|dma_a|logical)/.test(name)),
-      [],
-    );
+    const info = sysfs.blockInfo('nvme0n1p1')!;
+    const seldom = () => read.filter((path) => /\/(ro|swaps|max_s[^/]*|dma_a[^/]*|logical[^/]*)$/.test(path));
+    t.same(seldom(), []);
     t.equal(info.readOnly, false);
     t.equal(info.inUse.swap, false);
     t.ok(info.limits.maxTransfer > 0);
-    const after = [...read];
-    t.same(after.filter((name) => /^(ro|swaps|max_s)/.test(name)).sort(), ['max_sectors_kb', 'ro', 'swaps']);
+    t.equal(seldom().length, 3);
     t.same([info.readOnly, info.inUse.swap], [false, false]);
-    t.same(read, after, 'once');
+    const ranges = rangesOf(sysfs, '/dev/nvme0n1p1', info);
+    t.equal(new Set(read).size, read.length, 'nothing is read twice, also for its ranges');
+    t.same(ranges, underlying(sysfs.devices, { number: info.number! }));
   },
 );
