@@ -158,12 +158,12 @@ export class System {
 
   /** Create a Readable over a path; see the function `createReadStream`. */
   createReadStream(path: StreamPath, options?: ReadStreamOptions | BufferEncoding | null): P2pReadStream {
-    return createReadStream(path, { ...givenOptions(options), system: this });
+    return readerOn(contextOf(this), path, options);
   }
 
   /** Create a Writable over a path; see the function `createWriteStream`. */
   createWriteStream(path: StreamPath, options?: WriteStreamOptions | BufferEncoding | null): P2pWriteStream {
-    return createWriteStream(path, { ...givenOptions(options), system: this });
+    return writerOn(contextOf(this), path, options);
   }
 
   /** Run `pipeline()` on this system; `options.system` is ignored. */
@@ -462,8 +462,7 @@ export function createReadStream(
   path: StreamPath,
   options?: (ReadStreamOptions & { system?: System }) | BufferEncoding | null,
 ): P2pReadStream {
-  const { system, ...rest } = givenOptions(options);
-  return P2pReadStream.over(pathSource(contextOf(system), path, rest, 'reader'), rest);
+  return readerOn(contextOf(systemIn(options)), path, options);
 }
 
 /** Like `fs.createWriteStream`, for namespaces, block devices and files, with O_DIRECT. The data is durable at `finish`. */
@@ -471,8 +470,31 @@ export function createWriteStream(
   path: StreamPath,
   options?: (WriteStreamOptions & { system?: System }) | BufferEncoding | null,
 ): P2pWriteStream {
-  const { system, ...rest } = givenOptions(options);
-  return P2pWriteStream.over(pathSource(contextOf(system), path, rest, 'writer'), rest);
+  return writerOn(contextOf(systemIn(options)), path, options);
+}
+
+function systemIn(options: { system?: System } | string | null | undefined): System | undefined {
+  return typeof options === 'object' ? options?.system : undefined;
+}
+
+/** Whatever system the options name, the stream is opened in this one. */
+function readerOn(
+  context: OpenContext,
+  path: StreamPath,
+  options: ReadStreamOptions | BufferEncoding | null | undefined,
+): P2pReadStream {
+  const given = givenOptions(options, 'system');
+  return P2pReadStream.over(pathSource(context, path, given, 'reader'), given);
+}
+
+/** Whatever system the options name, the stream is opened in this one. */
+function writerOn(
+  context: OpenContext,
+  path: StreamPath,
+  options: WriteStreamOptions | BufferEncoding | null | undefined,
+): P2pWriteStream {
+  const given = givenOptions(options, 'system');
+  return P2pWriteStream.over(pathSource(context, path, given, 'writer'), given);
 }
 
 /**

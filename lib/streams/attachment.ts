@@ -2,9 +2,9 @@ import type { Readable, Writable } from 'node:stream';
 import type { BlockTarget } from '../backend/backend.js';
 import type { P2pdmaError } from '../base/errors.js';
 import type { Metered } from './metrics.js';
+import { Outcome } from './outcome.js';
 import type { StreamContext } from './session.js';
 import { closedError, type Source } from './source.js';
-import { deferred } from './transfer.js';
 
 type Done = (error?: Error | null) => void;
 type OurStream = (Readable | Writable) & Metered & { readonly autoClose: boolean; shutdown(): Promise<void> };
@@ -13,8 +13,8 @@ type OurStream = (Readable | Writable) & Metered & { readonly autoClose: boolean
 export class Attachment {
   readonly source: Source;
   readonly #stream: OurStream;
-  readonly #opened = deferred<BlockTarget>();
-  readonly #settled = deferred();
+  readonly #opened = new Outcome<BlockTarget>();
+  readonly #settled = new Outcome<void>();
   #closed = false;
   #refused: Error | null = null;
   /** The context of the stream's system; null until the stream is open. */
@@ -25,7 +25,6 @@ export class Attachment {
   constructor(stream: OurStream, source: Source) {
     this.#stream = stream;
     this.source = source;
-    this.#opened.promise.catch(() => {});
     source.whenGone?.(() => stream.destroy());
   }
 
@@ -87,15 +86,15 @@ export class Attachment {
   end(error: Error | null, cleanUp: () => Promise<void>, callback: Done): void {
     if (error !== null) this.context?.failed(error);
     if (this.target === null) this.#opened.reject(error ?? closedError(this.source.path));
-    cleanUp()
-      .then(
-        () => callback(error),
-        (failed: Error) => callback(error ?? failed),
-      )
-      .finally(() => {
-        this.context?.remove(this.#stream);
-        this.#settled.resolve();
-      });
+    const over = (why: Error | null) => {
+      this.context?.remove(this.#stream);
+      this.#settled.resolve();
+      callback(why);
+    };
+    cleanUp().then(
+      () => over(error),
+      (failed: Error) => over(error ?? failed),
+    );
   }
 
   /** Close the target, if it belongs to the stream, or else tell its owner. */
@@ -105,6 +104,6 @@ export class Attachment {
     // A descriptor that its stream was not to close stays open when the system closes: its number may be another file's by now.
     if (fd !== undefined && !this.#stream.autoClose && this.context?.closed === true) return;
     if (owned && !kept && this.target !== null) await this.context!.closeTarget(this.target);
-    await this.source.released?.();
+    if (this.source.released !== undefined) await this.source.released();
   }
 }

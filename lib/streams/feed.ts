@@ -16,7 +16,7 @@ const IN_ORDER_CHUNK = 64 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 /** The stream that a feed serves. */
-export interface Fed extends ReaderParts {
+export interface Fed {
   /** The path as the caller gave it. */
   readonly name: string;
   /** True if it requested a chunk and has not received one yet. */
@@ -24,12 +24,13 @@ export interface Fed extends ReaderParts {
   /** Deliver the next chunk. The chunk after it begins at `position`. */
   give(chunk: Buffer, position: number): void;
   /** Called when a chunk may be ready, so that the stream calls `run()`. */
-  go(): void;
+  readonly go: () => void;
   ended(): void;
   failed(error: Error): void;
 }
 
 export class Feed {
+  readonly #parts: ReaderParts;
   readonly #fed: Fed;
   readonly #ahead: ReadAhead;
   readonly #pool: SlotPool | null;
@@ -45,24 +46,22 @@ export class Feed {
    * Reads from byte `from` up to (not including) `end`.
    * @throws P2pdmaError ERR_P2P_REQUIRED: the options demand peer-to-peer, and it is not possible
    */
-  constructor(fed: Fed, from: number, end: number) {
+  constructor(parts: ReaderParts, fed: Fed, from: number, end: number) {
+    this.#parts = parts;
     this.#fed = fed;
-    const { route, chunk, pool } = memoryFor(fed, from, end);
+    const { route, chunk, pool } = memoryFor(parts, fed.name, from, end);
     this.route = route;
     this.#chunk = chunk;
     this.#pool = pool;
-    if (pool !== null) pool.onFree = () => fed.go();
-    const { target, settings, extents, pace, scope, path } = fed;
-    this.#asked = pool === null ? (settings.highWaterMark ?? null) : null;
+    if (pool !== null) pool.onFree = fed.go;
+    this.#asked = pool === null ? (parts.settings.highWaterMark ?? null) : null;
     this.#ahead = new ReadAhead(
+      parts,
       {
-        ...{ target, extents, pace, scope, path },
-        depth: settings.queueDepth,
-        canary: settings.canary,
         chunk: () => this.#chunk,
         exact: this.#asked === null ? undefined : atOnce(this.#asked),
         memory: (bytes) => this.#piece(bytes),
-        go: () => fed.go(),
+        go: fed.go,
         retries: () => false,
       },
       from,
@@ -76,6 +75,11 @@ export class Feed {
 
   get inFlight(): number {
     return this.#ahead.inFlight;
+  }
+
+  /** True: it has read and delivered everything. */
+  get isIdle(): boolean {
+    return this.#rest.length === 0 && this.#ahead.isIdle;
   }
 
   /** Begin no further read. */
@@ -98,7 +102,7 @@ export class Feed {
   /** Give the memory back. This includes chunks on loan, unless their consumer may keep its last ones. */
   retire(mayKeep: boolean): void {
     if (this.#pool === null) return;
-    retirePool(this.#fed.context, this.#pool);
+    retirePool(this.#parts.context, this.#pool);
     if (!mayKeep) this.#pool.revoke();
   }
 
@@ -150,13 +154,13 @@ export class Feed {
 
   /** A pipe gives what is there: if that is little, it should not keep a whole chunk's memory. */
   #delivered(bytes: Uint8Array): Buffer {
-    const little = this.#fed.target.inOrder !== undefined && 2 * bytes.length < this.#chunk;
+    const little = this.#parts.target.inOrder !== undefined && 2 * bytes.length < this.#chunk;
     return little ? Buffer.from(bytes) : asBuffer(bytes);
   }
 
   #piece(bytes: number): Piece | null {
     if (this.#pool === null) {
-      return { view: poisoned(this.#fed.context.backend.memory.allocBuffer(bytes)), slot: null };
+      return { view: poisoned(this.#parts.context.backend.memory.allocBuffer(bytes)), slot: null };
     }
     const slot = this.#pool.take();
     return slot === null ? null : { slot, view: slot.view(bytes) };
@@ -165,11 +169,11 @@ export class Feed {
   /** If the kernel refused the peer's memory, say that lending requires it and that host memory cannot replace it. */
   #explain(error: Error): Error {
     const { errno } = error as P2pdmaError;
-    const { name, settings, context } = this.#fed;
+    const { settings, context } = this.#parts;
     const provider = settings.memory === 'cmb' ? this.route.provider : null;
     const { release } = context.backend;
     const refused = errno !== undefined && isPeerRefusal(errno, { provider, aligned: true, release });
-    return refused ? p2pRequired(name, error.message, 'memory: cmb') : error;
+    return refused ? p2pRequired(this.#fed.name, error.message, 'memory: cmb') : error;
   }
 }
 
@@ -182,7 +186,8 @@ function atOnce(asked: number): number {
 
 /** Choose the memory: ordinary memory or, with `memory: 'cmb'`, a pool from which chunks are lent. */
 function memoryFor(
-  { name, context, target, settings }: Fed,
+  { context, target, settings }: ReaderParts,
+  name: string,
   from: number,
   end: number,
 ): { route: Route; chunk: number; pool: SlotPool | null } {
@@ -198,7 +203,11 @@ function memoryFor(
   }
   const wanted = chooseRoute(context.backend, [target], settings);
   const taken = takeChunkPool(context, wanted, {
-    ...{ highWaterMark, queueDepth, block, writers: 0, required: true },
+    highWaterMark,
+    queueDepth,
+    block,
+    writers: 0,
+    required: true,
     bytes: Math.min(end, target.size) - (from - (from % block)),
   });
   if (taken.pool !== null) return taken;

@@ -6,8 +6,8 @@
  */
 export class Frontier {
   at: number;
-  /** The pieces after a gap: their start positions, with their end positions. */
-  readonly #beyond = new Map<number, number>();
+  /** The pieces after a gap: their start positions, with their end positions. Null: there was no gap yet. */
+  #beyond: Map<number, number> | null = null;
 
   constructor(start: number) {
     this.at = start;
@@ -18,11 +18,12 @@ export class Frontier {
     if (bytes <= 0) return;
     const end = offset + bytes;
     if (offset > this.at) {
+      this.#beyond ??= new Map();
       this.#beyond.set(offset, Math.max(end, this.#beyond.get(offset) ?? 0));
       return;
     }
     this.at = Math.max(this.at, end);
-    for (;;) {
+    while (this.#beyond !== null) {
       const next = this.#beyond.get(this.at);
       if (next === undefined) return;
       this.#beyond.delete(this.at);

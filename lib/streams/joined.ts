@@ -7,11 +7,14 @@ type PipeOptions = { readonly end?: boolean | undefined } | undefined;
 
 /** One of this package's writers that a reader was piped to. */
 interface Joined {
+  readonly destination: NodeJS.WritableStream;
   readonly end: LendingEnd;
   readonly options: PipeOptions;
   /** Removes the event listeners. */
   leave(): void;
 }
+
+const NOBODY: readonly Joined[] = [];
 
 /**
  * This package's writers that a reader was piped to, while there is no other consumer. For them, this class does what Node's
@@ -20,7 +23,7 @@ interface Joined {
 export class JoinedWriters {
   readonly #reader: Readable;
   readonly #left: (end: LendingEnd) => void;
-  readonly #joined = new Map<NodeJS.WritableStream, Joined>();
+  #joined: readonly Joined[] = NOBODY;
   /**
    * The last writer has left and nobody else has asked for data since. What Node requested from the reader while it had writers
    * is not a request of anybody else then: nothing is read for it.
@@ -34,15 +37,15 @@ export class JoinedWriters {
   }
 
   get size(): number {
-    return this.#joined.size;
+    return this.#joined.length;
   }
 
   get ends(): LendingEnd[] {
-    return [...this.#joined.values()].map(({ end }) => end);
+    return this.#joined.map(({ end }) => end);
   }
 
   get destinations(): NodeJS.WritableStream[] {
-    return [...this.#joined.keys()];
+    return this.#joined.map(({ destination }) => destination);
   }
 
   join(destination: NodeJS.WritableStream, end: LendingEnd, options: PipeOptions): void {
@@ -57,26 +60,26 @@ export class JoinedWriters {
       destination.removeListener('finish', part);
       this.#reader.removeListener('end', atEnd);
     };
-    this.#joined.set(destination, { end, options, leave });
+    this.#joined = [...this.#joined, { destination, end, options, leave }];
     this.abandoned = false;
     destination.emit('pipe', this.#reader);
   }
 
   /** Disconnect this writer: it gets nothing more from the reader. */
   part(destination: NodeJS.WritableStream): void {
-    const joined = this.#joined.get(destination);
+    const joined = this.#joined.find((one) => one.destination === destination);
     if (joined === undefined) return;
     joined.leave();
-    this.#joined.delete(destination);
-    this.abandoned = this.#joined.size === 0;
+    this.#joined = this.#joined.filter((one) => one !== joined);
+    this.abandoned = this.#joined.length === 0;
     this.#left(joined.end);
     destination.emit('unpipe', this.#reader, { hasUnpiped: false });
   }
 
   /** Disconnect and destroy a writer that failed. The others continue. */
   failed(end: LendingEnd, error: Error): void {
-    for (const [destination, joined] of this.#joined) {
-      if (joined.end !== end) continue;
+    for (const { destination, end: joined } of this.#joined) {
+      if (joined !== end) continue;
       this.part(destination);
       const destroy = (why: Error) =>
         (destination as unknown as { destroy(error: Error): void }).destroy(why);
@@ -87,11 +90,11 @@ export class JoinedWriters {
 
   /** Disconnect all writers. @returns these writers with their pipe options, for Node's own pipe() */
   clear(): [NodeJS.WritableStream, PipeOptions][] {
-    const all = [...this.#joined];
-    this.#joined.clear();
+    const all = this.#joined;
+    this.#joined = NOBODY;
     this.abandoned = false;
-    for (const [, { leave }] of all) leave();
-    return all.map(([destination, { options }]) => [destination, options]);
+    for (const { leave } of all) leave();
+    return all.map(({ destination, options }) => [destination, options]);
   }
 }
 

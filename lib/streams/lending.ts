@@ -11,6 +11,8 @@ export const lendingEnd: unique symbol = Symbol('p2pdma.lendingEnd');
 export type Given = (error: Error | null) => void;
 
 export interface LendingEnd {
+  /** Its target, when that is open and can be written; null: it is not open yet. */
+  target(): BlockTarget | null;
   /** Resolves when its target is open. */
   opened(): Promise<BlockTarget>;
   blockSize(): number;

@@ -1,6 +1,5 @@
 /** The flags of node:fs: text such as `'wx+'`, or a number for open(2). */
 import { constants } from 'node:fs';
-import type { OpenOptions } from '../backend/backend.js';
 import { wrongOption } from '../base/arguments.js';
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND } = constants;
@@ -45,27 +44,45 @@ const KNOWN = "flags of node:fs: 'r', 'w' or 'a', with 'x', 's' or '+'";
 
 /** What a stream asks of open(2), and whether this package's own I/O can serve it. */
 export interface Opening {
+  /** For open(2). */
+  readonly bits: number;
   /** As the backend opens it. */
-  readonly options: Pick<OpenOptions, 'write' | 'create' | 'exclusive' | 'truncate'>;
+  readonly write: boolean;
+  readonly create: boolean;
+  readonly exclusive: boolean;
+  readonly truncate: boolean;
   /** Why node:fs itself has to open and use it, in words; null: there is no such reason. */
   readonly plain: string | null;
 }
 
+type Role = 'reader' | 'writer' | 'both';
+
+/** What flags in words mean, which are the same for most streams. */
+const known: Record<Role, Map<string, Opening>> = { reader: new Map(), writer: new Map(), both: new Map() };
+
 /** @throws P2pdmaError ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE */
-export function openingOf(flags: string | number | null, role: 'reader' | 'writer' | 'both'): Opening {
-  const bits = openFlags(flags);
+export function openingOf(flags: string | number | null, role: Role): Opening {
+  if (typeof flags !== 'string') return meaningOf(openFlags(flags), role);
+  const before = known[role].get(flags);
+  if (before !== undefined) return before;
+  const opening = meaningOf(openFlags(flags), role);
+  known[role].set(flags, opening);
+  return opening;
+}
+
+function meaningOf(bits: number, role: Role): Opening {
   const access = bits & ACCESS;
-  const write = access !== O_RDONLY;
-  const options = {
-    write,
+  return {
+    bits,
+    write: access !== O_RDONLY,
     create: (bits & O_CREAT) !== 0,
     exclusive: (bits & O_EXCL) !== 0,
     truncate: (bits & O_TRUNC) !== 0,
+    plain: whyPlain(bits, access, role),
   };
-  return { options, plain: whyPlain(bits, access, role) };
 }
 
-function whyPlain(bits: number, access: number, role: 'reader' | 'writer' | 'both'): string | null {
+function whyPlain(bits: number, access: number, role: Role): string | null {
   if ((bits & O_APPEND) !== 0) {
     return 'it appends: only the kernel knows where the file ends when bytes arrive, so they go through the page cache';
   }

@@ -287,17 +287,21 @@ export function helpOf(type: z.ZodType): OptionHelp {
 export type StreamArgument<T extends object> = T | BufferEncoding | null | undefined;
 
 /**
- * Read the options as node:fs does: they may be missing, a string is the encoding, and inherited properties count.
+ * Read the options as node:fs does: they may be missing, a string is the encoding, and inherited properties count. The option
+ * `without` is left out.
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE
  */
-export function givenOptions<T extends object>(value: StreamArgument<T>): T & { encoding?: BufferEncoding } {
+export function givenOptions<T extends object>(
+  value: StreamArgument<T>,
+  without?: string,
+): T & { encoding?: BufferEncoding } {
   return typeof value === 'string'
     ? ({ encoding: value } as T & { encoding: BufferEncoding })
-    : objectOptions(value);
+    : objectOptions(value, without);
 }
 
 /** Same as `givenOptions`, for calls that do not accept an encoding. */
-export function objectOptions<T extends object>(value: T | null | undefined): T {
+export function objectOptions<T extends object>(value: T | null | undefined, without?: string): T {
   if (typeof value !== 'object' && value !== undefined) {
     throw new P2pdmaError('ERR_INVALID_ARG_TYPE', `options must be an object (received ${shown(value)})`, {
       ...{ received: value, demand: 'an object' },
@@ -305,7 +309,7 @@ export function objectOptions<T extends object>(value: T | null | undefined): T 
     });
   }
   const all: Record<string, unknown> = {};
-  for (const name in value) all[name] = value[name];
+  for (const name in value) if (name !== without) all[name] = value[name];
   return all as T;
 }
 

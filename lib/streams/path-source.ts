@@ -11,7 +11,7 @@ import { EINVAL } from '../base/errno.js';
 import { errnoError, hostError, P2pdmaError } from '../base/errors.js';
 import type { PlainTarget } from '../host/plain-target.js';
 import { BlockFile, type HandleFile } from './handle-file.js';
-import { type Opening, openFlags, openingOf } from './open-flags.js';
+import { type Opening, openingOf } from './open-flags.js';
 import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
 import { type OpenContext, toPath } from './paths.js';
 import type { StreamContext } from './session.js';
@@ -30,14 +30,13 @@ export function pathSource(
   options: Given,
   role: Role,
 ): Source {
-  const positioned = options.start !== undefined;
-  if (options.fd != null) return borrowed(context, options.fd, positioned);
-  const flags = options.flags === undefined ? (role === 'reader' ? 'r' : 'w') : options.flags;
-  // As in node:fs, wrong flags and a wrong mode are errors of the stream, when it is opened.
-  const open = async (named: Named) => openPath(context, named, wayOf({ ...options, flags }, role));
+  if (options.fd != null) return borrowed(context, options.fd, options.start !== undefined);
   const { name, bytes, opened } = namedBy(path);
-  const given = bytes === undefined ? {} : { given: { path: bytes } };
-  return { path: name, ...given, owned: true, open: () => open(opened) };
+  // As in node:fs, wrong flags and a wrong mode are errors of the stream, when it is opened.
+  const open = async () => openPath(context, opened, wayOf(options, role));
+  return bytes === undefined
+    ? { path: name, owned: true, open }
+    : { path: name, owned: true, open, given: { path: bytes } };
 }
 
 /**
@@ -60,8 +59,6 @@ export async function openForHandle(
 /** How a path is opened. */
 interface Way {
   readonly opening: Opening;
-  /** For open(2). */
-  readonly flags: number;
   readonly mode: number | undefined;
   /** For the backend. */
   readonly how: OpenOptions;
@@ -89,14 +86,13 @@ function namedBy(path: string | Buffer | URL | null | undefined): {
 }
 
 /** @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE */
-function wayOf(options: Given & { flags: string | number | null }, role: Role): Way {
-  const { force = false, engine = 'auto', flags, start } = options;
+function wayOf(options: Given, role: Role): Way {
+  const { force = false, engine = 'auto', flags = role === 'reader' ? 'r' : 'w', start } = options;
   const opening = openingOf(flags, role);
+  const { write, create, exclusive, truncate } = opening;
   const mode = fileMode(options.mode);
-  return {
-    ...{ opening, mode, positioned: start !== undefined, flags: openFlags(flags) },
-    how: { ...opening.options, force, engine, mode },
-  };
+  const how = { write, create, exclusive, truncate, force, engine, mode };
+  return { opening, mode, how, positioned: start !== undefined };
 }
 
 async function openPath(open: OpenContext, path: Named, way: Way) {
@@ -128,7 +124,7 @@ async function whatIsSpecial(error: unknown, path: string): Promise<string | nul
 async function openPlain(
   context: StreamContext,
   path: Named,
-  { flags, mode, positioned, opening }: Way,
+  { mode, positioned, opening }: Way,
   reason: string,
 ): Promise<BlockTarget> {
   const name = typeof path === 'string' ? path : path.name;
@@ -146,10 +142,10 @@ async function openPlain(
         hint: (option) => `Leave ${option('flags')} out, and say where to begin with ${option('start')}.`,
       });
     }
-    assertNoDeviceName(name, context.backend.controllers, { create: opening.options.create === true });
+    assertNoDeviceName(name, context.backend.controllers, { create: opening.create });
   }
   return context.adopt(
-    openPlainFile(typeof path === 'string' ? path : path.bytes, flags, mode).then(
+    openPlainFile(typeof path === 'string' ? path : path.bytes, opening.bits, mode).then(
       (file) => new PlainTarget(file, { path: name, reason, positioned }),
       (error: NodeJS.ErrnoException) => {
         throw hostError(error, 'open', name);

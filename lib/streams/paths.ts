@@ -75,5 +75,6 @@ export function writeFlags(
   } = {},
 ): OpenOptions {
   const { flags = 'w', force = false, engine = 'auto' } = options;
-  return { ...openingOf(flags, 'writer').options, force, engine };
+  const { write, create, exclusive, truncate } = openingOf(flags, 'writer');
+  return { write, create, exclusive, truncate, force, engine };
 }

@@ -26,8 +26,8 @@ import { chooseRoute, hostRoute, p2pRequired, type Route } from './route.js';
 import { retirePool, type Slot, type SlotPool } from './slot-pool.js';
 import { transfer } from './transfer.js';
 
-/** What the pump needs from the reader for which it works. */
-export interface PumpedReader extends ReaderParts {
+/** What the pump tells the reader for which it works. */
+export interface PumpedReader {
   /** Called when this number of bytes was given to the writers. */
   given(bytes: number): void;
   /** Called when the route was chosen or had to change. */
@@ -41,8 +41,10 @@ export interface PumpedReader extends ReaderParts {
 }
 
 export class Pump {
+  readonly #parts: ReaderParts;
   readonly #reader: PumpedReader;
-  readonly #ends: Set<LendingEnd>;
+  /** A writer that leaves is left out of the next array; each of these is never changed. */
+  #ends: readonly LendingEnd[];
   /** The first byte that the bulk transfer did not move. */
   #at: number;
   #to: number;
@@ -51,7 +53,7 @@ export class Pump {
   #chunk = 0;
   /** The bulk transfer that the backend runs by itself, and a promise for its end. */
   #bulk: Bulk | null = null;
-  #inBulk: Promise<void> = Promise.resolve();
+  #inBulk: Promise<void> | null = null;
   #bulkReads = 0;
   /** Reads what is left after the bulk transfer. */
   #ahead: ReadAhead | null = null;
@@ -63,9 +65,16 @@ export class Pump {
   #over = false;
 
   /** Moves the bytes from `from` up to `to` of the reader's target to these writers. Nothing begins before `start()`. */
-  constructor(reader: PumpedReader, ends: Iterable<LendingEnd>, from: number, to: number) {
+  constructor(
+    parts: ReaderParts,
+    reader: PumpedReader,
+    ends: readonly LendingEnd[],
+    from: number,
+    to: number,
+  ) {
+    this.#parts = parts;
     this.#reader = reader;
-    this.#ends = new Set(ends);
+    this.#ends = ends;
     this.#at = from;
     this.#to = to;
   }
@@ -80,51 +89,70 @@ export class Pump {
     return this.#bulkReads + (this.#bulk?.reads ?? 0) + (this.#ahead?.reads ?? 0);
   }
 
+  /** The first byte that was not given to the writers. */
+  get position(): number {
+    return this.#ahead?.position ?? this.#at;
+  }
+  /** True if everything was written, so that nothing has to be stopped. */
+  get isDone(): boolean {
+    return this.#over && this.#ahead?.isIdle === true;
+  }
+
   /** Choose the route when all drives are known, allocate the memory for it, and begin. */
   async start(): Promise<void> {
-    const { target, settings, context } = this.#reader;
-    const destinations = await this.#opened();
-    if (this.#halted || this.#ends.size === 0) return;
-    const ends = [...this.#ends];
+    await this.#allOpen();
+    if (this.#halted || this.#ends.length === 0) return;
+    const route = this.#takePool(this.#wanted());
+    if (route.provider === null) this.#assertHostAllowed(route.reason);
+    this.#settle(route);
+    if (!this.#isShort()) {
+      this.#inBulk = this.#moveInBulk();
+      await this.#inBulk;
+    }
+    if (this.#over || this.#ends.length === 0) return;
+    this.#ahead = new ReadAhead(this.#parts, this.#reading(), this.#at, this.#to);
+    this.#turn();
+  }
+
+  /** The route that the drives and the wishes of all ends allow. */
+  #wanted(): Route {
+    const { target, settings, context } = this.#parts;
+    const ends = this.#ends;
     const wishes = [settings, ...ends.map((end) => end.wishes)];
-    let route = chooseRoute(context.backend, [target, ...destinations], {
-      provider: wishes.map((w) => w.provider).find((p) => p !== 'auto') ?? 'auto',
+    const destinations = ends.map((end) => end.target()!);
+    const route = chooseRoute(context.backend, [target, ...destinations], {
+      provider: wishes.find((w) => w.provider !== 'auto')?.provider ?? 'auto',
       memory: wishes.some((w) => w.memory === 'host') ? 'host' : settings.memory,
       requireP2p: this.#required(),
       allowUnproven: wishes.some((w) => w.allowUnproven),
     });
-    const shift = misfit(this.#at, ends, target);
-    if (route.provider !== null && shift !== null) route = hostRoute(shift);
-    route = this.#takePool(route);
-    if (route.provider === null) this.#assertHostAllowed(route.reason);
-    this.#settle(route);
-    this.#inBulk = this.#moveInBulk();
-    await this.#inBulk;
-    if (this.#over || this.#ends.size === 0) return;
-    this.#ahead = new ReadAhead(this.#reading(), this.#at, this.#to);
-    this.#turn();
+    const shift = route.provider === null ? null : misfit(this.#at, ends, target);
+    return shift === null ? route : hostRoute(shift);
+  }
+
+  /** All that is left is in one chunk or two. */
+  #isShort(): boolean {
+    return Math.min(this.#to, this.#parts.target.size) - this.#at < 2 * this.#chunk;
   }
 
   /** Let the backend move the simple part. After a failure that allows it, begin again with what is left. */
   async #moveInBulk(): Promise<void> {
-    for (let again = true; again && !this.#over && this.#ends.size > 0; ) {
-      // All that is left is in one chunk or two.
-      if (Math.min(this.#to, this.#reader.target.size) - this.#at < 2 * this.#chunk) return;
-      const ends = [...this.#ends];
+    for (let again = true; again && !this.#over && this.#ends.length > 0 && !this.#isShort(); ) {
+      const ends = this.#ends;
       const bulk = await Bulk.begin({
-        ...this.#reader,
+        ...this.#parts,
         ...{ ends, pool: this.#pool!, chunk: this.#chunk, from: this.#at, to: this.#to },
         given: (bytes) => this.#reader.given(bytes),
       });
       if (bulk === null) return;
       this.#bulk = bulk;
-      if (this.#stopped || this.#over || ends.length > this.#ends.size) bulk.stop();
+      if (this.#stopped || this.#over || ends.length > this.#ends.length) bulk.stop();
       const failure = await bulk.over;
       this.#bulk = null;
       this.#bulkReads += bulk.reads;
       this.#at += bulk.moved;
       if (this.#stopped) this.#to = this.#at;
-      again = failure === null ? ends.length > this.#ends.size : this.#isCured(failure);
+      again = failure === null ? ends.length > this.#ends.length : this.#isCured(failure);
     }
   }
 
@@ -148,28 +176,22 @@ export class Pump {
     }
   }
 
-  /** The writers' targets. A writer whose target cannot be opened is dropped here; it reports its error itself. */
-  async #opened(): Promise<BlockTarget[]> {
-    const all = await Promise.all(
-      [...this.#ends].map((end) =>
-        end.opened().catch(() => {
-          this.#ends.delete(end);
-          return null;
-        }),
-      ),
-    );
-    return all.filter((target) => target !== null);
+  /** Wait for the writers' targets. A writer whose target cannot be opened is dropped here; it reports its error itself. */
+  async #allOpen(): Promise<void> {
+    for (const end of this.#ends) {
+      if (end.target() === null) await end.opened().catch(() => this.#drop(end));
+    }
+  }
+
+  #drop(end: LendingEnd): void {
+    this.#ends = this.#ends.filter((one) => one !== end);
   }
 
   #reading(): Reading {
-    const { target, settings, extents, pace, scope, path } = this.#reader;
     return {
-      ...{ target, extents, pace, scope, path },
-      depth: settings.queueDepth,
-      canary: settings.canary,
       chunk: () => this.#chunk,
       memory: (bytes) => this.#piece(bytes),
-      go: () => this.#turn(),
+      go: this.#turnNow,
       retries: (job, error) => this.#retries(job, error),
     };
   }
@@ -181,11 +203,11 @@ export class Pump {
   }
 
   #required(): boolean {
-    return this.#reader.settings.requireP2p || [...this.#ends].some((end) => end.wishes.requireP2p);
+    return this.#parts.settings.requireP2p || this.#ends.some((end) => end.wishes.requireP2p);
   }
 
   #assertHostAllowed(reason: Sentence): void {
-    const { target, settings } = this.#reader;
+    const { target, settings } = this.#parts;
     if (this.#required()) throw p2pRequired(target.path, reason);
     if (settings.memory === 'cmb') throw p2pRequired(target.path, reason, 'memory: cmb');
   }
@@ -193,46 +215,49 @@ export class Pump {
   #settle(route: Route): void {
     this.#route = route;
     this.#reader.routed(route);
+    const requireP2p = this.#required();
     for (const end of this.#ends) {
-      end.routed(route, { requireP2p: this.#required() });
+      end.routed(route, { requireP2p });
       end.onRefused = (reason) => {
         if (this.#route === route && route.provider !== null && !this.#over) this.#fallBack(reason);
       };
     }
     if (!tracing()) return;
     const { transport, provider, reason } = route;
-    const { path } = this.#reader.target;
+    const { path } = this.#parts.target;
     trace('streams', 'route', {
-      ...this.#reader.context.origin,
+      ...this.#parts.context.origin,
       ...{ path, transport, provider: provider?.bdf, reason, chunk: this.#chunk },
     });
   }
 
   /** Allocate memory for the chunks. Returns the route that this memory allows. */
   #takePool(wanted: Route): Route {
-    const { context, target, settings } = this.#reader;
-    const { highWaterMark, queueDepth } = settings;
-    const at = this.#ahead?.position ?? this.#at;
+    const { context, target, settings } = this.#parts;
+    const { position: at } = this;
     const { route, chunk, pool } = takeChunkPool(context, wanted, {
-      ...{ highWaterMark, queueDepth },
-      block: Math.max(target.limits.logicalBlockSize, ...[...this.#ends].map((end) => end.blockSize())),
+      highWaterMark: settings.highWaterMark,
+      queueDepth: settings.queueDepth,
+      block: Math.max(target.limits.logicalBlockSize, ...this.#ends.map((end) => end.blockSize())),
       bytes: Math.min(this.#to, target.size) - (at - (at % target.limits.logicalBlockSize)),
-      writers: this.#ends.size,
+      writers: this.#ends.length,
       required: this.#required(),
     });
     if (pool !== null) {
       this.#pool = pool;
       this.#chunk = chunk;
-      pool.onFree = () => this.#turn();
+      pool.onFree = this.#turnNow;
     }
     return route;
   }
 
   /** A device refused CMB memory in spite of the verdict, or the CMB is gone: continue in host memory from here. */
   #fallBack(reason: string): void {
-    retirePool(this.#reader.context, this.#pool!);
+    retirePool(this.#parts.context, this.#pool!);
     this.#settle(this.#takePool(hostRoute(reason)));
   }
+
+  readonly #turnNow = (): void => this.#turn();
 
   /** Give the writers the chunks that are ready in order, and begin more reads. */
   #turn(): void {
@@ -257,7 +282,7 @@ export class Pump {
 
   /** Holes arrive faster than anything is written, so the number of chunks being written is limited for them too. */
   #next(ahead: ReadAhead): ReadJob | null {
-    const most = 2 * this.#reader.settings.queueDepth * this.#ends.size;
+    const most = 2 * this.#parts.settings.queueDepth * this.#ends.length;
     return this.#writing < most ? ahead.take() : null;
   }
 
@@ -282,7 +307,7 @@ export class Pump {
     const over = (error: Error | null) => {
       this.#writing--;
       if (error !== null) this.#endFailed(end, error);
-      this.#reader.scope.run(() => this.#turn());
+      this.#parts.scope.run(this.#turnNow);
     };
     const chunk = { offset: job.offset + job.from, length: bytes.length };
     const done = (error: Error | null, position: number) => {
@@ -310,7 +335,7 @@ export class Pump {
     reason: string,
     over: (error: Error | null) => void,
   ): Promise<void> {
-    const { target, context, path } = this.#reader;
+    const { target, context, path } = this.#parts;
     if (this.#route?.provider != null && !this.#over) this.#fallBack(reason);
     try {
       const block = target.limits.logicalBlockSize;
@@ -341,7 +366,7 @@ export class Pump {
       return false;
     }
     if (this.#pool === slot!.pool) this.#fallBack(reason);
-    const view = poisoned(this.#reader.context.backend.memory.allocBuffer(job.length));
+    const view = poisoned(this.#parts.context.backend.memory.allocBuffer(job.length));
     job.drop();
     this.#ahead!.again(job, { view, slot: null });
     return true;
@@ -352,14 +377,14 @@ export class Pump {
    * begin at page boundaries, so they are aligned.
    */
   #isRefused({ errno }: P2pdmaError, provider: PciDev): boolean {
-    const { release } = this.#reader.context.backend;
+    const { release } = this.#parts.context.backend;
     return errno !== undefined && isPeerRefusal(errno, { provider, aligned: true, release });
   }
 
   /** Why this peer memory cannot be used, in words; null: the transfer failed for another reason. */
   #refusal(error: Error, provider: PciDev): string | null {
     if (!(error instanceof P2pdmaError) || error.errno === undefined) return null;
-    const path = error.path ?? this.#reader.target.path;
+    const path = error.path ?? this.#parts.target.path;
     if (this.#isRefused(error, provider)) return refusalWords(path, error.errno, provider);
     // Transfers in flight end like this if the memory's drive was removed. An error of the target itself will occur again.
     const lost = error.code === 'EFAULT' || error.code === 'EIO';
@@ -378,7 +403,7 @@ export class Pump {
 
   /** Give nothing more to this writer. */
   remove(end: LendingEnd): void {
-    this.#ends.delete(end);
+    this.#drop(end);
     end.onRefused = null;
     // The bulk transfer stops for all writers, and begins again without this one.
     this.#bulk?.stop();
@@ -389,7 +414,7 @@ export class Pump {
     if (this.#over) return;
     this.#over = true;
     for (const end of this.#ends) end.onRefused = null;
-    if (this.#pool !== null) retirePool(this.#reader.context, this.#pool);
+    if (this.#pool !== null) retirePool(this.#parts.context, this.#pool);
   }
 
   /** Begin no further read. Data that was read, or is being read, is still written. */
@@ -412,7 +437,7 @@ export class Pump {
     // Call this without waiting first: chunks that were already read must be dropped before anything takes them.
     if (this.#ahead !== null) return await this.#ahead.halt();
     this.#bulk?.stop();
-    await this.#inBulk;
+    if (this.#inBulk !== null) await this.#inBulk;
     return this.#at;
   }
 }

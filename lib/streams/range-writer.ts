@@ -42,6 +42,8 @@ const SMALL = 1024 * 1024;
 /** If there are more chunks than this, they are copied into one buffer instead of being passed one by one. */
 const MOST_VIEWS = 64;
 
+const NO_MORE: readonly Uint8Array[] = [];
+
 export interface RangeWriterOptions {
   readonly highWaterMark?: number | undefined;
   readonly queueDepth: number;
@@ -59,8 +61,9 @@ export class RangeWriter {
   readonly #locks: RangeLocks;
   readonly #place: { readonly on: string; readonly base: number };
   readonly #turns = new Turns<'direct' | 'cached'>();
-  readonly #stages = new Map<PciDev | null, PoolAtNeed>();
-  readonly #edges = new Map<PciDev | null, PoolAtNeed>();
+  /** By provider; most writers need neither of them. */
+  #stages: Map<PciDev | null, PoolAtNeed> | null = null;
+  #edges: Map<PciDev | null, PoolAtNeed> | null = null;
   readonly #spare: Transfer[] = [];
   /** The target cannot punch holes, so zeros are written. */
   #noHoles = false;
@@ -128,10 +131,14 @@ export class RangeWriter {
   gather(chunks: readonly Uint8Array[], offset: number, provider: PciDev | null, ended: Ended): void {
     const total = lengthOf(chunks);
     const bytes = this.#room(total, offset);
-    const joint = new Joint(this.#full(total, offset, ended));
     const { kind, limits } = this.target;
-    const queue = new ByteQueue(chunks);
     const loose = limits.logicalBlockSize === 1 || (bytes < SMALL && kind === 'file' && provider === null);
+    if (loose && bytes > 0 && bytes === total && chunks.length === 1) {
+      this.#tally.hostBytes += bytes;
+      return this.#cached(chunks, offset, ended);
+    }
+    const joint = new Joint(this.#full(total, offset, ended));
+    const queue = new ByteQueue(chunks);
     if (loose && bytes > 0) {
       this.#tally.hostBytes += bytes;
       this.#cached(queue.cut(bytes), offset, joint.piece(bytes));
@@ -202,6 +209,7 @@ export class RangeWriter {
   /** Copy into memory that a drive can reach, and write from there. Several pieces are written in parallel. */
   #stage(queue: ByteQueue, offset: number, provider: PciDev | null, ended: Ended): void {
     const joint = new Joint(ended);
+    this.#stages ??= new Map();
     const pool = atNeed(this.#stages, provider);
     const ready = (slot: Slot) => {
       if (slot.isGone) {
@@ -315,11 +323,11 @@ export class RangeWriter {
   #submit(views: readonly Uint8Array[], offset: number, buffered: boolean, ended: Ended): void {
     if (this.#stopped) return ended(closedError(this.target.path), 0);
     const tally = this.#tally;
-    const [view, ...more] = views as [Uint8Array, ...Uint8Array[]];
+    const view = views[0]!;
     const peer = providerOf(view) !== null;
     const transfer = this.#spare.pop() ?? new Transfer();
     transfer.buffered = buffered;
-    transfer.more = more;
+    transfer.more = views.length === 1 ? NO_MORE : views.slice(1);
     tally.inFlight++;
     const move = { op: 'write', view, offset, expect: lengthOf(views) } as const;
     transfer.start(this.target, move, ({ error, moved, path }) => {
@@ -329,7 +337,7 @@ export class RangeWriter {
       tally.written.add(offset, moved);
       if (peer && !buffered) tally.peerBytes += moved;
       else if (!buffered) tally.hostBytes += moved;
-      transfer.more = [];
+      transfer.more = NO_MORE;
       this.#spare.push(transfer);
       ended(error, moved);
     });
@@ -361,6 +369,7 @@ export class RangeWriter {
     if (this.#stopped) throw closedError(this.target.path);
     const { logicalBlockSize } = this.target.limits;
     const tally = this.#tally;
+    this.#edges ??= new Map();
     const pool = atNeed(this.#edges, provider);
     const slot = await new Promise<Slot>((ready) => pool.take(() => this.#edgePool(provider), ready));
     tally.inFlight++;

@@ -36,6 +36,11 @@ export interface ReaderParts {
   readonly path: PathBytes;
 }
 
+/** Those of them that reading ahead needs. */
+type ReadParts = Omit<ReaderParts, 'context' | 'settings'> & {
+  readonly settings: Pick<ReadSettings, 'queueDepth' | 'canary'>;
+};
+
 /** Memory for one read. */
 export interface Piece {
   readonly view: Uint8Array;
@@ -45,14 +50,6 @@ export interface Piece {
 
 /** What the reading needs from its owner. */
 export interface Reading {
-  readonly target: BlockTarget;
-  readonly depth: number;
-  readonly canary: boolean;
-  readonly extents: Extents | null;
-  readonly pace: Pace | null;
-  readonly scope: AsyncScope;
-  /** The account to which the bytes of its reads are added. */
-  readonly path: PathBytes;
   /** Size of the largest chunk in bytes; a multiple of the block size. */
   chunk(): number;
   /**
@@ -74,6 +71,7 @@ const PROBE = 4096;
 const FIRST_LOOK = 64 * 1024;
 
 export class ReadAhead {
+  readonly #parts: ReadParts;
   readonly #reading: Reading;
   readonly #isFile: boolean;
   readonly #block: number;
@@ -91,8 +89,9 @@ export class ReadAhead {
   #timer: NodeJS.Timeout | null = null;
 
   /** Reads from byte `from` up to (not including) `end`; of a file, at most up to its end. */
-  constructor(reading: Reading, from: number, end: number) {
-    const { target } = reading;
+  constructor(parts: ReadParts, reading: Reading, from: number, end: number) {
+    const { target } = parts;
+    this.#parts = parts;
     this.#reading = reading;
     this.#isFile = target.kind === 'file';
     this.#sizeless = target.inOrder !== undefined;
@@ -120,10 +119,15 @@ export class ReadAhead {
     return this.#jobs.length === 0 && this.#next >= this.#end;
   }
 
+  /** True if, in addition, no read is in flight that was dropped. */
+  get isIdle(): boolean {
+    return this.ended && this.#under.count === 0;
+  }
+
   /** Begin as many reads as `depth`, the memory and the pace allow. */
   fill(): void {
-    const { depth, pace, extents } = this.#reading;
-    while (this.#next < this.#end && this.#jobs.length < depth && this.#mayReadOn()) {
+    const { settings, pace, extents } = this.#parts;
+    while (this.#next < this.#end && this.#jobs.length < settings.queueDepth && this.#mayReadOn()) {
       const hole = extents === null ? 0 : extents.holeAt(this.#next, Math.min(this.#end, this.#known));
       if (hole > 0) {
         this.#skip(hole);
@@ -141,7 +145,7 @@ export class ReadAhead {
   }
 
   #begin(): boolean {
-    const { extents, pace } = this.#reading;
+    const { extents, pace } = this.#parts;
     const block = this.#block;
     const offset = this.#next - (this.#next % block);
     const { exact = Number.POSITIVE_INFINITY } = this.#reading;
@@ -182,7 +186,7 @@ export class ReadAhead {
     if (delay === 0) return false;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      this.#reading.scope.run(this.#reading.go);
+      this.#parts.scope.run(this.#reading.go);
     }, Math.ceil(delay));
     return true;
   }
@@ -204,10 +208,10 @@ export class ReadAhead {
 
   /** Read the job into this memory. Also used to retry a read for which the kernel refused other memory. */
   again(job: ReadJob, { view, slot }: Piece): void {
-    const { target, canary, scope } = this.#reading;
+    const { target, settings, scope } = this.#parts;
     job.view = view;
     job.slot = slot;
-    if (canary && slot?.pool.provider != null) job.canary.poison(view);
+    if (settings.canary && slot?.pool.provider != null) job.canary.poison(view);
     else job.canary.forget();
     this.#under.enter();
     const expect = this.#isFile ? 0 : Math.min(job.length, target.size - job.offset);
@@ -218,7 +222,7 @@ export class ReadAhead {
   readonly #over = (job: ReadJob): void => {
     const { transfer } = job;
     this.#reads++;
-    addPath(this.#reading.path, transfer.path);
+    addPath(this.#parts.path, transfer.path);
     // If the read was begun again, it was also counted again in `#under`.
     const retried = !job.dropped && transfer.error !== null && this.#reading.retries(job, transfer.error);
     this.#under.leave();
@@ -229,7 +233,7 @@ export class ReadAhead {
       job.moved = transfer.moved;
       job.error ??= transfer.error;
       if (transfer.moved === job.length) {
-        job.error ??= job.canary.check(job.view, this.#reading.target.path, job.offset);
+        job.error ??= job.canary.check(job.view, this.#parts.target.path, job.offset);
       }
       job.finished = true;
       this.#reading.go();
@@ -257,7 +261,7 @@ export class ReadAhead {
   /** True: the data was in memory that is gone now, and is read again. If that is impossible, the job gets an error. */
   #isLost(job: ReadJob): boolean {
     if (job.error !== null || job.slot === null || !job.slot.isGone) return false;
-    const error = errnoError(-EFAULT, 'read', this.#reading.target.path, { offset: job.offset });
+    const error = errnoError(-EFAULT, 'read', this.#parts.target.path, { offset: job.offset });
     job.finished = false;
     if (this.#reading.retries(job, error)) return true;
     job.finished = true;
@@ -267,7 +271,7 @@ export class ReadAhead {
 
   /** Learn from this chunk how long the file is. */
   #look(job: ReadJob): void {
-    if (this.#reading.target.inOrder !== undefined && job.moved > 0) {
+    if (this.#parts.target.inOrder !== undefined && job.moved > 0) {
       this.#next = this.#position;
       return;
     }
@@ -278,7 +282,7 @@ export class ReadAhead {
       return;
     }
     if (this.#position <= this.#known) return;
-    const size = this.#reading.target.size;
+    const size = this.#parts.target.size;
     this.#sizeless = this.#position > size;
     this.#known = Math.max(size, this.#position);
   }

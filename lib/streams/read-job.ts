@@ -2,13 +2,15 @@ import { Canary } from './canary.js';
 import type { Slot } from './slot-pool.js';
 import { Transfer } from './transfer.js';
 
+const NO_VIEW = Buffer.alloc(0);
+
 /** One read, in flight or finished and waiting for its turn. The objects are reused. */
 export class ReadJob {
   readonly transfer = new Transfer();
   readonly canary = new Canary();
   slot: Slot | null = null;
   /** The memory it fills. */
-  view: Uint8Array = Buffer.alloc(0);
+  view: Uint8Array = NO_VIEW;
   offset = 0;
   /** The length of the read: whole blocks. It is kept here because a view whose memory is gone has length 0. */
   length = 0;

@@ -8,7 +8,7 @@ import { Attachment } from './attachment.js';
 import { Extents } from './extents.js';
 import { Feed } from './feed.js';
 import { JoinedWriters } from './joined.js';
-import { lendingEndOf } from './lending.js';
+import { type LendingEnd, lendingEndOf } from './lending.js';
 import type { Metrics } from './metrics.js';
 import {
   assertInOrder,
@@ -21,6 +21,7 @@ import {
 } from './options.js';
 import { Pace } from './pace.js';
 import { Pump } from './pump.js';
+import type { ReaderParts } from './read-ahead.js';
 import { endReceipt, type Receipt, type Transport } from './receipt.js';
 import { hostRoute, type Route } from './route.js';
 import type { Source } from './source.js';
@@ -77,8 +78,9 @@ export class P2pReadStream extends WatchedReadable {
       // A lent chunk must never be merged with another one, because then it could not be given back.
       objectMode: lends,
       highWaterMark: lends ? 1 : (settings.highWaterMark ?? chunkSize(undefined, 1)),
-      ...{ autoDestroy: settings.autoClose, emitClose: settings.emitClose },
-      ...(settings.encoding ? { encoding: settings.encoding } : {}),
+      autoDestroy: settings.autoClose,
+      emitClose: settings.emitClose,
+      encoding: settings.encoding || (undefined as never),
     });
     this.settings = settings;
     this.#seen = Boolean(settings.encoding);
@@ -227,33 +229,31 @@ export class P2pReadStream extends WatchedReadable {
   };
 
   /** The parts that a pump or a feed of this stream needs. */
-  #reading() {
+  #parts(): ReaderParts {
     return {
-      ...{ context: this.attachment.context!, target: this.attachment.target! },
+      context: this.attachment.context!,
+      target: this.attachment.target!,
       settings: this.settings,
-      ...{ scope: this.#scope, extents: this.#extents, pace: this.#pace, path: this.#bytesPath },
-      ended: () => this.#finish(),
-      failed: (error: Error) => this.destroy(error),
+      scope: this.#scope,
+      extents: this.#extents,
+      pace: this.#pace,
+      path: this.#bytesPath,
     };
   }
 
   #startPump(): void {
     this.#began ||= performance.now();
-    const pump = new Pump(
-      {
-        ...this.#reading(),
-        given: (bytes) => {
-          this.bytesRead += bytes;
-        },
-        routed: (route) => this.#routed(route),
-        endFailed: (end, error) => this.#joined.failed(end, error),
+    const pumped = {
+      given: (bytes: number) => {
+        this.bytesRead += bytes;
       },
-      this.#joined.ends,
-      this.#position,
-      this.#end,
-    );
-    this.#pump = pump;
-    pump.start().catch((error: Error) => this.destroy(error));
+      routed: (route: Route) => this.#routed(route),
+      ended: () => this.#finish(),
+      failed: (error: Error) => this.destroy(error),
+      endFailed: (end: LendingEnd, error: Error) => this.#joined.failed(end, error),
+    };
+    this.#pump = new Pump(this.#parts(), pumped, this.#joined.ends, this.#position, this.#end);
+    this.#pump.start().catch(pumped.failed);
   }
 
   #routed(route: Route): void {
@@ -267,10 +267,14 @@ export class P2pReadStream extends WatchedReadable {
     const pump = this.#pump;
     if (pump === null) return;
     this.#pump = null;
-    this.#halting = pump.halt().then((position) => {
+    const halted = (position: number) => {
       this.#reads += pump.reads;
       this.#position = position;
       if (this.#stopped) this.#end = Math.min(this.#end, position);
+    };
+    if (pump.isDone) return halted(pump.position);
+    this.#halting = pump.halt().then((position) => {
+      halted(position);
       this.#halting = null;
       this.#go();
     });
@@ -279,17 +283,15 @@ export class P2pReadStream extends WatchedReadable {
   #startFeeding(): void {
     this.#began ||= performance.now();
     try {
-      this.#feed = new Feed(
-        {
-          ...this.#reading(),
-          name: this.meteredPath,
-          wants: () => this.#demand && !this.destroyed,
-          give: (chunk, position) => this.#give(chunk, position),
-          go: this.#dueNow,
-        },
-        this.#position,
-        this.#end,
-      );
+      const fed = {
+        name: this.meteredPath,
+        wants: () => this.#demand && !this.destroyed,
+        give: (chunk: Buffer, position: number) => this.#give(chunk, position),
+        go: this.#dueNow,
+        ended: () => this.#finish(),
+        failed: (error: Error) => this.destroy(error),
+      };
+      this.#feed = new Feed(this.#parts(), fed, this.#position, this.#end);
     } catch (error) {
       this.destroy(error as Error);
       return;
@@ -321,10 +323,12 @@ export class P2pReadStream extends WatchedReadable {
 
   /** Resolves when no read is in flight and the target is closed. */
   async #cleanUp(): Promise<void> {
-    await this.#halting;
-    await this.#feed?.halt();
-    // A consumer that got everything may keep its last chunks as long as it needs. If the stream ended early, it may not.
-    this.#feed?.retire(this.readableEnded && !this.attachment.context!.closed);
+    if (this.#halting !== null) await this.#halting;
+    if (this.#feed !== null) {
+      if (!this.#feed.isIdle) await this.#feed.halt();
+      // A consumer that got everything may keep its last chunks as long as it needs. If the stream ended early, it may not.
+      this.#feed.retire(this.readableEnded && !this.attachment.context!.closed);
+    }
     await this.attachment.close();
   }
 }

@@ -118,12 +118,12 @@ export class StreamContext {
   }
 
   assertOpen(): void {
-    if (this.closed) throw new P2pdmaError('ERR_STREAM_DESTROYED', 'the system is closed');
+    if (this.closed) throw closedSystem();
   }
 
   /** The backend's openTarget(), so that closing the system also closes the target. Close the target with `closeTarget`. */
-  async openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
-    this.assertOpen();
+  openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
+    if (this.closed) return Promise.reject(closedSystem());
     return this.adopt(this.backend.openTarget(nameOrPath, options));
   }
 
@@ -180,6 +180,10 @@ export class StreamContext {
     })();
     return this.#closing;
   }
+}
+
+function closedSystem(): P2pdmaError {
+  return new P2pdmaError('ERR_STREAM_DESTROYED', 'the system is closed');
 }
 
 function isMetered(closable: Closable & Partial<Metered>): closable is Closable & Metered {

@@ -73,6 +73,16 @@ export function slotOf(chunk: Uint8Array): Slot | null {
   return pool === undefined ? null : pool.slotAt(chunk.byteOffset);
 }
 
+/** The slots that contain these chunks. */
+export function slotsOf(chunks: readonly Uint8Array[]): readonly Slot[] {
+  const slots: Slot[] = [];
+  for (const chunk of chunks) {
+    const slot = slotOf(chunk);
+    if (slot !== null) slots.push(slot);
+  }
+  return slots;
+}
+
 export class SlotPool {
   readonly slotBytes: number;
   readonly slots: readonly Slot[];

@@ -15,6 +15,8 @@ export interface Move {
   readonly expect?: number;
 }
 
+const NOTHING: readonly Uint8Array[] = [];
+
 /**
  * One transfer that moves all of its bytes or ends with an error, never with only a part of them. After a short count it
  * continues. A count of zero inside a device is an error, because a removed drive answers like this. Only a read of a file
@@ -25,18 +27,18 @@ export interface Move {
 export class Transfer implements IoRequest {
   op: 'read' | 'write' = 'read';
   offset = 0;
-  segments: readonly Uint8Array[] = [];
+  segments: readonly Uint8Array[] = NOTHING;
   /** The I/O is not direct: see IoRequest. Set this before `start`. */
   buffered = false;
   /** For a buffered write: the memory that follows the view in the same transfer. Set this before `start`. */
-  more: readonly Uint8Array[] = [];
+  more: readonly Uint8Array[] = NOTHING;
   result = 0;
   readonly path: PathBytes = zeroPath();
   /** The number of bytes moved; never more than the memory has. */
   moved = 0;
   error: P2pdmaError | null = null;
   #target: BlockTarget | null = null;
-  #single: Uint8Array[] = [new Uint8Array(0)];
+  #single: Uint8Array[] = [];
   #view: Uint8Array | null = null;
   /** The offset in the target of the view's first byte. */
   #start = 0;

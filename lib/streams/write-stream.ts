@@ -24,7 +24,7 @@ import { RangeWriter } from './range-writer.js';
 import { endReceipt, type Receipt, type Transport } from './receipt.js';
 import { chooseRoute, FOREIGN_SOURCE, hostRoute, p2pRequired, type Route } from './route.js';
 import type { StreamContext } from './session.js';
-import { slotOf } from './slot-pool.js';
+import { slotsOf } from './slot-pool.js';
 import { closedError, type Source } from './source.js';
 import { writeChunks } from './write-chunks.js';
 import { WriteTally } from './write-tally.js';
@@ -66,8 +66,9 @@ export class P2pWriteStream extends FileWritable {
     const settings = parseOptions(writeOptions, options);
     super({
       highWaterMark: settings.highWaterMark ?? chunkSize(undefined, 1),
-      ...{ autoDestroy: settings.autoClose, emitClose: settings.emitClose },
-      ...(settings.encoding ? { defaultEncoding: settings.encoding } : {}),
+      autoDestroy: settings.autoClose,
+      emitClose: settings.emitClose,
+      defaultEncoding: settings.encoding || 'utf8',
       decodeStrings: true,
     });
     this.settings = settings;
@@ -75,11 +76,14 @@ export class P2pWriteStream extends FileWritable {
     this.#places = new Places(settings.start);
     this.#tally = new WriteTally(settings.start);
     this[lendingEnd] = {
+      target: () => this.#ranges?.target ?? null,
       opened: () => this.attachment.opened(),
       blockSize: () => this.attachment.target?.limits.logicalBlockSize ?? 512,
       alignment: () => this.attachment.target?.limits.dmaAlignment ?? 4,
-      ...{ start: settings.start, position: () => this.#places.next },
-      ...{ wishes: settings, onRefused: null },
+      start: settings.start,
+      position: () => this.#places.next,
+      wishes: settings,
+      onRefused: null,
       routed: (route, how) => {
         this.#route = route;
         if (how?.requireP2p === true) this.#ranges!.requireP2p = true;
@@ -187,7 +191,7 @@ export class P2pWriteStream extends FileWritable {
 
   /** Writes that come from Node. `callback` is called when the kernel has all the bytes, or with the error. */
   #accept(chunks: readonly Buffer[], callback: Done): void {
-    const slots = chunks.map(slotOf).filter((slot) => slot !== null);
+    const slots = slotsOf(chunks);
     const refused = this.#route === null ? this.#chooseOwnRoute() : null;
     if (refused !== null) return callback(refused);
     // Hold the slots, so that lent memory is not refilled during a write, even if its consumer releases it too early.
@@ -231,9 +235,15 @@ export class P2pWriteStream extends FileWritable {
       if (this.destroyed) ended(closedError(this.meteredPath), 0);
       else start(ended);
     };
-    if (this.#ready) go();
+    if (this.#isReady()) go();
     else this.#begin().then(go, (error: Error) => ended(error, 0));
     inside = false;
+  }
+
+  /** True: nothing has to be done first, or it is done. */
+  #isReady(): boolean {
+    this.#ready ||= this.attachment.source.begin === undefined;
+    return this.#ready;
   }
 
   /** The first byte (or the end) has arrived: now do what must not be done if the source fails before it. */
@@ -279,8 +289,8 @@ export class P2pWriteStream extends FileWritable {
   }
 
   async #finish(): Promise<void> {
-    await this.#begin();
-    await this.#whenIdle();
+    if (!this.#isReady()) await this.#begin();
+    if (this.#under.count > 0) await this.#whenIdle();
     if (this.destroyed) return;
     await this.#setLength();
     if (this.settings.flush && !this.destroyed) await this.attachment.target!.flush();
@@ -306,7 +316,7 @@ export class P2pWriteStream extends FileWritable {
 
   async #cleanUp(): Promise<void> {
     this.#ranges?.stop();
-    await this.#whenIdle();
+    if (this.#under.count > 0) await this.#whenIdle();
     if (this.attachment.target === null) return;
     if (this.#ready && !this.writableFinished) await this.#setLength().catch(() => {});
     await this.attachment.close();

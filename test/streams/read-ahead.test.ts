@@ -113,9 +113,12 @@ class Rig {
     };
     this.ahead = new ReadAhead(
       {
-        ...{ target: disk as unknown as BlockTarget, depth, canary, extents, pace, memory },
+        ...{ target: disk as unknown as BlockTarget, extents, pace, path: this.path },
+        settings: { queueDepth: depth, canary },
         scope: new AsyncScope(),
-        path: this.path,
+      },
+      {
+        memory,
         chunk: () => chunk,
         go: () => this.went++,
         retries: setting.retries ?? (() => false),
