@@ -98,12 +98,14 @@ export class Attachment {
   }
 
   /** Close the target, if it belongs to the stream, or else tell its owner. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     const { owned, kept = false, fd } = this.source;
     this.#closed = true;
     // A descriptor that its stream was not to close stays open when the system closes: its number may be another file's by now.
-    if (fd !== undefined && !this.#stream.autoClose && this.context?.closed === true) return;
-    if (owned && !kept && this.target !== null) await this.context!.closeTarget(this.target);
-    if (this.source.released !== undefined) await this.source.released();
+    if (fd !== undefined && !this.#stream.autoClose && this.context?.closed === true)
+      return Promise.resolve();
+    const isOurs = owned && !kept && this.target !== null;
+    const closed = isOurs ? this.context!.closeTarget(this.target!) : Promise.resolve();
+    return this.source.released === undefined ? closed : closed.then(() => this.source.released!());
   }
 }

@@ -317,35 +317,45 @@ function dropNulls(given: Record<string, unknown>): void {
   for (const name of ['highWaterMark', 'flush']) if (given[name] === null) delete given[name];
 }
 
-/** What a table says without a value: the defaults of its options. Null: not each of its options may be left out. */
-const byDefault = new WeakMap<z.ZodType, Readonly<Record<string, unknown>> | null>();
+interface Table {
+  readonly shape: Readonly<Record<string, z.ZodType>>;
+  /** What it says without a value: the defaults of its options. Null: not each of its options may be left out. */
+  readonly defaults: Readonly<Record<string, unknown>> | null;
+}
 
-function defaultsOf(table: z.ZodObject): Readonly<Record<string, unknown>> | null {
-  const known = byDefault.get(table);
+const tables = new WeakMap<z.ZodType, Table>();
+
+function tableOf(type: z.ZodType): Table {
+  const known = tables.get(type);
   if (known !== undefined) return known;
+  const table =
+    type instanceof z.ZodObject
+      ? { shape: type.shape as Table['shape'], defaults: defaultsOf(type) }
+      : { shape: {}, defaults: null };
+  tables.set(type, table);
+  return table;
+}
+
+function defaultsOf(table: z.ZodObject): Table['defaults'] {
   const options = Object.entries(table.shape);
   const free = options.every(([, type]) => type instanceof z.ZodDefault || type instanceof z.ZodOptional);
   const values = options.flatMap(([name, type]) =>
     type instanceof z.ZodDefault ? [[name, type.def.defaultValue]] : [],
   );
   // A check of the table as a whole is not made by its options one by one.
-  const defaults = free && (table.def.checks ?? []).length === 0 ? Object.fromEntries(values) : null;
-  byDefault.set(table, defaults);
-  return defaults;
+  return free && (table.def.checks ?? []).length === 0 ? Object.fromEntries(values) : null;
 }
 
 /**
  * The options, if a table accepts each of them by itself; otherwise null, and the table says why. A table as a whole looks at
  * all that it knows, and a stream is given two or three of its twenty options.
  */
-function eachAccepted(table: z.ZodObject, given: Readonly<Record<string, unknown>>): object | null {
-  const defaults = defaultsOf(table);
+function eachAccepted({ shape, defaults }: Table, given: Readonly<Record<string, unknown>>): object | null {
   if (defaults === null) return null;
-  const { shape } = table;
   const settings: Record<string, unknown> = { ...defaults };
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(shape, name)) return null;
-    const result = (shape[name] as z.ZodType).safeParse(given[name]);
+    const result = shape[name]!.safeParse(given[name]);
     if (!result.success) return null;
     settings[name] = result.data;
   }
@@ -357,12 +367,12 @@ function eachAccepted(table: z.ZodObject, given: Readonly<Record<string, unknown
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE, ERR_UNKNOWN_ENCODING
  */
 export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
-  const shape = table instanceof z.ZodObject ? table.shape : {};
+  const known = tableOf(table);
+  const { shape } = known;
   const given = ('encoding' in shape ? givenOptions : objectOptions)(value as object);
   // node:fs takes null for no value here.
   if ('autoClose' in shape) dropNulls(given as Record<string, unknown>);
-  const accepted =
-    table instanceof z.ZodObject ? eachAccepted(table, given as Record<string, unknown>) : null;
+  const accepted = eachAccepted(known, given as Record<string, unknown>);
   if (accepted !== null) return accepted as z.output<T>;
   // Without code made for this table: it would cost more than all that is parsed with it.
   const result = table.safeParse(given, { reportInput: true, error: demandOf, jitless: true });

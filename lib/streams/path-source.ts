@@ -33,7 +33,7 @@ export function pathSource(
   if (options.fd != null) return borrowed(context, options.fd, options.start !== undefined);
   const { name, bytes, opened } = namedBy(path);
   // As in node:fs, wrong flags and a wrong mode are errors of the stream, when it is opened.
-  const open = async () => openPath(context, opened, wayOf(options, role));
+  const open = () => openPath(context, opened, options, role);
   return bytes === undefined
     ? { path: name, owned: true, open }
     : { path: name, owned: true, open, given: { path: bytes } };
@@ -49,8 +49,8 @@ export async function openForHandle(
   flags: string | number | null,
   mode: number | string | null | undefined,
 ): Promise<HandleFile> {
-  const way = wayOf({ flags, mode: mode ?? null, start: 0 }, 'both');
-  const { target } = await openPath(async () => context, namedBy(path).opened, way);
+  const way = { flags, mode: mode ?? null, start: 0 };
+  const { target } = await openPath(async () => context, namedBy(path).opened, way, 'both');
   if (target.inOrder === undefined) return new BlockFile(context, target);
   const { PlainHandleFile } = await import('./plain-handle-file.js');
   return new PlainHandleFile(context, target as PlainTarget);
@@ -95,7 +95,8 @@ function wayOf(options: Given, role: Role): Way {
   return { opening, mode, how, positioned: start !== undefined };
 }
 
-async function openPath(open: OpenContext, path: Named, way: Way) {
+async function openPath(open: OpenContext, path: Named, options: Given, role: Role) {
+  const way = wayOf(options, role);
   const context = await open();
   const reason = typeof path === 'string' ? way.opening.plain : 'its path is not UTF-8';
   if (reason !== null) return { context, target: await openPlain(context, path, way, reason) };

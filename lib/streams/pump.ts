@@ -51,6 +51,8 @@ export class Pump {
   #route: Route | null = null;
   #pool: SlotPool | null = null;
   #chunk = 0;
+  /** The size of the target when the memory for its chunks was taken. */
+  #size = 0;
   /** The bulk transfer that the backend runs by itself, and a promise for its end. */
   #bulk: Bulk | null = null;
   #inBulk: Promise<void> | null = null;
@@ -132,7 +134,7 @@ export class Pump {
 
   /** All that is left is in one chunk or two. */
   #isShort(): boolean {
-    return Math.min(this.#to, this.#parts.target.size) - this.#at < 2 * this.#chunk;
+    return Math.min(this.#to, this.#size) - this.#at < 2 * this.#chunk;
   }
 
   /** Let the backend move the simple part. After a failure that allows it, begin again with what is left. */
@@ -235,11 +237,12 @@ export class Pump {
   #takePool(wanted: Route): Route {
     const { context, target, settings } = this.#parts;
     const { position: at } = this;
+    this.#size = target.size;
     const { route, chunk, pool } = takeChunkPool(context, wanted, {
       highWaterMark: settings.highWaterMark,
       queueDepth: settings.queueDepth,
       block: Math.max(target.limits.logicalBlockSize, ...this.#ends.map((end) => end.blockSize())),
-      bytes: Math.min(this.#to, target.size) - (at - (at % target.limits.logicalBlockSize)),
+      bytes: Math.min(this.#to, this.#size) - (at - (at % target.limits.logicalBlockSize)),
       writers: this.#ends.length,
       required: this.#required(),
     });

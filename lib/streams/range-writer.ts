@@ -157,6 +157,7 @@ export class RangeWriter {
   /** Write zeros. Where a hole can take their place, they are not written. `fresh`: the file has no data there yet. */
   hole(bytes: number, offset: number, fresh: boolean, ended: Ended): void {
     const { kind, limits, size, inOrder } = this.target;
+    this.#tally.holesEnd = Math.max(this.#tally.holesEnd, offset + bytes);
     if (kind === 'file' && inOrder === undefined && (fresh || offset >= size)) {
       this.#tally.written.add(offset, bytes);
       return ended(null, bytes);

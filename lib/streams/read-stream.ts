@@ -322,13 +322,15 @@ export class P2pReadStream extends WatchedReadable {
   }
 
   /** Resolves when no read is in flight and the target is closed. */
-  async #cleanUp(): Promise<void> {
-    if (this.#halting !== null) await this.#halting;
-    if (this.#feed !== null) {
-      if (!this.#feed.isIdle) await this.#feed.halt();
-      // A consumer that got everything may keep its last chunks as long as it needs. If the stream ended early, it may not.
-      this.#feed.retire(this.readableEnded && !this.attachment.context!.closed);
-    }
-    await this.attachment.close();
+  #cleanUp(): Promise<void> {
+    // A stream that has a feed has no pump any more.
+    const stopped = this.#halting ?? (this.#feed?.isIdle === false ? this.#feed.halt() : null);
+    return stopped === null ? this.#close() : stopped.then(() => this.#close());
+  }
+
+  #close(): Promise<void> {
+    // A consumer that got everything may keep its last chunks as long as it needs. If the stream ended early, it may not.
+    this.#feed?.retire(this.readableEnded && !this.attachment.context!.closed);
+    return this.attachment.close();
   }
 }

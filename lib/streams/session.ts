@@ -25,6 +25,22 @@ interface Closable {
   shutdown(): Promise<void>;
 }
 
+/** A target that belongs to a system, from the moment when it begins to open. */
+class Opened implements Closable {
+  readonly #opening: Promise<BlockTarget>;
+
+  constructor(opening: Promise<BlockTarget>) {
+    this.#opening = opening;
+  }
+
+  shutdown(): Promise<void> {
+    return this.#opening.then(
+      (target) => target.close(),
+      () => {},
+    );
+  }
+}
+
 /** What the metrics need to know about a slot pool. */
 interface Pool {
   readonly provider: { readonly bdf: string } | null;
@@ -41,6 +57,8 @@ export class StreamContext {
   readonly backend: Backend;
   #open = new Set<Closable>();
   #targets = new Map<BlockTarget, Closable>();
+  /** True from the beginning of `close()`, so also for what it shuts down. */
+  #closed = false;
   #closing: Promise<LeakReport> | null = null;
   /** The number of mappings that are not unmapped yet. */
   mappings = 0;
@@ -62,7 +80,7 @@ export class StreamContext {
   }
 
   get closed(): boolean {
-    return this.#closing !== null;
+    return this.#closed;
   }
 
   add(closable: Closable): void {
@@ -128,35 +146,36 @@ export class StreamContext {
   }
 
   /** Make it this system's target, so that closing the system also closes it. */
-  async adopt(opening: Promise<BlockTarget>): Promise<BlockTarget> {
-    const closable: Closable = {
-      shutdown: () =>
-        opening.then(
-          (target) => target.close(),
-          () => {},
-        ),
-    };
-    this.#open.add(closable);
-    try {
-      const target = await opening;
-      this.#targets.set(target, closable);
-      return target;
-    } catch (error) {
-      this.#open.delete(closable);
-      this.failed(error);
-      throw error;
-    }
+  adopt(opening: Promise<BlockTarget>): Promise<BlockTarget> {
+    const opened = new Opened(opening);
+    this.#open.add(opened);
+    return opening.then(
+      (target) => {
+        this.#targets.set(target, opened);
+        return target;
+      },
+      (error: unknown) => {
+        this.#open.delete(opened);
+        this.failed(error);
+        throw error;
+      },
+    );
   }
 
-  async closeTarget(target: BlockTarget): Promise<void> {
-    try {
-      await target.close();
-    } finally {
-      // It is closed also if close(2) said that data was lost, and the caller learns that.
-      const closable = this.#targets.get(target);
-      if (closable !== undefined) this.#open.delete(closable);
-      this.#targets.delete(target);
-    }
+  /** It is closed also if this rejects because close(2) said that data was lost. */
+  closeTarget(target: BlockTarget): Promise<void> {
+    const forget = () => this.#forget(target);
+    return target.close().then(forget, (error: unknown) => {
+      forget();
+      throw error;
+    });
+  }
+
+  #forget(target: BlockTarget): void {
+    const opened = this.#targets.get(target);
+    if (opened === undefined) return;
+    this.#open.delete(opened);
+    this.#targets.delete(target);
   }
 
   /**
@@ -165,6 +184,7 @@ export class StreamContext {
    * @throws P2pdmaError the first error of closing something, after everything is closed
    */
   close(): Promise<LeakReport> {
+    this.#closed = true;
     this.#closing ??= (async () => {
       let failed: unknown = null;
       for (const closable of [...this.#open].reverse()) {

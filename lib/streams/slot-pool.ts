@@ -12,6 +12,7 @@ import type { Mapping } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
+import { Outcome } from './outcome.js';
 import { poisoned } from './poison.js';
 import type { StreamContext } from './session.js';
 import type { SpareMemory } from './spare-memory.js';
@@ -93,8 +94,8 @@ export class SlotPool {
   readonly #spare: SpareMemory | null;
   #free: Slot[];
   #closing = false;
-  #unmapped: Promise<void> | null = null;
-  #resolve: (() => void) | null = null;
+  #isMapped = true;
+  readonly #unmapped = new Outcome<void>();
 
   /**
    * `count` slots of `slotBytes` (both ≥ 1) in one mapping.
@@ -116,11 +117,12 @@ export class SlotPool {
     else this.#mapping = spare?.take(memory, bytes) ?? memory.allocHost(bytes);
     context.mappings++;
     this.slotBytes = slotBytes;
-    this.slots = Array.from(
-      { length: count },
-      (_, i) => new Slot(this, Buffer.from(this.#mapping.buffer, i * slotBytes, slotBytes)),
-    );
-    this.#free = this.slots.toReversed();
+    const { buffer } = this.#mapping;
+    const slots: Slot[] = [];
+    for (let at = 0; at < bytes; at += slotBytes)
+      slots.push(new Slot(this, Buffer.from(buffer, at, slotBytes)));
+    this.slots = slots;
+    this.#free = slots.toReversed();
     pools.set(this.#mapping.buffer, this);
     context.pools.add(this);
   }
@@ -175,11 +177,8 @@ export class SlotPool {
   close(): Promise<void> {
     this.#closing = true;
     this.onFree = null;
-    this.#unmapped ??= new Promise((resolve) => {
-      this.#resolve = resolve;
-      this.#unmapWhenIdle();
-    });
-    return this.#unmapped;
+    this.#unmapWhenIdle();
+    return this.#unmapped.promise;
   }
 
   /**
@@ -197,7 +196,8 @@ export class SlotPool {
   }
 
   #unmapWhenIdle(): void {
-    if (this.#resolve === null || this.#free.length < this.slots.length) return;
+    if (!this.#isMapped || this.#free.length < this.slots.length) return;
+    this.#isMapped = false;
     if (this.#spare === null) {
       this.#mapping.munmap();
     } else {
@@ -206,13 +206,16 @@ export class SlotPool {
     }
     this.#context.mappings--;
     this.#context.pools.delete(this);
-    this.#resolve();
-    this.#resolve = null;
+    this.#unmapped.resolve();
   }
 }
 
 /** Close the pool. If the system closes first, it waits for the slots in use and revokes those on loan. */
 export function retirePool(context: StreamContext, pool: SlotPool): void {
+  if (pool.inUse === 0) {
+    void pool.close();
+    return;
+  }
   const closing = { shutdown: () => pool.revoke() };
   if (!context.closed) context.add(closing);
   pool.close().then(() => context.remove(closing));

@@ -43,8 +43,10 @@ export class Transfer implements IoRequest {
   /** The offset in the target of the view's first byte. */
   #start = 0;
   #expect = 0;
-  /** The path bytes of the earlier requests of this transfer, because a backend reports only one request. */
-  #before = zeroPath();
+  /**
+   * The path bytes of the earlier requests of this transfer, because a backend reports only one request. Null: there were none.
+   */
+  #before: PathBytes | null = null;
   #finished: ((transfer: this) => void) | null = null;
 
   /** Start the transfer. `finished` is called once, and never inside this call. */
@@ -62,7 +64,7 @@ export class Transfer implements IoRequest {
     this.#target = target;
     this.#finished = finished;
     clearPath(this.path);
-    clearPath(this.#before);
+    this.#before = null;
     target.submit(this);
   }
 
@@ -100,6 +102,7 @@ export class Transfer implements IoRequest {
       this.result = -EFAULT;
       return this.#finish(-EFAULT);
     }
+    this.#before ??= zeroPath();
     addPath(this.#before, this.path);
     clearPath(this.path);
     this.offset = this.#start + at;
@@ -113,7 +116,7 @@ export class Transfer implements IoRequest {
   }
 
   #finish(errno: number): void {
-    addPath(this.path, this.#before);
+    if (this.#before !== null) addPath(this.path, this.#before);
     const { path, kind } = this.#target!;
     if (errno < 0 && this.result < 0) {
       this.error = failedTransfer(

@@ -292,9 +292,13 @@ export class P2pWriteStream extends FileWritable {
     if (!this.#isReady()) await this.#begin();
     if (this.#under.count > 0) await this.#whenIdle();
     if (this.destroyed) return;
-    await this.#setLength();
+    if (this.#endsInHole()) await this.#setLength();
     if (this.settings.flush && !this.destroyed) await this.attachment.target!.flush();
     this.#ended = performance.now();
+  }
+
+  #endsInHole(): boolean {
+    return this.#ready && this.#tally.written.at <= this.#tally.holesEnd;
   }
 
   /** If the data ends in a hole, only the length of the file has to be set. */
@@ -318,7 +322,7 @@ export class P2pWriteStream extends FileWritable {
     this.#ranges?.stop();
     if (this.#under.count > 0) await this.#whenIdle();
     if (this.attachment.target === null) return;
-    if (this.#ready && !this.writableFinished) await this.#setLength().catch(() => {});
+    if (this.#endsInHole() && !this.writableFinished) await this.#setLength().catch(() => {});
     await this.attachment.close();
   }
 }

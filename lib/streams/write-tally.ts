@@ -15,6 +15,8 @@ export class WriteTally {
   peerBytes = 0;
   /** Bytes that were written from host memory, other than `ragged`. */
   hostBytes = 0;
+  /** The end of the last hole. What was written behind it has made the file that long; a hole does not. */
+  holesEnd = -1;
   /** Why the CPU had to copy data out of a CMB. */
   refusal: string | null = null;
   /** Parts of a file's blocks, which cannot be written by direct transfers. */
