@@ -53,6 +53,16 @@ t.test('what fails to close is told, and everything else is closed all the same'
   t.same(order, ['target b', 'a', 'backend']);
 });
 
+t.test('what is shut down sees a closed system, the first as well as the last', async (t) => {
+  const { context } = rig();
+  const seen: boolean[] = [];
+  const looking = { shutdown: async () => void seen.push(context.closed) };
+  context.add(looking);
+  context.add({ ...looking });
+  await context.close();
+  t.same(seen, [true, true]);
+});
+
 t.test(
   'closing ends the newest first, then the backend; once, and nothing is opened behind it',
   async (t) => {
