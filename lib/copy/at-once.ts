@@ -13,9 +13,8 @@ import type { CopyOptions } from '../streams/options.js';
 import { endReceipt, type Receipt, withReceipt } from '../streams/receipt.js';
 import { chooseRoute, type Route } from '../streams/route.js';
 import type { StreamContext } from '../streams/session.js';
-import { deferred, Transfer, transfer } from '../streams/transfer.js';
-import { mergedReceipt } from './merged-receipt.js';
-import type { OpenEnd, OpenEnds } from './open-ends.js';
+import { type Deferred, deferred, Transfer, transfer } from '../streams/transfer.js';
+import type { OpenEnd, OpenEnds, OpenSource } from './open-ends.js';
 import type { Report } from './progress.js';
 import { endedEarly } from './run.js';
 
@@ -31,26 +30,27 @@ const kept = new WeakMap<StreamContext, Uint8Array[]>();
 /** Copy, or decline with null; then the ends are as they were, and the copy needs streams. */
 export async function copyAtOnce(
   ends: OpenEnds,
+  source: OpenSource | null,
   options: CopyOptions,
   report: Report | undefined,
 ): Promise<Receipt | null> {
-  const paths = isPlain(options) ? ends.paths() : null;
+  if (source === null || !isSmall(source, options) || !isPlain(options)) return null;
+  const paths = ends.paths();
   if (paths === null) return null;
   const { context, from, to } = paths;
-  const source = { end: from, target: await from.open() };
-  if (!isSmall(source.target, options)) return null;
-  const destinations = await allOf(to.map(async (end) => ({ end, target: await end.open() })));
-  const targets = destinations.map(({ target }) => target);
+  const targets = await allOf(to.map((end) => end.open()));
   if (targets.some(({ kind }) => kind !== 'file')) return null;
   const route = chooseRoute(context.backend, [source.target, ...targets], options);
   if (route.provider !== null) return null;
-  const buffers = kept.get(context) ?? [];
-  kept.set(context, buffers);
+  const reader = new SmallReader(from, source.target, route);
+  const writers = to.map((end, i) => new SmallWriter(end, targets[i]!, route));
+  const small = new SmallCopy(context, route, { reader, writers, size: source.size });
+  const buffers = buffersOf(context);
   const buffer = buffers.pop() ?? context.backend.memory.allocBuffer(MOST + PAGE_SIZE);
-  const small = new SmallCopy(context, route, source, destinations);
   try {
-    if (!(await small.read(buffer))) return null;
-    await small.write(options);
+    const data = await small.read(buffer);
+    if (data === null) return null;
+    await small.write(data, options);
   } finally {
     // Nothing is in flight any more, whatever happened.
     if (buffers.length < MOST_KEPT) buffers.push(buffer);
@@ -72,8 +72,17 @@ function isPlain(options: CopyOptions): boolean {
   return !tracing() && process.env.P2PDMA_PUMP !== '0';
 }
 
-function isSmall({ kind, size, limits }: BlockTarget, { highWaterMark = MOST }: CopyOptions): boolean {
-  return kind === 'file' && size <= Math.min(MOST, highWaterMark) && limits.logicalBlockSize <= PAGE_SIZE;
+function isSmall({ kind, size, target }: OpenSource, { highWaterMark = MOST }: CopyOptions): boolean {
+  if (kind !== 'file' || size > Math.min(MOST, highWaterMark)) return false;
+  return target.limits.logicalBlockSize <= PAGE_SIZE;
+}
+
+function buffersOf(context: StreamContext): Uint8Array[] {
+  const known = kept.get(context);
+  if (known !== undefined) return known;
+  const buffers: Uint8Array[] = [];
+  kept.set(context, buffers);
+  return buffers;
 }
 
 /** Like Promise.all(), but it also waits for the others if one fails. */
@@ -88,97 +97,89 @@ class SmallCopy {
   readonly #route: Route;
   readonly #reader: SmallReader;
   readonly #writers: readonly SmallWriter[];
+  readonly #ends: readonly (SmallReader | SmallWriter)[];
+  /** The length of the source when the copy began. */
+  readonly #size: number;
   readonly #began = performance.now();
   #ended = 0;
-  /** The length of the source when the copy began. */
-  #expected = 0;
-  #view: Uint8Array = new Uint8Array();
 
-  constructor(context: StreamContext, route: Route, source: OpenedEnd, destinations: readonly OpenedEnd[]) {
+  constructor(
+    context: StreamContext,
+    route: Route,
+    ends: { readonly reader: SmallReader; readonly writers: readonly SmallWriter[]; readonly size: number },
+  ) {
     this.#context = context;
     this.#route = route;
-    this.#reader = new SmallReader(source, route);
-    this.#writers = destinations.map((end) => new SmallWriter(end, route));
+    this.#reader = ends.reader;
+    this.#writers = ends.writers;
+    this.#ends = [ends.reader, ...ends.writers];
+    this.#size = ends.size;
   }
 
-  /** Read it all. False: it has grown. */
-  async read(buffer: Uint8Array): Promise<boolean> {
+  /** Read it all. Null: it has grown. */
+  async read(buffer: Uint8Array): Promise<Uint8Array | null> {
     const { target, bytesPath } = this.#reader;
     const { logicalBlockSize: block } = target.limits;
-    const { size } = target;
-    this.#expected = size;
+    const size = this.#size;
     // One byte more shows whether it has grown.
     const view = buffer.subarray(0, Math.ceil((size + 1) / block) * block);
     try {
-      const bytes = await transfer(target, { op: 'read', view, offset: 0, expect: 0 }, bytesPath);
-      if (bytes > size) return false;
-      this.#view = view.subarray(0, bytes);
+      const bytes = await transfer(target, { op: 'read', view, offset: 0, expect: 0, size }, bytesPath);
+      if (bytes > size) return null;
       this.#reader.bytes = bytes;
     } catch (error) {
       this.#context.failed(error);
       this.#begin();
-      this.over();
+      this.#over();
       throw error;
     }
     this.#begin();
-    return true;
+    return view.subarray(0, this.#reader.bytes);
   }
 
   /** From now on it counts. */
   #begin(): void {
-    for (const end of [this.#reader, ...this.#writers]) this.#context.add(end);
+    for (const end of this.#ends) this.#context.add(end);
   }
 
-  async write({ flags = 'w', flush = true }: CopyOptions): Promise<void> {
+  async write(data: Uint8Array, { flags = 'w', flush = true }: CopyOptions): Promise<void> {
     try {
-      await allOf(
-        this.#writers.map(async (writer) => {
-          await writer.begin();
-          await (flags === 'r+' ? writer.write(this.#view) : writer.replace(this.#view));
-          if (flush) await writer.target.flush();
-        }),
-      );
+      await allOf(this.#writers.map((writer) => writer.take(data, { keeps: flags === 'r+', flush })));
       const { meteredPath: path, bytes } = this.#reader;
-      if (bytes < this.#expected) throw endedEarly({ path, start: 0, bytesRead: bytes }, this.#expected);
+      if (bytes < this.#size) throw endedEarly({ path, start: 0, bytesRead: bytes }, this.#size);
     } catch (error) {
       this.#context.failed(error);
       throw withReceipt(error, this.receipt);
     } finally {
-      this.over();
+      this.#over();
     }
   }
 
+  /** What the receipts of streams would come to: the ends have one route, and it is through host memory. */
   get receipt(): Receipt {
-    const written = this.#writers.map((end) => ({
-      receipt: this.#receiptOf(end),
-      bytesWritten: end.bytes,
-      aside: null,
-    }));
-    return mergedReceipt(this.#receiptOf(this.#reader), written, { foreign: false });
-  }
-
-  #receiptOf({ bytes, bytesPath: path }: SmallReader | SmallWriter): Receipt {
+    const path = zeroPath();
+    for (const end of this.#ends) addPath(path, end.bytesPath);
     const { transport, reason } = this.#route;
     return endReceipt({
-      ...{ bytes, path, transport, reason, route: this.#route },
-      ...{ began: this.#began, ended: this.#ended, origin: this.#context.origin },
+      bytes: Math.min(...this.#writers.map(({ bytes }) => bytes)),
+      began: this.#began,
+      ended: this.#ended,
+      origin: this.#context.origin,
+      route: this.#route,
+      transport,
+      reason,
+      path,
     });
   }
 
   /** Nothing is in flight any more. */
-  over(): void {
+  #over(): void {
     this.#ended = performance.now();
-    for (const end of [this.#reader, ...this.#writers]) {
+    for (const end of this.#ends) {
       this.#context.remove(end);
       end.over();
     }
   }
-}
-
-/** An end, and its target. */
-interface OpenedEnd {
-  readonly end: OpenEnd;
-  readonly target: BlockTarget;
 }
 
 /** What the system's metrics need to know of each end. */
@@ -190,9 +191,11 @@ abstract class SmallEnd implements Metered {
   readonly end: OpenEnd;
   readonly target: BlockTarget;
   readonly #route: Route;
-  readonly #over = deferred();
+  #isOver = false;
+  /** Somebody waits until it is over. */
+  #awaited: Deferred<void> | null = null;
 
-  constructor({ end, target }: OpenedEnd, route: Route) {
+  constructor(end: OpenEnd, target: BlockTarget, route: Route) {
     this.end = end;
     this.target = target;
     this.#route = route;
@@ -216,12 +219,15 @@ abstract class SmallEnd implements Metered {
   }
 
   /** Such a copy is over in a moment. */
-  shutdown(): Promise<void> {
-    return this.#over.promise;
+  async shutdown(): Promise<void> {
+    if (this.#isOver) return;
+    this.#awaited ??= deferred();
+    await this.#awaited.promise;
   }
 
   over(): void {
-    this.#over.resolve();
+    this.#isOver = true;
+    this.#awaited?.resolve();
   }
 }
 
@@ -241,19 +247,24 @@ class SmallWriter extends SmallEnd {
   #writes = 0;
   #inFlight = 0;
 
-  /** From now on the file may be changed. */
-  async begin(): Promise<void> {
-    await this.end.source(false).begin!(this.target);
+  /** Write all that was read. `keeps`: what the file has beyond it stays. */
+  async take(
+    data: Uint8Array,
+    { keeps, flush }: { readonly keeps: boolean; readonly flush: boolean },
+  ): Promise<void> {
+    this.end.begin();
+    await (keeps ? this.#write(data) : this.#replace(data));
+    if (flush) await this.target.flush();
   }
 
   /**
    * Make this all that is in the file. Its blocks are kept, as far as they are needed: to free them and to take new ones costs
    * more than to write them.
    */
-  async replace(view: Uint8Array): Promise<void> {
-    await this.#shorten(view.length);
+  async #replace(data: Uint8Array): Promise<void> {
+    await this.#shorten(data.length);
     try {
-      await this.write(view);
+      await this.#write(data);
     } catch (error) {
       // What it held before does not follow on what was written. The caller learns why that is not all.
       await this.#shorten(this.bytes).catch(() => {});
@@ -266,7 +277,7 @@ class SmallWriter extends SmallEnd {
   }
 
   /** Write it through the page cache, as a writer does with what is so small. */
-  async write(view: Uint8Array): Promise<void> {
+  async #write(view: Uint8Array): Promise<void> {
     if (view.length === 0) return;
     const write = new Transfer();
     write.buffered = true;

@@ -29,9 +29,10 @@ export async function copy(
     assertNotEmptied(source, to);
     const request = await makeRequest(open, source, to, options);
     ends = new OpenEnds(request);
-    assertApart(request, await ends.source());
+    const opened = await ends.source();
+    assertApart(request, opened);
     const report = reportTo(options);
-    receipt = (await copyAtOnce(ends, options, report)) ?? (await copyOver(ends, options, report));
+    receipt = (await copyAtOnce(ends, opened, options, report)) ?? (await copyOver(ends, options, report));
   } catch (error) {
     for (const end of given) abandon(end, error as Error);
     await ends?.close().catch(() => {});

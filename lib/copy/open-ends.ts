@@ -105,16 +105,32 @@ export class OpenEnd {
       kept: true,
       open: async () => ({ context, target: await this.open() }),
       begin: async (target) => {
-        this.#begun = true;
+        this.begin();
         if (empties && target.kind === 'file') await target.truncate(0);
       },
     };
   }
 
-  /** Close the end. A file that was created for the copy, but to which nothing was written, is removed. */
-  async close(): Promise<void> {
-    const target = await this.#opening?.catch(() => null);
-    if (target == null) return;
+  /** From now on the file may be changed. */
+  begin(): void {
+    this.#begun = true;
+  }
+
+  /**
+   * Close the end. A file that was created for the copy, but to which nothing was written, is removed. It does not reject.
+   * @returns the error of closing it, or null
+   */
+  async close(): Promise<unknown> {
+    try {
+      const target = await this.#opening?.catch(() => null);
+      if (target != null) await this.#close(target);
+      return null;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  async #close(target: BlockTarget): Promise<void> {
     const { context, path } = this.#end;
     await context.closeTarget(target);
     if (!this.#made || this.#begun) return;
@@ -129,16 +145,22 @@ function isThere({ kind, path, ranges }: BlockTarget): boolean {
   return kind !== 'file' || fileRange(path).on === ranges[0]!.on;
 }
 
+/** A source as it was found when it was opened. To ask a file for its size is a system call. */
+export interface OpenSource extends Pick<BlockTarget, 'path' | 'kind' | 'size'> {
+  readonly target: BlockTarget;
+}
+
 export class OpenEnds {
   readonly #request: CopyRequest;
   /** Null for an end that is not a path. */
   readonly from: OpenEnd | null;
   readonly to: readonly (OpenEnd | null)[];
-  readonly #over = new WeakMap<Readable | Writable, OpenEnd>();
+  /** The ends that the present streams are over. */
+  #over = new Map<Readable | Writable, OpenEnd>();
 
   constructor(request: CopyRequest) {
     const { source, destinations, options } = request;
-    const write = writeFlags(pick(options, writeOptions));
+    const write = writeFlags(options);
     this.#request = request;
     this.from = source instanceof PathEnd ? new OpenEnd(source, { engine: options.engine ?? 'auto' }) : null;
     this.to = destinations.map((end) => (end instanceof PathEnd ? new OpenEnd(end, write) : null));
@@ -153,9 +175,12 @@ export class OpenEnds {
   }
 
   /** The source, open; null: it is a stream. @throws P2pdmaError the error of opening it */
-  async source(): Promise<BlockTarget | null> {
+  async source(): Promise<OpenSource | null> {
     const { source } = this.#request;
-    return source instanceof Target ? source.blockTarget : ((await this.from?.open()) ?? null);
+    const target = source instanceof Target ? source.blockTarget : await this.from?.open();
+    if (target === undefined) return null;
+    const { path, kind, size } = target;
+    return { target, path, kind, size };
   }
 
   /**
@@ -173,6 +198,7 @@ export class OpenEnds {
     // run() listens to the signal, for all ends together.
     delete readSettings.signal;
     delete writeSettings.signal;
+    this.#over = new Map();
     const reader = this.#reader(readSettings);
     const opened: (Readable | Writable)[] = [reader];
     try {
@@ -243,10 +269,10 @@ export class OpenEnds {
 
   /** @throws P2pdmaError the first error of closing the ends */
   async close(): Promise<void> {
-    const ends = [this.from, ...this.to].filter((end) => end !== null);
-    const results = await Promise.allSettled(ends.map((end) => end.close()));
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
+    const closing = [this.from, ...this.to].map((end) => end?.close() ?? null);
+    let failed: unknown = null;
+    for (const closed of closing) failed ??= await closed;
+    if (failed !== null) throw failed;
   }
 }
 

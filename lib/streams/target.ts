@@ -225,7 +225,7 @@ export class Target {
     };
   }
 
-  #transfer(move: Required<Move>): Promise<number> {
+  #transfer(move: Move & { readonly expect: number }): Promise<number> {
     const { op, expect } = move;
     const transfer = this.#spare.pop() ?? new Transfer();
     this.#inFlight.enter();

@@ -13,6 +13,8 @@ export interface Move {
   readonly offset: number;
   /** The minimum number of bytes to move. Smaller than the view only if a target may end inside it. Default: all. */
   readonly expect?: number;
+  /** For reading a file: its size a moment ago, so that nobody has to ask for it. */
+  readonly size?: number;
 }
 
 const NOTHING: readonly Uint8Array[] = [];
@@ -43,6 +45,7 @@ export class Transfer implements IoRequest {
   /** The offset in the target of the view's first byte. */
   #start = 0;
   #expect = 0;
+  #size: number | undefined;
   /**
    * The path bytes of the earlier requests of this transfer, because a backend reports only one request. Null: there were none.
    */
@@ -51,7 +54,7 @@ export class Transfer implements IoRequest {
 
   /** Start the transfer. `finished` is called once, and never inside this call. */
   start(target: BlockTarget, move: Move, finished: (transfer: this) => void): void {
-    const { op, view, offset, expect = view.length } = move;
+    const { op, view, offset, expect = view.length, size } = move;
     this.op = op;
     this.offset = offset;
     this.#start = offset;
@@ -61,6 +64,7 @@ export class Transfer implements IoRequest {
     this.moved = 0;
     this.error = null;
     this.#expect = expect;
+    this.#size = size;
     this.#target = target;
     this.#finished = finished;
     clearPath(this.path);
@@ -90,7 +94,8 @@ export class Transfer implements IoRequest {
     const reached = this.offset - this.#start + this.result;
     const more = reached > this.moved;
     this.moved = reached;
-    if (!more || this.moved >= this.#view!.length || this.#start + this.moved === target.size) {
+    const at = this.#start + this.moved;
+    if (!more || this.moved >= this.#view!.length || at === this.#size || at === target.size) {
       return this.#finish(this.moved >= this.#expect ? 0 : -EIO);
     }
     this.#goOn(this.moved - (this.buffered ? 0 : this.moved % target.limits.logicalBlockSize));

@@ -202,8 +202,13 @@ t.test(
   },
 );
 
-/** Everything that is submitted to the target of `name` passes through `submit` first. */
-function between(system: System, name: string, submit: (io: IoRequest, real: BlockTarget) => void): void {
+/** Everything that is submitted to the target of `name` passes through `submit` first. `asked`: a property of it is read. */
+function between(
+  system: System,
+  name: string,
+  submit: (io: IoRequest, real: BlockTarget) => void,
+  asked: (key: string | symbol) => void = () => {},
+): void {
   const { backend } = system.context;
   const { openTarget } = backend;
   backend.openTarget = async (path, options) => {
@@ -211,6 +216,7 @@ function between(system: System, name: string, submit: (io: IoRequest, real: Blo
     if (!path.endsWith(name)) return real;
     return new Proxy(real, {
       get(target, key) {
+        asked(key);
         if (key === 'submit') return (io: IoRequest) => submit(io, real);
         const value = Reflect.get(target, key, target) as unknown;
         return typeof value === 'function' ? value.bind(target) : value;
@@ -250,6 +256,20 @@ t.test('native: failures in the middle', { skip: skipNative }, async (t) => {
     t.same(outcomes[0], outcomes[1], what);
     t.ok(outcomes[0]!.error, what);
   }
+});
+
+t.test('native: to ask a file for its size is a system call', { skip: skipNative }, async (t) => {
+  const at = (name: string) => join(cached, name);
+  writeFileSync(at('source'), bytesOf(5000, 3));
+  const system = await native();
+  let sizes = 0;
+  const asked = (key: string | symbol) => {
+    if (key === 'size') sizes++;
+  };
+  between(system, 'source', (io, real) => real.submit(io), asked);
+  await system.pipeline(at('source'), at('copy'), { flush: false });
+  t.equal(sizes, 1, 'the source is asked once');
+  await closed(t, system);
 });
 
 t.test('native: the source changes between the look and the read', { skip: skipNative }, async (t) => {
