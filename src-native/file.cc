@@ -9,7 +9,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -29,8 +28,46 @@ int statOf(int fd, struct stat* st) { return static_cast<int>(syscall(SYS_fstat,
 
 Napi::Value number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 
-// openFile(path, flags, mode) returns an fd or -errno. It always adds O_CLOEXEC and O_NOCTTY, and O_NONBLOCK so that opening a
-// FIFO does not hang.
+// What statFd and openFile find out about an open file, as numbers: see FileStat in file-stat.ts.
+enum StatWord { kStatKind, kStatSize, kStatDevice, kStatInodeHigh, kStatInodeLow, kStatMemAlign, kStatOffsetAlign, kStatWords };
+enum StatKind { kOther, kFile, kBlock, kDirectory };
+
+// The fields of struct statx by their offsets, because libc headers may be older than STATX_DIOALIGN (6.1).
+constexpr unsigned kStatxDioAlign = 0x2000;
+constexpr size_t kStatxSize = 256;
+constexpr size_t kDioMemAlign = 0x98;
+constexpr size_t kDioOffsetAlign = 0x9c;
+
+// Returns 0 or -errno. The alignments are what O_DIRECT requires (0: O_DIRECT is refused; -1: the kernel does not say).
+int describe(int fd, Napi::Float64Array words) {
+  if (words.ElementLength() < kStatWords) return -EINVAL;
+  struct stat st;
+  if (statOf(fd, &st) != 0) return -errno;
+  words[kStatKind] = S_ISREG(st.st_mode) ? kFile : S_ISBLK(st.st_mode) ? kBlock : S_ISDIR(st.st_mode) ? kDirectory : kOther;
+  words[kStatSize] = static_cast<double>(st.st_size);
+  words[kStatDevice] = static_cast<double>(st.st_dev);
+  words[kStatInodeHigh] = static_cast<double>(st.st_ino >> 32);
+  words[kStatInodeLow] = static_cast<double>(st.st_ino & 0xffffffff);
+  words[kStatMemAlign] = words[kStatOffsetAlign] = -1;
+  alignas(8) unsigned char sx[kStatxSize] = {};
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kStatxDioAlign, sx) != 0) return 0;
+  uint32_t mask, mem, offset;
+  memcpy(&mask, sx, 4);
+  memcpy(&mem, sx + kDioMemAlign, 4);
+  memcpy(&offset, sx + kDioOffsetAlign, 4);
+  if ((mask & kStatxDioAlign) == 0) return 0;
+  words[kStatMemAlign] = mem;
+  words[kStatOffsetAlign] = offset;
+  return 0;
+}
+
+// statFd(fd, words) returns 0 or -errno.
+Napi::Value statFd(const Napi::CallbackInfo& info) {
+  return number(info.Env(), describe(fdArg(info), info[1].As<Napi::Float64Array>()));
+}
+
+// openFile(path, flags, mode, words) returns an fd or -errno; `words`, if there is such an argument, says what was opened. It
+// always adds O_CLOEXEC and O_NOCTTY, and O_NONBLOCK so that opening a FIFO does not hang.
 Napi::Value openFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string path = info[0].As<Napi::String>().Utf8Value();
@@ -42,8 +79,12 @@ Napi::Value openFile(const Napi::CallbackInfo& info) {
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return number(env, -errno);
   // O_NONBLOCK is not needed after the open; during I/O it would answer EAGAIN where the call should wait.
-  const int now = fcntl(fd, F_GETFL);
-  if (now >= 0) fcntl(fd, F_SETFL, now & ~O_NONBLOCK);
+  fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+  const int unknown = info.Length() > 3 ? describe(fd, info[3].As<Napi::Float64Array>()) : 0;
+  if (unknown < 0) {
+    close(fd);
+    return number(env, unknown);
+  }
   EnvPtr state = envOf(env);
   state->fds[fd] = (flags & O_EXCL) != 0;
   state->counters.fds++;
@@ -63,50 +104,6 @@ Napi::Value setDirect(const Napi::CallbackInfo& info) {
   const int flags = fcntl(fd, F_GETFL);
   if (flags < 0) return number(info.Env(), -errno);
   return number(info.Env(), fcntl(fd, F_SETFL, flags | O_DIRECT) == 0 ? 0 : -errno);
-}
-
-// The fields of struct statx by their offsets, because libc headers may be older than STATX_DIOALIGN (6.1).
-constexpr unsigned kStatxDioAlign = 0x2000;
-constexpr size_t kStatxSize = 256;
-constexpr size_t kDioMemAlign = 0x98;
-constexpr size_t kDioOffsetAlign = 0x9c;
-
-// statFd(fd) returns the kind of the file, its length, and the alignment that O_DIRECT requires (0: O_DIRECT is refused; -1: the
-// kernel does not say).
-Napi::Value statFd(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  const int fd = fdArg(info);
-  struct stat st;
-  if (statOf(fd, &st) != 0) return number(env, -errno);
-  alignas(8) unsigned char sx[kStatxSize] = {};
-  double memAlign = -1;
-  double offsetAlign = -1;
-  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kStatxDioAlign, sx) == 0) {
-    uint32_t mask, mem, offset;
-    memcpy(&mask, sx, 4);
-    memcpy(&mem, sx + kDioMemAlign, 4);
-    memcpy(&offset, sx + kDioOffsetAlign, 4);
-    if (mask & kStatxDioAlign) {
-      memAlign = mem;
-      offsetAlign = offset;
-    }
-  }
-  Napi::Object out = Napi::Object::New(env);
-  const char* kind = S_ISREG(st.st_mode)   ? "file"
-                     : S_ISBLK(st.st_mode) ? "block"
-                     : S_ISDIR(st.st_mode) ? "directory"
-                     : S_ISCHR(st.st_mode) ? "char"
-                                           : "other";
-  out.Set("kind", kind);
-  out.Set("size", static_cast<double>(st.st_size));
-  out.Set("blockSize", static_cast<double>(st.st_blksize));
-  out.Set("device", std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev)));
-  out.Set("rdev", std::to_string(major(st.st_rdev)) + ":" + std::to_string(minor(st.st_rdev)));
-  out.Set("identity", std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino));
-  out.Set("inode", std::to_string(st.st_ino));
-  out.Set("dioMemAlign", memAlign);
-  out.Set("dioOffsetAlign", offsetAlign);
-  return out;
 }
 
 // readAt(fd, uint8Array, offset) returns the bytes read, or -errno. It is for a look at a file while it is being opened, not for

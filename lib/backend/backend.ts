@@ -181,6 +181,8 @@ export interface BlockTarget {
   readonly ranges: readonly UnderlyingRange[];
   /** False: this process may write it but not read it. @internal */
   readonly readable: boolean;
+  /** It is a file, which was created when it was opened here. @internal */
+  readonly made?: boolean;
   /** The number of its open descriptor, where this process has one. @internal */
   readonly fd?: number | undefined;
   /**

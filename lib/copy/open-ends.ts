@@ -36,8 +36,6 @@ export class OpenEnd {
   readonly #end: PathEnd;
   readonly #options: OpenOptions;
   #opening: Promise<BlockTarget> | null = null;
-  /** The file was created by this copy. */
-  #made = false;
   #begun = false;
 
   constructor(end: PathEnd, options: OpenOptions) {
@@ -57,15 +55,12 @@ export class OpenEnd {
 
   async #open(): Promise<BlockTarget> {
     const { context, path, now } = this.#end;
-    const { write = false, exclusive = false } = this.#options;
+    const { write = false } = this.#options;
     const zoned = write ? whyNotZones(context.backend, path, now.place?.zones) : null;
     if (zoned !== null) throw zoned;
-    // This is synchronous: ends are opened in the order in which they were named, which decides where an emulated
-    // machine places them.
-    const there = write && existsSync(path);
-    const target = await context.openTarget(path, { ...this.#options, truncate: false, end: now });
-    this.#made = write && target.kind === 'file' && (!there || exclusive);
-    return target;
+    // Until here it is synchronous: ends are opened in the order in which they were named, which decides where an
+    // emulated machine places them.
+    return context.openTarget(path, { ...this.#options, truncate: false, end: now });
   }
 
   /**
@@ -133,7 +128,7 @@ export class OpenEnd {
   async #close(target: BlockTarget): Promise<void> {
     const { context, path } = this.#end;
     await context.closeTarget(target);
-    if (!this.#made || this.#begun) return;
+    if (target.made !== true || this.#begun) return;
     // Not if another process has put data there in the meantime.
     const there = await stat(path).catch(() => null);
     if (there?.size === 0) await unlink(path);

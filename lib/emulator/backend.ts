@@ -3,7 +3,7 @@
  * devices, faults, and the hardware itself.
  */
 
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
 import {
   type Backend,
@@ -93,6 +93,7 @@ type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ra
   readonly disk: Gendisk;
   readonly path: string;
   readonly write: boolean;
+  readonly made?: boolean;
   readonly file: FileStore | null;
 };
 
@@ -287,6 +288,7 @@ export class EmulatorBackend implements Backend {
     assertOrdinary(path, write);
     const drive = this.#chooseDrive(write, options.controller);
     const { driver, hardware } = drive;
+    const made = write && options.create === true && (options.exclusive === true || !existsSync(path));
     // This check comes before the file is created or truncated.
     if (hardware.full) throw tooManyFiles(path, hardware);
     const blockSize = driver.ctrl.namespaces[0]?.limits.logicalBlockSize ?? 512;
@@ -326,7 +328,7 @@ export class EmulatorBackend implements Backend {
       ranges: [fileRange(path)],
       door: () => attached,
     };
-    return this.#newTarget({ ...on, name: file, path, write, file: store }, async () => {
+    return this.#newTarget({ ...on, name: file, path, write, file: store, made }, async () => {
       hardware.detachNamespace(attached.nsid);
       if (driver.ctrl.state === 'NVME_CTRL_LIVE') await nvmeScanWork(driver.ctrl).catch(() => {});
       this.#files.delete(attached);

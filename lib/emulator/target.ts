@@ -60,6 +60,8 @@ export interface EmulatorTargetOptions {
   readonly ranges?: readonly UnderlyingRange[];
   /** The file behind the namespace; null: an ordinary namespace. */
   readonly file: FileStore | null;
+  /** The file was created when it was opened. */
+  readonly made?: boolean;
   /** It is called once, when nothing is in flight any more. */
   readonly onClose: (target: EmulatorTarget) => Promise<void>;
 }
@@ -101,6 +103,7 @@ export class EmulatorTarget implements BlockTarget {
   readonly unproven = null;
   readonly ranges: readonly UnderlyingRange[];
   readonly readable = true;
+  readonly made: boolean;
   readonly #disk: Gendisk;
   readonly #door: (() => NvmeNs | null) | null;
   readonly #mm: Mm;
@@ -131,6 +134,7 @@ export class EmulatorTarget implements BlockTarget {
     this.noP2pReason = options.noP2pReason;
     this.zones = options.zones ?? null;
     this.ranges = options.ranges ?? [fileRange(options.path)];
+    this.made = options.made ?? false;
     this.#disk = options.disk;
     this.#door = options.door ?? null;
     this.#mm = options.mm;

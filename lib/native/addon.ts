@@ -18,23 +18,6 @@ export type NativeMapping =
     }
   | { readonly errno: number; readonly syscall: string };
 
-export interface FileStat {
-  readonly kind: 'file' | 'block' | 'directory' | 'char' | 'other';
-  readonly size: number;
-  readonly blockSize: number;
-  /** Device number of the filesystem, `'259:1'`. */
-  readonly device: string;
-  /** The st_dev and st_ino that node:fs reports, `'65025:12'`. */
-  readonly identity: string;
-  /** Its inode number in that filesystem. */
-  readonly inode: string;
-  /** Device number of a device node. */
-  readonly rdev: string;
-  /** STATX_DIOALIGN: -1 if the kernel does not report it, 0 if O_DIRECT is refused for this file. */
-  readonly dioMemAlign: number;
-  readonly dioOffsetAlign: number;
-}
-
 export interface BlockFacts {
   readonly size: number;
   readonly logicalBlockSize: number;
@@ -80,10 +63,11 @@ export interface Addon {
   mappingAt(address: number): number;
   externalBuffers(): boolean;
 
-  openFile(path: string, flags: number, mode: number): number;
+  /** `words`: is filled with what was opened, for statIn() in file-stat.ts. */
+  openFile(path: string, flags: number, mode: number, words?: Float64Array): number;
   closeFd(fd: number): number;
   setDirect(fd: number): number;
-  statFd(fd: number): FileStat | number;
+  statFd(fd: number, words: Float64Array): number;
   /**
    * Read on this thread, as much as one call returns; used to look at a file while it is opened. Deno's node:fs does not know
    * descriptors that it has not opened itself.
@@ -137,7 +121,7 @@ export interface Addon {
  * The version of the interface between JavaScript and C++. It is raised with each change of Addon or of engine.ts's arrays,
  * here and in addon.cc.
  */
-const INTERFACE = 5;
+const INTERFACE = 6;
 
 let loaded: Addon | null = null;
 

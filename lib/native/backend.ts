@@ -39,9 +39,9 @@ import {
   OP_PIPE_WRITE,
 } from './engine.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
-import { type Opened, openPath } from './open.js';
+import { isFile, type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
-import { inspect, type Look, markOf, pathOf, rangesOf } from './sysfs/inspect.js';
+import { inspect, isSameFile, type Look, nothingIn, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
@@ -111,6 +111,13 @@ const forgotten = new FinalizationRegistry<{ engine: NativeEngine; mounts: Watch
   },
 );
 
+/** What was opened, and what is known of the place where it is. */
+interface FoundOpen {
+  readonly opened: Opened;
+  readonly info: BlockInfo | null;
+  readonly path: string;
+}
+
 export class NativeBackend implements Backend {
   readonly name = 'native';
   readonly machine = null;
@@ -157,13 +164,8 @@ export class NativeBackend implements Backend {
 
   async #openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
     if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
-    const info = this.#turns.spend(() => this.#infoOf(nameOrPath, options.end));
-    const path = pathOf(nameOrPath, info);
-    assertNoDeviceName(path, this.controllers, { create: options.create === true });
+    const { opened, info, path } = await this.#open(nameOrPath, options);
     const passthrough = options.engine === 'passthrough';
-    const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
-    if (unfit !== null) throw unfit;
-    const opened = await openPath(loadAddon(), path, options, info);
     let engine: NativeEngine;
     try {
       engine =
@@ -209,10 +211,35 @@ export class NativeBackend implements Backend {
     return target;
   }
 
-  /** The facts that `inspect` found, if it is still the same device or file. */
-  #infoOf(nameOrPath: string, end: End | undefined): BlockInfo | null {
-    const look = end === undefined ? undefined : this.#looks.get(end);
-    const holds = look !== undefined && look.mark !== null && look.mark === markOf(this.sysfs, nameOrPath);
+  /** Open what is there, with the facts that `inspect` found, if it is still the same file. */
+  async #open(nameOrPath: string, options: OpenOptions): Promise<FoundOpen> {
+    const look = options.end === undefined ? undefined : this.#looks.get(options.end);
+    if (look?.file == null || options.exclusive === true) {
+      return this.#openAs(nameOrPath, options, this.#infoOf(nameOrPath, look));
+    }
+    const expected = look.file;
+    try {
+      const found = await this.#openAs(nameOrPath, options, look.info);
+      if (found.opened.identity === expected) return found;
+      loadAddon().closeFd(found.opened.fd);
+    } catch (error) {
+      if (isSameFile(nameOrPath, expected)) throw error;
+    }
+    // The path leads to something else by now.
+    return this.#openAs(nameOrPath, options, this.sysfs.blockInfo(nameOrPath));
+  }
+
+  async #openAs(nameOrPath: string, options: OpenOptions, info: BlockInfo | null): Promise<FoundOpen> {
+    const path = pathOf(nameOrPath, info);
+    if (!isFile(info)) assertNoDeviceName(path, this.controllers, { create: options.create === true });
+    const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
+    if (unfit !== null) throw unfit;
+    return { opened: await openPath(loadAddon(), path, options, info), info, path };
+  }
+
+  /** What `inspect` found, if there is still nothing at the path and it would be created in the same directory. */
+  #infoOf(nameOrPath: string, look: Look | undefined): BlockInfo | null {
+    const holds = look?.nothingIn != null && look.nothingIn === nothingIn(nameOrPath);
     return holds ? look.info : this.sysfs.blockInfo(nameOrPath);
   }
 

@@ -6,7 +6,8 @@
 import { constants } from 'node:fs';
 import { PAGE_SIZE } from '../backend/backend.js';
 import { EINVAL, EOPNOTSUPP } from '../base/errno.js';
-import type { Addon, FileStat } from './addon.js';
+import type { Addon } from './addon.js';
+import type { FileStat } from './file-stat.js';
 
 /** Filesystems whose files exist only in the page cache: they accept O_DIRECT (since 6.6) but copy anyway. */
 const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'devtmpfs', 'hugetlbfs']);

@@ -6,12 +6,13 @@
 import { constants } from 'node:fs';
 import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
 import { emptyNamespaceHint } from '../backend/namespace-kinds.js';
-import { EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../base/errno.js';
+import { EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../base/errno.js';
 import type { Sentence } from '../base/sentence.js';
 import { notCopyable, notEmpty, statOrNull } from '../host/path-advice.js';
-import type { Addon, FileStat } from './addon.js';
+import type { Addon } from './addon.js';
 import { makeDirect } from './direct-io.js';
 import { accessHint, nativeError } from './errors.js';
+import { type FileStat, STAT_WORDS, statFd, statIn } from './file-stat.js';
 import { assertPermitted } from './permission.js';
 import type { BlockInfo } from './sysfs/machine.js';
 
@@ -20,6 +21,8 @@ export interface Opened {
   readonly kind: 'block' | 'file';
   readonly writable: boolean;
   readonly readable: boolean;
+  /** It is a file, which was created by this opening. */
+  readonly made: boolean;
   /** The st_dev and st_ino of what is open, as in `'65025:12'`. */
   readonly identity: string;
   /** The size of a device, or the size of a file at the time of opening. */
@@ -29,6 +32,21 @@ export interface Opened {
   readonly buffered: string | null;
   /** The kernel reports how direct I/O on this file must be aligned, so it supports direct I/O. */
   readonly dioKnown: boolean;
+}
+
+/** What is to be opened, and what was found at the path just now. */
+interface Wanted {
+  readonly path: string;
+  readonly write: boolean;
+  readonly info: BlockInfo | null;
+}
+
+/** A file or device that is open, before its capabilities are known. */
+interface Door {
+  readonly fd: number;
+  readonly readable: boolean;
+  readonly made: boolean;
+  readonly stat: FileStat;
 }
 
 /** Retries while another process has a device open for a moment (udev, an fd that is being closed). */
@@ -43,17 +61,16 @@ export async function openPath(
   info: BlockInfo | null,
 ): Promise<Opened> {
   const write = options.write === true;
+  const wanted: Wanted = { path, write, info };
   assertPermitted(path, 'open', { write });
   const isDevice = !isFile(info) && isBlockDevice(path);
-  const { fd, readable } = isDevice
-    ? { fd: await openDevice(addon, path, write, options.force === true, info), readable: true }
-    : openFile(addon, path, write, options);
+  const door = isDevice
+    ? await openDevice(addon, wanted, options.force === true)
+    : openFile(addon, wanted, options);
+  const { fd, stat } = door;
   try {
-    const stat = addon.statFd(fd);
-    if (typeof stat === 'number') throw nativeError(stat, 'fstat', path);
-    const found: Found = { path, fd, write, readable, stat, info };
-    if (stat.kind === 'block' && isDevice) return device(addon, found);
-    if (stat.kind === 'file') return file(addon, found);
+    if (stat.kind === 'block' && isDevice) return device(addon, wanted, door);
+    if (stat.kind === 'file') return file(addon, wanted, door);
     if (stat.kind === 'directory') throw nativeError(-EISDIR, 'open', path);
     throw nativeError(-EINVAL, 'open', path, 'Name a block device, a namespace or a regular file.');
   } catch (error) {
@@ -63,7 +80,7 @@ export async function openPath(
 }
 
 /** A regular file was there, whose size is known for this reason; what cannot be copied from has none. */
-function isFile(info: BlockInfo | null): boolean {
+export function isFile(info: BlockInfo | null): boolean {
   return info?.kind === 'file' && info.size !== null;
 }
 
@@ -75,21 +92,15 @@ function isBlockDevice(path: string): boolean {
   return there?.isBlockDevice() === true;
 }
 
-async function openDevice(
-  addon: Addon,
-  path: string,
-  write: boolean,
-  force: boolean,
-  info: BlockInfo | null,
-): Promise<number> {
+async function openDevice(addon: Addon, { path, write, info }: Wanted, force: boolean): Promise<Door> {
   const exclusive = write && !force ? constants.O_EXCL : 0;
   const flags = (write ? constants.O_RDWR : constants.O_RDONLY) | constants.O_DIRECT | exclusive;
-  let fd = addon.openFile(path, flags, 0);
+  let fd = addon.openFile(path, flags, 0, STAT_WORDS);
   for (let i = 1; fd === -EBUSY && i < BUSY_TRIES && info?.inUse.words == null; i++) {
     await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
-    fd = addon.openFile(path, flags, 0);
+    fd = addon.openFile(path, flags, 0, STAT_WORDS);
   }
-  if (fd >= 0) return fd;
+  if (fd >= 0) return { fd, readable: true, made: false, stat: statIn() };
   if (write && fd === -EACCES && info?.readOnly === true) {
     throw nativeError(-EROFS, 'open', path, accessHint(-EROFS, path));
   }
@@ -105,22 +116,27 @@ function deviceHint(errno: number, path: string, info: BlockInfo | null): Senten
   return accessHint(errno, path);
 }
 
-function openFile(
-  addon: Addon,
-  path: string,
-  write: boolean,
-  options: OpenOptions,
-): { fd: number; readable: boolean } {
-  let flags: number = write ? constants.O_RDWR : constants.O_RDONLY;
-  if (write && options.create) flags |= constants.O_CREAT;
-  if (write && options.create && options.exclusive) flags |= constants.O_EXCL;
-  if (write && options.truncate) flags |= constants.O_TRUNC;
+function openFile(addon: Addon, { path, write, info }: Wanted, options: OpenOptions): Door {
+  const { O_CREAT, O_EXCL, O_TRUNC, O_RDONLY, O_RDWR, O_WRONLY } = constants;
   const mode = options.mode ?? 0o666;
-  let fd = addon.openFile(path, flags, mode);
+  const exclusive = options.exclusive === true;
+  const create = write && options.create === true ? O_CREAT : 0;
+  // Where nothing was, the file is made exclusively: this tells whether it was made.
+  let only = create !== 0 && (exclusive || !isFile(info)) ? O_EXCL : 0;
+  const open = (access: number): number => {
+    const flags = access | create | only | (write && options.truncate ? O_TRUNC : 0);
+    return addon.openFile(path, flags, mode, STAT_WORDS);
+  };
+  let fd = open(write ? O_RDWR : O_RDONLY);
+  if (fd === -EEXIST && !exclusive) {
+    // Somebody else was faster, or it is a link that leads nowhere.
+    only = 0;
+    fd = open(O_RDWR);
+  }
   // A file that may be written but not read: everything except reading it back is possible.
   const readable = fd !== -EACCES || !write;
-  if (!readable) fd = addon.openFile(path, (flags & ~constants.O_RDWR) | constants.O_WRONLY, mode);
-  if (fd >= 0) return { fd, readable };
+  if (!readable) fd = open(O_WRONLY);
+  if (fd >= 0) return { fd, readable, made: only !== 0, stat: statIn() };
   throw nativeError(fd, 'open', path, fileHint(fd, path, options));
 }
 
@@ -146,8 +162,8 @@ export function openAgain(addon: Addon, fd: number, path: string, write: boolean
 }
 
 function isSameFile(addon: Addon, fd: number, other: number): boolean {
-  const [a, b] = [addon.statFd(fd), addon.statFd(other)];
-  return typeof a !== 'number' && typeof b !== 'number' && a.device === b.device && a.inode === b.inode;
+  const [a, b] = [statFd(addon, fd), statFd(addon, other)];
+  return typeof a !== 'number' && typeof b !== 'number' && a.identity === b.identity;
 }
 
 function fileHint(errno: number, path: string, options: OpenOptions): string | null {
@@ -156,17 +172,7 @@ function fileHint(errno: number, path: string, options: OpenOptions): string | n
   return accessHint(errno, path);
 }
 
-/** An open file or device, before its capabilities are known. */
-interface Found {
-  readonly path: string;
-  readonly fd: number;
-  readonly write: boolean;
-  readonly readable: boolean;
-  readonly stat: FileStat;
-  readonly info: BlockInfo | null;
-}
-
-function device(addon: Addon, { path, fd, write, readable, stat, info }: Found): Opened {
+function device(addon: Addon, { path, write, info }: Wanted, { fd, readable, made, stat }: Door): Opened {
   const facts = addon.blockFacts(fd);
   if (typeof facts === 'number') throw nativeError(facts, 'ioctl BLKGETSIZE64', path);
   if (facts.size === 0) {
@@ -190,6 +196,7 @@ function device(addon: Addon, { path, fd, write, readable, stat, info }: Found):
     identity: stat.identity,
     writable: write,
     readable,
+    made,
     size: facts.size,
     limits,
     buffered: null,
@@ -197,7 +204,7 @@ function device(addon: Addon, { path, fd, write, readable, stat, info }: Found):
   };
 }
 
-function file(addon: Addon, { path, fd, write, readable, stat, info }: Found): Opened {
+function file(addon: Addon, { path, write, info }: Wanted, { fd, readable, made, stat }: Door): Opened {
   if (!write && stat.size === 0) {
     const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(addon, fd));
     if (made !== null) throw made;
@@ -226,6 +233,7 @@ function file(addon: Addon, { path, fd, write, readable, stat, info }: Found): O
     identity: stat.identity,
     writable: write,
     readable,
+    made,
     size: stat.size,
     limits,
     buffered,

@@ -50,6 +50,9 @@ const PUNCH_HOLE = 0x3;
 /** The part of a file's beginning that is copied from and to the page cache in the submitting call, if that need not wait. */
 const SMALL = 128 * 1024;
 
+/** For targets whose clients have no CMB. */
+const NONE: Set<object> = Object.freeze(new Set<object>());
+
 /** Nearest first. */
 const WAYS: readonly KnownWay[] = ['internal', 'peerBus', 'hostBridge'];
 
@@ -102,6 +105,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly zones: string | null;
   readonly ranges: readonly UnderlyingRange[];
   readonly readable: boolean;
+  readonly made: boolean;
   /** The reason why transfers go through the page cache, or null: they are direct. */
   readonly buffered: string | null;
   /** The engine that does the I/O, and the reason. */
@@ -124,7 +128,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #clients: readonly PciDev[];
   /** True if some of them have peer memory of their own. */
   readonly #hasOwners: boolean;
-  readonly #ways = new Map<PciDev, KnownWay>();
+  #ways: Map<PciDev, KnownWay> | null = null;
   /** The open fds. The array is shared with the finalizer, so it must not reference this object. */
   readonly #fds: number[];
   /** An fd of the same file without O_DIRECT; undefined until it is needed, negative if it is not available. */
@@ -134,7 +138,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #metadataBytes: number | null;
   readonly #inFlight = new InFlight();
   /** The transfers and pumps in flight whose memory is in the client's own CMB. */
-  readonly #own = new Set<object>();
+  readonly #own: Set<object>;
   #closed = false;
   #closing: Promise<void> | null = null;
 
@@ -151,11 +155,13 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.legs = facts.legs ?? null;
     this.#clients = facts.legs?.clients ?? (facts.client === null ? [] : [facts.client]);
     this.#hasOwners = this.#clients.some(({ p2pmem }) => p2pmem !== null);
+    this.#own = this.#hasOwners ? new Set() : NONE;
     this.noP2pReason = facts.noP2pReason;
     this.unproven = facts.unproven;
     this.zones = facts.zones ?? null;
     this.ranges = facts.ranges ?? [fileRange(facts.path)];
     this.readable = opened.readable;
+    this.made = opened.made;
     this.limits = opened.limits;
     this.buffered = opened.buffered;
     this.engine = options.passthrough ? 'passthrough' : engine.kind;
@@ -340,6 +346,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
    * clients, the farthest route.
    */
   #wayTo(provider: PciDev): KnownWay {
+    this.#ways ??= new Map();
     let way = this.#ways.get(provider);
     if (way === undefined) {
       if (this.buffered !== null || this.#clients.length === 0) way = 'hostDram';
@@ -458,7 +465,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   async #close(): Promise<void> {
     this.#closed = true;
-    await this.#inFlight.idle();
+    if (this.#inFlight.count > 0) await this.#inFlight.idle();
     forgotten.unregister(this);
     const results = this.#callsAreShort()
       ? this.#fds.map((fd) => this.#addon.closeFd(fd))

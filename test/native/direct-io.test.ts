@@ -5,19 +5,16 @@ import { join } from 'node:path';
 import t from 'tap';
 import { EACCES, EINVAL } from '../../lib/base/errno.js';
 import { createWriteStream, openSystem, pipeline } from '../../lib/index.js';
-import type { Addon, FileStat } from '../../lib/native/addon.js';
+import type { Addon } from '../../lib/native/addon.js';
 import { openNative } from '../../lib/native/backend.js';
 import { makeDirect } from '../../lib/native/direct-io.js';
+import type { FileStat } from '../../lib/native/file-stat.js';
 import { skipNative } from '../helpers/native.js';
 
 const stat: FileStat = {
   kind: 'file',
   size: 8192,
-  blockSize: 4096,
-  device: '0:42',
-  rdev: '0:0',
   identity: '42:7',
-  inode: '7',
   dioMemAlign: -1,
   dioOffsetAlign: -1,
 };

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
+import type { PciDev } from '../../backend/topology.js';
 import { deviceIdentity } from './identity.js';
 import type { BlockInfo, Sysfs } from './machine.js';
 import { PathStat } from './path-stat.js';
@@ -14,8 +15,10 @@ import { underlying } from './ranges.js';
 export interface Look {
   readonly end: End;
   readonly info: BlockInfo | null;
-  /** `info` is valid as long as `markOf` returns the same mark; null: it is never reused. */
-  readonly mark: string | null;
+  /** The file that was found, by its st_dev and st_ino: `info` is valid for this file. Null: it was not a file. */
+  readonly file: string | null;
+  /** The directory that the path is in, if nothing was there: `info` is valid as long as `nothingIn` says so. */
+  readonly nothingIn: string | null;
 }
 
 const UNKNOWN = {
@@ -32,7 +35,6 @@ export function inspect(sysfs: Sysfs, nameOrPath: string): Look {
 
 function lookAt(sysfs: Sysfs, nameOrPath: string): Look {
   const { devices } = sysfs;
-  const mark = markOf(sysfs, nameOrPath, (path) => devices.statOf(path));
   const info = sysfs.blockInfo(nameOrPath);
   const path = pathOf(nameOrPath, info);
   const { client, legs, noP2pReason, noP2pByCommand, unproven } = info ?? UNKNOWN;
@@ -48,7 +50,14 @@ function lookAt(sysfs: Sysfs, nameOrPath: string): Look {
     ranges: rangesOf(sysfs, path, info),
     place: placeOf(nameOrPath, info),
   };
-  return { end, info, mark: info?.kind === 'file' ? mark : null };
+  // A device is looked at again, because its users and even the drive itself can change at any moment.
+  const ours = sysfs.live && info?.kind === 'file';
+  const stat = ours ? devices.statOf(nameOrPath) : null;
+  const file = stat?.isFile === true ? stat.identity : null;
+  return {
+    ...{ end, info, file },
+    nothingIn: ours && stat === null ? nothingIn(nameOrPath, (path) => devices.statOf(path)) : null,
+  };
 }
 
 /** `'nvme0n1'` means its device node; a string with a slash, or one that is not a device's name, is a path. */
@@ -63,16 +72,16 @@ export function rangesOf(sysfs: Sysfs, path: string, info: BlockInfo | null): Un
   return [...(info?.ranges ?? underlying(sysfs.devices, path))];
 }
 
-/**
- * Identifies a file by its numbers, and a file that does not exist yet by its directory. A device has no mark, because its
- * users and even the drive itself can change at any moment.
- */
-export function markOf({ live }: Pick<Sysfs, 'live'>, path: string, stat = PathStat.of): string | null {
-  if (!live) return null;
-  const there = stat(path);
-  if (there !== null) return there.isFile ? `file ${there.identity}` : null;
-  const directory = stat(dirname(resolve(path)));
-  return directory === null ? null : `nothing in ${directory.identity}`;
+/** Whether the path leads to this file, which is given by its st_dev and st_ino. */
+export function isSameFile(path: string, identity: string): boolean {
+  const there = PathStat.of(path);
+  return there?.isFile === true && there.identity === identity;
+}
+
+/** The st_dev and st_ino of the directory in which a file would be created; null: something is there, or no directory. */
+export function nothingIn(path: string, stat = PathStat.of): string | null {
+  if (stat(path) !== null) return null;
+  return stat(dirname(resolve(path)))?.identity ?? null;
 }
 
 function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {
@@ -80,7 +89,11 @@ function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {
   // For opening, a bare name that is not a device's means a new file; for a query it is a misspelling.
   if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
   const { kind, layers, disks, noP2pReason, legs, unproven, inUse, zones, partitions } = info;
-  const clients = new Set(disks.map(({ client }) => client).filter((client) => client !== null));
+  const clients = disks.length === 0 ? [] : clientsOf(disks);
   const way = { noP2pReason, unproven, zones };
-  return { kind, layers, clients: [...clients], legs, ...way, inUse: inUse.words, partitions };
+  return { kind, layers, clients, legs, ...way, inUse: inUse.words, partitions };
+}
+
+function clientsOf(disks: BlockInfo['disks']): PciDev[] {
+  return [...new Set(disks.map(({ client }) => client).filter((client) => client !== null))];
 }

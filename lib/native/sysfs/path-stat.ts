@@ -46,11 +46,11 @@ export class PathStat {
 
   /** The number of the device that its filesystem is on, `'259:1'`. */
   get on(): string {
-    return deviceNumber(BigInt(this.#stats.dev));
+    return deviceNumber(this.#stats.dev);
   }
 
   /** Of a device node, the number of the device. */
   get device(): string {
-    return deviceNumber(BigInt(this.#stats.rdev));
+    return deviceNumber(this.#stats.rdev);
   }
 }
