@@ -95,6 +95,8 @@ export interface IoRequest {
    * written. The page cache and direct transfers agree on every byte. Files only; other targets answer EOPNOTSUPP.
    */
   readonly buffered?: boolean;
+  /** The caller does not mind whether the page cache serves it. The target decides; if it does, its memory must be the host's. */
+  readonly cacheable?: boolean;
   /** Set by the backend: the number of bytes moved, or a negative errno. A short count is possible and is not an error here. */
   result: number;
   /** Set by the backend: the route of the bytes. The native backend derives it from the map type. */

@@ -29,10 +29,13 @@ export function isLocal(fileSystem: string | null): boolean {
 }
 
 /**
- * Make `fd` transfer directly. If that is impossible, return the reason in words and leave `fd` as it was.
- * @param fileSystem its type, or null: not known
+ * The part of a file's beginning that is rather moved by the page cache, in bytes: small files that programs read are mostly there
+ * already, and what was written to them a moment ago is only there.
  */
-export function makeDirect(
+export const SMALL = 128 * 1024;
+
+/** Null: transfers of `fd` can be direct, once it has O_DIRECT. Otherwise the reason, in words. `fileSystem`: null if not known. */
+export function whyNotDirect(
   addon: Addon,
   fd: number,
   path: string,
@@ -40,7 +43,6 @@ export function makeDirect(
   fileSystem: string | null,
 ): string | null {
   const name = fileSystem ?? 'its filesystem';
-  const none = `${name} does not support O_DIRECT for '${path}'`;
   if (isInMemory(fileSystem)) {
     return `'${path}' is on ${name}, which keeps files in memory: there is no device to transfer to`;
   }
@@ -50,12 +52,17 @@ export function makeDirect(
   if (stat.dioMemAlign < 0 || (fileSystem !== null && STACKED_FILE_SYSTEMS.has(fileSystem))) {
     const tried = tryDirect(addon, fd);
     if (tried === 'refused') return `${name} takes O_DIRECT and refuses each transfer (tried on '${path}')`;
-    if (tried === 'none') return none;
+    if (tried === 'none') return refusesDirect(fileSystem, path);
     if (tried === 'unknown' && !DIRECT_FILE_SYSTEMS.has(name)) {
       return `whether ${name} does direct I/O on '${path}' could not be tried: it may not be read`;
     }
   }
-  return addon.setDirect(fd) < 0 ? none : null;
+  return null;
+}
+
+/** The reason if O_DIRECT itself is refused. */
+export function refusesDirect(fileSystem: string | null, path: string): string {
+  return `${fileSystem ?? 'its filesystem'} does not support O_DIRECT for '${path}'`;
 }
 
 /** Read the first block of the same file with direct I/O. An empty file returns no bytes, which is also an answer. */

@@ -10,7 +10,7 @@ import { EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../
 import type { Sentence } from '../base/sentence.js';
 import { notCopyable, notEmpty, statOrNull } from '../host/path-advice.js';
 import type { Addon } from './addon.js';
-import { makeDirect } from './direct-io.js';
+import { refusesDirect, SMALL, whyNotDirect } from './direct-io.js';
 import { accessHint, nativeError } from './errors.js';
 import { type FileStat, STAT_WORDS, statFd, statIn } from './file-stat.js';
 import { assertPermitted } from './permission.js';
@@ -30,6 +30,8 @@ export interface Opened {
   readonly limits: QueueLimits;
   /** The reason why transfers go through the page cache, or null: they are direct. */
   readonly buffered: string | null;
+  /** `fd` has O_DIRECT. */
+  readonly direct: boolean;
   /** The kernel reports how direct I/O on this file must be aligned, so it supports direct I/O. */
   readonly dioKnown: boolean;
 }
@@ -141,17 +143,20 @@ function openFile(addon: Addon, { path, write, info }: Wanted, options: OpenOpti
 }
 
 /**
- * Open another file description of the file behind `fd`, without O_DIRECT. It is opened through the descriptor, so that the
+ * Open another file description of the file behind `fd`, with or without O_DIRECT. It is opened through the descriptor, so that the
  * file is found even if its name was removed or now belongs to another file. If there is no /proc, it is opened by its path, if
  * that is still the same file.
  * @returns a descriptor, or a negative errno
  */
-export function openAgain(addon: Addon, fd: number, path: string, write: boolean): number {
+export function openAgain(
+  addon: Addon,
+  { fd, path, write, direct = false }: { fd: number; path: string; write: boolean; direct?: boolean },
+): number {
   const modes = write ? [constants.O_RDWR, constants.O_WRONLY] : [constants.O_RDONLY];
   let answer = -ENOENT;
   for (const door of [`/proc/self/fd/${fd}`, path]) {
     for (const mode of modes) {
-      answer = addon.openFile(door, mode, 0);
+      answer = addon.openFile(door, mode | (direct ? constants.O_DIRECT : 0), 0);
       if (answer >= 0 && isSameFile(addon, fd, answer)) return answer;
       if (answer >= 0) addon.closeFd(answer);
       if (answer >= 0) answer = -ENOENT;
@@ -200,33 +205,22 @@ function device(addon: Addon, { path, write, info }: Wanted, { fd, readable, mad
     size: facts.size,
     limits,
     buffered: null,
+    direct: true,
     dioKnown: stat.dioMemAlign > 0,
   };
 }
 
 function file(addon: Addon, { path, write, info }: Wanted, { fd, readable, made, stat }: Door): Opened {
+  const fileSystem = info?.fileSystem ?? null;
   if (!write && stat.size === 0) {
-    const made = notEmpty(path, info?.fileSystem ?? null, () => holdsByte(addon, fd));
-    if (made !== null) throw made;
+    const refused = notEmpty(path, fileSystem, () => holdsByte(addon, fd));
+    if (refused !== null) throw refused;
   }
-  const buffered = makeDirect(addon, fd, path, stat, info?.fileSystem ?? null);
-  const under = info?.limits;
-  const limits: QueueLimits = {
-    // The page cache accepts anything; direct I/O needs what the kernel reports, or what has always been enough.
-    logicalBlockSize: buffered
-      ? 1
-      : stat.dioOffsetAlign > 0
-        ? stat.dioOffsetAlign
-        : (under?.logicalBlockSize ?? PAGE_SIZE),
-    dmaAlignment: buffered
-      ? 1
-      : stat.dioMemAlign > 0
-        ? stat.dioMemAlign
-        : Math.max(under?.dmaAlignment ?? 512, 512),
-    maxTransfer: under?.maxTransfer ?? 1024 * 1024,
-    maxSegments: under?.maxSegments ?? 128,
-    pciP2pdma: buffered === null && (under?.pciP2pdma ?? false),
-  };
+  let buffered = whyNotDirect(addon, fd, path, stat, fileSystem);
+  // A small file gets O_DIRECT when it is needed, if the kernel has said that it may.
+  const direct = buffered === null && (stat.size > SMALL || stat.dioMemAlign <= 0);
+  if (direct && addon.setDirect(fd) < 0) buffered = refusesDirect(fileSystem, path);
+  const limits = fileLimits(stat, info, buffered !== null);
   return {
     fd,
     kind: 'file',
@@ -237,7 +231,22 @@ function file(addon: Addon, { path, write, info }: Wanted, { fd, readable, made,
     size: stat.size,
     limits,
     buffered,
+    direct: direct && buffered === null,
     dioKnown: stat.dioMemAlign > 0,
+  };
+}
+
+/** The page cache accepts anything; direct I/O needs what the kernel reports, or what has always been enough. */
+function fileLimits(stat: FileStat, info: BlockInfo | null, buffered: boolean): QueueLimits {
+  const under = info?.limits;
+  const rest = { maxTransfer: under?.maxTransfer ?? 1024 * 1024, maxSegments: under?.maxSegments ?? 128 };
+  if (buffered) return { ...rest, logicalBlockSize: 1, dmaAlignment: 1, pciP2pdma: false };
+  const { dioOffsetAlign, dioMemAlign } = stat;
+  return {
+    ...rest,
+    logicalBlockSize: dioOffsetAlign > 0 ? dioOffsetAlign : (under?.logicalBlockSize ?? PAGE_SIZE),
+    dmaAlignment: dioMemAlign > 0 ? dioMemAlign : Math.max(under?.dmaAlignment ?? 512, 512),
+    pciP2pdma: under?.pciP2pdma ?? false,
   };
 }
 

@@ -23,7 +23,7 @@ import { fileRange } from '../host/file-range.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
 import { type Addon, loadAddon } from './addon.js';
-import { isInMemory, isLocal } from './direct-io.js';
+import { isInMemory, isLocal, SMALL } from './direct-io.js';
 import {
   type Completer,
   type EngineCommand,
@@ -46,9 +46,6 @@ import { trace, tracing } from './trace.js';
 
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
 const PUNCH_HOLE = 0x3;
-
-/** The part of a file's beginning that is copied from and to the page cache in the submitting call, if that need not wait. */
-const SMALL = 128 * 1024;
 
 /** For targets whose clients have no CMB. */
 const NONE: Set<object> = Object.freeze(new Set<object>());
@@ -133,6 +130,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #fds: number[];
   /** An fd of the same file without O_DIRECT; undefined until it is needed, negative if it is not available. */
   #cached: number | undefined;
+  /** The one for transfers, with O_DIRECT unless they are buffered; undefined and negative as above. */
+  #direct: number | undefined;
   /** Null until a command is sent. */
   #commands: NvmeIoctl | null = null;
   readonly #metadataBytes: number | null;
@@ -169,6 +168,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#engine = engine;
     this.#topology = options.topology;
     this.#fd = opened.fd;
+    if (opened.buffered !== null || opened.direct) this.#direct = opened.fd;
+    if (!opened.direct) this.#cached = opened.fd;
     this.#writable = opened.writable;
     this.#size = opened.size;
     this.#flags = opened.buffered === null ? 0 : FLAG_ASYNC;
@@ -224,21 +225,30 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   #queue(io: IoRequest): number {
-    if (io.buffered === true) return this.#queueCached(io);
+    if (this.#isCached(io)) return this.#queueCached(io);
     if (this.engine === 'passthrough') return this.#ioctl.queue(this, io);
+    this.#direct ??= this.#openAgain(true);
+    if (this.#direct < 0) return this.#direct;
     let flags = this.#flagsUpTo(io.offset + bytesOf(io.segments));
     if (this.#hasOwners) {
       if (io.segments.length > 1 && mixesOwn(io.segments, this.#clients)) return this.#queueCut(io);
       flags += this.#apart(io);
     }
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    return this.#engine.readWrite(this, io, op, flags, this.#fd);
+    return this.#engine.readWrite(this, io, op, flags, this.#direct);
+  }
+
+  /** Through the page cache, because that is asked for, or allowed and better here. */
+  #isCached({ buffered, cacheable, offset, segments }: IoRequest): boolean {
+    if (buffered === true) return true;
+    if (cacheable !== true || this.kind !== 'file' || this.buffered !== null) return false;
+    return offset + bytesOf(segments) <= SMALL;
   }
 
   /** Do the transfer through the page cache, and never inside the submitting call, because it may block. */
   #queueCached(io: IoRequest): number {
     if (this.kind !== 'file') return -EOPNOTSUPP;
-    this.#cached ??= this.buffered === null ? this.#openCached() : this.#fd;
+    this.#cached ??= this.#openAgain(false);
     if (this.#cached < 0) return this.#cached;
     const op = io.op === 'read' ? OP_READ : OP_WRITE;
     const flags = io.offset + bytesOf(io.segments) <= SMALL ? this.#firstFlags : FLAG_ASYNC;
@@ -255,8 +265,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return this.buffered !== null && end <= SMALL ? this.#firstFlags : this.#flags;
   }
 
-  #openCached(): number {
-    const fd = openAgain(this.#addon, this.#fd, this.path, this.#writable);
+  #openAgain(direct: boolean): number {
+    const fd = openAgain(this.#addon, { fd: this.#fd, path: this.path, write: this.#writable, direct });
     if (fd >= 0) this.#fds.push(fd);
     return fd;
   }
@@ -281,7 +291,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     clearPath(path);
     // The end of a file is transferred as a whole block, but the result counts only the part inside the file.
     const block = this.limits.logicalBlockSize;
-    if (result > 0 && io.buffered === true) path.hostDram = result;
+    if (result > 0 && this.#isCached(io)) path.hostDram = result;
     else if (result > 0) this.#book(io.segments, Math.ceil(result / block) * block, path);
     if (tracing())
       trace('native-target', 'complete', { target: this.name, op: io.op, offset: io.offset, result });
@@ -324,8 +334,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     const isOwn = ownerOf(slot, this.#clients) !== null;
     // See #apart(): requests of the other kind, if there are any, are submitted from a thread.
     if (this.#hasOwners && (isOwn ? this.#inFlight.count : 0) !== this.#own.size) return null;
+    this.#direct ??= this.#openAgain(true);
+    if (this.#direct < 0) return null;
     const lent = {
-      ...{ engine: this.#engine, fd: this.#fd, flags: this.#flagsUpTo(end) },
+      ...{ engine: this.#engine, fd: this.#direct, flags: this.#flagsUpTo(end) },
       pathOf: (bytes: number) => {
         const path = zeroPath();
         this.#bookTo(provider, bytes, path);
@@ -381,7 +393,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     const flags = this.#flags + FLAG_THREAD;
     let moved = 0;
     let index = 0;
-    const next = (): number => this.#engine.readWrite(completer, pieces[index++]!, op, flags, this.#fd);
+    const next = (): number => this.#engine.readWrite(completer, pieces[index++]!, op, flags, this.#direct!);
     const completer: Completer<Vectored> = {
       completed: (piece, result) => {
         if (result > 0) moved += result;

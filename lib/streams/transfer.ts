@@ -15,6 +15,8 @@ export interface Move {
   readonly expect?: number;
   /** For reading a file: its size a moment ago, so that nobody has to ask for it. */
   readonly size?: number;
+  /** See IoRequest. Default: false. */
+  readonly cacheable?: boolean;
 }
 
 const NOTHING: readonly Uint8Array[] = [];
@@ -32,6 +34,7 @@ export class Transfer implements IoRequest {
   segments: readonly Uint8Array[] = NOTHING;
   /** The I/O is not direct: see IoRequest. Set this before `start`. */
   buffered = false;
+  cacheable = false;
   /** For a buffered write: the memory that follows the view in the same transfer. Set this before `start`. */
   more: readonly Uint8Array[] = NOTHING;
   result = 0;
@@ -54,8 +57,9 @@ export class Transfer implements IoRequest {
 
   /** Start the transfer. `finished` is called once, and never inside this call. */
   start(target: BlockTarget, move: Move, finished: (transfer: this) => void): void {
-    const { op, view, offset, expect = view.length, size } = move;
+    const { op, view, offset, expect = view.length, size, cacheable = false } = move;
     this.op = op;
+    this.cacheable = cacheable;
     this.offset = offset;
     this.#start = offset;
     this.#view = view;

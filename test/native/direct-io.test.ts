@@ -1,14 +1,17 @@
 /** Which files are transferred directly, and what a reader is told of those that are not. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { zeroPath } from '../../lib/backend/path-bytes.js';
 import { EACCES, EINVAL } from '../../lib/base/errno.js';
 import { createWriteStream, openSystem, pipeline } from '../../lib/index.js';
-import type { Addon } from '../../lib/native/addon.js';
+import { type Addon, loadAddon } from '../../lib/native/addon.js';
 import { openNative } from '../../lib/native/backend.js';
-import { makeDirect } from '../../lib/native/direct-io.js';
+import { whyNotDirect } from '../../lib/native/direct-io.js';
 import type { FileStat } from '../../lib/native/file-stat.js';
+import type { NativeTarget } from '../../lib/native/target.js';
+import { transfer } from '../../lib/streams/transfer.js';
 import { skipNative } from '../helpers/native.js';
 
 const stat: FileStat = {
@@ -23,7 +26,6 @@ t.test('what is asked before a file is read and written directly', async (t) => 
   const folder = t.testdir({ file: 'x'.repeat(8192) });
   /** `again`: what opening it anew with O_DIRECT answers. */
   const asked = (again: number | 'a file' | 'a folder', of: Partial<FileStat>, type: string | null) => {
-    let set = false;
     const addon = {
       openFile: () =>
         typeof again === 'number' ? again : openSync(again === 'a file' ? join(folder, 'file') : folder, 'r'),
@@ -36,14 +38,8 @@ t.test('what is asked before a file is read and written directly', async (t) => 
         }
       },
       addressOf: () => 4096 + 16,
-      setDirect: () => {
-        set = true;
-        return 0;
-      },
     } as unknown as Addon;
-    const why = makeDirect(addon, -1, '/x', { ...stat, ...of }, type);
-    t.equal(set, why === null, 'the flag is set if and only if it will be used');
-    return why;
+    return whyNotDirect(addon, -1, '/x', { ...stat, ...of }, type);
   };
   const said = { dioMemAlign: 4, dioOffsetAlign: 512 };
   t.equal(asked(-EINVAL, said, 'ext4'), null, 'statx is believed, nothing is tried');
@@ -59,6 +55,41 @@ t.test('what is asked before a file is read and written directly', async (t) => 
   t.match(asked(-EACCES, {}, 'odd'), /could not be tried: it may not be read/);
   t.match(asked('a file', { dioMemAlign: 0 }, 'ext4'), /does no direct I\/O/);
   t.match(asked('a file', {}, 'tmpfs'), /keeps files in memory/);
+});
+
+t.test('a small file gets O_DIRECT when it is needed', { skip: skipNative }, async (t) => {
+  const bytes = Buffer.alloc(60_000, 'as small files are, ');
+  const folder = t.testdir({ small: bytes, large: Buffer.alloc(300_000, 7) });
+  const addon = loadAddon();
+  const backend = await openNative();
+  const before = addon.counters().fds;
+  const isDirect = (fd: number | undefined): boolean => {
+    const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))![1]!;
+    return (Number.parseInt(flags, 8) & constants.O_DIRECT) !== 0;
+  };
+  const large = (await backend.openTarget(join(folder, 'large'), {})) as NativeTarget;
+  const small = (await backend.openTarget(join(folder, 'small'), {})) as NativeTarget;
+  const knows = small.buffered === null && isDirect(large.fd) && !isDirect(small.fd);
+  const read = async (target: NativeTarget, length: number, cacheable: boolean) => {
+    const view = backend.memory.allocBuffer(length);
+    const path = zeroPath();
+    const moved = await transfer(target, { op: 'read', view, offset: 0, expect: 0, cacheable }, path);
+    return { data: Buffer.from(view.subarray(0, moved)), path };
+  };
+  const cached = await read(small, 65_536, true);
+  t.ok(cached.data.equals(bytes));
+  if (knows) {
+    t.equal(cached.path.hostDram, bytes.length, 'through the page cache, not a byte more is moved');
+    t.equal(addon.counters().fds, before + 2, 'with the descriptor that is there');
+  }
+  const direct = await read(small, 65_536, false);
+  t.ok(direct.data.equals(bytes));
+  if (knows) t.equal(addon.counters().fds, before + 3, 'and one more with O_DIRECT');
+  t.ok((await read(large, 4096, true)).data.equals(Buffer.alloc(4096, 7)));
+  await small.close();
+  await large.close();
+  t.equal(addon.counters().fds, before, 'all are closed');
+  await backend.close();
 });
 
 const mounts = (() => {
