@@ -41,7 +41,7 @@ import {
 import { externalBuffersReason, NativeMemory } from './memory.js';
 import { isFile, type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
-import { inspect, isSameFile, type Look, nothingIn, pathOf, rangesOf } from './sysfs/inspect.js';
+import { inspect, isSameFile, NativeEnd, nothingIn, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
@@ -135,7 +135,6 @@ export class NativeBackend implements Backend {
   readonly #engine: NativeEngine;
   readonly #mounts: WatchedMounts;
   readonly #targets = new Map<number, WeakRef<NativeTarget>>();
-  readonly #looks = new WeakMap<End, Look>();
   readonly #turns = new TurnBudget();
   #opened = 0;
   #closing: Promise<LeakReport> | null = null;
@@ -213,20 +212,25 @@ export class NativeBackend implements Backend {
 
   /** Open what is there, with the facts that `inspect` found, if it is still the same file. */
   async #open(nameOrPath: string, options: OpenOptions): Promise<FoundOpen> {
-    const look = options.end === undefined ? undefined : this.#looks.get(options.end);
-    if (look?.file == null || options.exclusive === true) {
-      return this.#openAs(nameOrPath, options, this.#infoOf(nameOrPath, look));
+    const { end } = options;
+    const look = end instanceof NativeEnd ? NativeEnd.foundBy(end) : null;
+    if (look === null || look.file === null || options.exclusive === true) {
+      const holds = look !== null && look.nothingIn !== null && look.nothingIn === nothingIn(nameOrPath);
+      return this.#openAs(nameOrPath, options, holds ? look.info : this.#infoOf(nameOrPath));
     }
-    const expected = look.file;
     try {
       const found = await this.#openAs(nameOrPath, options, look.info);
-      if (found.opened.identity === expected) return found;
+      if (found.opened.identity === look.file) return found;
       loadAddon().closeFd(found.opened.fd);
     } catch (error) {
-      if (isSameFile(nameOrPath, expected)) throw error;
+      if (isSameFile(nameOrPath, look.file)) throw error;
     }
     // The path leads to something else by now.
-    return this.#openAs(nameOrPath, options, this.sysfs.blockInfo(nameOrPath));
+    return this.#openAs(nameOrPath, options, this.#infoOf(nameOrPath));
+  }
+
+  #infoOf(nameOrPath: string): BlockInfo | null {
+    return this.#turns.spend(() => this.sysfs.blockInfo(nameOrPath));
   }
 
   async #openAs(nameOrPath: string, options: OpenOptions, info: BlockInfo | null): Promise<FoundOpen> {
@@ -235,12 +239,6 @@ export class NativeBackend implements Backend {
     const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
     if (unfit !== null) throw unfit;
     return { opened: await openPath(loadAddon(), path, options, info), info, path };
-  }
-
-  /** What `inspect` found, if there is still nothing at the path and it would be created in the same directory. */
-  #infoOf(nameOrPath: string, look: Look | undefined): BlockInfo | null {
-    const holds = look?.nothingIn != null && look.nothingIn === nothingIn(nameOrPath);
-    return holds ? look.info : this.sysfs.blockInfo(nameOrPath);
   }
 
   /** Whether its route is direct: first according to its block devices and its filesystem, then according to the open file. */
@@ -286,9 +284,7 @@ export class NativeBackend implements Backend {
   }
 
   inspect(nameOrPath: string): End {
-    const look = inspect(this.sysfs, nameOrPath);
-    this.#looks.set(look.end, look);
-    return look.end;
+    return inspect(this.sysfs, nameOrPath);
   }
 
   together<T>(ask: () => T): T {
@@ -404,7 +400,7 @@ export class CapturedBackend implements Backend {
   }
 
   inspect(nameOrPath: string): End {
-    return inspect(this.sysfs, nameOrPath).end;
+    return inspect(this.sysfs, nameOrPath);
   }
 
   together<T>(ask: () => T): T {
@@ -417,5 +413,5 @@ export class CapturedBackend implements Backend {
 }
 
 function arraysOf(sysfs: Sysfs): string[] {
-  return sysfs.devices.arrays().filter((name) => (inspect(sysfs, name).end.place?.clients.length ?? 0) > 0);
+  return sysfs.devices.arrays().filter((name) => (inspect(sysfs, name).place?.clients.length ?? 0) > 0);
 }

@@ -232,8 +232,8 @@ function fileInfo(context: BlockContext, place: FilePlace, depth = 0): BlockInfo
     const below = overlayInfo(context, { ...place, mount }, depth);
     if (below !== null) return below;
   }
-  if (mount === null || context.remembered === null) return { ...mountedInfo(context, mount), size };
-  return { ...context.remembered.of(mount, context, () => mountedInfo(context, mount)), size };
+  if (mount === null || context.remembered === null) return { size, ...mountedInfo(context, mount) };
+  return { size, ...context.remembered.of(mount, context, () => mountedInfo(context, mount)) };
 }
 
 /** What is the same for all files of a mounted filesystem. */

@@ -4,60 +4,76 @@
  */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
+import type { End, Legs, Place, UnderlyingRange } from '../../backend/backend.js';
 import type { PciDev } from '../../backend/topology.js';
 import { deviceIdentity } from './identity.js';
 import type { BlockInfo, Sysfs } from './machine.js';
 import { PathStat } from './path-stat.js';
 import { underlying } from './ranges.js';
 
-/** An end, and the facts from which it was derived. */
-export interface Look {
-  readonly end: End;
+/** An end of this kind of backend, with the facts from which it was derived. */
+export class NativeEnd implements End {
+  readonly path: string;
+  readonly kind: End['kind'];
+  readonly size: number | null;
+  readonly client: PciDev | null;
+  readonly legs: Legs | null;
+  readonly noP2pReason: string | null;
+  readonly noP2pByCommand: string | null;
+  readonly unproven: string | null;
+  readonly inUse: string | null;
+  readonly readOnly: boolean;
+  readonly identity: string | null;
+  readonly endsWithProcess = false;
+  readonly ranges: readonly UnderlyingRange[];
+  readonly place: Place | null;
+  readonly #info: BlockInfo | null;
+  readonly #file: string | null;
+  readonly #nothingIn: string | null;
+
+  /** @param sysfs asked within one `together` */
+  constructor(sysfs: Sysfs, nameOrPath: string) {
+    const { devices } = sysfs;
+    const info = sysfs.blockInfo(nameOrPath);
+    this.path = pathOf(nameOrPath, info);
+    this.kind = info?.kind ?? 'file';
+    this.size = info?.size ?? null;
+    this.client = info?.client ?? null;
+    this.legs = info?.legs ?? null;
+    this.noP2pReason = info === null ? UNKNOWN : info.noP2pReason;
+    this.noP2pByCommand = info === null ? UNKNOWN : info.noP2pByCommand;
+    this.unproven = info?.unproven ?? null;
+    this.inUse = info?.inUse.words ?? null;
+    this.readOnly = info?.readOnly ?? false;
+    this.identity = info === null || info.kind === 'file' ? null : deviceIdentity(devices, info.name!);
+    this.ranges = rangesOf(sysfs, this.path, info);
+    this.place = placeOf(nameOrPath, info);
+    this.#info = info;
+    // A device is looked at again, because its users and even the drive itself can change at any moment.
+    const ours = sysfs.live && info?.kind === 'file';
+    const stat = ours ? devices.statOf(nameOrPath) : null;
+    this.#file = stat?.isFile === true ? stat.identity : null;
+    this.#nothingIn = ours && stat === null ? nothingIn(nameOrPath, (path) => devices.statOf(path)) : null;
+  }
+
+  /** What was found at the path; valid for the file `file`, or as long as `nothingIn` is what nothingIn() says. */
+  static foundBy(end: NativeEnd): Found {
+    return { info: end.#info, file: end.#file, nothingIn: end.#nothingIn };
+  }
+}
+
+interface Found {
   readonly info: BlockInfo | null;
-  /** The file that was found, by its st_dev and st_ino: `info` is valid for this file. Null: it was not a file. */
+  /** The file that was found, by its st_dev and st_ino; null: it was not a file. */
   readonly file: string | null;
-  /** The directory that the path is in, if nothing was there: `info` is valid as long as `nothingIn` says so. */
+  /** The directory that the path is in, if nothing was there. */
   readonly nothingIn: string | null;
 }
 
-const UNKNOWN = {
-  client: null,
-  legs: null,
-  noP2pReason: 'nothing is known of its block device',
-  noP2pByCommand: 'nothing is known of its block device',
-  unproven: null,
-} as const;
+const UNKNOWN = 'nothing is known of its block device';
 
-export function inspect(sysfs: Sysfs, nameOrPath: string): Look {
-  return sysfs.together(() => lookAt(sysfs, nameOrPath));
-}
-
-function lookAt(sysfs: Sysfs, nameOrPath: string): Look {
-  const { devices } = sysfs;
-  const info = sysfs.blockInfo(nameOrPath);
-  const path = pathOf(nameOrPath, info);
-  const { client, legs, noP2pReason, noP2pByCommand, unproven } = info ?? UNKNOWN;
-  const end: End = {
-    path,
-    kind: info?.kind ?? 'file',
-    size: info?.size ?? null,
-    ...{ client, legs, noP2pReason, noP2pByCommand, unproven },
-    inUse: info?.inUse.words ?? null,
-    readOnly: info?.readOnly ?? false,
-    identity: info === null || info.kind === 'file' ? null : deviceIdentity(devices, info.name!),
-    endsWithProcess: false,
-    ranges: rangesOf(sysfs, path, info),
-    place: placeOf(nameOrPath, info),
-  };
-  // A device is looked at again, because its users and even the drive itself can change at any moment.
-  const ours = sysfs.live && info?.kind === 'file';
-  const stat = ours ? devices.statOf(nameOrPath) : null;
-  const file = stat?.isFile === true ? stat.identity : null;
-  return {
-    ...{ end, info, file },
-    nothingIn: ours && stat === null ? nothingIn(nameOrPath, (path) => devices.statOf(path)) : null,
-  };
+export function inspect(sysfs: Sysfs, nameOrPath: string): NativeEnd {
+  return sysfs.together(() => new NativeEnd(sysfs, nameOrPath));
 }
 
 /** `'nvme0n1'` means its device node; a string with a slash, or one that is not a device's name, is a path. */
@@ -90,8 +106,7 @@ function placeOf(nameOrPath: string, info: BlockInfo | null): Place | null {
   if (info.kind === 'file' && !nameOrPath.includes('/') && !existsSync(nameOrPath)) return null;
   const { kind, layers, disks, noP2pReason, legs, unproven, inUse, zones, partitions } = info;
   const clients = disks.length === 0 ? [] : clientsOf(disks);
-  const way = { noP2pReason, unproven, zones };
-  return { kind, layers, clients, legs, ...way, inUse: inUse.words, partitions };
+  return { kind, layers, clients, legs, noP2pReason, unproven, zones, inUse: inUse.words, partitions };
 }
 
 function clientsOf(disks: BlockInfo['disks']): PciDev[] {

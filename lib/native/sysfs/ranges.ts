@@ -42,7 +42,7 @@ class WayDown {
     const { live } = this.#devices;
     const there = live ? this.#devices.statOf(path) : null;
     if (there?.isBlockDevice) this.addDevice(there.device, range);
-    else if (there !== null) this.found.push({ ...openFileRange(path, there.identity), ...range });
+    else if (there !== null) this.found.push(Object.assign(openFileRange(path, there.identity), range));
     else if (live) this.found.push({ ...fileRange(path, null), ...range });
     else this.found.push({ on: `file ${path}`, name: path, ...range });
   }
