@@ -124,7 +124,8 @@ class SmallCopy {
     // One byte more shows whether it has grown.
     const view = buffer.subarray(0, Math.ceil((size + 1) / block) * block);
     try {
-      const bytes = await transfer(target, { op: 'read', view, offset: 0, expect: 0, size }, bytesPath);
+      const move = { op: 'read', view, offset: 0, expect: 0, size, cacheable: true } as const;
+      const bytes = await transfer(target, move, bytesPath);
       if (bytes > size) return null;
       this.#reader.bytes = bytes;
     } catch (error) {

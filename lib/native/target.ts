@@ -119,6 +119,8 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #local: boolean;
   /** The flags of its first bytes. */
   readonly #firstFlags: number;
+  /** A file that was small when it was opened, on which I/O can be direct. */
+  readonly #small: boolean;
   readonly #size: number;
   readonly #onClose: () => void;
   /** The PCI functions that do its DMA. */
@@ -170,6 +172,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#fd = opened.fd;
     if (opened.buffered !== null || opened.direct) this.#direct = opened.fd;
     if (!opened.direct) this.#cached = opened.fd;
+    this.#small = opened.buffered === null && !opened.direct;
     this.#writable = opened.writable;
     this.#size = opened.size;
     this.#flags = opened.buffered === null ? 0 : FLAG_ASYNC;
@@ -241,7 +244,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   /** Through the page cache, because that is asked for, or allowed and better here. */
   #isCached({ buffered, cacheable, offset, segments }: IoRequest): boolean {
     if (buffered === true) return true;
-    if (cacheable !== true || this.kind !== 'file' || this.buffered !== null) return false;
+    if (cacheable !== true || !this.#small) return false;
     return offset + bytesOf(segments) <= SMALL;
   }
 

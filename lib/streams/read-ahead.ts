@@ -215,7 +215,8 @@ export class ReadAhead {
     else job.canary.forget();
     this.#under.enter();
     const expect = this.#isFile ? 0 : Math.min(job.length, target.size - job.offset);
-    const move = { op: 'read', view, offset: job.offset, expect } as const;
+    const cacheable = slot === null || slot.pool.provider === null;
+    const move = { op: 'read', view, offset: job.offset, expect, cacheable } as const;
     job.transfer.start(target, move, () => scope.run(this.#over, job));
   }
 
