@@ -41,6 +41,13 @@ t.test('the same seed ends in the same hash, and another seed in another', async
   t.equal(hashes.size, 30);
 });
 
+t.test('what a lane says after the end belongs to no history', async (t) => {
+  const simulation = new Simulation(drawScenario(1));
+  const { hash } = await simulation.run();
+  simulation.note('late');
+  t.equal(hash, (await play(1)).hash);
+});
+
 t.test('afterwards the time and the files of this process are its own again', async (t) => {
   const { setTimeout: timer } = globalThis;
   const { pid } = process;
