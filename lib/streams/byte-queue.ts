@@ -4,10 +4,17 @@ export class ByteQueue {
   #index = 0;
   #used = 0;
   #length: number;
+  readonly #total: number;
 
   constructor(chunks: readonly Uint8Array[]) {
     this.#chunks = chunks;
-    this.#length = lengthOf(chunks);
+    this.#total = lengthOf(chunks);
+    this.#length = this.#total;
+  }
+
+  /** True: memory of its chunks (a CMB) is gone, and their bytes with it; then nothing may be taken any more. */
+  get isGone(): boolean {
+    return lengthOf(this.#chunks) < this.#total;
   }
 
   get length(): number {

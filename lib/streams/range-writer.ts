@@ -83,8 +83,12 @@ export class RangeWriter {
     this.#stopped = true;
   }
 
-  /** Write `view`, which must not change before `ended`. It is written without a copy if a drive can reach its memory. */
-  write(view: Uint8Array, offset: number, ended: Ended): void {
+  /**
+   * Write `view`, which must not change before `ended`. It is written without a copy if a drive can reach its memory. `given`: its
+   * length when the caller got it; it has none any more if its memory is gone.
+   */
+  write(view: Uint8Array, offset: number, ended: Ended, given = view.length): void {
+    if (view.length < given) return ended(memoryGone(this.target, view, offset), 0);
     const { logicalBlockSize: block, dmaAlignment } = this.target.limits;
     const bytes = this.#room(view.length, offset);
     const head = Math.min(bytes, toNext(offset, block));
@@ -213,7 +217,7 @@ export class RangeWriter {
     this.#stages ??= new Map();
     const pool = atNeed(this.#stages, provider);
     const ready = (slot: Slot) => {
-      if (slot.isGone) {
+      if (slot.isGone || queue.isGone) {
         pool.giveBack(slot);
         joint.piece(0)(memoryGone(this.target, slot.buffer, offset), 0);
         return joint.close();
@@ -255,7 +259,8 @@ export class RangeWriter {
 
   /** Write whole blocks from memory that a drive can reach. */
   #whole(view: Uint8Array, offset: number, ended: Ended): void {
-    this.#admit('direct', view.length, offset, (over) => {
+    const bytes = view.length;
+    this.#admit('direct', bytes, offset, (over) => {
       const last: Ended = (error, moved) => {
         over();
         ended(error, moved);
@@ -263,6 +268,7 @@ export class RangeWriter {
       this.#submit([view], offset, false, (error, moved) => {
         if (!this.#isRefusal(error, view, offset)) return last(error, moved);
         if (this.requireP2p) return last(p2pRequired(this.target.path, error.message), moved);
+        if (view.length < bytes) return last(memoryGone(this.target, view, offset), moved);
         // Only one retry: if host memory is refused too, there is another reason.
         this.#submit([this.#bounce(view, error)], offset, false, last);
       });
@@ -302,11 +308,14 @@ export class RangeWriter {
 
   /** Write through the page cache. It accepts any byte range, so no copy is needed here. */
   #cached(views: readonly Uint8Array[], offset: number, ended: Ended): void {
-    this.#admit('cached', lengthOf(views), offset, (over) => {
-      this.#submit(together(views), offset, true, (error, moved) => {
+    const bytes = lengthOf(views);
+    this.#admit('cached', bytes, offset, (over) => {
+      const last: Ended = (error, moved) => {
         over();
         ended(error, moved);
-      });
+      };
+      if (lengthOf(views) < bytes) return last(memoryGone(this.target, views[0]!, offset), 0);
+      this.#submit(together(views), offset, true, last);
     });
   }
 

@@ -2,7 +2,7 @@ import type { BlockTarget, IoRequest, PathBytes } from '../backend/backend.js';
 import { addPath, clearPath, zeroPath } from '../backend/path-bytes.js';
 import { EFAULT, EIO, ENOSPC } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
-import { ByteQueue } from './byte-queue.js';
+import { ByteQueue, lengthOf } from './byte-queue.js';
 import { providerOf, transferError } from './refusal.js';
 
 /** What a transfer moves. */
@@ -107,7 +107,8 @@ export class Transfer implements IoRequest {
 
   #goOn(at: number): void {
     // The memory was in a CMB, and is gone.
-    if (this.more.length === 0 && at > this.#view!.length) {
+    const { length } = this.#view!;
+    if (this.more.length === 0 ? at > length : length + lengthOf(this.more) < this.#expect) {
       this.result = -EFAULT;
       return this.#finish(-EFAULT);
     }

@@ -26,6 +26,7 @@ import { chooseRoute, FOREIGN_SOURCE, hostRoute, p2pRequired, type Route } from 
 import type { StreamContext } from './session.js';
 import { slotsOf } from './slot-pool.js';
 import { closedError, type Source } from './source.js';
+import { memoryGone } from './transfer.js';
 import { writeChunks } from './write-chunks.js';
 import { WriteTally } from './write-tally.js';
 import { whyNotZones } from './zones.js';
@@ -88,11 +89,13 @@ export class P2pWriteStream extends FileWritable {
         this.#route = route;
         if (how?.requireP2p === true) this.#ranges!.requireP2p = true;
       },
-      give: (view, done) =>
-        this.#place(view.length, (position) => {
+      give: (view, done) => {
+        const bytes = view.length;
+        this.#place(bytes, (position) => {
           const over: Given = (error) => done(error, position);
-          this.#give((ended) => this.#ranges!.write(view, position, ended), over);
-        }),
+          this.#give((ended) => this.#ranges!.write(view, position, ended, bytes), over);
+        });
+      },
       giveAgain: (view, position, done) =>
         this.#give((ended) => this.#ranges!.write(view, position, ended), done),
       settled: async () => {
@@ -200,8 +203,12 @@ export class P2pWriteStream extends FileWritable {
       for (const slot of slots) slot.unhold();
       callback(error);
     };
-    this.#place(lengthOf(chunks), (position) =>
-      this.#give((ended) => this.#writeChunks(chunks, position, ended), over),
+    const bytes = lengthOf(chunks);
+    this.#place(bytes, (position) =>
+      this.#give((ended) => {
+        if (lengthOf(chunks) === bytes) this.#writeChunks(chunks, position, ended);
+        else ended(memoryGone(this.attachment.target!, chunks[0]!, position), 0);
+      }, over),
     );
   }
 

@@ -31,3 +31,11 @@ t.test('what lies together is not copied', async (t) => {
   t.equal(joined(queue.cut(4)).buffer, chunk.buffer);
   t.equal(lengthOf(queue.cut(100)), 11, 'no more than there is');
 });
+
+t.test('a chunk whose memory is gone', async (t) => {
+  const [kept, lost] = [new Uint8Array(4), new Uint8Array(6)];
+  const queue = new ByteQueue([kept, lost]);
+  t.equal(queue.isGone, false);
+  structuredClone(lost.buffer, { transfer: [lost.buffer] });
+  t.equal(queue.isGone, true);
+});

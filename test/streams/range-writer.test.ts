@@ -246,3 +246,29 @@ for (const steps of [0, 1, 2, 3, 4, 6, 8]) {
     t.same(await system.close(), NOTHING_LEFT);
   });
 }
+
+t.test('memory that is gone before it is its turn: EFAULT, and nothing is written for it', async (t) => {
+  const rig = await scripted('6.12', []);
+  const gone = (view: Uint8Array) => structuredClone(view.buffer, { transfer: [view.buffer as ArrayBuffer] });
+  // At odd addresses, so that it is copied into the one slot that there is: the second waits for it.
+  const [first, second] = [new Uint8Array(516).subarray(1, 513), new Uint8Array(516).subarray(1, 513)];
+  first.fill(1);
+  second.fill(2);
+  const writes = [rig.write(first, 0), rig.write(second, 512)];
+  gone(second);
+  const [one, two] = await Promise.all(writes);
+  t.match(one, { error: null, moved: 512 });
+  t.match(two, { error: { code: 'EFAULT' }, moved: 0 });
+  t.same(
+    rig.attempts.map(({ offset }) => offset),
+    [0],
+  );
+
+  const late = new Uint8Array(512);
+  gone(late);
+  const written = deferred<{ error: Error | null; moved: number }>();
+  rig.writer.write(late, 1024, (error, moved) => written.resolve({ error, moved }), 512);
+  t.match(await written.promise, { error: { code: 'EFAULT' }, moved: 0 });
+  t.equal(rig.attempts.length, 1);
+  await rig.system.close();
+});
