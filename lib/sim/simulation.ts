@@ -307,7 +307,7 @@ export class Simulation {
 async function loadAll(): Promise<void> {
   await Promise.all([
     ...[import('../copy/plan.js'), import('../copy/resume.js'), import('../copy/verify.js')],
-    ...[import('../host/path-advice.js'), import('../streams/plain-handle-file.js')],
+    import('../streams/plain-handle-file.js'),
   ]);
 }
 
