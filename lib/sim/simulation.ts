@@ -143,7 +143,7 @@ export class Simulation {
       return;
     }
     this.#calm();
-    const drained = await this.world.run(() => false, MOST_EVENTS);
+    const drained = await this.world.run(() => false, MOST_EVENTS, false);
     if (drained !== 'stuck')
       this.wrong.push('liveness: events follow without an end, and nothing is under way');
     await this.drive(this.#judge.everything());

@@ -31,6 +31,7 @@ export interface Pace {
 export type Ending = 'done' | 'stuck' | 'endless';
 
 const realSetImmediate = setImmediate;
+const realSetTimeout = setTimeout;
 /** No process has it, so that what /proc says about other processes decides nothing. */
 const PID = 99_999_999;
 /** 2026-01-01, so that times in texts have the usual length. */
@@ -38,6 +39,8 @@ const EPOCH = 1_767_225_600_000;
 
 /** Lets everything run that does not wait for an event. */
 export const breathe = (): Promise<void> => new Promise((resolve) => realSetImmediate(resolve));
+
+const pause = (): Promise<void> => new Promise((resolve) => realSetTimeout(resolve, 10));
 
 export class World implements Clock {
   readonly random: Random;
@@ -92,14 +95,14 @@ export class World implements Clock {
   }
 
   /** Runs events until `over()`. `stuck`: nothing is left to run. `endless`: it took more than `limit` events. */
-  async run(over: () => boolean, limit: number): Promise<Ending> {
+  async run(over: () => boolean, limit: number, awaited = true): Promise<Ending> {
     const last = this.steps + limit;
     for (;;) {
       await breathe();
       if (over()) return 'done';
       const event = this.#pop();
       if (event === null) {
-        if (await this.#isStuck(over)) return over() ? 'done' : 'stuck';
+        if (await this.#isStuck(over, awaited)) return over() ? 'done' : 'stuck';
         continue;
       }
       if (this.steps >= last) return 'endless';
@@ -116,10 +119,13 @@ export class World implements Clock {
     }
   }
 
-  /** The first use of a module is the only thing that needs real time. */
-  async #isStuck(over: () => boolean): Promise<boolean> {
-    for (let i = 0; i < 50; i++) {
-      await breathe();
+  /**
+   * The use of a module is the only thing that needs real time: on a loaded machine, or where modules are loaded through hooks, more
+   * than some turns. Where something is awaited, being stuck is a failure, and is only said after a second.
+   */
+  async #isStuck(over: () => boolean, awaited: boolean): Promise<boolean> {
+    for (let i = 0; i < (awaited ? 150 : 50); i++) {
+      await (i < 50 ? breathe() : pause());
       if (over()) return true;
       if (this.#heap.length > 0) return false;
     }
