@@ -143,16 +143,15 @@ export const CANARIES: readonly PlantedFault[] = [
     what: 'A write is acknowledged before the kernel has its bytes.',
     breaks: 'invariant 4',
     file: 'streams/write-stream.js',
-    find: 'this.#place(lengthOf(chunks), (position) => this.#give((ended) => this.#writeChunks(chunks, position, ended), over));',
-    replace:
-      'this.#place(lengthOf(chunks), (position) => this.#give((ended) => this.#writeChunks(chunks, position, ended), () => {})); setImmediate(over, null);',
+    find: '}, over));\n    }\n    #writeChunks',
+    replace: '}, () => {}));\n        setImmediate(over, null);\n    }\n    #writeChunks',
   },
   {
     name: 'no-wake-up',
     what: 'A pump is not told when a slot is free again.',
     breaks: 'progress',
     file: 'streams/pump.js',
-    find: 'this.#reader.scope.run(() => this.#turn());',
+    find: 'this.#parts.scope.run(this.#turnNow);',
     replace: '',
   },
   {
