@@ -266,7 +266,10 @@ export class OpenEnds {
   async close(): Promise<void> {
     const closing = [this.from, ...this.to].map((end) => end?.close() ?? null);
     let failed: unknown = null;
-    for (const closed of closing) failed ??= await closed;
+    for (const closed of closing) {
+      const error = await closed;
+      failed ??= error;
+    }
     if (failed !== null) throw failed;
   }
 }

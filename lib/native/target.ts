@@ -47,8 +47,8 @@ import { trace, tracing } from './trace.js';
 /** FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE */
 const PUNCH_HOLE = 0x3;
 
-/** For targets whose clients have no CMB. */
-const NONE: Set<object> = Object.freeze(new Set<object>());
+/** For targets whose clients have no CMB: nothing is ever added to it. */
+const NONE = new Set<object>();
 
 /** Nearest first. */
 const WAYS: readonly KnownWay[] = ['internal', 'peerBus', 'hostBridge'];

@@ -13,7 +13,7 @@ export class TurnBudget {
   /** In the order in which they came. */
   readonly #waiting: (() => void)[] = [];
 
-  /** Null: there is time left in this turn. Otherwise wait for it, and then `spend` at once. */
+  /** Null: there is time left in this turn. Otherwise wait for it, and then begin at once: one begins per turn, unless there is time left. */
   wait(): Promise<void> | null {
     if (this.#spentMs < BUDGET_MS && this.#waiting.length === 0) return null;
     return new Promise((resolve) => {

@@ -95,6 +95,7 @@ export class Pump {
   get position(): number {
     return this.#ahead?.position ?? this.#at;
   }
+
   /** True if everything was written, so that nothing has to be stopped. */
   get isDone(): boolean {
     return this.#over && this.#ahead?.isIdle === true;
