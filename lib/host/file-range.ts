@@ -1,6 +1,6 @@
 /** The device or file that holds the bytes of a file or a device, according to this host's filesystem. */
-import { type BigIntStats, readlinkSync, realpathSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { type BigIntStats, lstatSync, readlinkSync, statSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
 import type { UnderlyingRange } from '../backend/backend.js';
 
 /** The range of an open file; `identity`: its st_dev and st_ino, as in `'65025:12'`. */
@@ -11,7 +11,7 @@ export function openFileRange(path: string, identity: string): UnderlyingRange {
 /** What the kernel says of a path; null: there is nothing, or it cannot be asked about. */
 export function statOf(path: string): BigIntStats | null {
   try {
-    return statSync(path, { bigint: true });
+    return statSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
   } catch {
     return null;
   }
@@ -28,20 +28,22 @@ export function fileRange(path: string, there: BigIntStats | null = statOf(path)
   return { ...whole, on };
 }
 
-/** Resolves like the kernel: links are followed before `..` is applied. */
+/** Where the kernel would create it: a name in a directory, after the link that is there, if there is one that leads nowhere. */
 function wouldBeAt(path: string, links: number): string {
+  const link = linkAt(path);
+  if (link !== null && links <= 40) {
+    return wouldBeAt(link.startsWith('/') ? link : `${dirname(path)}/${link}`, links + 1);
+  }
+  const folder = statOf(dirname(path));
+  return folder === null ? resolve(path) : `${folder.dev}:${folder.ino}/${basename(path)}`;
+}
+
+function linkAt(path: string): string | null {
   try {
-    const folder = realpathSync.native(dirname(path));
-    let link: string | null = null;
-    try {
-      link = readlinkSync(path);
-    } catch {
-      // Nothing is there.
-    }
-    if (link === null || links > 40) return join(folder, basename(path));
-    return wouldBeAt(link.startsWith('/') ? link : `${folder}/${link}`, links + 1);
+    // To ask what nothing is costs less than an exception for what is no link.
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ? readlinkSync(path) : null;
   } catch {
-    return resolve(path);
+    return null;
   }
 }
 

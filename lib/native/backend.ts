@@ -23,6 +23,7 @@ import type { Evidence } from '../backend/evidence.js';
 import type { SnapshotOptions } from '../backend/system-options.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
+import { EEXIST } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
 import { assertNoDeviceName } from '../host/device-names.js';
 import { openFileRange } from '../host/file-range.js';
@@ -41,7 +42,7 @@ import {
 import { externalBuffersReason, NativeMemory } from './memory.js';
 import { isFile, type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
-import { inspect, isSameFile, NativeEnd, nothingIn, pathOf, rangesOf } from './sysfs/inspect.js';
+import { directoryOf, inspect, isSameFile, NativeEnd, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
@@ -214,9 +215,12 @@ export class NativeBackend implements Backend {
   async #open(nameOrPath: string, options: OpenOptions): Promise<FoundOpen> {
     const { end } = options;
     const look = end instanceof NativeEnd ? NativeEnd.foundBy(end) : null;
+    if (look?.nothingIn != null && look.nothingIn === directoryOf(nameOrPath)) {
+      const made = await this.#make(nameOrPath, options, look.info);
+      if (made !== null) return made;
+    }
     if (look === null || look.file === null || options.exclusive === true) {
-      const holds = look !== null && look.nothingIn !== null && look.nothingIn === nothingIn(nameOrPath);
-      return this.#openAs(nameOrPath, options, holds ? look.info : this.#infoOf(nameOrPath));
+      return this.#openAs(nameOrPath, options, this.#infoOf(nameOrPath));
     }
     try {
       const found = await this.#openAs(nameOrPath, options, look.info);
@@ -233,12 +237,29 @@ export class NativeBackend implements Backend {
     return this.#turns.spend(() => this.sysfs.blockInfo(nameOrPath));
   }
 
-  async #openAs(nameOrPath: string, options: OpenOptions, info: BlockInfo | null): Promise<FoundOpen> {
+  /** Make the file that was not there, in the directory that was looked at; null: something is there now, or it is not to be made. */
+  async #make(nameOrPath: string, options: OpenOptions, info: BlockInfo | null): Promise<FoundOpen | null> {
+    if (options.write !== true || options.create !== true) return null;
+    try {
+      return await this.#openAs(nameOrPath, { ...options, exclusive: true }, info, true);
+    } catch (error) {
+      if (error instanceof P2pdmaError && error.errno === -EEXIST) return null;
+      throw error;
+    }
+  }
+
+  /** @param nothing nothing was there a moment ago, so it is no device */
+  async #openAs(
+    nameOrPath: string,
+    options: OpenOptions,
+    info: BlockInfo | null,
+    nothing = false,
+  ): Promise<FoundOpen> {
     const path = pathOf(nameOrPath, info);
     if (!isFile(info)) assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
     if (unfit !== null) throw unfit;
-    return { opened: await openPath(loadAddon(), path, options, info), info, path };
+    return { opened: await openPath(loadAddon(), path, options, info, nothing), info, path };
   }
 
   /** Whether its route is direct: first according to its block devices and its filesystem, then according to the open file. */

@@ -55,17 +55,21 @@ interface Door {
 const BUSY_TRIES = 5;
 const BUSY_PAUSE_MS = 20;
 
-/** @param info what was found at the path just now, in this same turn */
+/**
+ * @param info what was found at the path just now, in this same turn
+ * @param nothing nothing was there, and with `exclusive` only a file that is made now is opened
+ */
 export async function openPath(
   addon: Addon,
   path: string,
   options: OpenOptions,
   info: BlockInfo | null,
+  nothing = false,
 ): Promise<Opened> {
   const write = options.write === true;
   const wanted: Wanted = { path, write, info };
   assertPermitted(path, 'open', { write });
-  const isDevice = !isFile(info) && isBlockDevice(path);
+  const isDevice = !nothing && !isFile(info) && isBlockDevice(path);
   const door = isDevice
     ? await openDevice(addon, wanted, options.force === true)
     : openFile(addon, wanted, options);
@@ -239,14 +243,22 @@ function file(addon: Addon, { path, write, info }: Wanted, { fd, readable, made,
 /** The page cache accepts anything; direct I/O needs what the kernel reports, or what has always been enough. */
 function fileLimits(stat: FileStat, info: BlockInfo | null, buffered: boolean): QueueLimits {
   const under = info?.limits;
-  const rest = { maxTransfer: under?.maxTransfer ?? 1024 * 1024, maxSegments: under?.maxSegments ?? 128 };
-  if (buffered) return { ...rest, logicalBlockSize: 1, dmaAlignment: 1, pciP2pdma: false };
   const { dioOffsetAlign, dioMemAlign } = stat;
+  const aligned = {
+    block: dioOffsetAlign > 0 ? dioOffsetAlign : (under?.logicalBlockSize ?? PAGE_SIZE),
+    memory: dioMemAlign > 0 ? dioMemAlign : Math.max(under?.dmaAlignment ?? 512, 512),
+  };
+  let most: number | null = null;
   return {
-    ...rest,
-    logicalBlockSize: dioOffsetAlign > 0 ? dioOffsetAlign : (under?.logicalBlockSize ?? PAGE_SIZE),
-    dmaAlignment: dioMemAlign > 0 ? dioMemAlign : Math.max(under?.dmaAlignment ?? 512, 512),
-    pciP2pdma: under?.pciP2pdma ?? false,
+    // To find it out takes longer than to copy a small file.
+    get maxTransfer() {
+      most ??= under?.maxTransfer ?? 1024 * 1024;
+      return most;
+    },
+    maxSegments: under?.maxSegments ?? 128,
+    logicalBlockSize: buffered ? 1 : aligned.block,
+    dmaAlignment: buffered ? 1 : aligned.memory,
+    pciP2pdma: !buffered && (under?.pciP2pdma ?? false),
   };
 }
 

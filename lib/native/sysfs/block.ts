@@ -144,7 +144,12 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   if (stat === null) {
     const directory = posix.dirname(path);
     const parent = devices.statOf(directory);
-    if (parent === null || path.startsWith('/dev/')) return devicePathInfo(context, path);
+    if (parent === null) return devicePathInfo(context, path);
+    const only = clearMountOf(devices, parent.on);
+    // /dev/shm is a filesystem of its own, without device nodes.
+    if (path.startsWith('/dev/') && !only?.mountPoint.startsWith('/dev/'))
+      return devicePathInfo(context, path);
+    if (only !== null) return fileInfo(context, { mount: only, path, size: null });
     const real = realPath(directory);
     const mount = devices.mountOf(real, parent.on);
     return fileInfo(context, { mount, path: posix.join(real, posix.basename(path)), size: null });
@@ -156,11 +161,19 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   if (stat.isCharacterDevice) return devicePathInfo(context, path);
   const size = stat.isFile ? stat.size : null;
   const number = stat.on;
-  // On overlayfs the path says which layer a file is in, and of several mounts of a filesystem, which one.
-  const only = devices.onlyMountOf(number);
-  if (only !== null && only.type !== 'overlay') return fileInfo(context, { mount: only, path, size });
+  const only = clearMountOf(devices, number);
+  if (only !== null) return fileInfo(context, { mount: only, path, size });
   const real = realPath(path);
   return fileInfo(context, { mount: devices.mountOf(real, number), path: real, size });
+}
+
+/**
+ * The mount of the filesystem with this device number, where it alone says which it is: on overlayfs the path says which layer a
+ * file is in, and of several mounts of a filesystem, which one.
+ */
+function clearMountOf(devices: BlockDevices, number: string): Mount | null {
+  const only = devices.onlyMountOf(number);
+  return only?.type === 'overlay' ? null : only;
 }
 
 function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {

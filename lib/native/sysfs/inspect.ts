@@ -53,10 +53,10 @@ export class NativeEnd implements End {
     const ours = sysfs.live && info?.kind === 'file';
     const stat = ours ? devices.statOf(nameOrPath) : null;
     this.#file = stat?.isFile === true ? stat.identity : null;
-    this.#nothingIn = ours && stat === null ? nothingIn(nameOrPath, (path) => devices.statOf(path)) : null;
+    this.#nothingIn = ours && stat === null ? directoryOf(nameOrPath, (path) => devices.statOf(path)) : null;
   }
 
-  /** What was found at the path; valid for the file `file`, or as long as `nothingIn` is what nothingIn() says. */
+  /** What was found at the path; valid for the file `file`, or for one that is made while the path is in the directory `nothingIn`. */
   static foundBy(end: NativeEnd): Found {
     return { info: end.#info, file: end.#file, nothingIn: end.#nothingIn };
   }
@@ -94,9 +94,8 @@ export function isSameFile(path: string, identity: string): boolean {
   return there?.isFile === true && there.identity === identity;
 }
 
-/** The st_dev and st_ino of the directory in which a file would be created; null: something is there, or no directory. */
-export function nothingIn(path: string, stat = PathStat.of): string | null {
-  if (stat(path) !== null) return null;
+/** The st_dev and st_ino of the directory that a path is in; null: there is none. */
+export function directoryOf(path: string, stat = PathStat.of): string | null {
   return stat(dirname(resolve(path)))?.identity ?? null;
 }
 

@@ -24,7 +24,7 @@ interface Now {
 
 interface Remembered<Facts> {
   readonly facts: Facts;
-  /** The path of its disk's queue/, whose limit of a transfer is read each time; null: there is no disk. */
+  /** The path of its disk's queue/, whose limit of a transfer may change; null: there is no disk. */
   readonly queue: readonly string[] | null;
 }
 
@@ -42,8 +42,9 @@ export class MountedFacts<Facts extends FactsOfMount> {
     if (known === undefined) return null;
     const { facts, queue } = known;
     if (queue === null) return facts;
-    const maxTransfer = maxTransferOf(new SysfsDir(tree, `/${queue.join('/')}`, queue));
-    return maxTransfer === null ? null : { ...facts, limits: { ...facts.limits, maxTransfer } };
+    // A drive that was removed has no queue.
+    if (tree.files.kindOf(queue) === undefined) return null;
+    return { ...facts, limits: limitsNow(facts.limits, new SysfsDir(tree, `/${queue.join('/')}`, queue)) };
   }
 
   #learn(mount: Mount, { devices }: Now, facts: Facts): Facts {
@@ -60,4 +61,18 @@ export class MountedFacts<Facts extends FactsOfMount> {
     }
     return facts;
   }
+}
+
+/** The limit of a transfer is read when it is asked for: the copy of a small file needs none. */
+function limitsNow(limits: QueueLimits, queue: SysfsDir): QueueLimits {
+  const { logicalBlockSize, dmaAlignment, maxSegments, pciP2pdma } = limits;
+  return {
+    get maxTransfer() {
+      return maxTransferOf(queue) ?? limits.maxTransfer;
+    },
+    logicalBlockSize,
+    dmaAlignment,
+    maxSegments,
+    pciP2pdma,
+  };
 }
