@@ -30,13 +30,38 @@ void Engine::takePump(Request* r, const double* w, size_t n) {
     plan.destinations.push_back(
         {static_cast<int>(end[0]), static_cast<uint32_t>(end[1]), static_cast<int64_t>(end[2])});
   }
-  pumps_.push_back({r, std::make_unique<Pump>(*this, std::move(plan))});
+  // Requests for which the engine chooses a thread, or none, are its own.
+  uint32_t flags = r->flags;
+  for (const Pump::End& end : plan.destinations) flags |= end.flags;
+  const bool onThread = (flags & (kFlagThread | kFlagHere)) == 0 && hasPumpThread();
+  Pump::Host& host = onThread ? static_cast<Pump::Host&>(*pumpThread_) : *this;
+  pumps_.push_back({r, std::make_unique<Pump>(host, std::move(plan)), onThread});
+}
+
+// It is started with the first pump. If that fails, the engine runs its pumps itself, as it does without a ring.
+bool Engine::hasPumpThread() {
+  if (!lane_.ring.isOpen() || quiet_) return false;
+  if (pumpThreadTried_) return pumpThread_ != nullptr;
+  pumpThreadTried_ = true;
+  pumpThread_ = std::make_unique<PumpThread>(*waker_);
+  if (pumpThread_->start() != 0) {
+    pumpThread_.reset();
+    return false;
+  }
+  env_->counters.threads++;
+  env_->counters.rings++;
+  return true;
 }
 
 // The record that was taken last.
 void Engine::startPump(Request* r) {
   r->res = -EINVAL;
   if (!pumps_.empty() && pumps_.back().request == r) {
+    if (pumps_.back().onThread) {
+      pumpThread_->give(r, std::move(pumps_.back().pump));
+      pumps_.pop_back();
+      return;
+    }
     pumps_.back().pump->start();
     if (!pumps_.back().pump->isOver()) return;
     pumps_.pop_back();  // stopped before it began

@@ -14,24 +14,10 @@ namespace {
 constexpr int32_t kRetryTold = 2;  // in control_[kRetryWanted]: JavaScript has been told
 constexpr uint64_t kNoRequest = ~0ull;
 constexpr uint8_t kSqeFixedFile = 1u << 0;
-constexpr uint8_t kSqeAsync = 1u << 4;
-constexpr uint32_t kMaxRetries = 1000;
 constexpr unsigned kMaxThreads = 32;
 constexpr unsigned kBigRingEntries = 64;
 // The kernel moves no more than this in one transfer (MAX_RW_COUNT).
 constexpr size_t kMaxTransfer = 0x7ffff000;
-
-// IORING_OP_* is an enum in the header, so #ifdef cannot tell whether an older header has a value.
-constexpr uint8_t kOpNop = 0;
-constexpr uint8_t kOpReadv = 1;
-constexpr uint8_t kOpWritev = 2;
-constexpr uint8_t kOpFsync = 3;
-constexpr uint8_t kOpAsyncCancel = 14;
-constexpr uint8_t kOpRead = 22;
-constexpr uint8_t kOpWrite = 23;
-constexpr uint8_t kOpUringCmd = 46;
-
-Request* requestOf(uint64_t userData) { return reinterpret_cast<Request*>(static_cast<uintptr_t>(userData)); }
 
 }  // namespace
 
@@ -244,49 +230,13 @@ void Engine::unregisterFile(int fd) {
   }
 }
 
-void Engine::prepareEntry(Request* r, io_uring_sqe* sqe) {
-  sqe->user_data = reinterpret_cast<uintptr_t>(r);
-  sqe->fd = r->fd;
-  if ((r->flags & kFlagAsync) != 0) sqe->flags = kSqeAsync;
-  if (r->op != Op::kPassthrough && r->op != Op::kNop) {
-    const int slot = registeredSlot(r->fd);
-    if (slot >= 0) {
-      sqe->fd = slot;
-      sqe->flags |= kSqeFixedFile;
-    }
-  }
-  switch (r->op) {
-    case Op::kRead:
-    case Op::kWrite: {
-      const bool read = r->op == Op::kRead;
-      sqe->off = static_cast<uint64_t>(r->offset);
-      if (r->iov.size() == 1) {
-        sqe->opcode = read ? kOpRead : kOpWrite;
-        sqe->addr = reinterpret_cast<uintptr_t>(r->iov[0].iov_base);
-        sqe->len = static_cast<uint32_t>(r->iov[0].iov_len);
-      } else {
-        sqe->opcode = read ? kOpReadv : kOpWritev;
-        sqe->addr = reinterpret_cast<uintptr_t>(r->iov.data());
-        sqe->len = static_cast<uint32_t>(r->iov.size());
-      }
-      break;
-    }
-    case Op::kSync:
-      sqe->opcode = kOpFsync;
-      break;
-    case Op::kPassthrough: {
-      sqe->opcode = kOpUringCmd;
-      // cmd_op has the same place as off; the command begins at byte 48 of the 128.
-      const uint32_t op = (r->flags & kFlagAdmin) ? kNvmeUringAdmin : kNvmeUringIo;
-      memcpy(reinterpret_cast<char*>(sqe) + 8, &op, sizeof op);
-      memcpy(reinterpret_cast<char*>(sqe) + 48, &r->command, kNvmeUringCommandSize);
-      break;
-    }
-    default:
-      sqe->opcode = kOpNop;
-      sqe->fd = -1;
-      break;
-  }
+void Engine::prepare(Request* r, io_uring_sqe* sqe) {
+  prepareEntry(*r, sqe);
+  if (r->op == Op::kPassthrough || r->op == Op::kNop) return;
+  const int slot = registeredSlot(r->fd);
+  if (slot < 0) return;
+  sqe->fd = slot;
+  sqe->flags |= kSqeFixedFile;
 }
 
 void Engine::submit() {
@@ -297,47 +247,10 @@ void Engine::submit() {
 }
 
 void Engine::submit(Lane& lane) {
-  Ring& ring = lane.ring;
-  while (ring.isOpen()) {
-    // The ring never has more requests than it can hold completions.
-    while (!lane.pending.empty() && lane.inRing < ring.capacity()) {
-      io_uring_sqe* sqe = ring.next();
-      if (sqe == nullptr) break;
-      prepareEntry(lane.pending.front(), sqe);
-      lane.pending.pop_front();
-      lane.inRing++;
-    }
-    if (ring.unsubmitted() == 0) return;
-    env_->counters.enters++;
-    const int taken = ring.submit();
-    if (taken > 0) lane.refusals = 0;
-    if (taken < 0 || ring.unsubmitted() > 0) {
-      refused(lane, taken < 0 ? taken : -EAGAIN);
-      return;
-    }
-    if (lane.pending.empty() || lane.inRing >= ring.capacity()) return;
-  }
-}
-
-// The kernel takes no more requests now, or will never take any.
-void Engine::refused(Lane& lane, int error) {
-  const bool passing = error == -EAGAIN || error == -EBUSY;
-  if (passing && ++lane.refusals < kMaxRetries) {
-    control_[kRetryWanted] = 1;
-    return;
-  }
-  lane.refusals = 0;
-  uint64_t taken;
-  while (lane.ring.takeBack(&taken)) {
-    lane.inRing--;
-    lane.pending.push_back(requestOf(taken));
-  }
-  for (Request* r : lane.pending) {
-    r->res = error;
-    r->retries = kMaxRetries;
-    finished_.push_back(r);
-  }
-  lane.pending.clear();
+  const auto prepared = [this](Request* r, io_uring_sqe* sqe) { prepare(r, sqe); };
+  const int64_t before = lane.enters;
+  if (!lane.submit(prepared, &finished_)) control_[kRetryWanted] = 1;
+  env_->counters.enters += lane.enters - before;
 }
 
 // The request has its final answer, or is tried again: after a pause, or in another way.
@@ -412,6 +325,7 @@ void Engine::drain() {
     looksAgain_ = true;
     more = reap(lane_) || reap(bigLane_);
     if (pool_) pool_->reap(&finished_);
+    if (pumpThread_) pumpThread_->reap(&finished_);
     while (!finished_.empty() && cqCount_ < cqRecords_) {
       Request* r = finished_.back();
       finished_.pop_back();
@@ -553,6 +467,13 @@ void Engine::quiesce() {
     }
     pool_->reap(&finished_);
     pool_.reset();
+  }
+  if (pumpThread_) {
+    pumpThread_->stop();
+    pumpThread_->reap(&finished_);
+    pumpThread_.reset();
+    env_->counters.threads--;
+    env_->counters.rings--;
   }
   for (Request* r : finished_) forget(r);
   finished_.clear();

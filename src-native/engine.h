@@ -2,13 +2,13 @@
 #pragma once
 
 #include "env.h"
+#include "lane.h"
 #include "pool.h"
+#include "pump-thread.h"
 #include "pump.h"
 #include "request.h"
-#include "ring.h"
 #include "waker.h"
 
-#include <deque>
 #include <memory>
 #include <set>
 #include <vector>
@@ -61,30 +61,23 @@ class Engine final : public Waker::Client, public Pump::Host, public std::enable
   int64_t ringFlags() const { return lane_.ring.isOpen() ? static_cast<int64_t>(lane_.ring.flags()) : -1; }
 
  private:
-  // A ring, the requests that wait for room in it, and those that are in it.
-  struct Lane {
-    Ring ring;
-    std::deque<Request*> pending;
-    size_t inRing = 0;
-    uint32_t refusals = 0;  // successive submissions that the kernel did not take
-  };
-
   struct RunningPump {
     Request* request;  // the request of JavaScript for the whole transfer
     std::unique_ptr<Pump> pump;
+    bool onThread;  // the pump thread will run it
   };
 
   int openRing(unsigned entries);
   bool openBigRing();
   Request* slot(uint32_t index);
+  bool hasPumpThread();
   void takePump(Request* r, const double* words, size_t n);
   void startPump(Request* r);
   void count(Request* r);
   void dispatch(Request* r);
   void submit();
   void submit(Lane& lane);
-  void refused(Lane& lane, int error);
-  void prepareEntry(Request* r, io_uring_sqe* sqe);
+  void prepare(Request* r, io_uring_sqe* sqe);
   int registeredSlot(int fd);
   void drain();
   bool reap(Lane& lane);
@@ -109,9 +102,11 @@ class Engine final : public Waker::Client, public Pump::Host, public std::enable
   size_t filesTaken_ = 0;
   std::set<int> filesSeen_;  // files that had a transfer
   std::unique_ptr<Pool> pool_;
+  std::unique_ptr<PumpThread> pumpThread_;  // started with the first pump that it can run
+  bool pumpThreadTried_ = false;
   std::vector<std::unique_ptr<Request>> slots_;
   std::vector<Request*> finished_;  // reused for each batch
-  std::vector<RunningPump> pumps_;
+  std::vector<RunningPump> pumps_;  // that this object runs
   std::vector<Request*> again_;     // answered with EAGAIN or EINTR: tried again after a pause
   size_t inFlight_ = 0;
 

@@ -37,7 +37,9 @@ Pump::Pump(Host& host, Plan plan)
 
 // Begins as many reads as there is memory for.
 void Pump::fill() {
-  if (plan_.state[kPumpStop] != 0) halted_ = true;
+  double stop;
+  __atomic_load(&plan_.state[kPumpStop], &stop, __ATOMIC_RELAXED);
+  if (stop != 0) halted_ = true;
   while (!halted_ && next_ < plan_.length && reading_ < plan_.depth && !free_.empty()) {
     const uint32_t index = free_.back();
     free_.pop_back();

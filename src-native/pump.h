@@ -50,6 +50,8 @@ class Pump {
   void start() { fill(); }
   // One of the pump's requests has its answer.
   void ended(Request* r);
+  // Begins no more reads.
+  void halt() { halted_ = true; }
   // Nothing is in flight, and no more requests will begin.
   bool isOver() const { return busy_ == 0 && (halted_ || next_ >= plan_.length); }
 

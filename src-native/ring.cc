@@ -121,7 +121,7 @@ int Ring::open(unsigned entries, Size size, int eventFd) {
   free(probe);
   if ((p.features & kFeatNoDrop) == 0) supported_[0] = false;  // completions could be lost: the ring is not used
 
-  if (syscall(kRegister, fd_, kRegisterEventFd, &eventFd, 1) != 0) {
+  if (eventFd >= 0 && syscall(kRegister, fd_, kRegisterEventFd, &eventFd, 1) != 0) {
     const int failed = errno;
     close();
     return -failed;
@@ -167,13 +167,13 @@ io_uring_sqe* Ring::next() {
   return reinterpret_cast<io_uring_sqe*>(sqe);
 }
 
-int Ring::submit() {
+int Ring::submit(unsigned atLeast) {
   const unsigned total = unsubmitted();
-  if (total == 0) return 0;
+  if (total == 0) return atLeast == 0 ? 0 : enter(atLeast);
   __atomic_store_n(sqTail_, localTail_, __ATOMIC_RELEASE);
   int taken = 0;
   while (unsubmitted() > 0) {
-    const long n = sysEnter(fd_, unsubmitted(), 0, 0);
+    const long n = sysEnter(fd_, unsubmitted(), atLeast, atLeast == 0 ? 0 : IORING_ENTER_GETEVENTS);
     if (n < 0) {
       if (errno == EINTR) continue;
       return taken > 0 ? taken : -errno;

@@ -9,6 +9,17 @@
 
 namespace p2pdma {
 
+// IORING_OP_* is an enum in the header, so #ifdef cannot tell whether an older header has a value.
+constexpr uint8_t kOpNop = 0;
+constexpr uint8_t kOpReadv = 1;
+constexpr uint8_t kOpWritev = 2;
+constexpr uint8_t kOpFsync = 3;
+constexpr uint8_t kOpPollAdd = 6;
+constexpr uint8_t kOpAsyncCancel = 14;
+constexpr uint8_t kOpRead = 22;
+constexpr uint8_t kOpWrite = 23;
+constexpr uint8_t kOpUringCmd = 46;
+
 struct Completion {
   uint64_t userData;
   int32_t res;
@@ -22,7 +33,7 @@ class Ring {
 
   ~Ring() { close(); }
 
-  // Returns 0 or -errno.
+  // Returns 0 or -errno. eventFd: is signalled with each completion; negative: nothing is.
   int open(unsigned entries, Size size, int eventFd);
   void close();
   bool isOpen() const { return fd_ >= 0; }
@@ -35,9 +46,9 @@ class Ring {
   // In a big ring the second 64 bytes of an entry follow the first.
   unsigned unsubmitted() const { return localTail_ - submittedTail_; }
 
-  // Gives the prepared entries to the kernel, in one call unless it is interrupted. Returns the number of entries that it
-  // took, or -errno if it took none (EAGAIN, EBUSY: try again later).
-  int submit();
+  // Gives the prepared entries to the kernel, in one call unless it is interrupted, in which it also waits for `atLeast`
+  // completions. Returns the number of entries that it took, or -errno if it took none (EAGAIN, EBUSY: try again later).
+  int submit(unsigned atLeast = 0);
   // Removes the last prepared entry that the kernel has not taken, and gives its user data. False: there is none.
   bool takeBack(uint64_t* userData);
   // Runs deferred completion work and waits for `atLeast` completions.

@@ -263,3 +263,22 @@ t.test('it declines what it cannot do as it is done chunk by chunk', { skip: ski
   await readOnly.close();
   t.equal(backend.pump({ source: at(readOnly), destinations: [at(target)], ...plan }), null, 'closed');
 });
+
+t.test('uring: it goes on while JavaScript is busy', { skip: skipNative }, async (t) => {
+  const { file, backend, slots } = await ground(t, 'uring');
+  const source = await file('source', 200 * CHUNK, 9);
+  const a = await file('a', 200 * CHUNK, 10);
+  const length = 200 * CHUNK;
+  const run = backend.pump({
+    ...{ source: at(source.target), destinations: [at(a.target)] },
+    ...{ length, chunk: CHUNK, depth: 2, slots },
+  })!;
+  await new Promise(setImmediate);
+  // From here on no other code of this thread runs.
+  const until = performance.now() + 10_000;
+  let moved = 0;
+  while (moved < length && performance.now() < until) moved += run.progress().moved;
+  t.equal(moved, length);
+  t.equal(await run.over, null);
+  t.ok(readFileSync(a.path).equals(source.model));
+});
