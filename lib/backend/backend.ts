@@ -171,6 +171,8 @@ export interface BlockTarget {
   readonly legs?: Legs | null;
   /** Exact size in bytes; for a file, its current length. */
   readonly size: number;
+  /** Of a file: where what is moved with memory of the host rather goes through the page cache, up to this byte. Default: 0. */
+  readonly cachedUpTo?: number;
   /** The limits of its queue. */
   readonly limits: QueueLimits;
   /** Null if this target accepts CMB memory; otherwise the reason why it does not, in words. */

@@ -30,15 +30,19 @@ import { openFileRange } from '../host/file-range.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
 import { btrfsWay } from './btrfs-way.js';
+import { isInMemory, SMALL } from './direct-io.js';
 import {
   acquireEngine,
   type Completer,
   type EngineKind,
+  FLAG_HERE,
   FLAG_THREAD,
   type NativeEngine,
   OP_PIPE_READ,
   OP_PIPE_WRITE,
+  OP_TRUNCATE,
 } from './engine.js';
+import { accessHint, nativeError } from './errors.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
 import { isFile, type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
@@ -163,8 +167,9 @@ export class NativeBackend implements Backend {
   }
 
   async #openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
-    if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
+    this.#mustBeOpen();
     const { opened, info, path } = await this.#open(nameOrPath, options);
+    if (opened.toEmpty !== null) await this.#empty(opened.fd, path, { size: opened.toEmpty, info });
     const passthrough = options.engine === 'passthrough';
     let engine: NativeEngine;
     try {
@@ -231,6 +236,24 @@ export class NativeBackend implements Backend {
     }
     // The path leads to something else by now.
     return this.#openAs(nameOrPath, options, this.#infoOf(nameOrPath));
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
+  }
+
+  /** As O_TRUNC does, also to a file that is empty, whose times it sets. */
+  async #empty(fd: number, path: string, file: { size: number; info: BlockInfo | null }): Promise<void> {
+    const isShort = file.size === 0 || (file.size <= SMALL && isInMemory(file.info?.fileSystem ?? null));
+    const flags = isShort ? FLAG_HERE : 0;
+    try {
+      const result = await this.#engine.call({ op: OP_TRUNCATE, flags, fd });
+      if (result < 0) throw nativeError(result, 'open', path, accessHint(result, path));
+      this.#mustBeOpen();
+    } catch (error) {
+      loadAddon().closeFd(fd);
+      throw error;
+    }
   }
 
   #infoOf(nameOrPath: string): BlockInfo | null {

@@ -34,6 +34,8 @@ export interface Opened {
   readonly direct: boolean;
   /** The kernel reports how direct I/O on this file must be aligned, so it supports direct I/O. */
   readonly dioKnown: boolean;
+  /** It is to be truncated, which has not been done, and has this size. Everything else here is as if it had been. */
+  readonly toEmpty: number | null;
 }
 
 /** What is to be opened, and what was found at the path just now. */
@@ -76,7 +78,7 @@ export async function openPath(
   const { fd, stat } = door;
   try {
     if (stat.kind === 'block' && isDevice) return device(addon, wanted, door);
-    if (stat.kind === 'file') return file(addon, wanted, door);
+    if (stat.kind === 'file') return file(addon, wanted, door, emptied(options, door));
     if (stat.kind === 'directory') throw nativeError(-EISDIR, 'open', path);
     throw nativeError(-EINVAL, 'open', path, 'Name a block device, a namespace or a regular file.');
   } catch (error) {
@@ -123,15 +125,14 @@ function deviceHint(errno: number, path: string, info: BlockInfo | null): Senten
 }
 
 function openFile(addon: Addon, { path, write, info }: Wanted, options: OpenOptions): Door {
-  const { O_CREAT, O_EXCL, O_TRUNC, O_RDONLY, O_RDWR, O_WRONLY } = constants;
+  const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = constants;
   const mode = options.mode ?? 0o666;
   const exclusive = options.exclusive === true;
   const create = write && options.create === true ? O_CREAT : 0;
   // Where nothing was, the file is made exclusively: this tells whether it was made.
   let only = create !== 0 && (exclusive || !isFile(info)) ? O_EXCL : 0;
   const open = (access: number): number => {
-    const flags = access | create | only | (write && options.truncate ? O_TRUNC : 0);
-    return addon.openFile(path, flags, mode, STAT_WORDS);
+    return addon.openFile(path, access | create | only, mode, STAT_WORDS);
   };
   let fd = open(write ? O_RDWR : O_RDONLY);
   if (fd === -EEXIST && !exclusive) {
@@ -211,10 +212,18 @@ function device(addon: Addon, { path, write, info }: Wanted, { fd, readable, mad
     buffered: null,
     direct: true,
     dioKnown: stat.dioMemAlign > 0,
+    toEmpty: null,
   };
 }
 
-function file(addon: Addon, { path, write, info }: Wanted, { fd, readable, made, stat }: Door): Opened {
+/** To free the blocks of a file can take long, so O_TRUNC would hold up this thread: whoever opens it empties it. */
+function emptied({ write, truncate }: OpenOptions, { made }: Door): boolean {
+  return write === true && truncate === true && !made;
+}
+
+function file(addon: Addon, { path, write, info }: Wanted, door: Door, toEmpty: boolean): Opened {
+  const { fd, readable, made } = door;
+  const stat = toEmpty ? { ...door.stat, size: 0 } : door.stat;
   const fileSystem = info?.fileSystem ?? null;
   if (!write && stat.size === 0) {
     const refused = notEmpty(path, fileSystem, () => holdsByte(addon, fd));
@@ -237,6 +246,7 @@ function file(addon: Addon, { path, write, info }: Wanted, { fd, readable, made,
     buffered,
     direct: direct && buffered === null,
     dioKnown: stat.dioMemAlign > 0,
+    toEmpty: toEmpty ? door.stat.size : null,
   };
 }
 

@@ -210,6 +210,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return size < 0 ? this.#size : size;
   }
 
+  get cachedUpTo(): number {
+    return this.#small ? SMALL : 0;
+  }
+
   get inFlight(): number {
     return this.#inFlight.count;
   }

@@ -89,6 +89,9 @@ export class RangeWriter {
    */
   write(view: Uint8Array, offset: number, ended: Ended, given = view.length): void {
     if (view.length < given) return ended(memoryGone(this.target, view, offset), 0);
+    const { cachedUpTo = 0 } = this.target;
+    const cached = offset + view.length <= cachedUpTo && providerOf(view) === null;
+    if (cached) return this.gather([view], offset, null, ended);
     const { logicalBlockSize: block, dmaAlignment } = this.target.limits;
     const bytes = this.#room(view.length, offset);
     const head = Math.min(bytes, toNext(offset, block));

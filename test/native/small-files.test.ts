@@ -1,7 +1,10 @@
 /** A small file costs no change of threads, and a large one does not hold up the JavaScript thread. */
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { finished } from 'node:stream/promises';
 import t from 'tap';
+import { nativeCounters } from '../../lib/native/addon.js';
+import { openSystem } from '../../lib/system.js';
 import { child, skipNative } from '../helpers/native.js';
 
 const script = `
@@ -74,5 +77,27 @@ t.test('the beginning of a file in memory is moved at once', { skip: skipNative 
     t.equal(stderr, '', engine);
     const facts = { enters: 0, threads: 0, goesOn: true, timed: true };
     t.same(JSON.parse(stdout), facts, `${engine}: neither the ring nor a thread, and timers have their turn`);
+  }
+});
+
+t.test('what a stream moves of a small file goes through the page cache', { skip: skipNative }, async (t) => {
+  const folder = t.testdir({});
+  const system = await openSystem({ backend: 'native' });
+  t.teardown(() => system.close());
+  for (const bytes of [64 * 1024, 65_000]) {
+    const data = Buffer.alloc(bytes, bytes % 251);
+    writeFileSync(join(folder, 'from'), data);
+    writeFileSync(join(folder, 'to'), '');
+    const from = await system.target(join(folder, 'from'));
+    const to = await system.target(join(folder, 'to'), { write: true });
+    const { fds } = nativeCounters();
+    const writer = from.createReadStream().pipe(to.createWriteStream());
+    await finished(writer);
+    if (to.blockTarget.cachedUpTo === 0) t.comment('this filesystem does not say whether it does direct I/O');
+    else t.equal(nativeCounters().fds, fds, 'no descriptor with O_DIRECT was needed');
+    t.match(writer.receipt, { bytes, transport: 'host-memory', path: { hostDram: bytes } });
+    t.ok(readFileSync(join(folder, 'to')).equals(data));
+    await from.close();
+    await to.close();
   }
 });
