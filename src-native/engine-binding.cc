@@ -88,6 +88,7 @@ static Napi::Object layout(Napi::Env env) {
       {"opPump", static_cast<double>(Op::kPump)},
       {"opPipeRead", static_cast<double>(Op::kPipeRead)},
       {"opPipeWrite", static_cast<double>(Op::kPipeWrite)},
+      {"opOpen", static_cast<double>(Op::kOpen)},
       {"flagAsync", kFlagAsync},
       {"flagAdmin", kFlagAdmin},
       {"flagUringCmd", kFlagUringCmd},

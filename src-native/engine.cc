@@ -4,9 +4,12 @@
 #include "mapping.h"
 #include "records.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstring>
 
 namespace p2pdma {
 namespace {
@@ -129,6 +132,10 @@ void Engine::take() {
       case Op::kAllocate:
         r->length = n > 0 ? static_cast<int64_t>(w[0]) : 0;
         r->mode = n > 1 ? static_cast<int>(w[1]) : 0;
+        break;
+      case Op::kOpen:
+        r->mode = n > 0 ? static_cast<int>(w[0]) : 0;
+        r->path.assign(reinterpret_cast<const char*>(w + 2), n > 2 ? std::min(static_cast<size_t>(w[1]), (n - 2) * sizeof *w) : 0);
         break;
       case Op::kPump:
         takePump(r, w, n);
@@ -255,7 +262,8 @@ void Engine::submit(Lane& lane) {
 
 // The request has its final answer, or is tried again: after a pause, or in another way.
 void Engine::finish(Request* r) {
-  if ((r->res == -EAGAIN || r->res == -EINTR) && !quiet_ && r->retries < kMaxRetries) {
+  const bool repeats = r->op != Op::kOpen && r->retries < kMaxRetries;
+  if ((r->res == -EAGAIN || r->res == -EINTR) && !quiet_ && repeats) {
     r->retries++;
     again_.push_back(r);
     control_[kRetryWanted] = 1;
@@ -277,12 +285,21 @@ void Engine::finish(Request* r) {
 // A request of JavaScript has its answer.
 void Engine::complete(Request* r) {
   forget(r);
-  if (quiet_) return;
+  if (quiet_) return discard(r);
+  if (r->op == Op::kOpen && r->res >= 0) {
+    env_->fds[r->res] = (r->offset & O_EXCL) != 0;
+    env_->counters.fds++;
+  }
   int32_t* c = cq_ + static_cast<size_t>(cqCount_++) * kCompletionWords;
   c[0] = static_cast<int32_t>(r->slot);
   c[1] = r->res;
   c[2] = static_cast<int32_t>(r->extra & 0xffffffff);
   c[3] = static_cast<int32_t>(r->extra >> 32);
+}
+
+// Nobody will ask for the answer.
+void Engine::discard(Request* r) {
+  if (r->op == Op::kOpen && r->res >= 0) ::close(r->res);
 }
 
 // The kernel has finished the request: release its memory.
@@ -475,7 +492,10 @@ void Engine::quiesce() {
     env_->counters.threads--;
     env_->counters.rings--;
   }
-  for (Request* r : finished_) forget(r);
+  for (Request* r : finished_) {
+    forget(r);
+    discard(r);
+  }
   finished_.clear();
   for (Request* r : again_) forget(r);
   again_.clear();

@@ -83,6 +83,7 @@ class Engine final : public Waker::Client, public Pump::Host, public std::enable
   bool reap(Lane& lane);
   void finish(Request* r);
   void complete(Request* r);
+  void discard(Request* r);
   void endPump(Pump* pump);
   void deliver();
   void forget(Request* r);

@@ -1,6 +1,7 @@
 // Files and block devices: opening, O_DIRECT, the facts of a block queue, holes.
 // These are short system calls on the JS thread; whatever may take long goes through the engine.
 #include "env.h"
+#include "request.h"
 
 #include <fcntl.h>
 #include <linux/fiemap.h>
@@ -66,20 +67,14 @@ Napi::Value statFd(const Napi::CallbackInfo& info) {
   return number(info.Env(), describe(fdArg(info), info[1].As<Napi::Float64Array>()));
 }
 
-// openFile(path, flags, mode, words) returns an fd or -errno; `words`, if there is such an argument, says what was opened. It
-// always adds O_CLOEXEC and O_NOCTTY, and O_NONBLOCK so that opening a FIFO does not hang.
+// openFile(path, flags, mode, words) returns an fd or -errno; `words`, if there is such an argument, says what was opened.
 Napi::Value openFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string path = info[0].As<Napi::String>().Utf8Value();
-  const int flags = info[1].As<Napi::Number>().Int32Value() | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const int flags = info[1].As<Napi::Number>().Int32Value();
   const mode_t mode = static_cast<mode_t>(info[2].As<Napi::Number>().Uint32Value());
-  int fd;
-  do {
-    fd = open(path.c_str(), flags, mode);
-  } while (fd < 0 && errno == EINTR);
-  if (fd < 0) return number(env, -errno);
-  // O_NONBLOCK is not needed after the open; during I/O it would answer EAGAIN where the call should wait.
-  fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+  const int fd = openQuietly(path.c_str(), flags, mode);
+  if (fd < 0) return number(env, fd);
   const int unknown = info.Length() > 3 ? describe(fd, info[3].As<Napi::Float64Array>()) : 0;
   if (unknown < 0) {
     close(fd);
@@ -225,6 +220,18 @@ Napi::Value hasChanged(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+int openQuietly(const char* path, int flags, mode_t mode) {
+  const int all = flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  int fd;
+  do {
+    fd = open(path, all, mode);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return -errno;
+  // O_NONBLOCK is not needed after the open; during I/O it would answer EAGAIN where the call should wait.
+  fcntl(fd, F_SETFL, all & ~O_NONBLOCK);
+  return fd;
+}
 
 void initFile(Napi::Env env, Napi::Object exports) {
   exports.Set("openFile", Napi::Function::New(env, openFile));

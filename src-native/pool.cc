@@ -119,6 +119,9 @@ void perform(Request* r) {
     case Op::kAllocate:
       n = restart([&] { return fallocate(fd, r->mode, r->offset, r->length); });
       break;
+    case Op::kOpen:
+      n = openQuietly(r->path.c_str(), static_cast<int>(r->offset), static_cast<mode_t>(r->mode));
+      break;
     case Op::kTruncate:
       n = restart([&] { return ftruncate(fd, r->offset); });
       break;

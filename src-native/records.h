@@ -11,6 +11,7 @@ namespace p2pdma {
 //     read, write:  (address, length, mapping) per segment; a pipe’s read and write have one segment
 //     passthrough:  opcode, nsid, cdw2, cdw3, cdw10..cdw15, timeout, address, length, mapping
 //     allocate:     length, mode
+//     open:         mode, length of the path, the path in UTF-8; the header has the flags as its offset
 //     pump:         length, chunk, depth, address, stride, slots, mapping, address of its state, then per destination
 //                   fd, flags, offset; the header has the same of the source
 // The low bits of the code are the op, the others are its flags.

@@ -3,9 +3,11 @@
 
 #include "nvme.h"
 
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace p2pdma {
@@ -23,6 +25,7 @@ enum class Op : uint8_t {
   kPump = 8,
   kPipeRead = 9,
   kPipeWrite = 10,
+  kOpen = 11,
 };
 
 // The flags beside the op code, the same as in engine.ts.
@@ -41,9 +44,10 @@ struct Request {
   Op op = Op::kNop;
   uint32_t flags = 0;
   int fd = -1;
-  int64_t offset = 0;
+  int64_t offset = 0;  // kOpen: the flags of open(2)
   int64_t length = 0;  // kAllocate
-  int mode = 0;        // kAllocate
+  int mode = 0;        // kAllocate, kOpen
+  std::string path;    // kOpen
   std::vector<iovec> iov;
   std::vector<int> mappings;
   NvmeCommand command = {};
@@ -52,6 +56,10 @@ struct Request {
   uint64_t extra = 0;
   bool active = false;
 };
+
+// open(2) with O_CLOEXEC, O_NOCTTY, and O_NONBLOCK so that opening a FIFO does not hang. Returns an fd, which is not O_NONBLOCK, or
+// -errno.
+int openQuietly(const char* path, int flags, mode_t mode);
 
 // Performs the request as the thread engine does, and stores the result in res and extra.
 void perform(Request* r);

@@ -396,6 +396,7 @@ export const {
   EIO,
   EISDIR,
   EMFILE,
+  ENAMETOOLONG,
   ENODATA,
   ENODEV,
   ENOENT,

@@ -170,6 +170,8 @@ export class NativeBackend implements Backend {
     this.#mustBeOpen();
     const { opened, info, path } = await this.#open(nameOrPath, options);
     if (opened.toEmpty !== null) await this.#empty(opened.fd, path, { size: opened.toEmpty, info });
+    else if (this.#closing !== null) loadAddon().closeFd(opened.fd);
+    this.#mustBeOpen();
     const passthrough = options.engine === 'passthrough';
     let engine: NativeEngine;
     try {
@@ -282,7 +284,8 @@ export class NativeBackend implements Backend {
     if (!isFile(info)) assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
     if (unfit !== null) throw unfit;
-    return { opened: await openPath(loadAddon(), path, options, info, nothing), info, path };
+    const opener = { addon: loadAddon(), engine: this.#engine };
+    return { opened: await openPath(opener, path, options, info, nothing), info, path };
   }
 
   /** Whether its route is direct: first according to its block devices and its filesystem, then according to the open file. */

@@ -11,7 +11,7 @@
  * memory is passed as an address that is looked up once per ArrayBuffer. `#tokens` keeps the owner of each
  * request in flight alive, with its memory and target. C++ keeps the mappings, whatever JavaScript does.
  */
-import { EINVAL } from '../base/errno.js';
+import { EINVAL, ENAMETOOLONG } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { type Addon, loadAddon } from './addon.js';
 import { memoryOf } from './memory.js';
@@ -35,6 +35,7 @@ export const LAYOUT = {
   opPump: 8,
   opPipeRead: 9,
   opPipeWrite: 10,
+  opOpen: 11,
   flagAsync: 1,
   flagAdmin: 2,
   flagUringCmd: 4,
@@ -76,6 +77,7 @@ export const {
   opPump: OP_PUMP,
   opPipeRead: OP_PIPE_READ,
   opPipeWrite: OP_PIPE_WRITE,
+  opOpen: OP_OPEN,
   flagAsync: FLAG_ASYNC,
   flagAdmin: FLAG_ADMIN,
   flagUringCmd: FLAG_URING_CMD,
@@ -95,6 +97,8 @@ const {
 const REQUEST_WORDS = 64 * 1024;
 const COMPLETIONS = 1024;
 const RING_ENTRIES = 512;
+/** The longest path, in bytes, that the kernel accepts. */
+const PATH_MAX = 4095;
 /** The pause after EAGAIN and EBUSY, of which C++ accepts a limited number. */
 const RETRY_MS = 1;
 
@@ -129,6 +133,8 @@ export class NativeEngine {
   readonly #id: number;
   readonly #knowsTurns: boolean;
   readonly #requests = new Float64Array(REQUEST_WORDS);
+  /** The same memory, for paths. */
+  readonly #bytes = Buffer.from(this.#requests.buffer);
   readonly #completions = new Int32Array(COMPLETIONS * COMPLETION_WORDS);
   /** [QUEUED] and [RETRY_WANTED]. */
   readonly #control = new Int32Array(4);
@@ -215,6 +221,25 @@ export class NativeEngine {
   call(command: EngineCommand): Promise<number> {
     return new Promise((resolve) => {
       this.command(resolver, resolve, command);
+    });
+  }
+
+  /**
+   * open(2), by a thread; `flags` are those of open(2). It resolves to a descriptor, which belongs to this addon like one of
+   * `openFile`, or to a negative errno.
+   */
+  open(path: string, flags: number, mode: number): Promise<number> {
+    const length = Buffer.byteLength(path);
+    const words = Math.ceil(length / Float64Array.BYTES_PER_ELEMENT);
+    if (length > PATH_MAX) return Promise.resolve(-ENAMETOOLONG);
+    return new Promise((resolve) => {
+      const start = this.#room(HEADER_WORDS + 2 + words);
+      const at = start + HEADER_WORDS;
+      this.#requests[at] = mode;
+      this.#requests[at + 1] = length;
+      this.#bytes.write(path, (at + 2) * Float64Array.BYTES_PER_ELEMENT);
+      this.#describe(start, OP_OPEN, -1, flags);
+      this.#push(resolver as Completer<unknown>, resolve, start, at + 2 + words);
     });
   }
 

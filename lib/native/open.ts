@@ -10,7 +10,8 @@ import { EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../
 import type { Sentence } from '../base/sentence.js';
 import { notCopyable, notEmpty, statOrNull } from '../host/path-advice.js';
 import type { Addon } from './addon.js';
-import { refusesDirect, SMALL, whyNotDirect } from './direct-io.js';
+import { isInMemory, refusesDirect, SMALL, whyNotDirect } from './direct-io.js';
+import type { NativeEngine } from './engine.js';
 import { accessHint, nativeError } from './errors.js';
 import { type FileStat, STAT_WORDS, statFd, statIn } from './file-stat.js';
 import { assertPermitted } from './permission.js';
@@ -38,6 +39,12 @@ export interface Opened {
   readonly toEmpty: number | null;
 }
 
+/** What opens it. */
+interface Opener {
+  readonly addon: Addon;
+  readonly engine: NativeEngine;
+}
+
 /** What is to be opened, and what was found at the path just now. */
 interface Wanted {
   readonly path: string;
@@ -62,7 +69,7 @@ const BUSY_PAUSE_MS = 20;
  * @param nothing nothing was there, and with `exclusive` only a file that is made now is opened
  */
 export async function openPath(
-  addon: Addon,
+  { addon, engine }: Opener,
   path: string,
   options: OpenOptions,
   info: BlockInfo | null,
@@ -72,9 +79,16 @@ export async function openPath(
   const wanted: Wanted = { path, write, info };
   assertPermitted(path, 'open', { write });
   const isDevice = !nothing && !isFile(info) && isBlockDevice(path);
+  const made = isDevice
+    ? null
+    : makesElsewhere(wanted, options)
+      ? await makeFile(engine, wanted, options)
+      : null;
   const door = isDevice
     ? await openDevice(addon, wanted, options.force === true)
-    : openFile(addon, wanted, options);
+    : made === null
+      ? openFile(addon, wanted, options)
+      : doorTo(addon, path, made);
   const { fd, stat } = door;
   try {
     if (stat.kind === 'block' && isDevice) return device(addon, wanted, door);
@@ -174,6 +188,34 @@ export function openAgain(
 function isSameFile(addon: Addon, fd: number, other: number): boolean {
   const [a, b] = [statFd(addon, fd), statFd(addon, other)];
   return typeof a !== 'number' && typeof b !== 'number' && a.identity === b.identity;
+}
+
+/**
+ * To make a file takes the kernel as long as to write one of 64 KiB, and to open one that is there almost nothing. So it is made
+ * elsewhere, unless its filesystem has nothing to wait for.
+ */
+function makesElsewhere({ write, info }: Wanted, { create }: OpenOptions): boolean {
+  return write && create === true && info !== null && !isFile(info) && !isInMemory(info.fileSystem);
+}
+
+/** Make a file where nothing was. @returns its descriptor; null: something is there now */
+async function makeFile(
+  engine: NativeEngine,
+  { path }: Wanted,
+  options: OpenOptions,
+): Promise<number | null> {
+  const { O_CREAT, O_EXCL, O_RDWR } = constants;
+  const fd = await engine.open(path, O_RDWR | O_CREAT | O_EXCL, options.mode ?? 0o666);
+  if (fd >= 0) return fd;
+  if (fd === -EEXIST && options.exclusive !== true) return null;
+  throw nativeError(fd, 'open', path, fileHint(fd, path, options));
+}
+
+function doorTo(addon: Addon, path: string, fd: number): Door {
+  const stat = statFd(addon, fd);
+  if (typeof stat !== 'number') return { fd, readable: true, made: true, stat };
+  addon.closeFd(fd);
+  throw nativeError(stat, 'fstat', path);
 }
 
 function fileHint(errno: number, path: string, options: OpenOptions): string | null {

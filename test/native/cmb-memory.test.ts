@@ -40,9 +40,10 @@ t.test('memory of a CMB', { skip: skipNative }, async (t) => {
   const content = pattern(256 * KiB);
   writeFileSync(file, content);
   const addon = loadAddon();
-  const open = async (client: PciDev, engine: 'uring' | 'threads') =>
-    new NativeTarget(
-      await openPath(addon, file, { write: true }, null),
+  const open = async (client: PciDev, kind: 'uring' | 'threads') => {
+    const engine = acquireEngine(kind);
+    return new NativeTarget(
+      await openPath({ addon, engine }, file, { write: true }, null),
       {
         name: 'fake',
         path: file,
@@ -52,7 +53,7 @@ t.test('memory of a CMB', { skip: skipNative }, async (t) => {
         unproven: null,
         metadataBytes: null,
       },
-      acquireEngine(engine),
+      engine,
       {
         topology: {
           cpu: { vendor: null, family: null },
@@ -67,6 +68,7 @@ t.test('memory of a CMB', { skip: skipNative }, async (t) => {
         onClose: () => {},
       },
     );
+  };
 
   for (const engine of engines) {
     await t.test(`${engine}: bytes are booked by the way they go`, async (t) => {

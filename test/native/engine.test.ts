@@ -1,7 +1,8 @@
-import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { EEXIST, ENAMETOOLONG, ENOENT } from '../../lib/base/errno.js';
 import { loadAddon, nativeCounters } from '../../lib/native/addon.js';
 import { openNative } from '../../lib/native/backend.js';
 import {
@@ -433,3 +434,60 @@ t.test('both engines', { skip: skipNative }, async (t) => {
     addon.retry(12345);
   });
 });
+
+t.test('a file is made by a thread', { skip: skipNative }, async (t) => {
+  const folder = t.testdir({ there: 'x' });
+  const { O_CREAT, O_EXCL, O_RDWR } = constants;
+  for (const kind of kinds) {
+    const engine = acquireEngine(kind);
+    const { fds, inFlight } = nativeCounters();
+    const make = (name: string, mode = 0o600) =>
+      engine.open(join(folder, name), O_RDWR | O_CREAT | O_EXCL, mode);
+    const names = ['a', 'ä € 😀', 'b'.repeat(255)].map((name) => `${kind[0]}${name}`.slice(0, 255));
+    const made = await Promise.all(names.map((name) => make(name)));
+    for (const [i, name] of names.entries()) {
+      t.ok(made[i]! >= 0, name);
+      t.equal(statSync(join(folder, name)).mode & 0o777, 0o600);
+      t.equal(fstatSync(made[i]!).ino, statSync(join(folder, name)).ino);
+    }
+    t.equal(nativeCounters().fds, fds + names.length);
+    t.equal(await make('there'), -EEXIST);
+    t.equal(await make('none/new'), -ENOENT);
+    t.equal(await make('c'.repeat(256)), -ENAMETOOLONG);
+    t.equal(await make(`${'d/'.repeat(2048)}e`), -ENAMETOOLONG);
+    for (const fd of made) t.equal(loadAddon().closeFd(fd), 0, 'it is the addon’s own');
+    t.match(nativeCounters(), { fds, inFlight });
+    engine.release();
+  }
+});
+
+t.test(
+  'an environment that ends while a file is made keeps no descriptor',
+  { skip: skipNative },
+  async (t) => {
+    const { stdout, stderr } = child(
+      `
+    import { readdirSync } from 'node:fs';
+    import { Worker } from 'node:worker_threads';
+    const open = () => readdirSync('/proc/self/fd').length;
+    const script = "import { workerData } from 'node:worker_threads';" +
+      "import(workerData.engine).then(({ acquireEngine }) => {" +
+      "  const engine = acquireEngine('auto');" +
+      "  for (let i = 0; i < 200; i++) engine.open(workerData.folder + '/' + workerData.round + '-' + i, 0o302, 0o600);" +
+      "  setImmediate(() => process.exit());" +
+      "});";
+    const round = (round) => new Promise((over) => {
+      const workerData = { folder: argv[0], engine: argv[1], round };
+      new Worker(script, { eval: true, workerData }).on('exit', over);
+    });
+    await round(0);
+    const before = open();
+    for (let i = 1; i < 6; i++) await round(i);
+    console.log(JSON.stringify({ grown: open() - before, made: readdirSync(argv[0]).length > 0 }));
+    `,
+      [t.testdir({}), new URL('../../lib/native/engine.js', import.meta.url).href],
+    );
+    t.equal(stderr, '');
+    t.same(JSON.parse(stdout), { grown: 0, made: true });
+  },
+);
