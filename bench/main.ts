@@ -1,5 +1,5 @@
 /**
- * npm run bench [-- emulator | native] [--json] [--rounds N] [--only PART]
+ * npm run bench [-- emulator | native] [--json] [--rounds N] [--only PART]: see README.md
  */
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
@@ -11,8 +11,15 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '5' },
     only: { type: 'string', default: '' },
+    help: { type: 'boolean', default: false },
   },
 });
+
+if (values.help) {
+  console.log('npm run bench [-- emulator | native] [--json] [--rounds N] [--only PART]');
+  console.log('What it measures, and what it needs, is in bench/README.md.');
+  process.exit();
+}
 
 /** Everything that cli-table3 draws around the cells. */
 const EDGES = [

@@ -20,7 +20,7 @@ namespace p2pdma {
 //   wake      JavaScript is about to queue the first request: the event loop is kept alive
 //   onTurn    libuv is about to sleep: the request stream is taken and submitted in one call
 //   flush     does the same, and reaps what is done already: JavaScript calls it where there is no onTurn
-//   (kernel, pool threads)  do the work and signal the waker
+//   (kernel, pool threads, pump thread)  do the work and signal the waker
 //   onWake    reaps everything, with one call into JavaScript per batch; what the pumps do next is submitted at once
 //   retry     does the same once more: JavaScript calls it some time after it was asked to (EAGAIN)
 //   close     cancels, and waits until the kernel no longer uses any memory; no call comes after this

@@ -1,7 +1,7 @@
 // Calls the JS thread from any other thread, and from the kernel through an eventfd.
 //
 //                                       LoopWaker: libuv polls the eventfd
-//     pool threads ── signal() ───┐   ┌───────────────────────────────────┐
+//     other threads ─ signal() ───┐   ┌───────────────────────────────────┐
 //                                 ├──▶┤                                   ├──▶ onWake, on the thread of JavaScript
 //     kernel ──────── eventfd ────┘   └───────────────────────────────────┘
 //                                       ThreadWaker: a thread reads it, and calls a threadsafe function
