@@ -6,7 +6,6 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,7 +19,7 @@ constexpr size_t kStack = 512 * 1024;
 constexpr unsigned kEntries = 256;
 // The user data of the poll of the eventfd.
 constexpr uint64_t kWake = 0;
-constexpr timespec kPause = {0, 1000000};
+constexpr int kPauseMs = 1;
 
 }  // namespace
 
@@ -148,7 +147,7 @@ void PumpThread::step() {
   const bool paused = !again_.empty();
   const bool taken = lane_.submit(prepared, &refused_, paused ? 0 : 1);
   if (paused || !taken) {
-    nanosleep(&kPause, nullptr);
+    poll(nullptr, 0, kPauseMs);
     lane_.ring.enter(0);
   }
   lane_.pending.insert(lane_.pending.end(), again_.begin(), again_.end());
