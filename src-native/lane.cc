@@ -58,7 +58,10 @@ bool Lane::refuse(int error, std::vector<Request*>* refused) {
   uint64_t taken;
   while (ring.takeBack(&taken)) {
     Request* const r = requestOf(taken);
-    if (r == nullptr) continue;  // it was no request: whoever prepared it does so again
+    if (r == nullptr) {
+      refused->push_back(r);
+      continue;
+    }
     inRing--;
     pending.push_back(r);
   }

@@ -28,7 +28,8 @@ class Lane {
   int64_t enters = 0;  // calls that submitted something
 
   // Gives the kernel what waits, as far as the ring has room, and then waits until `atLeast` requests have ended. False: the
-  // kernel takes no more now, so this is to be called again after a pause. What it will never take goes to `refused`.
+  // kernel takes no more now, so this is to be called again after a pause. What it will never take goes to `refused`; null stands
+  // for an entry that was not made here.
   template <typename Prepare>
   bool submit(Prepare prepare, std::vector<Request*>* refused, unsigned atLeast = 0) {
     while (ring.isOpen()) {

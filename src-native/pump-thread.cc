@@ -105,7 +105,7 @@ void PumpThread::run() {
 bool PumpThread::take() {
   if (woken_) {
     woken_ = false;
-    armWake();
+    arm();
     std::vector<Running> given;
     {
       Lock lock(&mutex_);
@@ -125,16 +125,18 @@ bool PumpThread::take() {
   return !halting_ || !running_.empty();
 }
 
-// One look at the eventfd ends with one completion.
-void PumpThread::armWake() {
+// From now on the eventfd ends the wait for the kernel, once.
+void PumpThread::arm() {
   uint64_t count;
   ssize_t ignored = read(eventFd_, &count, sizeof count);
   (void)ignored;
+  if (armed_) return;
   io_uring_sqe* const sqe = lane_.ring.next();
   if (sqe == nullptr) {
     woken_ = true;
     return;
   }
+  armed_ = true;
   sqe->opcode = kOpPollAdd;
   sqe->fd = eventFd_;
   sqe->poll_events = POLLIN;
@@ -149,12 +151,14 @@ void PumpThread::step() {
   if (paused || !taken) {
     poll(nullptr, 0, kPauseMs);
     lane_.ring.enter(0);
+    woken_ = true;  // while the kernel refuses to take anything, it does not wait for the eventfd either
   }
   lane_.pending.insert(lane_.pending.end(), again_.begin(), again_.end());
   again_.clear();
   Completion c;
   while (lane_.ring.pop(&c)) {
     if (c.userData == kWake) {
+      armed_ = false;
       woken_ = true;
       continue;
     }
@@ -163,9 +167,14 @@ void PumpThread::step() {
     r->res = c.res;
     ended(r);
   }
-  // With them the kernel may have refused the poll.
-  if (!refused_.empty()) woken_ = true;
-  for (Request* r : refused_) ended(r);
+  for (Request* r : refused_) {
+    if (r != nullptr) {
+      ended(r);
+      continue;
+    }
+    armed_ = false;
+    woken_ = true;
+  }
   refused_.clear();
   putOver();
 }

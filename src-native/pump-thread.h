@@ -44,7 +44,7 @@ class PumpThread final : public Pump::Host {
   static void* main(void* self);
   int open();
   void run();
-  void armWake();
+  void arm();
   void wake();
   bool take();
   void step();
@@ -68,7 +68,8 @@ class PumpThread final : public Pump::Host {
   std::vector<Running> running_;
   std::vector<Request*> refused_;
   std::vector<Request*> again_;  // answered with EAGAIN or EINTR: tried again after a pause
-  bool woken_ = true;
+  bool woken_ = true;  // something may have been given
+  bool armed_ = false;  // the kernel has the poll of the eventfd, or will get it
   bool halting_ = false;
 };
 

@@ -135,3 +135,38 @@ for (const [engine, inject] of [
     t.same(said.split('\n'), ['-11 -11 -11', '0']);
   });
 }
+
+const pumping = `
+  import { readFileSync, writeFileSync } from 'node:fs';
+  const bytes = 64 * 4096;
+  const content = Buffer.from(Array.from({ length: bytes }, (_, i) => i % 251));
+  writeFileSync(argv[0], content);
+  writeFileSync(argv[1], Buffer.alloc(bytes));
+  const backend = await openNative({ engine: 'uring' });
+  const source = await backend.openTarget(argv[0], {});
+  const destination = await backend.openTarget(argv[1], { write: true });
+  const mapping = backend.memory.allocHost(4 * 4096);
+  const slots = Array.from({ length: 4 }, (_, i) => new Uint8Array(mapping.buffer, i * 4096, 4096));
+  const run = backend.pump({
+    ...{ source: { target: source, offset: 0 }, destinations: [{ target: destination, offset: 0 }] },
+    ...{ length: bytes, chunk: 4096, depth: 2, slots },
+  });
+  const failure = await run.over;
+  const { moved } = run.progress();
+  const same = readFileSync(argv[1]).subarray(0, moved).equals(content.subarray(0, moved));
+  await backend.close();
+  console.log(failure?.result ?? moved, same, nativeCounters().inFlight, nativeCounters().rings);
+`;
+
+for (const [inject, said] of [
+  ...['EAGAIN', 'EINTR', 'EBUSY'].map((code) => [
+    `io_uring_enter:error=${code}:when=2+3`,
+    `${64 * 4096} true 0 0`,
+  ]),
+  ['io_uring_enter:error=EAGAIN', '-11 true 0 0'],
+] as const) {
+  t.test(`a pump on its thread, ${inject}`, { skip: noStrace }, async (t) => {
+    const folder = t.testdir({});
+    t.equal(faulty(inject!, pumping, [join(folder, 'from'), join(folder, 'to')]), said);
+  });
+}
