@@ -34,16 +34,41 @@ t.test('what is given back is taken again, up to a bound', async (t) => {
   t.equal(mapped(), 0);
 });
 
-t.test('large memory is not kept, and none after the end', async (t) => {
+t.test('of large memory the smallest that is enough is taken again, up to a bound', async (t) => {
   const { memory, mapped } = counted();
   const spare = new SpareMemory();
-  const large = spare.take(memory, 2 ** 20);
-  t.equal(large.bytes, 2 ** 20);
+  const MiB = 2 ** 20;
+  const sizes = [10, 3, 5].map((n) => n * MiB);
+  const [ten, three, five] = sizes.map((bytes) => spare.take(memory, bytes)) as [Mapping, Mapping, Mapping];
+  t.same([ten.bytes, three.bytes, five.bytes], sizes);
+  for (const one of [ten, three, five]) spare.giveBack(one);
+  t.equal(mapped(), 3);
+  t.equal(spare.take(memory, 4 * MiB), five);
+  t.equal(spare.take(memory, 4 * MiB), ten);
+  t.equal(spare.take(memory, 4 * MiB).bytes, 4 * MiB, 'a smaller one is not enough');
+  t.equal(spare.take(memory, 3 * MiB), three);
+  for (const one of [ten, five, three]) spare.giveBack(one);
+  t.equal(mapped(), 4);
+
+  const large = spare.take(memory, 20 * MiB);
   spare.giveBack(large);
-  t.equal(mapped(), 0);
-  const small = spare.take(memory, SMALL);
+  t.equal(mapped(), 4, 'of 38 MiB, those that were given back first went');
+  t.not(spare.take(memory, 10 * MiB), ten);
+  const huge = spare.take(memory, 33 * MiB);
+  const before = mapped();
+  spare.giveBack(huge);
+  t.equal(mapped(), before - 1, 'more than the bound is not kept at all');
+});
+
+t.test('nothing is kept after the end', async (t) => {
+  const { memory, mapped } = counted();
+  const spare = new SpareMemory();
+  const taken = [64 * 1024, 2 ** 20, 2 ** 21].map((bytes) => spare.take(memory, bytes));
+  spare.giveBack(taken[2]!);
+  t.equal(mapped(), 3);
   spare.close();
-  spare.giveBack(small);
+  t.equal(mapped(), 2);
+  for (const one of taken.slice(0, 2)) spare.giveBack(one);
   t.equal(mapped(), 0);
 });
 
