@@ -65,7 +65,7 @@ export class Attachment {
           adopt(target, context);
         } catch (error) {
           this.#opened.reject(error as Error);
-          return callback(error as Error);
+          return callback(this.#failure(error as P2pdmaError));
         }
         this.#opened.resolve(target);
         callback();
@@ -76,10 +76,14 @@ export class Attachment {
       },
       (error: P2pdmaError) => {
         this.#opened.reject(error);
-        // It is not a failure if the stream was destroyed before it was open, and the system closed in the meantime.
-        callback(stream.destroyed && error.code === 'ERR_STREAM_DESTROYED' ? null : error);
+        callback(this.#failure(error));
       },
     );
+  }
+
+  /** It is not a failure if the stream was destroyed before it was open, and the system closed in the meantime. */
+  #failure(error: P2pdmaError): P2pdmaError | null {
+    return this.#stream.destroyed && error.code === 'ERR_STREAM_DESTROYED' ? null : error;
   }
 
   /** Implements the stream's _destroy. `cleanUp` resolves when nothing is in flight any more and the target is closed. */

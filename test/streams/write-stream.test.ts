@@ -347,3 +347,35 @@ t.test('native: parts of blocks of a loop device, by writers side by side', asyn
   t.ok(got.equals(expected));
   t.same(await system.close(), NOTHING_LEFT);
 });
+
+t.test(
+  'destroyed before it is open, a stream says nothing of the system that closed meanwhile',
+  async (t) => {
+    for (const kind of ['reader', 'writer'] as const) {
+      const system = await openSystem({ machine: 'switch' });
+      const { backend } = system.context;
+      const open = backend.openTarget.bind(backend);
+      let go = () => {};
+      const gate = new Promise<void>((resolve) => {
+        go = resolve;
+      });
+      backend.openTarget = async (name, options) => {
+        const target = await open(name, options);
+        await gate;
+        return target;
+      };
+      const stream =
+        kind === 'reader' ? system.createReadStream('nvme0n1') : system.createWriteStream('nvme0n1');
+      const errors: Error[] = [];
+      stream.on('error', (error) => errors.push(error));
+      const closed = new Promise((resolve) => stream.once('close', resolve));
+      await new Promise(setImmediate);
+      stream.destroy();
+      const closing = system.close();
+      go();
+      t.same(await closing, NOTHING_LEFT, kind);
+      await closed;
+      t.same(errors, [], kind);
+    }
+  },
+);
