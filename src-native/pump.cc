@@ -8,7 +8,7 @@ namespace p2pdma {
 namespace {
 
 // The first read into a slot makes the kernel clear its pages. From this size on a worker of the kernel does it, so that the
-// event loop does not wait until the memory of a whole pump is clear.
+// thread that runs the pump does not wait until the memory of all its slots is clear.
 constexpr int64_t kSlowToTouch = 256 << 10;
 
 }  // namespace

@@ -169,12 +169,11 @@ export class NativeBackend implements Backend {
   async #openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
     this.#mustBeOpen();
     const { opened, info, path } = await this.#open(nameOrPath, options);
-    if (opened.toEmpty !== null) await this.#empty(opened.fd, path, { size: opened.toEmpty, info });
-    else if (this.#closing !== null) loadAddon().closeFd(opened.fd);
-    this.#mustBeOpen();
     const passthrough = options.engine === 'passthrough';
     let engine: NativeEngine;
     try {
+      if (opened.toEmpty !== null) await this.#empty(opened.fd, path, { size: opened.toEmpty, info });
+      this.#mustBeOpen();
       engine =
         options.engine === 'uring' || options.engine === 'threads'
           ? acquireEngine(options.engine)
@@ -248,14 +247,8 @@ export class NativeBackend implements Backend {
   async #empty(fd: number, path: string, file: { size: number; info: BlockInfo | null }): Promise<void> {
     const isShort = file.size === 0 || (file.size <= SMALL && isInMemory(file.info?.fileSystem ?? null));
     const flags = isShort ? FLAG_HERE : 0;
-    try {
-      const result = await this.#engine.call({ op: OP_TRUNCATE, flags, fd });
-      if (result < 0) throw nativeError(result, 'open', path, accessHint(result, path));
-      this.#mustBeOpen();
-    } catch (error) {
-      loadAddon().closeFd(fd);
-      throw error;
-    }
+    const result = await this.#engine.call({ op: OP_TRUNCATE, flags, fd });
+    if (result < 0) throw nativeError(result, 'open', path, accessHint(result, path));
   }
 
   #infoOf(nameOrPath: string): BlockInfo | null {

@@ -79,16 +79,11 @@ export async function openPath(
   const wanted: Wanted = { path, write, info };
   assertPermitted(path, 'open', { write });
   const isDevice = !nothing && !isFile(info) && isBlockDevice(path);
-  const made = isDevice
-    ? null
-    : makesElsewhere(wanted, options)
-      ? await makeFile(engine, wanted, options)
-      : null;
-  const door = isDevice
-    ? await openDevice(addon, wanted, options.force === true)
-    : made === null
-      ? openFile(addon, wanted, options)
-      : doorTo(addon, path, made);
+  const made =
+    !isDevice && makesElsewhere(wanted, options) ? await makeFile({ addon, engine }, wanted, options) : null;
+  const door =
+    made ??
+    (isDevice ? await openDevice(addon, wanted, options.force === true) : openFile(addon, wanted, options));
   const { fd, stat } = door;
   try {
     if (stat.kind === 'block' && isDevice) return device(addon, wanted, door);
@@ -198,20 +193,16 @@ function makesElsewhere({ write, info }: Wanted, { create }: OpenOptions): boole
   return write && create === true && info !== null && !isFile(info) && !isInMemory(info.fileSystem);
 }
 
-/** Make a file where nothing was. @returns its descriptor; null: something is there now */
+/** Make a file where nothing was. Null: something is there now. */
 async function makeFile(
-  engine: NativeEngine,
+  { addon, engine }: Opener,
   { path }: Wanted,
   options: OpenOptions,
-): Promise<number | null> {
+): Promise<Door | null> {
   const { O_CREAT, O_EXCL, O_RDWR } = constants;
   const fd = await engine.open(path, O_RDWR | O_CREAT | O_EXCL, options.mode ?? 0o666);
-  if (fd >= 0) return fd;
   if (fd === -EEXIST && options.exclusive !== true) return null;
-  throw nativeError(fd, 'open', path, fileHint(fd, path, options));
-}
-
-function doorTo(addon: Addon, path: string, fd: number): Door {
+  if (fd < 0) throw nativeError(fd, 'open', path, fileHint(fd, path, options));
   const stat = statFd(addon, fd);
   if (typeof stat !== 'number') return { fd, readable: true, made: true, stat };
   addon.closeFd(fd);
