@@ -25,7 +25,6 @@ import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { EEXIST } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
-import { assertNoDeviceName } from '../host/device-names.js';
 import { openFileRange } from '../host/file-range.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
@@ -44,7 +43,7 @@ import {
 } from './engine.js';
 import { accessHint, nativeError } from './errors.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
-import { isFile, type Opened, openPath } from './open.js';
+import { type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
 import { directoryOf, inspect, isSameFile, NativeEnd, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
@@ -173,6 +172,7 @@ export class NativeBackend implements Backend {
     let engine: NativeEngine;
     try {
       if (opened.toEmpty !== null) await this.#empty(opened.fd, path, { size: opened.toEmpty, info });
+      await this.#turns.wait();
       this.#mustBeOpen();
       engine =
         options.engine === 'uring' || options.engine === 'threads'
@@ -274,10 +274,9 @@ export class NativeBackend implements Backend {
     nothing = false,
   ): Promise<FoundOpen> {
     const path = pathOf(nameOrPath, info);
-    if (!isFile(info)) assertNoDeviceName(path, this.controllers, { create: options.create === true });
     const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
     if (unfit !== null) throw unfit;
-    const opener = { addon: loadAddon(), engine: this.#engine };
+    const opener = { addon: loadAddon(), engine: this.#engine, controllers: this.controllers };
     return { opened: await openPath(opener, path, options, info, nothing), info, path };
   }
 

@@ -3,11 +3,12 @@
  * filesystem supports it. It also finds out the limits of transfers.
  */
 
-import { constants } from 'node:fs';
-import { type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
+import { constants, type Stats } from 'node:fs';
+import { type Controller, type OpenOptions, PAGE_SIZE, type QueueLimits } from '../backend/backend.js';
 import { emptyNamespaceHint } from '../backend/namespace-kinds.js';
 import { EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENXIO, EROFS } from '../base/errno.js';
 import type { Sentence } from '../base/sentence.js';
+import { assertNoDeviceName } from '../host/device-names.js';
 import { notCopyable, notEmpty, statOrNull } from '../host/path-advice.js';
 import type { Addon } from './addon.js';
 import { isInMemory, refusesDirect, SMALL, whyNotDirect } from './direct-io.js';
@@ -43,6 +44,7 @@ export interface Opened {
 interface Opener {
   readonly addon: Addon;
   readonly engine: NativeEngine;
+  readonly controllers: readonly Controller[];
 }
 
 /** What is to be opened, and what was found at the path just now. */
@@ -69,18 +71,23 @@ const BUSY_PAUSE_MS = 20;
  * @param nothing nothing was there, and with `exclusive` only a file that is made now is opened
  */
 export async function openPath(
-  { addon, engine }: Opener,
+  opener: Opener,
   path: string,
   options: OpenOptions,
   info: BlockInfo | null,
   nothing = false,
 ): Promise<Opened> {
+  const { addon } = opener;
   const write = options.write === true;
   const wanted: Wanted = { path, write, info };
   assertPermitted(path, 'open', { write });
-  const isDevice = !nothing && !isFile(info) && isBlockDevice(path);
-  const made =
-    !isDevice && makesElsewhere(wanted, options) ? await makeFile({ addon, engine }, wanted, options) : null;
+  const there = nothing || isFile(info) ? null : statOrNull(path);
+  if (there !== null) assertCopyable(path, there);
+  else if (!isFile(info)) {
+    assertNoDeviceName(path, opener.controllers, { create: options.create === true });
+  }
+  const isDevice = there?.isBlockDevice() === true;
+  const made = !isDevice && makesElsewhere(wanted, options) ? await makeFile(opener, wanted, options) : null;
   const door =
     made ??
     (isDevice ? await openDevice(addon, wanted, options.force === true) : openFile(addon, wanted, options));
@@ -102,11 +109,9 @@ export function isFile(info: BlockInfo | null): boolean {
 }
 
 /** @throws P2pdmaError EINVAL: it is a pipe, a socket or a character device, which must not even be opened */
-function isBlockDevice(path: string): boolean {
-  const there = statOrNull(path);
-  const refused = there === null ? null : notCopyable(path, there);
+function assertCopyable(path: string, there: Stats): void {
+  const refused = notCopyable(path, there);
   if (refused !== null) throw refused;
-  return there?.isBlockDevice() === true;
 }
 
 async function openDevice(addon: Addon, { path, write, info }: Wanted, force: boolean): Promise<Door> {

@@ -43,7 +43,7 @@ t.test('memory of a CMB', { skip: skipNative }, async (t) => {
   const open = async (client: PciDev, kind: 'uring' | 'threads') => {
     const engine = acquireEngine(kind);
     return new NativeTarget(
-      await openPath({ addon, engine }, file, { write: true }, null),
+      await openPath({ addon, engine, controllers: [] }, file, { write: true }, null),
       {
         name: 'fake',
         path: file,

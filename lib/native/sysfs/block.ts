@@ -190,7 +190,7 @@ function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
   const metadataBytes = isNamespace ? metadataBytesOf(dir) : null;
   const empty = sectors === 0 ? emptyNamespace(name, metadataBytes) : null;
   const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
-  const number = numberOf(dir);
+  const number = device.number ?? numberOf(dir);
   return {
     kind: isNamespace ? 'namespace' : 'block',
     name,

@@ -7,7 +7,7 @@ import { bareName } from '../../backend/names.js';
 import { findMount, type Mount, type MountSource, parseMountinfo } from './mountinfo.js';
 import { MAX_SECTORS, NVME_DISK } from './nvme.js';
 import { PathStat } from './path-stat.js';
-import type { SysfsDir, SysfsTree } from './tree.js';
+import { SysfsDir, type SysfsTree } from './tree.js';
 
 const MAX_LIST = 4 * 1024 * 1024;
 
@@ -15,6 +15,8 @@ const MAX_LIST = 4 * 1024 * 1024;
 export interface BlockDir {
   readonly name: string;
   readonly dir: SysfsDir;
+  /** Its device number, `'259:1'`, if it was found by it. */
+  readonly number?: string;
 }
 
 /** A partition of a disk, as an entry of a list. */
@@ -111,7 +113,7 @@ export class BlockDevices {
     // Major 0: a filesystem without a device (tmpfs, overlay), or btrfs' own numbers.
     if (number.startsWith('0:')) return null;
     const dir = this.#tree.dir('sys/dev/block', { optional: true })?.dir(number, { optional: true }) ?? null;
-    if (dir !== null && dir.name !== number) return this.byName(dir.name) ?? { name: dir.name, dir };
+    if (dir !== null && dir.name !== number) return { ...this.#listedAs(dir), number };
     for (const home of this.#homes()) {
       for (const name of home.subdirectoryNames()) {
         const disk = home.dir(name);
@@ -122,6 +124,13 @@ export class BlockDevices {
       }
     }
     return null;
+  }
+
+  /** A device's directory, by the name under which people know it. A kernel lists every device in /sys/class/block. */
+  #listedAs(dir: SysfsDir): BlockDir {
+    const { name } = dir;
+    if (!this.#tree.files.genuine) return this.byName(name) ?? { name, dir };
+    return { name, dir: new SysfsDir(this.#tree, `/sys/class/block/${name}`, dir.real) };
   }
 
   /** Find a device by a path in /dev, as far as names allow: a node, /dev/mapper/…, /dev/<vg>/<lv>, a captured symlink. */
@@ -164,7 +173,7 @@ export class BlockDevices {
       return { kind: 'partition', below: disk === null ? [] : [disk], file: null };
     }
     if (/^loop\d+$/.test(name)) {
-      const file = dir.dir('loop', { optional: true })?.line('backing_file', { optional: true }) || null;
+      const file = dir.line('loop/backing_file', { optional: true }) || null;
       return { kind: 'loop', below: [], file };
     }
     const slaves = dir.dir('slaves', { optional: true })?.names() ?? [];

@@ -257,8 +257,10 @@ export class SysfsDir {
 
   /** Where a file is. To open an attribute shows by itself whether it is there, and that it is a file. */
   #placeOf(name: string): Resolved | string {
-    const isAttribute = this.tree.files.genuine && this.real[0] === 'sys' && !name.includes('/');
-    return isAttribute ? { real: [...this.real, name], kind: 'file' } : resolve(this.tree, this.real, name);
+    const isAttribute = this.tree.files.genuine && this.real[0] === 'sys' && IN_DIRECTORY.test(name);
+    return isAttribute
+      ? { real: [...this.real, ...name.split('/')], kind: 'file' }
+      : resolve(this.tree, this.real, name);
   }
 
   /** A text attribute, trimmed. */
@@ -295,6 +297,9 @@ export class SysfsDir {
 }
 
 const MISSING = 'missing';
+
+/** An attribute of a directory itself, or of one of the groups of a block device's attributes, which no kernel makes links. */
+const IN_DIRECTORY = /^((queue|loop|dm|md)\/)?[^/]+$/;
 
 interface Resolved {
   readonly real: string[];
