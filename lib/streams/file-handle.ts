@@ -1,9 +1,10 @@
 import { EventEmitter } from 'node:events';
 import { type BigIntStats, fchmod, fchown, fstat, futimes, type Stats } from 'node:fs';
-import { createInterface, type Interface } from 'node:readline';
+import type { Interface } from 'node:readline';
 import type { ReadableStream } from 'node:stream/web';
 import { promisify } from 'node:util';
 import { assertEach, assertWhole, wrongArgument } from '../base/arguments.js';
+import { builtin } from '../base/builtin.js';
 import { EBADF, EOPNOTSUPP } from '../base/errno.js';
 import { abortError, errnoError, hostError, P2pdmaError } from '../base/errors.js';
 import type { HandleFile } from './handle-file.js';
@@ -316,7 +317,7 @@ export class P2pFileHandle extends EventEmitter {
   /** Its lines, as text. */
   readLines(options?: ReadStreamOptions | BufferEncoding | null): Interface {
     const input = this.createReadStream(options);
-    return createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+    return builtin('node:readline').createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   }
 
   /**

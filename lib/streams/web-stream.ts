@@ -1,5 +1,5 @@
 /** A web stream of bytes over a P2pFileHandle, as `readableWebStream()` of node:fs's FileHandle creates it. */
-import { type ReadableByteStreamController, ReadableStream } from 'node:stream/web';
+import type { ReadableByteStreamController } from 'node:stream/web';
 import { DEFAULT_CHUNK } from './options.js';
 
 interface Handle {

@@ -2,9 +2,9 @@
  * The running kernel and its settings: release, CONFIG_PCI_P2PDMA, CPU, IOMMU, nvme_core's multipath. These are the facts
  * behind a `doctor`'s findings; a fact that cannot be determined is null or `'unknown'`.
  */
-import { gunzipSync } from 'node:zlib';
 import { type KernelVersion, olderThan, parseRelease } from '../../backend/kernel-release.js';
 import type { Cpu, IommuMode } from '../../backend/topology.js';
+import { builtin } from '../../base/builtin.js';
 import type { IommuGroups } from './iommu-groups.js';
 import { parseNumber, quote, reasonOf, type SysfsTree } from './tree.js';
 
@@ -82,11 +82,16 @@ export function readKernel(tree: SysfsTree, { running, asked, hasP2pmem }: Kerne
   const commandLine = tree.text('proc/cmdline', 4096, { optional: true });
   const multipath = tree.text('sys/module/nvme_core/parameters/multipath', 256, { optional: true });
   const threshold = tree.text('sys/module/nvme/parameters/sgl_threshold', 256, { optional: true });
+  let p2pdma: P2pdmaConfig | null = null;
   return {
     release,
     running,
     version: parseRelease(release)?.version ?? null,
-    p2pdma: p2pdmaConfig(tree, running, hasP2pmem),
+    // A kernel's configuration is long and often compressed, and few questions are about it.
+    get p2pdma() {
+      p2pdma ??= p2pdmaConfig(tree, running, hasP2pmem);
+      return p2pdma;
+    },
     nvmeMultipath: bool(multipath),
     sglThreshold: threshold === null ? null : parseNumber(threshold),
     useCmbSqes: bool(tree.text('sys/module/nvme/parameters/use_cmb_sqes', 256, { optional: true })),
@@ -107,6 +112,7 @@ function p2pdmaConfig(tree: SysfsTree, release: string | null, hasP2pmem: boolea
   const packed = tree.bytes('proc/config.gz', MAX_CONFIG, { optional: true });
   if (packed !== null) {
     try {
+      const { gunzipSync } = builtin('node:zlib');
       const text = gunzipSync(packed, { maxOutputLength: MAX_CONFIG }).toString('latin1');
       return { enabled: configSays(text), from: '/proc/config.gz' };
     } catch (error) {

@@ -28,7 +28,10 @@ export interface Sysfs {
   readonly root: string;
   /** True if it is this machine's own tree, not a captured one. */
   readonly live: boolean;
-  /** The topology at the time of reading. `unknowns` grows as more facts are read. */
+  /**
+   * The topology at the time of reading; of this machine, what is in a function's configuration space is read when it is first
+   * asked for. `unknowns` grows as more facts are read.
+   */
   readonly topology: Topology;
   readonly controllers: readonly SysfsController[];
   /** As of now, for one question: never keep them. */
@@ -75,6 +78,8 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
   };
   const dirs = controllerDirs(tree, pci);
   const controllers = readControllers(tree, pci, dirs, kernel);
+  // What was copied does not change, and costs little to read: so all that it lacks is noted in the order of the functions.
+  if (!tree.live) pci.readAll();
   const release = asked ?? running;
   const iommu = readIommu(tree, release, groups, groupsThatMatter(pci.functions, controllers));
   const { mode } = iommu;
@@ -107,7 +112,10 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
       hostBridges: pci.hostBridges,
       functions: pci.functions,
       find: pci.find,
-      unknowns: tree.unknowns,
+      get unknowns() {
+        pci.readAll();
+        return tree.unknowns;
+      },
     },
     controllers,
     get devices() {

@@ -25,11 +25,14 @@ const IORESOURCE_UNSET = 0x20000000;
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export interface SysfsPci {
+  /** What is in a function's configuration space and in `resource` is read when it is asked for. */
   readonly functions: readonly PciDev[];
   readonly hostBridges: readonly HostBridge[];
   find(bdf: Bdf): PciDev | null;
   /** A function's directory. */
   dir(bdf: Bdf): SysfsDir | null;
+  /** Read what was not read yet, so that everything that cannot be read has been noted. */
+  readAll(): void;
 }
 
 /** A function before it becomes a PciDev. */
@@ -37,7 +40,7 @@ interface Found {
   readonly bdf: Bdf;
   readonly address: PciAddress;
   readonly dir: SysfsDir;
-  readonly config: PciConfig | null;
+  readonly config: () => PciConfig | null;
   readonly class: number;
   upstream: Found | null;
   /** True if its place comes from the path and is not a guess from bus numbers. */
@@ -58,7 +61,7 @@ export function readPci(tree: SysfsTree, groups: IommuGroups): SysfsPci {
 
   const byAddress = [...found.values()].sort((a, b) => bdfId(a.address) - bdfId(b.address));
   const bridges = new Map<string, Mutable<HostBridge>>();
-  const pcieKnown = byAddress.some((f) => hasLinkSpeed(f.dir));
+  const pcieKnown = once(() => byAddress.some((f) => hasLinkSpeed(f.dir)));
   const functions = byAddress.map((f) => toPciDev(f, bridges, groups, pcieKnown));
   for (const dev of functions) {
     const bridge = dev.hostBridge as Mutable<HostBridge>;
@@ -71,6 +74,17 @@ export function readPci(tree: SysfsTree, groups: IommuGroups): SysfsPci {
     hostBridges,
     find: (bdf) => found.get(normalizeBdf(bdf))?.dev ?? null,
     dir: (bdf) => found.get(normalizeBdf(bdf))?.dir ?? null,
+    readAll: () => {
+      for (const { portType, acs, bars } of functions) void [portType, acs, bars];
+    },
+  };
+}
+
+function once<T>(read: () => T): () => T {
+  let known: { readonly value: T } | null = null;
+  return () => {
+    known ??= { value: read() };
+    return known.value;
   };
 }
 
@@ -88,13 +102,13 @@ function findFunctions(tree: SysfsTree): Map<Bdf, Found> {
   const add = (bdf: Bdf, dir: SysfsDir): void => {
     const address = parseBdf(bdf);
     if (address === null || found.has(bdf)) return;
-    const config = readConfig(tree, dir);
+    const config = once(() => readConfig(tree, dir));
     found.set(bdf, {
       bdf,
       address,
       dir,
       config,
-      class: dir.number('class', { max: 0xffffff, optional: config !== null }) ?? config?.class ?? 0,
+      class: attributeOr(dir, 'class', 0xffffff, () => config()?.class) ?? 0,
       upstream: null,
       placed: false,
       gap: false,
@@ -122,6 +136,16 @@ function findFunctions(tree: SysfsTree): Map<Bdf, Found> {
   return found;
 }
 
+/** A number that sysfs shows as an attribute of its own; without one, from the configuration space. Null: neither is there. */
+function attributeOr(
+  dir: SysfsDir,
+  name: string,
+  max: number,
+  fromConfig: () => number | null | undefined,
+): number | null {
+  return dir.number(name, { max, optional: true }) ?? fromConfig() ?? dir.number(name, { max });
+}
+
 /** Searches sys/devices itself if bus/pci/devices lost its links: host bridges are at the top or on a platform bus. */
 function walkDevices(tree: SysfsTree, add: (bdf: Bdf, dir: SysfsDir) => void): void {
   const walk = (dir: SysfsDir, depth: number, insidePci: boolean): void => {
@@ -142,7 +166,8 @@ function walkDevices(tree: SysfsTree, add: (bdf: Bdf, dir: SysfsDir) => void): v
 
 /**
  * Each read of the configuration space goes to the device, four bytes at a time: a microsecond each over PCIe, many more in a
- * virtual machine. So on a live system no more of it is read than is needed to know the function's kind and its ACS.
+ * virtual machine. So on a live system it is read only when it is asked for, and no more of it than is needed to know the
+ * function's kind and its ACS.
  */
 function readConfig(tree: SysfsTree, dir: SysfsDir): PciConfig | null {
   const enough = (read: Buffer) => {
@@ -199,6 +224,7 @@ function placeByNesting(found: Map<Bdf, Found>): void {
 }
 
 function placeByBusNumbers(tree: SysfsTree, found: Map<Bdf, Found>): void {
+  if ([...found.values()].every((f) => f.placed)) return;
   const { bridges, silent } = busRanges(found);
   for (const f of found.values()) {
     if (f.placed) continue;
@@ -236,7 +262,7 @@ function isRootBus({ address: { domain, bus } }: Found, found: Map<Bdf, Found>):
   if (bus === 0) return true;
   return [...found.values()].some(({ address, class: of, config }) => {
     if (address.domain !== domain || address.bus !== bus) return false;
-    const type = config?.portType;
+    const type = config()?.portType;
     if (type === 'root-port' || type === 'root-complex-endpoint') return true;
     return of >> 8 === PCI_CLASS_BRIDGE_HOST;
   });
@@ -254,10 +280,10 @@ function busRanges(found: Map<Bdf, Found>): { bridges: Map<number, BusRange[]>; 
   const bridges = new Map<number, BusRange[]>();
   const silent = new Set<number>();
   for (const f of found.values()) {
-    const buses = f.config?.buses ?? busesFromAttributes(f);
+    const buses = f.config()?.buses ?? busesFromAttributes(f);
     const { domain } = f.address;
     if (buses !== null) bridges.set(domain, [...(bridges.get(domain) ?? []), { f, ...buses }]);
-    else if (f.class >> 8 === PCI_CLASS_BRIDGE_PCI || f.config === null) silent.add(domain);
+    else if (f.class >> 8 === PCI_CLASS_BRIDGE_PCI || f.config() === null) silent.add(domain);
   }
   return { bridges, silent };
 }
@@ -297,25 +323,33 @@ function toPciDev(
   f: Found,
   bridges: Map<string, Mutable<HostBridge>>,
   groups: IommuGroups,
-  pcieKnown: boolean,
+  pcieKnown: () => boolean,
 ): PciDev {
   if (f.dev !== null) return f.dev;
   const upstream = f.upstream === null ? null : toPciDev(f.upstream, bridges, groups, pcieKnown);
   const { devfn } = f.address;
   const { config, dir } = f;
+  const portType = once(() => config()?.portType ?? inferPortType(f, upstream, pcieKnown()));
+  const bars = once(() => readBars(f));
   f.dev = {
     bdf: f.bdf,
     id: bdfId(f.address),
     devfn,
-    vendor: dir.number('vendor', { max: 0xffff, optional: config !== null }) ?? config?.vendor ?? 0xffff,
-    device: dir.number('device', { max: 0xffff, optional: config !== null }) ?? config?.device ?? 0xffff,
+    vendor: attributeOr(dir, 'vendor', 0xffff, () => config()?.vendor) ?? 0xffff,
+    device: attributeOr(dir, 'device', 0xffff, () => config()?.device) ?? 0xffff,
     class: f.class,
-    portType: config?.portType ?? inferPortType(f, upstream, pcieKnown),
+    get portType() {
+      return portType();
+    },
     upstream,
     ...(f.gap ? { wayUp: 'unknown' as const } : {}),
     hostBridge: upstream?.hostBridge ?? hostBridgeOf(f, bridges),
-    acs: config?.acs ?? ('unknown' satisfies AcsControl),
-    bars: readBars(f),
+    get acs() {
+      return config()?.acs ?? ('unknown' satisfies AcsControl);
+    },
+    get bars() {
+      return bars();
+    },
     numaNode: nonNegative(dir.number('numa_node', { min: -1, max: 0xffff, optional: true })),
     iommuGroup: groups.of(f.bdf, dir),
     p2pmem: readP2pmem(dir),
@@ -375,7 +409,7 @@ function readBars(f: Found): (PciBar | null)[] {
     const kind = (flags & IORESOURCE_MEM) !== 0 ? 'memory' : (flags & IORESOURCE_IO) !== 0 ? 'io' : null;
     if (kind === null || (flags & IORESOURCE_UNSET) !== 0) continue;
     const size = end - start + 1;
-    const bus = f.config?.barAddresses[index] ?? null;
+    const bus = f.config()?.barAddresses[index] ?? null;
     bars[index] = {
       index,
       kind,
