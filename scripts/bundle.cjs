@@ -35,33 +35,111 @@ const options = {
   metafile: true,
 };
 
+const PROGRAM = path.join(lib, 'cli/program.js');
+/** No sources: what the command shares with the library, and what both backends are made of, in one file each. */
+const SHARED = path.join(lib, 'shared.js');
+const BACKENDS = path.join(lib, 'backends.js');
+const NATIVE = path.join(lib, 'native/backend.js');
+const EMULATOR = path.join(lib, 'emulator/boot.js');
+
 /**
- * What is loaded at need comes after the library, or after the command's program if only the command loads it. The bundler does
- * not know this, and would put each set of modules that some of these parts share into a file of its own. Which parts there are
- * is asked of it first: while it bundles, it finds them in no fixed order, and the files would not be the same each time.
+ * What is loaded at need comes after what is loaded before it anyway: the library, or the command's program if only the command
+ * loads it; then what both backends are made of, and the native backend, for parts that need some of it. The bundler does not
+ * know this, and would put each set of modules that some of these parts share into a file of its own: with the library, seven
+ * files would be loaded, and with the native backend thirteen more. Which parts there are is asked of it first: while it bundles,
+ * it finds them in no fixed order, and the files would not be the same each time.
  */
 async function afterTheRest() {
   const { metafile } = await build({ ...options, outdir: target });
-  const parts = new Map();
-  for (const [importer, { imports }] of Object.entries(metafile.inputs)) {
-    const from = path.resolve(importer);
-    if (!from.startsWith(lib) || from === main) continue;
-    for (const { path: part, kind, external } of imports) {
-      if (kind !== 'dynamic-import' || external) continue;
-      const inCommand = from.startsWith(path.join(lib, 'cli/')) && parts.get(path.resolve(part)) !== index;
-      parts.set(path.resolve(part), inCommand ? path.join(lib, 'cli/program.js') : index);
-    }
-  }
+  const { after, made } = orderOf(graphOf(metafile));
   return {
     name: 'after-the-rest',
-    setup({ onLoad }) {
-      onLoad({ filter: /\.js$/ }, ({ path: file }) =>
-        parts.has(file)
-          ? { contents: `${fs.readFileSync(file, 'utf8')}\nimport ${JSON.stringify(parts.get(file))};\n` }
-          : undefined,
-      );
+    setup({ onLoad, onResolve }) {
+      onResolve({ filter: /\.js$/ }, ({ path: file }) => (made.has(file) ? { path: file } : undefined));
+      onLoad({ filter: /\.js$/ }, ({ path: file }) => {
+        if (made.has(file)) return { contents: made.get(file).map(importing).join('') };
+        if (!after.has(file)) return undefined;
+        return { contents: `${fs.readFileSync(file, 'utf8')}\n${after.get(file).map(importing).join('')}` };
+      });
     },
   };
+}
+
+/** `after`: what each part that is loaded at need comes after. `made`: the files that are no sources, and what is in each. */
+function orderOf(graph) {
+  const parts = partsOf(graph);
+  const library = reached(graph, index);
+  const native = without(reached(graph, NATIVE), library);
+  const command = [...parts].filter(([, first]) => first === SHARED).map(([part]) => reached(graph, part));
+  const shared = both(library, new Set(command.flatMap((files) => [...files])));
+  const backends = both(native, reached(graph, EMULATOR));
+  // A part of the command may check its options without the library.
+  const rest = without(library, new Set([...shared, ...reached(graph, path.join(lib, 'base/zod.js'))]));
+  const onlyNative = without(native, backends);
+  const after = new Map();
+  for (const [part, first] of parts) {
+    const needs = (files) => both(reached(graph, part), files).size > 0;
+    const inLibrary = needs(rest) ? [index] : [];
+    const inBackend = part !== NATIVE && needs(onlyNative) ? [NATIVE] : needs(backends) ? [BACKENDS] : [];
+    after.set(part, [first, ...inLibrary, ...inBackend]);
+  }
+  const made = new Map([
+    [SHARED, [...shared].sort()],
+    [BACKENDS, [index, ...[...backends].sort()]],
+  ]);
+  return { after, made };
+}
+
+/** The modules that are loaded at need, and what is there before each. */
+function partsOf(graph) {
+  const parts = new Map();
+  for (const [from, imports] of graph) {
+    if (!from.startsWith(lib)) continue;
+    for (const { file, atNeed } of imports) {
+      if (!atNeed) continue;
+      const inCommand = from.startsWith(path.join(lib, 'cli/')) && parts.get(file) !== index;
+      parts.set(file, from === main ? SHARED : inCommand ? PROGRAM : index);
+    }
+  }
+  return parts;
+}
+
+function both(some, others) {
+  return new Set([...some].filter((file) => others.has(file)));
+}
+
+function without(some, others) {
+  return new Set([...some].filter((file) => !others.has(file)));
+}
+
+function importing(file) {
+  return `import ${JSON.stringify(file)};\n`;
+}
+
+/** What each module of the bundle imports, without packages that stay outside. */
+function graphOf({ inputs }) {
+  const imported = ({ imports }) =>
+    imports
+      .filter(({ external }) => !external)
+      .map(({ path: file, kind }) => ({ file: path.resolve(file), atNeed: kind === 'dynamic-import' }));
+  return new Map(Object.entries(inputs).map(([file, input]) => [path.resolve(file), imported(input)]));
+}
+
+/** The modules that are loaded with this one. */
+function reached(graph, start) {
+  const found = new Set();
+  const ahead = [start];
+  for (let file = ahead.pop(); file !== undefined; file = ahead.pop()) {
+    if (found.has(file)) continue;
+    found.add(file);
+    ahead.push(
+      ...graph
+        .get(file)
+        .filter(({ atNeed }) => !atNeed)
+        .map((one) => one.file),
+    );
+  }
+  return found;
 }
 
 exports.bundle = async () => {
