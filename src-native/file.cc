@@ -10,9 +10,12 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -33,32 +36,51 @@ Napi::Value number(Napi::Env env, double value) { return Napi::Number::New(env, 
 enum StatWord { kStatKind, kStatSize, kStatDevice, kStatInodeHigh, kStatInodeLow, kStatMemAlign, kStatOffsetAlign, kStatWords };
 enum StatKind { kOther, kFile, kBlock, kDirectory };
 
-// The fields of struct statx by their offsets, because libc headers may be older than STATX_DIOALIGN (6.1).
+// struct statx, because libc headers may be older than STATX_DIOALIGN (6.1).
+struct Statx {
+  uint32_t mask, blockSize;
+  uint64_t attributes;
+  uint32_t links, user, group;
+  uint16_t mode, spare;
+  uint64_t inode, size, blocks, attributesMask, times[8];
+  uint32_t deviceMajor, deviceMinor, onMajor, onMinor;
+  uint64_t mount;
+  uint32_t dioMemAlign, dioOffsetAlign;
+  uint64_t more[12];
+};
+static_assert(offsetof(Statx, size) == 0x28 && offsetof(Statx, dioMemAlign) == 0x98 && sizeof(Statx) == 256, "as in the kernel");
+constexpr unsigned kStatxBasic = 0x7ff;
 constexpr unsigned kStatxDioAlign = 0x2000;
-constexpr size_t kStatxSize = 256;
-constexpr size_t kDioMemAlign = 0x98;
-constexpr size_t kDioOffsetAlign = 0x9c;
+
+// In one call where the kernel has statx(2) (4.11) and lets this process use it.
+int factsOf(int fd, Statx* facts) {
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kStatxBasic | kStatxDioAlign, facts) == 0) return 0;
+  struct stat st;
+  if (statOf(fd, &st) != 0) return -errno;
+  facts->mask = 0;
+  facts->mode = static_cast<uint16_t>(st.st_mode);
+  facts->inode = st.st_ino;
+  facts->size = static_cast<uint64_t>(st.st_size);
+  facts->onMajor = major(st.st_dev);
+  facts->onMinor = minor(st.st_dev);
+  return 0;
+}
 
 // Returns 0 or -errno. The alignments are what O_DIRECT requires (0: O_DIRECT is refused; -1: the kernel does not say).
 int describe(int fd, Napi::Float64Array words) {
   if (words.ElementLength() < kStatWords) return -EINVAL;
-  struct stat st;
-  if (statOf(fd, &st) != 0) return -errno;
-  words[kStatKind] = S_ISREG(st.st_mode) ? kFile : S_ISBLK(st.st_mode) ? kBlock : S_ISDIR(st.st_mode) ? kDirectory : kOther;
-  words[kStatSize] = static_cast<double>(st.st_size);
-  words[kStatDevice] = static_cast<double>(st.st_dev);
-  words[kStatInodeHigh] = static_cast<double>(st.st_ino >> 32);
-  words[kStatInodeLow] = static_cast<double>(st.st_ino & 0xffffffff);
-  words[kStatMemAlign] = words[kStatOffsetAlign] = -1;
-  alignas(8) unsigned char sx[kStatxSize] = {};
-  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kStatxDioAlign, sx) != 0) return 0;
-  uint32_t mask, mem, offset;
-  memcpy(&mask, sx, 4);
-  memcpy(&mem, sx + kDioMemAlign, 4);
-  memcpy(&offset, sx + kDioOffsetAlign, 4);
-  if ((mask & kStatxDioAlign) == 0) return 0;
-  words[kStatMemAlign] = mem;
-  words[kStatOffsetAlign] = offset;
+  Statx facts = {};
+  const int error = factsOf(fd, &facts);
+  if (error != 0) return error;
+  const mode_t mode = facts.mode;
+  words[kStatKind] = S_ISREG(mode) ? kFile : S_ISBLK(mode) ? kBlock : S_ISDIR(mode) ? kDirectory : kOther;
+  words[kStatSize] = static_cast<double>(facts.size);
+  words[kStatDevice] = static_cast<double>(makedev(facts.onMajor, facts.onMinor));
+  words[kStatInodeHigh] = static_cast<double>(facts.inode >> 32);
+  words[kStatInodeLow] = static_cast<double>(facts.inode & 0xffffffff);
+  const bool known = (facts.mask & kStatxDioAlign) != 0;
+  words[kStatMemAlign] = known ? facts.dioMemAlign : -1.0;
+  words[kStatOffsetAlign] = known ? facts.dioOffsetAlign : -1.0;
   return 0;
 }
 

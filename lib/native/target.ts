@@ -121,7 +121,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #firstFlags: number;
   /** A file that was small when it was opened, on which I/O can be direct. */
   readonly #small: boolean;
+  /** When it was opened. */
   readonly #size: number;
+  /** Where the furthest of this target's writes ended, or its length was set. */
+  #furthest = 0;
   readonly #onClose: () => void;
   /** The PCI functions that do its DMA. */
   readonly #clients: readonly PciDev[];
@@ -241,8 +244,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       if (io.segments.length > 1 && mixesOwn(io.segments, this.#clients)) return this.#queueCut(io);
       flags += this.#apart(io);
     }
-    const op = io.op === 'read' ? OP_READ : OP_WRITE;
-    return this.#engine.readWrite(this, io, op, flags, this.#direct);
+    return this.#readWrite(io, flags, this.#direct);
   }
 
   /** Through the page cache, because that is asked for, or allowed and better here. */
@@ -257,9 +259,18 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (this.kind !== 'file') return -EOPNOTSUPP;
     this.#cached ??= this.#openAgain(false);
     if (this.#cached < 0) return this.#cached;
-    const op = io.op === 'read' ? OP_READ : OP_WRITE;
     const flags = io.offset + bytesOf(io.segments) <= SMALL ? this.#firstFlags : FLAG_ASYNC;
-    return this.#engine.readWrite(this, io, op, flags, this.#cached);
+    return this.#readWrite(io, flags, this.#cached);
+  }
+
+  #readWrite(io: IoRequest, flags: number, fd: number): number {
+    if (io.op === 'read') return this.#engine.readWrite(this, io, OP_READ, flags, fd);
+    this.#reaches(io.offset + bytesOf(io.segments));
+    return this.#engine.readWrite(this, io, OP_WRITE, flags, fd);
+  }
+
+  #reaches(end: number): void {
+    if (end > this.#furthest) this.#furthest = end;
   }
 
   /**
@@ -355,6 +366,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
         this.#settle();
       },
     };
+    if (op === 'write') this.#reaches(end);
     this.#inFlight.enter();
     if (isOwn) this.#own.add(lent);
     return lent;
@@ -400,6 +412,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     const flags = this.#flags + FLAG_THREAD;
     let moved = 0;
     let index = 0;
+    if (io.op === 'write') this.#reaches(io.offset + bytesOf(io.segments));
     const next = (): number => this.#engine.readWrite(completer, pieces[index++]!, op, flags, this.#direct!);
     const completer: Completer<Vectored> = {
       completed: (piece, result) => {
@@ -428,6 +441,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
       throw new P2pdmaError('ERR_OUT_OF_RANGE', `a length of ${size} bytes: must be an integer, 0 or more`);
     }
     const flags = this.#callsAreShort() ? FLAG_HERE : 0;
+    this.#reaches(size);
     await this.#call('ftruncate', { op: OP_TRUNCATE, flags, offset: size });
   }
 
@@ -496,12 +510,11 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   /**
-   * close(2) and ftruncate(2) can take long: on a device, over a network, with a large file. Then they are not called here.
+   * close(2) and ftruncate(2) can take long: on a device, over a network, with a large file. Then they are not called here. To ask
+   * for its size again would take as long as they do. If somebody else made it larger, they take longer, and that is all.
    */
   #callsAreShort(): boolean {
-    if (!this.#local) return false;
-    const size = this.#addon.fileSize(this.#fd);
-    return size >= 0 && size <= SMALL;
+    return this.#local && this.#size <= SMALL && this.#furthest <= SMALL;
   }
 
   #traceSubmit(io: IoRequest): void {

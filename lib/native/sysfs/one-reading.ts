@@ -10,10 +10,10 @@ export class OneReading implements Files {
   readonly genuine: boolean;
   readonly peerMemory: boolean;
   readonly #files: Files;
-  /** By what was asked, and about which path. A failure is an answer too. */
-  readonly #answers = new Map<string, { readonly value: unknown } | { readonly error: unknown }>();
+  /** By what was asked, and about which path. A failure is an answer too. Null: nothing was asked, as for most files. */
+  #answers: Map<string, Answer> | null = null;
   /** The directories of sysfs that were listed: what is in each, by name. */
-  readonly #listed = new Map<string, ReadonlyMap<string, EntryKind>>();
+  #listed: Map<string, ReadonlyMap<string, EntryKind>> | null = null;
 
   constructor(files: Files) {
     this.root = files.root;
@@ -25,7 +25,7 @@ export class OneReading implements Files {
 
   kindOf(path: readonly string[]): EntryKind | undefined {
     return this.#once('kind', path, () => {
-      const listed = this.#listed.get(path.slice(0, -1).join('/'));
+      const listed = this.#listed?.get(path.slice(0, -1).join('/'));
       return listed === undefined ? this.#files.kindOf(path) : listed.get(path.at(-1)!);
     });
   }
@@ -35,6 +35,7 @@ export class OneReading implements Files {
       const entries = this.#files.entries(path);
       // In proc there is more than is listed: /proc/<thread>.
       if (path[0] === 'sys') {
+        this.#listed ??= new Map();
         this.#listed.set(path.join('/'), new Map(entries.map(({ name, kind }) => [name, kind])));
       }
       return entries;
@@ -48,7 +49,7 @@ export class OneReading implements Files {
   read(path: readonly string[], maxBytes: number, enough?: (read: Buffer) => boolean): Content {
     const key = `${maxBytes} bytes${enough === undefined ? '' : ', as far as needed'}`;
     return this.#once(key, path, () => {
-      const listed = this.#listed.get(path.slice(0, -1).join('/'));
+      const listed = this.#listed?.get(path.slice(0, -1).join('/'));
       if (listed?.has(path.at(-1)!) === false) throw Object.assign(new Error('missing'), { code: 'ENOENT' });
       return this.#files.read(path, maxBytes, enough);
     });
@@ -56,6 +57,7 @@ export class OneReading implements Files {
 
   #once<T>(what: string, path: readonly string[], ask: () => T): T {
     const key = [what, ...path].join('/');
+    this.#answers ??= new Map();
     let answer = this.#answers.get(key);
     if (answer === undefined) {
       answer = answerOf(ask);
@@ -66,7 +68,9 @@ export class OneReading implements Files {
   }
 }
 
-function answerOf(ask: () => unknown): { value: unknown } | { error: unknown } {
+type Answer = { readonly value: unknown } | { readonly error: unknown };
+
+function answerOf(ask: () => unknown): Answer {
   try {
     return { value: ask() };
   } catch (error) {
