@@ -45,7 +45,7 @@ import { accessHint, nativeError } from './errors.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
 import { type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
-import { directoryOf, inspect, isSameFile, NativeEnd, pathOf, rangesOf } from './sysfs/inspect.js';
+import { directoryOf, foundBy, inspect, isSameFile, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
@@ -219,8 +219,7 @@ export class NativeBackend implements Backend {
 
   /** Open what is there, with the facts that `inspect` found, if it is still the same file. */
   async #open(nameOrPath: string, options: OpenOptions): Promise<FoundOpen> {
-    const { end } = options;
-    const look = end instanceof NativeEnd ? NativeEnd.foundBy(end) : null;
+    const look = foundBy(options.end);
     if (look?.nothingIn != null && look.nothingIn === directoryOf(nameOrPath)) {
       const made = await this.#make(nameOrPath, options, look.info);
       if (made !== null) return made;

@@ -4,64 +4,69 @@
  */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import type { End, Legs, Place, UnderlyingRange } from '../../backend/backend.js';
+import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
 import type { PciDev } from '../../backend/topology.js';
 import { deviceIdentity } from './identity.js';
 import type { BlockInfo, Sysfs } from './machine.js';
 import { PathStat } from './path-stat.js';
 import { underlying } from './ranges.js';
 
-/** An end of this kind of backend, with the facts from which it was derived. */
-export class NativeEnd implements End {
-  readonly path: string;
-  readonly kind: End['kind'];
-  readonly size: number | null;
-  readonly client: PciDev | null;
-  readonly legs: Legs | null;
-  readonly noP2pReason: string | null;
-  readonly noP2pByCommand: string | null;
-  readonly unproven: string | null;
-  readonly inUse: string | null;
-  readonly readOnly: boolean;
-  readonly identity: string | null;
-  readonly endsWithProcess = false;
-  readonly ranges: readonly UnderlyingRange[];
-  readonly place: Place | null;
-  readonly #info: BlockInfo | null;
-  readonly #file: string | null;
-  readonly #nothingIn: string | null;
+/** Where an end of this kind of backend keeps the facts from which it was derived. */
+const FOUND = Symbol('found');
 
-  /** @param sysfs asked within one `together` */
-  constructor(sysfs: Sysfs, nameOrPath: string) {
-    const { devices } = sysfs;
-    const info = sysfs.blockInfo(nameOrPath);
-    this.path = pathOf(nameOrPath, info);
-    this.kind = info?.kind ?? 'file';
-    this.size = info?.size ?? null;
-    this.client = info?.client ?? null;
-    this.legs = info?.legs ?? null;
-    this.noP2pReason = info === null ? UNKNOWN : info.noP2pReason;
-    this.noP2pByCommand = info === null ? UNKNOWN : info.noP2pByCommand;
-    this.unproven = info?.unproven ?? null;
-    this.inUse = info?.inUse.words ?? null;
-    this.readOnly = info?.readOnly ?? false;
-    this.identity = info === null || info.kind === 'file' ? null : deviceIdentity(devices, info.name!);
-    this.ranges = rangesOf(sysfs, this.path, info);
-    this.place = placeOf(nameOrPath, info);
-    this.#info = info;
-    // A device is looked at again, because its users and even the drive itself can change at any moment.
-    const ours = sysfs.live && info?.kind === 'file';
-    const stat = ours ? devices.statOf(nameOrPath) : null;
-    this.#file = stat?.isFile === true ? stat.identity : null;
-    this.#nothingIn = ours && stat === null ? directoryOf(nameOrPath, (path) => devices.statOf(path)) : null;
-  }
-
-  /** What was found at the path; valid for the file `file`, or for one that is made while the path is in the directory `nothingIn`. */
-  static foundBy(end: NativeEnd): Found {
-    return { info: end.#info, file: end.#file, nothingIn: end.#nothingIn };
-  }
+interface NativeEnd extends End {
+  readonly [FOUND]: Found;
 }
 
+/**
+ * What copying rarely asks is read when it is asked for: who uses a device, and what it is to a person.
+ * @param sysfs asked within one `together`
+ */
+function endOf(sysfs: Sysfs, nameOrPath: string): NativeEnd {
+  const { devices } = sysfs;
+  const info = sysfs.blockInfo(nameOrPath);
+  const path = pathOf(nameOrPath, info);
+  const isDevice = info !== null && info.kind !== 'file';
+  // A device is looked at again, because its users and even the drive itself can change at any moment.
+  const ours = sysfs.live && info?.kind === 'file';
+  const stat = ours ? devices.statOf(nameOrPath) : null;
+  return {
+    path,
+    kind: info?.kind ?? 'file',
+    size: info?.size ?? null,
+    client: info?.client ?? null,
+    legs: info?.legs ?? null,
+    noP2pReason: info === null ? UNKNOWN : info.noP2pReason,
+    noP2pByCommand: info === null ? UNKNOWN : info.noP2pByCommand,
+    unproven: info?.unproven ?? null,
+    get inUse() {
+      return info?.inUse.words ?? null;
+    },
+    get readOnly() {
+      return info?.readOnly ?? false;
+    },
+    get identity() {
+      return isDevice ? deviceIdentity(devices, info.name!) : null;
+    },
+    endsWithProcess: false,
+    ranges: rangesOf(sysfs, path, info),
+    get place() {
+      return placeOf(nameOrPath, info);
+    },
+    [FOUND]: {
+      info,
+      file: stat?.isFile === true ? stat.identity : null,
+      nothingIn: ours && stat === null ? directoryOf(nameOrPath, (path) => devices.statOf(path)) : null,
+    },
+  };
+}
+
+/** What was found at the path of an end; null: it is not of this kind, or there is none. */
+export function foundBy(end: End | undefined): Found | null {
+  return end !== undefined && FOUND in end ? (end as NativeEnd)[FOUND] : null;
+}
+
+/** It is valid for the file `file`, or for one that is made while the path is in the directory `nothingIn`. */
 interface Found {
   readonly info: BlockInfo | null;
   /** The file that was found, by its st_dev and st_ino; null: it was not a file. */
@@ -72,8 +77,8 @@ interface Found {
 
 const UNKNOWN = 'nothing is known of its block device';
 
-export function inspect(sysfs: Sysfs, nameOrPath: string): NativeEnd {
-  return sysfs.together(() => new NativeEnd(sysfs, nameOrPath));
+export function inspect(sysfs: Sysfs, nameOrPath: string): End {
+  return sysfs.together(() => endOf(sysfs, nameOrPath));
 }
 
 /** `'nvme0n1'` means its device node; a string with a slash, or one that is not a device's name, is a path. */
