@@ -149,8 +149,8 @@ const rows: readonly Row[] = [
 ];
 
 const prometheusOptions = z.strictObject({
-  registers: z.array(z.unknown()).optional(),
-  prefix: z.string().optional(),
+  registers: z.optional(z.array(z.unknown())),
+  prefix: z.optional(z.string()),
 });
 
 /**

@@ -10,7 +10,7 @@ import { type MachineOptions, withKernel, withMachine, withSent } from './option
 import { ownJson, speaksFor, tell } from './whose.js';
 
 const REPORT = {
-  report: row(z.string().min(1, 'Name a file, such as report.html.').optional(), {
+  report: row(z.optional(z.string().check(z.minLength(1, 'Name a file, such as report.html.'))), {
     takes: '<file>',
     text: 'also write a page for a ticket: this, list, topo, explain and versions in one file that fetches nothing; a file that exists is not overwritten',
     offers: ['files'],

@@ -4,7 +4,7 @@
  * are created from the table.
  *
  *     const TABLE = {
- *       chunk: row(size.default(65536), { takes: '<size>', text: 'bytes in the chunk', shown: bytes }),
+ *       chunk: row(z._default(size, 65536), { takes: '<size>', text: 'bytes in the chunk', shown: bytes }),
  *       force: row(flag, { text: 'write to a device that is in use' }),
  *     };
  *     withOptions(command, 'Safety:', TABLE).action((options: OptionsOf<typeof TABLE>) => …);
@@ -40,7 +40,7 @@ export interface Words {
 
 const words = z.registry<Words>();
 
-export function row<T extends z.ZodType>(type: T, says: Words): T {
+export function row<T extends z.ZodMiniType>(type: T, says: Words): T {
   // The type is cloned because it may be used in several rows.
   const own = type.clone() as T;
   words.add(own, says);
@@ -48,31 +48,31 @@ export function row<T extends z.ZodType>(type: T, says: Words): T {
 }
 
 /** Options by their names in the code: `dryRun` is `--dry-run`. */
-export type Table = Readonly<Record<string, z.ZodType>>;
+export type Table = Readonly<Record<string, z.ZodMiniType>>;
 
 /** The options as the command gets them. */
-export type OptionsOf<T extends Table> = z.output<z.ZodObject<T>>;
+export type OptionsOf<T extends Table> = z.output<z.ZodMiniObject<T>>;
 
-export const flag = z.boolean().optional();
+export const flag = z.optional(z.boolean());
 
 /** Accepts one of a few words. The first is the default. */
 export function oneOf<const T extends string>(choices: readonly T[]) {
   const error = ({ input }: { readonly input?: unknown }) => choicesOf(choices, String(input));
-  return z.enum(choices, { error }).default(choices[0]! as never);
+  return z._default(z.enum(choices, { error }), choices[0]! as never);
 }
 
 /** An option of a table. */
 export class TableOption extends Option {
   readonly offers: readonly Offer[] | undefined;
 
-  constructor(name: string, type: z.ZodType) {
+  constructor(name: string, type: z.ZodMiniType) {
     const { text, takes, offers, conflicts, repeats, shown = String } = words.get(type)!;
     super([dashed(name), takes].filter(Boolean).join(' '), text);
     this.offers = offers;
-    if (type instanceof z.ZodDefault) {
+    if (type instanceof z.ZodMiniDefault) {
       const { innerType, defaultValue } = type.def;
       this.default(defaultValue);
-      if (innerType instanceof z.ZodEnum) this.choices(innerType.options.map(String));
+      if (innerType instanceof z.ZodMiniEnum) this.choices(innerType.options.map(String));
       else this.description = orElse(text, shown(defaultValue as never));
     }
     if (conflicts !== undefined) this.conflicts(conflicts);
@@ -87,7 +87,7 @@ export class TableOption extends Option {
   }
 
   /** @throws CommandError */
-  #parse(type: z.ZodType, value: string): unknown {
+  #parse(type: z.ZodMiniType, value: string): unknown {
     const result = type.safeParse(value);
     if (result.success) return result.data;
     throw wrongValue(this.long!, value, result.error.issues[0]!.message);

@@ -19,12 +19,12 @@ import { type Says, speaksFor } from './whose.js';
 const WHICH_MACHINE = 'Which machine:';
 
 const MACHINE = {
-  machine: row(z.string().optional(), {
+  machine: row(z.optional(z.string()), {
     takes: '<preset|file>',
     text: `emulate this one: a JSON file (see snapshot), or ${MACHINE_PRESETS.join(', ')}`,
     offers: ['presets', 'files'],
   }),
-  root: row(z.string().optional(), {
+  root: row(z.optional(z.string()), {
     takes: '<dir>',
     text: 'look at a captured tree: <dir>/sys and <dir>/proc, of any Linux machine, on any OS',
     offers: ['directories'],
@@ -38,13 +38,13 @@ const MACHINE = {
 };
 
 const SENT = {
-  from: row(z.string().min(1, 'Name a file or a folder, or write - for stdin.').optional(), {
+  from: row(z.optional(z.string().check(z.minLength(1, 'Name a file or a folder, or write - for stdin.'))), {
     takes: '<what>',
     text: 'show another machine from data captured on it: the output of lspci, or a folder; - is stdin; may be repeated',
     offers: ['files', 'directories'],
     repeats: true,
   }),
-  cpu: row(z.string().optional(), {
+  cpu: row(z.optional(z.string()), {
     takes: '<vendor:family>',
     text: 'the processor of that machine, if the captured data does not show it: amd:0x19, intel:6',
     offers: [{ words: ['amd:0x17', 'amd:0x19', 'amd:0x1a', 'intel:6'] }],
@@ -70,27 +70,29 @@ export const SIZES = [
 ] as const;
 
 /** A size such as `1MiB`, `64k` or `4096`, in bytes. Units are powers of 1024. */
-export const size = z.string().transform((text, { addIssue }): number => {
-  const refuse = (why: string) => {
-    addIssue(why);
-    return z.NEVER;
-  };
-  const found = readSize(text);
-  if (found === null) return refuse('Give a size such as 4096, 64KiB or 1MiB.');
-  const { bytes, ambiguous } = found;
-  if (ambiguous !== null) {
-    const { clear, decimal } = ambiguous;
-    return refuse(`This unit is ambiguous: write ${clear} (${bytes}) or ${decimal}.`);
-  }
-  return Number.isSafeInteger(bytes) ? bytes : refuse('Give less than 2^53 bytes.');
-});
+export const size = z.pipe(
+  z.string(),
+  z.transform((text, { issues }): number => {
+    const refuse = (why: string) => {
+      issues.push({ code: 'custom', message: why, input: text });
+      return z.NEVER;
+    };
+    const found = readSize(text);
+    if (found === null) return refuse('Give a size such as 4096, 64KiB or 1MiB.');
+    const { bytes, ambiguous } = found;
+    if (ambiguous !== null) {
+      const { clear, decimal } = ambiguous;
+      return refuse(`This unit is ambiguous: write ${clear} (${bytes}) or ${decimal}.`);
+    }
+    return Number.isSafeInteger(bytes) ? bytes : refuse('Give less than 2^53 bytes.');
+  }),
+);
 
 export const count = z
-  .string()
-  .transform(Number)
-  .refine((value) => Number.isSafeInteger(value) && value >= 0, 'Give a whole number.');
+  .pipe(z.string(), z.transform(Number))
+  .check(z.refine((value) => Number.isSafeInteger(value) && value >= 0, 'Give a whole number.'));
 
-export const atLeastOne = count.refine((value) => value >= 1, 'Give a whole number of 1 or more.');
+export const atLeastOne = count.check(z.refine((value) => value >= 1, 'Give a whole number of 1 or more.'));
 
 /** The library's description of one of its options, as a line of help. */
 export function purpose(option: keyof typeof optionHelp): string {
@@ -115,7 +117,7 @@ export const CHUNK_OFFERED: readonly Offer[] = [{ words: ['64KiB', '256KiB', '51
 export const DEPTH_OFFERED: readonly Offer[] = [{ words: ['1', '8', '32'] }];
 export const PROVIDER_OFFERED: readonly Offer[] = [{ words: ['auto', 'none'] }, 'functions'];
 
-export const PROVIDER = row(z.string().default('auto'), {
+export const PROVIDER = row(z._default(z.string(), 'auto'), {
   takes: '<name>',
   text: purpose('provider'),
   offers: PROVIDER_OFFERED,
@@ -159,7 +161,7 @@ function checkMachine({ backend, machine, root, from, cpu }: MachineOptions): vo
 /** Adds the option that selects a kernel, for commands that only inspect. */
 export function withKernel(command: Command, more = ''): Command {
   return withOptions(command, WHICH_MACHINE, {
-    kernel: row(z.string().optional(), {
+    kernel: row(z.optional(z.string()), {
       takes: '<release>',
       text: `answer as this kernel would: 7.2, 6.12.117, 6.17.0-35-generic${more}`,
       offers: [{ words: KERNEL_RELEASES }],

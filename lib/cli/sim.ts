@@ -12,10 +12,10 @@ import { atLeastOne, count } from './options.js';
 import { ownJson, speaksFor, tell } from './whose.js';
 
 const LARGEST_FIRST = 2 ** 32 - 1;
-const firstSeed = count.refine((value) => value <= LARGEST_FIRST, `Give at most ${LARGEST_FIRST}.`);
+const firstSeed = count.check(z.refine((value) => value <= LARGEST_FIRST, `Give at most ${LARGEST_FIRST}.`));
 
 const WHICH_MACHINE = {
-  machine: row(z.string().optional(), {
+  machine: row(z.optional(z.string()), {
     takes: '<preset|file>',
     text: `play on this one, with small drives: a JSON file (see snapshot), or ${MACHINE_PRESETS.join(', ')} (default: each seed draws one)`,
     offers: ['presets', 'files'],
@@ -23,14 +23,14 @@ const WHICH_MACHINE = {
 };
 
 const WHICH_SEEDS = {
-  seed: row(count.optional(), { takes: '<n>', text: 'play this one only', offers: [] }),
-  first: row(firstSeed.default(1), {
+  seed: row(z.optional(count), { takes: '<n>', text: 'play this one only', offers: [] }),
+  first: row(z._default(firstSeed, 1), {
     takes: '<n>',
     text: 'the first seed',
     offers: [],
     conflicts: 'seed',
   }),
-  seeds: row(atLeastOne.default(100), {
+  seeds: row(z._default(atLeastOne, 100), {
     takes: '<n>',
     text: 'how many seeds, counted up from the first',
     offers: [{ words: ['100', '1000', '10000'] }],

@@ -7,9 +7,11 @@ import { type Manual, manual } from './help.js';
 import { flag, type OptionsOf, row, withOptions } from './option-table.js';
 import { inspectMachine, type MachineOptions, withKernel, withMachine, withSent } from './options.js';
 
+const LENGTH = 'Give 1 to 200 characters.';
+
 const CONTENTS = {
   withSerials: row(flag, { text: 'keep the drives’ serial numbers (default: they are left out)' }),
-  name: row(z.string().min(1, 'Give 1 to 200 characters.').max(200, 'Give 1 to 200 characters.').optional(), {
+  name: row(z.optional(z.string().check(z.minLength(1, LENGTH), z.maxLength(200, LENGTH))), {
     takes: '<name>',
     text: 'what the machine is called',
     offers: [],

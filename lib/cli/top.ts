@@ -11,13 +11,12 @@ import { table, type View } from './table.js';
 import { ownJson, tell } from './whose.js';
 
 const seconds = z
-  .string()
-  .transform(Number)
-  .refine((value) => value >= 0.1 && value <= 3600, 'Give a number of seconds from 0.1 to 3600.');
+  .pipe(z.string(), z.transform(Number))
+  .check(z.refine((value) => value >= 0.1 && value <= 3600, 'Give a number of seconds from 0.1 to 3600.'));
 
 const OPTIONS = {
   once: row(flag, { text: 'print it once, and end' }),
-  interval: row(seconds.default(1), {
+  interval: row(z._default(seconds, 1), {
     takes: '<seconds>',
     text: 'how long to wait between two looks',
     offers: [{ words: ['0.5', '1', '5'] }],

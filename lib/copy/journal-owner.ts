@@ -17,16 +17,16 @@ import * as z from '../base/zod.js';
 import { bootId, isWrittenHere, pidSpace, startOf } from './processes.js';
 
 export const owner = z.strictObject({
-  pid: z.int().nonnegative(),
+  pid: z.int().check(z.nonnegative()),
   /**
    * When the process began, in ticks since boot; this tells it from a later process with the same PID. Null: not known
    * here.
    */
-  since: z.string().nullable(),
+  since: z.nullable(z.string()),
   /** The ID of the boot during which the process ran. */
-  boot: z.string().nullable().default(null),
+  boot: z._default(z.nullable(z.string()), null),
   /** The PID namespace of `pid`: a container has its own. */
-  space: z.string().nullable().default(null),
+  space: z._default(z.nullable(z.string()), null),
 });
 
 export type Owner = z.output<typeof owner>;

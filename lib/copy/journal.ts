@@ -29,35 +29,35 @@ const MAGIC = `${BEGINNING}1`;
 /** A journal grows by one line of about 60 bytes per second: this limit is reached after a year. */
 const MAX_BYTES = 2 ** 31;
 
-const whole = z.int().nonnegative();
+const whole = z.int().check(z.nonnegative());
 
 const end = z.strictObject({
   path: z.string(),
   kind: z.enum(['namespace', 'block', 'file']),
   /** Set for a device; null for a file. */
-  device: z
-    .strictObject({ size: whole, identity: z.string().nullable(), boot: z.string().nullable() })
-    .nullable(),
+  device: z.nullable(
+    z.strictObject({ size: whole, identity: z.nullable(z.string()), boot: z.nullable(z.string()) }),
+  ),
   /** Set for a file; null for a device. */
-  file: z.strictObject({ inode: z.string() }).nullable(),
+  file: z.nullable(z.strictObject({ inode: z.string() })),
 });
 
 const header = z.strictObject({
   id: z.uuid(),
   created: z.string(),
-  source: end.extend({
+  source: z.extend(end, {
     /** Of a file: used to check that it has not been changed since. */
     size: whole,
-    modified: z.string().nullable(),
+    modified: z.nullable(z.string()),
   }),
   destinations: z
     .array(
-      end.extend({
+      z.extend(end, {
         /** Of a file: its length when the copy began (0: it was truncated). */
         length: whole,
       }),
     )
-    .min(1),
+    .check(z.minLength(1)),
   start: whole,
   bytes: whole,
   destinationStart: whole,
@@ -262,7 +262,7 @@ function parse(path: string, bytes: Buffer): Parsed {
  * Parses `<number> <json> <checksum>`; null if the line does not match. The first line contains the ID that all
  * checksums cover.
  */
-function readLine<T extends z.ZodType>(
+function readLine<T extends z.ZodMiniType>(
   line: string,
   table: T,
   id: string | null,

@@ -140,7 +140,7 @@ function problem(issue: z.core.$ZodIssue): { where: string; what: string; hint: 
     };
   }
   if (issue.code === 'invalid_union' && issue.discriminator !== undefined) {
-    const kinds = faultSchema.options.map((o) => o.shape.kind.value).join(', ');
+    const kinds = faultSchema.def.options.map((o) => o.shape.kind.def.values[0]).join(', ');
     return { where, what: 'unknown kind of fault', hint: `Use one of: ${kinds}.` };
   }
   if (issue.input === undefined) {

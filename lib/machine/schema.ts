@@ -1,6 +1,7 @@
 import { MEMREMAP_COMPAT_ALIGN } from '../backend/hardware.js';
 import { normalizeBdf, PCI_ADDRESS } from '../backend/names.js';
 import type { AcsControl, Bdf, IommuMode, PciePortType } from '../backend/topology.js';
+import { described } from '../base/described.js';
 import { P2pdmaError } from '../base/errors.js';
 import { readSize } from '../base/words.js';
 import * as z from '../base/zod.js';
@@ -231,10 +232,12 @@ function toNumber(value: number | string): number {
 /** A number as it can be written in JSON, within bounds. */
 function quantity(what: string, min: number, max: number, pattern: RegExp) {
   const range = `${what} from ${min} to ${max}`;
+  const written = z.union([z.int({ error: range }), z.string().check(z.regex(pattern, { error: what }))], {
+    error: what,
+  });
   return z
-    .union([z.int({ error: range }), z.string().regex(pattern, { error: `${what}` })], { error: `${what}` })
-    .transform(toNumber)
-    .refine((n) => n >= min && n <= max, { error: range });
+    .pipe(written, z.transform(toNumber))
+    .check(z.refine((n) => n >= min && n <= max, { error: range }));
 }
 
 const NUMBER = /^(0x[0-9a-fA-F]{1,14}|[0-9]{1,16})$/;
@@ -246,111 +249,126 @@ const ADDRESS_MAX = 2 ** 52 - 1;
 const number = (max: number, min = 0) => quantity('a whole number (or a "0x…" string)', min, max, NUMBER);
 const bytes = (min = 0) => quantity('a size in bytes, as a number, "0x…" or "16MiB"', min, ADDRESS_MAX, SIZE);
 const address = quantity('an address (a whole number or a "0x…" string)', 0, ADDRESS_MAX, NUMBER);
-const orNull = <T extends z.ZodType>(type: T) => type.nullish().transform((v) => v ?? null);
+const orNull = <T extends z.ZodMiniType>(type: T) =>
+  z.pipe(
+    z.nullish(type),
+    z.transform((v) => v ?? null),
+  );
 
-const bdf = z
-  .string()
-  .regex(PCI_ADDRESS, {
-    error: 'a PCI address such as "0000:03:00.0" (or "03:00.0")',
-  })
-  .transform(normalizeBdf);
+const bdf = z.pipe(
+  z.string().check(z.regex(PCI_ADDRESS, { error: 'a PCI address such as "0000:03:00.0" (or "03:00.0")' })),
+  z.transform(normalizeBdf),
+);
 
 const cmbSchema = z.strictObject({
   size: bytes(4096),
-  bar: number(5).default(2),
-  offset: bytes().default(0),
-  sqs: z.boolean().default(true),
-  cqs: z.boolean().default(true),
-  lists: z.boolean().default(true),
-  rds: z.boolean().default(true).describe('Read Data Support: the drive may put data into it.'),
-  wds: z.boolean().default(true).describe('Write Data Support: the drive may take data from it.'),
+  bar: z._default(number(5), 2),
+  offset: z._default(bytes(), 0),
+  sqs: z._default(z.boolean(), true),
+  cqs: z._default(z.boolean(), true),
+  lists: z._default(z.boolean(), true),
+  rds: described('Read Data Support: the drive may put data into it.', z._default(z.boolean(), true)),
+  wds: described('Write Data Support: the drive may take data from it.', z._default(z.boolean(), true)),
 });
 
 const namespaceSchema = z.strictObject({
   nsid: number(0xfffffffe, 1),
-  size: bytes().describe('In bytes; 0 with extendedLba, and only then.'),
-  blockSize: z.union([z.literal(512), z.literal(4096)], { error: '512 or 4096' }).default(512),
-  metadata: z
-    .union([z.literal(0), z.literal(8)], { error: '0 or 8' })
-    .default(0)
-    .describe('Bytes of metadata beside each block: 8 are protection information.'),
-  extendedLba: orNull(
-    z.strictObject({
-      metadata: orNull(number(0xffff, 1)).describe('Bytes per block; null or absent: not known.'),
-    }),
-  ).describe('The metadata lies within the blocks: the kernel gives such a namespace size 0.'),
-  zoned: orNull(z.strictObject({ zoneSize: bytes(512) })).describe(
-    'Zones that take writes only in order; all are empty when the machine starts.',
+  size: described('In bytes; 0 with extendedLba, and only then.', bytes()),
+  blockSize: z._default(z.union([z.literal(512), z.literal(4096)], { error: '512 or 4096' }), 512),
+  metadata: described(
+    'Bytes of metadata beside each block: 8 are protection information.',
+    z._default(z.union([z.literal(0), z.literal(8)], { error: '0 or 8' }), 0),
   ),
-  store: z.enum(['memory', 'file']).default('memory'),
-  file: orNull(z.string().min(1)).describe('Where the data is, if store is "file".'),
-  readOnly: z.boolean().default(false),
-  partitions: z
-    .array(z.strictObject({ number: number(255, 1), start: bytes(512), size: bytes(512) }))
-    .max(255)
-    .default([]),
+  extendedLba: described(
+    'The metadata lies within the blocks: the kernel gives such a namespace size 0.',
+    orNull(
+      z.strictObject({
+        metadata: described('Bytes per block; null or absent: not known.', orNull(number(0xffff, 1))),
+      }),
+    ),
+  ),
+  zoned: described(
+    'Zones that take writes only in order; all are empty when the machine starts.',
+    orNull(z.strictObject({ zoneSize: bytes(512) })),
+  ),
+  store: z._default(z.enum(['memory', 'file']), 'memory'),
+  file: described('Where the data is, if store is "file".', orNull(z.string().check(z.minLength(1)))),
+  readOnly: z._default(z.boolean(), false),
+  partitions: z._default(
+    z
+      .array(z.strictObject({ number: number(255, 1), start: bytes(512), size: bytes(512) }))
+      .check(z.maxLength(255)),
+    [],
+  ),
 });
 
 const nvmeSchema = z.strictObject({
-  name: orNull(z.string().regex(/^nvme[0-9]{1,4}$/, { error: 'a name such as "nvme0"' })).describe(
+  name: described(
     'Default: nvme0, nvme1, … in BDF order.',
+    orNull(z.string().check(z.regex(/^nvme[0-9]{1,4}$/, { error: 'a name such as "nvme0"' }))),
   ),
-  model: z.string().max(40).default('p2pdma emulated NVMe'),
-  serial: orNull(z.string().max(20)),
-  mdts: bytes(4096).default(0x100000).describe('Largest transfer of one command.'),
-  sgls: z.boolean().default(true),
-  queues: number(1024, 1).default(16),
+  model: z._default(z.string().check(z.maxLength(40)), 'p2pdma emulated NVMe'),
+  serial: orNull(z.string().check(z.maxLength(20))),
+  mdts: described('Largest transfer of one command.', z._default(bytes(4096), 0x100000)),
+  sgls: z._default(z.boolean(), true),
+  queues: z._default(number(1024, 1), 16),
   cmb: orNull(cmbSchema),
-  namespaces: z.array(namespaceSchema).max(1024).default([]),
+  namespaces: z._default(z.array(namespaceSchema).check(z.maxLength(1024)), []),
 });
 
 const functionSchema = z.strictObject({
   bdf,
   type: z.enum(PORT_TYPES),
-  upstream: orNull(bdf).describe('The bridge directly above; null or absent on a root bus.'),
+  upstream: described('The bridge directly above; null or absent on a root bus.', orNull(bdf)),
   vendor: number(0xffff),
   device: number(0xffff),
-  class: orNull(number(0xffffff)).describe('24-bit class code. Default: from the type.'),
-  acs: z
-    .union([number(0xffff), z.enum(['none', 'unknown'])], {
-      error: 'the ACS Control register, "none" or "unknown"',
-    })
-    .default('none')
-    .describe('ACS Control register; bit 2 (0x04) redirects peer requests.'),
-  bars: z
-    .array(
-      z.strictObject({
-        index: number(5),
-        kind: z.enum(['memory', 'io']).default('memory'),
-        address: orNull(address).describe('CPU address; assigned when absent.'),
-        size: bytes(4),
-        prefetchable: orNull(z.boolean()),
+  class: described('24-bit class code. Default: from the type.', orNull(number(0xffffff))),
+  acs: described(
+    'ACS Control register; bit 2 (0x04) redirects peer requests.',
+    z._default(
+      z.union([number(0xffff), z.enum(['none', 'unknown'])], {
+        error: 'the ACS Control register, "none" or "unknown"',
       }),
-    )
-    .max(6)
-    .default([]),
+      'none',
+    ),
+  ),
+  bars: z._default(
+    z
+      .array(
+        z.strictObject({
+          index: number(5),
+          kind: z._default(z.enum(['memory', 'io']), 'memory'),
+          address: described('CPU address; assigned when absent.', orNull(address)),
+          size: bytes(4),
+          prefetchable: orNull(z.boolean()),
+        }),
+      )
+      .check(z.maxLength(6)),
+    [],
+  ),
   numaNode: orNull(number(0xffff)),
   iommuGroup: orNull(number(0xffffff)),
   nvme: orNull(nvmeSchema),
-  p2pmem: orNull(
-    z.strictObject({
-      size: bytes().describe('Bytes that the kernel registered; 0: none.'),
-      available: orNull(bytes()).describe('Bytes that are free. Of a CMB its driver decides.'),
-      published: z.boolean(),
-      bar: orNull(number(5)),
-    }),
-  ).describe(
+  p2pmem: described(
     'Peer memory of the function as captured from sysfs; beside nvme.cmb, what the kernel made of the CMB.',
+    orNull(
+      z.strictObject({
+        size: described('Bytes that the kernel registered; 0: none.', bytes()),
+        available: described('Bytes that are free. Of a CMB its driver decides.', orNull(bytes())),
+        published: z.boolean(),
+        bar: orNull(number(5)),
+      }),
+    ),
   ),
 });
 
-const controllerName = z.string().min(1).describe('A controller, by name or BDF.');
+const controllerName = described('A controller, by name or BDF.', z.string().check(z.minLength(1)));
 export const faultSchema = z.discriminatedUnion(
   'kind',
   [
     z.strictObject({
       kind: z.literal('media-error'),
-      namespace: z.string().min(1),
+      namespace: z.string().check(z.minLength(1)),
       lba: number(Number.MAX_SAFE_INTEGER),
       op: orNull(z.enum(['read', 'write'])),
     }),
@@ -364,99 +382,118 @@ export const faultSchema = z.discriminatedUnion(
     z.strictObject({
       kind: z.literal('pool-exhausted'),
       controller: controllerName,
-      available: bytes().default(0),
+      available: z._default(bytes(), 0),
     }),
   ],
   { error: 'an object whose kind is that of a fault' },
 );
 
 export const machineSchema = z.strictObject({
-  $schema: z.string().optional(),
+  $schema: z.optional(z.string()),
   version: z.literal(1, { error: '1, the only version there is' }),
-  name: z.string().min(1).max(200),
-  description: z.string().default(''),
-  emulated: z
-    .boolean()
-    .default(false)
-    .describe('This is a snapshot of an emulated machine, so it never was physical hardware.'),
-  kernel: z
-    .string()
-    .max(200)
-    .regex(/^[0-9]{1,4}\.[0-9]{1,4}/, {
-      error: 'a kernel release such as "6.12" or "6.17.0-35-generic"',
-    })
-    .default('6.12')
-    .describe(
-      'Release of the kernel whose answers are given: its host bridge allow-list, its errnos, its rules for CMBs.',
+  name: z.string().check(z.minLength(1), z.maxLength(200)),
+  description: z._default(z.string(), ''),
+  emulated: described(
+    'This is a snapshot of an emulated machine, so it never was physical hardware.',
+    z._default(z.boolean(), false),
+  ),
+  kernel: described(
+    'Release of the kernel whose answers are given: its host bridge allow-list, its errnos, its rules for CMBs.',
+    z._default(
+      z.string().check(
+        z.maxLength(200),
+        z.regex(/^[0-9]{1,4}\.[0-9]{1,4}/, {
+          error: 'a kernel release such as "6.12" or "6.17.0-35-generic"',
+        }),
+      ),
+      '6.12',
     ),
-  cpu: z
-    .strictObject({ vendor: orNull(z.string()), family: orNull(number(0xfff)) })
-    .default({ vendor: null, family: null }),
-  iommu: z.enum(['none', 'translating', 'unsupported', 'unknown']).default('none'),
-  memremapAlign: bytes(4096)
-    .default(MEMREMAP_COMPAT_ALIGN)
-    .describe('Granule of device memory that the kernel can register.'),
-  ioTimeout: z
-    .number()
-    .positive()
-    .max(86_400)
-    .default(30)
-    .describe('Seconds before the NVMe driver aborts an I/O command, and again before it resets the drive.'),
-  useCmbSqes: z
-    .boolean()
-    .default(true)
-    .describe('I/O submission queues lie in the CMB of their drive where it takes them (nvme.use_cmb_sqes).'),
+  ),
+  cpu: z._default(z.strictObject({ vendor: orNull(z.string()), family: orNull(number(0xfff)) }), {
+    vendor: null,
+    family: null,
+  }),
+  iommu: z._default(z.enum(['none', 'translating', 'unsupported', 'unknown']), 'none'),
+  memremapAlign: described(
+    'Granule of device memory that the kernel can register.',
+    z._default(bytes(4096), MEMREMAP_COMPAT_ALIGN),
+  ),
+  ioTimeout: described(
+    'Seconds before the NVMe driver aborts an I/O command, and again before it resets the drive.',
+    z._default(z.number().check(z.positive(), z.maximum(86_400)), 30),
+  ),
+  useCmbSqes: described(
+    'I/O submission queues lie in the CMB of their drive where it takes them (nvme.use_cmb_sqes).',
+    z._default(z.boolean(), true),
+  ),
   hostBridges: z
     .array(
       z.strictObject({
-        domain: number(0xffffffff).default(0),
+        domain: z._default(number(0xffffffff), 0),
         bus: number(0xff),
-        busOffset: quantity(
-          'an offset, as a number or "0x…", maybe negative',
-          -ADDRESS_MAX,
-          ADDRESS_MAX,
-          SIGNED,
+        busOffset: described(
+          'Bus address minus CPU address of every BAR below.',
+          z._default(
+            quantity('an offset, as a number or "0x…", maybe negative', -ADDRESS_MAX, ADDRESS_MAX, SIGNED),
+            0,
+          ),
+        ),
+        peerRouting: z._default(z.boolean(), true),
+      }),
+    )
+    .check(z.minLength(1), z.maxLength(FUNCTION_LIMIT)),
+  functions: z.array(functionSchema).check(z.minLength(1), z.maxLength(FUNCTION_LIMIT)),
+  subsystems: described(
+    'Controllers that lead to the same namespaces: each namespace is an NVMe multipath head.',
+    z._default(
+      z
+        .array(
+          z.strictObject({
+            name: described(
+              'Its number is in the names of its heads. Default: that of its first controller.',
+              orNull(
+                z
+                  .string()
+                  .check(z.regex(/^nvme-subsys[0-9]{1,4}$/, { error: 'a name such as "nvme-subsys0"' })),
+              ),
+            ),
+            controllers: described(
+              'Its paths, by name or BDF.',
+              z.array(z.string().check(z.minLength(1))).check(z.minLength(1), z.maxLength(64)),
+            ),
+          }),
         )
-          .default(0)
-          .describe('Bus address minus CPU address of every BAR below.'),
-        peerRouting: z.boolean().default(true),
-      }),
-    )
-    .min(1)
-    .max(FUNCTION_LIMIT),
-  functions: z.array(functionSchema).min(1).max(FUNCTION_LIMIT),
-  subsystems: z
-    .array(
-      z.strictObject({
-        name: orNull(
-          z.string().regex(/^nvme-subsys[0-9]{1,4}$/, { error: 'a name such as "nvme-subsys0"' }),
-        ).describe('Its number is in the names of its heads. Default: that of its first controller.'),
-        controllers: z.array(z.string().min(1)).min(1).max(64).describe('Its paths, by name or BDF.'),
-      }),
-    )
-    .max(1024)
-    .default([])
-    .describe('Controllers that lead to the same namespaces: each namespace is an NVMe multipath head.'),
-  arrays: z
-    .array(
-      z.strictObject({
-        name: z.string().regex(/^md[0-9]{1,4}$/, { error: 'a name such as "md0"' }),
-        level: z.enum(ARRAY_LEVELS),
-        chunk: bytes(4096).default(0x80000),
-        members: z.array(z.string().min(1)).min(1).max(256).describe('Namespaces, heads, partitions.'),
-      }),
-    )
-    .max(1024)
-    .default([])
-    .describe('md arrays over namespaces, multipath heads and partitions of the machine.'),
+        .check(z.maxLength(1024)),
+      [],
+    ),
+  ),
+  arrays: described(
+    'md arrays over namespaces, multipath heads and partitions of the machine.',
+    z._default(
+      z
+        .array(
+          z.strictObject({
+            name: z.string().check(z.regex(/^md[0-9]{1,4}$/, { error: 'a name such as "md0"' })),
+            level: z.enum(ARRAY_LEVELS),
+            chunk: z._default(bytes(4096), 0x80000),
+            members: described(
+              'Namespaces, heads, partitions.',
+              z.array(z.string().check(z.minLength(1))).check(z.minLength(1), z.maxLength(256)),
+            ),
+          }),
+        )
+        .check(z.maxLength(1024)),
+      [],
+    ),
+  ),
   latency: orNull(
     z.strictObject({
-      readUs: z.number().nonnegative().default(0),
-      writeUs: z.number().nonnegative().default(0),
-      bytesPerSecond: orNull(z.number().positive()),
+      readUs: z._default(z.number().check(z.nonnegative()), 0),
+      writeUs: z._default(z.number().check(z.nonnegative()), 0),
+      bytesPerSecond: orNull(z.number().check(z.positive())),
     }),
   ),
-  faults: z.array(faultSchema).max(FUNCTION_LIMIT).default([]),
+  faults: z._default(z.array(faultSchema).check(z.maxLength(FUNCTION_LIMIT)), []),
 });
 
 /** A machine as it can be written in JSON. */

@@ -13,11 +13,15 @@ export { folders } from './socket.js';
 const PATIENCE_MS = 1000;
 const MOST_BYTES = 4 * 1024 * 1024;
 
-const orUnknown = <T extends z.ZodType>(type: T) => type.nullish().transform((value) => value ?? null);
+const orUnknown = <T extends z.ZodMiniType>(type: T) =>
+  z.pipe(
+    z.nullish(type),
+    z.transform((value) => value ?? null),
+  );
 
 const said = z.object({
-  pid: z.int().positive(),
-  thread: orUnknown(z.int().nonnegative()),
+  pid: z.int().check(z.positive()),
+  thread: orUnknown(z.int().check(z.nonnegative())),
   command: orUnknown(z.string()),
   inFlight: orUnknown(z.number()),
   flows: z.array(

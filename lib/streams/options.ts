@@ -9,6 +9,7 @@ import { ENGINES } from '../backend/system-options.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError, shown, wrongOption } from '../base/arguments.js';
 import { decisive, demandOf } from '../base/demand.js';
+import { described } from '../base/described.js';
 import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
 import type { Sentence } from '../base/sentence.js';
@@ -21,45 +22,45 @@ import type { Transport } from './receipt.js';
 export const DEFAULT_CHUNK = 512 * 1024;
 export const DEFAULT_DEPTH = 8;
 
-const offset = z.int().nonnegative();
+const offset = z.int().check(z.nonnegative());
 const signal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' });
 
 const shared = {
-  start: offset.describe('First byte, counted from 0.').default(0),
-  highWaterMark: z
-    .int()
-    .positive()
-    .meta({ description: 'Chunk size in bytes.', byDefault: `${size(DEFAULT_CHUNK)}, less in a small CMB` })
-    .optional(),
-  queueDepth: z.int().min(1).max(1024).describe('Transfers kept in flight.').default(DEFAULT_DEPTH),
-  provider: z
-    .string()
-    .min(1)
-    .describe("Whose CMB to use: 'auto', 'none', a PCI address or a controller's name.")
-    .default('auto'),
-  memory: z
-    .enum(['auto', 'cmb', 'host'])
-    .describe("'cmb' lends CMB chunks to any consumer, who must release() them; 'host' never uses a CMB.")
-    .default('auto'),
-  requireP2p: z.boolean().describe('Fail rather than fall back to host memory.').default(false),
-  allowUnproven: z
-    .boolean()
-    .describe(
-      'Where peer-to-peer is required, also use a route that success does not prove, as on some filesystems.',
-    )
-    .default(false),
-  engine: z.enum(ENGINES).describe('Natively: what submits the I/O.').default('auto'),
-  autoClose: z.boolean().describe('Close the target when the stream ends or fails.').default(true),
-  emitClose: z.boolean().describe("Emit 'close' at the end.").default(true),
-  encoding: z
-    .custom<BufferEncoding | '' | null>((value) => !value || Buffer.isEncoding(value as string), {
-      error: 'an encoding of text',
-    })
-    .describe(
-      'For text: a reader delivers strings in it, and a writer encodes strings with it unless a write names another.',
-    )
-    .optional(),
-  signal: signal.describe('Destroys the stream when aborted.').optional(),
+  start: described('First byte, counted from 0.', z._default(offset, 0)),
+  highWaterMark: described(
+    'Chunk size in bytes.',
+    z.optional(z.int().check(z.positive())),
+    `${size(DEFAULT_CHUNK)}, less in a small CMB`,
+  ),
+  queueDepth: described(
+    'Transfers kept in flight.',
+    z._default(z.int().check(z.minimum(1), z.maximum(1024)), DEFAULT_DEPTH),
+  ),
+  provider: described(
+    "Whose CMB to use: 'auto', 'none', a PCI address or a controller's name.",
+    z._default(z.string().check(z.minLength(1)), 'auto'),
+  ),
+  memory: described(
+    "'cmb' lends CMB chunks to any consumer, who must release() them; 'host' never uses a CMB.",
+    z._default(z.enum(['auto', 'cmb', 'host']), 'auto'),
+  ),
+  requireP2p: described('Fail rather than fall back to host memory.', z._default(z.boolean(), false)),
+  allowUnproven: described(
+    'Where peer-to-peer is required, also use a route that success does not prove, as on some filesystems.',
+    z._default(z.boolean(), false),
+  ),
+  engine: described('Natively: what submits the I/O.', z._default(z.enum(ENGINES), 'auto')),
+  autoClose: described('Close the target when the stream ends or fails.', z._default(z.boolean(), true)),
+  emitClose: described("Emit 'close' at the end.", z._default(z.boolean(), true)),
+  encoding: described(
+    'For text: a reader delivers strings in it, and a writer encodes strings with it unless a write names another.',
+    z.optional(
+      z.custom<BufferEncoding | '' | null>((value) => !value || Buffer.isEncoding(value as string), {
+        error: 'an encoding of text',
+      }),
+    ),
+  ),
+  signal: described('Destroys the stream when aborted.', z.optional(signal)),
 };
 
 /** As in node:fs, a wrong value is an error of opening: see open-flags.ts and path-source.ts. */
@@ -67,16 +68,14 @@ const checkedWhenOpened = () => true;
 
 /** Options of streams only, because a copy opens its ends itself. */
 const opening = {
-  mode: z
-    .custom<number | string | null>(checkedWhenOpened)
-    .describe('The permissions of a new file, before the umask; without it 0o666.')
-    .optional(),
-  fd: z
-    .custom<number | FileHandle | null>(isDescriptor, { error: 'a descriptor or a FileHandle' })
-    .describe(
-      'A descriptor or FileHandle to use instead of the path. node:fs reads and writes it; it is closed like a path.',
-    )
-    .optional(),
+  mode: described(
+    'The permissions of a new file, before the umask; without it 0o666.',
+    z.optional(z.custom<number | string | null>(checkedWhenOpened)),
+  ),
+  fd: described(
+    'A descriptor or FileHandle to use instead of the path. node:fs reads and writes it; it is closed like a path.',
+    z.optional(z.custom<number | FileHandle | null>(isDescriptor, { error: 'a descriptor or a FileHandle' })),
+  ),
 };
 
 function isDescriptor(value: unknown): boolean {
@@ -87,43 +86,47 @@ function isDescriptor(value: unknown): boolean {
 export const readOptions = z.strictObject({
   ...shared,
   ...opening,
-  flags: z
-    .custom<string | number | null>(checkedWhenOpened)
-    .describe('How a file is opened, as in node:fs.')
-    .optional(),
-  end: z
-    .union([offset, z.literal(Number.POSITIVE_INFINITY)], {
-      error: 'a whole number of 0 or more, or Infinity',
-    })
-    .meta({ description: 'Last byte, inclusive.', byDefault: 'its end' })
-    .default(Number.POSITIVE_INFINITY),
-  sparse: z
-    .boolean()
-    .describe('Skip holes: they are not read, and this package’s writers leave or punch holes.')
-    .default(false),
-  bandwidth: z
-    .union([z.number().positive(), z.instanceof(Pace)], {
-      error: 'a finite number of bytes per second, or a Pace',
-    })
-    .describe(
-      'Limit on the bytes read per second (or a Pace, shared by several streams); holes do not count.',
-    )
-    .optional(),
-  canary: z
-    .boolean()
-    .describe('Poison each slot before its read and fail if it comes back unchanged.')
-    .default(false),
+  flags: described(
+    'How a file is opened, as in node:fs.',
+    z.optional(z.custom<string | number | null>(checkedWhenOpened)),
+  ),
+  end: described(
+    'Last byte, inclusive.',
+    z._default(
+      z.union([offset, z.literal(Number.POSITIVE_INFINITY)], {
+        error: 'a whole number of 0 or more, or Infinity',
+      }),
+      Number.POSITIVE_INFINITY,
+    ),
+    'its end',
+  ),
+  sparse: described(
+    'Skip holes: they are not read, and this package’s writers leave or punch holes.',
+    z._default(z.boolean(), false),
+  ),
+  bandwidth: described(
+    'Limit on the bytes read per second (or a Pace, shared by several streams); holes do not count.',
+    z.optional(
+      z.union([z.number().check(z.positive()), z.instanceof(Pace)], {
+        error: 'a finite number of bytes per second, or a Pace',
+      }),
+    ),
+  ),
+  canary: described(
+    'Poison each slot before its read and fail if it comes back unchanged.',
+    z._default(z.boolean(), false),
+  ),
 });
 
 export const writeOptions = z.strictObject({
   ...shared,
   ...opening,
-  flags: z
-    .custom<string | number | null>(checkedWhenOpened)
-    .describe("How a file is opened, as in node:fs. With 'a', node:fs itself writes.")
-    .optional(),
-  flush: z.boolean().describe('Make the data durable before finish.').default(true),
-  force: z.boolean().describe('Write to a device that is in use.').default(false),
+  flags: described(
+    "How a file is opened, as in node:fs. With 'a', node:fs itself writes.",
+    z.optional(z.custom<string | number | null>(checkedWhenOpened)),
+  ),
+  flush: described('Make the data durable before finish.', z._default(z.boolean(), true)),
+  force: described('Write to a device that is in use.', z._default(z.boolean(), false)),
 });
 
 /**
@@ -170,57 +173,55 @@ export type OnProgress = (progress: Progress) => void;
 
 /** The options of a copy: those options of readers and writers that make sense for a copy, and its own. */
 export const copyOptions = z.strictObject({
-  ...readOptions.omit({ autoClose: true, emitClose: true, encoding: true, mode: true, fd: true }).shape,
-  ...writeOptions.pick({ flush: true, force: true }).shape,
-  flags: z
-    .enum(['w', 'wx', 'r+'])
-    .describe('For files: truncate, create only, or write into an existing one.')
-    .default('w'),
-  destinationStart: offset.describe('First byte written in each destination.').default(0),
-  verify: z.boolean().describe('Read the destinations back through host memory and compare.').default(false),
-  stop: z
-    .custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' })
-    .describe(
-      'Ends the copy early but cleanly: what was read so far is written, flushed and counted in the receipt.',
-    )
-    .optional(),
-  onProgress: z
-    .custom<OnProgress>((value) => typeof value === 'function', { error: 'a function' })
-    .describe(
-      'Called ten times a second with the progress of the copy, as one object: the one that `p2pdma copy --json` prints.',
-    )
-    .optional(),
+  ...z.omit(readOptions, { autoClose: true, emitClose: true, encoding: true, mode: true, fd: true }).shape,
+  ...z.pick(writeOptions, { flush: true, force: true }).shape,
+  flags: described(
+    'For files: truncate, create only, or write into an existing one.',
+    z._default(z.enum(['w', 'wx', 'r+']), 'w'),
+  ),
+  destinationStart: described('First byte written in each destination.', z._default(offset, 0)),
+  verify: described(
+    'Read the destinations back through host memory and compare.',
+    z._default(z.boolean(), false),
+  ),
+  stop: described(
+    'Ends the copy early but cleanly: what was read so far is written, flushed and counted in the receipt.',
+    z.optional(signal),
+  ),
+  onProgress: described(
+    'Called ten times a second with the progress of the copy, as one object: the one that `p2pdma copy --json` prints.',
+    z.optional(z.custom<OnProgress>((value) => typeof value === 'function', { error: 'a function' })),
+  ),
 });
 
 /** The options of a handle's readFile(), writeFile() and appendFile(). */
 export const wholeFileOptions = z.strictObject({
   encoding: shared.encoding,
-  signal: signal.describe('Ends the call between two transfers when aborted.').optional(),
-  flush: z.boolean().describe('Make the data durable before the call ends.').default(false),
+  signal: described('Ends the call between two transfers when aborted.', z.optional(signal)),
+  flush: described('Make the data durable before the call ends.', z._default(z.boolean(), false)),
 });
 export type WholeFileOptions = z.input<typeof wholeFileOptions>;
 
 /** The options of a handle's readableWebStream(). */
 export const webStreamOptions = z.strictObject({
-  autoClose: z
-    .boolean()
-    .describe('Close the handle when the stream ends, fails or is cancelled.')
-    .default(false),
-  type: z.literal('bytes').describe('It is always a stream of bytes.').optional(),
+  autoClose: described(
+    'Close the handle when the stream ends, fails or is cancelled.',
+    z._default(z.boolean(), false),
+  ),
+  type: described('It is always a stream of bytes.', z.optional(z.literal('bytes'))),
 });
 
 export const targetOptions = z.strictObject({
-  write: z.boolean().describe('Open for writing too.').optional(),
-  force: z.boolean().describe('Write to a device that is mounted or held.').optional(),
-  engine: z
-    .enum(ENGINES)
-    .describe('Natively: what submits its I/O; without it, what the system’s option says.')
-    .optional(),
-  controller: z
-    .string()
-    .min(1)
-    .describe('Emulator: the controller (name or address) that a file is put on.')
-    .optional(),
+  write: described('Open for writing too.', z.optional(z.boolean())),
+  force: described('Write to a device that is mounted or held.', z.optional(z.boolean())),
+  engine: described(
+    'Natively: what submits its I/O; without it, what the system’s option says.',
+    z.optional(z.enum(ENGINES)),
+  ),
+  controller: described(
+    'Emulator: the controller (name or address) that a file is put on.',
+    z.optional(z.string().check(z.minLength(1))),
+  ),
 });
 
 /** Excludes `memory: 'host'` together with `requireP2p: true`. */
@@ -270,16 +271,16 @@ export const optionHelp: Readonly<Record<keyof ReadStreamOptions | keyof WriteSt
   ) as never;
 
 /** What a table says about one of its options. */
-export function helpOf(type: z.ZodType): OptionHelp {
-  const value = type instanceof z.ZodDefault ? type.def.defaultValue : undefined;
+export function helpOf(type: z.core.$ZodType): OptionHelp {
+  const value = type instanceof z.ZodMiniDefault ? type.def.defaultValue : undefined;
   const inner =
-    type instanceof z.ZodDefault || type instanceof z.ZodOptional ? (type.unwrap() as z.ZodType) : type;
-  const { description = '', byDefault } = inner.meta() ?? {};
+    type instanceof z.ZodMiniDefault || type instanceof z.ZodMiniOptional ? type.def.innerType : type;
+  const { description = '', byDefault } = z.globalRegistry.get(type) ?? {};
   return {
     text: description,
     value,
     byDefault: typeof byDefault === 'string' ? byDefault : value === undefined ? '' : String(value),
-    choices: inner instanceof z.ZodEnum ? inner.options.map(String) : [],
+    choices: inner instanceof z.ZodMiniEnum ? inner.options.map(String) : [],
   };
 }
 
@@ -318,29 +319,31 @@ function dropNulls(given: Record<string, unknown>): void {
 }
 
 interface Table {
-  readonly shape: Readonly<Record<string, z.ZodType>>;
+  readonly shape: Readonly<Record<string, z.ZodMiniType>>;
   /** What it says without a value: the defaults of its options. Null: not each of its options may be left out. */
   readonly defaults: Readonly<Record<string, unknown>> | null;
 }
 
-const tables = new WeakMap<z.ZodType, Table>();
+const tables = new WeakMap<z.ZodMiniType, Table>();
 
-function tableOf(type: z.ZodType): Table {
+function tableOf(type: z.ZodMiniType): Table {
   const known = tables.get(type);
   if (known !== undefined) return known;
   const table =
-    type instanceof z.ZodObject
+    type instanceof z.ZodMiniObject
       ? { shape: type.shape as Table['shape'], defaults: defaultsOf(type) }
       : { shape: {}, defaults: null };
   tables.set(type, table);
   return table;
 }
 
-function defaultsOf(table: z.ZodObject): Table['defaults'] {
+function defaultsOf(table: z.ZodMiniObject): Table['defaults'] {
   const options = Object.entries(table.shape);
-  const free = options.every(([, type]) => type instanceof z.ZodDefault || type instanceof z.ZodOptional);
+  const free = options.every(
+    ([, type]) => type instanceof z.ZodMiniDefault || type instanceof z.ZodMiniOptional,
+  );
   const values = options.flatMap(([name, type]) =>
-    type instanceof z.ZodDefault ? [[name, type.def.defaultValue]] : [],
+    type instanceof z.ZodMiniDefault ? [[name, type.def.defaultValue]] : [],
   );
   // A check of the table as a whole is not made by its options one by one.
   return free && (table.def.checks ?? []).length === 0 ? Object.fromEntries(values) : null;
@@ -366,7 +369,7 @@ function eachAccepted({ shape, defaults }: Table, given: Readonly<Record<string,
  * Validate `value` against a table. Errors have Node's error codes, and their messages contain the option and the value.
  * @throws P2pdmaError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_OUT_OF_RANGE, ERR_UNKNOWN_ENCODING
  */
-export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.output<T> {
+export function parseOptions<T extends z.ZodMiniType>(table: T, value: unknown): z.output<T> {
   const known = tableOf(table);
   const { shape } = known;
   const given = ('encoding' in shape ? givenOptions : objectOptions)(value as object);
@@ -374,8 +377,7 @@ export function parseOptions<T extends z.ZodType>(table: T, value: unknown): z.o
   if ('autoClose' in shape) dropNulls(given as Record<string, unknown>);
   const accepted = eachAccepted(known, given as Record<string, unknown>);
   if (accepted !== null) return accepted as z.output<T>;
-  // Without code made for this table: it would cost more than all that is parsed with it.
-  const result = table.safeParse(given, { reportInput: true, error: demandOf, jitless: true });
+  const result = table.safeParse(given, { reportInput: true, error: demandOf });
   if (result.success) return result.data;
   throw issueError(decisive(result.error.issues)[0]!, Object.keys(shape));
 }

@@ -136,34 +136,34 @@ const TABLES = [
 ];
 
 /** Every table and part of a table, with its name. */
-function parts(name: string, type: z.ZodType): [string, z.ZodType][] {
-  const below: [string, z.ZodType][] =
-    type instanceof z.ZodObject
-      ? Object.entries(type.shape).map(([key, one]) => [`${name}.${key}`, one as z.ZodType])
-      : type instanceof z.ZodArray
-        ? [[name, type.element as z.ZodType]]
-        : type instanceof z.ZodPipe
-          ? [[name, type.in as z.ZodType]]
-          : type instanceof z.ZodUnion
-            ? type.options.map((one) => [name, one as z.ZodType])
-            : 'unwrap' in type
-              ? [[name, (type.unwrap as () => z.ZodType)()]]
+function parts(name: string, type: z.core.$ZodType): [string, z.core.$ZodType][] {
+  const below: [string, z.core.$ZodType][] =
+    type instanceof z.core.$ZodObject
+      ? Object.entries(type._zod.def.shape).map(([key, one]) => [`${name}.${key}`, one])
+      : type instanceof z.core.$ZodArray
+        ? [[name, type._zod.def.element]]
+        : type instanceof z.core.$ZodPipe
+          ? [[name, type._zod.def.in]]
+          : type instanceof z.core.$ZodUnion
+            ? type._zod.def.options.map((one) => [name, one])
+            : 'innerType' in type._zod.def
+              ? [[name, type._zod.def.innerType as z.core.$ZodType]]
               : [];
   return [[name, type], ...below.flatMap(([where, one]) => parts(where, one))];
 }
 
 t.test('every union says itself what it takes', async (t) => {
   const all = [...TABLES, machineSchema].flatMap((table) => parts('', table));
-  const unions = all.filter(([, type]) => type instanceof z.ZodUnion);
+  const unions = all.filter(([, type]) => type instanceof z.core.$ZodUnion);
   t.ok(unions.length > 20, String(unions.length));
-  const silent = unions.filter(([, type]) => type.def.error === undefined);
+  const silent = unions.filter(([, type]) => type._zod.def.error === undefined);
   t.same(
     silent.map(([name]) => name),
     [],
   );
   t.same(
-    parts('x', z.object({ a: z.union([z.string(), z.number()]).optional() })).filter(
-      ([, type]) => type instanceof z.ZodUnion && type.def.error === undefined,
+    parts('x', z.object({ a: z.optional(z.union([z.string(), z.number()])) })).filter(
+      ([, type]) => type instanceof z.core.$ZodUnion && type._zod.def.error === undefined,
     ).length,
     1,
     'one that does not is seen',
@@ -287,8 +287,8 @@ t.test('no word of another library: machine descriptions', async (t) => {
     }
   }
   const table = z.strictObject({
-    list: z.array(z.int().multipleOf(4)).min(1).max(2),
-    text: z.string().min(2).max(3),
+    list: z.array(z.int().check(z.multipleOf(4))).check(z.minLength(1), z.maxLength(2)),
+    text: z.string().check(z.minLength(2), z.maxLength(3)),
   });
   const demands = (value: unknown) =>
     table.safeParse(value, { error: demandOf }).error?.issues.map(({ message }) => message);

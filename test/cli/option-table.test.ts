@@ -1,14 +1,19 @@
 /** The command's options: each comes from a table, which is its type, check, default, help and what shells offer for it. */
 import type { Command } from 'commander';
 import t from 'tap';
+import * as z from '../../lib/base/zod.js';
 import { LineCommand } from '../../lib/cli/line.js';
 import { flag, type OptionsOf, oneOf, row, TableOption, withOptions } from '../../lib/cli/option-table.js';
 import { count, size } from '../../lib/cli/options.js';
 import { buildProgram, leaves } from '../../lib/cli/program.js';
 
 const TABLE = {
-  chunk: row(size.default(65536), { takes: '<size>', text: 'bytes', shown: (n: number) => `${n / 1024} K` }),
-  depth: row(count.optional(), { takes: '<n>', text: 'how many', offers: [{ words: ['1'] }] }),
+  chunk: row(z._default(size, 65536), {
+    takes: '<size>',
+    text: 'bytes',
+    shown: (n: number) => `${n / 1024} K`,
+  }),
+  depth: row(z.optional(count), { takes: '<n>', text: 'how many', offers: [{ words: ['1'] }] }),
   format: row(oneOf(['text', 'json']), { takes: '<format>', text: 'text (the default) or json' }),
   dryRun: row(flag, { text: 'write nothing', conflicts: 'depth' }),
 };

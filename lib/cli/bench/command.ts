@@ -39,11 +39,16 @@ const ROUNDS = 5;
 
 const MEASURED = {
   chunks: row(
-    z
-      .string()
-      .transform((text) => text.split(','))
-      .pipe(z.array(size))
-      .default(CHUNKS),
+    z._default(
+      z.pipe(
+        z.pipe(
+          z.string(),
+          z.transform((text) => text.split(',')),
+        ),
+        z.array(size),
+      ),
+      CHUNKS,
+    ),
     {
       takes: '<sizes>',
       text: 'chunk sizes in bytes',
@@ -51,23 +56,23 @@ const MEASURED = {
       offers: [{ words: ['64KiB,1MiB', '4KiB,64KiB,1MiB'] }],
     },
   ),
-  bytes: row(size.default(BYTES), {
+  bytes: row(z._default(size, BYTES), {
     takes: '<size>',
     text: 'bytes per round, at most',
     shown: bytes,
     offers: BYTES_OFFERED,
   }),
-  depth: row(atLeastOne.default(optionHelp.queueDepth.value as number), {
+  depth: row(z._default(atLeastOne, optionHelp.queueDepth.value as number), {
     takes: '<n>',
     text: purpose('queueDepth'),
     offers: DEPTH_OFFERED,
   }),
-  rounds: row(atLeastOne.default(ROUNDS), {
+  rounds: row(z._default(atLeastOne, ROUNDS), {
     takes: '<n>',
     text: 'rounds that count',
     offers: [{ words: ['3', '5', '9'] }],
   }),
-  provider: row(z.string().default('auto'), {
+  provider: row(z._default(z.string(), 'auto'), {
     takes: '<name>',
     text: "whose CMB: 'auto', a PCI address or a controller's name",
     offers: PROVIDER_OFFERED,
@@ -80,7 +85,7 @@ const SAFETY = {
 };
 
 const OUTPUT = {
-  svg: row(z.string().optional(), {
+  svg: row(z.optional(z.string()), {
     takes: '<file>',
     text: 'draw the result into this file',
     offers: ['files'],

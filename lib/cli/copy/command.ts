@@ -43,14 +43,14 @@ import { printReceipt } from './receipt.js';
 import { drawRoute } from './route.js';
 
 const COPIED = {
-  start: row(size.optional(), { takes: '<byte>', text: `of the source: ${inHelp('start')}`, offers: [] }),
-  end: row(size.optional(), { takes: '<byte>', text: `of the source: ${inHelp('end')}`, offers: [] }),
-  bytes: row(size.refine((value) => value > 0, 'Give more than 0 bytes.').optional(), {
+  start: row(z.optional(size), { takes: '<byte>', text: `of the source: ${inHelp('start')}`, offers: [] }),
+  end: row(z.optional(size), { takes: '<byte>', text: `of the source: ${inHelp('end')}`, offers: [] }),
+  bytes: row(z.optional(size.check(z.refine((value) => value > 0, 'Give more than 0 bytes.'))), {
     takes: '<size>',
     text: 'how many, instead of --end',
     offers: BYTES_OFFERED,
   }),
-  destinationStart: row(size.optional(), {
+  destinationStart: row(z.optional(size), {
     takes: '<byte>',
     text: 'where the first byte goes in every destination; an existing file is then not truncated',
     offers: [],
@@ -63,7 +63,7 @@ const SAFETY = {
     text: 'show what would be copied and how, and what would be overwritten; write nothing',
   }),
   verify: row(flag, { text: 'read every destination back through host memory, compare, print the digest' }),
-  resume: row(z.string().optional(), {
+  resume: row(z.optional(z.string()), {
     takes: '<journal>',
     text: 'keep a journal in this file; if it exists, resume the copy that it belongs to',
     offers: ['files'],
@@ -73,21 +73,25 @@ const SAFETY = {
 
 /** A rate such as `50MiB` or `50MiB/s`, in bytes per second. */
 const rate = z
-  .string()
-  .transform((text) => text.replace(/\/s$/i, ''))
-  .pipe(size)
-  .refine((value) => value > 0, 'Give more than 0 bytes per second.');
+  .pipe(
+    z.pipe(
+      z.string(),
+      z.transform((text) => text.replace(/\/s$/i, '')),
+    ),
+    size,
+  )
+  .check(z.refine((value) => value > 0, 'Give more than 0 bytes per second.'));
 
 const WAY = {
   ...P2P,
   provider: PROVIDER,
-  chunk: row(size.optional(), {
+  chunk: row(z.optional(size), {
     takes: '<size>',
     text: inHelp('highWaterMark', ': 4096, 64KiB, 1M'),
     offers: CHUNK_OFFERED,
   }),
-  depth: row(count.optional(), { takes: '<n>', text: inHelp('queueDepth'), offers: DEPTH_OFFERED }),
-  bwlimit: row(rate.optional(), {
+  depth: row(z.optional(count), { takes: '<n>', text: inHelp('queueDepth'), offers: DEPTH_OFFERED }),
+  bwlimit: row(z.optional(rate), {
     takes: '<rate>',
     text: 'limit to this many bytes per second: 50MiB, 1g',
     offers: [{ words: ['100MiB', '500MiB', '1GiB'] }],

@@ -22,7 +22,7 @@ import { drawSvg } from './svg.js';
 import { drawText } from './text.js';
 
 const DRAWN = {
-  route: row(z.array(z.string()).optional(), {
+  route: row(z.optional(z.array(z.string())), {
     takes: '<names...>',
     text: 'highlight the way between these, coloured by what it is',
     offers: ['functions', 'namespaces', 'files'],

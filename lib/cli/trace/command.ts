@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import * as z from '../../base/zod.js';
 import {
   optionHelp,
   type PipelineOptions,
@@ -29,18 +30,18 @@ import { cutRequests, drawLadder } from './ladder.js';
 const CHUNK = 64 * 1024;
 
 const COPIED = {
-  chunk: row(size.default(CHUNK), {
+  chunk: row(z._default(size, CHUNK), {
     takes: '<size>',
     text: 'bytes in the chunk',
     shown: bytes,
     offers: CHUNK_OFFERED,
   }),
-  requests: row(atLeastOne.default(1), {
+  requests: row(z._default(atLeastOne, 1), {
     takes: '<n>',
     text: 'how many chunks, one after the other',
     offers: [{ words: ['1', '2', '4'] }],
   }),
-  start: row(size.optional(), {
+  start: row(z.optional(size), {
     takes: '<byte>',
     text: orElse('first byte, of the source and of the destinations', optionHelp.start.byDefault),
     offers: [],
