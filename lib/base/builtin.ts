@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 
 /** The modules of Node that are loaded only where they are needed: loading one takes milliseconds. */
 interface Builtins {
+  'node:net': typeof import('node:net');
   'node:readline': typeof import('node:readline');
   'node:zlib': typeof import('node:zlib');
 }

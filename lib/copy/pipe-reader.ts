@@ -1,7 +1,8 @@
 import { readSync } from 'node:fs';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import type { Backend } from '../backend/backend.js';
+import { builtin } from '../base/builtin.js';
 
 /** A smaller one would be written to a file through the page cache (range-writer.ts), which is slower in a long copy. */
 const CHUNK = 1024 * 1024;
@@ -46,6 +47,7 @@ export class PipeReader extends Readable {
       },
     };
     const inTurns = { fd: this.#fd, readable: true, writable: false, manualStart: true, onread };
+    const { Socket } = builtin('node:net');
     const socket = new Socket(inTurns);
     socket.on('error', (error) => this.destroy(error));
     socket.on('end', () => this.push(null));

@@ -1,6 +1,7 @@
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Writable } from 'node:stream';
 import type { Backend } from '../backend/backend.js';
+import { builtin } from '../base/builtin.js';
 import { ECANCELED } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { fileOfNumber, type PlainFile } from '../host/plain-file.js';
@@ -48,6 +49,7 @@ export class PipeWriter extends Writable {
   }
 
   #open(): Socket {
+    const { Socket } = builtin('node:net');
     const socket = new Socket({ fd: this.#fd, readable: false, writable: true });
     socket.on('error', (error) => this.destroy(error));
     return socket;
