@@ -29,18 +29,36 @@ export function lockPlace(
   return exact === undefined ? { on: path, base: 0 } : { on: exact.on, base: exact.start };
 }
 
+/** The locks of one device. */
+interface Device {
+  readonly held: Set<Lock>;
+  /** In the order of the requests. */
+  waiting: Lock[];
+  /** How many of both are exclusive. Without one, no lock is in the way of another. */
+  exclusive: number;
+}
+
 export class RangeLocks {
-  readonly #devices = new Map<string, { held: Lock[]; waiting: Lock[] }>();
+  readonly #devices = new Map<string, Device>();
 
   /**
    * Call `granted` once the range is locked, possibly at once. Its argument is the function that releases the lock; a second
    * call of it does nothing.
    */
-  lock({ on, ...range }: Range, granted: Lock['granted']): void {
-    const device = this.#devices.get(on) ?? { held: [], waiting: [] };
-    this.#devices.set(on, device);
-    device.waiting.push({ ...range, granted });
-    this.#grant(on);
+  lock({ on, start, end, exclusive }: Range, granted: Lock['granted']): void {
+    let device = this.#devices.get(on);
+    if (device === undefined) {
+      device = { held: new Set(), waiting: [], exclusive: 0 };
+      this.#devices.set(on, device);
+    }
+    const lock = { start, end, exclusive, granted };
+    if (exclusive) device.exclusive++;
+    if (isBlocked(lock, device, device.waiting)) {
+      device.waiting.push(lock);
+      return;
+    }
+    device.held.add(lock);
+    this.#give(on, device, lock);
   }
 
   /** The number of devices that have locks now. */
@@ -48,25 +66,29 @@ export class RangeLocks {
     return this.#devices.size;
   }
 
-  #grant(on: string): void {
-    const { held, waiting } = this.#devices.get(on)!;
+  #give(on: string, device: Device, lock: Lock): void {
+    lock.granted(() => {
+      if (!device.held.delete(lock)) return;
+      if (lock.exclusive) device.exclusive--;
+      if (device.waiting.length > 0) this.#grant(on, device);
+      else if (device.held.size === 0) this.#devices.delete(on);
+    });
+  }
+
+  /** A lock was released: those that waited only for it are granted. */
+  #grant(on: string, device: Device): void {
     const granted: Lock[] = [];
-    for (const lock of [...waiting]) {
-      const before = waiting.slice(0, waiting.indexOf(lock));
-      if ([...held, ...before].some((other) => isInTheWay(other, lock))) continue;
-      waiting.splice(before.length, 1);
-      held.push(lock);
+    const waiting: Lock[] = [];
+    for (const lock of device.waiting) {
+      if (isBlocked(lock, device, waiting)) {
+        waiting.push(lock);
+        continue;
+      }
+      device.held.add(lock);
       granted.push(lock);
     }
-    if (held.length === 0 && waiting.length === 0) this.#devices.delete(on);
-    for (const lock of granted) {
-      lock.granted(() => {
-        const at = held.indexOf(lock);
-        if (at === -1) return;
-        held.splice(at, 1);
-        this.#grant(on);
-      });
-    }
+    device.waiting = waiting;
+    for (const lock of granted) this.#give(on, device, lock);
   }
 }
 
@@ -81,6 +103,13 @@ export function locksOf(backend: Backend): RangeLocks {
   const locks = emulated.get(backend) ?? new RangeLocks();
   emulated.set(backend, locks);
   return locks;
+}
+
+/** Must the lock wait for one that is held, or for one of those `before` it that wait? */
+function isBlocked(lock: Lock, { held, exclusive }: Device, before: readonly Lock[]): boolean {
+  if (exclusive === 0) return false;
+  for (const other of held) if (isInTheWay(other, lock)) return true;
+  return before.some((other) => isInTheWay(other, lock));
 }
 
 function isInTheWay(other: Lock, lock: Lock): boolean {
