@@ -57,6 +57,7 @@ import { EmulatorMemory } from './memory.js';
 import { noticeOf } from './notice.js';
 import { ImageStore } from './nvme/image-store.js';
 import { FileStore } from './nvme/store.js';
+import { startPump } from './pump.js';
 import {
   type Drive,
   emulated,
@@ -102,6 +103,7 @@ const CLOSE_GRACE = 1000;
 
 export class EmulatorBackend implements Backend {
   readonly name = 'emulator';
+  readonly pump = startPump;
   readonly memory: EmulatorMemory;
   /** The running machine behind this backend. */
   readonly running: RunningMachine;
