@@ -4,7 +4,7 @@
  *
  *     written     being written     read       being read     not begun        chunk i is in slot i % slots
  *     ─────────┼─────────────────┼──────────────────────────┼─────────────
- *           #first            #given                      #next
+ *           #first         next of each leg               #next
  */
 import type {
   IoRequest,
@@ -35,6 +35,8 @@ class Leg {
   transfers = 0;
   bytes = 0;
   inFlight = 0;
+  /** Of a destination: the number of the chunk that is written next. */
+  next = 0;
   readonly path: PathBytes = zeroPath();
 
   constructor(end: PumpEnd, destination: number | null) {
@@ -125,7 +127,6 @@ class EmulatorPump implements PumpRun {
   readonly #slots: readonly PumpSlot[];
   /** Numbers of chunks. */
   #first = 0;
-  #given = 0;
   #next = 0;
   /** No read begins at or after this offset from the beginning of the range. */
   #end: number;
@@ -178,21 +179,22 @@ class EmulatorPump implements PumpRun {
 
   /** Takes what is complete into account, and begins what can begin. */
   #goOn(): void {
-    for (; this.#first < this.#given && this.#slotOf(this.#first).missing === 0; this.#first++) {
+    for (; this.#first < this.#next && this.#slotOf(this.#first).missing === 0; this.#first++) {
       this.#moved += this.#slotOf(this.#first).bytes;
     }
     if (this.#failure === null) {
-      this.#write();
+      for (const leg of this.#destinations) this.#write(leg);
       this.#read();
     }
     const inFlight = this.#destinations.reduce((sum, leg) => sum + leg.inFlight, this.#source.inFlight);
     if (inFlight === 0) this.#resolve(this.#failure);
   }
 
-  /** Destinations may be zoned, so each gets its chunks in their order. */
-  #write(): void {
-    for (; this.#given < this.#next && this.#slotOf(this.#given).isRead; this.#given++) {
-      for (const transfer of this.#slotOf(this.#given).writes) transfer.start();
+  /** A destination may be zoned, so it gets its chunks in their order. */
+  #write(leg: Leg): void {
+    const { depth } = this.#request;
+    while (leg.next < this.#next && leg.inFlight < depth && this.#slotOf(leg.next).isRead) {
+      this.#slotOf(leg.next++).writes[leg.destination!]!.start();
     }
   }
 
