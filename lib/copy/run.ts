@@ -46,7 +46,12 @@ export async function run(
     // As Node's pipeline does. Without an error, a WritableStream behind one would be closed as if it were complete.
     for (const stream of all) stream.destroy(isOurs(stream) ? undefined : failure);
   };
-  for (const stream of all) stream.on('error', fail);
+  source.on('error', fail);
+  for (const destination of destinations) {
+    destination.on('error', (error) =>
+      fail(isLateWrite(error, source) ? endedByOthers(destination, error) : error),
+    );
+  }
   const abort = () => fail(abortError(options.signal!));
   if (options.signal?.aborted) abort();
   options.signal?.addEventListener('abort', abort, { once: true });
@@ -147,12 +152,17 @@ async function written(destination: Writable): Promise<void> {
   if (destination.writableFinished === false) throw closedError(nameOf(destination));
 }
 
+/** The next chunk came after somebody else had ended the destination, which may be in the same turn. */
+function isLateWrite(error: NodeJS.ErrnoException, source: Readable): boolean {
+  return error.code === 'ERR_STREAM_WRITE_AFTER_END' && !source.readableEnded;
+}
+
 /** Only the end of the source ends a destination. After any other the source would wait for ever for one that takes its data. */
-function endedByOthers(destination: Writable): P2pdmaError {
+function endedByOthers(destination: Writable, cause?: Error): P2pdmaError {
   return new P2pdmaError(
     'ERR_STREAM_DESTROYED',
     `'${nameOf(destination)}' was ended before it had everything: the source has not ended`,
-    { hint: 'Leave its end to the copy.' },
+    { hint: 'Leave its end to the copy.', ...(cause && { cause }) },
   );
 }
 

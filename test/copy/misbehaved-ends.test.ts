@@ -89,7 +89,12 @@ t.test('a web stream is cancelled, with the error or when enough was read', asyn
 
 t.test('a destination that somebody else ends in the middle fails the copy', async (t) => {
   const system = await openSystem({ machine: 'switch' });
-  for (const source of ['nvme0n1', Readable.from(Array.from({ length: 64 }, () => content))]) {
+  const ends: [string | Readable, number][] = [
+    ['nvme0n1', MIB],
+    ['nvme0n1', 16 * 1024], // several chunks come in one turn
+    [Readable.from(Array.from({ length: 64 }, () => content)), MIB],
+  ];
+  for (const [source, highWaterMark] of ends) {
     const destination = new Writable({
       write(_chunk, _encoding, done) {
         destination.end();
@@ -97,7 +102,7 @@ t.test('a destination that somebody else ends in the middle fails the copy', asy
       },
     });
     const all = [destination, ...(typeof source === 'string' ? [] : ['nvme1n1'])];
-    await t.rejects(system.pipeline(source, all, { end: 32 * MIB }), {
+    await t.rejects(system.pipeline(source, all, { end: 32 * MIB, highWaterMark }), {
       code: 'ERR_STREAM_DESTROYED',
       message: "'Writable' was ended before it had everything: the source has not ended",
     });
