@@ -182,19 +182,24 @@ class EmulatorPump implements PumpRun {
     for (; this.#first < this.#next && this.#slotOf(this.#first).missing === 0; this.#first++) {
       this.#moved += this.#slotOf(this.#first).bytes;
     }
-    if (this.#failure === null) {
-      for (const leg of this.#destinations) this.#write(leg);
-      this.#read();
-    }
+    for (const leg of this.#destinations) this.#write(leg);
+    if (this.#failure === null) this.#read();
     const inFlight = this.#destinations.reduce((sum, leg) => sum + leg.inFlight, this.#source.inFlight);
     if (inFlight === 0) this.#resolve(this.#failure);
   }
 
-  /** A destination may be zoned, so it gets its chunks in their order. */
+  /**
+   * A destination may be zoned, so it gets its chunks in their order. After a failure it still gets what comes before: that was
+   * read, or is being read.
+   */
   #write(leg: Leg): void {
     const { depth } = this.#request;
-    while (leg.next < this.#next && leg.inFlight < depth && this.#slotOf(leg.next).isRead) {
-      this.#slotOf(leg.next++).writes[leg.destination!]!.start();
+    const end = this.#failure?.at ?? Number.POSITIVE_INFINITY;
+    while (leg.next < this.#next && leg.inFlight < depth) {
+      const slot = this.#slotOf(leg.next);
+      if (!slot.isRead || slot.at >= end) return;
+      leg.next++;
+      slot.writes[leg.destination!]!.start();
     }
   }
 

@@ -142,6 +142,32 @@ t.test('the failure nearest to the beginning is told', async (t) => {
   t.ok((await read(b, b.size - 12 * CHUNK, 12 * CHUNK)).equals(model.subarray(0, 12 * CHUNK)));
 });
 
+t.test('what comes before a failure is written everywhere, and nothing is read after it', async (t) => {
+  for (const depth of [1, 4, SLOTS]) {
+    for (const [namespace, op] of [
+      ['nvme0n1', 'read'],
+      ['nvme2n1', 'write'],
+    ] as const) {
+      const { backend, source, a, b, slots } = await ground(t);
+      const model = await write(source, 32 * CHUNK, 7);
+      const lba = (20 * CHUNK) / source.limits.logicalBlockSize;
+      backend.inject({ kind: 'media-error', namespace, lba, op });
+      const run = backend.pump({
+        ...{ source: at(source), destinations: [at(a), at(b)] },
+        ...{ length: 32 * CHUNK, chunk: CHUNK, depth, slots },
+      })!;
+      const destination = op === 'read' ? null : 1;
+      t.match(await run.over, { destination, at: 20 * CHUNK }, `${op}, depth ${depth}`);
+      const { moved, source: from } = run.progress();
+      t.equal(moved, 20 * CHUNK, 'all that comes before');
+      t.ok(from.transfers <= 20 + SLOTS, `${from.transfers} reads`);
+      for (const target of [a, b]) {
+        t.ok((await read(target, 0, 20 * CHUNK)).equals(model.subarray(0, 20 * CHUNK)), target.path);
+      }
+    }
+  }
+});
+
 t.test('it declines targets that are not of this kind, and a pump without memory', async (t) => {
   const { backend, source, a, slots } = await ground(t);
   const plan = { length: 4 * CHUNK, chunk: CHUNK, depth: 2, slots };
