@@ -49,7 +49,7 @@ export async function run(
   source.on('error', fail);
   for (const destination of destinations) {
     destination.on('error', (error) =>
-      fail(isLateWrite(error, source) ? endedByOthers(destination, error) : error),
+      fail(isLateWrite(error, source, destination) ? endedByOthers(destination, error) : error),
     );
   }
   const abort = () => fail(abortError(options.signal!));
@@ -153,8 +153,9 @@ async function written(destination: Writable): Promise<void> {
 }
 
 /** The next chunk came after somebody else had ended the destination, which may be in the same turn. */
-function isLateWrite(error: NodeJS.ErrnoException, source: Readable): boolean {
-  return error.code === 'ERR_STREAM_WRITE_AFTER_END' && !source.readableEnded;
+function isLateWrite(error: NodeJS.ErrnoException, source: Readable, destination: Writable): boolean {
+  // A destination may pass on what a stream behind it says.
+  return error.code === 'ERR_STREAM_WRITE_AFTER_END' && destination.writableEnded && !source.readableEnded;
 }
 
 /** Only the end of the source ends a destination. After any other the source would wait for ever for one that takes its data. */

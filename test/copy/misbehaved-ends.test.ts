@@ -110,6 +110,17 @@ t.test('a destination that somebody else ends in the middle fails the copy', asy
   t.same(await system.close(), NOTHING_LEFT);
 });
 
+t.test('what a destination passes on of a stream behind it is not said of the destination', async (t) => {
+  const system = await openSystem({ machine: 'switch' });
+  const behind = new Writable({ write: (_chunk, _encoding, done) => done() });
+  behind.on('error', () => {});
+  const destination = new Writable({ write: (chunk, _encoding, done) => behind.write(chunk, done) });
+  behind.end();
+  const error = await system.pipeline('nvme0n1', destination, { end: 32 * MIB }).catch((error) => error);
+  t.match(error, { code: 'ERR_STREAM_WRITE_AFTER_END' });
+  t.same(await system.close(), NOTHING_LEFT);
+});
+
 t.test('a copy is stopped although the next chunk never comes', async (t) => {
   const system = await openSystem({ machine: 'switch' });
   const generator = async function* () {
