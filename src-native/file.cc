@@ -10,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,17 +51,24 @@ static_assert(offsetof(Statx, size) == 0x28 && offsetof(Statx, dioMemAlign) == 0
 constexpr unsigned kStatxBasic = 0x7ff;
 constexpr unsigned kStatxDioAlign = 0x2000;
 
+// st_dev, as the kernel puts it together. (makedev is a function that not every libc has.)
+uint64_t deviceOf(uint64_t major, uint64_t minor) {
+  return (major & 0xfff) << 8 | (major & 0xfffff000) << 32 | (minor & 0xff) | (minor & 0xffffff00) << 12;
+}
+
 // In one call where the kernel has statx(2) (4.11) and lets this process use it.
-int factsOf(int fd, Statx* facts) {
-  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kStatxBasic | kStatxDioAlign, facts) == 0) return 0;
+int factsOf(int fd, Statx* facts, uint64_t* device) {
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kStatxBasic | kStatxDioAlign, facts) == 0) {
+    *device = deviceOf(facts->onMajor, facts->onMinor);
+    return 0;
+  }
   struct stat st;
   if (statOf(fd, &st) != 0) return -errno;
+  *device = st.st_dev;
   facts->mask = 0;
   facts->mode = static_cast<uint16_t>(st.st_mode);
   facts->inode = st.st_ino;
   facts->size = static_cast<uint64_t>(st.st_size);
-  facts->onMajor = major(st.st_dev);
-  facts->onMinor = minor(st.st_dev);
   return 0;
 }
 
@@ -70,12 +76,13 @@ int factsOf(int fd, Statx* facts) {
 int describe(int fd, Napi::Float64Array words) {
   if (words.ElementLength() < kStatWords) return -EINVAL;
   Statx facts = {};
-  const int error = factsOf(fd, &facts);
+  uint64_t device = 0;
+  const int error = factsOf(fd, &facts, &device);
   if (error != 0) return error;
   const mode_t mode = facts.mode;
   words[kStatKind] = S_ISREG(mode) ? kFile : S_ISBLK(mode) ? kBlock : S_ISDIR(mode) ? kDirectory : kOther;
   words[kStatSize] = static_cast<double>(facts.size);
-  words[kStatDevice] = static_cast<double>(makedev(facts.onMajor, facts.onMinor));
+  words[kStatDevice] = static_cast<double>(device);
   words[kStatInodeHigh] = static_cast<double>(facts.inode >> 32);
   words[kStatInodeLow] = static_cast<double>(facts.inode & 0xffffffff);
   const bool known = (facts.mask & kStatxDioAlign) != 0;

@@ -25,6 +25,7 @@ import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { EEXIST } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
+import { assertNoDeviceName } from '../host/device-names.js';
 import { openFileRange } from '../host/file-range.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
@@ -43,7 +44,7 @@ import {
 } from './engine.js';
 import { accessHint, nativeError } from './errors.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
-import { type Opened, openPath } from './open.js';
+import { isFile, type Opened, openPath } from './open.js';
 import { startPump } from './pump.js';
 import { directoryOf, foundBy, inspect, isSameFile, pathOf, rangesOf } from './sysfs/inspect.js';
 import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
@@ -274,7 +275,10 @@ export class NativeBackend implements Backend {
   ): Promise<FoundOpen> {
     const path = pathOf(nameOrPath, info);
     const unfit = whyNotByCommand({ machine: null }, { path, kind: info?.kind ?? 'file' }, options.engine);
-    if (unfit !== null) throw unfit;
+    if (unfit !== null) {
+      if (!isFile(info)) assertNoDeviceName(path, this.controllers, { create: options.create === true });
+      throw unfit;
+    }
     const opener = { addon: loadAddon(), engine: this.#engine, controllers: this.controllers };
     return { opened: await openPath(opener, path, options, info, nothing), info, path };
   }

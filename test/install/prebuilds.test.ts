@@ -26,9 +26,6 @@ const EVERYWHERE = new Set([
   ],
   ...[
     'ftruncate',
-    'gnu_dev_major',
-    'gnu_dev_makedev',
-    'gnu_dev_minor',
     'ioctl',
     'lseek',
     'madvise',

@@ -412,3 +412,13 @@ t.test(
     t.match(nativeCounters(), { fds: 0, mappings: 0, rings: 0, registeredFiles: 0, threads: 0, inFlight: 0 });
   },
 );
+
+t.test('a mistyped device name is one for every engine', { skip: skipNative }, async (t) => {
+  const backend = await openNative();
+  for (const engine of ['auto', 'threads', 'passthrough'] as const) {
+    for (const name of ['nvme77n1', '/dev/nvme77n1']) {
+      await t.rejects(backend.openTarget(name, { engine }), { code: 'ENOENT' }, `${name}, ${engine}`);
+    }
+  }
+  await backend.close();
+});

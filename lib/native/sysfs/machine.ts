@@ -16,6 +16,7 @@ import type { MountSource } from './mountinfo.js';
 import { controllerDirs, readControllers, type SysfsController } from './nvme.js';
 import { OneReading } from './one-reading.js';
 import { readP2pmem, readPci } from './pci.js';
+import { printedWhole } from './printed-whole.js';
 import { type Files, SysfsTree } from './tree.js';
 
 export type { BlockDisk, BlockInfo } from './block.js';
@@ -29,8 +30,8 @@ export interface Sysfs {
   /** True if it is this machine's own tree, not a captured one. */
   readonly live: boolean;
   /**
-   * The topology at the time of reading; of this machine, what is in a function's configuration space is read when it is first
-   * asked for. `unknowns` grows as more facts are read.
+   * The topology at the time of reading. On a machine without NVMe drives, what is in a function's configuration space and its
+   * resources are read when they are first asked for. `unknowns` grows as more facts are read.
    */
   readonly topology: Topology;
   readonly controllers: readonly SysfsController[];
@@ -78,8 +79,10 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
   };
   const dirs = controllerDirs(tree, pci);
   const controllers = readControllers(tree, pci, dirs, kernel);
-  // What was copied does not change, and costs little to read: so all that it lacks is noted in the order of the functions.
-  if (!tree.live) pci.readAll();
+  // What was copied does not change, and costs little to read. Where there are drives, routes are asked about, and an answer must
+  // not depend on the rights that this process has left by then.
+  const hasDrives = dirs.size > 0 || pci.functions.some(({ p2pmem }) => p2pmem !== null);
+  if (!tree.live || hasDrives) pci.readAll();
   const release = asked ?? running;
   const iommu = readIommu(tree, release, groups, groupsThatMatter(pci.functions, controllers));
   const { mode } = iommu;
@@ -104,7 +107,7 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
   return {
     root: tree.root,
     live: tree.live,
-    topology: {
+    topology: printedWhole({
       cpu: readCpu(tree),
       kernel: parsed,
       iommu: mode,
@@ -114,9 +117,10 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
       find: pci.find,
       get unknowns() {
         pci.readAll();
+        void kernel().p2pdma;
         return tree.unknowns;
       },
-    },
+    }),
     controllers,
     get devices() {
       return (current ?? reading()).devices;

@@ -13,6 +13,7 @@ import { bdfId, isBdf, normalizeBdf, type PciAddress, parseBdf, parseRootBus } f
 import type { AcsControl, Bdf, HostBridge, PciBar, PciDev, PciePortType } from '../../backend/topology.js';
 import type { IommuGroups } from './iommu-groups.js';
 import { type PciConfig, parsePciConfig } from './pci-config.js';
+import { printedWhole } from './printed-whole.js';
 import { parseNumber, type SysfsDir, type SysfsTree } from './tree.js';
 
 const PCI_STD_NUM_BARS = 6;
@@ -331,7 +332,7 @@ function toPciDev(
   const { config, dir } = f;
   const portType = once(() => config()?.portType ?? inferPortType(f, upstream, pcieKnown()));
   const bars = once(() => readBars(f));
-  f.dev = {
+  f.dev = printedWhole({
     bdf: f.bdf,
     id: bdfId(f.address),
     devfn,
@@ -353,7 +354,7 @@ function toPciDev(
     numaNode: nonNegative(dir.number('numa_node', { min: -1, max: 0xffff, optional: true })),
     iommuGroup: groups.of(f.bdf, dir),
     p2pmem: readP2pmem(dir),
-  };
+  });
   return f.dev;
 }
 

@@ -1,4 +1,5 @@
 import { rmSync, writeFileSync } from 'node:fs';
+import { inspect } from 'node:util';
 import t, { type Test } from 'tap';
 import type { UnusableCmb } from '../../../lib/backend/backend.js';
 import type { PciDev } from '../../../lib/backend/topology.js';
@@ -13,6 +14,15 @@ const MIB = 2 ** 20;
 function read(test: Test, change: Partial<TreeDescription> = {}) {
   return readSysfs(writeSysfsTree(test.testdir(), { ...twoDrivesBelowASwitch(), ...change }));
 }
+
+t.test('a person who prints the topology sees all of it', async (t) => {
+  const { topology } = read(t);
+  for (const shown of [inspect(topology, { depth: 8 }), inspect(topology.functions[1])]) {
+    t.notMatch(shown, /Getter/);
+    t.match(shown, /portType: 'root-port'/);
+  }
+  t.match(inspect(topology), /unknowns: \[/);
+});
 
 function chain(dev: PciDev | null): string[] {
   return dev === null ? [] : [dev.bdf, ...chain(dev.upstream)];

@@ -1,0 +1,6 @@
+import { inspect } from 'node:util';
+
+/** What is read when it is asked for is shown by `console.log` like the rest, and not as `[Getter]`. */
+export function printedWhole<T extends object>(facts: T): T {
+  return Object.defineProperty(facts, inspect.custom, { value: () => ({ ...facts }) });
+}
