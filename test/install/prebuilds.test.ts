@@ -24,15 +24,7 @@ const EVERYWHERE = new Set([
     'free',
     'fsync',
   ],
-  ...[
-    'ftruncate',
-    'ioctl',
-    'lseek',
-    'madvise',
-    'malloc',
-    'memchr',
-    'memcmp',
-  ],
+  ...['ftruncate', 'ioctl', 'lseek', 'madvise', 'malloc', 'memchr', 'memcmp'],
   ...[
     'memcpy',
     'memmove',
