@@ -3,8 +3,9 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlockTarget, IoRequest } from '../../lib/backend/backend.js';
-import { loadAddon } from '../../lib/native/addon.js';
+import { loadAddon, nativeCounters } from '../../lib/native/addon.js';
 
 /** False, or why native tests are skipped here. */
 export const skipNative: string | false = (() => {
@@ -50,6 +51,15 @@ export function loopDevice(t: { teardown(fn: () => void): void }, bytes: number,
     rmSync(directory, { recursive: true, force: true });
   });
   return device;
+}
+
+/**
+ * The addon's counters when nothing that was collected still waits for its finalizer, which the runtime calls in a later turn;
+ * after a second, as they are.
+ */
+export async function countersAtRest(): Promise<ReturnType<typeof nativeCounters>> {
+  for (let tries = 0; tries < 100 && nativeCounters().mappings > 0; tries++) await sleep(10);
+  return nativeCounters();
 }
 
 export function request(

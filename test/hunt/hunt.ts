@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { openSystem, type System } from '../../lib/index.js';
-import { nativeCounters } from '../../lib/native/addon.js';
+import { countersAtRest } from '../helpers/native.js';
 import { type BackendName, type Case, DEVICE_BYTES, drawCase } from './draw.js';
 import { judge } from './judge.js';
 import { Grounds } from './places.js';
@@ -62,7 +62,7 @@ export async function hunt(options: HuntOptions): Promise<HuntReport> {
     }
   };
   await Promise.all(Array.from({ length: lanes }, lane));
-  const left = hung ? [] : leaks(descriptors);
+  const left = hung ? [] : await leaks(descriptors);
   const cases = Object.values(outcomes).reduce((a, b) => a + b, 0);
   return { cases, outcomes, failures, left };
 }
@@ -72,9 +72,9 @@ function openDescriptors(): number {
 }
 
 /** Of the whole hunt: no single case is to blame for certain. */
-function leaks(before: number): string[] {
+async function leaks(before: number): Promise<string[]> {
   const said: string[] = [];
-  const { fds, mappings, rings, inFlight } = nativeCounters();
+  const { fds, mappings, rings, inFlight } = await countersAtRest();
   const left = { fds, mappings, rings, inFlight };
   if (Object.values(left).some((n) => n !== 0)) said.push(`the addon still has ${JSON.stringify(left)}`);
   const now = openDescriptors();

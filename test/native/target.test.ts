@@ -15,7 +15,16 @@ import { nativeCounters } from '../../lib/native/addon.js';
 import { openNative } from '../../lib/native/backend.js';
 import type { NativeTarget } from '../../lib/native/target.js';
 import { fakePciDev } from '../helpers/fake-cmb.js';
-import { asan, directIoDir, loopDevice, pattern, skipLoop, skipNative, transfer } from '../helpers/native.js';
+import {
+  asan,
+  countersAtRest,
+  directIoDir,
+  loopDevice,
+  pattern,
+  skipLoop,
+  skipNative,
+  transfer,
+} from '../helpers/native.js';
 import { fc } from '../helpers/random.js';
 
 const engines = ['uring', 'threads'] as const;
@@ -400,16 +409,20 @@ t.test(
     writeFileSync(file, pattern(MiB));
     const [one, two] = [await openNative(), await openNative({ engine: 'threads' })];
     const reads = [];
+    const buffers = [];
     for (const backend of [one, two, one]) {
       const target = await backend.openTarget(file, {});
-      reads.push(transfer(target, 'read', 0, new Uint8Array(backend.memory.allocHost(64 * KiB).buffer)));
+      const { buffer } = backend.memory.allocHost(64 * KiB);
+      buffers.push(buffer);
+      reads.push(transfer(target, 'read', 0, new Uint8Array(buffer)));
     }
     const reports = await Promise.all([two.close(), one.close()]);
     for (const report of reports) t.same(report, { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 });
     for (const io of await Promise.all(reads)) t.equal(io.result, 64 * KiB);
     await t.rejects(one.openTarget(file, {}), { code: 'ERR_TARGET_CLOSED' });
-    await new Promise((resolve) => setImmediate(resolve));
-    t.match(nativeCounters(), { fds: 0, mappings: 0, rings: 0, registeredFiles: 0, threads: 0, inFlight: 0 });
+    for (const buffer of buffers) t.equal(buffer.byteLength, 0, 'detached');
+    const counters = await countersAtRest();
+    t.match(counters, { fds: 0, mappings: 0, rings: 0, registeredFiles: 0, threads: 0, inFlight: 0 });
   },
 );
 

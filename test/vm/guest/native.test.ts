@@ -5,7 +5,7 @@ import t from 'tap';
 import { nvmeAdminIdentify } from '../../../lib/backend/nvme-spec.js';
 import { nativeCounters } from '../../../lib/native/addon.js';
 import { NativeBackend, openNative } from '../../../lib/native/backend.js';
-import { pattern, transfer } from '../../helpers/native.js';
+import { countersAtRest, pattern, transfer } from '../../helpers/native.js';
 import { guestDrive, p2pmem, sh } from './guest.js';
 
 const MiB = 2 ** 20;
@@ -79,7 +79,7 @@ for (const engine of engines) {
       t.ok(Buffer.from(host.subarray(0, 8192)).equals(content.subarray(4096, 12288)));
     }
     t.same(await backend.close(), { iovas: 0, pages: 0, slots: 0, requests: 0, handles: 0 });
-    t.match(nativeCounters(), { fds: 0, mappings: 0, inFlight: 0 });
+    t.match(await countersAtRest(), { fds: 0, mappings: 0, inFlight: 0 });
   });
 }
 
