@@ -82,7 +82,7 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
 
 // The version of the interface between JavaScript and C++. It is raised, here and in lib/native/addon.ts (INTERFACE),
 // with each change of a function's arguments or of the shared arrays.
-constexpr int kInterface = 6;
+constexpr int kInterface = 7;
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* state = new EnvPtr(new Env);

@@ -48,6 +48,7 @@ struct Statx {
   uint64_t more[12];
 };
 static_assert(offsetof(Statx, size) == 0x28 && offsetof(Statx, dioMemAlign) == 0x98 && sizeof(Statx) == 256, "as in the kernel");
+constexpr unsigned kStatxType = 0x1;
 constexpr unsigned kStatxBasic = 0x7ff;
 constexpr unsigned kStatxDioAlign = 0x2000;
 
@@ -91,28 +92,82 @@ int describe(int fd, Napi::Float64Array words) {
   return 0;
 }
 
+// Returns an fd or -errno. A pipe that is there is opened without waiting for its other end.
+int openNonBlocking(const char* path, int flags, mode_t mode) {
+  int fd;
+  do {
+    fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
+  } while (fd < 0 && errno == EINTR);
+  return fd < 0 ? -errno : fd;
+}
+
+// O_NONBLOCK is not needed after the open; during I/O it would answer EAGAIN where the call should wait.
+void block(int fd, int flags) { fcntl(fd, F_SETFL, flags & O_DIRECT); }
+
 // statFd(fd, words) returns 0 or -errno.
 Napi::Value statFd(const Napi::CallbackInfo& info) {
   return number(info.Env(), describe(fdArg(info), info[1].As<Napi::Float64Array>()));
 }
 
-// openFile(path, flags, mode, words) returns an fd or -errno; `words`, if there is such an argument, says what was opened.
+// From now on it is one of ours, which is closed with the environment at the latest.
+Napi::Value kept(Napi::Env env, int fd, bool exclusively) {
+  EnvPtr state = envOf(env);
+  state->fds[fd] = exclusively;
+  state->counters.fds++;
+  return number(env, fd);
+}
+
+// openFile(path, flags, mode, words) returns an fd or -errno. `words`, if there is such an argument, says what was opened; before
+// a transfer of a regular file that may have to wait, setDirect() or setBlocking() is to be called then.
 Napi::Value openFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string path = info[0].As<Napi::String>().Utf8Value();
   const int flags = info[1].As<Napi::Number>().Int32Value();
   const mode_t mode = static_cast<mode_t>(info[2].As<Napi::Number>().Uint32Value());
-  const int fd = openQuietly(path.c_str(), flags, mode);
+  const int fd = openNonBlocking(path.c_str(), flags, mode);
   if (fd < 0) return number(env, fd);
-  const int unknown = info.Length() > 3 ? describe(fd, info[3].As<Napi::Float64Array>()) : 0;
-  if (unknown < 0) {
-    close(fd);
-    return number(env, unknown);
+  bool isFile = false;
+  if (info.Length() > 3) {
+    const auto words = info[3].As<Napi::Float64Array>();
+    const int unknown = describe(fd, words);
+    if (unknown < 0) {
+      close(fd);
+      return number(env, unknown);
+    }
+    isFile = words[kStatKind] == kFile;
   }
-  EnvPtr state = envOf(env);
-  state->fds[fd] = (flags & O_EXCL) != 0;
-  state->counters.fds++;
-  return number(env, fd);
+  if (!isFile) block(fd, flags);
+  return kept(env, fd, (flags & O_EXCL) != 0);
+}
+
+// openRegular(path, flags, words) opens what is there, if it is a regular file; nothing else is opened, which could have an effect.
+// Returns an fd, which setDirect() or setBlocking() is to have been called for when a transfer may have to wait, or -errno;
+// -EINVAL: it is something else.
+Napi::Value openRegular(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  Statx there;
+  if (syscall(SYS_statx, AT_FDCWD, path.c_str(), 0, kStatxType, &there) != 0) return number(env, -errno);
+  if (!S_ISREG(there.mode)) return number(env, -EINVAL);
+  const int fd = openNonBlocking(path.c_str(), info[1].As<Napi::Number>().Int32Value(), 0);
+  if (fd < 0) return number(env, fd);
+  const auto words = info[2].As<Napi::Float64Array>();
+  int error = describe(fd, words);
+  if (error == 0 && words[kStatKind] != kFile) error = -EINVAL;
+  if (error != 0) {
+    close(fd);
+    return number(env, error);
+  }
+  return kept(env, fd, false);
+}
+
+// empty(fd) sets the length of a file, for which this is short, to 0; returns 0 or -errno.
+Napi::Value empty(const Napi::CallbackInfo& info) {
+  int result;
+  do {
+    result = ftruncate(fdArg(info), 0);
+  } while (result != 0 && errno == EINTR);
+  return number(info.Env(), result == 0 ? 0 : -errno);
 }
 
 // closeFd(fd) closes an fd that no request uses: of a small file, of a forgotten target, or of an open that failed.
@@ -122,13 +177,15 @@ Napi::Value closeFd(const Napi::CallbackInfo& info) {
   return number(info.Env(), close(fd) == 0 || errno == EINTR ? 0 : -errno);
 }
 
-// setDirect(fd) adds O_DIRECT to an open file; -EINVAL if its filesystem does not support it.
-Napi::Value setDirect(const Napi::CallbackInfo& info) {
-  const int fd = fdArg(info);
-  const int flags = fcntl(fd, F_GETFL);
-  if (flags < 0) return number(info.Env(), -errno);
-  return number(info.Env(), fcntl(fd, F_SETFL, flags | O_DIRECT) == 0 ? 0 : -errno);
+Napi::Value setFlags(const Napi::CallbackInfo& info, int flags) {
+  return number(info.Env(), fcntl(fdArg(info), F_SETFL, flags) == 0 ? 0 : -errno);
 }
+
+// setDirect(fd): transfers of an open file are direct from now on, and wait. -EINVAL if its filesystem does not support O_DIRECT.
+Napi::Value setDirect(const Napi::CallbackInfo& info) { return setFlags(info, O_DIRECT); }
+
+// setBlocking(fd): transfers of an open file wait from now on, where they would answer EAGAIN.
+Napi::Value setBlocking(const Napi::CallbackInfo& info) { return setFlags(info, 0); }
 
 // readAt(fd, uint8Array, offset) returns the bytes read, or -errno. It is for a look at a file while it is being opened, not for
 // transfers.
@@ -251,21 +308,18 @@ Napi::Value hasChanged(const Napi::CallbackInfo& info) {
 }  // namespace
 
 int openQuietly(const char* path, int flags, mode_t mode) {
-  const int all = flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  int fd;
-  do {
-    fd = open(path, all, mode);
-  } while (fd < 0 && errno == EINTR);
-  if (fd < 0) return -errno;
-  // O_NONBLOCK is not needed after the open; during I/O it would answer EAGAIN where the call should wait.
-  fcntl(fd, F_SETFL, all & ~O_NONBLOCK);
+  const int fd = openNonBlocking(path, flags, mode);
+  if (fd >= 0) block(fd, flags);
   return fd;
 }
 
 void initFile(Napi::Env env, Napi::Object exports) {
   exports.Set("openFile", Napi::Function::New(env, openFile));
+  exports.Set("openRegular", Napi::Function::New(env, openRegular));
+  exports.Set("empty", Napi::Function::New(env, empty));
   exports.Set("closeFd", Napi::Function::New(env, closeFd));
   exports.Set("setDirect", Napi::Function::New(env, setDirect));
+  exports.Set("setBlocking", Napi::Function::New(env, setBlocking));
   exports.Set("statFd", Napi::Function::New(env, statFd));
   exports.Set("readAt", Napi::Function::New(env, readAt));
   exports.Set("fileSize", Napi::Function::New(env, fileSize));

@@ -171,6 +171,8 @@ export interface BlockTarget {
   readonly legs?: Legs | null;
   /** Exact size in bytes; for a file, its current length. */
   readonly size: number;
+  /** The same, as it was in this turn of the event loop; absent: no faster to know than `size`. */
+  readonly sizeThisTurn?: number;
   /** Of a file: where what is moved with memory of the host rather goes through the page cache, up to this byte. Default: 0. */
   readonly cachedUpTo?: number;
   /** The limits of its queue. */
@@ -432,6 +434,11 @@ export interface Origin {
 
 export function originOf({ name, machine }: Pick<Backend, 'name' | 'machine'>): Origin {
   return { backend: name, machine };
+}
+
+/** The size of a target as it was in this turn of the event loop at the earliest. */
+export function sizeThisTurn(target: BlockTarget): number {
+  return target.sizeThisTurn ?? target.size;
 }
 
 /** A request to a backend to move the chunks of a range from one target to others by itself. */

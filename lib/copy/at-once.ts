@@ -5,7 +5,7 @@
  *
  * Streams would cost more than the copy itself. The receipt, the metrics and the errors are those that streams would give.
  */
-import { type BlockTarget, PAGE_SIZE, type PathBytes } from '../backend/backend.js';
+import { type BlockTarget, PAGE_SIZE, type PathBytes, sizeThisTurn } from '../backend/backend.js';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
 import { tracing } from '../base/trace.js';
 import type { Metered, Metrics } from '../streams/metrics.js';
@@ -263,18 +263,18 @@ class SmallWriter extends SmallEnd {
    * more than to write them.
    */
   async #replace(data: Uint8Array): Promise<void> {
-    await this.#shorten(data.length);
+    await this.#shorten(sizeThisTurn(this.target), data.length);
     try {
       await this.#write(data);
     } catch (error) {
       // What it held before does not follow on what was written. The caller learns why that is not all.
-      await this.#shorten(this.bytes).catch(() => {});
+      await this.#shorten(this.target.size, this.bytes).catch(() => {});
       throw error;
     }
   }
 
-  async #shorten(length: number): Promise<void> {
-    if (this.target.size > length) await this.target.truncate(length);
+  async #shorten(size: number, length: number): Promise<void> {
+    if (size > length) await this.target.truncate(length);
   }
 
   /** Write it through the page cache, as a writer does with what is so small. */

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { type FileHandle, stat, unlink } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
-import type { BlockTarget, OpenOptions } from '../backend/backend.js';
+import { type BlockTarget, type OpenOptions, sizeThisTurn } from '../backend/backend.js';
 import { ENOENT } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { fileRange } from '../host/file-range.js';
@@ -174,8 +174,8 @@ export class OpenEnds {
     const { source } = this.#request;
     const target = source instanceof Target ? source.blockTarget : await this.from?.open();
     if (target === undefined) return null;
-    const { path, kind, size } = target;
-    return { target, path, kind, size };
+    const { path, kind } = target;
+    return { target, path, kind, size: sizeThisTurn(target) };
   }
 
   /**

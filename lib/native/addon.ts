@@ -63,10 +63,20 @@ export interface Addon {
   mappingAt(address: number): number;
   externalBuffers(): boolean;
 
-  /** `words`: is filled with what was opened, for statIn() in file-stat.ts. */
+  /**
+   * `words`: is filled with what was opened, for statIn() in file-stat.ts. If that is a regular file, setDirect() or setBlocking()
+   * is called before a transfer that may have to wait.
+   */
   openFile(path: string, flags: number, mode: number, words?: Float64Array): number;
+  /** As openFile, but only a regular file that is there is opened; -EINVAL: it is something else. */
+  openRegular(path: string, flags: number, words: Float64Array): number;
   closeFd(fd: number): number;
+  /** ftruncate(2) to 0 on this thread, for a file for which this is short. */
+  empty(fd: number): number;
+  /** Transfers are direct from now on, and wait; -EINVAL if the filesystem does not support O_DIRECT. */
   setDirect(fd: number): number;
+  /** Transfers wait from now on. */
+  setBlocking(fd: number): number;
   statFd(fd: number, words: Float64Array): number;
   /**
    * Read on this thread, as much as one call returns; used to look at a file while it is opened. Deno's node:fs does not know
@@ -121,7 +131,7 @@ export interface Addon {
  * The version of the interface between JavaScript and C++. It is raised with each change of Addon or of engine.ts's arrays,
  * here and in addon.cc.
  */
-const INTERFACE = 6;
+const INTERFACE = 7;
 
 let loaded: Addon | null = null;
 

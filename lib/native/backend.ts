@@ -26,7 +26,7 @@ import { optionError } from '../base/arguments.js';
 import { EEXIST } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
 import { assertNoDeviceName } from '../host/device-names.js';
-import { openFileRange } from '../host/file-range.js';
+import { deviceNumber, openFileRange } from '../host/file-range.js';
 import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
 import { btrfsWay } from './btrfs-way.js';
@@ -35,7 +35,6 @@ import {
   acquireEngine,
   type Completer,
   type EngineKind,
-  FLAG_HERE,
   FLAG_THREAD,
   type NativeEngine,
   OP_PIPE_READ,
@@ -43,11 +42,12 @@ import {
   OP_TRUNCATE,
 } from './engine.js';
 import { accessHint, nativeError } from './errors.js';
+import type { FileStat } from './file-stat.js';
 import { externalBuffersReason, NativeMemory } from './memory.js';
-import { isFile, type Opened, openPath } from './open.js';
+import { isFile, type Opened, openFileThere, openPath } from './open.js';
 import { startPump } from './pump.js';
 import { directoryOf, foundBy, inspect, isSameFile, pathOf, rangesOf } from './sysfs/inspect.js';
-import { type BlockInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
+import { type BlockInfo, type MountedInfo, readSysfs, type Sysfs } from './sysfs/machine.js';
 import { snapshotMachine } from './sysfs/snapshot.js';
 import { SysfsTree } from './sysfs/tree.js';
 import { NativeTarget } from './target.js';
@@ -119,7 +119,7 @@ const forgotten = new FinalizationRegistry<{ engine: NativeEngine; mounts: Watch
 /** What was opened, and what is known of the place where it is. */
 interface FoundOpen {
   readonly opened: Opened;
-  readonly info: BlockInfo | null;
+  readonly info: MountedInfo | null;
   readonly path: string;
 }
 
@@ -168,17 +168,18 @@ export class NativeBackend implements Backend {
 
   async #openTarget(nameOrPath: string, options: OpenOptions): Promise<BlockTarget> {
     this.#mustBeOpen();
-    const { opened, info, path } = await this.#open(nameOrPath, options);
+    const found = this.#openFileThere(nameOrPath, options) ?? (await this.#open(nameOrPath, options));
+    const { opened, info, path } = found;
     const passthrough = options.engine === 'passthrough';
     let engine: NativeEngine;
     try {
-      if (opened.toEmpty !== null) await this.#empty(opened.fd, path, { size: opened.toEmpty, info });
-      await this.#turns.wait();
+      const emptying = opened.toEmpty === null ? null : this.#empty(found, opened.toEmpty);
+      if (emptying !== null) await emptying;
+      // The ranges of a device are read from sysfs.
+      const turn = opened.kind === 'file' ? null : this.#turns.wait();
+      if (turn !== null) await turn;
       this.#mustBeOpen();
-      engine =
-        options.engine === 'uring' || options.engine === 'threads'
-          ? acquireEngine(options.engine)
-          : this.#engine.retain();
+      engine = this.#engineFor(options);
     } catch (error) {
       loadAddon().closeFd(opened.fd);
       throw error;
@@ -243,12 +244,31 @@ export class NativeBackend implements Backend {
     if (this.#closing !== null) throw new P2pdmaError('ERR_TARGET_CLOSED', 'the system is closed');
   }
 
-  /** As O_TRUNC does, also to a file that is empty, whose times it sets. */
-  async #empty(fd: number, path: string, file: { size: number; info: BlockInfo | null }): Promise<void> {
-    const isShort = file.size === 0 || (file.size <= SMALL && isInMemory(file.info?.fileSystem ?? null));
-    const flags = isShort ? FLAG_HERE : 0;
-    const result = await this.#engine.call({ op: OP_TRUNCATE, flags, fd });
-    if (result < 0) throw nativeError(result, 'open', path, accessHint(result, path));
+  /** Retained for one target. */
+  #engineFor({ engine }: OpenOptions): NativeEngine {
+    return engine === 'uring' || engine === 'threads' ? acquireEngine(engine) : this.#engine.retain();
+  }
+
+  /** The common case: a file that is there, of which nobody has asked yet. Null: it takes more than one call to find out. */
+  #openFileThere(nameOrPath: string, options: OpenOptions): FoundOpen | null {
+    const byName = !nameOrPath.includes('/');
+    if (byName || options.engine === 'passthrough' || foundBy(options.end) !== null) return null;
+    const infoOf = ({ device }: FileStat) =>
+      this.sysfs.fileOn(deviceNumber(device)) ?? this.sysfs.blockInfo(nameOrPath);
+    const found = this.#turns.spend(() => openFileThere(loadAddon(), nameOrPath, options, infoOf));
+    return found === null ? null : { ...found, path: nameOrPath };
+  }
+
+  /** As O_TRUNC does, also to a file that is empty, whose times it sets. Null: it is done, because that was short. */
+  #empty({ opened: { fd }, info, path }: FoundOpen, size: number): Promise<void> | null {
+    const isDone = (result: number) => {
+      if (result < 0) throw nativeError(result, 'open', path, accessHint(result, path));
+    };
+    if (size > 0 && (size > SMALL || !isInMemory(info?.fileSystem ?? null))) {
+      return this.#engine.call({ op: OP_TRUNCATE, flags: 0, fd }).then(isDone);
+    }
+    isDone(loadAddon().empty(fd));
+    return null;
   }
 
   #infoOf(nameOrPath: string): BlockInfo | null {
@@ -286,7 +306,7 @@ export class NativeBackend implements Backend {
   /** Whether its route is direct: first according to its block devices and its filesystem, then according to the open file. */
   #wayOf(
     opened: Opened,
-    info: BlockInfo | null,
+    info: MountedInfo | null,
     { path, passthrough }: { readonly path: string; readonly passthrough: boolean },
   ): { noP2pReason: string | null; unproven: string | null } {
     if (opened.buffered !== null) return { noP2pReason: opened.buffered, unproven: null };

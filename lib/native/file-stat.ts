@@ -4,6 +4,8 @@ import type { Addon } from './addon.js';
 export interface FileStat {
   readonly kind: 'file' | 'block' | 'directory' | 'other';
   readonly size: number;
+  /** Its st_dev, of the filesystem that it is on. */
+  readonly device: number;
   /** The st_dev and st_ino that node:fs reports, `'65025:12'`. */
   readonly identity: string;
   /** STATX_DIOALIGN: -1 if the kernel does not report it, 0 if O_DIRECT is refused for this file. */
@@ -23,6 +25,7 @@ export function statIn(): FileStat {
   return {
     kind: KINDS[words[0]!]!,
     size: words[1]!,
+    device: words[2]!,
     identity: `${words[2]}:${inodeOf(words[3]!, words[4]!)}`,
     dioMemAlign: words[5]!,
     dioOffsetAlign: words[6]!,

@@ -15,8 +15,8 @@ import { isInMemory, refusesDirect, SMALL, whyNotDirect } from './direct-io.js';
 import type { NativeEngine } from './engine.js';
 import { accessHint, nativeError } from './errors.js';
 import { type FileStat, STAT_WORDS, statFd, statIn } from './file-stat.js';
-import { assertPermitted } from './permission.js';
-import type { BlockInfo } from './sysfs/machine.js';
+import { assertPermitted, isPermitted } from './permission.js';
+import type { BlockInfo, MountedInfo } from './sysfs/machine.js';
 
 export interface Opened {
   readonly fd: number;
@@ -34,6 +34,8 @@ export interface Opened {
   readonly buffered: string | null;
   /** `fd` has O_DIRECT. */
   readonly direct: boolean;
+  /** Transfers with `fd` wait; false: setBlocking() of the addon must be called before one that may have to. */
+  readonly blocking: boolean;
   /** The kernel reports how direct I/O on this file must be aligned, so it supports direct I/O. */
   readonly dioKnown: boolean;
   /** It is to be truncated, which has not been done, and has this size. Everything else here is as if it had been. */
@@ -47,10 +49,15 @@ interface Opener {
   readonly controllers: readonly Controller[];
 }
 
-/** What is to be opened, and what was found at the path just now. */
-interface Wanted {
+/** What is to be opened, and what is known of its place. */
+interface Placed {
   readonly path: string;
   readonly write: boolean;
+  readonly info: MountedInfo | null;
+}
+
+/** The same, with what was found at the path just now. */
+interface Wanted extends Placed {
   readonly info: BlockInfo | null;
 }
 
@@ -59,6 +66,7 @@ interface Door {
   readonly fd: number;
   readonly readable: boolean;
   readonly made: boolean;
+  readonly blocking: boolean;
   readonly stat: FileStat;
 }
 
@@ -103,6 +111,36 @@ export async function openPath(
   }
 }
 
+/**
+ * Open a regular file that is there, without a look at its path before.
+ * @param infoOf what is known of the place of the open file
+ * @returns null: it is something else, or cannot be opened like this; `openPath` finds out more
+ */
+export function openFileThere(
+  addon: Addon,
+  path: string,
+  options: OpenOptions,
+  infoOf: (stat: FileStat) => MountedInfo | null,
+): { readonly opened: Opened; readonly info: MountedInfo } | null {
+  const write = options.write === true;
+  if (options.exclusive === true || path.includes('\0') || !isPermitted(path, { write })) return null;
+  const fd = addon.openRegular(path, write ? constants.O_RDWR : constants.O_RDONLY, STAT_WORDS);
+  if (fd < 0) return null;
+  try {
+    const door = { fd, readable: true, made: false, blocking: false, stat: statIn() };
+    const info = infoOf(door.stat);
+    if (info?.kind === 'file') {
+      return { opened: file(addon, { path, write, info }, door, emptied(options, door)), info };
+    }
+  } catch (error) {
+    addon.closeFd(fd);
+    throw error;
+  }
+  // Its path leads to something else by now.
+  addon.closeFd(fd);
+  return null;
+}
+
 /** A regular file was there, whose size is known for this reason; what cannot be copied from has none. */
 export function isFile(info: BlockInfo | null): boolean {
   return info?.kind === 'file' && info.size !== null;
@@ -122,7 +160,7 @@ async function openDevice(addon: Addon, { path, write, info }: Wanted, force: bo
     await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
     fd = addon.openFile(path, flags, 0, STAT_WORDS);
   }
-  if (fd >= 0) return { fd, readable: true, made: false, stat: statIn() };
+  if (fd >= 0) return { fd, readable: true, made: false, blocking: true, stat: statIn() };
   if (write && fd === -EACCES && info?.readOnly === true) {
     throw nativeError(-EROFS, 'open', path, accessHint(-EROFS, path));
   }
@@ -157,7 +195,7 @@ function openFile(addon: Addon, { path, write, info }: Wanted, options: OpenOpti
   // A file that may be written but not read: everything except reading it back is possible.
   const readable = fd !== -EACCES || !write;
   if (!readable) fd = open(O_WRONLY);
-  if (fd >= 0) return { fd, readable, made: only !== 0, stat: statIn() };
+  if (fd >= 0) return { fd, readable, made: only !== 0, blocking: false, stat: statIn() };
   throw nativeError(fd, 'open', path, fileHint(fd, path, options));
 }
 
@@ -209,7 +247,7 @@ async function makeFile(
   if (fd === -EEXIST && options.exclusive !== true) return null;
   if (fd < 0) throw nativeError(fd, 'open', path, fileHint(fd, path, options));
   const stat = statFd(addon, fd);
-  if (typeof stat !== 'number') return { fd, readable: true, made: true, stat };
+  if (typeof stat !== 'number') return { fd, readable: true, made: true, blocking: true, stat };
   addon.closeFd(fd);
   throw nativeError(stat, 'fstat', path);
 }
@@ -249,6 +287,7 @@ function device(addon: Addon, { path, write, info }: Wanted, { fd, readable, mad
     limits,
     buffered: null,
     direct: true,
+    blocking: true,
     dioKnown: stat.dioMemAlign > 0,
     toEmpty: null,
   };
@@ -259,7 +298,7 @@ function emptied({ write, truncate }: OpenOptions, { made }: Door): boolean {
   return write === true && truncate === true && !made;
 }
 
-function file(addon: Addon, { path, write, info }: Wanted, door: Door, toEmpty: boolean): Opened {
+function file(addon: Addon, { path, write, info }: Placed, door: Door, toEmpty: boolean): Opened {
   const { fd, readable, made } = door;
   const stat = toEmpty ? { ...door.stat, size: 0 } : door.stat;
   const fileSystem = info?.fileSystem ?? null;
@@ -271,7 +310,7 @@ function file(addon: Addon, { path, write, info }: Wanted, door: Door, toEmpty: 
   // A small file gets O_DIRECT when it is needed, if the kernel has said that it may.
   const direct = buffered === null && (stat.size > SMALL || stat.dioMemAlign <= 0);
   if (direct && addon.setDirect(fd) < 0) buffered = refusesDirect(fileSystem, path);
-  const limits = fileLimits(stat, info, buffered !== null);
+  const limits = new FileLimits(stat, info?.limits ?? null, buffered !== null);
   return {
     fd,
     kind: 'file',
@@ -283,31 +322,37 @@ function file(addon: Addon, { path, write, info }: Wanted, door: Door, toEmpty: 
     limits,
     buffered,
     direct: direct && buffered === null,
+    blocking: door.blocking || (direct && buffered === null),
     dioKnown: stat.dioMemAlign > 0,
     toEmpty: toEmpty ? door.stat.size : null,
   };
 }
 
 /** The page cache accepts anything; direct I/O needs what the kernel reports, or what has always been enough. */
-function fileLimits(stat: FileStat, info: BlockInfo | null, buffered: boolean): QueueLimits {
-  const under = info?.limits;
-  const { dioOffsetAlign, dioMemAlign } = stat;
-  const aligned = {
-    block: dioOffsetAlign > 0 ? dioOffsetAlign : (under?.logicalBlockSize ?? PAGE_SIZE),
-    memory: dioMemAlign > 0 ? dioMemAlign : Math.max(under?.dmaAlignment ?? 512, 512),
-  };
-  let most: number | null = null;
-  return {
-    // To find it out takes longer than to copy a small file.
-    get maxTransfer() {
-      most ??= under?.maxTransfer ?? 1024 * 1024;
-      return most;
-    },
-    maxSegments: under?.maxSegments ?? 128,
-    logicalBlockSize: buffered ? 1 : aligned.block,
-    dmaAlignment: buffered ? 1 : aligned.memory,
-    pciP2pdma: !buffered && (under?.pciP2pdma ?? false),
-  };
+class FileLimits implements QueueLimits {
+  readonly maxSegments: number;
+  readonly logicalBlockSize: number;
+  readonly dmaAlignment: number;
+  readonly pciP2pdma: boolean;
+  readonly #under: QueueLimits | null;
+  #maxTransfer: number | null = null;
+
+  constructor(stat: FileStat, under: QueueLimits | null, buffered: boolean) {
+    const { dioOffsetAlign, dioMemAlign } = stat;
+    const block = dioOffsetAlign > 0 ? dioOffsetAlign : (under?.logicalBlockSize ?? PAGE_SIZE);
+    const memory = dioMemAlign > 0 ? dioMemAlign : Math.max(under?.dmaAlignment ?? 512, 512);
+    this.maxSegments = under?.maxSegments ?? 128;
+    this.logicalBlockSize = buffered ? 1 : block;
+    this.dmaAlignment = buffered ? 1 : memory;
+    this.pciP2pdma = !buffered && (under?.pciP2pdma ?? false);
+    this.#under = under;
+  }
+
+  /** To find it out takes longer than to copy a small file. */
+  get maxTransfer(): number {
+    this.#maxTransfer ??= this.#under?.maxTransfer ?? 1024 * 1024;
+    return this.#maxTransfer;
+  }
 }
 
 /** For a file of size 0: true if it contains a byte anyway and has not just grown. */

@@ -19,6 +19,7 @@ import { clearPath, zeroPath } from '../backend/path-bytes.js';
 import type { PciDev, Topology } from '../backend/topology.js';
 import { EBADF, EINVAL, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { thisTurn } from '../base/turn.js';
 import { fileRange } from '../host/file-range.js';
 import { bioCutUser } from '../kernel/bio.js';
 import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
@@ -123,6 +124,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   readonly #small: boolean;
   /** When it was opened. */
   readonly #size: number;
+  readonly #openedIn = thisTurn();
+  /** Transfers with its first descriptor wait. */
+  #blocking: boolean;
   /** Where the furthest of this target's writes ended, or its length was set. */
   #furthest = 0;
   readonly #onClose: () => void;
@@ -178,6 +182,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#small = opened.buffered === null && !opened.direct;
     this.#writable = opened.writable;
     this.#size = opened.size;
+    this.#blocking = opened.blocking;
     this.#flags = opened.buffered === null ? 0 : FLAG_ASYNC;
     const fileSystem = this.kind === 'file' ? (facts.fileSystem ?? null) : null;
     this.#local = isLocal(fileSystem);
@@ -211,6 +216,10 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (this.kind !== 'file' || this.#closed) return this.#size;
     const size = this.#addon.fileSize(this.#fd);
     return size < 0 ? this.#size : size;
+  }
+
+  get sizeThisTurn(): number {
+    return this.#openedIn === thisTurn() ? this.#size : this.size;
   }
 
   get cachedUpTo(): number {
@@ -264,9 +273,17 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   #readWrite(io: IoRequest, flags: number, fd: number): number {
+    if (flags !== FLAG_HERE) this.#block();
     if (io.op === 'read') return this.#engine.readWrite(this, io, OP_READ, flags, fd);
     this.#reaches(io.offset + bytesOf(io.segments));
     return this.#engine.readWrite(this, io, OP_WRITE, flags, fd);
+  }
+
+  /** Whoever does the next transfer may have to wait. */
+  #block(): void {
+    if (this.#blocking) return;
+    this.#blocking = true;
+    this.#addon.setBlocking(this.#fd);
   }
 
   #reaches(end: number): void {
@@ -354,6 +371,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (this.#hasOwners && (isOwn ? this.#inFlight.count : 0) !== this.#own.size) return null;
     this.#direct ??= this.#openAgain(true);
     if (this.#direct < 0) return null;
+    this.#block();
     const lent = {
       ...{ engine: this.#engine, fd: this.#direct, flags: this.#flagsUpTo(end) },
       pathOf: (bytes: number) => {

@@ -3,6 +3,7 @@
  * sees to whoever polls its open /proc/self/mountinfo (proc_pid_mountinfo(5)): a mount, an unmount, a move, other options of a
  * mount. Writing the list takes the kernel and reading it takes us longer than copying a small file does.
  */
+import { thisTurn } from '../base/turn.js';
 import type { Addon } from './addon.js';
 import { isPermitted } from './permission.js';
 import { type Mount, type MountSource, parseMountinfo } from './sysfs/mountinfo.js';
@@ -15,6 +16,8 @@ export class WatchedMounts implements MountSource {
   /** Negative: it cannot be opened, or is closed. */
   #fd: number;
   #known: Mount[] | null = null;
+  /** The turn of the event loop in which the kernel was asked last. */
+  #asOf = -1;
 
   constructor(addon: Addon) {
     this.#addon = addon;
@@ -24,6 +27,7 @@ export class WatchedMounts implements MountSource {
   mounts(): Mount[] | null {
     if (this.#fd < 0) return null;
     if (this.#addon.hasChanged(this.#fd)) this.#known = null;
+    this.#asOf = thisTurn();
     if (this.#known !== null) return this.#known;
     const text = this.#read();
     if (text === null) return null;
@@ -32,6 +36,10 @@ export class WatchedMounts implements MountSource {
     // btrfs has such options that matter (compression, checksums).
     if (!mounts.some(({ type }) => type === 'btrfs')) this.#known = mounts;
     return mounts;
+  }
+
+  mountsThisTurn(): Mount[] | null {
+    return this.#known !== null && this.#asOf === thisTurn() ? this.#known : this.mounts();
   }
 
   #read(): string | null {

@@ -9,7 +9,7 @@
  * data, the pump stops at a chunk boundary and reports where it stopped.
  */
 
-import type { BlockTarget } from '../backend/backend.js';
+import { type BlockTarget, sizeThisTurn } from '../backend/backend.js';
 import type { PciDev } from '../backend/topology.js';
 import { P2pdmaError } from '../base/errors.js';
 import type { Sentence } from '../base/sentence.js';
@@ -113,7 +113,13 @@ export class Pump {
       await this.#inBulk;
     }
     if (this.#over || this.#ends.length === 0) return;
-    this.#ahead = new ReadAhead(this.#parts, this.#reading(), this.#at, this.#to);
+    this.#ahead = new ReadAhead(
+      this.#parts,
+      this.#reading(),
+      this.#at,
+      this.#to,
+      this.#inBulk === null ? this.#size : undefined,
+    );
     this.#turn();
   }
 
@@ -238,7 +244,7 @@ export class Pump {
   #takePool(wanted: Route): Route {
     const { context, target, settings } = this.#parts;
     const { position: at } = this;
-    this.#size = target.size;
+    this.#size = sizeThisTurn(target);
     const { route, chunk, pool } = takeChunkPool(context, wanted, {
       highWaterMark: settings.highWaterMark,
       queueDepth: settings.queueDepth,

@@ -10,7 +10,7 @@
  * opened: a file that was truncated ends early, and a file that has grown is read further unless an end was requested.
  */
 
-import type { BlockTarget, PathBytes } from '../backend/backend.js';
+import { type BlockTarget, type PathBytes, sizeThisTurn } from '../backend/backend.js';
 import { InFlight } from '../backend/in-flight.js';
 import { addPath } from '../backend/path-bytes.js';
 import { EFAULT } from '../base/errno.js';
@@ -88,8 +88,17 @@ export class ReadAhead {
   #reads = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** Reads from byte `from` up to (not including) `end`; of a file, at most up to its end. */
-  constructor(parts: ReadParts, reading: Reading, from: number, end: number) {
+  /**
+   * Reads from byte `from` up to (not including) `end`; of a file, at most up to its end.
+   * @param size of the target, as it is now
+   */
+  constructor(
+    parts: ReadParts,
+    reading: Reading,
+    from: number,
+    end: number,
+    size = sizeThisTurn(parts.target),
+  ) {
     const { target } = parts;
     this.#parts = parts;
     this.#reading = reading;
@@ -98,7 +107,7 @@ export class ReadAhead {
     this.#block = target.limits.logicalBlockSize;
     this.#position = from;
     this.#next = from;
-    this.#known = target.size;
+    this.#known = size;
     this.#end = this.#isFile ? end : Math.min(end, this.#known);
   }
 
@@ -216,7 +225,8 @@ export class ReadAhead {
     this.#under.enter();
     const expect = this.#isFile ? 0 : Math.min(job.length, target.size - job.offset);
     const cacheable = slot === null || slot.pool.provider === null;
-    const move = { op: 'read', view, offset: job.offset, expect, cacheable } as const;
+    const size = this.#isFile ? this.#known : undefined;
+    const move = { op: 'read', view, offset: job.offset, expect, size, cacheable } as const;
     job.transfer.start(target, move, () => scope.run(this.#over, job));
   }
 

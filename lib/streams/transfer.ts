@@ -14,7 +14,7 @@ export interface Move {
   /** The minimum number of bytes to move. Smaller than the view only if a target may end inside it. Default: all. */
   readonly expect?: number;
   /** For reading a file: its size a moment ago, so that nobody has to ask for it. */
-  readonly size?: number;
+  readonly size?: number | undefined;
   /** See IoRequest. Default: false. */
   readonly cacheable?: boolean;
 }

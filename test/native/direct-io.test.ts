@@ -17,6 +17,7 @@ import { skipNative } from '../helpers/native.js';
 const stat: FileStat = {
   kind: 'file',
   size: 8192,
+  device: 42,
   identity: '42:7',
   dioMemAlign: -1,
   dioOffsetAlign: -1,

@@ -1,9 +1,14 @@
 /** A small file costs no change of threads, and a large one does not hold up the JavaScript thread. */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { constants, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import t from 'tap';
-import { nativeCounters } from '../../lib/native/addon.js';
+import type { OpenOptions } from '../../lib/backend/backend.js';
+import { loadAddon, nativeCounters } from '../../lib/native/addon.js';
+import { openNative } from '../../lib/native/backend.js';
+import { STAT_WORDS, statIn } from '../../lib/native/file-stat.js';
+import type { NativeTarget } from '../../lib/native/target.js';
 import { openSystem } from '../../lib/system.js';
 import { child, skipNative } from '../helpers/native.js';
 
@@ -99,5 +104,55 @@ t.test('what a stream moves of a small file goes through the page cache', { skip
     t.ok(readFileSync(join(folder, 'to')).equals(data));
     await from.close();
     await to.close();
+  }
+});
+
+t.test('only a regular file is opened without a look at its path before', { skip: skipNative }, async (t) => {
+  const addon = loadAddon();
+  const folder = t.testdir({ file: 'content' });
+  const at = (name: string) => join(folder, name);
+  execFileSync('mkfifo', [at('fifo')]);
+  symlinkSync('file', at('link'));
+  symlinkSync('nothing', at('dangling'));
+  const { fds } = nativeCounters();
+  for (const name of ['file', 'link']) {
+    const fd = addon.openRegular(at(name), constants.O_RDWR, STAT_WORDS);
+    t.ok(fd >= 0, name);
+    const { dev, ino } = statSync(at('file'));
+    t.match(statIn(), { kind: 'file', size: 7, device: dev, identity: `${dev}:${ino}` });
+    t.equal(nativeCounters().fds, fds + 1);
+    t.equal(addon.empty(fd), 0);
+    t.equal(statSync(at('file')).size, 0);
+    t.equal(addon.closeFd(fd), 0);
+    writeFileSync(at('file'), 'content');
+  }
+  const errors = { fifo: -22, '.': -22, nothing: -2, dangling: -2, 'file/below': -20 };
+  for (const [name, errno] of Object.entries(errors)) {
+    t.equal(addon.openRegular(at(name), constants.O_RDWR, STAT_WORDS), errno, name);
+  }
+  t.equal(addon.openRegular('/dev/null', constants.O_RDONLY, STAT_WORDS), -22);
+  t.ok(addon.empty(-1) < 0, 'a descriptor that is not open');
+  t.equal(nativeCounters().fds, fds, 'nothing is left open');
+});
+
+t.test('a file that is there: the same facts by either way', { skip: skipNative }, async (t) => {
+  const backend = await openNative();
+  t.teardown(() => backend.close());
+  const memory = mkdtempSync('/dev/shm/p2pdma-');
+  t.teardown(() => rmSync(memory, { recursive: true }));
+  for (const folder of [t.testdir({}), memory]) {
+    const path = join(folder, 'file');
+    const factsOf = async (options: OpenOptions) => {
+      writeFileSync(path, 'content');
+      const target = (await backend.openTarget(path, options)) as NativeTarget;
+      const { name, kind, size, limits, ranges, buffered, noP2pReason, unproven, made } = target;
+      await target.close();
+      return { name, kind, size, limits: { ...limits }, ranges, buffered, noP2pReason, unproven, made };
+    };
+    for (const options of [{}, { write: true }, { write: true, create: true, truncate: true }]) {
+      const looked = await factsOf({ ...options, end: backend.inspect(path) });
+      t.match(looked, { kind: 'file', made: false, size: 'truncate' in options ? 0 : 7 });
+      t.same(await factsOf(options), looked, `${folder}, ${Object.keys(options)}`);
+    }
   }
 });

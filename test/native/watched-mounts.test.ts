@@ -1,11 +1,12 @@
 /** The mounts are read again when, and only when, the kernel says that they changed. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import t from 'tap';
 import { type Addon, loadAddon, nativeCounters } from '../../lib/native/addon.js';
 import { parseMountinfo } from '../../lib/native/sysfs/mountinfo.js';
 import { WatchedMounts } from '../../lib/native/watched-mounts.js';
-import { addonUrl, skipNative } from '../helpers/native.js';
+import { addonUrl, nativeBackendUrl as backendUrl, skipNative } from '../helpers/native.js';
 
 const line = (type: string, options = 'rw') => `36 35 259:1 / /mnt rw - ${type} /dev/nvme0n1p1 ${options}\n`;
 
@@ -41,8 +42,21 @@ t.test('by what the kernel answers', async (t) => {
   text = line('btrfs', 'rw,nodatasum');
   t.match(watched.mounts(), [{ superOptions: ['rw', 'nodatasum'] }], 'its options change unannounced');
 
+  text = line('f2fs');
+  changed = true;
+  watched.mounts();
+  t.match(watched.mountsThisTurn(), [{ type: 'f2fs' }]);
+  text = line('ext4');
+  t.match(watched.mountsThisTurn(), [{ type: 'f2fs' }], 'the kernel is asked once in a turn');
+  t.match(watched.mounts(), [{ type: 'ext4' }]);
+  t.match(watched.mountsThisTurn(), [{ type: 'ext4' }]);
+  text = line('xfs');
+  await nextTurn();
+  t.match(watched.mountsThisTurn(), [{ type: 'xfs' }], 'and again in the next one');
+
   watched.close();
   t.equal(watched.mounts(), null, 'after that the tree is read');
+  t.equal(watched.mountsThisTurn(), null);
   const none = new WatchedMounts({ ...addon, openWatched: () => -13 });
   t.equal(none.mounts(), null, 'and where it cannot be opened');
   const unread = new WatchedMounts({ ...addon, readAt: () => -5 });
@@ -88,4 +102,38 @@ t.test('a mount, other options, a move and an unmount are each announced', { ski
   );
   t.equal(stderr, '');
   t.same(JSON.parse(stdout), [false, ...Array.from({ length: 5 }, () => [true, false]).flat()]);
+});
+
+t.test('what was mounted in the same turn is seen for what it is', { skip }, async (t) => {
+  const folder = t.testdir({ a: { file: 'below' }, file: 'beside' });
+  const script = `
+    import { spawnSync } from 'node:child_process';
+    import { writeFileSync } from 'node:fs';
+    const { openNative } = await import(${JSON.stringify(backendUrl)});
+    const backend = await openNative();
+    const kinds = [];
+    const look = async (path) => {
+      const target = await backend.openTarget(path, {});
+      kinds.push(/on tmpfs/.test(target.buffered));
+      await target.close();
+    };
+    await look('${folder}/file');
+    await look('${folder}/a/file');
+    spawnSync('mount', ['-t', 'tmpfs', 'none', '${folder}/a']);
+    writeFileSync('${folder}/a/file', 'above');
+    await look('${folder}/file');
+    await look('${folder}/a/file');
+    spawnSync('umount', ['${folder}/a']);
+    await look('${folder}/a/file');
+    await backend.close();
+    console.log(JSON.stringify(kinds));
+  `;
+  const { stdout, stderr } = spawnSync(
+    'unshare',
+    ['-m', '--propagation', 'private', process.execPath, '--input-type=module', '-e', script],
+    { encoding: 'utf8' },
+  );
+  t.equal(stderr, '');
+  const [beside] = JSON.parse(stdout) as boolean[];
+  t.same(JSON.parse(stdout), [beside, beside, beside, true, beside]);
 });

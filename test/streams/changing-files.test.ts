@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process';
 import fs, { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { NOTHING_LEFT } from '../helpers/copies.js';
@@ -152,3 +153,27 @@ t.test('the command: exit code 1', async (t) => {
   t.match(stderr, /ERR_SHORT_TRANSFER/);
   t.equal(foreign(readFileSync(to)), 0);
 });
+
+t.test('a file that changes in the turn in which it was opened is read as it is then', (t) =>
+  onEach(async (t, system) => {
+    const changes: Record<string, () => void> = {
+      'it grows': () => fs.appendFileSync(file, Buffer.alloc(300_001, 1)),
+      'it grows by one byte': () => fs.appendFileSync(file, Buffer.alloc(1, 1)),
+      'it is cut short': () => truncateSync(file, 1000),
+      'it is emptied': () => truncateSync(file, 0),
+    };
+    for (const size of [0, 5000, 65536, 300_000]) {
+      for (const [what, change] of Object.entries(changes)) {
+        for (const way of ['await', 'pipe'] as const) {
+          fresh(size);
+          const stream = system.createReadStream(file).once('open', change);
+          if (way === 'await') fs.writeFileSync(to, await read(stream, () => {}));
+          else await pipeline(stream, system.createWriteStream(to, { flush: false }));
+          const words = `${size} bytes, ${what}, ${way}`;
+          t.ok(readFileSync(to).equals(readFileSync(file)), words);
+          t.equal(stream.bytesRead, statSync(file).size, words);
+        }
+      }
+    }
+  }, t),
+);

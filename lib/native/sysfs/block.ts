@@ -26,7 +26,7 @@ import {
 import { fileSystemFacts } from './filesystems.js';
 import type { KernelFacts } from './kernel.js';
 import type { MountedFacts } from './mounted-facts.js';
-import type { Mount } from './mountinfo.js';
+import { clearMount, type Mount } from './mountinfo.js';
 import {
   blockSize,
   MAX_SECTORS,
@@ -145,7 +145,7 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
     const directory = posix.dirname(path);
     const parent = devices.statOf(directory);
     if (parent === null) return devicePathInfo(context, path);
-    const only = clearMountOf(devices, parent.on);
+    const only = clearMount(devices.mounts(), parent.on);
     // /dev/shm is a filesystem of its own, without device nodes.
     if (path.startsWith('/dev/') && !only?.mountPoint.startsWith('/dev/'))
       return devicePathInfo(context, path);
@@ -161,19 +161,10 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   if (stat.isCharacterDevice) return devicePathInfo(context, path);
   const size = stat.isFile ? stat.size : null;
   const number = stat.on;
-  const only = clearMountOf(devices, number);
+  const only = clearMount(devices.mounts(), number);
   if (only !== null) return fileInfo(context, { mount: only, path, size });
   const real = realPath(path);
   return fileInfo(context, { mount: devices.mountOf(real, number), path: real, size });
-}
-
-/**
- * The mount of the filesystem with this device number, where it alone says which it is: on overlayfs the path says which layer a
- * file is in, and of several mounts of a filesystem, which one.
- */
-function clearMountOf(devices: BlockDevices, number: string): Mount | null {
-  const only = devices.onlyMountOf(number);
-  return only?.type === 'overlay' ? null : only;
 }
 
 function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {

@@ -293,17 +293,6 @@ export class BlockDevices {
     );
   }
 
-  /** The mount of the filesystem with this device number; null: there is none, or more than one. */
-  onlyMountOf(number: string): Mount | null {
-    let only: Mount | null = null;
-    for (const mount of this.mounts()) {
-      if (mount.device !== number) continue;
-      if (only !== null) return null;
-      only = mount;
-    }
-    return only;
-  }
-
   /** The block devices on which a mounted filesystem lies. */
   devicesOf(mount: Mount): BlockDir[] {
     const first = this.byNumber(mount.device) ?? this.byDevPath(mount.source);

@@ -7,7 +7,7 @@ import { dirname, resolve } from 'node:path';
 import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
 import type { PciDev } from '../../backend/topology.js';
 import { deviceIdentity } from './identity.js';
-import type { BlockInfo, Sysfs } from './machine.js';
+import type { BlockInfo, MountedInfo, Sysfs } from './machine.js';
 import { PathStat } from './path-stat.js';
 import { underlying } from './ranges.js';
 
@@ -89,7 +89,7 @@ export function pathOf(nameOrPath: string, info: BlockInfo | null): string {
 }
 
 /** The target itself, then the devices or files that hold its bytes. */
-export function rangesOf(sysfs: Sysfs, path: string, info: BlockInfo | null): UnderlyingRange[] {
+export function rangesOf(sysfs: Sysfs, path: string, info: MountedInfo | null): UnderlyingRange[] {
   return [...(info?.ranges ?? underlying(sysfs.devices, path))];
 }
 

@@ -12,14 +12,14 @@ import { IommuGroups } from './iommu-groups.js';
 import { type IommuFacts, type KernelFacts, readCpu, readIommu, readKernel, readRelease } from './kernel.js';
 import { type HostLimits, readLimits } from './limits.js';
 import { MountedFacts } from './mounted-facts.js';
-import type { MountSource } from './mountinfo.js';
+import { clearMount, type MountSource } from './mountinfo.js';
 import { controllerDirs, readControllers, type SysfsController } from './nvme.js';
 import { OneReading } from './one-reading.js';
 import { readP2pmem, readPci } from './pci.js';
 import { printedWhole } from './printed-whole.js';
 import { type Files, SysfsTree } from './tree.js';
 
-export type { BlockDisk, BlockInfo } from './block.js';
+export type { BlockDisk, BlockInfo, MountedInfo } from './block.js';
 export type { InUse, PartitionInfo } from './devices.js';
 export type { IommuFacts, KernelFacts, P2pdmaConfig } from './kernel.js';
 export type { CmbRegisters, SysfsController, SysfsNamespace } from './nvme.js';
@@ -47,6 +47,11 @@ export interface Sysfs {
    * such device or file. Paths in a captured tree belong to that machine.
    */
   blockInfo(pathOrName: string): BlockInfo | null;
+  /**
+   * The same for any file on the filesystem with this device number, `'259:1'`, as it was mounted in this turn of the event
+   * loop. Null: that alone does not say everything, or it is not remembered, and blockInfo() finds it out.
+   */
+  fileOn(number: string): MountedInfo | null;
   /**
    * What `ask` finds out about block devices and files is as of one moment: each file of the tree is read at most once. It is
    * synchronous, so that nothing else happens in between and nothing is kept for later.
@@ -133,6 +138,10 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
       return readLimits(tree);
     },
     blockInfo: (pathOrName) => together(() => blockInfo(current!, pathOrName)),
+    fileOn: (number) => {
+      const mount = clearMount(mountSource?.mountsThisTurn() ?? [], number);
+      return mount === null ? null : (remembered?.recall(mount, tree) ?? null);
+    },
     together,
     takeMountsFrom: (source) => {
       mountSource = source;

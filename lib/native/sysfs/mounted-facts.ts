@@ -34,17 +34,21 @@ export class MountedFacts<Facts extends FactsOfMount> {
 
   /** The facts of a mount as of now; `read` finds them out. */
   of(mount: Mount, now: Now, read: () => Facts): Facts {
-    return this.#recall(mount, now) ?? this.#learn(mount, now, read());
+    return this.recall(mount, now.tree) ?? this.#learn(mount, now, read());
   }
 
-  #recall(mount: Mount, { tree }: Now): Facts | null {
+  /** The facts of a mount as of now; null: they are not known, and must be read. */
+  recall(mount: Mount, tree: SysfsTree): Facts | null {
     const known = this.#known.get(mount);
     if (known === undefined) return null;
     const { facts, queue } = known;
     if (queue === null) return facts;
     // A drive that was removed has no queue.
     if (tree.files.kindOf(queue) === undefined) return null;
-    return { ...facts, limits: limitsNow(facts.limits, new SysfsDir(tree, `/${queue.join('/')}`, queue)) };
+    return {
+      ...facts,
+      limits: new LimitsNow(facts.limits, new SysfsDir(tree, `/${queue.join('/')}`, queue)),
+    };
   }
 
   #learn(mount: Mount, { devices }: Now, facts: Facts): Facts {
@@ -63,16 +67,25 @@ export class MountedFacts<Facts extends FactsOfMount> {
   }
 }
 
-/** The limit of a transfer is read when it is asked for: the copy of a small file needs none. */
-function limitsNow(limits: QueueLimits, queue: SysfsDir): QueueLimits {
-  const { logicalBlockSize, dmaAlignment, maxSegments, pciP2pdma } = limits;
-  return {
-    get maxTransfer() {
-      return maxTransferOf(queue) ?? limits.maxTransfer;
-    },
-    logicalBlockSize,
-    dmaAlignment,
-    maxSegments,
-    pciP2pdma,
-  };
+class LimitsNow implements QueueLimits {
+  readonly logicalBlockSize: number;
+  readonly dmaAlignment: number;
+  readonly maxSegments: number;
+  readonly pciP2pdma: boolean;
+  readonly #known: QueueLimits;
+  readonly #queue: SysfsDir;
+
+  constructor(known: QueueLimits, queue: SysfsDir) {
+    this.logicalBlockSize = known.logicalBlockSize;
+    this.dmaAlignment = known.dmaAlignment;
+    this.maxSegments = known.maxSegments;
+    this.pciP2pdma = known.pciP2pdma;
+    this.#known = known;
+    this.#queue = queue;
+  }
+
+  /** It is read when it is asked for: the copy of a small file needs none. */
+  get maxTransfer(): number {
+    return maxTransferOf(this.#queue) ?? this.#known.maxTransfer;
+  }
 }

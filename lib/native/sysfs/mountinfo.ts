@@ -24,6 +24,8 @@ export interface MountSource {
    * must be read from the tree.
    */
   mounts(): Mount[] | null;
+  /** The same as it was in this turn of the event loop, for which the kernel is asked once. */
+  mountsThisTurn(): Mount[] | null;
 }
 
 /** Lines that are not valid mountinfo are skipped. */
@@ -48,6 +50,20 @@ export function parseMountinfo(text: string): Mount[] {
     });
   }
   return mounts;
+}
+
+/**
+ * The mount of the filesystem with this device number, where it alone says which it is: on overlayfs the path says which layer a
+ * file is in, and of several mounts of a filesystem, which one. Null: it does not, or there is none.
+ */
+export function clearMount(mounts: readonly Mount[], number: string): Mount | null {
+  let only: Mount | null = null;
+  for (const mount of mounts) {
+    if (mount.device !== number) continue;
+    if (only !== null) return null;
+    only = mount;
+  }
+  return only?.type === 'overlay' ? null : only;
 }
 
 /**

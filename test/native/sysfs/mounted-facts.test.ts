@@ -10,7 +10,7 @@ function machine(test: Test) {
   const sysfs = readSysfs(root);
   const before = sysfs.devices.mounts();
   let mounts = before;
-  sysfs.takeMountsFrom({ mounts: () => mounts });
+  sysfs.takeMountsFrom({ mounts: () => mounts, mountsThisTurn: () => mounts });
   const place = (name: string) => `${root}/${sysfs.devices.byName(name)!.dir.real.join('/')}`;
   return {
     ...{ root, sysfs, place },
@@ -42,7 +42,7 @@ t.test('nothing of what can change below a filesystem', async (t) => {
   const { root, sysfs, place } = machine(t);
   const [mount] = parseMountinfo('36 35 253:0 / /dm rw - ext4 /dev/mapper/vg-data rw\n');
   const number = sysfs.blockInfo('dm-0')!.number!;
-  sysfs.takeMountsFrom({ mounts: () => mounts });
+  sysfs.takeMountsFrom({ mounts: () => mounts, mountsThisTurn: () => mounts });
   const mounts = [{ ...mount!, device: number }];
   t.match(sysfs.blockInfo('/dm/f'), { stack: ['dm-0', 'nvme0n1p1', 'nvme0n1'] });
   rmSync(`${place('dm-0')}/slaves`, { recursive: true });
