@@ -211,20 +211,14 @@ Napi::Value blockFacts(const Napi::CallbackInfo& info) {
   const int fd = fdArg(info);
   uint64_t size = 0;
   int logical = 512;
-  unsigned physical = 512;
   unsigned short maxSectors = 0;
-  int readOnly = 0;
   if (ioctl(fd, BLKGETSIZE64, &size) != 0) return number(env, -errno);
   if (ioctl(fd, BLKSSZGET, &logical) != 0) logical = 512;
-  if (ioctl(fd, BLKPBSZGET, &physical) != 0) physical = static_cast<unsigned>(logical);
   if (ioctl(fd, BLKSECTGET, &maxSectors) != 0) maxSectors = 0;
-  if (ioctl(fd, BLKROGET, &readOnly) != 0) readOnly = 0;
   Napi::Object out = Napi::Object::New(env);
   out.Set("size", static_cast<double>(size));
   out.Set("logicalBlockSize", logical);
-  out.Set("physicalBlockSize", physical);
   out.Set("maxTransfer", maxSectors * 512.0);
-  out.Set("readOnly", readOnly != 0);
   return out;
 }
 

@@ -21,10 +21,8 @@ export type NativeMapping =
 export interface BlockFacts {
   readonly size: number;
   readonly logicalBlockSize: number;
-  readonly physicalBlockSize: number;
   /** BLKSECTGET in bytes; 0 if unknown. */
   readonly maxTransfer: number;
-  readonly readOnly: boolean;
 }
 
 /** What this thread's part of the addon holds open, and what it has done. */

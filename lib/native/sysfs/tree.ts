@@ -47,7 +47,8 @@ export interface Entry {
 export interface Content {
   readonly bytes: Buffer;
   /**
-   * The file's size according to stat; sysfs reports a binary attribute's full size, even if the reader may not read all of it.
+   * The file's size according to stat; sysfs reports a binary attribute's full size, even if the reader may not read all of it. Of
+   * what a kernel shows and was read whole, what was read.
    */
   readonly size: number;
 }
@@ -385,38 +386,35 @@ class DiskFiles implements Files {
   }
 
   kindOf(path: readonly string[]): EntryKind | undefined {
-    const stat = lstatSync(this.#at(path), { throwIfNoEntry: false });
+    const stat = lstatSync(this.at(path), { throwIfNoEntry: false });
     return stat === undefined ? undefined : kindOfEntry(stat);
   }
 
   entries(path: readonly string[]): Entry[] {
-    const entries = readdirSync(this.#at(path), { withFileTypes: true });
+    const entries = readdirSync(this.at(path), { withFileTypes: true });
     return entries.map((entry) => ({ name: entry.name, kind: kindOfEntry(entry) }));
   }
 
   linkTarget(path: readonly string[]): string {
-    return readlinkSync(this.#at(path));
+    return readlinkSync(this.at(path));
   }
 
   read(path: readonly string[], maxBytes: number, enough?: (read: Buffer) => boolean): Content {
-    const fd = openSync(this.#at(path), OPEN_FLAGS);
+    const fd = openSync(this.at(path), OPEN_FLAGS);
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw Object.assign(new Error(NO_FILE), { code: NO_FILE });
-      const asked = enough !== undefined;
-      const bytes = readUpTo(fd, maxBytes, asked ? PIECE : scratch.length, enough ?? this.wholeOf(path));
+      const bytes =
+        enough === undefined
+          ? readUpTo(fd, maxBytes, scratch.length, () => false)
+          : readUpTo(fd, maxBytes, PIECE, enough);
       return { bytes, size: stat.size };
     } finally {
       closeSync(fd);
     }
   }
 
-  /** Recognises that what was read of this file is all that there is; else the next read finds the end. */
-  protected wholeOf(_path: readonly string[]): (read: Buffer) => boolean {
-    return () => false;
-  }
-
-  #at(path: readonly string[]): string {
+  protected at(path: readonly string[]): string {
     return this.#prefix + path.join('/');
   }
 }
@@ -439,9 +437,16 @@ export class KernelFiles extends DiskFiles {
     return kind;
   }
 
-  /** One call reads a whole attribute, which is at most a page long. */
-  protected override wholeOf(path: readonly string[]): (read: Buffer) => boolean {
-    return path[0] === 'sys' ? ({ length }) => length < PAGE_SIZE : super.wholeOf(path);
+  /** One call reads a whole attribute, which is at most a page long; that it is a file need not be asked. */
+  override read(path: readonly string[], maxBytes: number, enough?: (read: Buffer) => boolean): Content {
+    if (path[0] !== 'sys' || enough !== undefined) return super.read(path, maxBytes, enough);
+    const fd = openSync(this.at(path), OPEN_FLAGS);
+    try {
+      const bytes = readUpTo(fd, maxBytes, scratch.length, ({ length }) => length < PAGE_SIZE);
+      return { bytes, size: bytes.length };
+    } finally {
+      closeSync(fd);
+    }
   }
 }
 
@@ -503,6 +508,8 @@ export function reasonOf(error: unknown): string {
     case 'EACCES':
     case 'EPERM':
       return 'permission denied';
+    case 'EISDIR':
+      return NO_FILE;
     default:
       return code ?? String(error);
   }
