@@ -139,8 +139,12 @@ const parts: Record<string, (bench: Bench) => Promise<Figure[]>> = {
     const report: Figure[] = [];
     try {
       for (const atOnce of [1, 16]) {
-        const { fs, pipeline, pipe, node } = files.copying(atOnce);
-        const copied = await race([fs, pipeline, pipe, node], rounds);
+        const { fs, fsByNode, pipeline, pipe, node } = files.copying(atOnce);
+        const copied = await race([fs, fsByNode, pipeline, pipe, node], rounds);
+        const [time, cpu] = [ratio(copied, fsByNode, fs), ratioOfSums(copied, fsByNode, fs, 'cpu')];
+        log(
+          `  ${fsByNode.name}: ${time.value.toFixed(2)} × the time, ${cpu.value.toFixed(2)} × the CPU of its pipe`,
+        );
         for (const ours of [pipeline, pipe, node]) {
           report.push(
             atMost(`64 KiB file, ${ours.name}: time against fs streams`, ratio(copied, ours, fs), 0.8),

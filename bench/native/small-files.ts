@@ -12,7 +12,7 @@ const BYTES = 64 * 1024;
 export interface SmallFiles {
   readonly words: string;
   /** Copies each file to another one that is there already. `atOnce`: how many are under way. */
-  copying(atOnce: number): { fs: Competitor; pipeline: Competitor; pipe: Competitor; node: Competitor };
+  copying(atOnce: number): Record<'fs' | 'fsByNode' | 'pipeline' | 'pipe' | 'node', Competitor>;
   /** Reads each file with `for await`. */
   reading(atOnce: number): { fs: Competitor; ours: Competitor };
   close(): void;
@@ -34,6 +34,9 @@ export function openSmallFiles(system: System): SmallFiles {
     copying: (atOnce) => ({
       fs: competitor('fs streams, pipe', atOnce, (i) =>
         finished(createReadStream(from[i]!).pipe(createWriteStream(to[i]!))),
+      ),
+      fsByNode: competitor("fs streams, Node's pipeline()", atOnce, (i) =>
+        pipeline(createReadStream(from[i]!), createWriteStream(to[i]!)),
       ),
       pipeline: competitor('p2pdma, pipeline()', atOnce, (i) => system.pipeline(from[i]!, to[i]!, options)),
       pipe: competitor('p2pdma, pipe', atOnce, (i) =>
