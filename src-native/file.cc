@@ -140,7 +140,7 @@ Napi::Value openFile(const Napi::CallbackInfo& info) {
   return kept(env, fd, (flags & O_EXCL) != 0);
 }
 
-// openRegular(path, flags, words) opens what is there, if it is a regular file; nothing else is opened, which could have an effect.
+// openRegular(path, flags, mode, words) opens what is there, if it is a regular file; nothing else is opened, which could have an effect.
 // Returns an fd, which setDirect() or setBlocking() is to have been called for when a transfer may have to wait, or -errno;
 // -EINVAL: it is something else.
 Napi::Value openRegular(const Napi::CallbackInfo& info) {
@@ -149,9 +149,10 @@ Napi::Value openRegular(const Napi::CallbackInfo& info) {
   Statx there;
   if (syscall(SYS_statx, AT_FDCWD, path.c_str(), 0, kStatxType, &there) != 0) return number(env, -errno);
   if (!S_ISREG(there.mode)) return number(env, -EINVAL);
-  const int fd = openNonBlocking(path.c_str(), info[1].As<Napi::Number>().Int32Value(), 0);
+  const mode_t mode = static_cast<mode_t>(info[2].As<Napi::Number>().Uint32Value());
+  const int fd = openNonBlocking(path.c_str(), info[1].As<Napi::Number>().Int32Value(), mode);
   if (fd < 0) return number(env, fd);
-  const auto words = info[2].As<Napi::Float64Array>();
+  const auto words = info[3].As<Napi::Float64Array>();
   int error = describe(fd, words);
   if (error == 0 && words[kStatKind] != kFile) error = -EINVAL;
   if (error != 0) {

@@ -67,7 +67,7 @@ export interface Addon {
    */
   openFile(path: string, flags: number, mode: number, words?: Float64Array): number;
   /** As openFile, but only a regular file that is there is opened; -EINVAL: it is something else. */
-  openRegular(path: string, flags: number, words: Float64Array): number;
+  openRegular(path: string, flags: number, mode: number, words: Float64Array): number;
   closeFd(fd: number): number;
   /** ftruncate(2) to 0 on this thread, for a file for which this is short. */
   empty(fd: number): number;

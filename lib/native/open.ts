@@ -124,7 +124,10 @@ export function openFileThere(
 ): { readonly opened: Opened; readonly info: MountedInfo } | null {
   const write = options.write === true;
   if (options.exclusive === true || path.includes('\0') || !isPermitted(path, { write })) return null;
-  const fd = addon.openRegular(path, write ? constants.O_RDWR : constants.O_RDONLY, STAT_WORDS);
+  // Also where a file is there, O_CREAT is what fs.protected_regular of the kernel goes by.
+  const create = write && options.create === true ? constants.O_CREAT : 0;
+  const flags = (write ? constants.O_RDWR : constants.O_RDONLY) | create;
+  const fd = addon.openRegular(path, flags, options.mode ?? 0o666, STAT_WORDS);
   if (fd < 0) return null;
   try {
     const door = { fd, readable: true, made: false, blocking: false, stat: statIn() };

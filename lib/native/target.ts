@@ -219,7 +219,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   get sizeThisTurn(): number {
-    return this.#openedIn === thisTurn() ? this.#size : this.size;
+    return this.#openedIn === thisTurn() && this.#furthest === 0 ? this.#size : this.size;
   }
 
   get cachedUpTo(): number {

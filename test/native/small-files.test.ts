@@ -1,8 +1,21 @@
 /** A small file costs no change of threads, and a large one does not hold up the JavaScript thread. */
 import { execFileSync } from 'node:child_process';
-import { constants, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  constants,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import t from 'tap';
 import type { OpenOptions } from '../../lib/backend/backend.js';
 import { loadAddon, nativeCounters } from '../../lib/native/addon.js';
@@ -10,7 +23,7 @@ import { openNative } from '../../lib/native/backend.js';
 import { STAT_WORDS, statIn } from '../../lib/native/file-stat.js';
 import type { NativeTarget } from '../../lib/native/target.js';
 import { openSystem } from '../../lib/system.js';
-import { child, skipNative } from '../helpers/native.js';
+import { child, skipNative, transfer } from '../helpers/native.js';
 
 const script = `
   const backend = await openNative();
@@ -116,7 +129,7 @@ t.test('only a regular file is opened without a look at its path before', { skip
   symlinkSync('nothing', at('dangling'));
   const { fds } = nativeCounters();
   for (const name of ['file', 'link']) {
-    const fd = addon.openRegular(at(name), constants.O_RDWR, STAT_WORDS);
+    const fd = addon.openRegular(at(name), constants.O_RDWR, 0, STAT_WORDS);
     t.ok(fd >= 0, name);
     const { dev, ino } = statSync(at('file'));
     t.match(statIn(), { kind: 'file', size: 7, device: dev, identity: `${dev}:${ino}` });
@@ -128,9 +141,9 @@ t.test('only a regular file is opened without a look at its path before', { skip
   }
   const errors = { fifo: -22, '.': -22, nothing: -2, dangling: -2, 'file/below': -20 };
   for (const [name, errno] of Object.entries(errors)) {
-    t.equal(addon.openRegular(at(name), constants.O_RDWR, STAT_WORDS), errno, name);
+    t.equal(addon.openRegular(at(name), constants.O_RDWR, 0, STAT_WORDS), errno, name);
   }
-  t.equal(addon.openRegular('/dev/null', constants.O_RDONLY, STAT_WORDS), -22);
+  t.equal(addon.openRegular('/dev/null', constants.O_RDONLY, 0, STAT_WORDS), -22);
   t.ok(addon.empty(-1) < 0, 'a descriptor that is not open');
   t.equal(nativeCounters().fds, fds, 'nothing is left open');
 });
@@ -155,4 +168,57 @@ t.test('a file that is there: the same facts by either way', { skip: skipNative 
       t.same(await factsOf(options), looked, `${folder}, ${Object.keys(options)}`);
     }
   }
+});
+
+const isRoot = process.getuid?.() === 0;
+t.test(
+  'somebody else’s file in a folder like /tmp',
+  { skip: isRoot ? skipNative : 'needs root' },
+  async (t) => {
+    const folder = t.testdir({ file: 'content' });
+    const path = join(folder, 'file');
+    chmodSync(folder, 0o1777);
+    chownSync(path, 65534, 65534);
+    const outcome = async (open: () => Promise<{ close(): Promise<void> }>) => {
+      try {
+        await (await open()).close();
+        return 'opened';
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code;
+      }
+    };
+    const backend = await openNative();
+    t.teardown(() => backend.close());
+    const protects = readFileSync('/proc/sys/fs/protected_regular', 'utf8').trim();
+    for (const [flags, options] of [
+      ['w', { write: true, create: true, truncate: true }],
+      ['r+', { write: true }],
+      ['r', {}],
+    ] as const) {
+      const expected = await outcome(() => open(path, flags));
+      const words = `${flags}, fs.protected_regular ${protects}: ${expected}, as with node:fs`;
+      t.equal(await outcome(() => backend.openTarget(path, options)), expected, words);
+    }
+  },
+);
+
+t.test('the size that opening it said holds until it is written', { skip: skipNative }, async (t) => {
+  const path = join(t.testdir({ file: 'content' }), 'file');
+  const backend = await openNative();
+  t.teardown(() => backend.close());
+  const target = await backend.openTarget(path, { write: true });
+  appendFileSync(path, 'more');
+  t.equal(target.sizeThisTurn, 7, 'in this turn');
+  t.equal(target.size, 11);
+  const view = backend.memory.allocBuffer(4096);
+  const wrote = transfer(target, 'write', 0, view);
+  t.equal(target.sizeThisTurn, 11, 'asked anew, because it is being written');
+  t.equal((await wrote).result, 4096);
+  t.equal(target.sizeThisTurn, 4096);
+  await target.close();
+  const other = await backend.openTarget(path, {});
+  await nextTurn();
+  appendFileSync(path, 'more');
+  t.equal(other.sizeThisTurn, 4100, 'and in another turn');
+  await other.close();
 });
