@@ -1,3 +1,6 @@
+/** The one of the runtime, whatever a test puts in its place later. */
+const { setImmediate } = globalThis;
+
 let turn = 0;
 let isCounting = false;
 

@@ -175,7 +175,8 @@ export class OpenEnds {
     const target = source instanceof Target ? source.blockTarget : await this.from?.open();
     if (target === undefined) return null;
     const { path, kind } = target;
-    return { target, path, kind, size: sizeThisTurn(target) };
+    // A target may have been opened long before, or have changed since.
+    return { target, path, kind, size: source instanceof Target ? target.size : sizeThisTurn(target) };
   }
 
   /**

@@ -193,7 +193,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
   }
 
+  /** Whoever asks for it gets it as node:fs opens files: waiting. */
   get fd(): number {
+    this.#block();
     return this.#fd;
   }
 

@@ -71,7 +71,8 @@ export class Attachment {
         callback();
         // As in node:fs: what was open already is not announced.
         if (this.source.fd !== undefined) return;
-        stream.emit('open', target.fd ?? target.name);
+        // To hand out the descriptor takes a system call.
+        if (stream.listenerCount('open') > 0) stream.emit('open', target.fd ?? target.name);
         stream.emit('ready');
       },
       (error: P2pdmaError) => {

@@ -40,6 +40,9 @@ export interface PumpedReader {
   endFailed(end: LendingEnd, error: Error): void;
 }
 
+/** The memory for a file of any size is at least for so many bytes: with the one that is read beyond its end, 64 KiB. */
+const LEAST = 64 * 1024 - 1;
+
 export class Pump {
   readonly #parts: ReaderParts;
   readonly #reader: PumpedReader;
@@ -244,12 +247,15 @@ export class Pump {
   #takePool(wanted: Route): Route {
     const { context, target, settings } = this.#parts;
     const { position: at } = this;
-    this.#size = sizeThisTurn(target);
+    this.#size = wanted.provider === null ? sizeThisTurn(target) : target.size;
+    const first = at - (at % target.limits.logicalBlockSize);
+    // A file may have grown since, or grow now.
+    const least = wanted.provider === null && target.kind === 'file' ? Math.min(this.#to - first, LEAST) : 0;
     const { route, chunk, pool } = takeChunkPool(context, wanted, {
       highWaterMark: settings.highWaterMark,
       queueDepth: settings.queueDepth,
       block: Math.max(target.limits.logicalBlockSize, ...this.#ends.map((end) => end.blockSize())),
-      bytes: Math.min(this.#to, this.#size) - (at - (at % target.limits.logicalBlockSize)),
+      bytes: Math.max(Math.min(this.#to, this.#size) - first, least),
       writers: this.#ends.length,
       required: this.#required(),
     });

@@ -222,3 +222,20 @@ t.test('the size that opening it said holds until it is written', { skip: skipNa
   t.equal(other.sizeThisTurn, 4100, 'and in another turn');
   await other.close();
 });
+
+t.test('a descriptor is handed out as node:fs opens files', { skip: skipNative }, async (t) => {
+  const path = join(t.testdir({ file: 'content' }), 'file');
+  const flagsOf = (fd: number) =>
+    /^flags:\t(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
+  const real = await open(path, 'r');
+  const system = await openSystem({ backend: 'native' });
+  t.teardown(() => system.close());
+  const handle = await system.open(path, 'r');
+  t.equal(flagsOf(handle.fd), flagsOf(real.fd));
+  const stream = system.createReadStream(path);
+  const fd = await new Promise<number>((resolve) => stream.once('open', resolve));
+  t.equal(flagsOf(fd), flagsOf(real.fd));
+  stream.destroy();
+  await handle.close();
+  await real.close();
+});

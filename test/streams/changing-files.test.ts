@@ -177,3 +177,31 @@ t.test('a file that changes in the turn in which it was opened is read as it is 
     }
   }, t),
 );
+
+t.test('a target that changes in the turn in which it was opened is copied as it is then', (t) =>
+  onEach(async (t, system) => {
+    for (const [before, after] of [
+      [0, 200_000],
+      [10, 200_000],
+      [65536, 10],
+      [300_000, 0],
+    ] as const) {
+      for (const way of ['copy', 'pipe'] as const) {
+        // From the second one on, the filesystem is known.
+        for (let round = 0; round < 2; round++) {
+          fresh(before);
+          fs.writeFileSync(to, 'previous');
+          const source = await system.target(file);
+          fresh(after);
+          const reads = system.metrics().transfers.read;
+          if (way === 'copy') await system.pipeline(source, to, { flush: false });
+          else await pipeline(source.createReadStream(), system.createWriteStream(to, { flush: false }));
+          const words = `${way}: ${before} bytes, then ${after}`;
+          t.ok(readFileSync(to).equals(readFileSync(file)), words);
+          t.ok(system.metrics().transfers.read - reads < 20, `${words}: not in small pieces`);
+          await source.close();
+        }
+      }
+    }
+  }, t),
+);
