@@ -269,6 +269,8 @@ export class Pump {
 
   /** A device refused CMB memory in spite of the verdict, or the CMB is gone: continue in host memory from here. */
   #fallBack(reason: string): void {
+    // What failed was still in flight when this pump was stopped: nothing more is read into its memory.
+    if (this.#over) return;
     retirePool(this.#parts.context, this.#pool!);
     this.#settle(this.#takePool(hostRoute(reason)));
   }

@@ -4,6 +4,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import t, { type Test } from 'tap';
+import type { Backend, PumpFailure } from '../../lib/backend/backend.js';
+import { zeroPath } from '../../lib/backend/path-bytes.js';
+import { EREMOTEIO } from '../../lib/base/errno.js';
 import { openSystem, TRACE_CHANNEL } from '../../lib/index.js';
 import { nativeCounters } from '../../lib/native/addon.js';
 import { NOTHING_LEFT } from '../helpers/copies.js';
@@ -128,4 +131,42 @@ t.test('a writer destroyed under way lets go, and the system closes', { skip: sk
   await finished(writer).catch(() => {});
   t.ok(written().equals(source.subarray(0, writer.bytesWritten)));
   t.same(await system.close(), NOTHING_LEFT);
+});
+
+t.test('a refusal of peer memory that comes when the pump was stopped takes no other memory', async (t) => {
+  for (const stop of ['destroy', 'unpipe'] as const) {
+    const system = await openSystem({ machine: 'switch' });
+    const [reader, writer] = [system.createReadStream('nvme0n1'), system.createWriteStream('nvme1n1')];
+    const { context } = await reader.attachment.opened().then(() => reader.attachment);
+    let refuse: (failure: PumpFailure) => void = () => {};
+    const begun = new Promise<void>((begun) => {
+      const never = { bytes: 0, transfers: 0, inFlight: 0, path: zeroPath() };
+      const pump: Backend['pump'] = ({ slots }) => {
+        t.ok(slots.length > 0);
+        begun();
+        return {
+          over: new Promise((over) => {
+            refuse = over;
+          }),
+          progress: () => ({ moved: 0, source: never, destinations: [never] }),
+          stop: () => {},
+        };
+      };
+      Object.assign(context!.backend, { pump });
+    });
+    reader.on('error', () => {});
+    writer.on('error', () => {});
+    reader.pipe(writer);
+    await begun;
+    t.equal(reader.transport, 'p2p-bus');
+    if (stop === 'destroy') reader.destroy();
+    else reader.unpipe(writer);
+    // So that it is stopped in any case.
+    await new Promise(setImmediate);
+    refuse({ destination: 0, at: 0, result: -EREMOTEIO });
+    await new Promise(setImmediate);
+    reader.destroy();
+    writer.destroy();
+    t.same(await system.close(), NOTHING_LEFT, stop);
+  }
 });
