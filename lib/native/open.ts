@@ -311,8 +311,9 @@ function file(addon: Addon, { path, write, info }: Placed, door: Door, toEmpty: 
   }
   let buffered = whyNotDirect(addon, fd, path, stat, fileSystem);
   // A small file gets O_DIRECT when it is needed, if the kernel has said that it may.
-  const direct = buffered === null && (stat.size > SMALL || stat.dioMemAlign <= 0);
-  if (direct && addon.setDirect(fd) < 0) buffered = refusesDirect(fileSystem, path);
+  const wanted = buffered === null && (stat.size > SMALL || stat.dioMemAlign <= 0);
+  const direct = wanted && addon.setDirect(fd) >= 0;
+  if (wanted && !direct) buffered = refusesDirect(fileSystem, path);
   const limits = new FileLimits(stat, info?.limits ?? null, buffered !== null);
   return {
     fd,
@@ -324,8 +325,8 @@ function file(addon: Addon, { path, write, info }: Placed, door: Door, toEmpty: 
     size: stat.size,
     limits,
     buffered,
-    direct: direct && buffered === null,
-    blocking: door.blocking || (direct && buffered === null),
+    direct,
+    blocking: door.blocking || direct,
     dioKnown: stat.dioMemAlign > 0,
     toEmpty: toEmpty ? door.stat.size : null,
   };

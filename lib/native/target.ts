@@ -281,9 +281,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return this.#engine.readWrite(this, io, OP_WRITE, flags, fd);
   }
 
-  /** Whoever does the next transfer may have to wait. */
+  /** Whoever does the next transfer may have to wait. (Once it is closed, its descriptor's number may be another file's.) */
   #block(): void {
-    if (this.#blocking) return;
+    if (this.#blocking || this.#closed) return;
     this.#blocking = true;
     this.#addon.setBlocking(this.#fd);
   }

@@ -4,8 +4,10 @@ import {
   appendFileSync,
   chmodSync,
   chownSync,
+  closeSync,
   constants,
   mkdtempSync,
+  openSync,
   readFileSync,
   rmSync,
   statSync,
@@ -225,8 +227,6 @@ t.test('the size that opening it said holds until it is written', { skip: skipNa
 
 t.test('a descriptor is handed out as node:fs opens files', { skip: skipNative }, async (t) => {
   const path = join(t.testdir({ file: 'content' }), 'file');
-  const flagsOf = (fd: number) =>
-    /^flags:\t(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
   const real = await open(path, 'r');
   const system = await openSystem({ backend: 'native' });
   t.teardown(() => system.close());
@@ -239,3 +239,28 @@ t.test('a descriptor is handed out as node:fs opens files', { skip: skipNative }
   await handle.close();
   await real.close();
 });
+
+t.test(
+  'a target that is closed leaves the next file with its number alone',
+  { skip: skipNative },
+  async (t) => {
+    const folder = mkdtempSync('/dev/shm/p2pdma-');
+    t.teardown(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, 'file');
+    writeFileSync(path, 'content');
+    const backend = await openNative();
+    t.teardown(() => backend.close());
+    const target = (await backend.openTarget(path, {})) as NativeTarget;
+    await target.close();
+    const other = openSync(path, 'a');
+    t.teardown(() => closeSync(other));
+    const before = flagsOf(other);
+    t.equal(target.fd, other, 'it has the number');
+    t.equal(flagsOf(other), before);
+  },
+);
+
+/** The flags of an open file, in octal. */
+function flagsOf(fd: number): string | undefined {
+  return /^flags:\t(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
+}

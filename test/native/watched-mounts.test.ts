@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { type Addon, loadAddon, nativeCounters } from '../../lib/native/addon.js';
 import { parseMountinfo } from '../../lib/native/sysfs/mountinfo.js';
 import { WatchedMounts } from '../../lib/native/watched-mounts.js';
@@ -72,6 +72,17 @@ t.test('of this process', { skip: skipNative }, async (t) => {
   t.equal(nativeCounters().watched, 0);
 });
 
+/** What a script prints that runs where its mounts are its own. */
+function withOwnMounts(t: Test, script: string): boolean[] {
+  const { stdout, stderr } = spawnSync(
+    'unshare',
+    ['-m', '--propagation', 'private', process.execPath, '--input-type=module', '-e', script],
+    { encoding: 'utf8' },
+  );
+  t.equal(stderr, '');
+  return JSON.parse(stdout);
+}
+
 const mayMount = spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'none', '/mnt']).status === 0;
 const skip = skipNative || (mayMount ? false : 'mounting in a namespace of its own is not permitted here');
 
@@ -95,13 +106,7 @@ t.test('a mount, other options, a move and an unmount are each announced', { ski
     }
     console.log(JSON.stringify(told));
   `;
-  const { stdout, stderr } = spawnSync(
-    'unshare',
-    ['-m', '--propagation', 'private', process.execPath, '--input-type=module', '-e', script],
-    { encoding: 'utf8' },
-  );
-  t.equal(stderr, '');
-  t.same(JSON.parse(stdout), [false, ...Array.from({ length: 5 }, () => [true, false]).flat()]);
+  t.same(withOwnMounts(t, script), [false, ...Array.from({ length: 5 }, () => [true, false]).flat()]);
 });
 
 t.test('what was mounted in the same turn is seen for what it is', { skip }, async (t) => {
@@ -128,12 +133,7 @@ t.test('what was mounted in the same turn is seen for what it is', { skip }, asy
     await backend.close();
     console.log(JSON.stringify(kinds));
   `;
-  const { stdout, stderr } = spawnSync(
-    'unshare',
-    ['-m', '--propagation', 'private', process.execPath, '--input-type=module', '-e', script],
-    { encoding: 'utf8' },
-  );
-  t.equal(stderr, '');
-  const [beside] = JSON.parse(stdout) as boolean[];
-  t.same(JSON.parse(stdout), [beside, beside, beside, true, beside]);
+  const kinds = withOwnMounts(t, script);
+  const [beside] = kinds;
+  t.same(kinds, [beside, beside, beside, true, beside]);
 });
