@@ -203,7 +203,8 @@ t.test('--dry-run and a refusal say where a disk is mounted', { skip: skipLoop }
   mkdirSync(point);
   if (
     spawnSync('mkfs.ext4', ['-q', device]).status !== 0 ||
-    spawnSync('mount', [device, point]).status !== 0
+    // Read-only: a filesystem that is mounted for writing writes to its disk by itself.
+    spawnSync('mount', ['-o', 'ro', device, point]).status !== 0
   ) {
     t.comment('skipped: no mkfs.ext4, or mounting is not allowed');
     return;
