@@ -150,7 +150,6 @@ exports.bundle = async () => {
     splitting: true,
     plugins: [await afterTheRest()],
     minifyWhitespace: true,
-    charset: 'utf8',
   });
   const packages = new Set(
     Object.keys(metafile.inputs).flatMap((name) => /node_modules\/((?:@.+?\/)?.+?)\//.exec(name)?.[1] ?? []),
