@@ -4,6 +4,7 @@ import type { P2pdmaError } from '../base/errors.js';
 import { tracing } from '../base/trace.js';
 import type { LendingEnd } from './lending.js';
 import type { LentRange } from './lent-range.js';
+import { depthOf } from './options.js';
 import type { ReaderParts } from './read-ahead.js';
 import type { Slot, SlotPool } from './slot-pool.js';
 import { failedTransfer } from './transfer.js';
@@ -138,7 +139,7 @@ function startRun(parts: BulkParts, ranges: readonly LentRange[], slots: readonl
     destinations: ranges.map(({ target, position }) => ({ target, offset: position })),
     length: Math.min(...ranges.map(({ bytes }) => bytes)),
     chunk,
-    depth: settings.queueDepth,
+    depth: depthOf(settings),
     slots: slots.map(({ buffer }) => buffer),
   });
 }

@@ -1,7 +1,7 @@
 import type { P2pdmaError } from '../base/errors.js';
 import { asBuffer } from './byte-queue.js';
 import { takeChunkPool } from './chunk-pool.js';
-import { chunkSize } from './options.js';
+import { chunkSize, depthAhead, depthOf } from './options.js';
 import { poisoned } from './poison.js';
 import { type Piece, ReadAhead, type ReaderParts } from './read-ahead.js';
 import type { ReadJob } from './read-job.js';
@@ -55,11 +55,14 @@ export class Feed {
     this.#pool = pool;
     if (pool !== null) pool.onFree = fed.go;
     this.#asked = pool === null ? (parts.settings.highWaterMark ?? null) : null;
+    const exact = this.#asked === null ? undefined : atOnce(this.#asked);
+    const depth = pool === null ? depthAhead(parts.settings, exact ?? chunk) : depthOf(parts.settings);
     this.#ahead = new ReadAhead(
       parts,
       {
+        depth,
         chunk: () => this.#chunk,
-        exact: this.#asked === null ? undefined : atOnce(this.#asked),
+        exact,
         memory: (bytes) => this.#piece(bytes),
         go: fed.go,
         retries: () => false,
@@ -191,7 +194,7 @@ function memoryFor(
   from: number,
   end: number,
 ): { route: Route; chunk: number; pool: SlotPool | null } {
-  const { highWaterMark, queueDepth, requireP2p, memory } = settings;
+  const { highWaterMark, requireP2p, memory } = settings;
   const block = target.limits.logicalBlockSize;
   if (memory !== 'cmb') {
     const route = hostRoute(
@@ -204,7 +207,7 @@ function memoryFor(
   const wanted = chooseRoute(context.backend, [target], settings);
   const taken = takeChunkPool(context, wanted, {
     highWaterMark,
-    queueDepth,
+    queueDepth: depthOf(settings),
     block,
     writers: 0,
     required: true,

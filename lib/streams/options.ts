@@ -21,9 +21,16 @@ import type { Transport } from './receipt.js';
 /** Default chunk size: large enough that per-chunk costs are negligible, small enough that two pipes can share a 16 MiB CMB. */
 export const DEFAULT_CHUNK = 512 * 1024;
 export const DEFAULT_DEPTH = 8;
+/**
+ * As many bytes are read ahead for a consumer that gets Buffers of its own, but at least two chunks. They wait for it in memory that
+ * the processor's caches should still hold when it gets there, and a server has many such consumers.
+ */
+const MOST_AHEAD = 1024 * 1024;
 
 const offset = z.int().check(z.nonnegative());
 const signal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' });
+
+const depth = z.int().check(z.minimum(1), z.maximum(1024));
 
 const shared = {
   start: described('First byte, counted from 0.', z._default(offset, 0)),
@@ -32,10 +39,7 @@ const shared = {
     z.optional(z.int().check(z.positive())),
     `${size(DEFAULT_CHUNK)}, less in a small CMB`,
   ),
-  queueDepth: described(
-    'Transfers kept in flight.',
-    z._default(z.int().check(z.minimum(1), z.maximum(1024)), DEFAULT_DEPTH),
-  ),
+  queueDepth: described('Transfers kept in flight.', z._default(depth, DEFAULT_DEPTH)),
   provider: described(
     "Whose CMB to use: 'auto', 'none', a PCI address or a controller's name.",
     z._default(z.string().check(z.minLength(1)), 'auto'),
@@ -86,6 +90,11 @@ function isDescriptor(value: unknown): boolean {
 export const readOptions = z.strictObject({
   ...shared,
   ...opening,
+  queueDepth: described(
+    'Transfers kept in flight.',
+    z.optional(depth),
+    `${DEFAULT_DEPTH}; for a consumer that is no stream of this package, no more than ${size(MOST_AHEAD)} holds, but at least 2`,
+  ),
   flags: described(
     'How a file is opened, as in node:fs.',
     z.optional(z.custom<string | number | null>(checkedWhenOpened)),
@@ -452,6 +461,16 @@ export function noEncoding(value: unknown): P2pdmaError {
 
 function isFraction(value: unknown): boolean {
   return typeof value === 'number' && !Number.isSafeInteger(value);
+}
+
+/** How many reads are kept in flight for this package's streams, or into chunks that are lent. */
+export function depthOf({ queueDepth = DEFAULT_DEPTH }: Pick<ReadSettings, 'queueDepth'>): number {
+  return queueDepth;
+}
+
+/** The same for a consumer that gets Buffers of its own, of so many bytes. */
+export function depthAhead({ queueDepth }: Pick<ReadSettings, 'queueDepth'>, bytes: number): number {
+  return queueDepth ?? Math.max(2, Math.min(DEFAULT_DEPTH, Math.floor(MOST_AHEAD / bytes)));
 }
 
 /**

@@ -18,6 +18,7 @@ import { Bulk, type BulkFailure } from './bulk.js';
 import { asBuffer } from './byte-queue.js';
 import { takeChunkPool } from './chunk-pool.js';
 import type { LendingEnd } from './lending.js';
+import { depthOf } from './options.js';
 import { poisoned } from './poison.js';
 import { type Piece, ReadAhead, type ReaderParts, type Reading } from './read-ahead.js';
 import type { ReadJob } from './read-job.js';
@@ -201,6 +202,7 @@ export class Pump {
 
   #reading(): Reading {
     return {
+      depth: depthOf(this.#parts.settings),
       chunk: () => this.#chunk,
       memory: (bytes) => this.#piece(bytes),
       go: this.#turnNow,
@@ -253,7 +255,7 @@ export class Pump {
     const least = wanted.provider === null && target.kind === 'file' ? Math.min(this.#to - first, LEAST) : 0;
     const { route, chunk, pool } = takeChunkPool(context, wanted, {
       highWaterMark: settings.highWaterMark,
-      queueDepth: settings.queueDepth,
+      queueDepth: depthOf(settings),
       block: Math.max(target.limits.logicalBlockSize, ...this.#ends.map((end) => end.blockSize())),
       bytes: Math.max(Math.min(this.#to, this.#size) - first, least),
       writers: this.#ends.length,
@@ -300,7 +302,7 @@ export class Pump {
 
   /** Holes arrive faster than anything is written, so the number of chunks being written is limited for them too. */
   #next(ahead: ReadAhead): ReadJob | null {
-    const most = 2 * this.#parts.settings.queueDepth * this.#ends.length;
+    const most = 2 * depthOf(this.#parts.settings) * this.#ends.length;
     return this.#writing < most ? ahead.take() : null;
   }
 

@@ -38,7 +38,7 @@ export interface ReaderParts {
 
 /** Those of them that reading ahead needs. */
 type ReadParts = Omit<ReaderParts, 'context' | 'settings'> & {
-  readonly settings: Pick<ReadSettings, 'queueDepth' | 'canary'>;
+  readonly settings: Pick<ReadSettings, 'canary'>;
 };
 
 /** Memory for one read. */
@@ -50,6 +50,8 @@ export interface Piece {
 
 /** What the reading needs from its owner. */
 export interface Reading {
+  /** The most reads that are in flight, or wait to be taken. */
+  readonly depth: number;
   /** Size of the largest chunk in bytes; a multiple of the block size. */
   chunk(): number;
   /**
@@ -135,8 +137,9 @@ export class ReadAhead {
 
   /** Begin as many reads as `depth`, the memory and the pace allow. */
   fill(): void {
-    const { settings, pace, extents } = this.#parts;
-    while (this.#next < this.#end && this.#jobs.length < settings.queueDepth && this.#mayReadOn()) {
+    const { pace, extents } = this.#parts;
+    const { depth } = this.#reading;
+    while (this.#next < this.#end && this.#jobs.length < depth && this.#mayReadOn()) {
       const hole = extents === null ? 0 : extents.holeAt(this.#next, Math.min(this.#end, this.#known));
       if (hole > 0) {
         this.#skip(hole);

@@ -114,11 +114,12 @@ class Rig {
     this.ahead = new ReadAhead(
       {
         ...{ target: disk as unknown as BlockTarget, extents, pace, path: this.path },
-        settings: { queueDepth: depth, canary },
+        settings: { canary },
         scope: new AsyncScope(),
       },
       {
         memory,
+        depth,
         chunk: () => chunk,
         go: () => this.went++,
         retries: setting.retries ?? (() => false),

@@ -5,7 +5,6 @@ import {
   type CopyPlan,
   ERROR_CODES,
   type ErrorCode,
-  optionHelp,
   P2pdmaError,
   planCopy,
   type System,
@@ -35,6 +34,7 @@ import { benchSvg, words } from './svg.js';
 
 const CHUNKS = [64 * 1024, 1024 * 1024];
 const BYTES = 256 * 1024 * 1024;
+const DEPTH = 8;
 const ROUNDS = 5;
 
 const MEASURED = {
@@ -62,7 +62,7 @@ const MEASURED = {
     shown: bytes,
     offers: BYTES_OFFERED,
   }),
-  depth: row(z._default(atLeastOne, optionHelp.queueDepth.value as number), {
+  depth: row(z._default(atLeastOne, DEPTH), {
     takes: '<n>',
     text: purpose('queueDepth'),
     offers: DEPTH_OFFERED,
