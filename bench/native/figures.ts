@@ -23,6 +23,7 @@ import { fsDownload, ourDownload } from './http.js';
 import { ourPipe, ourPipeline } from './ours.js';
 import { openPipes } from './pipe.js';
 import { ourRandomReads } from './random-reads.js';
+import { ringCopy, withRingCopy } from './ring-copy.js';
 import { rssGrowth } from './rss.js';
 import { run } from './run.js';
 import { openSmallFiles } from './small-files.js';
@@ -230,7 +231,7 @@ const parts: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 
 /**
  * `pipeline()` without a flush, against fio reading and writing at once: in a fresh process, with and without the look at the
- * machine that its first call needs, and warmed up in this one.
+ * machine that its first call needs, and warmed up in this one. Beside it is what a plain program in C reaches.
  */
 async function ceiling(
   { system, devices, rounds, log }: Bench,
@@ -245,8 +246,15 @@ async function ceiling(
     ['machine known', ourCold(part, { bytes, chunk, depth, opened: true })],
     ['warm', ourPipeline(system, part, { chunk, depth, flush: false })],
   ];
-  const results = await race([fio, ...ours.map(([, competitor]) => competitor)], rounds);
+  const [results, inC] = await withRingCopy(async (program) => {
+    const inC = ringCopy(program, part, chunk, depth);
+    return [await race([fio, inC, ...ours.map(([, competitor]) => competitor)], rounds), inC] as const;
+  });
   tell(results, part, log);
+  const plain = ratio(results, fio, inC);
+  log(`  io_uring in C: ${inWords(plain)} × fio`);
+  for (const [how, competitor] of ours)
+    log(`  ${how}: ${inWords(ratio(results, inC, competitor))} × that program`);
   const at = `${chunk / KIB} KiB, depth ${depth}`;
   return ours.flatMap(([how, competitor]) => {
     const speed = ratio(results, fio, competitor);
@@ -257,6 +265,10 @@ async function ceiling(
     if (goals.userCpu !== null) figures.push(atMost(`user CPU against fio, ${how}`, userCpu, goals.userCpu));
     return figures;
   });
+}
+
+function inWords({ value, low, high }: Ratio): string {
+  return `${value.toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)})`;
 }
 
 function tell(results: Map<string, Result>, { bytes }: Devices, log: Settings['log']): void {
