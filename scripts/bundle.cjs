@@ -157,19 +157,43 @@ exports.bundle = async () => {
   if ([...packages].join() !== exports.BUNDLED.join())
     throw new Error(`the bundle holds ${[...packages].join(', ')}`);
   // A process that runs the bundle meanwhile finds what it imports: the entries come last, and then the old files go.
-  const entriesLast = outputFiles.sort((a, b) => Number(isEntry(a.path)) - Number(isEntry(b.path)));
+  const files = withoutFacades(outputFiles);
+  const entriesLast = files.sort((a, b) => Number(isEntry(a.path)) - Number(isEntry(b.path)));
   for (const { path: file, text } of entriesLast) {
     fs.mkdirSync(path.dirname(file), { recursive: true });
     const made = `${file}-${process.pid}`;
     fs.writeFileSync(made, withOwnNames(text), { mode: file.endsWith('main.js') ? 0o755 : 0o644 });
     fs.renameSync(made, file);
   }
-  const kept = new Set(outputFiles.map((file) => file.path));
+  const kept = new Set(files.map((file) => file.path));
   for (const name of fs.readdirSync(target, { recursive: true })) {
     const file = path.join(target, name);
     if (name.endsWith('.js') && !kept.has(file)) fs.rmSync(file);
   }
 };
+
+/** A file in which there is nothing but another's names: the bundler makes one for each part whose modules other parts need too. */
+const FACADE =
+  /^import\{(?<taken>[\w$,]+)\}from"\.\/(?<from>chunk-\w+\.js)";(?:import"\.\/chunk-\w+\.js";)*export\{(?<given>[\w$,]+)\};\n$/;
+
+/** Whoever imports a facade at need imports what is behind it, which is one file less to read. */
+function withoutFacades(outputFiles) {
+  const behind = new Map();
+  for (const { path: file, text } of outputFiles) {
+    const { taken, from, given } = FACADE.exec(text)?.groups ?? {};
+    if (!isEntry(file) && from !== undefined && taken === given) behind.set(path.basename(file), from);
+  }
+  const atNeed = /\bimport\("(\.\.?\/)([\w-]+\.js)"\)/g;
+  const files = outputFiles.map(({ path: file, text }) => ({
+    path: file,
+    text: text.replaceAll(atNeed, (all, folder, name) =>
+      behind.has(name) ? `import("${folder}${behind.get(name)}")` : all,
+    ),
+  }));
+  const named = (name) =>
+    files.some(({ text }) => text.includes(`"./${name}"`) || text.includes(`"../${name}"`));
+  return files.filter(({ path: file }) => !behind.has(path.basename(file)) || named(path.basename(file)));
+}
 
 /**
  * A class that names itself gets a second name from the bundler (`var System = class _System`), which users would see. (Its

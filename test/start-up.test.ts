@@ -128,6 +128,19 @@ t.test('the bundle: import loads few files, and no package', async (t) => {
   t.same(packages, []);
 });
 
+const noSysfs = process.platform !== 'linux' && 'only Linux has a machine to read';
+t.test('the bundle: this machine is two files more', { skip: noSysfs }, async (t) => {
+  const opening = (more: string) =>
+    loadedFiles(
+      '--input-type=module',
+      '--eval',
+      `import { openSystem } from '${pathToFileURL(bundle)}index.js'${more}`,
+    );
+  const { own, packages } = opening('; await (await openSystem({ inspect: true })).close()');
+  t.equal(own - opening('').own, 2);
+  t.same(packages, []);
+});
+
 t.test('the bundle: --version loads few files, and no package', async (t) => {
   const { own, packages } = loadedFiles(join(bundle, 'cli/main.js'), '--version');
   t.ok(own > 0 && own <= 5, `${own} files`);
