@@ -7,7 +7,7 @@ import { isPath, type OpenContext } from '../streams/paths.js';
 import { type Receipt, withReceipt } from '../streams/receipt.js';
 import { Target } from '../streams/target.js';
 import { copyAtOnce } from './at-once.js';
-import { abandon, isStream } from './foreign.js';
+import { abandon, isForeignDestination, isStream } from './foreign.js';
 import { OpenEnds } from './open-ends.js';
 import { assertApart, assertNotEmptied } from './overlap.js';
 import { type Report, reportTo } from './progress.js';
@@ -31,7 +31,7 @@ export async function copy(
     ends = new OpenEnds(request);
     const opened = await ends.source();
     assertApart(request, opened);
-    const report = reportTo(options);
+    const report = reportTo(options, to.some(isForeignDestination));
     receipt = (await copyAtOnce(ends, opened, options, report)) ?? (await copyOver(ends, options, report));
   } catch (error) {
     for (const end of given) abandon(end, error as Error);

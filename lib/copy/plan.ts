@@ -21,7 +21,14 @@ import { errnoError, P2pdmaError } from '../base/errors.js';
 import type { Sentence } from '../base/sentence.js';
 import { assertNoDeviceName } from '../host/device-names.js';
 import { accessHint, readOnlyHint } from '../host/path-advice.js';
-import { assertInOrder, chunkSize, copyOptions, depthOf, parseOptions } from '../streams/options.js';
+import {
+  assertInOrder,
+  chunkSize,
+  copyOptions,
+  depthAhead,
+  depthOf,
+  parseOptions,
+} from '../streams/options.js';
 import type { OpenContext } from '../streams/paths.js';
 import type { Transport } from '../streams/receipt.js';
 import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/route.js';
@@ -208,7 +215,7 @@ async function plan(request: StreamRequest): Promise<CopyPlan> {
     reason: route.reason,
     unproven: route.unproven,
     highWaterMark,
-    queueDepth: depthOf(settings),
+    queueDepth: ends.includes(null, 1) ? depthAhead(settings, highWaterMark) : depthOf(settings),
     verify: settings.verify,
     resume: null,
     problems,

@@ -1,5 +1,5 @@
 /** The progress of a copy, as passed to `onProgress` and printed by `p2pdma copy --json`: one object. */
-import { type CopyOptions, DEFAULT_DEPTH, type Progress } from '../streams/options.js';
+import { type CopyOptions, chunkSize, depthAhead, depthOf, type Progress } from '../streams/options.js';
 
 /** What is known at one moment. The speed can only be computed from several of them. */
 export type Moment = Omit<Progress, 'type' | 'bytesPerSecond' | 'etaSeconds' | 'queueDepth'>;
@@ -9,10 +9,14 @@ export type Report = (now: Moment) => void;
 /** A comparison reads one step ahead: verify.ts. */
 const COMPARED_AT_ONCE = 2;
 
-/** Creates the reporter of one copy, used from its first phase to its last. */
-export function reportTo(options: CopyOptions): Report | undefined {
-  const { onProgress, queueDepth: depth = DEFAULT_DEPTH } = options;
+/**
+ * Creates the reporter of one copy, used from its first phase to its last.
+ * @param passedOn  a destination is a stream of another kind
+ */
+export function reportTo(options: CopyOptions, passedOn = false): Report | undefined {
+  const { onProgress, highWaterMark } = options;
   if (onProgress === undefined) return undefined;
+  const depth = passedOn ? depthAhead(options, chunkSize(highWaterMark, 1)) : depthOf(options);
   const rate = new Rate();
   return ({ phase, bytes, total, ...route }) => {
     const bytesPerSecond = rate.add(bytes, phase);

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import t from 'tap';
 import { openSystem, planCopy } from '../../lib/index.js';
 import { p2pdma } from '../helpers/cli.js';
@@ -30,6 +31,9 @@ t.test('a plan says what an option came to under the name of the option', async 
     const { highWaterMark, queueDepth } = await plan({ highWaterMark: asked, queueDepth: 3 });
     t.same([highWaterMark, queueDepth], [rounded, 3], `${asked}: whole blocks`);
   }
+  const passedOn = (options = {}) => planCopy('nvme0n1', [new PassThrough()], { system, ...options });
+  t.match(await passedOn(), { queueDepth: 2 }, 'as many as 1 MiB holds, for a stream of another kind');
+  t.match(await passedOn({ queueDepth: 3 }), { queueDepth: 3 });
   t.notOk('chunk' in (await plan()), 'and under no other');
   t.match(await plan({ verify: true, start: 512 }), { verify: true, start: 512, bytes: 2 ** 30 - 512 });
   await t.rejects(plan({ highWaterMark: 64 * MIB }), { code: 'ERR_CHUNK_TOO_LARGE' });

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import t from 'tap';
 import { askedLine, barLine } from '../../../lib/cli/copy/progress.js';
 import { openSystem, type Progress } from '../../../lib/index.js';
@@ -69,6 +70,9 @@ t.test('the depth of each phase is in the progress', async (t) => {
       ['verify', 2],
     ],
   );
+  seen.clear();
+  await system.pipeline('nvme0n1', new PassThrough().resume(), { end: MIB - 1, onProgress });
+  t.same([...seen], [['copy', 2]], 'for a stream of another kind');
 });
 
 /** Text on stderr so far; resolves when `pattern` is in it. */
