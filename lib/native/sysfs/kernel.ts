@@ -74,8 +74,7 @@ export interface KernelAtHand {
   readonly running: string | null;
   /** The release of another kernel, whose rules apply; all other facts are those of the running kernel. */
   readonly asked: string | undefined;
-  /** Asked with the configuration. */
-  readonly hasP2pmem: () => boolean;
+  readonly hasP2pmem: boolean;
 }
 
 export function readKernel(tree: SysfsTree, { running, asked, hasP2pmem }: KernelAtHand): KernelFacts {
@@ -90,7 +89,7 @@ export function readKernel(tree: SysfsTree, { running, asked, hasP2pmem }: Kerne
     version: parseRelease(release)?.version ?? null,
     // A kernel's configuration is long and often compressed, and few questions are about it.
     get p2pdma() {
-      p2pdma ??= p2pdmaConfig(tree, running, hasP2pmem());
+      p2pdma ??= p2pdmaConfig(tree, running, hasP2pmem);
       return p2pdma;
     },
     nvmeMultipath: bool(multipath),

@@ -13,11 +13,11 @@ import { type IommuFacts, type KernelFacts, readCpu, readIommu, readKernel, read
 import { type HostLimits, readLimits } from './limits.js';
 import { MountedFacts } from './mounted-facts.js';
 import { clearMount, type MountSource } from './mountinfo.js';
-import { controllerDirs, hasDrives, readControllers, type SysfsController } from './nvme.js';
+import { controllerDirs, readControllers, type SysfsController } from './nvme.js';
 import { OneReading } from './one-reading.js';
 import { readP2pmem, readPci } from './pci.js';
 import { printedWhole } from './printed-whole.js';
-import { type Files, type SysfsDir, SysfsTree } from './tree.js';
+import { type Files, SysfsTree } from './tree.js';
 
 export type { BlockDisk, BlockInfo, MountedInfo } from './block.js';
 export type { InUse, PartitionInfo } from './devices.js';
@@ -30,8 +30,8 @@ export interface Sysfs {
   /** True if it is this machine's own tree, not a captured one. */
   readonly live: boolean;
   /**
-   * The topology at the time of reading. On a machine without NVMe drives and without peer memory, the PCI functions are read when
-   * they are first asked for. `unknowns` grows as more facts are read.
+   * The topology at the time of reading. On a machine without NVMe drives, what is in a function's configuration space and its
+   * resources are read when they are first asked for. `unknowns` grows as more facts are read.
    */
   readonly topology: Topology;
   readonly controllers: readonly SysfsController[];
@@ -74,22 +74,22 @@ export interface Sysfs {
 export function readSysfs(where: string | Files, asked?: string): Sysfs {
   const tree = new SysfsTree(where);
   const groups = new IommuGroups(tree);
-  // What was copied does not change, and costs little to read. Where there are drives, routes are asked about, and an answer must
-  // not depend on the rights that this process has left by then. Elsewhere few programs ask about PCI functions at all.
-  const atOnce = !tree.live || hasDrives(tree);
-  const pci = readPci(tree, groups, atOnce);
+  const pci = readPci(tree, groups);
   const running = readRelease(tree);
   let facts: KernelFacts | null = null;
   const kernel = (): KernelFacts => {
-    const hasP2pmem = () => pci.functions.some((dev) => dev.p2pmem !== null);
+    const hasP2pmem = pci.functions.some((dev) => dev.p2pmem !== null);
     facts ??= readKernel(tree, { running, asked, hasP2pmem });
     return facts;
   };
-  const dirs: ReadonlyMap<string, SysfsDir> = atOnce ? controllerDirs(tree, pci) : new Map();
+  const dirs = controllerDirs(tree, pci);
   const controllers = readControllers(tree, pci, dirs, kernel);
+  // What was copied does not change, and costs little to read. Where there are drives, routes are asked about, and an answer must
+  // not depend on the rights that this process has left by then.
+  const hasDrives = dirs.size > 0 || pci.functions.some(({ p2pmem }) => p2pmem !== null);
+  if (!tree.live || hasDrives) pci.readAll();
   const release = asked ?? running;
-  const matter = atOnce ? groupsThatMatter(pci.functions, controllers) : new Set<number>();
-  const iommu = readIommu(tree, release, groups, matter);
+  const iommu = readIommu(tree, release, groups, groupsThatMatter(pci.functions, controllers));
   const { mode } = iommu;
   const parsed = parseRelease(release);
   let mountSource: MountSource | null = null;
@@ -117,12 +117,8 @@ export function readSysfs(where: string | Files, asked?: string): Sysfs {
       kernel: parsed,
       iommu: mode,
       ...(tree.files.peerMemory ? {} : { peerMemory: 'unknown' as const }),
-      get hostBridges() {
-        return pci.hostBridges;
-      },
-      get functions() {
-        return pci.functions;
-      },
+      hostBridges: pci.hostBridges,
+      functions: pci.functions,
       find: pci.find,
       get unknowns() {
         pci.readAll();

@@ -64,28 +64,15 @@ export interface SysfsController extends Controller {
   readonly cmbRegisters: CmbRegisters | null;
 }
 
-/** The name of a controller's directory. */
-const NVME_CONTROLLER = /^nvme\d+$/;
 /** The name of a namespace's disk: subsystem or controller number, controller of a hidden path, head number. */
 export const NVME_DISK = /^nvme(\d+)(?:c(\d+))?n(\d+)$/;
-
-/** True if there is a controller here, or peer memory. Much less is read than readPci() reads. */
-export function hasDrives(tree: SysfsTree): boolean {
-  const named = tree.dir('sys/class/nvme', { optional: true })?.names() ?? [];
-  if (named.some((name) => NVME_CONTROLLER.test(name))) return true;
-  const functions = tree.dir('sys/bus/pci/devices', { optional: true });
-  return (functions?.names() ?? []).some((bdf) => {
-    const dir = functions!.dir(bdf);
-    return dir !== null && (dir.has('p2pmem') || dir.has('nvme'));
-  });
-}
 
 /** Controllers' directories by name: those in the nvme class, and those found below PCI functions. */
 export function controllerDirs(tree: SysfsTree, pci: SysfsPci): ReadonlyMap<string, SysfsDir> {
   const dirs = new Map<string, SysfsDir>();
   const addAll = (parent: SysfsDir | null): void => {
     for (const name of parent?.names() ?? []) {
-      if (!NVME_CONTROLLER.test(name) || dirs.has(name)) continue;
+      if (!/^nvme\d+$/.test(name) || dirs.has(name)) continue;
       const dir = parent!.dir(name);
       if (dir !== null) dirs.set(name, dir);
     }

@@ -53,27 +53,7 @@ interface Found {
   dev: Mutable<PciDev> | null;
 }
 
-/** With `atOnce`, everything is read now; without it, when something is first asked for. */
-export function readPci(tree: SysfsTree, groups: IommuGroups, atOnce: boolean): SysfsPci {
-  const read = once(() => readFunctions(tree, groups));
-  const pci: SysfsPci = {
-    get functions() {
-      return read().functions;
-    },
-    get hostBridges() {
-      return read().hostBridges;
-    },
-    find: (bdf) => read().found.get(normalizeBdf(bdf))?.dev ?? null,
-    dir: (bdf) => read().found.get(normalizeBdf(bdf))?.dir ?? null,
-    readAll: () => {
-      for (const { portType, acs, bars } of read().functions) void [portType, acs, bars];
-    },
-  };
-  if (atOnce) pci.readAll();
-  return pci;
-}
-
-function readFunctions(tree: SysfsTree, groups: IommuGroups) {
+export function readPci(tree: SysfsTree, groups: IommuGroups): SysfsPci {
   const found = findFunctions(tree);
   placeByPath(tree, found);
   placeByNesting(found);
@@ -90,7 +70,15 @@ function readFunctions(tree: SysfsTree, groups: IommuGroups) {
     if (bridge.firstDevice === null || dev.devfn < bridge.firstDevice.devfn) bridge.firstDevice = dev;
   }
   const hostBridges = [...bridges.values()].sort((a, b) => a.domain - b.domain || a.bus - b.bus);
-  return { found, functions, hostBridges };
+  return {
+    functions,
+    hostBridges,
+    find: (bdf) => found.get(normalizeBdf(bdf))?.dev ?? null,
+    dir: (bdf) => found.get(normalizeBdf(bdf))?.dir ?? null,
+    readAll: () => {
+      for (const { portType, acs, bars } of functions) void [portType, acs, bars];
+    },
+  };
 }
 
 function once<T>(read: () => T): () => T {
