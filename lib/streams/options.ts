@@ -20,7 +20,7 @@ import type { Transport } from './receipt.js';
 
 /** Default chunk size: large enough that per-chunk costs are negligible, small enough that two pipes can share a 16 MiB CMB. */
 export const DEFAULT_CHUNK = 512 * 1024;
-export const DEFAULT_DEPTH = 8;
+const DEFAULT_DEPTH = 8;
 /**
  * As many bytes are read ahead for a consumer that gets Buffers of its own, but at least two chunks. They wait for it in memory that
  * the processor's caches should still hold when it gets there, and a server has many such consumers.
