@@ -66,8 +66,8 @@ export interface Expectation {
 
 /** The data of one command. */
 export interface Transfer {
-  /** QEMU's name of the namespace's backend: `'nvme0n1'`. */
-  readonly blk: string;
+  /** QEMU's name of the namespace's backend: `'nvme0n1'`; null: its completions fit other drives as well. */
+  readonly blk: string | null;
   readonly op: 'read' | 'write';
   readonly lba: number;
   readonly bytes: number;
@@ -87,8 +87,12 @@ interface Command {
 /** Reads a trace line by line; `transfers()` when it is at its end. */
 export class TraceReader {
   readonly #done: { command: Command; pointer: string }[] = [];
-  readonly #inFlight = new Map<number, string[]>();
+  /** By command id: the drives that use it, and how many of them ended it without saying which they are. */
+  readonly #inFlight = new Map<number, { pointers: string[]; ended: number }>();
+  /** Pointer → name, name → pointer, and for names that are not settled: the pointers that may be theirs. */
   readonly #names = new Map<string, string>();
+  readonly #pointers = new Map<string, string>();
+  readonly #possible = new Map<string, Set<string>>();
   #current: Command | null = null;
 
   line(line: string): void {
@@ -145,30 +149,50 @@ export class TraceReader {
     this.#current = null;
     this.#done.push({ command, pointer });
     const waiting = this.#inFlight.get(command.cid);
-    if (waiting === undefined) this.#inFlight.set(command.cid, [pointer]);
-    else waiting.push(pointer);
+    if (waiting === undefined) this.#inFlight.set(command.cid, { pointers: [pointer], ended: 0 });
+    else waiting.pointers.push(pointer);
   }
 
   #completed(cid: number, name: string): void {
-    const waiting = this.#inFlight.get(cid) ?? [];
-    const known = waiting.findIndex((pointer) => this.#names.get(pointer) === name);
-    if (known >= 0) {
-      waiting.splice(known, 1);
-      return;
+    const waiting = this.#inFlight.get(cid);
+    if (waiting === undefined) return; // a command from before the trace
+    if (!this.#pointers.has(name)) this.#narrow(name, waiting.pointers);
+    const at = waiting.pointers.indexOf(this.#pointers.get(name) ?? '');
+    if (at >= 0) waiting.pointers.splice(at, 1);
+    else waiting.ended++;
+    if (waiting.ended >= waiting.pointers.length) this.#inFlight.delete(cid);
+  }
+
+  /** The drive behind `name` is one of `waiting`. Two drives may use an id at the same time; then it stays open. */
+  #narrow(name: string, waiting: readonly string[]): void {
+    const before = this.#possible.get(name);
+    const possible = waiting.filter((p) => !this.#names.has(p) && (before?.has(p) ?? true));
+    if (possible.length === 0) return; // a command from before the trace, with an id that others use
+    this.#possible.set(name, new Set(possible));
+    this.#settle();
+  }
+
+  /** A name for which only one pointer is left has that pointer, and no other name has it. */
+  #settle(): void {
+    for (;;) {
+      const settled = [...this.#possible].find(([, pointers]) => pointers.size === 1);
+      if (settled === undefined) return;
+      const [name, [pointer]] = settled;
+      this.#names.set(pointer!, name);
+      this.#pointers.set(name, pointer!);
+      this.#possible.delete(name);
+      for (const pointers of this.#possible.values()) pointers.delete(pointer!);
     }
-    const unnamed = new Set(waiting.filter((pointer) => !this.#names.has(pointer)));
-    if (unnamed.size !== 1) return; // two drives use this id at the same time: a later completion will tell
-    const [pointer] = unnamed;
-    this.#names.set(pointer!, name);
-    waiting.splice(waiting.indexOf(pointer!), 1);
   }
 
   transfers(): Transfer[] {
-    return this.#done.map(({ command, pointer }) => {
-      const blk = this.#names.get(pointer);
-      if (blk === undefined) throw new Error(`witness: no completion names the drive behind ${pointer}`);
-      return { blk, op: command.op!, lba: command.lba, bytes: command.bytes, pieces: command.pieces };
-    });
+    return this.#done.map(({ command, pointer }) => ({
+      blk: this.#names.get(pointer) ?? null,
+      op: command.op!,
+      lba: command.lba,
+      bytes: command.bytes,
+      pieces: command.pieces,
+    }));
   }
 }
 
@@ -236,6 +260,8 @@ export function sections(
     }
     const section = found.at(-1);
     if (section === undefined) continue;
+    if (transfer.blk === null)
+      throw new Error(`witness: after mark ${next - 1} (${section.mark.name}) no completion tells the drive`);
     const drive = drives.get(transfer.blk);
     if (drive === undefined)
       throw new Error(`witness: the trace has a drive ${transfer.blk} that the machine has not`);

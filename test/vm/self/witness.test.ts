@@ -141,6 +141,36 @@ t.test('a mark that is not in the trace is an error, not a pass', async (t) => {
   t.throws(() => judge(markRead(0), marks), /mark 1 \(end\) is not in the trace/);
 });
 
+const probe = (blk: string, cid: number): Io => ({ blk, op: 'read', cid, lba: 0, pieces: [[0x1000, 4096]] });
+
+t.test('a drive is named by what is left, when others used its command id at the same time', async (t) => {
+  const [a, b, c] = ['a', 'b', 'c'].map((blk) => probe(blk, 1));
+  const reader = new TraceReader();
+  // Each of them completes once while the others use the same id, then a and b alone.
+  const together = [a!, b!, c!].flatMap(begin).concat([c!, b!, a!].map(end));
+  for (const line of [...together, ...one(probe('b', 2)), ...one(probe('a', 1))]) reader.line(line);
+  t.same(
+    reader.transfers().map(({ blk }) => blk),
+    ['a', 'b', 'c', 'b', 'a'],
+  );
+});
+
+t.test('a drive that nothing names is an error in a section, and nowhere else', async (t) => {
+  const twins = [probe('b', 1), probe('c', 1)];
+  const unnamed = [...twins.flatMap(begin), ...twins.map(end)];
+  const rest = [
+    ...markRead(0),
+    ...one({ blk: 'a', op: 'read', cid: 1, lba: 0, pieces: [[CMB0, 4096]] }),
+    ...one({ blk: 'a', op: 'write', cid: 1, lba: 0, pieces: [[CMB0, 4096]] }),
+  ];
+  const own: Mark[] = [{ ...marks[0]!, expect: { ...expect, destination: 'nvme0' } }, marks[1]!];
+  t.same(judge([...unnamed, ...rest, ...markRead(1)], own)[0]?.objections, []);
+  t.throws(
+    () => judge([...rest, ...unnamed, ...markRead(1)], own),
+    /after mark 0 \(copy\) no completion tells the drive/,
+  );
+});
+
 t.test('lines of a timestamped log are read too', async (t) => {
   const reader = new TraceReader();
   for (const line of markRead(0)) reader.line(`123@1700000000.000001:${line}`);
