@@ -13,11 +13,8 @@ class Turn {
     this.#waiting.push(fn);
   }
 
-  /**
-   * Runs the functions that wait now; functions deferred meanwhile wait for the next turn. If one throws, `onThrow`
-   * must start the remaining functions.
-   */
-  run(onThrow: () => void): void {
+  /** Runs the functions that wait now; functions deferred meanwhile, and those after one that throws, wait for the next turn. */
+  run(): void {
     const batch = this.#waiting;
     this.#waiting = this.#spare;
     this.#spare = [];
@@ -25,23 +22,32 @@ class Turn {
     try {
       while (i < batch.length) batch[i++]!();
     } finally {
-      if (i < batch.length) {
-        this.#waiting = [...batch.slice(i), ...this.#waiting];
-        onThrow();
-      }
+      if (i < batch.length) this.#waiting = [...batch.slice(i), ...this.#waiting];
       batch.length = 0;
       this.#spare = batch;
     }
   }
 }
 
-/** Wall-clock time. It uses one setImmediate per turn, however many functions are deferred to it. */
+/** For so many milliseconds turns follow each other before the event loop runs anything else. */
+const LOOP_MS = 0.5;
+
+/**
+ * Wall-clock time. A turn of the event loop costs a system call or two, so one setImmediate runs as many turns as half a
+ * millisecond holds, and at least one.
+ */
 export class RealClock implements Clock {
   readonly #turn = new Turn();
   #scheduled = false;
   readonly #run = (): void => {
-    this.#scheduled = false;
-    this.#turn.run(() => this.#schedule());
+    const until = performance.now() + LOOP_MS;
+    try {
+      do this.#turn.run();
+      while (!this.#turn.empty && performance.now() < until);
+    } finally {
+      this.#scheduled = false;
+      if (!this.#turn.empty) this.#schedule();
+    }
   };
 
   now(): number {
@@ -104,7 +110,7 @@ export class ManualClock implements Clock {
 
   /** Runs one turn: all functions that were deferred so far. */
   turn(): void {
-    this.#turn.run(() => undefined);
+    this.#turn.run();
   }
 
   /** Runs turns until no function is deferred any more. No time passes. */

@@ -1,7 +1,12 @@
 import t from 'tap';
 import { ManualClock, RealClock } from '../../lib/emulator/clock.js';
 
-t.test('the real clock runs one turn at a time, in order, and goes on after a throw', async (t) => {
+/** Let the event loop run until something is so. */
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
+}
+
+t.test('the real clock runs one turn after the other, in order', async (t) => {
   const clock = new RealClock();
   const seen: string[] = [];
   clock.defer(() => {
@@ -10,15 +15,32 @@ t.test('the real clock runs one turn at a time, in order, and goes on after a th
   });
   clock.defer(() => seen.push('b'));
   t.strictSame(seen, [], 'never inside defer');
-  await new Promise((resolve) => setImmediate(resolve));
-  t.strictSame(seen, ['a', 'b']);
-  await new Promise((resolve) => setImmediate(resolve));
+  await until(() => seen.length === 3);
   t.strictSame(seen, ['a', 'b', 'next turn']);
 
   const timer = clock.setTimer(() => seen.push('cancelled'), 1);
   timer.cancel();
   await new Promise<void>((resolve) => clock.setTimer(resolve, 5));
   t.notOk(seen.includes('cancelled'));
+});
+
+t.test('turns that take long let the event loop run between them', async (t) => {
+  const clock = new RealClock();
+  const seen: string[] = [];
+  let left = 3;
+  const long = (): void => {
+    seen.push('turn');
+    for (const end = performance.now() + 1; performance.now() < end; );
+    if (--left > 0) clock.defer(long);
+  };
+  clock.defer(long);
+  const look = (): void => {
+    seen.push('loop');
+    if (left > 0) setImmediate(look);
+  };
+  setImmediate(look);
+  await until(() => left === 0 && seen.at(-1) === 'loop');
+  t.strictSame(seen, ['turn', 'loop', 'turn', 'loop', 'turn', 'loop']);
 });
 
 t.test('the manual clock stands still until it is told otherwise', async (t) => {

@@ -57,8 +57,8 @@ export interface QueueHost {
 const FETCH_ENTRIES = 64;
 const POST_ENTRIES = 64;
 /**
- * Once a turn has moved this many bytes, the remaining commands wait for the next turn. So the event loop can run other
- * work, and the consumer of the data finds it in the CPU's cache.
+ * Once a turn has moved this many bytes, the remaining commands wait for the next turn. So turns stay short, and the consumer
+ * of the data finds it in the CPU's cache.
  */
 const TURN_BYTES = 256 * 1024;
 
