@@ -23,7 +23,7 @@ import { fsDownload, ourDownload } from './http.js';
 import { ourPipe, ourPipeline } from './ours.js';
 import { openPipes } from './pipe.js';
 import { ourRandomReads } from './random-reads.js';
-import { ringCopy, withRingCopy } from './ring-copy.js';
+import { ringCopies, ringCopy, withRingCopy } from './ring-copy.js';
 import { rssGrowth } from './rss.js';
 import { run } from './run.js';
 import { openSmallFiles } from './small-files.js';
@@ -118,15 +118,20 @@ const parts: Record<string, (bench: Bench) => Promise<Figure[]>> = {
   },
 
   async delay({ system, devices, rounds, log }) {
-    const aside = withEventLoopDelay(fioReadAndWrite(devices, MIB, 8));
     const pumps = withEventLoopDelay(ourPipe(system, devices, { pipes: 4 }));
-    const results = await race([aside, pumps], rounds);
+    const [results, aside] = await withRingCopy(async (program) => {
+      const inC = ringCopies(program, devices, { chunk: 512 * KIB, depth: 8, count: 4 });
+      const aside = withEventLoopDelay(inC);
+      return [await race([aside, pumps], rounds), aside] as const;
+    });
     const delay = ({ name }: Competitor, of: 'delayMs' | 'idleMs' | 'busyMs' | 'longestMs'): Ratio => {
       const all = results.get(name)!.runs.map((run) => run[of]!);
       return { value: median(all), low: Math.min(...all), high: Math.max(...all) };
     };
     log(`  of an idle event loop: ${delay(pumps, 'idleMs').value.toFixed(2)} ms`);
-    log(`  of an idle event loop while fio runs: ${delay(aside, 'delayMs').value.toFixed(2)} ms`);
+    log(
+      `  of an idle event loop while four C programs copy: ${delay(aside, 'delayMs').value.toFixed(2)} ms, of it busy ${delay(aside, 'busyMs').value.toFixed(2)} ms`,
+    );
     log(`  the longest time that the loop was busy: ${delay(pumps, 'longestMs').value.toFixed(2)} ms`);
     return [
       atMost('event loop delay, p99, during four copies', delay(pumps, 'delayMs'), 1, 'ms'),

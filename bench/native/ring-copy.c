@@ -2,9 +2,9 @@
  * A plain copy through io_uring: one thread, one ring, DEPTH buffers, each of which is read into and then written from. Beside
  * fio, whose reads and writes do not wait for each other, it shows what it costs that in a copy they do.
  *
- *   ring-copy SOURCE DESTINATION BYTES CHUNK DEPTH
+ *   ring-copy SOURCE DESTINATION BYTES CHUNK DEPTH [OFFSET]
  *
- * BYTES must be a multiple of CHUNK. Prints one line of JSON: seconds, and seconds of CPU time, of the copy alone.
+ * BYTES must be a multiple of CHUNK; OFFSET is where both ends begin. Prints one line of JSON: seconds, and seconds of CPU time, of the copy alone.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,7 +26,7 @@ static unsigned *sq_tail, sq_mask, *cq_head, *cq_tail, cq_mask, prepared;
 static struct io_uring_sqe *sqes;
 static struct io_uring_cqe *cqes;
 static char *memory;
-static long chunk, offsets[MOST];
+static long chunk, from, offsets[MOST];
 static int writing[MOST];
 
 static void die(const char *what)
@@ -74,7 +74,7 @@ static void prepare(int slot)
 	sqe->fd = writing[slot] ? destination : source;
 	sqe->addr = (unsigned long)(memory + slot * chunk);
 	sqe->len = chunk;
-	sqe->off = offsets[slot];
+	sqe->off = from + offsets[slot];
 	sqe->user_data = slot;
 	__atomic_store_n(sq_tail, *sq_tail + 1, __ATOMIC_RELEASE);
 	prepared++;
@@ -122,11 +122,13 @@ static double seconds(struct timeval t)
 
 int main(int argc, char **argv)
 {
-	long bytes = argc == 6 ? atol(argv[3]) : 0;
-	int depth = argc == 6 ? atoi(argv[5]) : 0;
-	chunk = argc == 6 ? atol(argv[4]) : 0;
+	int told = argc == 6 || argc == 7;
+	long bytes = told ? atol(argv[3]) : 0;
+	int depth = told ? atoi(argv[5]) : 0;
+	chunk = told ? atol(argv[4]) : 0;
+	from = argc == 7 ? atol(argv[6]) : 0;
 	if (bytes < 1 || chunk < 1 || bytes % chunk != 0 || depth < 1 || depth > MOST) {
-		fprintf(stderr, "usage: ring-copy SOURCE DESTINATION BYTES CHUNK DEPTH\n");
+		fprintf(stderr, "usage: ring-copy SOURCE DESTINATION BYTES CHUNK DEPTH [OFFSET]\n");
 		return 2;
 	}
 	source = open(argv[1], O_RDONLY | O_DIRECT | O_CLOEXEC);

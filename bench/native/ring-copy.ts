@@ -36,3 +36,22 @@ export function ringCopy(
       JSON.parse(await run(program, [source, destination, `${bytes}`, `${chunk}`, `${depth}`])) as Measured,
   };
 }
+
+/** Several of them at once, each with its share of the devices, as the copies of `ourPipe` have. */
+export function ringCopies(
+  program: string,
+  devices: Devices,
+  { chunk, depth, count }: { chunk: number; depth: number; count: number },
+): Competitor {
+  const share = devices.bytes / count;
+  const { source, destination } = devices;
+  return {
+    name: `io_uring in C, ${count} at once`,
+    run: async () => {
+      const copies = Array.from({ length: count }, (_, i) =>
+        run(program, [source, destination, `${share}`, `${chunk}`, `${depth}`, `${i * share}`]),
+      );
+      await Promise.all(copies);
+    },
+  };
+}
