@@ -61,6 +61,7 @@ export class Feed {
       parts,
       {
         depth,
+        budget: pool === null && parts.settings.queueDepth === undefined ? parts.context.ahead : undefined,
         chunk: () => this.#chunk,
         exact,
         memory: (bytes) => this.#piece(bytes),

@@ -15,6 +15,7 @@ import { didYouMean } from '../base/nearest.js';
 import type { Sentence } from '../base/sentence.js';
 import { size } from '../base/words.js';
 import * as z from '../base/zod.js';
+import { MOST_AHEAD_OF_ALL } from './ahead-budget.js';
 import { Pace } from './pace.js';
 import type { Transport } from './receipt.js';
 
@@ -93,7 +94,7 @@ export const readOptions = z.strictObject({
   queueDepth: described(
     'Transfers kept in flight.',
     z.optional(depth),
-    `${DEFAULT_DEPTH}; for a consumer that is no stream of this package, no more than ${size(MOST_AHEAD)} holds, but at least 2`,
+    `${DEFAULT_DEPTH}; for a consumer that is no stream of this package, no more than ${size(MOST_AHEAD)} holds, but at least 2, and 1 while all such streams have ${size(MOST_AHEAD_OF_ALL)} read ahead`,
   ),
   flags: described(
     'How a file is opened, as in node:fs.',

@@ -15,6 +15,7 @@ import { InFlight } from '../backend/in-flight.js';
 import { addPath } from '../backend/path-bytes.js';
 import { EFAULT } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
+import type { AheadBudget } from './ahead-budget.js';
 import type { AsyncScope } from './async-scope.js';
 import type { Extents } from './extents.js';
 import { holeChunk } from './lending.js';
@@ -52,6 +53,8 @@ export interface Piece {
 export interface Reading {
   /** The most reads that are in flight, or wait to be taken. */
   readonly depth: number;
+  /** Where readers share what they may read ahead, beside one read each; absent: this one shares with nobody. */
+  readonly budget?: AheadBudget | undefined;
   /** Size of the largest chunk in bytes; a multiple of the block size. */
   chunk(): number;
   /**
@@ -140,6 +143,7 @@ export class ReadAhead {
     const { pace, extents } = this.#parts;
     const { depth } = this.#reading;
     while (this.#next < this.#end && this.#jobs.length < depth && this.#mayReadOn()) {
+      if (this.#jobs.length > 0 && this.#reading.budget?.hasRoom === false) return;
       const hole = extents === null ? 0 : extents.holeAt(this.#next, Math.min(this.#end, this.#known));
       if (hole > 0) {
         this.#skip(hole);
@@ -181,6 +185,7 @@ export class ReadAhead {
     this.#next = offset + job.to;
     pace?.spend(job.to - job.from, performance.now());
     this.#jobs.push(job);
+    this.#reading.budget?.take(length);
     this.again(job, piece);
     return true;
   }
@@ -259,6 +264,7 @@ export class ReadAhead {
     const job = this.#jobs[0];
     if (job === undefined || !job.finished || this.#isLost(job)) return null;
     this.#jobs.shift();
+    this.#left(job);
     if (job.error !== null || job.hole) {
       this.#position += job.hole ? job.to : 0;
       return job;
@@ -312,8 +318,14 @@ export class ReadAhead {
     this.#end = Math.min(this.#end, this.#next);
   }
 
+  /** A job is ahead no more. */
+  #left({ hole, length }: ReadJob): void {
+    if (!hole) this.#reading.budget?.giveBack(length);
+  }
+
   #forget(): void {
     for (const job of this.#jobs.splice(0)) {
+      this.#left(job);
       job.dropped = true;
       if (job.finished) job.drop();
     }

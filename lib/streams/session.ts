@@ -7,6 +7,7 @@ import {
   originOf,
 } from '../backend/backend.js';
 import { P2pdmaError } from '../base/errors.js';
+import { AheadBudget } from './ahead-budget.js';
 import {
   copyMetrics,
   type Flow,
@@ -64,6 +65,7 @@ export class StreamContext {
   mappings = 0;
   /** Memory that no stream uses. */
   readonly spare = new SpareMemory();
+  readonly ahead = new AheadBudget();
   /** The pools that are not unmapped yet. */
   readonly pools = new Set<Pool>();
   /** The totals of everything that is closed. */
