@@ -4,7 +4,8 @@
  *
  *   ring-copy SOURCE DESTINATION BYTES CHUNK DEPTH [OFFSET]
  *
- * BYTES must be a multiple of CHUNK; OFFSET is where both ends begin. Prints one line of JSON: seconds, and seconds of CPU time, of the copy alone.
+ * BYTES must be a multiple of CHUNK; OFFSET is where both ends begin. Prints one line of JSON: seconds, and seconds of CPU
+ * time, of the copy alone.
  */
 #define _GNU_SOURCE
 #include <errno.h>

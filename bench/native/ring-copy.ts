@@ -29,11 +29,14 @@ export function ringCopy(
   { source, destination, bytes }: Devices,
   chunk: number,
   depth: number,
+  offset = 0,
 ): Competitor {
   return {
     name: `io_uring in C, ${chunk / 1024} KiB, depth ${depth}`,
-    run: async () =>
-      JSON.parse(await run(program, [source, destination, `${bytes}`, `${chunk}`, `${depth}`])) as Measured,
+    run: async () => {
+      const numbers = [bytes, chunk, depth, offset].map(String);
+      return JSON.parse(await run(program, [source, destination, ...numbers])) as Measured;
+    },
   };
 }
 
@@ -43,15 +46,14 @@ export function ringCopies(
   devices: Devices,
   { chunk, depth, count }: { chunk: number; depth: number; count: number },
 ): Competitor {
-  const share = devices.bytes / count;
-  const { source, destination } = devices;
+  const bytes = devices.bytes / count;
+  const copies = Array.from({ length: count }, (_, i) =>
+    ringCopy(program, { ...devices, bytes }, chunk, depth, i * bytes),
+  );
   return {
     name: `io_uring in C, ${count} at once`,
     run: async () => {
-      const copies = Array.from({ length: count }, (_, i) =>
-        run(program, [source, destination, `${share}`, `${chunk}`, `${depth}`, `${i * share}`]),
-      );
-      await Promise.all(copies);
+      await Promise.all(copies.map((copy) => copy.run()));
     },
   };
 }

@@ -83,7 +83,7 @@ export interface NvmeHardware {
 /** The source of time, injected so that tests can run years in a millisecond. Times are in ms. */
 export interface Clock {
   now(): number;
-  /** Run `fn` in a later turn, after all that runs in this one; several turns may follow each other before the event loop goes on. */
+  /** Run `fn` in a later turn, after all that runs in this one. The event loop need not turn in between. */
   defer(fn: () => void): void;
   setTimer(fn: () => void, ms: number): { cancel(): void };
 }

@@ -469,7 +469,7 @@ export function depthOf({ queueDepth = DEFAULT_DEPTH }: Pick<ReadSettings, 'queu
   return queueDepth;
 }
 
-/** The same for a consumer that gets Buffers of its own, of so many bytes. */
+/** The most for a consumer that gets Buffers of its own, of so many bytes; an AheadBudget may allow less. */
 export function depthAhead({ queueDepth }: Pick<ReadSettings, 'queueDepth'>, bytes: number): number {
   return queueDepth ?? Math.max(2, Math.min(DEFAULT_DEPTH, Math.floor(MOST_AHEAD / bytes)));
 }

@@ -138,12 +138,11 @@ export class ReadAhead {
     return this.ended && this.#under.count === 0;
   }
 
-  /** Begin as many reads as `depth`, the memory and the pace allow. */
+  /** Begin as many reads as `depth`, the budget, the memory and the pace allow. */
   fill(): void {
     const { pace, extents } = this.#parts;
     const { depth } = this.#reading;
     while (this.#next < this.#end && this.#jobs.length < depth && this.#mayReadOn()) {
-      if (this.#jobs.length > 0 && this.#reading.budget?.hasRoom === false) return;
       const hole = extents === null ? 0 : extents.holeAt(this.#next, Math.min(this.#end, this.#known));
       if (hole > 0) {
         this.#skip(hole);
@@ -154,10 +153,14 @@ export class ReadAhead {
     }
   }
 
-  /** Beyond the known size of a file there is at most one read, and it is the first in the queue. */
+  /**
+   * One read there may always be; more, if the budget has room. Beyond the known size of a file there is at most one, and it is
+   * the first in the queue.
+   */
   #mayReadOn(): boolean {
-    if (!this.#isFile || this.#jobs.length === 0) return true;
-    return !this.#sizeless && this.#next <= this.#known;
+    if (this.#jobs.length === 0) return true;
+    if (this.#reading.budget?.hasRoom === false) return false;
+    return !this.#isFile || (!this.#sizeless && this.#next <= this.#known);
   }
 
   #begin(): boolean {

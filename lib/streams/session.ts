@@ -65,6 +65,7 @@ export class StreamContext {
   mappings = 0;
   /** Memory that no stream uses. */
   readonly spare = new SpareMemory();
+  /** What readers have read ahead for consumers that get Buffers of their own. */
   readonly ahead = new AheadBudget();
   /** The pools that are not unmapped yet. */
   readonly pools = new Set<Pool>();

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { ManualClock, RealClock } from '../../lib/emulator/clock.js';
 
@@ -22,6 +23,22 @@ t.test('the real clock runs one turn after the other, in order', async (t) => {
   timer.cancel();
   await new Promise<void>((resolve) => clock.setTimer(resolve, 5));
   t.notOk(seen.includes('cancelled'));
+});
+
+t.test('after a function that throws, the others run', async (t) => {
+  const clock = new URL('../../lib/emulator/clock.js', import.meta.url).href;
+  const program = `
+    import { RealClock } from ${JSON.stringify(clock)};
+    const clock = new RealClock();
+    process.on('uncaughtException', ({ message }) => console.log(message));
+    clock.defer(() => { throw new Error('bad'); });
+    clock.defer(() => console.log('next'));
+    clock.defer(() => clock.defer(() => console.log('later')));
+  `;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+  });
+  t.equal(stdout, 'bad\nnext\nlater\n');
 });
 
 t.test('turns that take long let the event loop run between them', async (t) => {

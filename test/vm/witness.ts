@@ -159,7 +159,7 @@ export class TraceReader {
     if (!this.#pointers.has(name)) this.#narrow(name, waiting.pointers);
     const at = waiting.pointers.indexOf(this.#pointers.get(name) ?? '');
     if (at >= 0) waiting.pointers.splice(at, 1);
-    else waiting.ended++;
+    else if (!this.#pointers.has(name)) waiting.ended++;
     if (waiting.ended >= waiting.pointers.length) this.#inFlight.delete(cid);
   }
 
