@@ -12,41 +12,58 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { EmulatorBackend } from '../../lib/emulator/backend.js';
 import { openSystem, type P2pReadStream, type P2pWriteStream, type System } from '../../lib/index.js';
+import type { Machine } from '../../lib/machine/machine.js';
 import { presets } from '../../lib/machine/presets.js';
 import { bytesOf, NOTHING_LEFT, peek, poke } from '../helpers/copies.js';
 import { random } from '../helpers/random.js';
 
 const MIB = 1024 * 1024;
-const SIZE = 2 * MIB;
 /** More of everything, where it is asked for: P2PDMA_TIMES=100. */
 const TIMES = Number(process.env.P2PDMA_TIMES ?? 1);
-const source = bytesOf(SIZE, 7);
 const folder = mkdtempSync(join(tmpdir(), 'p2pdma-pump-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 const between = (low: number, high: number) => low + Math.floor(random() * (high - low + 1));
 
 interface Place {
+  readonly name: string;
   readonly system: System;
+  readonly source: Buffer;
   readonly from: string;
   readonly to: readonly [string, string];
   written(path: string, length: number): Promise<Buffer>;
 }
 
-async function places(): Promise<Place[]> {
-  const emulator = await openSystem({ machine: 'four-drives' });
-  await poke(emulator, 'nvme0n1', 0, source);
-  const emulated: Place = {
-    system: emulator,
+/** What a drive takes: an emulated copy then goes on for many turns of the event loop, where it otherwise needs two or three. */
+const latency = { readUs: 285, writeUs: 260, bytesPerSecond: null };
+
+async function emulated(name: string, machine: Machine, bytes: number): Promise<Place> {
+  const system = await openSystem({ machine });
+  const source = bytesOf(bytes, 7);
+  await poke(system, 'nvme0n1', 0, source);
+  return {
+    name,
+    system,
+    source,
     from: 'nvme0n1',
     to: ['nvme1n1', 'nvme2n1'],
-    written: async (path, length) => (length === 0 ? Buffer.alloc(0) : peek(emulator, path, 0, length)),
+    written: async (path, length) => (length === 0 ? Buffer.alloc(0) : peek(system, path, 0, length)),
   };
+}
+
+async function places(): Promise<Place[]> {
+  const machine = presets['four-drives'];
+  const both = [
+    await emulated('emulator', machine, 4 * MIB),
+    await emulated('emulator with latency', { ...machine, latency }, MIB),
+  ];
   const native = await openSystem({ backend: 'native' }).catch((error: Error) => {
     t.comment(`native: ${error.message}`);
     return null;
   });
-  if (native === null) return [emulated];
+  if (native === null) return both;
   const from = join(folder, 'source');
+  // A file has more, for a copy that is still under way when somebody has looked at it.
+  const source = bytesOf(8 * MIB, 7);
   writeFileSync(from, source);
   const written = async (path: string, length: number) => {
     const file = await open(path);
@@ -55,7 +72,8 @@ async function places(): Promise<Place[]> {
     await file.close();
     return bytes.subarray(0, bytesRead);
   };
-  return [emulated, { system: native, from, to: [join(folder, 'a'), join(folder, 'b')], written }];
+  const to = [join(folder, 'a'), join(folder, 'b')] as const;
+  return [...both, { name: 'native', system: native, source, from, to, written }];
 }
 
 /** Somebody foreign who keeps what it gets. */
@@ -76,95 +94,139 @@ const moment = async () => {
   if (random() < 0.2) await sleep(between(0, 3));
 };
 
-/** What a latecomer saw must be the source from some byte on, to its end. */
-function endOfSource(t: Test, bytes: Buffer, end: number, what: string): void {
-  t.ok(bytes.equals(source.subarray(end - bytes.length, end)), `${what}: the last ${bytes.length} bytes`);
+/** Until the reader has read so much, or all. To ask for the metrics is to look at what the backend has moved by itself. */
+async function hasRead(system: System, reader: P2pReadStream, bytes: number): Promise<void> {
+  while (reader.bytesRead < bytes && !reader.readableEnded && !reader.destroyed) {
+    await new Promise(setImmediate);
+    system.metrics();
+  }
 }
 
-/** Each is given a reader that is piped to a writer of ours, and interferes; it resolves when both have ended. */
-const interferences: Record<string, (t: Test, reader: P2pReadStream, end: number) => Promise<void>> = {
-  nobody: async () => {},
-  'a data listener': async (t, reader, end) => {
-    await moment();
+/** One round in two a moment of any kind, in the others one in which a part of the data is read. */
+const middle = async (system: System, reader: P2pReadStream, end: number, round: number) =>
+  round % 2 === 0 ? moment() : hasRead(system, reader, between(1, Math.ceil(end / 2)));
+
+/** How many rounds ended in the middle of the data. A test that has none has tested nothing. */
+class Middles {
+  #rounds = 0;
+  #count = 0;
+
+  add(bytes: number, all: number): void {
+    this.#rounds++;
+    if (bytes > 0 && bytes < all) this.#count++;
+  }
+
+  check(t: Test): void {
+    t.ok(this.#count > 0, `${this.#count} of ${this.#rounds} rounds in the middle of the data`);
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * Each is given a reader that is piped to a writer of ours, waits for the moment and interferes. It resolves to what it
+ * saw when both have ended: the source from some byte on, to its end.
+ */
+const interferences: Record<string, (reader: P2pReadStream, at: Promise<void>) => Promise<Buffer>> = {
+  nobody: async () => NOTHING,
+  'a data listener': async (reader, at) => {
+    await at;
     const seen: Buffer[] = [];
     reader.on('data', (chunk: Buffer) => seen.push(chunk));
     if (!reader.readableEnded) await finished(reader, { writable: false });
-    endOfSource(t, Buffer.concat(seen), end, 'listener');
+    return Buffer.concat(seen);
   },
-  'a foreign destination': async (t, reader, end) => {
-    await moment();
-    if (reader.readableEnded) return;
+  'a foreign destination': async (reader, at) => {
+    await at;
+    if (reader.readableEnded) return NOTHING;
     const foreign = new Collector();
     reader.pipe(foreign);
     await finished(foreign);
-    endOfSource(t, foreign.bytes, end, 'destination');
+    return foreign.bytes;
   },
-  'a transform behind it': async (t, reader, end) => {
-    await moment();
-    if (reader.readableEnded) return;
+  'a transform behind it': async (reader, at) => {
+    await at;
+    if (reader.readableEnded) return NOTHING;
     const foreign = new Collector();
     reader.pipe(new PassThrough()).pipe(foreign);
     await finished(foreign);
-    endOfSource(t, foreign.bytes, end, 'transform');
+    return foreign.bytes;
   },
-  pauses: async (_t, reader) => {
+  pauses: async (reader) => {
     while (!reader.readableEnded && !reader.destroyed) {
       await moment();
       reader.pause();
       await moment();
       reader.resume();
     }
+    return NOTHING;
   },
 };
 
 t.test('whoever wants to see the data stops the pump, byte-exact', async (t) => {
-  for (const { system, from, to, written } of await places()) {
-    await t.test(system.backend, async (t) => {
+  for (const { name: place, system, source, from, to, written } of await places()) {
+    const size = source.length;
+    await t.test(place, async (t) => {
+      const middles = new Middles();
       for (let i = 0; i < 40 * TIMES; i++) {
         const names = Object.keys(interferences);
         const name = names[between(0, names.length - 1)]!;
         const start = random() < 0.5 ? 0 : between(0, 5000);
-        const length = between(1, SIZE - start);
+        const length = between(1, size - start);
         const options = { highWaterMark: 4096 << between(0, 5), queueDepth: between(1, 9) };
         const what = `${i} ${name} [${start}, +${length}) ${JSON.stringify(options)}`;
         const reader = system.createReadStream(from, { ...options, start, end: start + length - 1 });
         const writer = system.createWriteStream(to[0], { ...options, flush: false });
         const whole = finished(writer);
         reader.pipe(writer);
-        await Promise.all([whole, interferences[name]!(t, reader, start + length)]);
+        const interference = interferences[name]!(reader, middle(system, reader, length, i));
+        const [seen] = await Promise.all([interference, whole]);
+        const end = start + length;
+        t.ok(
+          seen.equals(source.subarray(end - seen.length, end)),
+          `${what}: saw the last ${seen.length} bytes`,
+        );
+        middles.add(seen.length, length);
         t.equal(reader.bytesRead, length, `${what}: bytesRead`);
         t.equal(writer.bytesWritten, length, `${what}: bytesWritten`);
         const expected = source.subarray(start, start + length);
         t.ok((await written(to[0], length)).equals(expected), `${what}: written`);
         if (!reader.closed) await finished(reader).catch(() => {});
       }
+      middles.check(t);
+      t.same(await system.close(), NOTHING_LEFT);
     });
   }
 });
 
 t.test('unpipe stops at a chunk’s boundary; what is piped to next goes on there', async (t) => {
-  for (const { system, from, to, written } of await places()) {
-    await t.test(system.backend, async (t) => {
+  for (const { name, system, source, from, to, written } of await places()) {
+    const size = source.length;
+    await t.test(name, async (t) => {
+      const middles = new Middles();
       for (let i = 0; i < 40 * TIMES; i++) {
-        const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384 });
+        const reader = system.createReadStream(from, { end: size - 1, highWaterMark: 16384 });
         const first = system.createWriteStream(to[0], { flush: false });
         reader.pipe(first);
-        await moment();
+        await middle(system, reader, size, i);
         reader.unpipe(first);
         first.end();
         await finished(first);
         const done = first.bytesWritten;
-        t.ok(done === SIZE || done % 16384 === 0, `${done} bytes: whole chunks`);
+        t.ok(done === size || done % 16384 === 0, `${done} bytes: whole chunks`);
         t.ok((await written(to[0], done)).equals(source.subarray(0, done)), 'and these');
         const second = system.createWriteStream(to[1], { flush: false });
         reader.pipe(second);
         if (reader.readableEnded) second.end();
         await finished(second);
-        const rest = SIZE - done;
+        const rest = size - done;
         t.equal(second.bytesWritten, rest, 'the rest');
         t.ok((await written(to[1], rest)).equals(source.subarray(done)), 'byte for byte');
+        middles.add(done, size);
         if (!reader.closed) await finished(reader);
       }
+      middles.check(t);
+      t.same(await system.close(), NOTHING_LEFT);
     });
   }
 });
@@ -220,20 +282,23 @@ async function settled(reader: P2pReadStream): Promise<number> {
 }
 
 t.test('without its last writer it reads nothing, until somebody asks', async (t) => {
-  for (const { system, from, to, written } of await places()) {
+  for (const { name, system, source, from, to, written } of await places()) {
+    const size = source.length;
+    const middles = new Middles();
     for (const [how, leave] of Object.entries(leavings)) {
       for (const heir of ['another writer', ...Object.keys(heirs)]) {
-        await t.test(`${system.backend}: ${how}, then ${heir}`, async (t) => {
+        await t.test(`${name}: ${how}, then ${heir}`, async (t) => {
           const own = heir === 'another writer';
           const requireP2p = own && system.backend === 'emulator';
-          const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384, requireP2p });
+          const reader = system.createReadStream(from, { end: size - 1, highWaterMark: 16384, requireP2p });
           const first = system.createWriteStream(to[0], { flush: false });
           first.on('error', () => {});
           reader.pipe(first);
-          while (first.bytesWritten === 0) await new Promise(setImmediate);
+          await hasRead(system, reader, 1);
           leave(reader, first);
           const bytesRead = await settled(reader);
-          if (bytesRead === SIZE) return t.end();
+          middles.add(bytesRead, size);
+          if (bytesRead === size) return t.end();
           if (how !== 'it is destroyed') t.equal(bytesRead, first.bytesWritten, 'nothing but what it has');
           t.equal(reader.readableLength, 0, 'nor in between');
           const { reason, transport } = reader.receipt;
@@ -245,7 +310,7 @@ t.test('without its last writer it reads nothing, until somebody asks', async (t
             reader.pipe(second);
             await finished(second);
             t.equal(reader.transport, transport, 'on the same way');
-            t.ok((await written(to[1], SIZE - bytesRead)).equals(source.subarray(bytesRead)), 'the rest');
+            t.ok((await written(to[1], size - bytesRead)).equals(source.subarray(bytesRead)), 'the rest');
           } else {
             t.ok((await heirs[heir]!(reader)).equals(source.subarray(bytesRead)), 'the rest');
           }
@@ -255,45 +320,53 @@ t.test('without its last writer it reads nothing, until somebody asks', async (t
         });
       }
     }
+    middles.check(t);
     t.same(await system.close(), NOTHING_LEFT);
   }
 });
 
 t.test('a writer that joins later gets the rest, and the first all', async (t) => {
-  for (const { system, from, to, written } of await places()) {
-    await t.test(system.backend, async (t) => {
+  for (const { name, system, source, from, to, written } of await places()) {
+    const size = source.length;
+    await t.test(name, async (t) => {
+      const middles = new Middles();
       for (let i = 0; i < 15 * TIMES; i++) {
-        const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384 });
+        const reader = system.createReadStream(from, { end: size - 1, highWaterMark: 16384 });
         const [first, second] = to.map((path) => system.createWriteStream(path, { flush: false }));
         reader.pipe(first!);
-        await moment();
+        await middle(system, reader, size, i);
         reader.pipe(second!);
         if (reader.readableEnded) second!.end();
         await Promise.all([finished(first!), finished(second!)]);
-        t.ok((await written(to[0], SIZE)).equals(source), 'all');
+        t.ok((await written(to[0], size)).equals(source), 'all');
         const rest = second!.bytesWritten;
-        t.ok((await written(to[1], rest)).equals(source.subarray(SIZE - rest)), `the last ${rest} bytes`);
+        t.ok((await written(to[1], rest)).equals(source.subarray(size - rest)), `the last ${rest} bytes`);
+        middles.add(rest, size);
       }
+      middles.check(t);
+      t.same(await system.close(), NOTHING_LEFT);
     });
   }
 });
 
 t.test('a writer that fails leaves the others; a reader that is destroyed leaves nothing', async (t) => {
-  for (const { system, from, to, written } of await places()) {
-    await t.test(system.backend, async (t) => {
+  for (const { name, system, source, from, to, written } of await places()) {
+    const size = source.length;
+    await t.test(name, async (t) => {
+      const middles = new Middles();
       for (let i = 0; i < 15 * TIMES; i++) {
-        const reader = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384 });
+        const reader = system.createReadStream(from, { end: size - 1, highWaterMark: 16384 });
         const [first, second] = to.map((path) => system.createWriteStream(path, { flush: false }));
         for (const writer of [first!, second!]) reader.pipe(writer);
         const lost = finished(first!).catch((error: Error) => error);
-        await moment();
+        await middle(system, reader, size, i);
         first!.destroy(new Error('enough'));
         await Promise.all([lost, finished(second!)]);
-        t.ok((await written(to[1], SIZE)).equals(source), 'the other has all');
-        const aborted = system.createReadStream(from, { end: SIZE - 1, highWaterMark: 16384 });
+        t.ok((await written(to[1], size)).equals(source), 'the other has all');
+        const aborted = system.createReadStream(from, { end: size - 1, highWaterMark: 16384 });
         const writer = system.createWriteStream(to[0], { flush: false });
         aborted.pipe(writer);
-        await moment();
+        await middle(system, aborted, size, i);
         aborted.destroy();
         writer.destroy();
         if (!aborted.closed) await new Promise((resolve) => aborted.once('close', resolve));
@@ -302,32 +375,35 @@ t.test('a writer that fails leaves the others; a reader that is destroyed leaves
           (await written(to[0], kept)).equals(source.subarray(0, kept)),
           `${kept} acknowledged bytes are there`,
         );
+        middles.add(kept, size);
       }
+      middles.check(t);
       t.same(await system.close(), NOTHING_LEFT);
     });
   }
 });
 
 t.test('the receipt says that an outsider’s part went through host memory', async (t) => {
-  const system = await openSystem({ machine: 'switch' });
-  const reader = system.createReadStream('nvme0n1', { end: SIZE - 1, highWaterMark: 65536 });
+  const all = 8 * MIB;
+  const system = await openSystem({ machine: { ...presets.switch, latency } });
+  const reader = system.createReadStream('nvme0n1', { end: all - 1, highWaterMark: 65536 });
   const writer = system.createWriteStream('nvme1n1');
   reader.pipe(writer);
-  // To ask for the metrics is to look at what the backend has moved by itself.
-  while (reader.bytesRead === 0) await new Promise(setImmediate).then(() => system.metrics());
+  await hasRead(system, reader, 1);
   t.equal(reader.transport, 'p2p-bus', 'until somebody looks');
   const foreign = new Collector();
   reader.pipe(foreign);
   await Promise.all([finished(writer), finished(foreign)]);
+  t.ok(foreign.bytes.length > 0 && foreign.bytes.length < all, `it saw ${foreign.bytes.length} bytes`);
   t.equal(reader.transport, 'host-memory');
   t.equal(reader.receipt.path.hostDram, foreign.bytes.length, 'just what it saw');
-  t.ok(reader.receipt.path.internal >= SIZE - foreign.bytes.length, 'the rest by the CMB');
+  t.ok(reader.receipt.path.internal >= all - foreign.bytes.length, 'the rest by the CMB');
   t.same(await system.close(), NOTHING_LEFT);
 });
 
 t.test('a small file takes a small pool', async (t) => {
   const path = join(folder, 'small');
-  writeFileSync(path, source.subarray(0, 4000));
+  writeFileSync(path, bytesOf(4000, 7));
   const system = await openSystem({ machine: 'switch' });
   const reader = system.createReadStream(path);
   const writer = system.createWriteStream(join(folder, 'copy'));
@@ -344,7 +420,6 @@ t.test('a small file takes a small pool', async (t) => {
 });
 
 t.test('a reader whose drive is pulled out leaves none of its memory behind', async (t) => {
-  const latency = { readUs: 285, writeUs: 260 };
   for (let i = 0; i < 60; i++) {
     const system = await openSystem({ machine: { ...presets.iommu, latency, ioTimeout: 1 } });
     const { backend } = system.context;
