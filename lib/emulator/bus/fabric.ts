@@ -27,11 +27,10 @@ export class Fabric implements BusMonitor {
   readonly topology: EmulatedTopology;
   readonly memory: EmulatedHostMemory;
   readonly iommu: EmulatedIommu | null;
-  /** Bytes by path, for everything that was accounted. */
-  readonly totals: PathBytes = zeroPath();
   readonly #nodes: Map<PciDev, PciNode>;
   readonly #router: DmaRouter;
-  readonly #counters = new Map<PciDev, Counters>();
+  /** Of each function, the bytes of each command: qid << 16 | cid. Their number is bounded by the entries of the queues. */
+  readonly #commands = new Map<PciDev, Map<number, PathBytes>>();
 
   constructor(parts: FabricParts) {
     this.topology = parts.topology;
@@ -56,28 +55,25 @@ export class Fabric implements BusMonitor {
 
   /** Counts bytes that were really moved for command `cid` of queue `qid`. */
   account(requester: PciDev, qid: number, cid: number, path: keyof PathBytes, bytes: number): void {
-    const counters = this.#countersOf(requester);
+    let commands = this.#commands.get(requester);
+    if (commands === undefined) {
+      commands = new Map();
+      this.#commands.set(requester, commands);
+    }
     const key = qid * 0x10000 + cid;
-    let command = counters.commands.get(key);
+    let command = commands.get(key);
     if (command === undefined) {
       command = zeroPath();
-      counters.commands.set(key, command);
+      commands.set(key, command);
     }
     command[path] += bytes;
-    counters.total[path] += bytes;
-    this.totals[path] += bytes;
   }
 
   take(dev: PciDev, qid: number, cid: number, into: PathBytes): void {
-    const command = this.#counters.get(dev)?.commands.get(qid * 0x10000 + cid);
+    const command = this.#commands.get(dev)?.get(qid * 0x10000 + cid);
     if (command === undefined) return;
     addPath(into, command);
     clearPath(command);
-  }
-
-  /** Bytes by path, for everything that this function moved. */
-  totalsOf(requester: PciDev): Readonly<PathBytes> {
-    return this.#countersOf(requester).total;
   }
 
   /** Registers `memory` as the target of DMA to this BAR, starting at `offset` in the BAR. */
@@ -121,21 +117,6 @@ export class Fabric implements BusMonitor {
   #slot(pdev: PciDev, bar: number): BarSlot | null {
     return this.#node(pdev).slots.find((slot) => slot.bar.index === bar) ?? null;
   }
-
-  #countersOf(pdev: PciDev): Counters {
-    let counters = this.#counters.get(pdev);
-    if (counters === undefined) {
-      counters = { total: zeroPath(), commands: new Map() };
-      this.#counters.set(pdev, counters);
-    }
-    return counters;
-  }
-}
-
-interface Counters {
-  readonly total: PathBytes;
-  /** The key is qid << 16 | cid. The size is bounded by the entries of the queues. */
-  readonly commands: Map<number, PathBytes>;
 }
 
 /**
