@@ -1,8 +1,9 @@
 /**
  * Beside the C tools, in the same guest and run: a copy from A to B through A's CMB by fio (a read and a write job),
  * by copy.c (pread and pwrite, one thread) and by our pipeline. Only ratios mean something here; nothing is asserted of them.
- * copy.c with eight threads shows what depth is worth here: QEMU maps a peer's memory through one bounce buffer of one
- * page, so eight commands wait for each other.
+ * copy.c with threads shows what depth is worth here: QEMU maps a peer's memory through one bounce buffer of one page,
+ * so the more commands are in flight, the more of them wait for each other. Our depth of 8 is 8 reads and 8 writes, as
+ * many commands as 16 threads have in flight.
  */
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
@@ -11,18 +12,21 @@ import { copyInC, guestDrive, p2pmem, sh, writePattern } from './guest.js';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const BYTES = 16 * MIB;
 const ROUNDS = 5;
 const A = guestDrive('nvme0');
 const B = guestDrive('nvme1');
 const [source, destination] = [A.disks[0]!, B.disks[0]!];
 
+/** Enough chunks for what begins and ends a copy not to count. */
+const bytesFor = (chunk: number) => Math.max(16 * MIB, 64 * chunk);
+
 /** Seconds that fio needs for one direction. */
 function fio(rw: 'read' | 'write', file: string, chunk: number): number {
+  const bytes = bytesFor(chunk);
   const { status, stdout, stderr } = spawnSync(
     '/tools/bin/fio',
     [
-      ...['--name=beside', `--rw=${rw}`, `--filename=${file}`, `--bs=${chunk}`, `--size=${BYTES}`],
+      ...['--name=beside', `--rw=${rw}`, `--filename=${file}`, `--bs=${chunk}`, `--size=${bytes}`],
       ...['--ioengine=psync', '--direct=1', '--thread', `--mem=mmapshared:${A.allocate}`],
       ...['--allow_file_create=0', '--output-format=json'],
     ],
@@ -34,36 +38,39 @@ function fio(rw: 'read' | 'write', file: string, chunk: number): number {
     jobs: { error: number; read: { bw_bytes: number }; write: { bw_bytes: number } }[];
   };
   if (jobs[0]?.error !== 0) throw new Error(`fio: error ${jobs[0]?.error}`);
-  return BYTES / jobs[0][rw].bw_bytes;
+  return bytes / jobs[0][rw].bw_bytes;
 }
 
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 for (const chunk of [64 * KIB, 512 * KIB, MIB]) {
   t.test(`chunks of ${chunk / KIB} KiB`, async (t) => {
+    const bytes = bytesFor(chunk);
     const free = p2pmem(A, 'available');
     const system = await openSystem({ backend: 'native' });
-    writePattern(source, BYTES, chunk);
+    writePattern(source, bytes, chunk);
     const ours = async (queueDepth: number) => {
       const receipt = await system.pipeline(source, destination, {
-        ...{ end: BYTES - 1, highWaterMark: chunk, queueDepth, provider: A.bdf, requireP2p: true },
+        ...{ end: bytes - 1, highWaterMark: chunk, queueDepth, provider: A.bdf, requireP2p: true },
         flush: false,
       });
-      t.match(receipt, { bytes: BYTES, transport: 'p2p-bus', path: { hostDram: 0 } });
+      t.match(receipt, { bytes, transport: 'p2p-bus', path: { hostDram: 0 } });
       return receipt.seconds;
     };
     const c = (threads = 1) => {
-      const copied = copyInC(source, destination, A.allocate!, BYTES, chunk, threads);
+      const copied = copyInC(source, destination, A.allocate!, bytes, chunk, threads);
       t.equal(copied.errno, 0);
       return copied.seconds;
     };
     // Twice, so that what is measured is compiled code.
     for (let i = 0; i < 2; i++) await ours(8);
-    t.equal(sh(`cmp -n ${BYTES} ${source} ${destination}`).status, 0, 'the data is there');
+    t.equal(sh(`cmp -n ${bytes} ${source} ${destination}`).status, 0, 'the data is there');
     const contenders = {
       'ours at depth 1': () => ours(1),
+      'ours at depth 4': () => ours(4),
       'ours at depth 8': () => ours(8),
       'copy.c with 8 threads': () => c(8),
+      ...(16 * chunk < free ? { 'copy.c with 16 threads': () => c(16) } : {}),
       fio: () => fio('read', source, chunk) + fio('write', destination, chunk),
     };
     const times: Record<string, number[]> = {};
@@ -76,7 +83,7 @@ for (const chunk of [64 * KIB, 512 * KIB, MIB]) {
         const after = c();
         times[name] ??= [];
         times[name].push((before + after) / 2 / seconds);
-        speeds.push(BYTES / MIB / after);
+        speeds.push(bytes / MIB / after);
         before = after;
       }
     }
