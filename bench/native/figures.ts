@@ -12,7 +12,7 @@ import {
   ratioOfSums,
   type Settings,
 } from '../harness.js';
-import { ourCold } from './cold.js';
+import { floorCold, ourCold } from './cold.js';
 import { cp } from './cp.js';
 import { dd } from './dd.js';
 import { type Devices, openDevices } from './devices.js';
@@ -251,13 +251,19 @@ async function ceiling(
     ['machine known', ourCold(part, { bytes, chunk, depth, opened: true })],
     ['warm', ourPipeline(system, part, { chunk, depth, flush: false })],
   ];
+  const floor = floorCold(part, { bytes, chunk, depth });
   const [results, inC] = await withRingCopy(async (program) => {
     const inC = ringCopy(program, part, chunk, depth);
-    return [await race([fio, inC, ...ours.map(([, competitor]) => competitor)], rounds), inC] as const;
+    const all = [fio, inC, floor, ...ours.map(([, competitor]) => competitor)];
+    return [await race(all, rounds), inC] as const;
   });
   tell(results, part, log);
   const plain = ratio(results, fio, inC);
   log(`  io_uring in C: ${inWords(plain)} × fio`);
+  const least = ratioOfSums(results, floor, fio);
+  log(
+    `  the addon alone, cold: ${inWords(ratio(results, fio, floor))} × fio, ${least.value.toFixed(2)} × its user CPU`,
+  );
   for (const [how, competitor] of ours)
     log(`  ${how}: ${inWords(ratio(results, inC, competitor))} × that program`);
   const at = `${chunk / KIB} KiB, depth ${depth}`;
