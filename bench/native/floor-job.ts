@@ -17,7 +17,8 @@ const fds = [
   addon.openFile(job.source, O_RDONLY | O_DIRECT, 0),
   addon.openFile(job.destination, O_RDWR | O_DIRECT | O_EXCL, 0),
 ] as const;
-const slots = 2 * job.depth;
+// As many as the library takes: a chunk for each transfer, and as many that wait, up to 2 MiB of them.
+const slots = 2 * job.depth + Math.min(2 * job.depth, Math.floor((2 * 1024 * 1024) / job.chunk));
 const memory = addon.mapHost(slots * job.chunk);
 if (memory.errno !== undefined || fds.some((fd) => fd < 0))
   throw new Error(`open: ${fds}, mmap: ${memory.errno}`);
