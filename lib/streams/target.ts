@@ -11,7 +11,7 @@ import { zeroPath } from '../backend/path-bytes.js';
 import { assertEach, assertObject, assertWhole, wrongArgument, wrongWhole } from '../base/arguments.js';
 import { EINVAL, ENOSPC } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
-import { bioCutUser } from '../kernel/bio.js';
+import { bioCutUser } from '../kernel/bio-user.js';
 import { pgmapOf, vmaOf } from '../kernel/memremap.js';
 import { type Metrics, Sums } from './metrics.js';
 import type { ReadStreamOptions, WriteStreamOptions } from './options.js';

@@ -9,10 +9,6 @@ import {
   iovIterBvec,
   iovIterDiscard,
   iovIterGapAlignment,
-  iovIterGetPages,
-  iovIterGetPagesAlloc,
-  iovIterGetPagesAllocFlags,
-  iovIterGetPagesFlags,
   iovIterIovec,
   iovIterIsAligned,
   iovIterNpages,
@@ -20,6 +16,12 @@ import {
   READ,
   WRITE,
 } from '../../lib/kernel/iov_iter.js';
+import {
+  iovIterGetPages,
+  iovIterGetPagesAlloc,
+  iovIterGetPagesAllocFlags,
+  iovIterGetPagesFlags,
+} from '../../lib/kernel/iov_iter-pages.js';
 import { Mm } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';

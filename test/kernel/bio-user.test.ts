@@ -1,7 +1,7 @@
 import t from 'tap';
 import type { QueueLimits } from '../../lib/backend/backend.js';
 import { EINVAL } from '../../lib/base/errno.js';
-import { bioCutUser } from '../../lib/kernel/bio.js';
+import { bioCutUser } from '../../lib/kernel/bio-user.js';
 import { Mm, pgmapOf } from '../../lib/kernel/memremap.js';
 import { fakeCmb } from '../helpers/fake-cmb.js';
 import { FakeHostMemory } from '../helpers/fake-host-memory.js';
