@@ -12,20 +12,16 @@ const SYSTEM_ENGINES = ['auto', 'uring', 'threads'] as const;
 export const ENGINES = [...SYSTEM_ENGINES, 'passthrough'] as const;
 export type Engine = (typeof ENGINES)[number];
 
+// Types without a description of their own serve many rows.
+const flag = z.boolean();
+const text = z.string();
+const word = z.string().check(z.minLength(1));
 const machine = z.union(
-  [
-    z.string(),
-    z.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
-  ],
+  [text, z.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value))],
   { error: "a preset's name, the path of a JSON file, or a description" },
 );
-const root = z.string().check(z.minLength(1));
 const sent = z.union(
-  [
-    z.string().check(z.minLength(1)),
-    z.instanceof(URL),
-    z.custom<Uint8Array>((value) => value instanceof Uint8Array),
-  ],
+  [word, z.instanceof(URL), z.custom<Uint8Array>((value) => value instanceof Uint8Array)],
   { error: 'a path, a URL or bytes' },
 );
 
@@ -40,7 +36,7 @@ export const systemOptions = z.strictObject({
   ),
   root: described(
     "Native: where sys/ and proc/ are; another root than `'/'` makes a captured tree readable on any OS.",
-    z.optional(root),
+    z.optional(word),
   ),
   engine: described(
     "Native: what submits I/O where a stream or target does not say otherwise. `'auto'`: io_uring, else threads.",
@@ -48,18 +44,18 @@ export const systemOptions = z.strictObject({
   ),
   inspect: described(
     'Native: only look (topology, explain, snapshot). Needs no addon; there is no I/O and no memory.',
-    z._default(z.boolean(), false),
+    z._default(flag, false),
   ),
   kernel: described(
     "Answer as this kernel would, `'7.2'`, instead of the one that runs. Natively only with `inspect`, or of a captured tree; in the emulator it takes the place of the machine’s `kernel`, and does what it says.",
-    z.optional(z.string()),
+    z.optional(text),
   ),
 });
 
 export const diagnoseOptions = z.strictObject({
   root: described(
     "Where sys/ and proc/ are: a captured tree, or this machine (`'/'`, the default).",
-    z.optional(root),
+    z.optional(word),
   ),
   machine: described(
     "An emulated machine instead: a preset's name, the path of a JSON file, or a description.",
@@ -67,7 +63,7 @@ export const diagnoseOptions = z.strictObject({
   ),
   kernel: described(
     "Judge as if this kernel ran it, `'7.2'`: what would an upgrade bring?",
-    z.optional(z.string()),
+    z.optional(text),
   ),
   from: described(
     'Data captured on another machine, to be used instead: see `describeMachine()`.',
@@ -79,7 +75,7 @@ export const diagnoseOptions = z.strictObject({
   ),
   cpu: described(
     "With `from`: the processor, if the captured data does not show it: `'amd:0x19'`.",
-    z.optional(z.string()),
+    z.optional(text),
   ),
 });
 
@@ -87,17 +83,17 @@ export const describeOptions = z.strictObject({
   cpu: diagnoseOptions.shape.cpu,
   kernel: described(
     "Answer as this kernel would, `'6.12'`; also if the captured data does not show which kernel runs.",
-    z.optional(z.string()),
+    z.optional(text),
   ),
 });
 
 export const explainOptions = z.strictObject({
-  try: described('Ask the kernel too: read one block into the memory.', z._default(z.boolean(), false)),
-  proposed: described('Add what patches that are not merged would say.', z._default(z.boolean(), false)),
+  try: described('Ask the kernel too: read one block into the memory.', z._default(flag, false)),
+  proposed: described('Add what patches that are not merged would say.', z._default(flag, false)),
 });
 
 export const snapshotOptions = z.strictObject({
-  withSerials: described("Keep the drives' serial numbers.", z._default(z.boolean(), false)),
+  withSerials: described("Keep the drives' serial numbers.", z._default(flag, false)),
   name: described(
     "The machine's name. Default: `'snapshot'`, or the emulated machine's own name.",
     z.optional(z.string().check(z.minLength(1), z.maxLength(200))),

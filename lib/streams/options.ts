@@ -28,6 +28,10 @@ const DEFAULT_DEPTH = 8;
  */
 const MOST_AHEAD = 1024 * 1024;
 
+// Types without a description of their own serve many rows: making one takes as long as many parses.
+const flag = z.boolean();
+const word = z.string().check(z.minLength(1));
+const engine = z.enum(ENGINES);
 const offset = z.int().check(z.nonnegative());
 const signal = z.custom<AbortSignal>((value) => value instanceof AbortSignal, { error: 'an AbortSignal' });
 
@@ -43,20 +47,20 @@ const shared = {
   queueDepth: described('Transfers kept in flight.', z._default(depth, DEFAULT_DEPTH)),
   provider: described(
     "Whose CMB to use: 'auto', 'none', a PCI address or a controller's name.",
-    z._default(z.string().check(z.minLength(1)), 'auto'),
+    z._default(word, 'auto'),
   ),
   memory: described(
     "'cmb' lends CMB chunks to any consumer, who must release() them; 'host' never uses a CMB.",
     z._default(z.enum(['auto', 'cmb', 'host']), 'auto'),
   ),
-  requireP2p: described('Fail rather than fall back to host memory.', z._default(z.boolean(), false)),
+  requireP2p: described('Fail rather than fall back to host memory.', z._default(flag, false)),
   allowUnproven: described(
     'Where peer-to-peer is required, also use a route that success does not prove, as on some filesystems.',
-    z._default(z.boolean(), false),
+    z._default(flag, false),
   ),
-  engine: described('Natively: what submits the I/O.', z._default(z.enum(ENGINES), 'auto')),
-  autoClose: described('Close the target when the stream ends or fails.', z._default(z.boolean(), true)),
-  emitClose: described("Emit 'close' at the end.", z._default(z.boolean(), true)),
+  engine: described('Natively: what submits the I/O.', z._default(engine, 'auto')),
+  autoClose: described('Close the target when the stream ends or fails.', z._default(flag, true)),
+  emitClose: described("Emit 'close' at the end.", z._default(flag, true)),
   encoding: described(
     'For text: a reader delivers strings in it, and a writer encodes strings with it unless a write names another.',
     z.optional(
@@ -69,13 +73,13 @@ const shared = {
 };
 
 /** As in node:fs, a wrong value is an error of opening: see open-flags.ts and path-source.ts. */
-const checkedWhenOpened = () => true;
+const checkedWhenOpened = z.custom<string | number | null>(() => true);
 
 /** Options of streams only, because a copy opens its ends itself. */
 const opening = {
   mode: described(
     'The permissions of a new file, before the umask; without it 0o666.',
-    z.optional(z.custom<number | string | null>(checkedWhenOpened)),
+    z.optional(checkedWhenOpened),
   ),
   fd: described(
     'A descriptor or FileHandle to use instead of the path. node:fs reads and writes it; it is closed like a path.',
@@ -96,10 +100,7 @@ export const readOptions = z.strictObject({
     z.optional(depth),
     `${DEFAULT_DEPTH}; for a consumer that is no stream of this package, no more than ${size(MOST_AHEAD)} holds, but at least 2, and 1 while all such streams have ${size(MOST_AHEAD_OF_ALL)} read ahead`,
   ),
-  flags: described(
-    'How a file is opened, as in node:fs.',
-    z.optional(z.custom<string | number | null>(checkedWhenOpened)),
-  ),
+  flags: described('How a file is opened, as in node:fs.', z.optional(checkedWhenOpened)),
   end: described(
     'Last byte, inclusive.',
     z._default(
@@ -112,7 +113,7 @@ export const readOptions = z.strictObject({
   ),
   sparse: described(
     'Skip holes: they are not read, and this package’s writers leave or punch holes.',
-    z._default(z.boolean(), false),
+    z._default(flag, false),
   ),
   bandwidth: described(
     'Limit on the bytes read per second (or a Pace, shared by several streams); holes do not count.',
@@ -124,7 +125,7 @@ export const readOptions = z.strictObject({
   ),
   canary: described(
     'Poison each slot before its read and fail if it comes back unchanged.',
-    z._default(z.boolean(), false),
+    z._default(flag, false),
   ),
 });
 
@@ -133,10 +134,10 @@ export const writeOptions = z.strictObject({
   ...opening,
   flags: described(
     "How a file is opened, as in node:fs. With 'a', node:fs itself writes.",
-    z.optional(z.custom<string | number | null>(checkedWhenOpened)),
+    z.optional(checkedWhenOpened),
   ),
-  flush: described('Make the data durable before finish.', z._default(z.boolean(), true)),
-  force: described('Write to a device that is in use.', z._default(z.boolean(), false)),
+  flush: described('Make the data durable before finish.', z._default(flag, true)),
+  force: described('Write to a device that is in use.', z._default(flag, false)),
 });
 
 /**
@@ -190,10 +191,7 @@ export const copyOptions = z.strictObject({
     z._default(z.enum(['w', 'wx', 'r+']), 'w'),
   ),
   destinationStart: described('First byte written in each destination.', z._default(offset, 0)),
-  verify: described(
-    'Read the destinations back through host memory and compare.',
-    z._default(z.boolean(), false),
-  ),
+  verify: described('Read the destinations back through host memory and compare.', z._default(flag, false)),
   stop: described(
     'Ends the copy early but cleanly: what was read so far is written, flushed and counted in the receipt.',
     z.optional(signal),
@@ -208,7 +206,7 @@ export const copyOptions = z.strictObject({
 export const wholeFileOptions = z.strictObject({
   encoding: shared.encoding,
   signal: described('Ends the call between two transfers when aborted.', z.optional(signal)),
-  flush: described('Make the data durable before the call ends.', z._default(z.boolean(), false)),
+  flush: described('Make the data durable before the call ends.', z._default(flag, false)),
 });
 export type WholeFileOptions = z.input<typeof wholeFileOptions>;
 
@@ -216,21 +214,21 @@ export type WholeFileOptions = z.input<typeof wholeFileOptions>;
 export const webStreamOptions = z.strictObject({
   autoClose: described(
     'Close the handle when the stream ends, fails or is cancelled.',
-    z._default(z.boolean(), false),
+    z._default(flag, false),
   ),
   type: described('It is always a stream of bytes.', z.optional(z.literal('bytes'))),
 });
 
 export const targetOptions = z.strictObject({
-  write: described('Open for writing too.', z.optional(z.boolean())),
-  force: described('Write to a device that is mounted or held.', z.optional(z.boolean())),
+  write: described('Open for writing too.', z.optional(flag)),
+  force: described('Write to a device that is mounted or held.', z.optional(flag)),
   engine: described(
     'Natively: what submits its I/O; without it, what the system’s option says.',
-    z.optional(z.enum(ENGINES)),
+    z.optional(engine),
   ),
   controller: described(
     'Emulator: the controller (name or address) that a file is put on.',
-    z.optional(z.string().check(z.minLength(1))),
+    z.optional(word),
   ),
 });
 
