@@ -6,8 +6,8 @@
  *              index 1, offset 3                 advance() moves it on, revert() back
  *
  * Iterating, splitting and alignment checks need no machine (the native backend uses them this way); taking pages
- * needs one (iov_iter-pages.ts). Here, only the offset of an address in its page is known, which is enough for alignment checks: memory
- * is pinned and mapped so that `byteOffset` keeps its offset in the page.
+ * needs one (iov_iter-pages.ts). Here, only the offset of an address in its page is known, which is enough for alignment
+ * checks: memory is pinned and mapped so that `byteOffset` keeps its offset in the page.
  */
 import { PAGE_SIZE } from '../backend/hardware.js';
 import type { DevPagemap } from './memremap.js';

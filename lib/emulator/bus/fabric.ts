@@ -21,7 +21,8 @@ export interface FabricParts {
 }
 
 /**
- * The interconnect of a machine: it routes DMA (dma-router.ts), and a protocol analyser counts the bytes of each path.
+ * The interconnect of a machine: it routes DMA (dma-router.ts), and a protocol analyser counts the bytes of
+ * each command by path.
  */
 export class Fabric implements BusMonitor {
   readonly topology: EmulatedTopology;

@@ -237,7 +237,7 @@ t.test('two host bridges: both must pass peers on', async (t) => {
   }
 });
 
-t.test('counts bytes by command and way', async (t) => {
+t.test('counts bytes by function, command and way', async (t) => {
   const fabric = preset('switch');
   const [a, b] = drives(fabric);
   fabric.account(a!, 1, 7, 'internal', 4096);
@@ -250,8 +250,11 @@ t.test('counts bytes by command and way', async (t) => {
   fabric.take(a!, 1, 7, into);
   t.strictSame(into, { internal: 4097, peerBus: 0, hostBridge: 0, hostDram: 100 }, 'taken once');
   fabric.take(a!, 5, 5, into);
+  t.strictSame(into, { internal: 4097, peerBus: 0, hostBridge: 0, hostDram: 100 }, 'no such command');
+  fabric.take(a!, 1, 8, into);
+  t.strictSame(into, { internal: 4097, peerBus: 1, hostBridge: 0, hostDram: 100 }, 'each command’s own');
   fabric.take(b!, 1, 7, into);
-  t.strictSame(into, { internal: 4097, peerBus: 4096, hostBridge: 0, hostDram: 100 }, 'each function’s own');
+  t.strictSame(into, { internal: 4097, peerBus: 4097, hostBridge: 0, hostDram: 100 }, 'each function’s own');
 });
 
 t.test('drop-peer-writes: writes of others are acknowledged and lost', async (t) => {
