@@ -20,6 +20,7 @@ import {
 } from './backend/system-options.js';
 import type { Topology } from './backend/topology.js';
 import { assertEach, assertName, assertWhole, optionError, wrongOption } from './base/arguments.js';
+import { atNeed } from './base/at-need.js';
 import type { Sentence } from './base/sentence.js';
 import { copyBetween, planBetween } from './copy/between.js';
 import type { CopyPlan } from './copy/plan.js';
@@ -56,6 +57,8 @@ import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
 import { traceStream } from './streams/trace-stream.js';
 import { P2pWriteStream } from './streams/write-stream.js';
+
+const trying = atNeed(() => import('./explain/try.js'));
 
 export type {
   Allocation,
@@ -260,7 +263,7 @@ export class System {
 
   async #try(computed: readonly Explanation[]): Promise<Explanation[]> {
     this.#context.assertOpen();
-    const { tryEach } = await import('./explain/try.js');
+    const { tryEach } = await trying();
     const tried: Explanation[] = [];
     for (const one of computed) tried.push(await tryEach(this.#context.backend, one));
     return tried;

@@ -1,11 +1,15 @@
 /** A copy, or the plan of one, between ends as callers give them: with a journal or without, and each end of its kind. */
 import { wrongArgument, wrongOption } from '../base/arguments.js';
+import { atNeed } from '../base/at-need.js';
 import { isPath, type OpenContext, textOf, toPath } from '../streams/paths.js';
 import type { Receipt } from '../streams/receipt.js';
 import { copy } from './copy.js';
 import { isForeignDestination, isForeignSource } from './foreign.js';
 import type { CopyPlan } from './plan.js';
 import type { CopyOptions, PipelineDestination, PipelineSource } from './request.js';
+
+const planning = atNeed(() => import('./plan.js'));
+const resuming = atNeed(() => import('./resume.js'));
 
 /** See `PipelineOptions.journal`. */
 export type BetweenOptions = CopyOptions & { readonly journal?: string | URL | undefined };
@@ -20,7 +24,7 @@ export async function copyBetween(
   if (journal === undefined) return copy(context, ends.source, ends.destinations, rest);
   const { from, to } = paths(ends, 'journal');
   const path = journalPath(journal);
-  const { resumableCopy } = await import('./resume.js');
+  const { resumableCopy } = await resuming();
   return resumableCopy(context, from, to, rest, path);
 }
 
@@ -37,16 +41,16 @@ export async function planBetween(
     const to = ends.destinations.map((end) =>
       isForeignDestination(end) ? end : pathOnly('planCopy', 'each of destinations', end),
     );
-    const { planStream } = await import('./plan.js');
+    const { planStream } = await planning();
     return planStream(context, from, to, rest);
   }
   const { from, to } = paths(ends, 'planCopy');
   if (journal === undefined) {
-    const plan = await import('./plan.js');
-    return plan.planCopy(context, from, to, rest);
+    const { planCopy } = await planning();
+    return planCopy(context, from, to, rest);
   }
   const path = journalPath(journal);
-  const { planResumable } = await import('./resume.js');
+  const { planResumable } = await resuming();
   return planResumable(context, from, to, rest, path);
 }
 

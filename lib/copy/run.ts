@@ -3,6 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { BlockTarget } from '../backend/backend.js';
 import { optionError } from '../base/arguments.js';
+import { atNeed } from '../base/at-need.js';
 import { ENOSPC } from '../base/errno.js';
 import { abortError, errnoError, P2pdmaError } from '../base/errors.js';
 import { P2pReadStream } from '../streams/read-stream.js';
@@ -16,6 +17,8 @@ import { Pour } from './pour.js';
 import type { Moment, Report } from './progress.js';
 import { pathAgain, type ReadBack } from './read-back.js';
 import type { PassingDigest } from './verify.js';
+
+const verifying = atNeed(() => import('./verify.js'));
 
 export interface RunOptions {
   /** Read every destination back through host memory and compare it with the source. */
@@ -131,7 +134,7 @@ async function poured(pour: Pour, destinations: readonly Writable[]): Promise<vo
 }
 
 async function newDigest(): Promise<PassingDigest> {
-  const { PassingDigest } = await import('./verify.js');
+  const { PassingDigest } = await verifying();
   return new PassingDigest();
 }
 
@@ -349,7 +352,7 @@ async function verify(
     report &&
     ((bytes: number, total: number) =>
       report({ bytes, total, phase: 'verify', transport: null, provider: null, backend, machine }));
-  const { onlookerOf, verifyRanges } = await import('./verify.js');
+  const { onlookerOf, verifyRanges } = await verifying();
   const onlooker = onlookerOf(receipt.bytes * destinations.length, stop, compared);
   for (const destination of destinations) {
     if (!(destination instanceof P2pWriteStream)) {

@@ -9,6 +9,7 @@
 import { createHash } from 'node:crypto';
 import type { PathBytes } from '../backend/backend.js';
 import { addPath, zeroPath } from '../backend/path-bytes.js';
+import { loadParts } from '../base/at-need.js';
 import type { EmulatorBackend } from '../emulator/backend.js';
 import { openEmulator } from '../emulator/boot.js';
 import { pciP2pmemAvailable } from '../kernel/pci-p2pdma.js';
@@ -74,7 +75,8 @@ export class Simulation {
   }
 
   async run(): Promise<Outcome> {
-    await loadAll();
+    // What is loaded at need would be loaded at a moment that nobody decides.
+    await loadParts();
     const putBack = [install(this.world), installFiles(this.files), this.#catchAll()];
     try {
       await this.#play();
@@ -301,14 +303,6 @@ export class Simulation {
       this.wrong.push(`invariant 7: close() reports ${JSON.stringify(report)}`);
     this.#events -= this.world.steps;
   }
-}
-
-/** What is loaded at need would be loaded at a moment that nobody decides. */
-async function loadAll(): Promise<void> {
-  await Promise.all([
-    ...[import('../copy/plan.js'), import('../copy/resume.js'), import('../copy/verify.js')],
-    import('../streams/plain-handle-file.js'),
-  ]);
 }
 
 const contents = new Map<number, Buffer>();

@@ -7,6 +7,7 @@ import type { EventEmitter } from 'node:events';
 import type { FileHandle } from 'node:fs/promises';
 import type { BlockTarget, OpenOptions } from '../backend/backend.js';
 import { wrongOption } from '../base/arguments.js';
+import { atNeed } from '../base/at-need.js';
 import { EINVAL } from '../base/errno.js';
 import { errnoError, hostError, P2pdmaError } from '../base/errors.js';
 import type { PlainTarget } from '../host/plain-target.js';
@@ -16,6 +17,13 @@ import type { ReadStreamOptions, WriteStreamOptions } from './options.js';
 import { type OpenContext, toPath } from './paths.js';
 import type { StreamContext } from './session.js';
 import type { Source } from './source.js';
+
+// Few streams are plain.
+const plainTarget = atNeed(() => import('../host/plain-target.js'));
+const plainFile = atNeed(() => import('../host/plain-file.js'));
+const plainHandle = atNeed(() => import('./plain-handle-file.js'));
+const deviceNames = atNeed(() => import('../host/device-names.js'));
+const pathAdvice = atNeed(() => import('../host/path-advice.js'));
 
 type Given = ReadStreamOptions & WriteStreamOptions;
 type Role = 'reader' | 'writer' | 'both';
@@ -52,7 +60,7 @@ export async function openForHandle(
   const way = { flags, mode: mode ?? null, start: 0 };
   const { target } = await openPath(async () => context, namedBy(path).opened, way, 'both');
   if (target.inOrder === undefined) return new BlockFile(context, target);
-  const { PlainHandleFile } = await import('./plain-handle-file.js');
+  const { PlainHandleFile } = await plainHandle();
   return new PlainHandleFile(context, target as PlainTarget);
 }
 
@@ -113,7 +121,7 @@ async function openPath(open: OpenContext, path: Named, options: Given, role: Ro
 /** What the backend refused to open because it is neither a file nor a block device, in words. */
 async function whatIsSpecial(error: unknown, path: string): Promise<string | null> {
   if (!(error instanceof P2pdmaError) || error.code !== 'EINVAL' || error.syscall !== 'open') return null;
-  const { specialFile, statOrNull } = await import('../host/path-advice.js');
+  const { specialFile, statOrNull } = await pathAdvice();
   const stats = statOrNull(path);
   if (stats === null || stats.isSocket()) return null;
   return (
@@ -130,10 +138,10 @@ async function openPlain(
 ): Promise<BlockTarget> {
   const name = typeof path === 'string' ? path : path.name;
   const [{ PlainTarget }, { openPlainFile }, { assertNoDeviceName }, { statOrNull }] = await Promise.all([
-    import('../host/plain-target.js'),
-    import('../host/plain-file.js'),
-    import('../host/device-names.js'),
-    import('../host/path-advice.js'),
+    plainTarget(),
+    plainFile(),
+    deviceNames(),
+    pathAdvice(),
   ]);
   if (typeof path === 'string') {
     const isDevice = context.backend.inspect(name).kind !== 'file' || statOrNull(name)?.isBlockDevice();
@@ -172,10 +180,7 @@ function borrowed(open: OpenContext, given: number | FileHandle, positioned: boo
     },
     open: async () => {
       const context = await open();
-      const [{ PlainTarget }, files] = await Promise.all([
-        import('../host/plain-target.js'),
-        import('../host/plain-file.js'),
-      ]);
+      const [{ PlainTarget }, files] = await Promise.all([plainTarget(), plainFile()]);
       const file = typeof given === 'number' ? files.fileOfNumber(given) : files.fileOfHandle(given);
       const target = new PlainTarget(file, { path, reason, positioned });
       return { context, target };
