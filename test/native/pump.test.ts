@@ -116,23 +116,23 @@ for (const engine of engines) {
     const a = await file('a', 200 * CHUNK, 7);
     const b = await file('b', 200 * CHUNK, 8);
     for (const depth of [1, 2]) {
-      const run = backend.pump({
-        ...{ source: at(source.target), destinations: [at(a.target), at(b.target)] },
-        ...{ length: 200 * CHUNK, chunk: CHUNK, depth, slots },
-      })!;
-      let over = false;
-      run.over.then(() => (over = true));
-      const seen: number[] = [];
-      while (!over) {
-        const { source, destinations } = run.progress();
-        seen.push(source.inFlight, ...destinations.map(({ inFlight }) => inFlight));
-        await new Promise(setImmediate);
+      // A copy may be over before this thread is given the processor again: what is looked at then says nothing.
+      let most = 0;
+      for (let copies = 0; most === 0 && copies < 200; copies++) {
+        const run = backend.pump({
+          ...{ source: at(source.target), destinations: [at(a.target), at(b.target)] },
+          ...{ length: 200 * CHUNK, chunk: CHUNK, depth, slots },
+        })!;
+        let over = false;
+        run.over.then(() => (over = true));
+        while (!over) {
+          const { source, destinations } = run.progress();
+          most = Math.max(most, source.inFlight, ...destinations.map(({ inFlight }) => inFlight));
+          await new Promise(setImmediate);
+        }
+        for (const { path } of [a, b]) t.ok(readFileSync(path).equals(source.model), path);
       }
-      t.ok(
-        Math.max(...seen) <= depth && Math.max(...seen) > 0,
-        `depth ${depth}: at most ${Math.max(...seen)}`,
-      );
-      for (const { path } of [a, b]) t.ok(readFileSync(path).equals(source.model), path);
+      t.ok(most > 0 && most <= depth, `depth ${depth}: at most ${most}`);
     }
   });
 
