@@ -54,10 +54,11 @@ t.test('of one copy: the same keys in the same order, the same values', async (t
   for (const [i, line] of lines.entries()) t.strictSame(Object.keys(line as object), Object.keys(seen[i]!));
   const running = seen.filter(({ phase, bytes }) => phase === 'copy' && bytes > MIB && bytes < 2 * MIB);
   t.ok(running.length > 0);
-  for (const { bytesPerSecond, etaSeconds } of running) {
+  for (const { bytes, bytesPerSecond, etaSeconds } of running) {
+    // A busy machine makes it slower than it may be, by as much as it likes.
     const rate = bytesPerSecond ?? 0;
-    t.ok(rate > MIB && rate < 16 * MIB, `${rate} bytes/s`);
-    t.ok(etaSeconds !== null && etaSeconds >= 0 && etaSeconds < 2, `${etaSeconds} s`);
+    t.ok(rate > 0 && rate < 16 * MIB, `${rate} bytes/s`);
+    t.equal(etaSeconds, Number(((2 * MIB - bytes) / rate).toFixed(1)));
   }
 });
 
