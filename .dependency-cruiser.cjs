@@ -49,7 +49,7 @@ const arrows = [
       'sim/play',
       'observe/ask',
       'page',
-      'machine/preset-table',
+      'machine/preset-names',
       'base/boot-line',
       'base/errors',
       'base/nearest',
@@ -74,10 +74,10 @@ const atNeed = [
   'observe/',
   'emulator/',
   'dump/',
-  'machine/(?!preset-table)',
+  'machine/(?!preset-names)',
   'sim/',
   'copy/(plan|resume|verify|journal|journal-owner|processes|blkid|signatures|signature-table)[.]',
-  'explain/(try[.]|doctor/.*checks[.])',
+  'explain/(try[.]|doctor/(facts|.*checks)[.])',
   'cli/(?!(main|program|commands|errors|format|help|line|shells|version|whose)[.])',
 ].map((part) => `^lib/${part}`);
 

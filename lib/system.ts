@@ -35,7 +35,7 @@ import {
 } from './explain/explain.js';
 import { type Stacked, stackedOn } from './explain/stacked.js';
 import { assertRelease } from './kernel/releases/rule.js';
-import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-table.js';
+import { DEFAULT_PRESET, PRESET_NAMES } from './machine/preset-names.js';
 import { type Allocation, MappedAllocation } from './streams/allocation.js';
 import { P2pFileHandle } from './streams/file-handle.js';
 import type { Metrics } from './streams/metrics.js';

@@ -43,7 +43,7 @@ function imported(code: string): string[] {
 }
 
 const PARTS =
-  /^(native|emulator|dump|explain\/(try|doctor\/.*checks)|copy\/(plan|resume|verify|journal)|cli|cli-)/;
+  /^(native|emulator|dump|explain\/(try|doctor\/(facts|.*checks))|copy\/(plan|resume|verify|journal)|cli|cli-)/;
 
 t.test('import: streams and what decides about routes', async (t) => {
   const names = imported('');
@@ -54,7 +54,7 @@ t.test('import: streams and what decides about routes', async (t) => {
   );
   t.same(
     names.filter((name) => name.startsWith('machine/')),
-    ['machine/preset-table'],
+    ['machine/preset-names'],
   );
 });
 
@@ -99,7 +99,7 @@ t.test('list: no other command, and only its machine', async (t) => {
   t.ok(names.includes('emulator/boot'));
   t.same(
     names.filter((name) =>
-      /^(native|copy\/(plan|resume)|explain\/(try|doctor\/.*checks)|cli-progress|cli\/(topo|copy|trace|bench|doctor|explain|snapshot|demo|completion))/.test(
+      /^(native|copy\/(plan|resume)|explain\/(try|doctor\/(facts|.*checks))|cli-progress|cli\/(topo|copy|trace|bench|doctor|explain|snapshot|demo|completion))/.test(
         name,
       ),
     ),

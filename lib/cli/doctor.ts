@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import * as z from '../base/zod.js';
 import { type DiagnoseOptions, type Diagnosis, diagnose, type Finding } from '../index.js';
-import { DEFAULT_PRESET } from '../machine/preset-table.js';
+import { DEFAULT_PRESET } from '../machine/preset-names.js';
 import { CommandError, resolving } from './errors.js';
 import { type Colours, colours, columns, PAGE_WIDTH, printable, uncoloured, wrap } from './format.js';
 import { LOOKS, type Manual, manual } from './help.js';

@@ -12,7 +12,7 @@ import { P2pdmaError } from '../base/errors.js';
 import { assertRelease } from '../kernel/releases/rule.js';
 import { parseOptions } from '../streams/options.js';
 import { toPath } from '../streams/paths.js';
-import { gatherFacts, HERE, type Whose } from './doctor/facts.js';
+import type { Whose } from './doctor/facts.js';
 import { type Finding, finding, type Unchecked } from './doctor/finding.js';
 
 export type { Finding, FindingCheck, FindingLevel, Unchecked } from './doctor/finding.js';
@@ -62,6 +62,7 @@ export async function diagnose(options: DiagnoseOptions = {}): Promise<Diagnosis
     );
   }
   if (machine === undefined && process.platform !== 'linux' && resolve(root) === resolve('/')) {
+    const { HERE } = await import('./doctor/facts.js');
     return conclude({ ...HERE, what: 'this machine' }, [elsewhere()], []);
   }
   const whose: Whose = {
@@ -93,10 +94,11 @@ async function sentWhose({ root, machine, from, cpu, kernel }: Given): Promise<W
 }
 
 async function examineAll(whose: Whose): Promise<Diagnosis> {
-  const [{ examine, unchecked }, facts] = await Promise.all([
+  const [{ examine, unchecked }, { gatherFacts }] = await Promise.all([
     import('./doctor/checks.js'),
-    gatherFacts(whose),
+    import('./doctor/facts.js'),
   ]);
+  const facts = await gatherFacts(whose);
   try {
     return conclude(facts, examine(facts), unchecked(facts));
   } finally {

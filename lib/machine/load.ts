@@ -6,7 +6,7 @@ import { type ErrorCode, P2pdmaError } from '../base/errors.js';
 import { didYouMean } from '../base/nearest.js';
 import { accessHint, specialFile } from '../host/path-advice.js';
 import { MACHINE_TEXT_LIMIT, type Machine, parseMachine, parseMachineText } from './machine.js';
-import { isPresetName, PRESET_NAMES } from './preset-table.js';
+import { isPresetName, PRESET_NAMES } from './preset-names.js';
 import { presets } from './presets.js';
 
 /**

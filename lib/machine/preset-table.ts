@@ -1,4 +1,5 @@
 import type { MachineInput } from './machine.js';
+import type { PresetName } from './preset-names.js';
 
 /*
  * The machines that are included in the package. This file is data, apart from a few helpers: each function below
@@ -111,7 +112,7 @@ const PEERS: MachineInput['hostBridges'] = [{ bus: 0, peerRouting: true }];
 
 type Row = Omit<MachineInput, 'version' | 'name' | 'description'> & { readonly description: string };
 
-export const presetTable = {
+export const presetTable: Readonly<Record<PresetName, Row>> = {
   switch: {
     description: 'Two drives with a 16 MiB CMB under one switch: peer-to-peer over the bus.',
     cpu: INTEL,
@@ -248,20 +249,4 @@ export const presetTable = {
     functions: fourBelowOneSwitch(port('05:00.0', '02:02.0'), port('06:00.0', '02:03.0')),
     subsystems: [{ controllers: ['nvme2', 'nvme3'] }],
   },
-} as const satisfies Record<string, Row>;
-
-export type PresetName = keyof typeof presetTable;
-
-export const PRESET_NAMES = Object.keys(presetTable) as readonly PresetName[];
-
-/** The preset that is used if no machine is specified. */
-export const DEFAULT_PRESET: PresetName = 'switch';
-
-export function isPresetName(name: string): name is PresetName {
-  return Object.hasOwn(presetTable, name);
-}
-
-/** A one-line description of the preset. */
-export function presetDescription(name: PresetName): string {
-  return presetTable[name].description;
-}
+};

@@ -1,5 +1,6 @@
 import { type Machine, parseMachine } from './machine.js';
-import { PRESET_NAMES, type PresetName, presetTable } from './preset-table.js';
+import { PRESET_NAMES, type PresetName } from './preset-names.js';
+import { presetTable } from './preset-table.js';
 
 /** All presets; each is parsed when it is first used. */
 export const presets: Readonly<Record<PresetName, Machine>> = lazily();

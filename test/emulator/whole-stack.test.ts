@@ -6,7 +6,7 @@
 import t from 'tap';
 import { EIO, EREMOTEIO } from '../../lib/base/errno.js';
 import { openEmulator } from '../../lib/emulator/boot.js';
-import type { PresetName } from '../../lib/machine/preset-table.js';
+import type { PresetName } from '../../lib/machine/preset-names.js';
 import { presets } from '../../lib/machine/presets.js';
 import { io, pattern, sameBytes } from '../helpers/emulated-io.js';
 import { fc } from '../helpers/random.js';

@@ -5,7 +5,7 @@ import { TRACE_CHANNEL, type TraceEvent } from '../../../lib/base/trace.js';
 import { DeviceMemory } from '../../../lib/emulator/bus/device-memory.js';
 import { buildFabric, type DmaWindow, type Fabric, PciFault } from '../../../lib/emulator/bus/fabric.js';
 import { type MachineInput, parseMachine } from '../../../lib/machine/machine.js';
-import { PRESET_NAMES, type PresetName } from '../../../lib/machine/preset-table.js';
+import { PRESET_NAMES, type PresetName } from '../../../lib/machine/preset-names.js';
 import { presets } from '../../../lib/machine/presets.js';
 
 /** A fabric as controllers leave it: the CMBs answer. */
