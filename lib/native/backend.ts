@@ -27,7 +27,6 @@ import { EEXIST } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
 import { assertNoDeviceName } from '../host/device-names.js';
 import { deviceNumber, openFileRange } from '../host/file-range.js';
-import { assertNoMetadata } from '../kernel/nvme-user-command.js';
 import { loadAddon } from './addon.js';
 import { btrfsWay } from './btrfs-way.js';
 import { isInMemory, SMALL } from './direct-io.js';
@@ -388,7 +387,7 @@ function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () =>
 /** Engine 'passthrough' carries no metadata: the namespace must have none. @throws P2pdmaError EOPNOTSUPP */
 async function mustBePlain(target: NativeTarget): Promise<void> {
   try {
-    assertNoMetadata(target.path, await target.metadataBytes());
+    await target.commandsAlone();
   } catch (error) {
     await target.close();
     throw error;

@@ -13,7 +13,6 @@ import {
   type PathBytes,
   type QueueLimits,
 } from '../backend/backend.js';
-import type { InFlight } from '../backend/in-flight.js';
 import {
   NVME_ID_CNS_NS,
   NVME_IDENTIFY_BYTES,
@@ -25,7 +24,12 @@ import { zeroPath } from '../backend/path-bytes.js';
 import { EFAULT, EINVAL, ENOTTY } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
 import { nvmeErrorStatus } from '../kernel/nvme-core.js';
-import { assertSendable, mayMoveMetadata, metadataOf } from '../kernel/nvme-user-command.js';
+import {
+  assertNoMetadata,
+  assertSendable,
+  mayMoveMetadata,
+  metadataOf,
+} from '../kernel/nvme-user-command.js';
 import { type Addon, loadAddon } from './addon.js';
 import {
   type Completer,
@@ -42,19 +46,16 @@ import { isPermitted } from './permission.js';
 const MAX_BLOCKS = 65536;
 const WORD = 2 ** 32;
 
-/** What the commands need of the target that they are for. */
+/** What the commands need of the target that they are for, which stays open while they are under way. */
 export interface Commanded {
   readonly target: BlockTarget;
   readonly fd: number;
   readonly writable: boolean;
   readonly engine: NativeEngine;
-  readonly inFlight: InFlight;
   /** The fds that the target closes. */
   readonly fds: number[];
   /** Per block; null: sysfs does not report it. */
   readonly metadataBytes: number | null;
-  /** @throws P2pdmaError ERR_TARGET_CLOSED */
-  assertOpen(): void;
   /** Count the bytes of `view` by the route that they took. */
   book(view: Uint8Array, path: PathBytes): void;
 }
@@ -96,15 +97,19 @@ export class NvmeIoctl {
 
   async passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
     const { target } = this.#to;
-    this.#to.assertOpen();
     if (target.kind !== 'namespace') throw errnoError(-ENOTTY, 'ioctl', target.path);
-    const metadataBytes = mayMoveMetadata(command) ? await this.metadataBytes() : 0;
+    const metadataBytes = mayMoveMetadata(command) ? await this.#metadata() : 0;
     assertSendable(command, target.path, { blockSize: target.limits.logicalBlockSize, metadataBytes });
     return await this.#send(command);
   }
 
+  /** @throws P2pdmaError EOPNOTSUPP */
+  async assertNoMetadata(): Promise<void> {
+    assertNoMetadata(this.#to.target.path, await this.#metadata());
+  }
+
   /** Bytes of metadata per block of the namespace, from sysfs or else from the drive; null: neither reports it. */
-  async metadataBytes(): Promise<number | null> {
+  async #metadata(): Promise<number | null> {
     if (this.#metadataBytes !== null) return this.#metadataBytes;
     const nsid = this.#namespaceId();
     const data = new Uint8Array(NVME_IDENTIFY_BYTES);
@@ -124,8 +129,7 @@ export class NvmeIoctl {
   }
 
   async #send(command: PassthroughCommand): Promise<PassthroughResult> {
-    const { target, engine, inFlight, book, assertOpen } = this.#to;
-    assertOpen();
+    const { target, engine, book } = this.#to;
     const { data } = command;
     const memory = data === undefined ? null : memoryOf(data);
     if (memory !== null && memory.errno !== 0) throw errnoError(-EFAULT, 'ioctl', target.path);
@@ -150,11 +154,9 @@ export class NvmeIoctl {
       data?.byteLength ?? 0,
     );
     const path = zeroPath();
-    inFlight.enter();
     return await new Promise<PassthroughResult>((resolve, reject) => {
       const answer: Completer<Uint8Array | undefined> = {
         completed: (token, result, low, high) => {
-          inFlight.leave();
           if (result < 0) {
             reject(errnoError(result, 'ioctl', target.path));
             return;

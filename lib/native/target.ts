@@ -17,6 +17,7 @@ import type {
 import { InFlight } from '../backend/in-flight.js';
 import { clearPath, zeroPath } from '../backend/path-bytes.js';
 import type { PciDev, Topology } from '../backend/topology.js';
+import { atNeed } from '../base/at-need.js';
 import { EBADF, EINVAL, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
 import { thisTurn } from '../base/turn.js';
@@ -41,7 +42,7 @@ import {
   type Vectored,
 } from './engine.js';
 import { memoryOf } from './memory.js';
-import { NvmeIoctl } from './nvme-ioctl.js';
+import type { NvmeIoctl } from './nvme-ioctl.js';
 import { type Opened, openAgain } from './open.js';
 import { trace, tracing } from './trace.js';
 
@@ -81,6 +82,8 @@ export interface LentTarget {
   pathOf(bytes: number): PathBytes;
   giveBack(): void;
 }
+
+const commanding = atNeed(() => import('./nvme-ioctl.js'));
 
 /** Closes the fds of a garbage-collected target and releases its engine. */
 const forgotten = new FinalizationRegistry<{ fds: number[]; engine: NativeEngine; onClose: () => void }>(
@@ -199,21 +202,6 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     return this.#fd;
   }
 
-  get #ioctl(): NvmeIoctl {
-    this.#commands ??= new NvmeIoctl({
-      target: this,
-      fd: this.#fd,
-      writable: this.#writable,
-      engine: this.#engine,
-      inFlight: this.#inFlight,
-      fds: this.#fds,
-      metadataBytes: this.#metadataBytes,
-      assertOpen: () => this.#mustBeOpen('ioctl'),
-      book: (view, path) => this.#book([view], view.byteLength, path),
-    });
-    return this.#commands;
-  }
-
   get size(): number {
     if (this.kind !== 'file' || this.#closed) return this.#size;
     const size = this.#addon.fileSize(this.#fd);
@@ -247,7 +235,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
 
   #queue(io: IoRequest): number {
     if (this.#isCached(io)) return this.#queueCached(io);
-    if (this.engine === 'passthrough') return this.#ioctl.queue(this, io);
+    if (this.engine === 'passthrough') return this.#commands!.queue(this, io);
     this.#direct ??= this.#openAgain(true);
     if (this.#direct < 0) return this.#direct;
     let flags = this.#flagsUpTo(io.offset + bytesOf(io.segments));
@@ -489,12 +477,36 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   }
 
   passthrough(command: PassthroughCommand): Promise<PassthroughResult> {
-    return this.#ioctl.passthrough(command);
+    return this.#commanded((commands) => commands.passthrough(command));
   }
 
-  /** Bytes of metadata per block of the namespace, from sysfs or else from the drive; null: neither reports it. */
-  metadataBytes(): Promise<number | null> {
-    return this.#ioctl.metadataBytes();
+  /**
+   * What engine 'passthrough' needs before the first transfer, which it carries without metadata.
+   * @throws P2pdmaError EOPNOTSUPP: the blocks of the namespace have some, or it is not known
+   */
+  commandsAlone(): Promise<void> {
+    return this.#commanded((commands) => commands.assertNoMetadata());
+  }
+
+  /** What is begun before the target is closed is done. */
+  async #commanded<T>(use: (commands: NvmeIoctl) => Promise<T>): Promise<T> {
+    this.#mustBeOpen('ioctl');
+    this.#inFlight.enter();
+    try {
+      const { NvmeIoctl } = await commanding();
+      this.#commands ??= new NvmeIoctl({
+        target: this,
+        fd: this.#fd,
+        writable: this.#writable,
+        engine: this.#engine,
+        fds: this.#fds,
+        metadataBytes: this.#metadataBytes,
+        book: (view, path) => this.#book([view], view.byteLength, path),
+      });
+      return await use(this.#commands);
+    } finally {
+      this.#settle();
+    }
   }
 
   async #call(syscall: string, command: Omit<EngineCommand, 'fd'>): Promise<void> {

@@ -150,7 +150,9 @@ t.test('NVMe commands', async (t) => {
       { code: 'EREMOTEIO' },
       'the admin queue takes no CMB',
     );
+    const last = target.passthrough(identify);
     await target.close();
+    t.equal((await last).status, 0, 'what is begun before it is closed is done');
   }
   t.equal(nativeCounters().fds, 0, 'the generic device is closed too');
   await backend.close();
