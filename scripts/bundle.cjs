@@ -36,9 +36,13 @@ const options = {
 };
 
 const PROGRAM = path.join(lib, 'cli/program.js');
-/** No sources: what the command shares with the library, and what both backends are made of, in one file each. */
+/**
+ * No sources: what the command shares with the library, what both backends are made of, and what else of the emulator other
+ * parts need, in one file each.
+ */
 const SHARED = path.join(lib, 'shared.js');
 const BACKENDS = path.join(lib, 'backends.js');
+const DRIVERS = path.join(lib, 'drivers.js');
 const NATIVE = path.join(lib, 'native/backend.js');
 const EMULATOR = path.join(lib, 'emulator/boot.js');
 
@@ -76,16 +80,23 @@ function orderOf(graph) {
   // A part of the command may check its options without the library.
   const rest = without(library, new Set([...shared, ...reached(graph, path.join(lib, 'base/zod.js'))]));
   const onlyNative = without(native, backends);
+  const emulator = without(reached(graph, EMULATOR), new Set([...library, ...backends]));
+  const others = [...parts.keys()]
+    .map((part) => reached(graph, part))
+    .filter((files) => !files.has(EMULATOR));
+  const drivers = both(emulator, new Set(others.flatMap((files) => [...files])));
   const after = new Map();
   for (const [part, first] of parts) {
     const needs = (files) => both(reached(graph, part), files).size > 0;
     const inLibrary = needs(rest) ? [index] : [];
     const inBackend = part !== NATIVE && needs(onlyNative) ? [NATIVE] : needs(backends) ? [BACKENDS] : [];
-    after.set(part, [first, ...inLibrary, ...inBackend]);
+    const inDrivers = needs(drivers) ? [DRIVERS] : [];
+    after.set(part, [first, ...inLibrary, ...inBackend, ...inDrivers]);
   }
   const made = new Map([
     [SHARED, [...shared].sort()],
     [BACKENDS, [index, ...[...backends].sort()]],
+    [DRIVERS, [BACKENDS, ...[...drivers].sort()]],
   ]);
   return { after, made };
 }

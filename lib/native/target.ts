@@ -23,7 +23,7 @@ import { errnoError, P2pdmaError } from '../base/errors.js';
 import { thisTurn } from '../base/turn.js';
 import { fileRange } from '../host/file-range.js';
 import { bioCutUser } from '../kernel/bio-user.js';
-import { calcMapTypeAndDist } from '../kernel/pci-p2pdma.js';
+import { calcMapTypeAndDist } from '../kernel/pci-p2pdma-distance.js';
 import { type Addon, loadAddon } from './addon.js';
 import { isInMemory, isLocal, SMALL } from './direct-io.js';
 import {
