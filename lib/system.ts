@@ -52,7 +52,7 @@ import { openForHandle, pathSource } from './streams/path-source.js';
 import { type OpenContext, toPath } from './streams/paths.js';
 import { P2pReadStream } from './streams/read-stream.js';
 import type { Receipt } from './streams/receipt.js';
-import { chooseRoute, findFunction } from './streams/route.js';
+import { chooseRoute, findFunction, targetOf } from './streams/route.js';
 import { StreamContext } from './streams/session.js';
 import { Target } from './streams/target.js';
 import { traceStream } from './streams/trace-stream.js';
@@ -202,10 +202,7 @@ export class System {
       targets.map((end, i) =>
         end instanceof Target
           ? end.blockTarget
-          : {
-              ...backend.inspect(toPath(end), { write: i > 0, earlier: Math.max(0, i - 1) }),
-              name: end,
-            },
+          : targetOf(end, backend.inspect(toPath(end), { write: i > 0, earlier: Math.max(0, i - 1) })),
       ),
     );
     const { transport, provider, reason, unproven } = chooseRoute(backend, ends, {});

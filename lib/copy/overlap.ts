@@ -74,8 +74,9 @@ function assertUsesApart(reads: Use | null, writes: readonly (Use | null)[]): vo
   const earlier: Use[] = [];
   for (const use of writes) {
     if (use === null) continue;
-    const written = reads === null ? use : { ...use, span: asLongAs(reads, use.span[0]) };
-    const touched = use.truncates ? { ...use, span: ALL } : written;
+    const { place, span, truncates } = use;
+    const written = reads === null ? use : { place, span: asLongAs(reads, span[0]), truncates };
+    const touched = truncates ? { place, span: ALL, truncates } : written;
     assertApartFromEarlier(earlier, touched);
     earlier.push(touched);
     if (reads !== null) assertApartFromSource(reads, written);

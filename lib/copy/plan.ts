@@ -5,14 +5,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import {
-  type BlockTarget,
-  type Disk,
-  type End,
-  type Origin,
-  originOf,
-  type Place,
-} from '../backend/backend.js';
+import { type BlockTarget, type Disk, type Origin, originOf, type Place } from '../backend/backend.js';
 import { whyNotByCommand } from '../backend/by-command.js';
 import type { Bdf } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
@@ -31,7 +24,14 @@ import {
 } from '../streams/options.js';
 import type { OpenContext } from '../streams/paths.js';
 import type { Transport } from '../streams/receipt.js';
-import { chooseRoute, hostRoute, p2pRequired, type Route } from '../streams/route.js';
+import {
+  chooseRoute,
+  hostRoute,
+  p2pRequired,
+  type Route,
+  type RouteTarget,
+  targetOf,
+} from '../streams/route.js';
 import type { StreamContext } from '../streams/session.js';
 import { assertChunkFits } from '../streams/slot-pool.js';
 import { transfer } from '../streams/transfer.js';
@@ -191,8 +191,11 @@ async function plan(request: StreamRequest): Promise<CopyPlan> {
     if (problem !== null) problems.push(problem);
   }
 
+  const byCommand = settings.engine === 'passthrough';
   const ends = [source, ...to].map((end, i) =>
-    end instanceof PathEnd ? { name: i === 0 ? seen.name : destinations[i - 1]!.name, ...end.now } : null,
+    end instanceof PathEnd
+      ? targetOf(i === 0 ? seen.name : destinations[i - 1]!.name, end.now, byCommand)
+      : null,
   );
   const route = ends.every((end) => end !== null)
     ? foreseeRoute(context, ends, alignment, settings)
@@ -508,24 +511,15 @@ async function signaturesIn(context: StreamContext, target: BlockTarget): Promis
   return findSignatures({ size, head, tail, spots });
 }
 
-/** The end as it is when its I/O is done by NVMe commands (passthrough). */
-function asByCommand<T extends End>(end: T): T {
-  return end.noP2pByCommand === undefined ? end : { ...end, noP2pReason: end.noP2pByCommand };
-}
-
 function foreseeRoute(
   { backend }: StreamContext,
-  ends: readonly (End & { name: string })[],
+  ends: readonly RouteTarget[],
   alignment: number,
   options: Settings,
 ): Route {
   const { start, destinationStart } = options;
   // allowUnproven: what the name of a file does not tell, opening it may show, so that is not a problem of the plan.
-  const byCommand = options.engine === 'passthrough';
-  const route = chooseRoute(backend, byCommand ? ends.map(asByCommand) : ends, {
-    ...options,
-    allowUnproven: true,
-  });
+  const route = chooseRoute(backend, ends, { ...options, allowUnproven: true });
   if (route.provider === null || Math.abs(start - destinationStart) % alignment === 0) return route;
   return hostRoute(
     `from byte ${start} to byte ${destinationStart}: the difference is not a multiple of the DMA alignment, so the CPU has to shift the data`,

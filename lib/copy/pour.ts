@@ -87,7 +87,8 @@ export class Pour {
     this.#chunk = chunkSize(this.#ends[0]!.wishes.highWaterMark ?? CHUNK, block);
     const context = first.attachment.context!;
     this.#pool = new SlotPool(context, null, this.#chunk, SLOTS);
-    this.#pool.onFree = () => this.#next();
+    const next = () => this.#next();
+    this.#pool.onFree = next;
     of.pipe.once('close', () => this.stop());
     for (const end of this.#ends) end.routed(hostRoute(FOREIGN_SOURCE));
     const retire = () => retirePool(context, this.#pool);

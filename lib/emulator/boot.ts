@@ -144,7 +144,7 @@ async function bootKernel(
 ): Promise<RunningMachine> {
   const { topology } = fabric;
   const mm = new Mm(hardware.memory, { compatAlign: machine.memremapAlign });
-  topology.p2pmem = (pdev) =>
+  const p2pmem = (pdev: PciDev) =>
     p2pdmaOf(pdev) === null
       ? null
       : {
@@ -152,6 +152,7 @@ async function bootKernel(
           available: pciP2pmemAvailable(pdev),
           published: pciHasP2pmem(pdev),
         };
+  topology.p2pmem = p2pmem;
   const running: RunningMachine = {
     machine,
     clock: hardware.clock,

@@ -75,7 +75,8 @@ class PumpTransfer implements IoRequest {
     this.op = leg.destination === null ? 'read' : 'write';
     this.leg = leg;
     this.slot = slot;
-    this.done = () => ended(this);
+    const done = () => ended(this);
+    this.done = done;
   }
 
   start(): void {

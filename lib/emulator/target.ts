@@ -324,13 +324,14 @@ export class EmulatorTarget implements BlockTarget {
       this.#assertOpen();
       this.#inFlight.enter();
       const bio = bioAlloc(this.#disk, 'flush');
-      bio.endIo = () => {
+      const endIo = () => {
         const { status } = bio;
         bioPut(bio);
         this.#leave();
         if (status < 0) reject(errnoError(status, 'fsync', this.path));
         else resolve();
       };
+      bio.endIo = endIo;
       submitBio(bio);
     });
   }

@@ -22,10 +22,18 @@ export function statOf(path: string): BigIntStats | null {
  * @param there  what {@link statOf} says of it
  */
 export function fileRange(path: string, there: BigIntStats | null = statOf(path)): UnderlyingRange {
-  const whole = { name: path, start: 0, length: Number.POSITIVE_INFINITY, exact: true };
-  if (there === null) return { ...whole, on: `file ${wouldBeAt(path, 0)}` };
-  const on = there.isBlockDevice() ? `device ${deviceNumber(there.rdev)}` : `file ${there.dev}:${there.ino}`;
-  return { ...whole, on };
+  return {
+    on: fileOrDevice(path, there),
+    name: path,
+    start: 0,
+    length: Number.POSITIVE_INFINITY,
+    exact: true,
+  };
+}
+
+function fileOrDevice(path: string, there: BigIntStats | null): string {
+  if (there === null) return `file ${wouldBeAt(path, 0)}`;
+  return there.isBlockDevice() ? `device ${deviceNumber(there.rdev)}` : `file ${there.dev}:${there.ino}`;
 }
 
 /** Where the kernel would create it: a name in a directory, after the link that is there, if there is one that leads nowhere. */

@@ -194,7 +194,7 @@ export class MdArray implements Gendisk {
     for (const { member, sector } of places) {
       const clone = bioClone(bio, member.disk);
       clone.sector = sector;
-      clone.endIo = (ended) => {
+      const endIo = (ended: Bio) => {
         const { status } = ended;
         bioEndClone(ended, bio);
         if (status === 0 || status === -EINVAL) done = true;
@@ -203,6 +203,7 @@ export class MdArray implements Gendisk {
         if (done) bioEndio(bio);
         else bioEndWith(bio, -EIO);
       };
+      clone.endIo = endIo;
       submitBio(clone);
     }
   }
@@ -219,13 +220,14 @@ export class MdArray implements Gendisk {
     const { member, sector } = places[index]!;
     const clone = bioClone(bio, member.disk);
     clone.sector = sector;
-    clone.endIo = (ended) => {
+    const endIo = (ended: Bio) => {
       const { status } = ended;
       bioEndClone(ended, bio);
       if (status === 0) bioEndio(bio);
       else if (status !== -EINVAL && index + 1 < places.length) this.#readOne(bio, places, index + 1);
       else bioEndWith(bio, -EIO);
     };
+    clone.endIo = endIo;
     submitBio(clone);
   }
 }

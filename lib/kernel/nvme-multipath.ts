@@ -68,7 +68,7 @@ export class NvmeNsHead implements Gendisk {
       return;
     }
     const clone = bioClone(bio, path);
-    clone.endIo = (ended) => {
+    const endIo = (ended: Bio) => {
       const { status } = ended;
       if (status !== 0 && path.dead && this.findPath() !== null) {
         if (tracing()) trace('nvme-multipath', 'failover', { head: this.name, from: path.ctrl.name });
@@ -80,6 +80,7 @@ export class NvmeNsHead implements Gendisk {
       if (status !== 0) bio.status = status;
       bioEndio(bio);
     };
+    clone.endIo = endIo;
     submitBio(clone);
   }
 }

@@ -97,7 +97,8 @@ export class NvmeCmb {
       return;
     }
     const { bar, offset } = place;
-    if (cmbs) this.#enable = () => this.#writeCmbmsc(bar.busAddress + offset);
+    const enable = () => this.#writeCmbmsc(bar.busAddress + offset);
+    if (cmbs) this.#enable = enable;
     this.#enable();
     const { mm, host, params } = this.#env;
     const range = { bar: bar.index, offset, size: this.size };

@@ -267,7 +267,8 @@ class SharedMapping {
     this.provider = provider;
     this.#p2pdma = p2pdma;
     this.#block = block;
-    this.#unmapBar = () => mapped.unmap();
+    const unmap = () => mapped.unmap();
+    this.#unmapBar = unmap;
     this.vma = { buffer: mapped.buffer, phys: block.phys, length: block.length, pgmap: block.pgmap };
     registerVma(this.vma);
     p2pdma.mappings.add(this);
@@ -289,8 +290,9 @@ class SharedMapping {
     if (this.#gone) return;
     this.#gone = true;
     unregisterVma(this.vma.buffer);
-    if ((this.vma.pins ?? 0) > 0) this.vma.onUnpinned = () => this.#free();
-    else this.#free();
+    const free = () => this.#free();
+    if ((this.vma.pins ?? 0) > 0) this.vma.onUnpinned = free;
+    else free();
   }
 
   #free(): void {

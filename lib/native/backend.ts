@@ -25,6 +25,7 @@ import type { PciDev, Topology } from '../backend/topology.js';
 import { optionError } from '../base/arguments.js';
 import { EEXIST } from '../base/errno.js';
 import { P2pdmaError } from '../base/errors.js';
+import { Members } from '../base/members.js';
 import { assertNoDeviceName } from '../host/device-names.js';
 import { deviceNumber, openFileRange } from '../host/file-range.js';
 import { loadAddon } from './addon.js';
@@ -115,6 +116,11 @@ const forgotten = new FinalizationRegistry<{ engine: NativeEngine; mounts: Watch
   },
 );
 
+/** Weak, so that a target that nobody uses is collected. */
+interface HeldTarget {
+  ref: WeakRef<NativeTarget> | null;
+}
+
 /** What was opened, and what is known of the place where it is. */
 interface FoundOpen {
   readonly opened: Opened;
@@ -138,9 +144,8 @@ export class NativeBackend implements Backend {
   readonly sysfs: Sysfs;
   readonly #engine: NativeEngine;
   readonly #mounts: WatchedMounts;
-  readonly #targets = new Map<number, WeakRef<NativeTarget>>();
+  readonly #targets = new Members<HeldTarget>();
   readonly #turns = new TurnBudget();
-  #opened = 0;
   #closing: Promise<LeakReport> | null = null;
 
   constructor(sysfs: Sysfs, engine: 'auto' | EngineKind) {
@@ -185,7 +190,7 @@ export class NativeBackend implements Backend {
     }
     // For a file that did not exist before, this is the first time that its own facts are known.
     const now = info ?? this.sysfs.blockInfo(path);
-    const key = this.#opened++;
+    const held: HeldTarget = { ref: null };
     const kind = opened.kind === 'file' ? 'file' : (now?.kind ?? 'block');
     const { noP2pReason, unproven } = this.#wayOf(opened, now, { path, passthrough });
     const target = new NativeTarget(
@@ -207,9 +212,10 @@ export class NativeBackend implements Backend {
             : this.#turns.spend(() => rangesOf(this.sysfs, path, now)),
       },
       engine,
-      { topology: this.topology, passthrough, onClose: forget(this.#targets, key) },
+      { topology: this.topology, passthrough, onClose: forget(this.#targets, held) },
     );
-    this.#targets.set(key, new WeakRef(target));
+    held.ref = new WeakRef(target);
+    this.#targets.add(held);
     if (passthrough) await mustBePlain(target);
     if (tracing()) {
       const { name, kind, buffered } = target;
@@ -255,7 +261,9 @@ export class NativeBackend implements Backend {
     const infoOf = ({ device }: FileStat) =>
       this.sysfs.fileOn(deviceNumber(device)) ?? this.sysfs.blockInfo(nameOrPath);
     const found = this.#turns.spend(() => openFileThere(loadAddon(), nameOrPath, options, infoOf));
-    return found === null ? null : { ...found, path: nameOrPath };
+    if (found === null) return null;
+    const { opened, info } = found;
+    return { opened, info, path: nameOrPath };
   }
 
   /** As O_TRUNC does, also to a file that is empty, whose times it sets. Null: it is done, because that was short. */
@@ -359,11 +367,11 @@ export class NativeBackend implements Backend {
 
   /** Close everything that the user left open; what is still held afterwards is the leak. */
   async #close(): Promise<LeakReport> {
-    const targets = [...this.#targets.values()].map((ref) => ref.deref());
+    const targets = [...this.#targets].map(({ ref }) => ref?.deref());
     await Promise.allSettled(targets.map((target) => target?.close()));
     this.memory.close();
     const { mappings, p2pmem } = this.memory.held;
-    const open = [...this.#targets.values()].filter((ref) => ref.deref() !== undefined).length;
+    const open = [...this.#targets].filter(({ ref }) => ref?.deref() !== undefined).length;
     const requests = targets.reduce((sum, target) => sum + (target?.inFlight ?? 0), 0);
     forgotten.unregister(this);
     this.sysfs.takeMountsFrom(null);
@@ -378,9 +386,10 @@ const pipeMoved: Completer<{ done(moved: number, ended: boolean): void }> = {
 };
 
 /** This closure is created here so that it references only the table and not the backend. */
-function forget(targets: Map<number, WeakRef<NativeTarget>>, key: number): () => void {
+function forget(targets: Members<HeldTarget>, held: HeldTarget): () => void {
   return () => {
-    targets.delete(key);
+    targets.delete(held);
+    held.ref = null;
   };
 }
 

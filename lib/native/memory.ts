@@ -12,6 +12,7 @@ import { whyNotPublished } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
 import { EFAULT, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { Members } from '../base/members.js';
 import { type DevPagemap, registerVma, unregisterVma } from '../kernel/memremap.js';
 import { type Addon, loadAddon, type NativeMapping } from './addon.js';
 import { accessHint, nativeError } from './errors.js';
@@ -85,14 +86,18 @@ function pagemapOf(provider: PciDev): DevPagemap {
   return pgmap;
 }
 
+/** Weak, so that unreachable memory is collected. */
+interface HeldMap {
+  ref: WeakRef<NativeMap> | null;
+}
+
 export class NativeMemory implements MemoryBackend {
   readonly #sysfs: Sysfs;
   readonly #addon: Addon;
   readonly #refusal: string | null;
-  /** Mappings that were handed out and not returned. The references are weak, so that unreachable memory is collected. */
-  readonly #open = new Map<number, WeakRef<NativeMap>>();
-  readonly #forgotten = new FinalizationRegistry<number>((key) => this.#open.delete(key));
-  #given = 0;
+  /** Mappings that were handed out and not returned. */
+  readonly #open = new Members<HeldMap>();
+  readonly #forgotten = new FinalizationRegistry<HeldMap>((held) => this.#open.delete(held));
 
   constructor(sysfs: Sysfs) {
     this.#sysfs = sysfs;
@@ -163,8 +168,8 @@ export class NativeMemory implements MemoryBackend {
   get held(): { mappings: number; p2pmem: number } {
     let mappings = 0;
     let p2pmem = 0;
-    for (const ref of this.#open.values()) {
-      const mapping = ref.deref();
+    for (const { ref } of this.#open) {
+      const mapping = ref?.deref();
       if (mapping === undefined) continue;
       mappings++;
       if (mapping.provider !== null) p2pmem += mapping.bytes;
@@ -174,7 +179,7 @@ export class NativeMemory implements MemoryBackend {
 
   /** Detach and unmap everything. Memory that an I/O still uses is unmapped after that I/O. */
   close(): void {
-    for (const ref of [...this.#open.values()]) ref.deref()?.munmap();
+    for (const { ref } of this.#open) ref?.deref()?.munmap();
   }
 
   #give(
@@ -183,14 +188,14 @@ export class NativeMemory implements MemoryBackend {
     provider: PciDev | null,
   ): Mapping {
     const { id, buffer, address } = native;
-    const key = this.#given++;
+    const held: HeldMap = { ref: null };
     const mapping: NativeMap = new NativeMap(this.#addon, {
       id,
       buffer,
       bytes,
       provider,
       onGone: () => {
-        this.#open.delete(key);
+        this.#open.delete(held);
         this.#forgotten.unregister(mapping);
       },
     });
@@ -201,8 +206,9 @@ export class NativeMemory implements MemoryBackend {
       length: bytes,
       pgmap: provider === null ? null : pagemapOf(provider),
     });
-    this.#open.set(key, new WeakRef(mapping));
-    this.#forgotten.register(mapping, key, mapping);
+    held.ref = new WeakRef(mapping);
+    this.#open.add(held);
+    this.#forgotten.register(mapping, held, mapping);
     return mapping;
   }
 

@@ -303,7 +303,7 @@ function emptied({ write, truncate }: OpenOptions, { made }: Door): boolean {
 
 function file(addon: Addon, { path, write, info }: Placed, door: Door, toEmpty: boolean): Opened {
   const { fd, readable, made } = door;
-  const stat = toEmpty ? { ...door.stat, size: 0 } : door.stat;
+  const stat = toEmpty ? Object.assign({}, door.stat, { size: 0 }) : door.stat;
   const fileSystem = info?.fileSystem ?? null;
   if (!write && stat.size === 0) {
     const refused = notEmpty(path, fileSystem, () => holdsByte(addon, fd));

@@ -51,7 +51,10 @@ class NativePump implements PumpRun, Completer<PumpRequest> {
     const stride = slots.length > 1 ? slots[1]!.byteOffset - first.byteOffset : first.byteLength;
     const [from, ...to] = legs;
     from.engine.command(this, request, {
-      ...{ op: OP_PUMP, flags: from.flags, fd: from.fd, offset: source.offset },
+      op: OP_PUMP,
+      flags: from.flags,
+      fd: from.fd,
+      offset: source.offset,
       words: [
         ...[length, chunk, depth, memory.address + first.byteOffset, stride, slots.length, memory.mapping],
         loadAddon().addressOf(new Uint8Array(this.#state.buffer)),

@@ -138,6 +138,11 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   /** True if some of them have peer memory of their own. */
   readonly #hasOwners: boolean;
   #ways: Map<PciDev, KnownWay> | null = null;
+  /**
+   * It is collected with this target. A FinalizationRegistry keeps what it watches until the next full collection, also what
+   * was unregistered (V8 11.3): so it watches this, to which nothing belongs.
+   */
+  readonly #guard = {};
   /** The open fds. The array is shared with the finalizer, so it must not reference this object. */
   readonly #fds: number[];
   /** An fd of the same file without O_DIRECT; undefined until it is needed, negative if it is not available. */
@@ -193,7 +198,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     this.#onClose = options.onClose;
     this.#fds = [opened.fd];
     this.#metadataBytes = facts.metadataBytes;
-    forgotten.register(this, { fds: this.#fds, engine, onClose: options.onClose }, this);
+    forgotten.register(this.#guard, { fds: this.#fds, engine, onClose: options.onClose }, this.#guard);
   }
 
   /** Whoever asks for it gets it as node:fs opens files: waiting. */
@@ -363,7 +368,9 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
     if (this.#direct < 0) return null;
     this.#block();
     const lent = {
-      ...{ engine: this.#engine, fd: this.#direct, flags: this.#flagsUpTo(end) },
+      engine: this.#engine,
+      fd: this.#direct,
+      flags: this.#flagsUpTo(end),
       pathOf: (bytes: number) => {
         const path = zeroPath();
         this.#bookTo(provider, bytes, path);
@@ -531,7 +538,7 @@ export class NativeTarget implements BlockTarget, Completer<IoRequest> {
   async #close(): Promise<void> {
     this.#closed = true;
     if (this.#inFlight.count > 0) await this.#inFlight.idle();
-    forgotten.unregister(this);
+    forgotten.unregister(this.#guard);
     const results = this.#callsAreShort()
       ? this.#fds.map((fd) => this.#addon.closeFd(fd))
       : await Promise.all(this.#fds.map((fd) => this.#engine.call({ op: OP_CLOSE, flags: 0, fd })));

@@ -71,7 +71,8 @@ export class Bulk {
     this.#slots = slots;
     this.#run = run;
     for (const range of ranges) {
-      range.onStop = () => run.stop();
+      const stop = () => run.stop();
+      range.onStop = stop;
       if (range.stopped) run.stop();
     }
     this.#timer = setInterval(() => {

@@ -53,7 +53,8 @@ export class BlockFile implements HandleFile {
 
   follow(moved: () => number): void {
     const from = this.position;
-    this.#stands = () => from + moved();
+    const stands = () => from + moved();
+    this.#stands = stands;
   }
 
   read(view: Uint8Array, position: number | null): Promise<number> {
@@ -69,7 +70,8 @@ export class BlockFile implements HandleFile {
   async #here(move: (position: number) => Promise<number>): Promise<number> {
     const from = this.position;
     const bytes = await move(from);
-    this.#stands = () => from + bytes;
+    const stands = () => from + bytes;
+    this.#stands = stands;
     return bytes;
   }
 

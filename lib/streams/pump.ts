@@ -232,9 +232,10 @@ export class Pump {
     const requireP2p = this.#required();
     for (const end of this.#ends) {
       end.routed(route, { requireP2p });
-      end.onRefused = (reason) => {
+      const refused = (reason: string) => {
         if (this.#route === route && route.provider !== null && !this.#over) this.#fallBack(reason);
       };
+      end.onRefused = refused;
     }
     if (!tracing()) return;
     const { transport, provider, reason } = route;

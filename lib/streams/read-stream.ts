@@ -110,8 +110,13 @@ export class P2pReadStream extends WatchedReadable {
   get receipt(): Receipt {
     const route = this.#route ?? hostRoute('nothing was read yet');
     return endReceipt({
-      ...{ bytes: this.bytesRead, began: this.#began, ended: this.#ended, path: this.#bytesPath },
-      ...{ route, transport: this.transport ?? 'host-memory', reason: route.reason },
+      bytes: this.bytesRead,
+      began: this.#began,
+      ended: this.#ended,
+      path: this.#bytesPath,
+      route,
+      transport: this.transport ?? 'host-memory',
+      reason: route.reason,
       origin: this.attachment.context?.origin,
     });
   }

@@ -3,7 +3,7 @@
  * against all the drives that will do DMA, and the nearest provider is chosen. The receipt later reports the same route and
  * the same reason.
  */
-import type { Backend, BlockTarget } from '../backend/backend.js';
+import type { Backend, BlockTarget, End } from '../backend/backend.js';
 import { findController, knownControllers } from '../backend/backend.js';
 import { isNvme, whyNotPublished } from '../backend/names.js';
 import type { PciDev, Topology } from '../backend/topology.js';
@@ -107,7 +107,14 @@ export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], o
   return { transport, provider: best.provider, reason: farthest.reason, unproven };
 }
 
-type RouteTarget = Pick<BlockTarget, 'name' | 'client' | 'legs' | 'noP2pReason' | 'unproven'>;
+/** What decides about the route of a target. */
+export type RouteTarget = Pick<BlockTarget, 'name' | 'client' | 'legs' | 'noP2pReason' | 'unproven'>;
+
+/** The target that an end would be. @param byCommand its I/O is done by NVMe commands (engine 'passthrough') */
+export function targetOf(name: string, end: End, byCommand = false): RouteTarget {
+  const { client, legs = null, noP2pReason, noP2pByCommand = noP2pReason, unproven } = end;
+  return { name, client, legs, noP2pReason: byCommand ? noP2pByCommand : noP2pReason, unproven };
+}
 
 /** Every function that does DMA for these targets, without duplicates. */
 function clientsOf(targets: readonly RouteTarget[]): PciDev[] {

@@ -7,6 +7,7 @@ import {
   originOf,
 } from '../backend/backend.js';
 import { P2pdmaError } from '../base/errors.js';
+import { Members } from '../base/members.js';
 import { AheadBudget } from './ahead-budget.js';
 import {
   copyMetrics,
@@ -56,8 +57,8 @@ interface Pool {
  */
 export class StreamContext {
   readonly backend: Backend;
-  #open = new Set<Closable>();
-  #targets = new Map<BlockTarget, Closable>();
+  readonly #open = new Members<Closable>();
+  readonly #targets = new WeakMap<BlockTarget, Closable>();
   /** True from the beginning of `close()`, so also for what it shuts down. */
   #closed = false;
   #closing: Promise<LeakReport> | null = null;
@@ -68,7 +69,7 @@ export class StreamContext {
   /** What readers have read ahead for consumers that get Buffers of their own. */
   readonly ahead = new AheadBudget();
   /** The pools that are not unmapped yet. */
-  readonly pools = new Set<Pool>();
+  readonly pools = new Members<Pool>();
   /** The totals of everything that is closed. */
   #totals: Metrics;
   #counted = new WeakSet<object>();

@@ -141,8 +141,13 @@ export class P2pWriteStream extends FileWritable {
     const route = this.#route ?? hostRoute('nothing was written yet');
     const transport = this.transport ?? 'host-memory';
     return endReceipt({
-      ...{ bytes: this.bytesWritten, began: this.#began, ended: this.#ended, path: this.#tally.path },
-      ...{ route, transport, reason: this.#reason(route, transport) },
+      bytes: this.bytesWritten,
+      began: this.#began,
+      ended: this.#ended,
+      path: this.#tally.path,
+      route,
+      transport,
+      reason: this.#reason(route, transport),
       origin: this.attachment.context?.origin,
     });
   }
@@ -176,7 +181,8 @@ export class P2pWriteStream extends FileWritable {
       if (zoned !== null) throw zoned;
       this.#ranges = new RangeWriter(context, target, this.#tally, this.settings);
       this.#ranges.requireP2p = this.settings.requireP2p;
-      this.#ranges.onRefused = (reason) => this[lendingEnd].onRefused?.(reason);
+      const refused = (reason: string) => this[lendingEnd].onRefused?.(reason);
+      this.#ranges.onRefused = refused;
     };
     this.attachment.construct(adopt, callback);
   }

@@ -120,10 +120,11 @@ export class EmulatedTopology implements Topology {
     for (const pdev of this.functions) {
       if (pdev.upstream === null) (pdev.hostBridge as EmulatedHostBridge).firstDevice ??= pdev;
     }
-    this.p2pmem = (pdev) => {
+    const p2pmem = (pdev: PciDev) => {
       const fn = described.get(pdev.bdf);
       return fn === undefined ? null : describedP2pmem(fn, machine.memremapAlign);
     };
+    this.p2pmem = p2pmem;
   }
 
   find(bdf: Bdf): PciDev | null {

@@ -514,10 +514,11 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     this.events.reset();
     this.#queues.reset();
     const before = this.#afterDrain;
-    this.#afterDrain = () => {
+    const both = () => {
       before?.();
       done();
     };
+    this.#afterDrain = both;
     this.#checkDrained();
   }
 

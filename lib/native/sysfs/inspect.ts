@@ -4,66 +4,81 @@
  */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import type { End, Place, UnderlyingRange } from '../../backend/backend.js';
+import type { End, Legs, Place, UnderlyingRange } from '../../backend/backend.js';
 import type { PciDev } from '../../backend/topology.js';
+import type { BlockDevices } from './devices.js';
 import { deviceIdentity } from './identity.js';
 import type { BlockInfo, MountedInfo, Sysfs } from './machine.js';
 import { PathStat } from './path-stat.js';
 import { underlying } from './ranges.js';
 
-/** Where an end of this kind of backend keeps the facts from which it was derived. */
-const FOUND = Symbol('found');
-
-interface NativeEnd extends End {
-  readonly [FOUND]: Found;
-}
-
 /**
- * What copying rarely asks is read when it is asked for: who uses a device, and what it is to a person.
- * @param sysfs asked within one `together`
+ * What copying rarely asks is read when it is asked for: who uses a device, and what it is to a person. (Getters in an object
+ * literal would give each object a hidden class of its own: V8 takes some µs for that, and keeps all that they can see until the
+ * next full collection.)
  */
-function endOf(sysfs: Sysfs, nameOrPath: string): NativeEnd {
-  const { devices } = sysfs;
-  const info = sysfs.blockInfo(nameOrPath);
-  const path = pathOf(nameOrPath, info);
-  const isDevice = info !== null && info.kind !== 'file';
-  // A device is looked at again, because its users and even the drive itself can change at any moment.
-  const ours = sysfs.live && info?.kind === 'file';
-  const stat = ours ? devices.statOf(nameOrPath) : null;
-  return {
-    path,
-    kind: info?.kind ?? 'file',
-    size: info?.size ?? null,
-    client: info?.client ?? null,
-    legs: info?.legs ?? null,
-    noP2pReason: info === null ? UNKNOWN : info.noP2pReason,
-    noP2pByCommand: info === null ? UNKNOWN : info.noP2pByCommand,
-    unproven: info?.unproven ?? null,
-    get inUse() {
-      return info?.inUse.words ?? null;
-    },
-    get readOnly() {
-      return info?.readOnly ?? false;
-    },
-    get identity() {
-      return isDevice ? deviceIdentity(devices, info.name!) : null;
-    },
-    endsWithProcess: false,
-    ranges: rangesOf(sysfs, path, info),
-    get place() {
-      return placeOf(nameOrPath, info);
-    },
-    [FOUND]: {
+class NativeEnd implements End {
+  readonly path: string;
+  readonly kind: End['kind'];
+  readonly size: number | null;
+  readonly client: PciDev | null;
+  readonly legs: Legs | null;
+  readonly noP2pReason: string | null;
+  readonly noP2pByCommand: string | null;
+  readonly unproven: string | null;
+  readonly endsWithProcess = false;
+  readonly ranges: readonly UnderlyingRange[];
+  /** For the backend, which it came from. */
+  readonly found: Found;
+  readonly #devices: BlockDevices;
+  readonly #given: string;
+
+  /** @param sysfs asked within one `together` */
+  constructor(sysfs: Sysfs, nameOrPath: string) {
+    const { devices } = sysfs;
+    const info = sysfs.blockInfo(nameOrPath);
+    this.path = pathOf(nameOrPath, info);
+    this.kind = info?.kind ?? 'file';
+    this.size = info?.size ?? null;
+    this.client = info?.client ?? null;
+    this.legs = info?.legs ?? null;
+    this.noP2pReason = info === null ? UNKNOWN : info.noP2pReason;
+    this.noP2pByCommand = info === null ? UNKNOWN : info.noP2pByCommand;
+    this.unproven = info?.unproven ?? null;
+    this.ranges = rangesOf(sysfs, this.path, info);
+    // A device is looked at again, because its users and even the drive itself can change at any moment.
+    const ours = sysfs.live && info?.kind === 'file';
+    const stat = ours ? devices.statOf(nameOrPath) : null;
+    this.found = {
       info,
       file: stat?.isFile === true ? stat.identity : null,
       nothingIn: ours && stat === null ? directoryOf(nameOrPath, (path) => devices.statOf(path)) : null,
-    },
-  };
+    };
+    this.#devices = devices;
+    this.#given = nameOrPath;
+  }
+
+  get inUse(): string | null {
+    return this.found.info?.inUse.words ?? null;
+  }
+
+  get readOnly(): boolean {
+    return this.found.info?.readOnly ?? false;
+  }
+
+  get identity(): string | null {
+    const { info } = this.found;
+    return info !== null && info.kind !== 'file' ? deviceIdentity(this.#devices, info.name!) : null;
+  }
+
+  get place(): Place | null {
+    return placeOf(this.#given, this.found.info);
+  }
 }
 
 /** What was found at the path of an end; null: it is not of this kind, or there is none. */
 export function foundBy(end: End | undefined): Found | null {
-  return end !== undefined && FOUND in end ? (end as NativeEnd)[FOUND] : null;
+  return end instanceof NativeEnd ? end.found : null;
 }
 
 /** It is valid for the file `file`, or for one that is made while the path is in the directory `nothingIn`. */
@@ -78,7 +93,7 @@ interface Found {
 const UNKNOWN = 'nothing is known of its block device';
 
 export function inspect(sysfs: Sysfs, nameOrPath: string): End {
-  return sysfs.together(() => endOf(sysfs, nameOrPath));
+  return sysfs.together(() => new NativeEnd(sysfs, nameOrPath));
 }
 
 /** `'nvme0n1'` means its device node; a string with a slash, or one that is not a device's name, is a path. */
