@@ -16,10 +16,6 @@ export class Members<T extends object> implements Iterable<T> {
     return this.#size;
   }
 
-  has(member: T): boolean {
-    return this.#places.has(member);
-  }
-
   add(member: T): void {
     if (this.#places.has(member)) return;
     const place: Place<T> = { member, before: this.#last, after: null };
