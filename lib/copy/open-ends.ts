@@ -60,6 +60,7 @@ export class OpenEnd {
     if (zoned !== null) throw zoned;
     // Until here it is synchronous: ends are opened in the order in which they were named, which decides where an
     // emulated machine places them.
+    // A field after a spread takes Node 20 as long as some system calls.
     return context.openTarget(path, Object.assign({}, this.#options, { truncate: false, end: now }));
   }
 

@@ -303,6 +303,7 @@ function emptied({ write, truncate }: OpenOptions, { made }: Door): boolean {
 
 function file(addon: Addon, { path, write, info }: Placed, door: Door, toEmpty: boolean): Opened {
   const { fd, readable, made } = door;
+  // A field after a spread takes Node 20 as long as some system calls.
   const stat = toEmpty ? Object.assign({}, door.stat, { size: 0 }) : door.stat;
   const fileSystem = info?.fileSystem ?? null;
   if (!write && stat.size === 0) {

@@ -437,7 +437,7 @@ t.test('text that is no machine is refused before it costs anything', async (t) 
   const quickly = (text: string, what: RegExp) => {
     const start = performance.now();
     t.throws(() => parseMachineText(text), { code: 'ERR_MACHINE_INVALID', message: what });
-    t.ok(performance.now() - start < 5000);
+    t.ok(performance.now() - start < 1000);
   };
   quickly('x'.repeat(MACHINE_TEXT_LIMIT + 1), /characters/);
   quickly('['.repeat(MACHINE_TEXT_LIMIT), /nested/);
