@@ -1,5 +1,6 @@
 import { EBUSY, EINVAL, ENOMEM } from '../../base/errno.js';
 import { errnoError } from '../../base/errors.js';
+import { Views } from './views.js';
 
 /**
  * Memory behind a BAR: a CMB. It is a list of extents, each with its own ArrayBuffer. Memory outside all extents was
@@ -42,15 +43,13 @@ export class DeviceMemory {
       extent = this.#touch(offset, length);
       this.#last = extent;
     }
-    const { bytes } = extent;
+    const { bytes } = extent.views;
     // User code transferred the ArrayBuffer of the mapping; the device's memory must still be there.
-    if (bytes.byteLength === 0)
+    if (bytes.length === 0)
       return this.#restore(extent).subarray(offset - extent.start, offset - extent.start + length);
     const from = offset - extent.start;
     const n = Math.min(length, extent.end - offset);
-    return from === 0 && n === bytes.byteLength
-      ? bytes
-      : new Uint8Array(bytes.buffer, bytes.byteOffset + from, n);
+    return from === 0 && n === bytes.length ? bytes : extent.views.of(from, n);
   }
 
   /** The whole range, in pieces. */
@@ -62,7 +61,7 @@ export class DeviceMemory {
     for (let done = 0; done < length; ) {
       const piece = this.window(offset + done, length - done);
       pieces.push(piece);
-      done += piece.byteLength;
+      done += piece.length;
     }
     return pieces;
   }
@@ -89,8 +88,8 @@ export class DeviceMemory {
     }
     const old = this.#extents.slice(first, last);
     const same = old.length === 1 && old[0]!.start === offset && old[0]!.end === end ? old[0]! : null;
-    const bytes = same !== null && isWhole(same.bytes) ? same.bytes : gather(old, offset, length);
-    const extent: Extent = { start: offset, end, bytes, mapped: true };
+    const bytes = same !== null && isWhole(same.views.bytes) ? same.views.bytes : gather(old, offset, length);
+    const extent: Extent = { start: offset, end, views: new Views(bytes), mapped: true };
     const replacement = [extent];
     const head = old[0];
     const tail = old[old.length - 1];
@@ -109,10 +108,10 @@ export class DeviceMemory {
 
   /** Moves the memory of an extent to an ArrayBuffer that nobody else references. */
   #restore(extent: Extent): Uint8Array<ArrayBuffer> {
-    const { buffer } = extent.bytes;
+    const { buffer } = extent.views.bytes;
     const moved = buffer.byteLength === 0 ? new ArrayBuffer(extent.end - extent.start) : transfer(buffer);
-    extent.bytes = new Uint8Array(moved);
-    return extent.bytes;
+    extent.views = new Views(new Uint8Array(moved));
+    return extent.views.bytes;
   }
 
   /** The extent that holds `offset`. If there is none, a new extent is created that ends before the next one starts. */
@@ -123,7 +122,7 @@ export class DeviceMemory {
     const before = this.#extents[i - 1];
     const start = Math.max(before?.end ?? 0, Math.floor(offset / GRAIN) * GRAIN);
     const end = Math.min(next?.start ?? this.size, Math.ceil((offset + length) / GRAIN) * GRAIN);
-    const extent = { start, end, bytes: allocate(end - start), mapped: false };
+    const extent = { start, end, views: new Views(allocate(end - start)), mapped: false };
     this.#extents.splice(i, 0, extent);
     return extent;
   }
@@ -144,7 +143,7 @@ export class DeviceMemory {
 interface Extent {
   readonly start: number;
   readonly end: number;
-  bytes: Uint8Array<ArrayBuffer>;
+  views: Views;
   mapped: boolean;
 }
 
@@ -169,16 +168,16 @@ function gather(old: readonly Extent[], offset: number, length: number): Uint8Ar
   for (const extent of old) {
     const from = Math.max(extent.start, offset);
     const to = Math.min(extent.end, offset + length);
-    bytes.set(extent.bytes.subarray(from - extent.start, to - extent.start), from - offset);
+    bytes.set(extent.views.bytes.subarray(from - extent.start, to - extent.start), from - offset);
   }
   return bytes;
 }
 
 /** The part of an unmapped extent that remains. A small part is copied, so that it does not keep a large ArrayBuffer alive. */
 function trim(extent: Extent, start: number, end: number): Extent {
-  const bytes = extent.bytes.subarray(start - extent.start, end - extent.start);
+  const bytes = extent.views.bytes.subarray(start - extent.start, end - extent.start);
   const kept = bytes.byteLength * 2 < bytes.buffer.byteLength ? bytes.slice() : bytes;
-  return { start, end, bytes: kept, mapped: false };
+  return { start, end, views: new Views(kept), mapped: false };
 }
 
 /** Move an ArrayBuffer's memory into a new one; the old one is detached. (Node 20 has no ArrayBuffer.prototype.transfer.) */

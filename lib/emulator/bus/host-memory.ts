@@ -2,6 +2,7 @@ import { type HostMemory, PAGE_SIZE } from '../../backend/hardware.js';
 import { EFAULT, ENOMEM } from '../../base/errno.js';
 import { errnoError } from '../../base/errors.js';
 import { hexNumber } from '../../base/words.js';
+import { Views } from './views.js';
 
 /*
  * DRAM. JS memory has no physical address, so it gets one for as long as a device may access it. An address is not
@@ -26,6 +27,8 @@ interface Extent {
   readonly base: number;
   /** The whole buffer. */
   readonly bytes: Uint8Array;
+  /** Of parts of it, when a device has accessed one. */
+  views: Views<ArrayBufferLike> | null;
   readonly pages: number;
   pins: number;
   allocated: boolean;
@@ -112,23 +115,26 @@ export class EmulatedHostMemory implements HostMemory {
     if (extent === null) return null;
     const { bytes } = extent;
     const from = phys - extent.base;
-    const n = Math.min(length, bytes.byteLength - from);
+    const n = Math.min(length, bytes.length - from);
     if (n <= 0) return null;
-    return n === bytes.byteLength ? bytes : new Uint8Array(bytes.buffer, from, n);
+    if (n === bytes.length) return bytes;
+    extent.views ??= new Views(bytes);
+    return extent.views.of(from, n);
   }
 
   #place(bytes: Uint8Array): Extent {
-    const size = this.#classes.find((c) => c.slotSize >= bytes.byteLength + PAGE_SIZE);
+    const size = this.#classes.find((c) => c.slotSize >= bytes.length + PAGE_SIZE);
     if (size === undefined || size.live.size === size.slots) {
       throw errnoError(-ENOMEM, 'mmap', null, {
-        what: `no physical addresses for ${bytes.byteLength} bytes`,
+        what: `no physical addresses for ${bytes.length} bytes`,
       });
     }
     while (size.live.has(size.next)) size.next = (size.next + 1) % size.slots;
     const extent: Extent = {
       base: size.base + size.next * size.slotSize,
       bytes,
-      pages: Math.ceil(bytes.byteLength / PAGE_SIZE),
+      views: null,
+      pages: Math.ceil(bytes.length / PAGE_SIZE),
       pins: 0,
       allocated: false,
     };
@@ -140,7 +146,7 @@ export class EmulatedHostMemory implements HostMemory {
 
   #find(phys: number): Extent | null {
     const last = this.#last;
-    if (last !== null && phys >= last.base && phys < last.base + last.bytes.byteLength) return last;
+    if (last !== null && phys >= last.base && phys < last.base + last.bytes.length) return last;
     const offset = phys - this.base;
     const size = this.#classes[Math.floor(offset / CLASS_SPAN)];
     if (offset < 0 || size === undefined) return null;
