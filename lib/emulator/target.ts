@@ -261,7 +261,7 @@ export class EmulatorTarget implements BlockTarget {
   #isGone(segments: readonly Uint8Array[]): boolean {
     for (let i = 0; i < segments.length; i++) {
       const segment = segments[i]!;
-      if (segment.byteLength === 0 && pinUserPages(this.#mm, segment, 0, nothing) < 0) return true;
+      if (segment.length === 0 && pinUserPages(this.#mm, segment, 0, nothing) < 0) return true;
     }
     return false;
   }

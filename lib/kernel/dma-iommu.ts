@@ -8,7 +8,7 @@
  *     IOVA      ├─ 2 pages ────┤                   ├ 2 pages ─┼ 1 page ──┤
  *     DMA side  iova+512, 6K     bus address, 64K   iova+8K, 12K              merged, but never across bus segments
  */
-import { PAGE_SIZE } from '../backend/hardware.js';
+import { offsetInPage, PAGE_SIZE } from '../backend/hardware.js';
 import type { PciDev } from '../backend/topology.js';
 import { EINVAL, ENOMEM } from '../base/errno.js';
 import { trace, tracing } from '../base/trace.js';
@@ -27,7 +27,7 @@ import { type Scatterlist, SG_DMA_P2PDMA, sgNext } from './scatterlist.js';
 
 /** Total size in bytes of the pages that [phys, phys + length) touches. */
 function pageSpan(phys: number, length: number): number {
-  return Math.ceil(((phys % PAGE_SIZE) + length) / PAGE_SIZE) * PAGE_SIZE;
+  return Math.ceil((offsetInPage(phys) + length) / PAGE_SIZE) * PAGE_SIZE;
 }
 
 /**
@@ -50,7 +50,7 @@ function layOut(dev: Device, sgl: Scatterlist, nents: number, attrs: number): nu
     // segment would cross a boundary.
     const room = boundary - (iovaLength % boundary);
     if (room < span && room < boundary) iovaLength += room;
-    sg.dmaAddress = iovaLength + (sg.phys % PAGE_SIZE);
+    sg.dmaAddress = iovaLength + offsetInPage(sg.phys);
     sg.dmaLength = sg.length;
     iovaLength += span;
   }
@@ -64,7 +64,7 @@ function enter(dev: Device, sgl: Scatterlist, nents: number, iova: number, write
   try {
     for (; done < nents && sg !== null; done++, sg = sgNext(sg)) {
       if (sg.dmaLength >= SG_DMA_P2PDMA) continue;
-      const inPage = sg.phys % PAGE_SIZE;
+      const inPage = offsetInPage(sg.phys);
       const at = iova + sg.dmaAddress - inPage;
       dev.iommu!.map(dev.pdev!, at, sg.phys - inPage, pageSpan(sg.phys, sg.length), write);
     }
@@ -79,7 +79,7 @@ function takeOut(dev: Device, sgl: Scatterlist, count: number, iova: number): vo
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < count && sg !== null; i++, sg = sgNext(sg)) {
     if (sg.dmaLength >= SG_DMA_P2PDMA) continue;
-    const at = iova + sg.dmaAddress - (sg.phys % PAGE_SIZE);
+    const at = iova + sg.dmaAddress - offsetInPage(sg.phys);
     dev.iommu!.unmap(dev.pdev!, at, pageSpan(sg.phys, sg.length));
   }
 }
@@ -169,7 +169,7 @@ function iommuDmaUnmapSg(dev: Device, sgl: Scatterlist, nents: number): void {
   let sg: Scatterlist | null = sgl;
   for (let i = 0; i < nents && sg !== null && sg.dmaLength !== 0; i++, sg = sgNext(sg)) {
     if (sg.dmaLength >= SG_DMA_P2PDMA) continue;
-    const start = sg.dmaAddress - (sg.dmaAddress % PAGE_SIZE);
+    const start = sg.dmaAddress - offsetInPage(sg.dmaAddress);
     if (iova === 0) iova = start;
     if (start !== runEnd) {
       if (runEnd !== 0) dev.iommu!.unmap(dev.pdev!, runStart, runEnd - runStart);
@@ -185,7 +185,7 @@ function iommuDmaUnmapSg(dev: Device, sgl: Scatterlist, nents: number): void {
 
 /** iommu_dma_map_page() */
 function iommuDmaMapPhys(dev: Device, phys: number, length: number, dir: DmaDirection): number {
-  const inPage = phys % PAGE_SIZE;
+  const inPage = offsetInPage(phys);
   const span = pageSpan(phys, length);
   const iova = dev.iommuDomain!.alloc(span);
   if (iova === 0) return DMA_MAPPING_ERROR;
@@ -200,7 +200,7 @@ function iommuDmaMapPhys(dev: Device, phys: number, length: number, dir: DmaDire
 
 /** iommu_dma_unmap_page() */
 function iommuDmaUnmapPhys(dev: Device, dmaAddress: number, length: number): void {
-  const iova = dmaAddress - (dmaAddress % PAGE_SIZE);
+  const iova = dmaAddress - offsetInPage(dmaAddress);
   dev.iommu!.unmap(dev.pdev!, iova, pageSpan(dmaAddress, length));
   dev.iommuDomain!.free(iova);
 }

@@ -81,7 +81,7 @@ function followRange(mm: Mm, phys: number, length: number, pgmap: DevPagemap, fl
     }
     if (step === 0) {
       follow.pgmap = getDevPagemap(mm, at, follow.pgmap, allow);
-      step = PMD_SIZE - (at % PMD_SIZE);
+      step = PMD_SIZE - (at & (PMD_SIZE - 1));
     }
     if (follow.pgmap !== pgmap) {
       if (follow.pgmap !== null) putDevPagemap(follow.pgmap);
@@ -115,7 +115,7 @@ function isDetached(buffer: ArrayBufferLike): boolean {
  * -EHWPOISON: memory-failure took it out of use.
  */
 export function pinUserPages(mm: Mm, view: Uint8Array, gupFlags: number, out: PageRange): number {
-  return pinUserRange(mm, { view, start: 0, length: view.byteLength }, gupFlags, out);
+  return pinUserRange(mm, { view, start: 0, length: view.length }, gupFlags, out);
 }
 
 /** pinUserPages() for a part of a view. It creates a view of that part only where one is needed. */
@@ -138,12 +138,12 @@ function pinRange(mm: Mm, range: UserRange, gupFlags: number, out: PageRange): n
   const vma = findVma(view);
   if (vma === null) return -EFAULT;
   if (length === 0) return isDetached(view.buffer) ? -EFAULT : 0;
-  if (start + length > view.byteLength) return -EFAULT;
+  if (start + length > view.length) return -EFAULT;
   return vma === undefined ? pinMemory(mm, range, out) : pinVma(mm, vma, range, gupFlags, out);
 }
 
 function pinMemory(mm: Mm, { view, start, length }: UserRange, out: PageRange): number {
-  const all = start === 0 && length === view.byteLength;
+  const all = start === 0 && length === view.length;
   const phys = mm.memory.pin(all ? view : new Uint8Array(view.buffer, view.byteOffset + start, length));
   if (isPoisoned(mm, phys, length)) {
     mm.memory.unpin(phys);

@@ -20,7 +20,7 @@ export interface FollowContext {
 }
 
 function followDevmapHuge(mm: Mm, phys: number, flags: number, context: FollowContext, size: number): number {
-  if (phys % size !== 0) return 0;
+  if ((phys & (size - 1)) !== 0) return 0;
   const hint = context.pgmap;
   const pgmap = getDevPagemap(mm, phys, hint, (flags & FOLL_PCI_P2PDMA) !== 0);
   context.pgmap = pgmap;

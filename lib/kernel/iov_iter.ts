@@ -9,7 +9,7 @@
  * needs one (iov_iter-pages.ts). Here, only the offset of an address in its page is known, which is enough for alignment
  * checks: memory is pinned and mapped so that `byteOffset` keeps its offset in the page.
  */
-import { PAGE_SIZE } from '../backend/hardware.js';
+import { offsetInPage, PAGE_SIZE } from '../backend/hardware.js';
 import type { DevPagemap } from './memremap.js';
 
 /** The iterator is the destination: data is read from a device into it. */
@@ -64,12 +64,12 @@ export class IovIter {
     this.ubuf = view;
     this.iovec = none;
     this.bvec = none;
-    return this.start('ITER_UBUF', direction, view.byteLength);
+    return this.start('ITER_UBUF', direction, view.length);
   }
 
   initIovec(direction: IterDirection, views: readonly Uint8Array[]): this {
     let count = 0;
-    for (let i = 0; i < views.length; i++) count += views[i]!.byteLength;
+    for (let i = 0; i < views.length; i++) count += views[i]!.length;
     this.ubuf = nothing;
     this.iovec = views;
     this.bvec = none;
@@ -111,7 +111,7 @@ export class IovIter {
   }
 
   private segmentLength(index: number): number {
-    return this.iterType === 'ITER_IOVEC' ? this.iovec[index]!.byteLength : this.bvec[index]!.length;
+    return this.iterType === 'ITER_IOVEC' ? this.iovec[index]!.length : this.bvec[index]!.length;
   }
 
   private get segmented(): boolean {
@@ -188,9 +188,9 @@ export class IovIter {
    */
   peek(maxBytes: number): Uint8Array {
     const whole = this.iterType === 'ITER_UBUF' ? this.ubuf : this.segmentHere();
-    const length = Math.min(this.singleSegCount(), whole.byteLength - this.offset, maxBytes);
+    const length = Math.min(this.singleSegCount(), whole.length - this.offset, maxBytes);
     if (length <= 0) return nothing;
-    return length === whole.byteLength ? whole : whole.subarray(this.offset, this.offset + length);
+    return length === whole.length ? whole : whole.subarray(this.offset, this.offset + length);
   }
 
   private segmentHere(): Uint8Array {
@@ -225,11 +225,11 @@ export function userBackedIter(iter: IovIter): boolean {
 function inPage(iter: IovIter, index: number, offset: number): number {
   switch (iter.iterType) {
     case 'ITER_UBUF':
-      return (iter.ubuf.byteOffset + offset) % PAGE_SIZE;
+      return offsetInPage(iter.ubuf.byteOffset + offset);
     case 'ITER_IOVEC':
-      return (iter.iovec[index]!.byteOffset + offset) % PAGE_SIZE;
+      return offsetInPage(iter.iovec[index]!.byteOffset + offset);
     case 'ITER_BVEC':
-      return (iter.bvec[index]!.phys + offset) % PAGE_SIZE;
+      return offsetInPage(iter.bvec[index]!.phys + offset);
     case 'ITER_DISCARD':
       return 0;
   }
@@ -238,7 +238,7 @@ function inPage(iter: IovIter, index: number, offset: number): number {
 function lengthAt(iter: IovIter, index: number): number {
   switch (iter.iterType) {
     case 'ITER_IOVEC':
-      return iter.iovec[index]!.byteLength;
+      return iter.iovec[index]!.length;
     case 'ITER_BVEC':
       return iter.bvec[index]!.length;
     case 'ITER_UBUF':
@@ -257,7 +257,7 @@ export function iovIterIsAligned(iter: IovIter, addrMask: number, lenMask: numbe
   for (let i = iter.index; left > 0 && i < iter.nrSegs; i++) {
     const length = Math.min(lengthAt(iter, i) - offset, left);
     if (length > 0) {
-      if (((length % PAGE_SIZE) & lenMask) !== 0) return false;
+      if ((offsetInPage(length) & lenMask) !== 0) return false;
       if ((inPage(iter, i, offset) & addrMask) !== 0) return false;
       left -= length;
     }
@@ -274,7 +274,7 @@ export function iovIterAlignment(iter: IovIter): number {
   for (let i = iter.index; left > 0 && i < iter.nrSegs; i++) {
     const length = Math.min(lengthAt(iter, i) - offset, left);
     if (length > 0) {
-      result |= inPage(iter, i, offset) | (length % PAGE_SIZE);
+      result |= inPage(iter, i, offset) | offsetInPage(length);
       left -= length;
     }
     offset = 0;
@@ -293,7 +293,7 @@ export function iovIterGapAlignment(iter: IovIter): number {
     if (length > 0) {
       const start = inPage(iter, i, offset);
       if (end >= 0) result |= start | end;
-      end = (start + length) % PAGE_SIZE;
+      end = offsetInPage(start + length);
       left -= length;
     }
     offset = 0;
@@ -323,17 +323,17 @@ export function iovIterNpages(iter: IovIter, maxPages: number): number {
  */
 export function copyToIter(from: Uint8Array, iter: IovIter): number {
   let done = 0;
-  while (done < from.byteLength && iter.count > 0) {
+  while (done < from.length && iter.count > 0) {
     if (iter.iterType === 'ITER_DISCARD') {
-      const dropped = Math.min(from.byteLength - done, iter.count);
+      const dropped = Math.min(from.length - done, iter.count);
       iter.advance(dropped);
       return done + dropped;
     }
-    const to = iter.peek(from.byteLength - done);
-    if (to.byteLength === 0) break;
-    to.set(from.subarray(done, done + to.byteLength));
-    iter.advance(to.byteLength);
-    done += to.byteLength;
+    const to = iter.peek(from.length - done);
+    if (to.length === 0) break;
+    to.set(from.subarray(done, done + to.length));
+    iter.advance(to.length);
+    done += to.length;
   }
   return done;
 }
@@ -341,12 +341,12 @@ export function copyToIter(from: Uint8Array, iter: IovIter): number {
 /** copy_from_iter(). Ranges of a bvec iterator cannot be copied: the CPU has no view of them. */
 export function copyFromIter(to: Uint8Array, iter: IovIter): number {
   let done = 0;
-  while (done < to.byteLength && iter.count > 0) {
-    const from = iter.peek(to.byteLength - done);
-    if (from.byteLength === 0) break;
+  while (done < to.length && iter.count > 0) {
+    const from = iter.peek(to.length - done);
+    if (from.length === 0) break;
     to.set(from, done);
-    iter.advance(from.byteLength);
-    done += from.byteLength;
+    iter.advance(from.length);
+    done += from.length;
   }
   return done;
 }

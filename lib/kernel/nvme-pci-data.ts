@@ -64,13 +64,14 @@ interface PoolPiece {
 /** mm/dmapool.c: small pieces of coherent memory that are reused. */
 class DmaPool {
   readonly #device: Device;
-  readonly #size: number;
+  /** Of each piece, in bytes. */
+  readonly size: number;
   #free: PoolPiece[] = [];
   #blocks: CoherentBlock[] = [];
 
   constructor(device: Device, size: number) {
     this.#device = device;
-    this.#size = size;
+    this.size = size;
   }
 
   /** dma_pool_alloc() */
@@ -80,8 +81,8 @@ class DmaPool {
     const block = dmaAllocCoherent(this.#device, PAGE_SIZE);
     if (block === null) return null;
     this.#blocks.push(block);
-    for (let at = PAGE_SIZE - this.#size; at >= 0; at -= this.#size) {
-      const view = new DataView(block.cpu.buffer, block.cpu.byteOffset + at, this.#size);
+    for (let at = PAGE_SIZE - this.size; at >= 0; at -= this.size) {
+      const view = new DataView(block.cpu.buffer, block.cpu.byteOffset + at, this.size);
       this.#free.push({ view, dma: block.dmaHandle + at });
     }
     return this.#free.pop() ?? null;
@@ -108,7 +109,8 @@ class PrpWriter {
   #lists: PoolPiece[] = [];
   #written = 0;
   #list: PoolPiece | null = null;
-  /** Position of the next entry in the list. */
+  /** The size of a list, and the position of the next entry in it; all lists of a request are of the same size. */
+  #size = 0;
   #at = 0;
 
   /** `pages`: how many addresses will be put; the lists are appended to `lists`, in order. */
@@ -117,6 +119,7 @@ class PrpWriter {
     this.#cmd = cmd;
     this.#pages = pages;
     this.#pool = pool;
+    this.#size = pool.size;
     this.#lists = lists;
     this.#written = 0;
     this.#list = null;
@@ -133,7 +136,7 @@ class PrpWriter {
       this.#cmd.prp2 = address;
       return true;
     }
-    if ((this.#list === null || this.#at === this.#list.view.byteLength) && !this.#grow()) return false;
+    if ((this.#list === null || this.#at === this.#size) && !this.#grow()) return false;
     putLe64(this.#list!.view, this.#at, address);
     this.#at += 8;
     return true;

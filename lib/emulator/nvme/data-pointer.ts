@@ -13,7 +13,7 @@
  * range instead of one per page.
  */
 
-import { PAGE_SIZE } from '../../backend/hardware.js';
+import { offsetInPage, PAGE_SIZE } from '../../backend/hardware.js';
 import {
   NVME_CMD_SGL_ALL,
   NVME_SC_CMB_INVALID_USE,
@@ -159,21 +159,21 @@ export class DataPointerWalker {
   }
 
   /**
-   * Copies `into.length` bytes from a bus address into the controller.
+   * Copies `length` bytes from a bus address to the beginning of `into`, which is in the controller.
    * @returns the path that they took
    * @throws PciFault
    */
-  fetch(addr: number, into: Uint8Array): DmaWindow['path'] {
+  fetch(addr: number, length: number, into: Uint8Array): DmaWindow['path'] {
     const windows = this.#listWindows;
     empty(windows);
-    this.#fabric.resolve(this.#pdev, addr, into.length, 'read', windows);
+    this.#fabric.resolve(this.#pdev, addr, length, 'read', windows);
     let done = 0;
     for (let i = 0; i < windows.length; i++) {
       into.set(windows[i]!.bytes, done);
       done += windows[i]!.bytes.length;
     }
     const path = windows[0]!.path;
-    if (path === 'internal') this.#mustDecode(addr, into.length, 'read');
+    if (path === 'internal') this.#mustDecode(addr, length, 'read');
     return path;
   }
 
@@ -188,7 +188,7 @@ export class DataPointerWalker {
 
   #walkPrps(sqe: DataView, at: number, length: number): number {
     const prp1 = address(sqe, at + NVME_SQE_PRP1);
-    const offset = prp1 % PAGE_SIZE;
+    const offset = offsetInPage(prp1);
     if (offset % 4 !== 0) return NVME_SC_PRP_INVALID_OFFSET;
     const first = Math.min(length, PAGE_SIZE - offset);
     this.#add(prp1, first);
@@ -197,14 +197,14 @@ export class DataPointerWalker {
 
     const prp2 = address(sqe, at + NVME_SQE_PRP2);
     if (this.#left > PAGE_SIZE) return this.#walkPrpLists(prp2);
-    if (prp2 === 0 || prp2 % PAGE_SIZE !== 0) return NVME_SC_PRP_INVALID_OFFSET;
+    if (prp2 === 0 || offsetInPage(prp2) !== 0) return NVME_SC_PRP_INVALID_OFFSET;
     this.#add(prp2, this.#left);
     return NVME_SC_SUCCESS;
   }
 
   #walkPrpLists(first: number): number {
     for (let list = first; ; ) {
-      const listOffset = list % PAGE_SIZE;
+      const listOffset = offsetInPage(list);
       if (list === 0 || listOffset % PRP_BYTES !== 0) return NVME_SC_PRP_INVALID_OFFSET;
       const pages = Math.ceil(this.#left / PAGE_SIZE);
       const slots = (PAGE_SIZE - listOffset) / PRP_BYTES;
@@ -223,7 +223,7 @@ export class DataPointerWalker {
     let left = this.#left;
     for (let i = 0; i < entries; i++) {
       const page = address(this.#listView, i * PRP_BYTES);
-      if (page === 0 || page % PAGE_SIZE !== 0) return NVME_SC_PRP_INVALID_OFFSET;
+      if (page === 0 || offsetInPage(page) !== 0) return NVME_SC_PRP_INVALID_OFFSET;
       const n = Math.min(left, PAGE_SIZE);
       this.#add(page, n);
       left -= n;
@@ -302,8 +302,8 @@ export class DataPointerWalker {
   }
 
   #fetchList(addr: number, length: number): number {
-    const into = length === PAGE_SIZE ? this.#list : this.#list.subarray(0, length);
-    if (this.fetch(addr, into) === 'internal' && !this.#cmb.lists) return NVME_SC_CMB_INVALID_USE;
+    if (this.fetch(addr, length, this.#list) === 'internal' && !this.#cmb.lists)
+      return NVME_SC_CMB_INVALID_USE;
     return NVME_SC_SUCCESS;
   }
 

@@ -191,8 +191,7 @@ export class NvmeQueues {
     const epoch = this.#epoch;
     const end = sq.tail > sq.head ? sq.tail : sq.size;
     const n = Math.min(end - sq.head, burst);
-    const into = n === FETCH_ENTRIES ? this.#sqeBytes : this.#sqeBytes.subarray(0, n * NVME_SQE_BYTES);
-    this.#host.walker.fetch(sq.addr + sq.head * NVME_SQE_BYTES, into);
+    this.#host.walker.fetch(sq.addr + sq.head * NVME_SQE_BYTES, n * NVME_SQE_BYTES, this.#sqeBytes);
     for (let i = 0; i < n && this.#host.bytesMoved < enough; i++) {
       sq.head = (sq.head + 1) % sq.size;
       this.#host.execute(sq, this.#sqe, i * NVME_SQE_BYTES);

@@ -7,7 +7,7 @@
  *     CMBMSC.CRE ──▶ CMBLOC, CMBSZ  show the CMB; with CMSE the controller decodes addresses from CBA on
  */
 
-import { PAGE_SIZE } from '../../backend/hardware.js';
+import { offsetInPage, PAGE_SIZE } from '../../backend/hardware.js';
 import {
   cmbSizeUnit,
   NVME_CAP_HI_CMBS,
@@ -210,7 +210,7 @@ export class NvmeRegisters {
   }
 
   get #cba(): number {
-    return this.#cmbmscHi * TWO_32 + (this.#cmbmscLo - (this.#cmbmscLo % PAGE_SIZE));
+    return this.#cmbmscHi * TWO_32 + (this.#cmbmscLo - offsetInPage(this.#cmbmscLo));
   }
 
   /** CC.CSS: the NVM command set, or all that there are. The driver selects all where there are several. */
