@@ -1,5 +1,8 @@
 import type { Clock } from '../backend/hardware.js';
 
+/** The global is looked up by a getter at each use. */
+const { performance } = globalThis;
+
 /** Functions deferred to a later turn. All functions that are waiting when the turn starts run in it, in order. */
 class Turn {
   #waiting: (() => void)[] = [];

@@ -185,8 +185,13 @@ class EmulatorPump implements PumpRun {
     }
     for (const leg of this.#destinations) this.#write(leg);
     if (this.#failure === null) this.#read();
-    const inFlight = this.#destinations.reduce((sum, leg) => sum + leg.inFlight, this.#source.inFlight);
-    if (inFlight === 0) this.#resolve(this.#failure);
+    if (this.#isIdle()) this.#resolve(this.#failure);
+  }
+
+  #isIdle(): boolean {
+    if (this.#source.inFlight > 0) return false;
+    for (let i = 0; i < this.#destinations.length; i++) if (this.#destinations[i]!.inFlight > 0) return false;
+    return true;
   }
 
   /**

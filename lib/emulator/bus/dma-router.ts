@@ -1,4 +1,4 @@
-import type { PathBytes } from '../../backend/backend.js';
+import type { KnownWay } from '../../backend/backend.js';
 import type { HostBridge, PciDev } from '../../backend/topology.js';
 import { trace, tracing } from '../../base/trace.js';
 import type { EmulatedHostMemory } from './host-memory.js';
@@ -10,7 +10,7 @@ import type { EmulatedHostBridge } from './topology.js';
 /** A piece of memory that a DMA reaches. Reading or writing `bytes` is the transfer. */
 export interface DmaWindow {
   bytes: Uint8Array;
-  path: keyof PathBytes;
+  path: KnownWay;
 }
 
 export interface DmaRouterParts {
@@ -115,7 +115,7 @@ export class DmaRouter {
         this.#unsupported(addr + done, why);
       }
       this.#out.push({ bytes, path: 'hostDram' });
-      done += bytes.byteLength;
+      done += bytes.length;
     }
     if (tracing()) this.#trace(addr, length, 'hostDram', null);
   }
@@ -130,14 +130,14 @@ export class DmaRouter {
     }
     if (tracing()) this.#trace(addr, length, path, owner.pdev);
     if (owner.dropsPeerWrites && owner !== this.#requester && this.#direction === 'write') {
-      if (this.#sink.byteLength < length) this.#sink = new Uint8Array(length);
+      if (this.#sink.length < length) this.#sink = new Uint8Array(length);
       this.#out.push({ bytes: this.#sink.subarray(0, length), path });
       return;
     }
     for (let done = 0; done < length; ) {
       const bytes = memory.window(from + done, length - done);
       this.#out.push({ bytes, path });
-      done += bytes.byteLength;
+      done += bytes.length;
     }
   }
 
@@ -154,7 +154,7 @@ export class DmaRouter {
     throw new PciFault(kind, requester, addr, direction, why);
   }
 
-  #trace(address: number, length: number, path: keyof PathBytes, target: PciDev | null): void {
+  #trace(address: number, length: number, path: KnownWay, target: PciDev | null): void {
     trace('fabric', 'route', {
       requester: this.#requester.pdev.bdf,
       address,

@@ -1,6 +1,6 @@
-import type { PathBytes } from '../../backend/backend.js';
+import type { KnownWay, PathBytes } from '../../backend/backend.js';
 import type { BusMonitor } from '../../backend/hardware.js';
-import { addPath, clearPath, zeroPath } from '../../backend/path-bytes.js';
+import { addBytes, addPath, clearPath, zeroPath } from '../../backend/path-bytes.js';
 import type { PciDev } from '../../backend/topology.js';
 import type { Machine } from '../../machine/schema.js';
 import { DeviceMemory } from './device-memory.js';
@@ -20,6 +20,14 @@ export interface FabricParts {
   readonly iommu: EmulatedIommu | null;
 }
 
+/** A function of the machine, as the bus sees it. */
+interface Member {
+  readonly pdev: PciDev;
+  readonly node: PciNode;
+  /** The bytes of each command that it executed, by the id of its queue and by its own. */
+  readonly commands: PathBytes[][];
+}
+
 /**
  * The interconnect of a machine: it routes DMA (dma-router.ts), and a protocol analyser counts the bytes of
  * each command by path.
@@ -28,17 +36,18 @@ export class Fabric implements BusMonitor {
   readonly topology: EmulatedTopology;
   readonly memory: EmulatedHostMemory;
   readonly iommu: EmulatedIommu | null;
-  readonly #nodes: Map<PciDev, PciNode>;
+  readonly #members = new Map<PciDev, Member>();
+  /** The last member that was asked for: a function does many DMAs in a row. */
+  #last: Member | null = null;
   readonly #router: DmaRouter;
-  /** Of each function, the bytes of each command: qid << 16 | cid. Their number is bounded by the entries of the queues. */
-  readonly #commands = new Map<PciDev, Map<number, PathBytes>>();
 
   constructor(parts: FabricParts) {
     this.topology = parts.topology;
     this.memory = parts.memory;
     this.iommu = parts.iommu;
-    this.#nodes = wire(parts.topology);
-    const slots = [...this.#nodes.values()].flatMap((node) => node.slots);
+    const nodes = wire(parts.topology);
+    for (const [pdev, node] of nodes) this.#members.set(pdev, { pdev, node, commands: [] });
+    const slots = [...nodes.values()].flatMap((node) => node.slots);
     this.#router = new DmaRouter({ memory: parts.memory, iommu: parts.iommu, slots });
   }
 
@@ -55,23 +64,23 @@ export class Fabric implements BusMonitor {
   }
 
   /** Counts bytes that were really moved for command `cid` of queue `qid`. */
-  account(requester: PciDev, qid: number, cid: number, path: keyof PathBytes, bytes: number): void {
-    let commands = this.#commands.get(requester);
-    if (commands === undefined) {
-      commands = new Map();
-      this.#commands.set(requester, commands);
+  account(requester: PciDev, qid: number, cid: number, way: KnownWay, bytes: number): void {
+    const { commands } = this.#member(requester);
+    let queue = commands[qid];
+    if (queue === undefined) {
+      queue = [];
+      commands[qid] = queue;
     }
-    const key = qid * 0x10000 + cid;
-    let command = commands.get(key);
+    let command = queue[cid];
     if (command === undefined) {
       command = zeroPath();
-      commands.set(key, command);
+      queue[cid] = command;
     }
-    command[path] += bytes;
+    addBytes(command, way, bytes);
   }
 
   take(dev: PciDev, qid: number, cid: number, into: PathBytes): void {
-    const command = this.#commands.get(dev)?.get(qid * 0x10000 + cid);
+    const command = this.#member(dev).commands[qid]?.[cid];
     if (command === undefined) return;
     addPath(into, command);
     clearPath(command);
@@ -109,10 +118,17 @@ export class Fabric implements BusMonitor {
     this.#node(pdev).dropsPeerWrites = options.on;
   }
 
+  #member(pdev: PciDev): Member {
+    const last = this.#last;
+    if (last !== null && last.pdev === pdev) return last;
+    const member = this.#members.get(pdev);
+    if (member === undefined) throw new RangeError(`${pdev.bdf} is not a function of this machine`);
+    this.#last = member;
+    return member;
+  }
+
   #node(pdev: PciDev): PciNode {
-    const node = this.#nodes.get(pdev);
-    if (node === undefined) throw new RangeError(`${pdev.bdf} is not a function of this machine`);
-    return node;
+    return this.#member(pdev).node;
   }
 
   #slot(pdev: PciDev, bar: number): BarSlot | null {

@@ -21,7 +21,7 @@
  * the way up to the root complex. Completions of reads follow ACS Completion Redirect: such a read counts as going
  * through the host bridge. Egress control vectors are assumed to be zero, which blocks nothing.
  */
-import type { PathBytes } from '../../backend/backend.js';
+import type { KnownWay } from '../../backend/backend.js';
 import { PCI_ACS_CR, PCI_ACS_RR, type PciBar, type PciDev, type Topology } from '../../backend/topology.js';
 import type { DeviceMemory } from './device-memory.js';
 import type { TlpDirection } from './pci-fault.js';
@@ -41,7 +41,7 @@ export interface BarRoute {
   readonly kind: 'bar';
   readonly slot: BarSlot;
   readonly base: number;
-  readonly path: keyof PathBytes;
+  readonly path: KnownWay;
 }
 
 /** The destination of TLPs from one requester to a range of addresses. */
@@ -75,7 +75,8 @@ export class PciNode {
   present = true;
   /** An injected fault: writes from other functions are acknowledged and lost. */
   dropsPeerWrites = false;
-  readonly #near: { read: RouteTable | null; write: RouteTable | null } = { read: null, write: null };
+  #nearReads: RouteTable | null = null;
+  #nearWrites: RouteTable | null = null;
 
   constructor(pdev: PciDev, parent: PciNode | null) {
     this.pdev = pdev;
@@ -93,11 +94,16 @@ export class PciNode {
 
   /** The routes of its TLPs, by bus address. */
   near(direction: TlpDirection): RouteTable {
-    const known = this.#near[direction];
-    if (known !== null) return known;
-    const table = new RouteTable(busBoundaries(this), (address) => routeOnBus(this, address, direction));
-    this.#near[direction] = table;
-    return table;
+    if (direction === 'read') {
+      this.#nearReads ??= this.#table('read');
+      return this.#nearReads;
+    }
+    this.#nearWrites ??= this.#table('write');
+    return this.#nearWrites;
+  }
+
+  #table(direction: TlpDirection): RouteTable {
+    return new RouteTable(busBoundaries(this), (address) => routeOnBus(this, address, direction));
   }
 }
 

@@ -361,7 +361,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
 
   get burst(): number {
     const exponent = this.features.get(NVME_FEAT_ARBITRATION) & 0x7;
-    return exponent === BURST_UNLIMITED ? this.maxEntries : 2 ** exponent;
+    return exponent === BURST_UNLIMITED ? this.maxEntries : 1 << exponent;
   }
 
   execute(sq: SubmissionQueue, sqe: DataView, at: number): void {
