@@ -4,20 +4,28 @@
 'use strict';
 
 const path = require('node:path');
-const { buildSync } = require('esbuild');
+const { build } = require('esbuild');
 
 const folder = path.join(__dirname, '../lib/page/browser');
 
-buildSync({
-  entryPoints: [path.join(folder, 'main.ts'), path.join(folder, 'style.css')],
-  outdir: path.join(__dirname, '../dist/lib/page/browser'),
-  alias: { 'node:util': path.join(__dirname, 'inspect.mjs') },
-  bundle: true,
-  minify: true,
-  platform: 'browser',
-  format: 'iife',
-  target: 'es2022',
-  charset: 'utf8',
-  legalComments: 'none',
-  logLevel: 'warning',
-});
+const standIn = {
+  name: 'builtin',
+  setup({ onResolve }) {
+    onResolve({ filter: /\/builtin\.js$/ }, () => ({ path: path.join(__dirname, 'builtin.mjs') }));
+  },
+};
+
+exports.bundlePage = () =>
+  build({
+    entryPoints: [path.join(folder, 'main.ts'), path.join(folder, 'style.css')],
+    outdir: path.join(__dirname, '../dist/lib/page/browser'),
+    plugins: [standIn],
+    bundle: true,
+    minify: true,
+    platform: 'browser',
+    format: 'iife',
+    target: 'es2022',
+    charset: 'utf8',
+    legalComments: 'none',
+    logLevel: 'warning',
+  });

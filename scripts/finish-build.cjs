@@ -34,13 +34,12 @@ for (const folder of ['lib', 'test', 'examples', 'bench']) {
     if (compiled.test(name) && !fs.existsSync(source)) fs.rmSync(path.join(dist, folder, name));
   }
 }
-require('./bundle-page.cjs');
-require('./bundle.cjs')
-  .bundle()
-  .catch(({ message }) => {
+Promise.all([require('./bundle-page.cjs').bundlePage(), require('./bundle.cjs').bundle()]).catch(
+  ({ message }) => {
     console.error(message);
     process.exitCode = 1;
-  });
+  },
+);
 
 function without(words, file) {
   const text = fs.readFileSync(file, 'utf8');

@@ -128,6 +128,18 @@ t.test('the bundle: import loads few files, and no package', async (t) => {
   t.same(packages, []);
 });
 
+t.test('import: no module of Node that streams do not need', async (t) => {
+  const all = addresses('--input-type=module', '--eval', `import '${pathToFileURL(bundle)}index.js'`);
+  const theirs = all.filter((address) => address.startsWith('node:'));
+  t.ok(theirs.includes('node:stream'), 'the watch sees something');
+  const needed =
+    /^node:(async_hooks|diagnostics_channel|events|fs|fs\/promises|module|path|stream|stream\/promises|url)$/;
+  t.same(
+    theirs.filter((address) => !needed.test(address)),
+    [],
+  );
+});
+
 const noSysfs = process.platform !== 'linux' && 'only Linux has a machine to read';
 t.test('the bundle: this machine is two files more', { skip: noSysfs }, async (t) => {
   const opening = (more: string) =>

@@ -2,7 +2,7 @@
  * Errors of the public functions for an argument that they do not accept, with Node's codes. A message names the function, the
  * argument, what it must be, and what was received instead.
  */
-import { inspect } from 'node:util';
+import { builtin } from './builtin.js';
 import { type ErrorCode, P2pdmaError, type P2pdmaErrorOptions } from './errors.js';
 import { type Sentence, said } from './sentence.js';
 
@@ -11,7 +11,7 @@ const SHOWN = 60;
 /** A value as it is quoted in a message. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value}'`;
-  const text = inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
+  const text = builtin('node:util').inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
   return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`;
 }
 

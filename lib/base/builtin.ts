@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 interface Builtins {
   'node:net': typeof import('node:net');
   'node:readline': typeof import('node:readline');
+  'node:util': typeof import('node:util');
   'node:zlib': typeof import('node:zlib');
 }
 

@@ -2,7 +2,6 @@ import { EventEmitter } from 'node:events';
 import { type BigIntStats, fchmod, fchown, fstat, futimes, type Stats } from 'node:fs';
 import type { Interface } from 'node:readline';
 import type { ReadableStream } from 'node:stream/web';
-import { promisify } from 'node:util';
 import { assertEach, assertWhole, wrongArgument } from '../base/arguments.js';
 import { builtin } from '../base/builtin.js';
 import { EBADF, EOPNOTSUPP } from '../base/errno.js';
@@ -49,6 +48,9 @@ interface Place {
 const DEFAULT_BYTES = 16 * 1024;
 
 type Ours = P2pReadStream | P2pWriteStream;
+
+/** Few programs need it: it is loaded with the first call. */
+const util = () => builtin('node:util');
 
 /**
  * A namespace, block device or file with the methods of the FileHandle of node:fs, in its order of arguments. Any offset,
@@ -220,22 +222,22 @@ export class P2pFileHandle extends EventEmitter {
   stat(options?: { bigint?: false }): Promise<Stats>;
   stat(options: { bigint: true }): Promise<BigIntStats>;
   stat(options: { bigint?: boolean } = {}): Promise<Stats | BigIntStats> {
-    return this.#ask('fstat', (fd) => promisify(fstat)(fd, objectOptions(options)));
+    return this.#ask('fstat', (fd) => util().promisify(fstat)(fd, objectOptions(options)));
   }
 
   /** Change its permissions. @throws P2pdmaError EPERM; EOPNOTSUPP: it is a drive of an emulated machine */
   chmod(mode: number | string): Promise<void> {
-    return this.#ask('fchmod', (fd) => promisify(fchmod)(fd, mode));
+    return this.#ask('fchmod', (fd) => util().promisify(fchmod)(fd, mode));
   }
 
   /** Change its owner and group. @throws P2pdmaError EPERM; EOPNOTSUPP: it is a drive of an emulated machine */
   chown(uid: number, gid: number): Promise<void> {
-    return this.#ask('fchown', (fd) => promisify(fchown)(fd, uid, gid));
+    return this.#ask('fchown', (fd) => util().promisify(fchown)(fd, uid, gid));
   }
 
   /** Change its times. @throws P2pdmaError EPERM; EOPNOTSUPP: it is a drive of an emulated machine */
   utimes(atime: number | string | Date, mtime: number | string | Date): Promise<void> {
-    return this.#ask('futimes', (fd) => promisify(futimes)(fd, atime, mtime));
+    return this.#ask('futimes', (fd) => util().promisify(futimes)(fd, atime, mtime));
   }
 
   /** Set a file's length; a negative one is 0, as in node:fs. @throws P2pdmaError EINVAL: it is a device */
