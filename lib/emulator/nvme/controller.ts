@@ -112,7 +112,8 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
    */
   #draining = 0;
   #afterDrain: (() => void) | null = null;
-  #bytesMoved = 0;
+  /** An object of its own: with the first 2 GiB its shape changes, and not that of the controller, on which all its code relies. */
+  readonly #moved = { bytes: 0 };
   /** The time at which the medium is free again (latency model). */
   #busyUntil = 0;
 
@@ -356,7 +357,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
   }
 
   get bytesMoved(): number {
-    return this.#bytesMoved;
+    return this.#moved.bytes;
   }
 
   get burst(): number {
@@ -376,7 +377,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     }
     let status: number;
     if (sq.id === 0) status = executeAdmin(this, req, sqe, at);
-    else if (this.faults.vanishesAt(this.#bytesMoved)) return this.remove();
+    else if (this.faults.vanishesAt(this.#moved.bytes)) return this.remove();
     else if (this.faults.swallows()) {
       req.state = 'stuck';
       status = PENDING;
@@ -407,7 +408,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     const moved = status === NVME_SC_SUCCESS || status === refuse(NVME_SC_COMPARE_FAILED);
     if (moved && req.bytes > 0) {
       this.#count(req);
-      if (this.faults.vanishesAt(this.#bytesMoved)) return this.remove();
+      if (this.faults.vanishesAt(this.#moved.bytes)) return this.remove();
     }
     if (status === NVME_SC_SUCCESS && req.fua) {
       req.fua = false;
@@ -434,7 +435,7 @@ export class NvmeController implements NvmeHardware, AdminHost, RegisterHost, Qu
     // A second pass (after a flush) must not count the bytes again.
     req.bytes = 0;
     if (qid === 0) return;
-    this.#bytesMoved += bytes;
+    this.#moved.bytes += bytes;
     if (req.opcode === nvmeCmdRead) {
       this.statistics.readCommands++;
       this.statistics.bytesRead += bytes;
