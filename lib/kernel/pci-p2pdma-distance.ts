@@ -254,29 +254,34 @@ export function walkDistance(host: RulingHost, provider: PciDev, client: PciDev)
   for (const b of clientPath) noteAcs(b, acs, acsUnknown);
 
   const providerHops = commonBridge === null ? providerPath.length : providerPath.length - 1;
-  const facts = {
-    distance: providerHops + clientHops,
+  const distance = providerHops + clientHops;
+  const hostBridges = [provider.hostBridge, client.hostBridge] as const;
+  // Without a spread: Node 20 keeps an object that has fields after one until a full collection, and each copy walks.
+  const walk = (possible: readonly PciP2pdmaMapType[], rule: DistanceRule): DistanceWalk => ({
+    distance,
     acs,
     acsUnknown,
     commonBridge,
     providerPath,
     clientPath,
-    hostBridges: [provider.hostBridge, client.hostBridge] as const,
-  };
-  if (lostAbove(facts).length > 0) {
-    return { ...facts, ...settled(ANY_WAY), rule: 'way-unknown' };
+    hostBridges,
+    mapType: possible.length === 1 ? possible[0]! : 'PCI_P2PDMA_MAP_UNKNOWN',
+    possible,
+    rule,
+  });
+  if (lostAbove({ acs, acsUnknown, commonBridge, providerPath, clientPath }).length > 0) {
+    return walk(ANY_WAY, 'way-unknown');
   }
   const turns = commonBridge !== null && acs.length === 0;
   if (turns && acsUnknown.length === 0) {
-    const rule = provider === client ? 'same-function' : 'common-bridge';
-    return { ...facts, ...settled(['PCI_P2PDMA_MAP_BUS_ADDR']), rule };
+    return walk(['PCI_P2PDMA_MAP_BUS_ADDR'], provider === client ? 'same-function' : 'common-bridge');
   }
   const { allowed, rule } = throughHostBridge(host, provider.hostBridge, client.hostBridge);
   const above: PciP2pdmaMapType[] = [];
   if (allowed !== false) above.push('PCI_P2PDMA_MAP_THRU_HOST_BRIDGE');
   if (allowed !== true) above.push('PCI_P2PDMA_MAP_NOT_SUPPORTED');
-  if (turns) return { ...facts, ...settled(['PCI_P2PDMA_MAP_BUS_ADDR', ...above]), rule: 'acs-unknown' };
-  return { ...facts, ...settled(above), rule };
+  if (turns) return walk(['PCI_P2PDMA_MAP_BUS_ADDR', ...above], 'acs-unknown');
+  return walk(above, rule);
 }
 
 /**
@@ -299,11 +304,6 @@ const ANY_WAY: readonly PciP2pdmaMapType[] = [
   'PCI_P2PDMA_MAP_NOT_SUPPORTED',
 ];
 
-/** The map type is known only if exactly one is possible. */
-function settled(possible: readonly PciP2pdmaMapType[]): Pick<DistanceWalk, 'mapType' | 'possible'> {
-  return { mapType: possible.length === 1 ? possible[0]! : 'PCI_P2PDMA_MAP_UNKNOWN', possible };
-}
-
 /**
  * calc_map_type_and_dist(): may `client` do DMA to memory of `provider`? The verdict has the reason and what would
  * help. Works for any two functions, with or without peer memory.
@@ -318,7 +318,8 @@ export function calcMapTypeAndDist(host: RulingHost, provider: PciDev, client: P
   };
 }
 
-function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: DistanceWalk): string {
+/** The verdict that `walk` came to, in a sentence. */
+export function reasonFor(host: RulingHost, provider: PciDev, client: PciDev, walk: DistanceWalk): string {
   const { cpu } = host;
   const memory = client.bdf === provider.bdf ? 'its own memory' : `the memory of ${provider.bdf}`;
   const pair = `${client.bdf} and ${memory}`;

@@ -11,7 +11,7 @@ import { optionError } from '../base/arguments.js';
 import { P2pdmaError } from '../base/errors.js';
 import { classWords } from '../base/pci-class.js';
 import { type Naming, type Sentence, said } from '../base/sentence.js';
-import { calcMapTypeAndDist, type DistanceVerdict } from '../kernel/pci-p2pdma-distance.js';
+import { type DistanceWalk, reasonFor, walkDistance } from '../kernel/pci-p2pdma-distance.js';
 import { legRefusal } from '../kernel/pci-p2pdma-legs.js';
 import { type Transport, worse } from './receipt.js';
 
@@ -98,13 +98,18 @@ export function chooseRoute(backend: Backend, targets: readonly RouteTarget[], o
   const { best, refusal } = nearestOf(topology, candidates, targets);
   if (best === null) return hostRoute(refusal ?? 'no provider suits');
 
-  const transport = best.verdicts
-    .map((v): Transport => (v.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR') ? 'p2p-bus' : 'p2p-host-bridge'))
+  const { provider, ways } = best;
+  const transport = ways
+    .map(
+      ({ walk }): Transport =>
+        walk.possible.includes('PCI_P2PDMA_MAP_BUS_ADDR') ? 'p2p-bus' : 'p2p-host-bridge',
+    )
     .reduce(worse, 'p2p-bus');
-  const farthest = best.verdicts.reduce((a, b) => (b.distance > a.distance ? b : a));
-  const guessed = best.verdicts.find((v) => v.mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
-  const unproven = firstOf(targets, (target) => target.unproven) ?? guessed?.reason ?? null;
-  return { transport, provider: best.provider, reason: farthest.reason, unproven };
+  const farthest = ways.reduce((a, b) => (b.walk.distance > a.walk.distance ? b : a));
+  const guessed = ways.find(({ walk }) => walk.mapType === 'PCI_P2PDMA_MAP_UNKNOWN');
+  const reasonOf = ({ client, walk }: Way) => reasonFor(topology, provider, client, walk);
+  const unproven = firstOf(targets, (target) => target.unproven) ?? (guessed ? reasonOf(guessed) : null);
+  return { transport, provider, reason: reasonOf(farthest), unproven };
 }
 
 /** What decides about the route of a target. */
@@ -155,9 +160,15 @@ function whyNoneLent({ functions }: Topology): string {
   return `no drive has a CMB (p2pmem) to lend${others}`;
 }
 
+/** From a client to a provider. Only the verdicts that are reported are put into words: each copy chooses a route. */
+interface Way {
+  readonly client: PciDev;
+  readonly walk: DistanceWalk;
+}
+
 interface Lender {
   readonly provider: PciDev;
-  readonly verdicts: readonly DistanceVerdict[];
+  readonly ways: readonly Way[];
   readonly distance: number;
 }
 
@@ -171,18 +182,18 @@ function nearestOf(
   let refusal: string | null = null;
   const clients = clientsOf(targets);
   for (const provider of candidates) {
-    const verdicts = clients.map((client) => calcMapTypeAndDist(topology, provider, client));
+    const ways = clients.map((client) => ({ client, walk: walkDistance(topology, provider, client) }));
     const leg = firstOf(targets, ({ legs }) => {
       const refused = legs ? legRefusal(topology, provider, legs) : null;
       return refused === null ? null : `${refused.what}. ${refused.why}`;
     });
-    const refused = verdicts.find((v) => v.mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED');
+    const refused = ways.find(({ walk }) => walk.mapType === 'PCI_P2PDMA_MAP_NOT_SUPPORTED');
     if (leg !== null || refused !== undefined) {
-      refusal ??= leg ?? refused!.reason;
+      refusal ??= leg ?? reasonFor(topology, provider, refused!.client, refused!.walk);
       continue;
     }
-    const distance = verdicts.reduce((sum, v) => sum + v.distance, 0);
-    if (best === null || distance < best.distance) best = { provider, verdicts, distance };
+    const distance = ways.reduce((sum, { walk }) => sum + walk.distance, 0);
+    if (best === null || distance < best.distance) best = { provider, ways, distance };
   }
   return { best, refusal };
 }
