@@ -39,6 +39,7 @@ import {
   EROFS,
 } from '../base/errno.js';
 import { errnoError, P2pdmaError } from '../base/errors.js';
+import { Members } from '../base/members.js';
 import { type TraceOrigin, tracedAs } from '../base/trace.js';
 import { assertNoDeviceName } from '../host/device-names.js';
 import { fileRange } from '../host/file-range.js';
@@ -90,11 +91,12 @@ const NO_PARITY =
   'The emulator describes arrays with parity, and does not run them: it has no copy of their data to read or write.';
 
 /** What a target is created from. */
-type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ranges' | 'door' | 'zones'> & {
+type Opened = Pick<BlockDevice, 'name' | 'drives' | 'legs' | 'noP2pReason' | 'ranges' | 'zones'> & {
+  readonly door: BlockDevice['door'] | undefined;
   readonly disk: Gendisk;
   readonly path: string;
   readonly write: boolean;
-  readonly made?: boolean;
+  readonly made: boolean;
   readonly file: FileStore | null;
 };
 
@@ -109,7 +111,7 @@ export class EmulatorBackend implements Backend {
   readonly running: RunningMachine;
   readonly #number = machines++;
   readonly #origin: TraceOrigin;
-  readonly #targets = new Set<EmulatorTarget>();
+  readonly #targets = new Members<EmulatorTarget>();
   readonly #devices: BlockDevices;
   /** Files attached to a drive as namespaces. They are not listed as namespaces. */
   readonly #files = new Map<NvmeNs, Drive>();
@@ -231,7 +233,22 @@ export class EmulatorBackend implements Backend {
       });
     }
     if (write) this.#writers.set(name, writers + 1);
-    return this.#newTarget({ ...found, disk, path, write, file: null }, async () => {
+    const { drives, legs, noP2pReason, ranges, zones, door } = found;
+    const opened = {
+      name,
+      path,
+      disk,
+      drives,
+      legs,
+      noP2pReason,
+      ranges,
+      zones,
+      door,
+      write,
+      made: false,
+      file: null,
+    };
+    return this.#newTarget(opened, async () => {
       if (write) this.#writers.set(name, this.#writers.get(name)! - 1);
     });
   }
@@ -321,16 +338,21 @@ export class EmulatorBackend implements Backend {
       throw errnoError(-ENXIO, 'open', path, { cause: error });
     }
     const attached = ns;
-    const on = {
+    const opened = {
+      name: file,
+      path,
       disk: attached,
       drives: [drive],
       legs: null,
       noP2pReason: noP2pReason(driver, this.description),
-      zones: null,
       ranges: [fileRange(path)],
+      zones: null,
       door: () => attached,
+      write,
+      made,
+      file: store,
     };
-    return this.#newTarget({ ...on, name: file, path, write, file: store, made }, async () => {
+    return this.#newTarget(opened, async () => {
       hardware.detachNamespace(attached.nsid);
       if (driver.ctrl.state === 'NVME_CTRL_LIVE') await nvmeScanWork(driver.ctrl).catch(() => {});
       this.#files.delete(attached);
@@ -359,8 +381,19 @@ export class EmulatorBackend implements Backend {
 
   #newTarget(of: Opened, close: () => Promise<void>): EmulatorTarget {
     const { mm, clock } = this.running;
+    // Without a spread: Node 20 keeps an object that has fields after one until a full collection.
     const target = new EmulatorTarget({
-      ...of,
+      name: of.name,
+      path: of.path,
+      disk: of.disk,
+      door: of.door,
+      legs: of.legs,
+      noP2pReason: of.noP2pReason,
+      zones: of.zones,
+      ranges: of.ranges,
+      write: of.write,
+      made: of.made,
+      file: of.file,
       mm,
       clock,
       origin: this.#origin,

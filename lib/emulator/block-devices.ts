@@ -208,9 +208,11 @@ export function endOf(devices: BlockDevices, device: BlockDevice, isWritten: (na
     return holder === null ? null : `held by ${holder}`;
   };
   const { noP2pReason, zones } = device;
-  const way = { noP2pReason, unproven: null, legs };
+  // Without spreads: Node 20 keeps an object that has fields after one until a full collection.
   return {
-    ...way,
+    noP2pReason,
+    unproven: null,
+    legs,
     path: `/dev/${name}`,
     kind,
     size,
@@ -221,14 +223,17 @@ export function endOf(devices: BlockDevices, device: BlockDevice, isWritten: (na
     endsWithProcess: device.files === null,
     ranges,
     place: {
-      ...way,
+      noP2pReason,
+      unproven: null,
+      legs,
       zones,
       kind,
       layers,
       clients,
       inUse: held(device) ?? (isWritten(name) ? 'open for writing' : null),
       partitions: device.partitions.map((part) => ({
-        ...part,
+        name: part.name,
+        size: part.size,
         inUse: held(devices.find(part.name)!) ?? (isWritten(part.name) ? 'open for writing' : null),
       })),
     },

@@ -9,6 +9,7 @@ import { isNvme, whyNotPublished } from '../backend/names.js';
 import type { PciDev } from '../backend/topology.js';
 import { ENODEV, ENOMEM } from '../base/errno.js';
 import { errnoError } from '../base/errors.js';
+import { Members } from '../base/members.js';
 import { type TraceOrigin, tracedAs } from '../base/trace.js';
 import { type Mm, registerVma, unregisterVma, type Vma } from '../kernel/memremap.js';
 import { pciMmapP2pmem, pciP2pmemAvailable } from '../kernel/pci-p2pdma.js';
@@ -38,7 +39,7 @@ class ProcessMapping implements Mapping {
 export class EmulatorMemory implements MemoryBackend {
   readonly #mm: Mm;
   readonly #origin: TraceOrigin;
-  readonly #mappings = new Set<ProcessMapping>();
+  readonly #mappings = new Members<ProcessMapping>();
 
   readonly #withheld: string | null;
 

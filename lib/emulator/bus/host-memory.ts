@@ -46,7 +46,7 @@ export class EmulatedHostMemory implements HostMemory {
   readonly base: number;
   readonly pages = { pinned: 0, allocated: 0 };
   readonly #classes: SizeClass[] = [];
-  readonly #byBuffer = new Map<ArrayBufferLike, Extent>();
+  readonly #byBuffer = new WeakMap<ArrayBufferLike, Extent>();
   #last: Extent | null = null;
 
   constructor(base = DRAM_SPAN) {
