@@ -11,7 +11,7 @@ import ts from 'typescript';
 const lib = fileURLToPath(new URL('../../../lib/', import.meta.url));
 const PARTS = ['backend', 'base', 'copy', 'emulator', 'host', 'kernel', 'native', 'streams'];
 /** What is looked at once per machine, device or question, and read when it is asked for. */
-const LOOKED_AT = /^native\/sysfs\/(block|kernel|machine|pci)\.ts$/;
+const LOOKED_AT = /^native\/sysfs\/(kernel|machine|pci)\.ts$/;
 
 function found(name: string, text: string): string[] {
   const source = ts.createSourceFile(name, text, ts.ScriptTarget.Latest, true);

@@ -40,7 +40,7 @@ import { inLayer, overlayLayers } from './overlay.js';
 import { functionOnPath, type SysfsPci } from './pci.js';
 import { underlying } from './ranges.js';
 import { layerRefusal, overNetwork } from './refusals.js';
-import type { SysfsTree } from './tree.js';
+import type { SysfsDir, SysfsTree } from './tree.js';
 
 /** A disk at the bottom of the stack. */
 export interface BlockDisk {
@@ -126,13 +126,13 @@ export function blockInfo(context: BlockContext, pathOrName: string): BlockInfo 
   if (pathOrName === '' || pathOrName.includes('\0')) return null;
   if (!pathOrName.includes('/')) {
     const named = devices.byName(pathOrName);
-    if (named !== null) return deviceInfo(context, named);
+    if (named !== null) return new DeviceInfo(context, named);
   }
   if (tree.live) return liveInfo(context, resolve(pathOrName));
   const path = posix.normalize(pathOrName);
   if (!path.startsWith('/')) return null;
   const node = devices.byDevPath(path);
-  if (node !== null) return deviceInfo(context, node);
+  if (node !== null) return new DeviceInfo(context, node);
   if (path.startsWith('/dev/')) return null;
   return fileInfo(context, { mount: devices.mountOf(path, null), path, size: null });
 }
@@ -156,7 +156,7 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
   }
   if (stat.isBlockDevice) {
     const found = devices.byNumber(stat.device);
-    return found === null ? null : deviceInfo(context, found);
+    return found === null ? null : new DeviceInfo(context, found);
   }
   if (stat.isCharacterDevice) return devicePathInfo(context, path);
   const size = stat.isFile ? stat.size : null;
@@ -169,50 +169,80 @@ function liveInfo(context: BlockContext, path: string): BlockInfo | null {
 
 function devicePathInfo(context: BlockContext, path: string): BlockInfo | null {
   const node = context.devices.byDevPath(path);
-  return node === null ? null : deviceInfo(context, node);
+  return node === null ? null : new DeviceInfo(context, node);
 }
 
-/** What opening a device rarely needs is read when it is asked for. */
-function deviceInfo(context: BlockContext, device: BlockDir): BlockInfo {
-  const under = walkDown(context, [device]);
-  const { dir, name } = device;
-  const sectors = dir.number('size', { max: MAX_SECTORS });
-  const isNamespace = NVME_DISK.test(name);
-  const metadataBytes = isNamespace ? metadataBytesOf(dir) : null;
-  const empty = sectors === 0 ? emptyNamespace(name, metadataBytes) : null;
-  const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
-  const number = device.number ?? numberOf(dir);
-  return {
-    kind: isNamespace ? 'namespace' : 'block',
-    name,
-    device: `/dev/${name.replaceAll('!', '/')}`,
-    number,
-    ...common(under),
-    get partitions() {
-      return context.devices.partitions(device);
-    },
-    size: sectors === null ? null : sectors * 512,
-    get readOnly() {
-      return dir.flag('ro', { optional: true }) ?? false;
-    },
-    metadataBytes,
-    zones: zonesOf(context, device),
-    limits: queueLimits(context, device, noP2pReason === null),
-    noP2pReason,
-    noP2pByCommand: isNamespace ? (empty ?? commandRefusal(context, device)) : noP2pReason,
-    unproven: null,
-    dioAlignProves: false,
-    fileSystem: null,
-    directFileSystem: null,
-    mountOptions: [],
-    mountPoint: null,
-    get ranges() {
-      return number === null ? null : underlying(context.devices, { number });
-    },
-    get inUse() {
-      return context.devices.inUse(device);
-    },
-  };
+/** What opening a device rarely needs is read when it is asked for. (A class, not getters in an object: see inspect.ts.) */
+class DeviceInfo implements BlockInfo {
+  readonly kind: BlockInfo['kind'];
+  readonly name: string;
+  readonly device: string;
+  readonly number: string | null;
+  readonly stack: BlockInfo['stack'];
+  readonly layers: BlockInfo['layers'];
+  readonly disks: BlockInfo['disks'];
+  readonly controller: string | null;
+  readonly client: PciDev | null;
+  readonly legs: Legs | null;
+  readonly size: number | null;
+  readonly metadataBytes: number | null;
+  readonly zones: string | null;
+  readonly limits: QueueLimits;
+  readonly noP2pReason: string | null;
+  readonly noP2pByCommand: string | null;
+  readonly unproven = null;
+  readonly dioAlignProves = false;
+  readonly fileSystem = null;
+  readonly directFileSystem = null;
+  readonly mountOptions: readonly string[] = [];
+  readonly mountPoint = null;
+  readonly #devices: BlockDevices;
+  readonly #device: BlockDir;
+
+  constructor(context: BlockContext, device: BlockDir) {
+    const under = walkDown(context, [device]);
+    const { dir, name } = device;
+    const sectors = dir.number('size', { max: MAX_SECTORS });
+    const isNamespace = NVME_DISK.test(name);
+    const metadataBytes = isNamespace ? metadataBytesOf(dir) : null;
+    const empty = sectors === 0 ? emptyNamespace(name, metadataBytes) : null;
+    const noP2pReason = empty ?? under.refusal ?? kernelRefusal(context);
+    const { stack, layers, disks, controller, client, legs } = common(under);
+    this.kind = isNamespace ? 'namespace' : 'block';
+    this.name = name;
+    this.device = `/dev/${name.replaceAll('!', '/')}`;
+    this.number = device.number ?? numberOf(dir);
+    this.stack = stack;
+    this.layers = layers;
+    this.disks = disks;
+    this.controller = controller;
+    this.client = client;
+    this.legs = legs;
+    this.size = sectors === null ? null : sectors * 512;
+    this.metadataBytes = metadataBytes;
+    this.zones = zonesOf(context, device);
+    this.limits = new LimitsAsRead(context, device, noP2pReason === null);
+    this.noP2pReason = noP2pReason;
+    this.noP2pByCommand = isNamespace ? (empty ?? commandRefusal(context, device)) : noP2pReason;
+    this.#devices = context.devices;
+    this.#device = device;
+  }
+
+  get partitions(): readonly PartitionInfo[] {
+    return this.#devices.partitions(this.#device);
+  }
+
+  get readOnly(): boolean {
+    return this.#device.dir.flag('ro', { optional: true }) ?? false;
+  }
+
+  get ranges(): readonly UnderlyingRange[] | null {
+    return this.number === null ? null : underlying(this.#devices, { number: this.number });
+  }
+
+  get inUse(): InUse {
+    return this.#devices.inUse(this.#device);
+  }
 }
 
 /** What refuses peer memory on the route of an NVMe command; for a multipath head, its paths are checked. */
@@ -260,7 +290,7 @@ function mountedInfo(context: BlockContext, mount: Mount | null): MountedInfo {
     readOnly: mount?.options.includes('ro') ?? false,
     metadataBytes: null,
     zones: null,
-    limits: { ...queueLimits(context, first, reason === null) },
+    limits: queueLimits(context, first, reason === null),
     noP2pReason: reason,
     noP2pByCommand: reason,
     unproven: facts?.unproven ?? null,
@@ -452,25 +482,38 @@ function zonesOf({ devices }: BlockContext, device: BlockDir): string | null {
 const CAUTIOUS = { logicalBlockSize: 4096, maxTransfer: 128 * 1024, maxSegments: 32 };
 
 /** Each is read when it is asked for: an open device reports most of them itself. */
-function queueLimits(context: BlockContext, device: BlockDir | null, pciP2pdma: boolean): QueueLimits {
-  const disk = device === null ? null : context.devices.diskOf(device);
-  const queue = disk?.dir.dir('queue') ?? null;
-  return {
-    get logicalBlockSize() {
-      return blockSize(queue) ?? CAUTIOUS.logicalBlockSize;
-    },
-    get dmaAlignment() {
-      const mask = queue?.number('dma_alignment', { max: 0xffff, optional: true }) ?? null;
-      return mask !== null && Number.isInteger(Math.log2(mask + 1)) ? mask + 1 : this.logicalBlockSize;
-    },
-    get maxTransfer() {
-      return (queue === null ? null : maxTransferOf(queue)) ?? CAUTIOUS.maxTransfer;
-    },
-    get maxSegments() {
-      return queue?.number('max_segments', { min: 1, max: 0xffff }) ?? CAUTIOUS.maxSegments;
-    },
-    pciP2pdma,
-  };
+class LimitsAsRead implements QueueLimits {
+  readonly pciP2pdma: boolean;
+  readonly #queue: SysfsDir | null;
+
+  constructor({ devices }: BlockContext, device: BlockDir | null, pciP2pdma: boolean) {
+    this.pciP2pdma = pciP2pdma;
+    this.#queue = (device === null ? null : devices.diskOf(device))?.dir.dir('queue') ?? null;
+  }
+
+  get logicalBlockSize(): number {
+    return blockSize(this.#queue) ?? CAUTIOUS.logicalBlockSize;
+  }
+
+  get dmaAlignment(): number {
+    const mask = this.#queue?.number('dma_alignment', { max: 0xffff, optional: true }) ?? null;
+    return mask !== null && Number.isInteger(Math.log2(mask + 1)) ? mask + 1 : this.logicalBlockSize;
+  }
+
+  get maxTransfer(): number {
+    return (this.#queue === null ? null : maxTransferOf(this.#queue)) ?? CAUTIOUS.maxTransfer;
+  }
+
+  get maxSegments(): number {
+    return this.#queue?.number('max_segments', { min: 1, max: 0xffff }) ?? CAUTIOUS.maxSegments;
+  }
+}
+
+/** All of them, read now. */
+function queueLimits(context: BlockContext, device: BlockDir | null, p2pdma: boolean): QueueLimits {
+  const limits = new LimitsAsRead(context, device, p2pdma);
+  const { logicalBlockSize, dmaAlignment, maxTransfer, maxSegments, pciP2pdma } = limits;
+  return { logicalBlockSize, dmaAlignment, maxTransfer, maxSegments, pciP2pdma };
 }
 
 // --- this machine's files ---
