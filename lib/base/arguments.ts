@@ -8,10 +8,15 @@ import { type Sentence, said } from './sentence.js';
 
 const SHOWN = 60;
 
-/** A value as it is quoted in a message. */
+/** A value as it is quoted in a message, in one line: an error without its stack, long lists without their columns. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value}'`;
-  const text = builtin('node:util').inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
+  const { inspect } = builtin('node:util');
+  const whole =
+    value instanceof Error
+      ? String(value)
+      : inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY, compact: true });
+  const text = whole.replaceAll(/\s*\n\s*/g, ' ');
   return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`;
 }
 

@@ -37,7 +37,18 @@ function shown(value: unknown): string {
   return inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
 }
 
-const NO_STRINGS = [undefined, null, 5, true, {}, [], Symbol('x'), () => {}];
+const NO_STRINGS = [
+  undefined,
+  null,
+  5,
+  true,
+  {},
+  [],
+  Symbol('x'),
+  () => {},
+  new Error('x'),
+  new Set(['x\ny']),
+];
 const NO_PATHS = [...NO_STRINGS, Buffer.from('x')];
 /** A function and a Buffer, which is a path, are ends of a copy. */
 const NO_ENDS = [undefined, null, 5, true, {}, [], Symbol('x'), new ArrayBuffer(1)];
@@ -231,6 +242,7 @@ for (const [name, run, code, names] of functions) {
     t.ok(error instanceof P2pdmaError, `a P2pdmaError (${String(error)})`);
     t.ok(error instanceof (CLASSES[code] === 'RangeError' ? RangeError : TypeError), `a ${CLASSES[code]}`);
     t.match(error, { code, message: names, name: CLASSES[code] });
+    t.notMatch((error as Error).message, /\n/, 'in one line');
     t.ok((error as Error).stack?.startsWith(`${CLASSES[code]} [${code}]: ${(error as Error).message}`));
   });
 }
