@@ -48,6 +48,7 @@ interface Place {
 const DEFAULT_BYTES = 16 * 1024;
 
 type Ours = P2pReadStream | P2pWriteStream;
+type Access = 'read' | 'write';
 
 /** Few programs need it: it is loaded with the first call. */
 const util = () => builtin('node:util');
@@ -157,8 +158,10 @@ export class P2pFileHandle extends EventEmitter {
       const text = typeof buffer === 'string';
       const at = text ? (offset as Position) : placeOf(offset as number, length as number, position).position;
       const view = text
-        ? Buffer.from(buffer, encodingOf(length as BufferEncoding))
+        ? bytesOfText(buffer, encodingOf(length as BufferEncoding))
         : partOf('write', buffer, placeOf(offset as number, length as number, position));
+      // As in node:fs, where only text of no bytes reaches the kernel.
+      if (text && view.length === 0) this.#assertAllowed('write');
       return { bytesWritten: await this.#move('write', [view], at), buffer };
     });
   }
@@ -273,7 +276,7 @@ export class P2pFileHandle extends EventEmitter {
     const range =
       here === null ? {} : { start: here, ...(given.end === undefined ? {} : { end: given.end + here }) };
     const make = (source: Source) => P2pReadStream.over(source, { ...given, ...range });
-    const stream = this.#stream(positioned, closes, make);
+    const stream = this.#stream('read', positioned, closes, make);
     if (here !== null) this.#file.follow(() => stream.bytesRead);
     return stream;
   }
@@ -288,7 +291,7 @@ export class P2pFileHandle extends EventEmitter {
     const { given, positioned, here } = this.#placed(options);
     const range = here === null ? {} : { start: here };
     const make = (source: Source) => P2pWriteStream.over(source, { flags: 'r+', ...given, ...range });
-    const stream = this.#stream(positioned, closes, make);
+    const stream = this.#stream('write', positioned, closes, make);
     if (here !== null) this.#file.follow(() => stream.bytesWritten);
     return stream;
   }
@@ -356,7 +359,7 @@ export class P2pFileHandle extends EventEmitter {
     return { given, positioned, here: positioned ? null : this.#file.position };
   }
 
-  #stream<T extends Ours>(positioned: boolean, closes: boolean, make: (source: Source) => T): T {
+  #stream<T extends Ours>(op: Access, positioned: boolean, closes: boolean, make: (source: Source) => T): T {
     const { promise, resolve } = deferred();
     const closed = this.#closing !== null;
     const stream = make({
@@ -365,6 +368,7 @@ export class P2pFileHandle extends EventEmitter {
       ...(this.fd < 0 ? {} : { fd: this.fd }),
       open: async () => {
         if (closed) throw this.#closedError('open');
+        this.#assertAllowed(op);
         return { context: this.#context, target: this.#file.forStream(positioned) };
       },
       // As in node:fs: whatever destroys the stream closes the handle; with `autoClose: false` only its user does.
@@ -414,12 +418,17 @@ export class P2pFileHandle extends EventEmitter {
     if (this.#closing !== null) throw this.#closedError(syscall);
   }
 
+  /** @throws P2pdmaError EBADF: it was opened with flags that do not allow it */
+  #assertAllowed(op: Access): void {
+    if (!this.#file.allows[op]) throw errnoError(-EBADF, op, this.#path);
+  }
+
   #closedError(syscall: string): P2pdmaError {
     return errnoError(-EBADF, syscall, this.#path, { what: 'file closed' });
   }
 
   /** At a position, or else where the handle stands: then calls take turns. */
-  #move(op: 'read' | 'write', views: readonly Uint8Array[], position: Position): Promise<number> {
+  #move(op: Access, views: readonly Uint8Array[], position: Position): Promise<number> {
     if (position !== null && position !== undefined && Number(position) !== -1) {
       assertWhole(op, 'position', typeof position === 'bigint' ? Number(position) : position, 0);
       return this.#moveAt(op, views, Number(position));
@@ -429,7 +438,7 @@ export class P2pFileHandle extends EventEmitter {
     return moved;
   }
 
-  async #moveAt(op: 'read' | 'write', views: readonly Uint8Array[], position: number | null) {
+  async #moveAt(op: Access, views: readonly Uint8Array[], position: number | null) {
     let done = 0;
     for (const view of views) {
       const bytes = await this.#moveOne(op, view, position === null ? null : position + done);
@@ -439,8 +448,9 @@ export class P2pFileHandle extends EventEmitter {
     return done;
   }
 
-  async #moveOne(op: 'read' | 'write', view: Uint8Array, position: number | null): Promise<number> {
+  async #moveOne(op: Access, view: Uint8Array, position: number | null): Promise<number> {
     try {
+      if (view.length > 0) this.#assertAllowed(op);
       return await this.#file[op](view, position);
     } catch (error) {
       this.#context.failed(error);
@@ -456,6 +466,18 @@ function encodingOf(given: BufferEncoding | null | undefined): BufferEncoding {
   if (given == null) return 'utf8';
   if (Buffer.isEncoding(given)) return given;
   throw noEncoding(given);
+}
+
+/** @throws P2pdmaError ERR_INVALID_ARG_VALUE: half a byte would be left out */
+function bytesOfText(text: string, encoding: BufferEncoding): Buffer {
+  if (encoding.toLowerCase() === 'hex' && text.length % 2 !== 0) {
+    throw new P2pdmaError(
+      'ERR_INVALID_ARG_VALUE',
+      `write: ${text.length} hexadecimal digits are not a whole number of bytes`,
+      { received: text, hint: 'Give two digits for each byte.' },
+    );
+  }
+  return Buffer.from(text, encoding);
 }
 
 /** @throws P2pdmaError ERR_INVALID_ARG_TYPE */

@@ -16,6 +16,8 @@ const STEP = 1024 * 1024;
 /** What a handle is over. A position of null means: where the file stands, which is moved on. */
 export interface HandleFile {
   readonly target: BlockTarget;
+  /** What its flags allow. (A target is also read to write parts of its blocks.) */
+  readonly allows: Allows;
   /** Fewer bytes than the view has: it ends there, or has no more now. */
   read(view: Uint8Array, position: number | null): Promise<number>;
   /** Writes all of it. */
@@ -31,8 +33,14 @@ export interface HandleFile {
   forStream(positioned: boolean): BlockTarget;
 }
 
+interface Allows {
+  readonly read: boolean;
+  readonly write: boolean;
+}
+
 export class BlockFile implements HandleFile {
   readonly target: BlockTarget;
+  readonly allows: Allows;
   readonly #context: StreamContext;
   readonly #writer: RangeWriter;
   // Nobody asks how far it was written without a gap.
@@ -41,9 +49,10 @@ export class BlockFile implements HandleFile {
   #written = 0;
   #stands: () => number = () => 0;
 
-  constructor(context: StreamContext, target: BlockTarget) {
+  constructor(context: StreamContext, target: BlockTarget, allows: Allows) {
     this.#context = context;
     this.target = target;
+    this.allows = allows;
     this.#writer = new RangeWriter(context, target, this.#tally, { queueDepth: 8 });
   }
 

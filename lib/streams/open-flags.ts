@@ -46,6 +46,7 @@ const KNOWN = "flags of node:fs: 'r', 'w' or 'a', with 'x', 's' or '+'";
 export interface Opening {
   /** For open(2). */
   readonly bits: number;
+  readonly read: boolean;
   /** As the backend opens it. */
   readonly write: boolean;
   readonly create: boolean;
@@ -74,6 +75,7 @@ function meaningOf(bits: number, role: Role): Opening {
   const access = bits & ACCESS;
   return {
     bits,
+    read: access !== O_WRONLY,
     write: access !== O_RDONLY,
     create: (bits & O_CREAT) !== 0,
     exclusive: (bits & O_EXCL) !== 0,

@@ -59,7 +59,7 @@ export async function openForHandle(
 ): Promise<HandleFile> {
   const way = { flags, mode: mode ?? null, start: 0 };
   const { target } = await openPath(async () => context, namedBy(path).opened, way, 'both');
-  if (target.inOrder === undefined) return new BlockFile(context, target);
+  if (target.inOrder === undefined) return new BlockFile(context, target, openingOf(flags, 'both'));
   const { PlainHandleFile } = await plainHandle();
   return new PlainHandleFile(context, target as PlainTarget);
 }

@@ -13,6 +13,8 @@ type Call = (done: (error: NodeJS.ErrnoException | null, bytes: number) => void)
 
 export class PlainHandleFile implements HandleFile {
   readonly position = null;
+  /** The kernel refuses what they do not. */
+  readonly allows = { read: true, write: true };
   readonly target: PlainTarget;
   readonly #context: StreamContext;
   readonly #sums = new Sums();

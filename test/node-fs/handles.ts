@@ -1,7 +1,7 @@
 /** What a program can see of the FileHandle of node:fs/promises: how it reads, writes, opens and closes. */
 import fs from 'node:fs';
 import type { Behaviour } from './behaviour.js';
-import { handleRows, tried } from './handle.js';
+import { type Any, handleRows, tried } from './handle.js';
 
 export const handles: Behaviour[] = [];
 const row = handleRows(handles);
@@ -174,6 +174,39 @@ row('fd, close(), and what is closed', async (open, path) => {
 row('writing what is open for reading', async (open, path) => {
   await using handle = await open(path);
   return tried(() => handle.write('x'));
+});
+for (const flags of ['w', 'wx', fs.constants.O_WRONLY]) {
+  row(`reading what is open for writing only, flags ${flags}`, async (open, path) => {
+    if (flags === 'wx') fs.rmSync(path);
+    await using handle = await open(path, flags);
+    await handle.write('hello', 0);
+    return [
+      await tried(() => handle.read(Buffer.alloc(3), 0, 3, 0)),
+      await tried(() => handle.read(Buffer.alloc(3), 0, 3, null)),
+      await tried(() => handle.readv([Buffer.alloc(4)], 0)),
+      await tried(() => handle.readFile()),
+      await tried(() => handle.readFile('utf8')),
+      (await handle.read(Buffer.alloc(3), 0, 0, 0)).bytesRead,
+      await new Promise((resolve) => {
+        handle.createReadStream({ start: 0, autoClose: false }).on('error', resolve).resume();
+      }).then(({ code, syscall }: Any) => ({ code, syscall })),
+      fs.readFileSync(path, 'latin1'),
+    ];
+  });
+}
+row('write() of half a byte, and of text of no bytes', async (open, path) => {
+  await using handle = await open(path, 'r+');
+  await using reading = await open(path, 'r');
+  return [
+    await tried(() => handle.write('616', null, 'hex')),
+    await tried(() => handle.write('6', 0, 'HEX')),
+    (await handle.write('6263', 0, 'hex')).bytesWritten,
+    (await handle.write('')).bytesWritten,
+    await tried(() => reading.write('')),
+    await tried(() => reading.write('', 0, 'hex')),
+    (await reading.write(Buffer.alloc(0))).bytesWritten,
+    fs.readFileSync(path, 'latin1'),
+  ];
 });
 row('flags and mode', async (open, path) => {
   await using handle = await open(`${path}-new`, 'wx', 0o640);
