@@ -276,9 +276,9 @@ export function errnoError(
   });
 }
 
-/** As in Node: the signal's reason is the cause. */
-export function abortError(signal: AbortSignal): P2pdmaError {
-  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', { cause: signal.reason });
+/** As in Node: the signal's reason, if there is a signal, is the cause. */
+export function abortError(signal?: AbortSignal): P2pdmaError {
+  return new P2pdmaError('ABORT_ERR', 'The operation was aborted', signal && { cause: signal.reason });
 }
 
 /** A node:fs error converted to this package's error class, whatever number the platform gives it. */

@@ -1,5 +1,6 @@
 import { Writable } from 'node:stream';
 import type { Attachment } from './attachment.js';
+import { dispose } from './dispose.js';
 import type { WriteSettings } from './options.js';
 import { pathGiven } from './source.js';
 
@@ -65,8 +66,12 @@ export abstract class FileWritable extends Writable {
     return this.attachment.settled();
   }
 
-  /** Destroys the stream unless it is finished, and waits until nothing is in flight. */
+  /**
+   * As in Node: destroys the stream, with an `AbortError` unless it is finished. Resolves when it is closed and nothing is in
+   * flight.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
+    await dispose(this, this.writableFinished);
     await this.shutdown();
   }
 }

@@ -1,5 +1,6 @@
 import { finished, Readable } from 'node:stream';
 import type { Attachment } from './attachment.js';
+import { dispose } from './dispose.js';
 import type { ReadSettings } from './options.js';
 import { pathGiven } from './source.js';
 
@@ -62,8 +63,12 @@ export abstract class WatchedReadable extends Readable {
     return this.attachment.settled();
   }
 
-  /** Destroys the stream, and waits until nothing is in flight. */
+  /**
+   * As in Node: destroys the stream, with an `AbortError` unless it has ended. Resolves when it is closed and nothing is in
+   * flight.
+   */
   override async [Symbol.asyncDispose](): Promise<void> {
+    await dispose(this, this.readableEnded);
     await this.shutdown();
   }
 

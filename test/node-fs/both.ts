@@ -119,11 +119,29 @@ for (const [role, make, keys] of [
     stream.destroy(Object.assign(new Error('enough'), { code: 'ENOUGH' }));
     return eventsOf(stream);
   });
-  row('Symbol.asyncDispose', async (s, folder) => {
+  const disposed = async (stream: Readable | Writable) => {
+    const events: unknown[] = [];
+    for (const name of ['end', 'finish', 'close']) stream.on(name, () => events.push(name));
+    stream.on('error', (error: NodeJS.ErrnoException) => events.push(`${error.name} ${error.code}`));
+    const result = await outcome(() => (stream as unknown as AsyncDisposable)[Symbol.asyncDispose]());
+    const { name, code } = (stream.errored ?? {}) as NodeJS.ErrnoException;
+    return [result, events, stream.destroyed, name, code];
+  };
+  row('Symbol.asyncDispose before it is open', async (s, folder) => disposed(make(s, made(folder))));
+  row('Symbol.asyncDispose when it is open', async (s, folder) => {
     const stream = make(s, made(folder));
-    stream.on('error', () => {});
-    await stream[Symbol.asyncDispose]?.();
-    return stream.destroyed;
+    await new Promise((resolve) => stream.once('ready', resolve));
+    return disposed(stream);
+  });
+  row('Symbol.asyncDispose at its end', async (s, folder) => {
+    const stream = make(s, made(folder));
+    await new Promise((resolve) => over(stream).once('close', resolve));
+    return disposed(stream);
+  });
+  row('Symbol.asyncDispose of one that failed', async (s, folder) => {
+    const stream = make(s, made(folder));
+    stream.destroy(Object.assign(new Error('enough'), { code: 'ENOUGH' }));
+    return disposed(stream);
   });
   row('signal: aborted before', async (s, folder) => {
     const stream = make(s, made(folder), { signal: AbortSignal.abort() });

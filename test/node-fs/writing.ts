@@ -201,6 +201,26 @@ write(
     ...LINUX,
   },
 );
+write(
+  'destroy() while it writes',
+  async (s, folder) => {
+    const stream = s.createWriteStream(join(folder, 'file'));
+    const events: string[] = [];
+    stream.on('error', ({ code }: NodeJS.ErrnoException) => events.push(`error ${code}`));
+    await new Promise((resolve) => stream.once('ready', resolve));
+    stream.write(Buffer.alloc(200_000), ({ code }: NodeJS.ErrnoException) => events.push(`written ${code}`));
+    stream.destroy();
+    await new Promise((resolve) => stream.once('close', resolve));
+    return events;
+  },
+  {
+    differs: {
+      theirs: ['written ERR_STREAM_DESTROYED', 'error ERR_STREAM_DESTROYED'],
+      ours: ['written ERR_STREAM_DESTROYED'],
+      why: 'who destroys it has given up its data; the callbacks of write() and end() say what was not stored',
+    },
+  },
+);
 write('destroySoon()', async (s, folder) => {
   const path = join(folder, 'file');
   const stream = s.createWriteStream(path);
