@@ -99,7 +99,8 @@ const MANUAL: Manual = {
     'Moves the same bytes through CMB memory and through host memory, in turn, and says which is faster and by how much, ' +
       'with the CPU time of each. It reads only, unless --write says that the first device may be copied over the others.',
     'Each figure is the median of several rounds; the way that begins changes with each. CPU time is that of this process, ' +
-      'kernel included. One way is called faster when four rounds in five agree. On an emulated machine the figures say ' +
+      'kernel included. One way is called faster when four rounds in five agree; how much faster is the median of the rounds’ own ' +
+      'ratios, which need not be that of the two figures. On an emulated machine the figures say ' +
       'nothing about drives: they show what would be run.',
   ],
   sections: [SIZES],
@@ -161,6 +162,9 @@ async function bench(system: System, devices: readonly string[], options: BenchO
     for (const device of devices) targets.push(await system.target(device));
     return targets.map((target) => prepareRead(system, target, options));
   });
+  await resolving(() => {
+    for (const { job } of prepared) checkLength(job, options);
+  });
   for (const { plan } of prepared) if (plan !== null && !options.force) refuseHeld(plan);
   const rows: BenchRow[] = [];
   for (const { job, provider } of prepared) {
@@ -217,6 +221,25 @@ function checkChunk(chunk: number, { logicalBlockSize, path }: Target): void {
     `option --chunks: ${chunk} is not a multiple of the block size of '${path}' (${logicalBlockSize})`,
     `Name multiples of ${logicalBlockSize}.`,
   );
+}
+
+/** What is shorter than a chunk has no speed at this chunk size. */
+function checkLength({ what, size: length }: Job, options: BenchOptions): void {
+  const largest = Math.max(...options.chunks);
+  if (options.bytes < largest) {
+    throw new CommandError(
+      'ERR_OUT_OF_RANGE',
+      `option --bytes: ${bytes(options.bytes)} is less than a chunk of ${bytes(largest)}`,
+      'Name more bytes, or smaller chunks with --chunks.',
+    );
+  }
+  if (length < largest) {
+    throw new CommandError(
+      'ERR_OUT_OF_RANGE',
+      `${what}: there are ${length} bytes, which is less than a chunk of ${bytes(largest)}`,
+      'Name a source that holds a chunk at least, or smaller chunks with --chunks.',
+    );
+  }
 }
 
 async function prepareCopy(

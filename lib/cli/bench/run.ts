@@ -1,5 +1,5 @@
 /** What `p2pdma bench` measures: the same transfers through CMB memory and through host memory, alternately. */
-import { pipeline, type System, type Target } from '../../index.js';
+import { P2pdmaError, pipeline, type System, type Target } from '../../index.js';
 
 export type Way = 'p2p' | 'host';
 
@@ -46,14 +46,16 @@ export interface Job {
   readonly what: string;
   /** The maximum number of bytes to transfer. */
   readonly size: number;
-  run(way: Way, chunk: number, bytes: number): Promise<void>;
+  /** @returns how many bytes were moved */
+  run(way: Way, chunk: number, bytes: number): Promise<number>;
 }
 
 const GIB = 2 ** 30;
 
 /**
- * Run a job over both routes alternately, after one round each that is not counted. The route that goes first changes
- * each round.
+ * Run a job, which has a chunk at least, over both routes alternately, after one round each that is not counted. The route that
+ * goes first changes each round.
+ * @throws P2pdmaError ERR_SHORT_TRANSFER: a round moved less than it should, so there is nothing to compare
  */
 export async function compare(
   job: Job,
@@ -61,7 +63,7 @@ export async function compare(
   p2pPossible: boolean,
   { bytes: wanted, rounds }: BenchSettings,
 ): Promise<BenchRow> {
-  const bytes = Math.max(chunk, Math.floor(Math.min(wanted, job.size) / chunk) * chunk);
+  const bytes = Math.floor(Math.min(wanted, job.size) / chunk) * chunk;
   const samples: Record<Way, Sample[]> = { p2p: [], host: [] };
   for (let round = 0; round <= rounds; round++) {
     const ways: Way[] = round % 2 === 0 ? ['p2p', 'host'] : ['host', 'p2p'];
@@ -69,9 +71,14 @@ export async function compare(
       if (way === 'p2p' && !p2pPossible) continue;
       const cpu = process.cpuUsage();
       const began = performance.now();
-      await job.run(way, chunk, bytes);
+      const moved = await job.run(way, chunk, bytes);
       const seconds = (performance.now() - began) / 1000;
       const { user, system } = process.cpuUsage(cpu);
+      if (moved !== bytes) {
+        throw new P2pdmaError('ERR_SHORT_TRANSFER', `${job.what}: ${moved} of ${bytes} bytes were moved`, {
+          hint: 'Measure a source that does not change meanwhile.',
+        });
+      }
       if (round > 0) samples[way].push({ bytes, seconds, userCpu: user / 1e6, systemCpu: system / 1e6 });
     }
   }
@@ -119,15 +126,18 @@ export function readJob(system: System, target: Target, provider: string | null,
       const memory = system.allocate(way === 'p2p' ? provider : null, chunk * depth);
       try {
         let next = 0;
+        let moved = 0;
         const lane = async (i: number) => {
           const view = memory.buffer.subarray(i * chunk, (i + 1) * chunk);
           while (next < bytes) {
             const at = next;
             next += chunk;
-            await target.read(view, at);
+            const got = await target.read(view, at);
+            moved += got;
           }
         };
         await Promise.all(Array.from({ length: depth }, (_, i) => lane(i)));
+        return moved;
       } finally {
         memory.free();
       }
@@ -147,7 +157,7 @@ export function copyJob(
     what: `copy ${source} → ${destinations.join(', ')}`,
     size,
     async run(way, chunk, bytes) {
-      await pipeline(source!, destinations, {
+      const receipt = await pipeline(source!, destinations, {
         system,
         end: bytes - 1,
         highWaterMark: chunk,
@@ -157,6 +167,7 @@ export function copyJob(
         flags: 'r+',
         force,
       });
+      return receipt.bytes;
     },
   };
 }

@@ -122,8 +122,9 @@ t.test('compare: who is faster is what the rounds agree on', async (t) => {
   t.intercept(performance, 'now', { value: () => now });
   const job = (p2p: number[], host: number[]): Job => {
     const waits = { p2p: [0, ...p2p], host: [0, ...host] };
-    const run = async (way: 'p2p' | 'host') => {
+    const run = async (way: 'p2p' | 'host', _chunk: number, bytes: number) => {
       now += waits[way].shift()!;
+      return bytes;
     };
     return { what: 'x', size: 8192, run };
   };
@@ -137,6 +138,27 @@ t.test('compare: who is faster is what the rounds agree on', async (t) => {
   t.match(await compare(job(slow, fast), 4096, true, settings), { faster: 'host' });
   t.match(await compare(job([5, 40, 40], [40, 5, 40]), 4096, true, settings), { faster: 'same' });
   t.match(await compare(job([], slow), 4096, false, settings), { faster: null, p2p: null, ratio: null });
+  const shrinking = { what: 'x', size: 8192, run: async () => 4096 };
+  await t.rejects(compare(shrinking, 4096, true, settings), {
+    code: 'ERR_SHORT_TRANSFER',
+    message: 'x: 4096 of 8192 bytes were moved',
+  });
+});
+
+t.test('what is shorter than a chunk has no figures', async (t) => {
+  const folder = t.testdir({ empty: '', short: 'x'.repeat(3879) });
+  for (const [name, length] of [
+    ['empty', 0],
+    ['short', 3879],
+  ] as const) {
+    const { status, stderr, stdout } = bench(join(folder, name), '--machine', 'switch', '--rounds', '1');
+    t.equal(status, 2, stdout);
+    t.match(stderr, `there are ${length} bytes, which is less than a chunk of 1 MiB`);
+  }
+  t.match(bench('nvme0n1', '--machine', 'switch', '--bytes', '64KiB'), {
+    status: 2,
+    stderr: /option --bytes: 64 KiB is less than a chunk of 1 MiB/,
+  });
 });
 
 t.test('mistakes', async (t) => {
